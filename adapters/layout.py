@@ -1,0 +1,32 @@
+"""How a question becomes the text and the tokens that a Hugging Face model was trained to see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def prompt_text(processor: Any, question: str) -> str:
+    """The full text prompt for one image and one question, image placeholder included.
+
+    A chat template is used where the processor has one. Without one, the placeholder goes in front, except for
+    processors of the BLIP-2 line, which insert it themselves.
+    """
+    if getattr(processor, "chat_template", None):
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        chat = [{"role": "user", "content": content}]
+        return str(processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+    if hasattr(processor, "num_query_tokens"):
+        return question
+    return f"{processor.image_token}{question}"
+
+
+def answer_ids(processor: Any, prompt: str, answer: str, *, encoder_decoder: bool) -> list[int]:
+    """Token ids of `answer` as the model would write it after `prompt`, without the end token.
+
+    A decoder-only model continues the prompt, so a word is preceded by a space unless the prompt already ends a
+    line; the decoder of an encoder-decoder model starts afresh.
+    """
+    # PaliGemma's processor ends every prompt with a line feed of its own.
+    fresh = encoder_decoder or prompt[-1:].isspace() or type(processor).__name__ == "PaliGemmaProcessor"
+    text = answer if fresh else f" {answer}"
+    return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])

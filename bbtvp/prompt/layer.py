@@ -1,0 +1,98 @@
+"""What a layer is: a few named variables, and a map from its slice of z to something done to an image.
+
+A new layer is one more file: a final frozen dataclass below `Layer` or `PaintLayer`, and a line in `layers.LAYERS`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import UsageError, unknown
+
+MIN_CANVAS, MAX_CANVAS = 8, 2048
+"""Pixels a side."""
+
+BACKGROUND = 128
+"""Level (0-255) of canvas pixels that neither the image nor a frame covers."""
+
+
+@final
+class Box(NamedTuple):
+    """Where the image lies on the canvas, in pixels: left and top are inside, right and bottom just outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    def of(self, canvas: Pixels) -> Pixels:
+        """The (bottom - top, right - left, 3) view of the canvas, not a copy."""
+        return canvas[self.top : self.bottom, self.left : self.right]
+
+
+@final
+class Geometry(NamedTuple):
+    """What a layer is bound to, in pixels: a square canvas, and in its centre the square the image is fitted into."""
+
+    canvas: int
+    inside: int
+    fixed: bool
+    """True where no variable moves or scales the image."""
+
+    @property
+    def box(self) -> Box:
+        """The inside square before any zoom or offset."""
+        start = (self.canvas - self.inside) // 2
+        return Box(start, start, start + self.inside, start + self.inside)
+
+
+Paint: TypeAlias = Callable[[Pixels, Box], None]
+"""Alters a (canvas, canvas, 3) uint8 canvas in place, given where the image lies on it."""
+
+
+@dataclass(frozen=True)
+class Layer(ABC):
+    """One part of a prompt. z is unbounded, about N(0, 1) in scale; bounds live in the map; z = 0 is neutral."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def names(self, geometry: Geometry) -> tuple[str, ...]:
+        """The variables in the order of z; their number is the layer's dimension. UsageError if it cannot bind."""
+
+    @abstractmethod
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
+        """The parameters that z stands for, for human eyes."""
+
+    def config(self) -> dict[str, Any]:
+        """JSON-able fields, with the kind, that rebuild this layer."""
+        return {"kind": self.kind, **asdict(self)}
+
+
+class PaintLayer(Layer):
+    """A layer that alters pixels of the canvas."""
+
+    @abstractmethod
+    def painter(self, z: Vector, geometry: Geometry) -> Paint:
+        """What this z does to a canvas; the work that does not depend on the image is done here, once per candidate."""
+
+
+def soft(z: float, step: float, limit: float) -> float:
+    """`step` per unit of z around 0, smooth, monotone, never beyond -limit..limit; soft(0) is exactly 0."""
+    return limit * math.tanh(step * z / limit)
+
+
+def checked_choice(kind: str, chosen: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+    """The chosen names as a tuple; UsageError if one is unknown or named twice."""
+    names, choices = tuple(chosen), tuple(known)
+    for name in names:
+        if name not in choices:
+            raise unknown(kind, name, choices)
+    if len(set(names)) < len(names):
+        raise UsageError(f"a {kind} is named twice in {', '.join(names)}; name each once")
+    return names

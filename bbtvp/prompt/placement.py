@@ -1,0 +1,127 @@
+"""Where the image lies on the canvas, and how large."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, final
+
+import numpy as np
+from PIL import Image
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.prompt.layer import Box, Geometry, Layer, checked_choice, soft
+
+_ZOOM_STEP, _ZOOM_LIMIT = 0.25, 0.5
+"""Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65."""
+_OFFSET_STEP = 0.5
+
+
+@final
+class View(NamedTuple):
+    """How an image is placed: zoom (1 = fitted into the inside square), x and y in -1..1 (0 = centred)."""
+
+    zoom: float = 1.0
+    x: float = 0.0
+    y: float = 0.0
+
+
+@final
+@dataclass(frozen=True)
+class Placement(Layer):
+    """The source fitted (bicubic, never stretched) into a centred square of the canvas.
+
+    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom", "x" and "y" are
+    variables; none by default. A zoom below 1 shrinks the image; above 1 the inside square shows a part of it. `x`
+    and `y` say where the visible part lies in the free space of the canvas and, for a zoomed image, which part is
+    visible: -1 left or top, 0 centre, 1 right or bottom. The rest of the canvas belongs to the frame.
+
+    TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and nothing searched.
+    """
+
+    inside: float = 1.0
+    search: tuple[str, ...] = ()
+
+    kind: ClassVar[str] = "placement"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.inside <= 1:
+            raise UsageError(f"inside is {self.inside}; give a fraction of the canvas, above 0 and at most 1")
+        object.__setattr__(self, "search", checked_choice("placement variable", self.search, View._fields))
+
+    def names(self, geometry: Geometry) -> tuple[str, ...]:
+        return self.search
+
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
+        return self.view(z)._asdict()
+
+    def geometry(self, canvas: int) -> Geometry:
+        """The inside square on a canvas of `canvas` pixels a side."""
+        return Geometry(canvas, max(1, round(canvas * self.inside)), fixed=not self.search)
+
+    def view(self, z: Vector) -> View:
+        """The placement that z stands for; z = 0 is the initial one."""
+        at = dict(zip(self.search, z.tolist(), strict=True))
+        return View(
+            zoom=math.exp(soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)),
+            x=soft(at.get("x", 0.0), _OFFSET_STEP, 1.0),
+            y=soft(at.get("y", 0.0), _OFFSET_STEP, 1.0),
+        )
+
+    def fitted(self, pixels: Pixels, geometry: Geometry) -> Pixels:
+        """The part of placing that does not depend on z: (h, w, 3) pixels that any `place` starts from.
+
+        With no zoom searched that is the final size. Else a larger source is reduced to what the largest zoom needs.
+        """
+        side = geometry.inside
+        if "zoom" in self.search:
+            side = min(max(pixels.shape[:2]), math.ceil(side * math.exp(_ZOOM_LIMIT)))
+        height, width = pixels.shape[:2]
+        return _resized(pixels, _fit(width, height, side), (0.0, 0.0, float(width), float(height)))
+
+
+def place(pixels: Pixels, view: View, geometry: Geometry, canvas: Pixels) -> Box:
+    """Draw (h, w, 3) pixels on the canvas as the view says, and say where they lie."""
+    height, width = pixels.shape[:2]
+    full = _fit(width, height, geometry.inside * view.zoom)
+    columns = _axis(full[0], width, view.x, geometry)
+    rows = _axis(full[1], height, view.y, geometry)
+    box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
+    source = (columns.low, rows.low, columns.high, rows.high)
+    box.of(canvas)[...] = _resized(pixels, (columns.size, rows.size), source)
+    return box
+
+
+@final
+class _Span(NamedTuple):
+    """One axis: `size` canvas pixels from `start` show the source pixels low..high."""
+
+    start: int
+    size: int
+    low: float
+    high: float
+
+
+def _axis(full: int, source: int, offset: float, geometry: Geometry) -> _Span:
+    size = min(full, geometry.inside)
+    share = (1 + offset) / 2
+    low, high = 0.0, float(source)
+    if size < full:
+        low = (full - size) * share * source / full
+        high = min(low + size * source / full, high)
+    return _Span(int((geometry.canvas - size) * share), size, low, high)
+
+
+def _fit(width: int, height: int, side: float) -> tuple[int, int]:
+    """Width and height of the largest copy within a square of `side`, in whole pixels, at least one each."""
+    scale = side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resized(pixels: Pixels, size: tuple[int, int], source: tuple[float, float, float, float]) -> Pixels:
+    """Bicubic; the very pixels where nothing changes."""
+    height, width = pixels.shape[:2]
+    if size == (width, height) and source == (0.0, 0.0, float(width), float(height)):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=source))

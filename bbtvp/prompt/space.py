@@ -1,0 +1,292 @@
+"""A prompt space: layers on a canvas, and the map from z to uint8 pixels. A prompt: one point of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.digest import canonical_json, digest
+from bbtvp.core.errors import BundleError, UsageError, unknown
+from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.image import to_rgb
+from bbtvp.prompt.layer import BACKGROUND, MAX_CANVAS, MIN_CANVAS, Geometry, Layer, Paint, PaintLayer
+from bbtvp.prompt.layers import LAYERS
+from bbtvp.prompt.placement import Placement, View, place
+from bbtvp.prompt.tone import Tone
+
+
+@final
+class Prepared(NamedTuple):
+    """An image after the work that no z changes. Opaque: `PromptSpace.prepare` makes it, for equal placements."""
+
+    pixels: Pixels
+    placement: Placement
+    canvas: int
+
+
+@final
+@dataclass(frozen=True)
+class Renderer:
+    """One z made ready for many images: call it with (H, W, 3) uint8 pixels, or with what `prepare` made of them."""
+
+    space: PromptSpace
+    view: View
+    paints: tuple[Paint, ...]
+
+    def __call__(self, image: Pixels | Prepared) -> Pixels:
+        """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is neither of the two."""
+        prepared = self.space.ready(image)
+        canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
+        box = place(prepared.pixels, self.view, self.space.geometry, canvas)
+        for paint in self.paints:
+            paint(canvas, box)
+        return canvas
+
+
+@final
+@dataclass(frozen=True)
+class PromptSpace:
+    """Layers on a square canvas of `canvas` pixels a side (8..2048).
+
+    The layers are rendered, and their variables lie in z, in one fixed order whatever order they are given in:
+    placement, tone (the image only), frame (the rest). Each kind at most once; without a Placement the image fills
+    the canvas, and without a Frame the rest is mid grey (128). UsageError for a composition that cannot be rendered.
+    """
+
+    layers: tuple[Layer, ...]
+    canvas: int = 224
+
+    def __post_init__(self) -> None:
+        if not MIN_CANVAS <= self.canvas <= MAX_CANVAS:
+            raise UsageError(f"a canvas of {self.canvas} px; give {MIN_CANVAS} to {MAX_CANVAS}")
+        given = {layer.kind: layer for layer in self.layers}
+        if len(given) < len(self.layers):
+            raise UsageError("two layers of one kind; give each kind once")
+        given.setdefault(Placement.kind, Placement())
+        object.__setattr__(self, "layers", tuple(given[kind] for kind in LAYERS if kind in given))
+        self._names  # noqa: B018  # every layer binds to the geometry now, or says why it cannot
+
+    @cached_property
+    def placement(self) -> Placement:
+        """The layer that says where the image lies."""
+        return next(layer for layer in self.layers if isinstance(layer, Placement))
+
+    @cached_property
+    def geometry(self) -> Geometry:
+        """What the layers are bound to."""
+        return self.placement.geometry(self.canvas)
+
+    @cached_property
+    def _names(self) -> dict[str, tuple[str, ...]]:
+        return {layer.kind: layer.names(self.geometry) for layer in self.layers}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The name of each variable, such as "tone.contrast", in the order of z."""
+        return tuple(f"{kind}.{name}" for kind, names in self._names.items() for name in names)
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """The place of each layer's variables in z, by kind."""
+        slices, start = {}, 0
+        for kind, names in self._names.items():
+            slices[kind] = slice(start, start + len(names))
+            start += len(names)
+        return slices
+
+    @property
+    def dim(self) -> int:
+        """The number of variables."""
+        return sum(len(names) for names in self._names.values())
+
+    def dim_of(self, kinds: Collection[str]) -> int:
+        """The number of variables of these layers. UsageError for a kind that is not here."""
+        return int(self._mask(kinds).sum())
+
+    def neutral(self) -> Vector:
+        """z = 0: the initial placement, the image's own tone, the frame's initial colour."""
+        return np.zeros(self.dim)
+
+    def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
+        """`base` with `active` as the variables of these layers: in the order of z, whatever the order of `kinds`."""
+        z, mask = self._checked(base).copy(), self._mask(kinds)
+        if np.shape(active) != (mask.sum(),):
+            raise UsageError(f"{np.size(active)} values for the {mask.sum()} variables of {', '.join(kinds)}")
+        z[mask] = active
+        return self._checked(z)
+
+    def params(self, z: Vector) -> dict[str, dict[str, float]]:
+        """The named parameters that z stands for, by kind of layer; JSON-able."""
+        checked = self._checked(z)
+        return {layer.kind: layer.params(checked[self.slices[layer.kind]], self.geometry) for layer in self.layers}
+
+    def prepare(self, pixels: Pixels) -> Prepared:
+        """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z. UsageError for other pixels."""
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise UsageError(f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), as from open_image")
+        return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
+
+    def ready(self, image: Pixels | Prepared) -> Prepared:
+        """The image prepared for this space. UsageError if it was prepared for another placement or canvas."""
+        if not isinstance(image, Prepared):
+            return self.prepare(image)
+        if (image.placement, image.canvas) != (self.placement, self.canvas):
+            raise UsageError("this image was prepared for another placement or canvas; prepare it with this space")
+        return image
+
+    def renderer(self, z: Vector) -> Renderer:
+        """z made ready for many images. UsageError for a z of another length, or not finite."""
+        checked = self._checked(z)
+        paints = tuple(
+            layer.painter(checked[self.slices[layer.kind]], self.geometry)
+            for layer in self.layers
+            if isinstance(layer, PaintLayer)
+        )
+        return Renderer(self, self.placement.view(checked[self.slices[Placement.kind]]), paints)
+
+    def render(self, z: Vector, image: Pixels | Prepared) -> Pixels:
+        """(canvas, canvas, 3) uint8 for one z and one image; for many images use `renderer`."""
+        return self.renderer(z)(image)
+
+    def prompt(self, z: Vector) -> Prompt:
+        """The prompt that z stands for. UsageError for a z of another length, or not finite."""
+        return Prompt(self, z)
+
+    def empty_frame(self, z: Vector) -> Prompt:
+        """The control: the image placed as z places it, all else neutral: its own tone, the frame's initial colour."""
+        kinds = (Placement.kind,)
+        return Prompt(self, self.embed(self._checked(z)[self._mask(kinds)], kinds, self.neutral()))
+
+    def config(self) -> dict[str, Any]:
+        """JSON-able: canvas and layers, enough to rebuild the space."""
+        return {"canvas": self.canvas, "layers": [layer.config() for layer in self.layers]}
+
+    def _mask(self, kinds: Collection[str]) -> NDArray[np.bool_]:
+        mask = np.zeros(self.dim, np.bool_)
+        for kind in kinds:
+            if kind not in self.slices:
+                raise unknown("layer", kind, self.slices)
+            mask[self.slices[kind]] = True
+        return mask
+
+    def _checked(self, z: Vector) -> Vector:
+        checked = np.asarray(z, np.float64)
+        if checked.shape != (self.dim,):
+            raise UsageError(f"z has shape {checked.shape}; give ({self.dim},), one value per variable")
+        if not np.isfinite(checked).all():
+            raise UsageError("z holds values that are not finite; give numbers")
+        return checked
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """A visual prompt: a space and one z of it, (d,) float64 and finite. UsageError for any other z."""
+
+    space: PromptSpace
+    z: Vector
+
+    def __post_init__(self) -> None:
+        z = self.space._checked(self.z) + 0.0  # a copy, with one spelling of zero
+        z.flags.writeable = False
+        object.__setattr__(self, "z", z)
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """The prompt made ready for many images."""
+        return self.space.renderer(self.z)
+
+    def render(self, image: Pixels | Prepared) -> Pixels:
+        """(H, W, 3) uint8 sRGB pixels, or prepared ones, to (canvas, canvas, 3) uint8: exactly what is deployed."""
+        return self.renderer(image)
+
+    def apply(self, image: Image.Image) -> Image.Image:
+        """An image of any mode to the prompted RGB image. DataError for one that cannot be read."""
+        return Image.fromarray(self.render(to_rgb(image)))
+
+    @property
+    def theta(self) -> dict[str, dict[str, float]]:
+        """The named parameters by kind of layer; JSON-able, for human eyes. z is what counts."""
+        return self.space.params(self.z)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the pixels: canvas, layers and z."""
+        return digest(canonical_json(self.space.config()).encode(), self.z.astype("<f8").tobytes())
+
+    @property
+    def frame(self) -> Pixels | None:
+        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without a frame layer."""
+        layer = next((layer for layer in self.space.layers if isinstance(layer, Frame)), None)
+        if layer is None:
+            return None
+        side = self.space.canvas
+        frame = np.full((side, side, 4), 255, np.uint8)
+        frame[..., :3] = layer.field(self.z[self.space.slices[layer.kind]], self.space.geometry)
+        square, scratch = np.zeros((1, 1, 3), np.uint8), np.empty((side, side, 3), np.uint8)
+        place(square, self.renderer.view, self.space.geometry, scratch).of(frame)[..., 3] = 0
+        return frame
+
+    def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
+        """Write a bundle: one file where the path ends in .vprompt, else a folder. See `bbtvp.prompt.bundle`.
+
+        `meta`: free JSON to keep with it (task, model, accuracy). UsageError if it is not JSON, OSError if the disk
+        refuses.
+        """
+        from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
+
+        content = bundle.Bundle(self.space.canvas, self.space.layers, self.z, self.theta, dict(meta or {}), self.frame)
+        bundle.write(Path(path), content)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Prompt:
+        """Read a bundle and render its frame again. BundleError if anything in it was altered or is not understood."""
+        from bbtvp.prompt import bundle
+
+        content = bundle.read(Path(path))
+        try:
+            prompt = cls(PromptSpace(content.layers, content.canvas), content.z)
+        except UsageError as error:
+            raise BundleError(f"{path}: {error}") from error
+        if not _same(content.frame, prompt.frame):
+            raise BundleError(f"{path}: frame.png is not the frame that z gives; get the bundle from its author again")
+        return prompt
+
+
+def _same(one: Pixels | None, other: Pixels | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one, other)
+
+
+_TVP_INSIDE = 164 / 224
+_PRESETS: dict[str, tuple[Layer, ...]] = {
+    "tvp": (Placement(_TVP_INSIDE), Frame("pixels")),
+    "frame": (Placement(_TVP_INSIDE), Frame("dct")),
+    "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
+    "default": (
+        Placement(search=("zoom",)),
+        Tone(("contrast", "brightness", "gamma", "sharpness", "saturation")),
+        Frame("dct"),
+    ),
+}
+
+
+def preset(name: str, canvas: int = 224) -> PromptSpace:
+    """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
+
+    "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at 224). "frame":
+    the same geometry with 72 low-frequency variables. "tone": the image fills the canvas; contrast, brightness,
+    gamma. "default": zoom, five of tone, and 72 for a frame in whatever zoom leaves free.
+    """
+    if name not in _PRESETS:
+        raise unknown("prompt preset", name, _PRESETS)
+    return PromptSpace(_PRESETS[name], canvas)

@@ -1,0 +1,131 @@
+"""Contrast, brightness, gamma, saturation and sharpness of the image inside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer, checked_choice, soft
+
+_Floats: TypeAlias = NDArray[np.float32]
+
+_LEVELS = np.arange(256) / 255
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Rec. 601 weights, as in Pillow's greyscale."""
+_BLUR_TAPS = 4
+"""Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
+
+
+@final
+class _Range(NamedTuple):
+    step: float
+    limit: float
+    exponential: bool
+
+
+_RANGES = {
+    "brightness": _Range(0.15, 0.5, exponential=False),
+    "contrast": _Range(0.6, 3.0, exponential=True),
+    "gamma": _Range(0.4, 2.0, exponential=True),
+    "saturation": _Range(0.6, 3.0, exponential=True),
+    "sharpness": _Range(0.6, 2.0, exponential=True),
+}
+
+
+@final
+@dataclass(frozen=True)
+class Tone(PaintLayer):
+    """A tone curve, saturation and sharpness, applied to the placed image only: never to the frame.
+
+    With v in 0..1 and the parameters in brackets, in this order:
+
+    - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is that of all
+      channels of this image: a picture washed out to one side is stretched around its own level, not around mid grey;
+    - saturation: v <- luma + saturation * (v - luma);
+    - sharpness: v <- blur + sharpness * (v - blur): above 1 an unsharp mask, below 1 a blur of about one pixel.
+
+    The last two extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing by Interpolation and
+    Extrapolation", 1994). Brightness is within -0.5..0.5. Contrast and saturation are exp(0.6 z) near 0: 1.8 at z =
+    1, 5 and 1/5 at z = 3 and -3, at most 20; gamma is within 0.14..7.4, sharpness too. Neutral is brightness 0 and 1
+    for the others. Floats are rounded to uint8 once, at the end; z = 0 changes no bit.
+    """
+
+    variables: tuple[str, ...] = ("brightness", "contrast", "gamma")
+
+    kind: ClassVar[str] = "tone"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "variables", checked_choice("tone variable", self.variables, _RANGES))
+        if not self.variables:
+            raise UsageError("a tone without variables does nothing; leave the layer out")
+
+    def names(self, geometry: Geometry) -> tuple[str, ...]:
+        return self.variables
+
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
+        return {name: _value(_RANGES[name], at) for name, at in zip(self.variables, z.tolist(), strict=True)}
+
+    def painter(self, z: Vector, geometry: Geometry) -> Paint:
+        values = self.params(z, geometry)
+        saturation, sharpness = values.get("saturation", 1.0), values.get("sharpness", 1.0)
+
+        def paint(canvas: Pixels, box: Box) -> None:
+            inside = np.ascontiguousarray(box.of(canvas))
+            curve = _curve(values, float(inside.mean()) / 255) * 255
+            if saturation == sharpness == 1:
+                result = _levels(curve).take(inside)
+            else:
+                result = _levels(_sharpened(_saturated(curve.astype(np.float32).take(inside), saturation), sharpness))
+            box.of(canvas)[...] = result
+
+        return paint
+
+
+def _value(span: _Range, z: float) -> float:
+    bounded = soft(z, span.step, span.limit)
+    return math.exp(bounded) if span.exponential else bounded
+
+
+def _curve(values: dict[str, float], mean: float) -> NDArray[np.float64]:
+    """The 256 levels after contrast, brightness and gamma, in 0..1."""
+    curve = mean + values.get("contrast", 1.0) * (_LEVELS - mean) + values.get("brightness", 0.0)
+    result: NDArray[np.float64] = np.clip(curve, 0, 1) ** values.get("gamma", 1.0)
+    return result
+
+
+def _levels(values: NDArray[np.floating]) -> Pixels:
+    """Rounded and clipped to uint8."""
+    levels: Pixels = (np.clip(values, 0, 255) + values.dtype.type(0.5)).astype(np.uint8)
+    return levels
+
+
+def _saturated(image: _Floats, gain: float) -> _Floats:
+    if gain == 1:
+        return image
+    matrix = gain * np.eye(3, dtype=np.float32) + (1 - gain) * _LUMA[:, None]
+    return (image.reshape(-1, 3) @ matrix.astype(np.float32)).reshape(image.shape)
+
+
+def _sharpened(image: _Floats, gain: float) -> _Floats:
+    if gain == 1:
+        return image
+    return np.float32(gain) * image + np.float32(1 - gain) * _blurred(image)
+
+
+def _blurred(image: _Floats) -> _Floats:
+    """A binomial blur with replicated edges. Rows are flattened to (H, W * 3), so that both axes are long slices."""
+    height, width = image.shape[:2]
+    margin = _BLUR_TAPS // 2
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+    rows = padded.reshape(height + _BLUR_TAPS, -1)
+    for _ in range(_BLUR_TAPS):
+        rows = rows[:-1] + rows[1:]
+    for _ in range(_BLUR_TAPS):
+        rows = rows[:, :-3] + rows[:, 3:]
+    return (rows * np.float32(4.0**-_BLUR_TAPS)).reshape(height, width, 3)

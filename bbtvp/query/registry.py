@@ -1,0 +1,25 @@
+"""From a model spec (`zoo/llava`, `hf/org/name`, `openai/…`) to a model, through the entry points of `bbtvp.models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bbtvp.core import plugins
+from bbtvp.core.errors import UsageError
+from bbtvp.query.port import Model
+
+GROUP = "bbtvp.models"
+
+
+def load_model(spec: str, **options: Any) -> Model:
+    """Load the model behind `spec`, split at the first slash into provider and name.
+
+    options go to the provider: device, dtype, batch, … Raises UsageError for an unknown provider or option.
+    """
+    provider, slash, name = spec.partition("/")
+    if not slash or not name:
+        raise UsageError(f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in plugins.names(GROUP))}")
+    model = plugins.load(GROUP, provider, "model provider")(name, **options)
+    if not isinstance(model, Model):
+        raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.query.Model")
+    return model

@@ -1,0 +1,139 @@
+"""The journal is the run: an append-only file of JSON lines from which a killed run continues exactly.
+
+    {"record": "config", …}                        first line: what this run is
+    {"record": "replies", "phase": …, "got": […]}  one line per call to the model: all of its outcomes, or none
+    {"record": "step", "id": …, …}                 what was made of them: a generation, a choice, the end
+
+A line is written before anything is made of it. A torn last line (a crash in the middle of a write) is cut off on
+opening; a damaged line before the last is an error. Failures are counted but not remembered: they are asked again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+from bbtvp.core.digest import canonical_json
+from bbtvp.core.errors import JournalError
+from bbtvp.query import LabelScore, Memory, Outcome, Reply, Usage
+
+SCHEMA = "bbtvp.journal/1"
+FILE = "journal.jsonl"
+
+
+@final
+class Journal(Memory):
+    """Replies and steps of one run, in memory and, if it has a folder, on disk."""
+
+    def __init__(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
+        """Open or begin a journal. Raises JournalError for another configuration, version, or a damaged file."""
+        self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
+        self.spent: Counter[str] = Counter()
+        self.failed = 0
+        self._replies: dict[str, Reply] = {}
+        self._steps: dict[str, dict[str, Any]] = {}
+        self._path = folder / FILE if folder else None
+        self._file = None
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._load(self._path)
+            self._file = self._path.open("a", encoding="utf-8")
+        if not self.resumed:
+            self._append({"record": "config", **self.config})
+
+    @property
+    def resumed(self) -> bool:
+        """Whether there was something to continue."""
+        return bool(self._path and self._path.exists() and self._path.stat().st_size)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    # -- replies: the memory of the meter -------------------------------------------------------------------------------
+    def recall(self, key: str) -> Reply | None:
+        return self._replies.get(key)
+
+    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]]) -> None:
+        """Append the outcomes of one call to the model, as one line."""
+        got = [[key, *_packed(outcome)] for key, outcome in asked]
+        self._append({"record": "replies", "phase": phase, "got": got})
+        self._remember(phase, got)
+
+    def _remember(self, phase: str, got: Sequence[Sequence[Any]]) -> None:
+        for key, usage, text, scores, failure in got:
+            self.spent[phase] += usage[2]
+            if failure is None:
+                found = None if scores is None else tuple(LabelScore(*score) for score in scores)
+                self._replies[key] = Reply(text, found, Usage(*usage))
+            else:
+                self.failed += 1
+
+    # -- steps: what was decided ----------------------------------------------------------------------------------------
+    def step(self, name: str) -> dict[str, Any] | None:
+        """The step written under this name, if the run has come that far before."""
+        return self._steps.get(name)
+
+    def write_step(self, name: str, **content: Any) -> dict[str, Any]:
+        """Append a step and force it to disk; gives it back as a later reader would see it."""
+        step: dict[str, Any] = json.loads(canonical_json(content))
+        self._append({"record": "step", "id": name, **step})
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+        self._steps[name] = step
+        return step
+
+    # -- file -----------------------------------------------------------------------------------------------------------
+    def _append(self, record: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(canonical_json(record) + "\n")
+            self._file.flush()
+
+    def _load(self, path: Path) -> None:
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        for number, line in enumerate(whole.splitlines(), start=1):
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise JournalError(f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)") from error
+            self._replay(record, number)
+
+    def _replay(self, record: dict[str, Any], number: int) -> None:
+        kind = record.pop("record", None)
+        if number == 1:
+            self._check_config(kind, record)
+        elif kind == "replies":
+            self._remember(record["phase"], record["got"])
+        elif kind == "step":
+            self._steps[record.pop("id")] = record
+        else:
+            raise JournalError(f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade")
+
+    def _check_config(self, kind: object, found: dict[str, Any]) -> None:
+        if kind != "config" or found.get("schema") != SCHEMA:
+            raise JournalError(f"{self._path} is not a {SCHEMA} journal; name another folder (--out)")
+        differing = [key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)]
+        if differing:
+            changes = ", ".join(f"{key}: {found.get(key)!r:.60} there, {self.config.get(key)!r:.60} here" for key in differing[:3])
+            raise JournalError(f"{self._path.parent if self._path else ''} holds another run ({changes}); name another folder (--out)")
+
+
+def _packed(outcome: Outcome) -> tuple[Any, ...]:
+    usage = list(outcome.usage)
+    if isinstance(outcome, Reply):
+        return usage, outcome.text, None if outcome.scores is None else [list(s) for s in outcome.scores], None
+    return usage, None, None, outcome.reason

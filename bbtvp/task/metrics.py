@@ -1,0 +1,135 @@
+"""Scores of predictions against answers. Small and pure: sequences in, a `Score`, a dict or an array out.
+
+A prediction is what `prediction(reply, labels)` gives: a label, free text, UNPARSED (a reply that names no single
+label: wrong, and counted), or None / NaN (a failed query: missing data, left out of the score, and counted).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbtvp.core.errors import unknown
+from bbtvp.task.replies import UNPARSED, normalise, number, parse_label, prediction
+
+__all__ = [
+    *("METRICS", "Predictions", "Score", "UNPARSED", "accuracy", "confusion", "f1", "mean_absolute_error", "normalise"),
+    *("number", "parse_label", "per_class", "per_sample", "prediction", "score", "yes_ratio"),
+]
+
+Predictions = Sequence[str | float | None] | NDArray[np.float64]
+"""One entry per sample; None or NaN where the query failed."""
+
+
+class Score(NamedTuple):
+    """`value` over the `n` samples that were scored (NaN if n is 0); `missing` failed queries are not among them."""
+
+    value: float
+    n: int
+    missing: int
+    unparsed: int
+
+
+def _exact(given: str, answer: str) -> bool:
+    return normalise(given) == normalise(answer)
+
+
+def _contains(given: str, answer: str) -> bool:
+    return f" {normalise(answer)} " in f" {normalise(given)} "
+
+
+METRICS: Mapping[str, Callable[[str, str], bool]] = {
+    "accuracy": str.__eq__,
+    "exact": _exact,
+    "contains": _contains,
+}
+"""Is this prediction right? By the name a task states; higher is better, one sample scores 0 or 1.
+
+`accuracy`: the label is the answer. `exact`: equal after `normalise`. `contains`: the answer occurs as a whole phrase
+in the reply (lenient: a reply that lists everything is right every time).
+"""
+
+
+def per_sample(metric: str, predictions: Predictions, answers: Sequence[str]) -> NDArray[np.float64]:
+    """(n,) float64: 1 right, 0 wrong or unparsed, NaN missing; what paired tests take.
+
+    Raises UsageError for an unknown metric, ValueError if the lengths differ.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    right = METRICS[metric]
+    pairs = zip(predictions, answers, strict=True)
+    scores = [math.nan if _missing(given) else float(right(str(given), answer)) for given, answer in pairs]
+    return np.array(scores, dtype=np.float64)
+
+
+def score(metric: str, predictions: Predictions, answers: Sequence[str]) -> Score:
+    """Mean of `per_sample`, by the metric's name. Raises as `per_sample` does."""
+    scores = per_sample(metric, predictions, answers)
+    scored = scores[~np.isnan(scores)]
+    value = float(scored.mean()) if scored.size else math.nan
+    return Score(value, int(scored.size), int(scores.size - scored.size), _unparsed(predictions))
+
+
+def accuracy(predictions: Predictions, answers: Sequence[str]) -> Score:
+    """Share of predictions that are the answer."""
+    return score("accuracy", predictions, answers)
+
+
+def per_class(predictions: Predictions, answers: Sequence[str]) -> dict[str, Score]:
+    """Accuracy among the samples of each true answer, by answer."""
+    given: dict[str, list[str | float | None]] = defaultdict(list)
+    for one, answer in zip(predictions, answers, strict=True):
+        given[answer].append(one)
+    return {answer: accuracy(given[answer], [answer] * len(given[answer])) for answer in sorted(given)}
+
+
+def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dict[str, int]]:
+    """How often each true answer was taken for what: counts[answer][prediction]; unparsed replies under UNPARSED."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for given, answer in _present(predictions, answers):
+        counts[answer][given] += 1
+    return {answer: dict(sorted(counts[answer].items())) for answer in sorted(counts)}
+
+
+def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") -> Score:
+    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed counts as not positive."""
+    pairs = list(_present(predictions, answers))
+    hits = sum(given == answer == positive for given, answer in pairs)
+    wrong = sum((given == positive) != (answer == positive) for given, answer in pairs)
+    value = 2 * hits / (2 * hits + wrong) if hits + wrong else math.nan
+    return Score(value, len(pairs), len(predictions) - len(pairs), _unparsed(predictions))
+
+
+def yes_ratio(predictions: Predictions, positive: str = "yes") -> Score:
+    """Share of replies that say `positive`: 0.5 is unbiased on a balanced set. Unparsed counts as not positive."""
+    return accuracy(predictions, [positive] * len(predictions))
+
+
+def mean_absolute_error(predictions: Predictions, answers: Sequence[str | float]) -> Score:
+    """Mean |prediction - answer| of counts, in the answers' unit; texts are read by `number`.
+
+    A reply without one number has no error: it is left out of the mean, and counted as unparsed.
+    """
+    pairs = [(number(given), number(answer)) for given, answer in _present(predictions, answers)]
+    errors = [abs(given - answer) for given, answer in pairs if given is not None and answer is not None]
+    value = math.fsum(errors) / len(errors) if errors else math.nan
+    return Score(value, len(errors), len(predictions) - len(pairs), len(pairs) - len(errors))
+
+
+def _missing(given: object) -> bool:
+    return given is None or (isinstance(given, float) and math.isnan(given))
+
+
+def _present(predictions: Predictions, answers: Sequence[str | float]) -> Iterator[tuple[str, str]]:
+    pairs = zip(predictions, answers, strict=True)
+    return ((str(given), str(answer)) for given, answer in pairs if not (_missing(given) or _missing(answer)))
+
+
+def _unparsed(predictions: Predictions) -> int:
+    return sum(isinstance(given, str) and given == UNPARSED for given in predictions)

@@ -1,0 +1,40 @@
+"""From a task spec, as written on the command line, to a task: a path, `prefix/name` or `<data set>:<folder>`."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+from bbtvp.core import plugins
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.task.loaders import TABLES, is_table, load
+from bbtvp.task.task import Task
+
+TASKS = "bbtvp.tasks"
+"""Entry points called as `loader(name, **options)` for the spec "prefix/name"."""
+
+DATASETS = "bbtvp.datasets"
+"""Entry points called as `loader(folder, **options)` for the spec "<data set>:<folder>"."""
+
+
+def task(spec: str, **options: Any) -> Task:
+    """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads it.
+
+    A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`. Otherwise the first
+    "/" or ":" splits the spec into a plug-in's name and what it is called with: "zoo/digits", "pope:/data/coco".
+
+    Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
+    """
+    if os.path.exists(spec) or spec.startswith((".", "/")) or is_table(spec):
+        return load(spec, **options)
+    match = re.fullmatch(r"([^/:]+)([/:])(.+)", spec, re.DOTALL)
+    if match is None:
+        known = [f"{name}/" for name in plugins.names(TASKS)] + [f"{name}:" for name in plugins.names(DATASETS)]
+        raise UsageError(f"{unknown('task', spec, known)}; or give a folder, or a {TABLES} file")
+    name, separator, rest = match.groups()
+    group, kind = (TASKS, "task source") if separator == "/" else (DATASETS, "data set")
+    found = plugins.load(group, name, kind)(rest, **options)
+    if not isinstance(found, Task):
+        raise UsageError(f"the {kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in")
+    return found

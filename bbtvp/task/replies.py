@@ -1,0 +1,170 @@
+"""From a model's free text to an answer: normalisation, and the one label that a reply names, or none.
+
+A reply that does not name exactly one label is unparsed: it is counted and shown, never guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+UNPARSED = ""
+"""The prediction of a reply that names no single label: wrong, and counted as unparsed. A failed query is None."""
+
+_ARTICLES = frozenset({"a", "an", "the"})
+_ONES = {
+    **{"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9},
+    **{"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16},
+    **{"seventeen": 17, "eighteen": 18, "nineteen": 19},
+}
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_NEGATIONS = frozenset({"not", "no", "never", "without", "nor", "neither", "isnt", "arent", "wasnt", "werent"})
+_SCALES = frozenset({"hundred", "thousand", "million", "point"})
+"""After a number these make it another number: "one hundred" is not "one"."""
+
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
+_MARK = re.compile(r"(?P<numeric>(?<=\d)\.(?=\d)|(?<![\w.])-(?=\d))|[^\w\s]|_")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_STATED = re.compile(r"\banswer\s*(?:\bis\b|:|=)", re.IGNORECASE)
+
+
+def normalise(text: str, *, numbers: bool = True) -> str:
+    """`text` casefolded, without punctuation and articles, single-spaced; "The Cat's hat!" becomes "cats hat".
+
+    With `numbers`, number words up to ninety-nine become digits, so "three" and "3" are the same answer. A decimal
+    point and a minus sign stay; a text that is nothing but marks or articles ("+", "A") keeps them.
+    """
+    # Casefolding can undo the composed form, hence twice.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2212", "-")
+    words = _MARK.sub(_without_mark, _THOUSANDS.sub("", folded)).split()
+    words = [word for word in words if word not in _ARTICLES] or words
+    return " ".join(_with_digits(words) if numbers else words) or folded.strip()
+
+
+def _without_mark(match: re.Match[str]) -> str:
+    mark = match.group()
+    if match["numeric"] or unicodedata.category(mark).startswith("M"):  # M: vowel signs and accents, not punctuation
+        return mark
+    return "" if mark in "'\u2019" else " "
+
+
+def _with_digits(words: Sequence[str]) -> list[str]:
+    digits: list[str] = []
+    pending = 0  # the tens of "twenty-one", waiting for its unit
+    for word in words:
+        unit = _ONES.get(word)
+        if pending and unit is not None and 0 < unit < 10:
+            digits[-1] = str(pending + unit)
+        else:
+            value = _TENS.get(word, unit)
+            digits.append(word if value is None else str(value))
+        pending = _TENS.get(word, 0)
+    return digits
+
+
+def number(text: str) -> float | None:
+    """The one number that `text` names, in digits or words up to ninety-nine; None if it names none or several."""
+    words = normalise(text).split()
+    if not _SCALES.isdisjoint(words):
+        return None
+    found = {float(word) for word in words if _NUMBER.fullmatch(word)}
+    return found.pop() if len(found) == 1 else None
+
+
+def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
+    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply itself if answers are free."""
+    if reply is None or labels is None:
+        return reply
+    return parse_label(reply, labels) or UNPARSED
+
+
+def parse_label(text: str, labels: Sequence[str]) -> str | None:
+    """The label that a free-text reply names, or None where it names none or more than one.
+
+    In this order: the whole reply is a label; what follows a stated "answer is" or "answer:" names one label; the
+    whole reply does. A leading yes or no decides between yes and no. A label counts as a whole word or phrase, not
+    inside a longer label ("red" in "red square"), and not straight after a negation ("not red"). Single-letter labels
+    (A, B, C) count in their own case only, and an "A" or "I" before a word is that word's article or a pronoun.
+    Writing without spaces between words is matched by whole replies only.
+    """
+    table = _table(tuple(labels))
+    whole = table.equal_to(text)
+    if whole:
+        return whole.pop() if len(whole) == 1 else None
+    stated = list(_STATED.finditer(text))
+    for part in [text[stated[-1].end() :], text] if stated else [text]:
+        named = table.named_in(part)
+        if len(named) == 1:
+            return named.pop()
+    return None
+
+
+class _Phrase(NamedTuple):
+    label: str
+    words: list[str]
+
+
+class _Span(NamedTuple):
+    start: int
+    end: int
+    label: str
+
+    def inside(self, other: _Span) -> bool:
+        shorter = self.end - self.start < other.end - other.start
+        return shorter and other.start <= self.start and self.end <= other.end
+
+
+class _Table:
+    """Labels prepared for matching: normalised once, found by their first word."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.texts = {label: normalise(label) for label in labels}
+        self.letters = all(len(label) == 1 and label.isalpha() for label in labels)
+        self.by_first: dict[str, list[_Phrase]] = defaultdict(list)
+        for label, text in self.texts.items():
+            self.by_first[text.split(" ", 1)[0]].append(_Phrase(label, text.split()))
+        self.negations = _NEGATIONS.difference(self.texts.values())
+        by_text = {text: label for label, text in self.texts.items()}
+        self.polar = by_text if by_text.keys() == {"yes", "no"} else {}
+
+    def equal_to(self, text: str) -> set[str]:
+        """Labels that the whole text is; the plain spelling first, so that "C++" is not also "C"."""
+        plain = {label for label in self.labels if label.strip().casefold() == text.strip().casefold()}
+        return plain or {label for label, known in self.texts.items() if known == normalise(text)}
+
+    def named_in(self, text: str) -> set[str]:
+        if self.letters:
+            return {label for label in self.labels if _has_letter(text, label)}
+        words = normalise(text).split()
+        if words and words[0] in self.polar:
+            return {self.polar[words[0]]}
+        spans = list(self._spans(words))
+        outer = [span for span in spans if not any(span.inside(other) for other in spans)]
+        return {span.label for span in outer if self._affirmed(span, words)}
+
+    def _spans(self, words: list[str]) -> Iterable[_Span]:
+        for start, word in enumerate(words):
+            for phrase in self.by_first.get(word, ()):
+                end = start + len(phrase.words)
+                if words[start:end] == phrase.words:
+                    yield _Span(start, end, phrase.label)
+
+    def _affirmed(self, span: _Span, words: list[str]) -> bool:
+        negated = span.start > 0 and words[span.start - 1] in self.negations
+        scaled = span.end < len(words) and words[span.end] in _SCALES and words[span.end - 1].isdigit()
+        return not negated and not scaled
+
+
+@lru_cache(maxsize=256)
+def _table(labels: tuple[str, ...]) -> _Table:
+    return _Table(labels)
+
+
+def _has_letter(text: str, letter: str) -> bool:
+    word_follows = r"(?!\s+[^\W\d_])" if letter in "AIai" else ""
+    return re.search(rf"(?<![\w'\u2019]){re.escape(letter)}(?![\w'\u2019]){word_follows}", text) is not None

@@ -1,0 +1,207 @@
+"""What is asked: samples, a question template, the answers allowed, and the three splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from string import Formatter
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.digest import digest, digest_json
+from bbtvp.core.errors import DataError, UsageError, unknown
+from bbtvp.prompt.image import open_image
+from bbtvp.task.metrics import METRICS
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image with one question's answer.
+
+    `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB, 0-255, or the file
+    to read them from. `fields`: what the question template may use. `labels`: this sample's own options, if it has any.
+    """
+
+    id: str
+    answer: str
+    image: Pixels | Path
+    fields: Mapping[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for text in (self.id, self.answer, *self.fields.values(), *(self.labels or ())):
+            if _has_surrogate(text):  # from a file name or JSON that is not Unicode: it has no digest
+                raise DataError(f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it")
+        image = self.image
+        if isinstance(image, Path):
+            return
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise DataError(f"sample {self.id!r}: the image must be (H, W, 3) uint8 pixels or a Path")
+
+    def pixels(self) -> Pixels:
+        """(H, W, 3) uint8, sRGB, 0-255, read-only; read from the file on each call. DataError names a bad file."""
+        pixels = (open_image(self.image) if isinstance(self.image, Path) else self.image).view()
+        pixels.flags.writeable = False  # samples are shared: a change in place would reach every later query
+        return pixels
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A question over labelled images, split into train, validation and test; checked when it is made.
+
+    `question` is a template over the sample's fields: "is there a {object} in the image?". `labels` are the answers
+    allowed; None means free answers. `metric` is a name in `bbtvp.task.metrics.METRICS`. The search sees train, the
+    choice of the winner sees validation, and only verification sees test.
+
+    Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not allowed, a label
+    without training images) or UsageError (an unknown metric, a template that the fields cannot fill).
+    """
+
+    name: str
+    question: str
+    labels: tuple[str, ...] | None
+    train: tuple[Sample, ...]
+    validation: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+    metric: str = "accuracy"
+
+    def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise unknown("metric", self.metric, METRICS)
+        if not self.question.strip():
+            raise UsageError(f"task {self.name!r} has an empty question; say what to ask about each image")
+        if self.labels is not None:
+            _check_labels(f"task {self.name!r}", self.labels)
+        _check_splits(self.splits)
+        for samples in self.splits.values():
+            for sample in samples:
+                self._check_sample(sample)
+        _check_coverage(self.labels, self.train)
+
+    def _check_sample(self, sample: Sample) -> None:
+        self.ask(sample)
+        if sample.labels is not None:
+            _check_labels(f"sample {sample.id!r}", sample.labels)
+        labels = self.sample_labels(sample)
+        if labels is None and self.metric == "accuracy":
+            raise UsageError(
+                f"sample {sample.id!r} has no labels, which accuracy needs; add them or use metric 'exact'"
+            )
+        if labels is not None and sample.answer not in labels:
+            raise DataError(f"sample {sample.id!r}: {unknown('answer', sample.answer, labels)}")
+
+    @property
+    def splits(self) -> dict[str, tuple[Sample, ...]]:
+        """The three splits by name, in the order train, validation, test."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def ask(self, sample: Sample) -> str:
+        """The question about this sample. UsageError names a field that the sample lacks, and those that it has."""
+        try:
+            return _TEMPLATE.vformat(self.question, (), sample.fields)
+        except KeyError as error:
+            have = ", ".join(sorted(sample.fields)) or "none"
+            raise UsageError(
+                f"the question needs the field {error.args[0]!r}, which sample {sample.id!r} lacks (it has: {have}); "
+                "add it, or write {{ and }} for braces that are text"
+            ) from error
+        except ValueError as error:
+            raise UsageError(
+                f"the question {self.question!r} is no template ({error}); write {{{{ for a brace"
+            ) from error
+
+    def sample_labels(self, sample: Sample) -> tuple[str, ...] | None:
+        """The answers allowed for this sample: its own options, else the task's labels; None if answers are free."""
+        return self.labels if sample.labels is None else sample.labels
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the content: name, question, labels, metric, and each split's samples in any order.
+
+        Pixels in memory count, byte for byte. An image file counts by its sample's id only: neither its bytes nor
+        the folder that it lies in, so that the digest is quick, and the same on another machine.
+        """
+        splits = {name: sorted(_identity(sample) for sample in samples) for name, samples in self.splits.items()}
+        return digest_json([self.name, self.question, self.labels, self.metric, splits])
+
+    def describe(self) -> dict[str, Any]:
+        """A summary that JSON can hold: the sizes, and per split the samples of each answer (null if answers are free)."""
+        return {
+            "name": self.name,
+            "question": self.question,
+            "labels": None if self.labels is None else list(self.labels),
+            "metric": self.metric,
+            "digest": self.digest,
+            "splits": {name: self._describe_split(samples) for name, samples in self.splits.items()},
+        }
+
+    def _describe_split(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        counts = Counter(sample.answer for sample in samples)
+        labels = dict.fromkeys((*(self.labels or ()), *sorted(counts)))
+        free = all(self.sample_labels(sample) is None for sample in samples)
+        return {"samples": len(samples), "answers": None if free else {label: counts[label] for label in labels}}
+
+
+class _Template(Formatter):
+    """`str.format` over plain field names: a column may be called "object name", and no attribute is ever looked up."""
+
+    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+        return kwargs[field_name], field_name
+
+
+_TEMPLATE = _Template()
+
+
+def _has_surrogate(text: str) -> bool:
+    return not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _identity(sample: Sample) -> str:
+    image = sample.image
+    pixels = None if isinstance(image, Path) else digest(str(image.shape).encode(), image.tobytes())
+    return digest_json([sample.id, sample.answer, dict(sample.fields), sample.labels, pixels])
+
+
+def _check_labels(where: str, labels: Sequence[str]) -> None:
+    if len(labels) < 2:
+        raise DataError(f"{where} needs at least two labels, got {list(labels)}")
+    seen: dict[str, str] = {}
+    for label in labels:
+        if not label.strip():
+            raise DataError(f"{where} has an empty label; remove it")
+        other = seen.setdefault(label.strip().casefold(), label)
+        if other is not label:
+            raise DataError(f"{where}: the labels {other!r} and {label!r} read the same; merge them")
+
+
+def _check_splits(splits: Mapping[str, Sequence[Sample]]) -> None:
+    """No split is empty, no id comes twice, no image file is in two splits."""
+    home: dict[str | Path, str] = {}
+    for name, samples in splits.items():
+        if not samples:
+            raise DataError(f"the {name} split is empty; add samples to it")
+        for sample in samples:
+            if home.get(sample.id) == name:
+                raise DataError(f"the id {sample.id!r} comes twice in {name}; ids must be unique")
+            for key in (sample.id, sample.image):
+                if not isinstance(key, np.ndarray) and home.setdefault(key, name) != name:
+                    raise DataError(
+                        f"the splits overlap: {str(key)!r} is in {home[key]} and in {name}; "
+                        "keep it in one, or what is held out has been seen"
+                    )
+
+
+def _check_coverage(labels: Iterable[str] | None, train: Iterable[Sample]) -> None:
+    answers = {sample.answer for sample in train}
+    for label in labels or ():
+        if label not in answers:
+            raise DataError(
+                f"class {label!r} has no images in train; add some, raise the limit, or leave the label out"
+            )

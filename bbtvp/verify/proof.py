@@ -1,0 +1,176 @@
+"""Three arms per model on the test split, paired image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.core.files import atomic_write_json
+from bbtvp.objective import Reading, choose_reader, read_all
+from bbtvp.prompt import Prompt
+from bbtvp.query import Meter, Model, load_model
+from bbtvp.stats import paired_gain
+from bbtvp.study.journal import Journal
+from bbtvp.study.search import Watch, silent
+from bbtvp.task import Task
+from bbtvp.task.registry import task as load_task
+
+ARMS = ("zero_shot", "empty_frame", "prompted")
+
+
+@final
+@dataclass(frozen=True)
+class Row:
+    """One model's proof. Shares are of the `n` images answered in all arms; `gain` is prompted − zero_shot.
+
+    `gain_ci95`: paired bootstrap interval. `mcnemar_p`: exact, two-sided. `over_empty_frame`, with its interval, is
+    what the search found beyond placement alone. `unparsed`: prompted replies that named no single label.
+    """
+
+    model: str
+    role: str
+    n: int
+    zero_shot: float
+    empty_frame: float
+    prompted: float
+    gain: float
+    gain_ci95: tuple[float, float]
+    mcnemar_p: float
+    over_empty_frame: float
+    over_empty_frame_ci95: tuple[float, float]
+    failed: int
+    unparsed: int
+
+
+@final
+@dataclass(frozen=True)
+class Example:
+    """A test image as it was and as prompted, with the model's answers."""
+
+    model: str
+    before: Pixels
+    after: Pixels
+    question: str
+    truth: str
+    answer_before: str | None
+    answer_after: str | None
+
+
+@final
+@dataclass(frozen=True)
+class Proof:
+    """Rows in the order of the models, the image queries they cost, and examples from the first model."""
+
+    task: str
+    prompt: str
+    rows: tuple[Row, ...]
+    queries: int
+    failed: int
+    examples: tuple[Example, ...]
+
+    @property
+    def transfer(self) -> float | None:
+        """Mean gain over the models that were never queried, None if there are none."""
+        gains = [row.gain for row in self.rows if row.role == "target"]
+        return float(np.mean(gains)) if gains else None
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The `models` part of a `bbtvp.result/1` document."""
+        return [asdict(row) for row in self.rows]
+
+
+def verify(
+    prompt: Prompt,
+    task: Task | str,
+    models: Sequence[Model | str],
+    *,
+    source: str | None = None,
+    reader: str = "auto",
+    normalise: str = "mean",
+    seed: int = 0,
+    out: Path | str | None = None,
+    examples: int = 8,
+    watch: Watch = silent,
+) -> Proof:
+    """Prove a prompt on the test split of `task`, on each model; `source` names the model that the search queried.
+
+    Costs at most three image queries per model and test image. out: a run folder whose `verify/` part makes the call
+    resumable. Raises UsageError without models, ModelError if a model answers nothing.
+    """
+    if not models:
+        raise UsageError("name at least one model to verify on")
+    task = load_task(task) if isinstance(task, str) else task
+    config = {"task": task.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
+    folder = Path(out) / "verify" / prompt.digest[:12] if out is not None else None
+    rows: list[Row] = []
+    shown: list[Example] = []
+    with Journal(config, folder) as journal:
+        watch("verifying", {"models": len(models), "queries": len(models) * len(ARMS) * len(task.test)})
+        for given in models:
+            model = load_model(given) if isinstance(given, str) else given
+            meter = Meter(model, journal)
+            meter.phase = f"verify {model.spec}"
+            role = "source" if model.spec == source else "target"
+            readings, images = _ask(prompt, task, meter, reader, normalise)
+            rows.append(_row(model.spec, role, readings, seed))
+            shown = shown or _examples(model.spec, task, readings, images, examples)
+            watch("verified", asdict(rows[-1]))
+        queries, failed = journal.spent.total(), journal.failed
+    proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, tuple(shown))
+    if folder is not None:
+        atomic_write_json(folder / "proof.json", {"task": task.name, "models": proof.as_json()})
+    return proof
+
+
+def _ask(
+    prompt: Prompt, task: Task, meter: Meter, reader: str, normalise: str
+) -> tuple[dict[str, list[Reading]], dict[str, list[Pixels]]]:
+    chosen = choose_reader(reader, meter, task, normalise=normalise)
+    control = prompt.space.empty_frame(prompt.z)
+    raw = [sample.pixels() for sample in task.test]
+    images = {
+        "zero_shot": raw,
+        "empty_frame": [control.render(pixels) for pixels in raw],
+        "prompted": [prompt.render(pixels) for pixels in raw],
+    }
+    return {arm: read_all(chosen, meter, task, task.test, images[arm]) for arm in ARMS}, images
+
+
+def _correct(readings: Sequence[Reading]) -> Vector:
+    return np.array([reading.correct for reading in readings])
+
+
+def _row(spec: str, role: str, readings: Mapping[str, Sequence[Reading]], seed: int) -> Row:
+    correct = {arm: _correct(readings[arm]) for arm in ARMS}
+    answered = np.isfinite(np.stack(list(correct.values()))).all(axis=0)
+    if not answered.any():
+        raise ModelError(f"{spec} answered no test image in all three arms; nothing can be said about it")
+    kept = {arm: values[answered] for arm, values in correct.items()}
+    gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
+    over = paired_gain(kept["empty_frame"], kept["prompted"], seed=seed)
+    failed = sum(int(np.isnan(values).sum()) for values in correct.values())
+    unparsed = sum(r.answer is None and np.isfinite(r.correct) for r in readings["prompted"])
+    return Row(
+        spec, role, gain.n, gain.before, over.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p,
+        over.gain, over.ci, failed, int(unparsed),
+    )  # fmt: skip
+
+
+def _examples(
+    spec: str, task: Task, readings: Mapping[str, Sequence[Reading]], images: Mapping[str, Sequence[Pixels]], limit: int
+) -> list[Example]:
+    """The first test images, whatever became of them: no picking of the good ones."""
+    return [
+        Example(
+            spec, images["zero_shot"][i], images["prompted"][i], task.ask(sample), sample.answer,
+            readings["zero_shot"][i].answer, readings["prompted"][i].answer,
+        )
+        for i, sample in enumerate(task.test[:limit])
+    ]  # fmt: skip
+
