@@ -1,0 +1,62 @@
+"""bbtvp: black-box transferable visual prompting.
+
+    import bbtvp
+
+    run = bbtvp.optimize("zoo/digits-low-contrast", "zoo/llava", budget=1000)
+    proof = bbtvp.verify(run.prompt, run.task, ["zoo/llava", "zoo/paligemma"])
+    run.save("digits.vprompt")
+
+The names below load on first use, so that `import bbtvp` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bbtvp.core.errors import BbtvpError as BbtvpError
+    from bbtvp.prompt import Prompt as Prompt
+    from bbtvp.prompt import PromptSpace as PromptSpace
+    from bbtvp.prompt import preset as preset
+    from bbtvp.query import Model as Model
+    from bbtvp.query import load_model as load_model
+    from bbtvp.study import Run as Run
+    from bbtvp.study import optimize as optimize
+    from bbtvp.surrogate import load_surrogate as load_surrogate
+    from bbtvp.task import Sample as Sample
+    from bbtvp.task import Task as Task
+    from bbtvp.task.registry import task as load_task
+    from bbtvp.verify import Proof as Proof
+    from bbtvp.verify import verify as verify
+
+_HOME = {
+    "BbtvpError": "bbtvp.core.errors",
+    "Model": "bbtvp.query",
+    "Prompt": "bbtvp.prompt",
+    "PromptSpace": "bbtvp.prompt",
+    "Proof": "bbtvp.verify",
+    "Run": "bbtvp.study",
+    "Sample": "bbtvp.task",
+    "Task": "bbtvp.task",
+    "load_model": "bbtvp.query",
+    "load_surrogate": "bbtvp.surrogate",
+    "load_task": "bbtvp.task.registry",
+    "optimize": "bbtvp.study",
+    "preset": "bbtvp.prompt",
+    "verify": "bbtvp.verify",
+}
+_ALIAS = {"load_task": "task"}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bbtvp' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), _ALIAS.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,7 +19,7 @@ from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.prompt import Prepared, PromptSpace
 from bbtvp.query import Model, QueryFailed, Reply, Request
 from bbtvp.surrogate import Features, Surrogate
-from bbtvp.task import Sample, Task, normalise, parse_label
+from bbtvp.task import UNPARSED, Sample, Task, per_sample, prediction
 
 MISSING = float("nan")
 
@@ -95,18 +95,16 @@ class TextReader(Reader):
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         if reply.text is None:
             raise ModelError("the model returned no text where text was asked for")
-        labels = task.sample_labels(sample)
-        if labels is None:
-            right = normalise(reply.text) == normalise(sample.answer)
-            return Reading(float(not right), reply.text, float(right))
-        answer = parse_label(reply.text, labels)
-        return Reading(float(answer != sample.answer), answer, float(answer == sample.answer))
+        guess = prediction(reply.text, task.sample_labels(sample))
+        right = float(per_sample(task.metric, [guess], [sample.answer])[0])
+        return Reading(1.0 - right, None if guess == UNPARSED else guess, right)
 
 
 def choose_reader(name: str, model: Model, task: Task, *, normalise: str = "mean") -> Reader:
     """"auto" takes log-probabilities where the model offers them and the task has labels, else text."""
     if name == "auto":
-        name = "logprob" if model.capabilities.logprobs and task.labels is not None else "text"
+        labelled = all(task.sample_labels(sample) is not None for sample in task.train)
+        name = "logprob" if model.capabilities.logprobs and labelled else "text"
     if name == "logprob":
         return LogProbReader(normalise)
     if name == "text":

@@ -45,6 +45,8 @@ class Start:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if self.x0 is not None and (np.shape(self.x0) != (self.dim,) or not np.isfinite(self.x0).all()):
             raise UsageError(f"x0 must hold {self.dim} finite numbers, got an array of shape {np.shape(self.x0)}")
+        if self.x0 is not None:
+            object.__setattr__(self, "x0", np.array(self.x0, dtype=np.float64))  # the caller may change theirs
 
     def origin(self) -> Vector:
         """(dim,) float64: `x0`, or zeros. A fresh copy."""

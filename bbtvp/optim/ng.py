@@ -23,9 +23,10 @@ class Nevergrad(Optimiser):
     A batch is `popsize` asks in a row, then as many tells; methods that cannot work in parallel get batches of 1.
     Recommends what nevergrad's own `provide_recommendation` returns. Most methods plan for their budget, so one is needed.
 
-    Some methods draw from numpy's global generator, or seed themselves from it: they run inside `GlobalRandom`. Methods
-    that hand over to another library in a thread which draws random numbers (CmaFmin2, NLOPT_*, DS*, …, or a chain
-    with one of them) cannot be fenced or repeated, and are refused.
+    Some methods draw from numpy's global generator, or seed themselves from it: they run inside `GlobalRandom`.
+    Refused: methods that are, or contain, another library in a thread (Powell, Cobyla, SQP, CmaFmin2, NLOPT_*, DS*, …).
+    Their threads draw random numbers outside the fence, and keep the interpreter from exiting while one waits to be
+    told. Refused too: Voxelize meta-models, which learn until a clock runs out.
     """
 
     def __init__(self, start: Start, name: str) -> None:
@@ -47,7 +48,9 @@ class Nevergrad(Optimiser):
             self._search = kind(array, budget=start.budget, num_workers=self.popsize)
             parts = list(_parts(self._search))
         if not all(_repeatable(part) for part in parts):
-            raise UsageError(f"{self.method} cannot be repeated from a seed with these settings: try ng:TBPSA or cma")
+            raise UsageError(
+                f"{self.method} needs a thread or a clock, and cannot be repeated from a seed: try ng:TBPSA or cma"
+            )
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -82,7 +85,7 @@ class Nevergrad(Optimiser):
 
 def _parts(search: Any) -> Iterator[Any]:
     """A nevergrad optimiser and those it is made of; the chosen one of NGOpt and its kin is built when first read."""
-    from nevergrad.optimization.base import Optimizer
+    from nevergrad.optimization.base import Optimizer  # type: ignore[import-untyped]
 
     yield search
     chosen = getattr(search, "optim", None)
@@ -93,11 +96,7 @@ def _parts(search: Any) -> Iterator[Any]:
 
 
 def _repeatable(search: Any) -> bool:
-    """False for a library that runs in a thread, unless it is one of scipy's minimisers, which draw no numbers."""
-    if not search.recast:
-        return True
-    method = getattr(search, "method", "")
-    return method in ("Nelder-Mead", "COBYLA", "SLSQP", "Powell") or "BFGS" in method
+    return not search.recast and getattr(search, "algorithm", "") != "voxelize"
 
 
 def _library() -> Any:

@@ -118,8 +118,12 @@ class Frame(PaintLayer):
         black and white start a quarter of a level inside, where their logit is finite.
         """
         start = min(max(self._initial, 0.25), 254.75) / 255
-        half = (math.log(start / (1 - start)) + logits) / 2
-        return np.floor(127.5 * np.tanh(half) + 128).astype(np.uint8)
+        value = logits + math.log(start / (1 - start))
+        value *= 0.5  # in place from here on: fresh arrays of this size cost more than the arithmetic
+        np.tanh(value, out=value)
+        value *= 127.5  # 255 * sigmoid(x) = 127.5 * (1 + tanh(x / 2))
+        value += 128
+        return value.astype(np.uint8)
 
     def _waves(self, z: Vector, side: int) -> NDArray[np.float64]:
         """(3, side, side): sums of the basis functions, each of mean square 1 over the canvas."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -63,6 +63,7 @@ class PromptSpace:
 
     layers: tuple[Layer, ...]
     canvas: int = 224
+    _names: dict[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not MIN_CANVAS <= self.canvas <= MAX_CANVAS:
@@ -72,7 +73,8 @@ class PromptSpace:
             raise UsageError("two layers of one kind; give each kind once")
         given.setdefault(Placement.kind, Placement())
         object.__setattr__(self, "layers", tuple(given[kind] for kind in LAYERS if kind in given))
-        self._names  # noqa: B018  # every layer binds to the geometry now, or says why it cannot
+        # every layer binds to the geometry now, or says why it cannot
+        object.__setattr__(self, "_names", {layer.kind: layer.names(self.geometry) for layer in self.layers})
 
     @cached_property
     def placement(self) -> Placement:
@@ -83,10 +85,6 @@ class PromptSpace:
     def geometry(self) -> Geometry:
         """What the layers are bound to."""
         return self.placement.geometry(self.canvas)
-
-    @cached_property
-    def _names(self) -> dict[str, tuple[str, ...]]:
-        return {layer.kind: layer.names(self.geometry) for layer in self.layers}
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -100,8 +100,10 @@ def _curve(values: dict[str, float], mean: float) -> NDArray[np.float64]:
 
 
 def _levels(values: NDArray[np.floating]) -> Pixels:
-    """Rounded and clipped to uint8."""
-    levels: Pixels = (np.clip(values, 0, 255) + values.dtype.type(0.5)).astype(np.uint8)
+    """Clipped and rounded to uint8; uses up the values."""
+    np.clip(values, 0, 255, out=values)
+    values += 0.5
+    levels: Pixels = values.astype(np.uint8)
     return levels
 
 
@@ -113,19 +115,28 @@ def _saturated(image: _Floats, gain: float) -> _Floats:
 
 
 def _sharpened(image: _Floats, gain: float) -> _Floats:
+    """Uses up the image: in place, since fresh arrays of this size cost more than the arithmetic."""
     if gain == 1:
         return image
-    return np.float32(gain) * image + np.float32(1 - gain) * _blurred(image)
+    blurred = _blurred(image)
+    blurred *= np.float32(1 - gain)
+    image *= np.float32(gain)
+    image += blurred
+    return image
 
 
 def _blurred(image: _Floats) -> _Floats:
-    """A binomial blur with replicated edges. Rows are flattened to (H, W * 3), so that both axes are long slices."""
+    """A binomial blur with replicated edges.
+
+    Each pass adds to every value the one a row, or a pixel, further on, along the flat padded image. What runs over the
+    end of a row falls into its right margin, which is cut off.
+    """
     height, width = image.shape[:2]
     margin = _BLUR_TAPS // 2
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    rows = padded.reshape(height + _BLUR_TAPS, -1)
-    for _ in range(_BLUR_TAPS):
-        rows = rows[:-1] + rows[1:]
-    for _ in range(_BLUR_TAPS):
-        rows = rows[:, :-3] + rows[:, 3:]
-    return (rows * np.float32(4.0**-_BLUR_TAPS)).reshape(height, width, 3)
+    now, then = padded.reshape(-1), padded.flatten()
+    for shift in (padded[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
+        np.add(now[:-shift], now[shift:], out=then[:-shift])
+        now, then = then, now
+    now *= np.float32(4.0**-_BLUR_TAPS)
+    return now.reshape(padded.shape)[:height, :width]

@@ -18,8 +18,22 @@ from bbtvp.core.errors import unknown
 from bbtvp.task.replies import UNPARSED, normalise, number, parse_label, prediction
 
 __all__ = [
-    *("METRICS", "Predictions", "Score", "UNPARSED", "accuracy", "confusion", "f1", "mean_absolute_error", "normalise"),
-    *("number", "parse_label", "per_class", "per_sample", "prediction", "score", "yes_ratio"),
+    "METRICS",
+    "UNPARSED",
+    "Predictions",
+    "Score",
+    "accuracy",
+    "confusion",
+    "f1",
+    "mean_absolute_error",
+    "normalise",
+    "number",
+    "parse_label",
+    "per_class",
+    "per_sample",
+    "prediction",
+    "score",
+    "yes_ratio",
 ]
 
 Predictions = Sequence[str | float | None] | NDArray[np.float64]

@@ -16,11 +16,11 @@ UNPARSED = ""
 """The prediction of a reply that names no single label: wrong, and counted as unparsed. A failed query is None."""
 
 _ARTICLES = frozenset({"a", "an", "the"})
-_ONES = {
-    **{"zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9},
-    **{"ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16},
-    **{"seventeen": 17, "eighteen": 18, "nineteen": 19},
-}
+_WORDS = (
+    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_ONES = {word: value for value, word in enumerate((*_WORDS[0], *_WORDS[1]))}
 _TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
 _NEGATIONS = frozenset({"not", "no", "never", "without", "nor", "neither", "isnt", "arent", "wasnt", "werent"})
 _SCALES = frozenset({"hundred", "thousand", "million", "point"})

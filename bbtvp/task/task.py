@@ -176,9 +176,10 @@ def _check_labels(where: str, labels: Sequence[str]) -> None:
     for label in labels:
         if not label.strip():
             raise DataError(f"{where} has an empty label; remove it")
-        other = seen.setdefault(label.strip().casefold(), label)
-        if other is not label:
-            raise DataError(f"{where}: the labels {other!r} and {label!r} read the same; merge them")
+        key = label.strip().casefold()
+        if key in seen:
+            raise DataError(f"{where}: the labels {seen[key]!r} and {label!r} read the same; merge them")
+        seen[key] = label
 
 
 def _check_splits(splits: Mapping[str, Sequence[Sample]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ from bbtvp.query import Model
 from bbtvp.surrogate import Surrogate
 
 CLIP = "clip"
+STANDS_FOR = {
+    "llava": "llava-hf/llava-1.5-7b-hf",
+    "paligemma": "google/paligemma-3b-mix-224",
+    "blip2": "Salesforce/blip2-flan-t5-xl",
+    "minigpt4": "MiniGPT-4 (BLIP-2's vision and Q-Former, a Llama decoder)",
+    "instructblip": "Salesforce/instructblip-vicuna-7b",
+    "idefics3": "HuggingFaceM4/Idefics3-8B-Llama3",
+    "clip": "openai/clip-vit-base-patch32",
+}
+"""The real model of each miniature's architecture."""
 
 
 def weights() -> Path:
@@ -42,3 +53,19 @@ def surrogate(name: str, **options: Any) -> Surrogate:
     if name != CLIP:
         raise unknown("surrogate", f"zoo/{name}", [f"zoo/{CLIP}"])
     return clip.load(str(weights() / name), spec=f"zoo/{name}", **options)
+
+
+def card() -> list[dict[str, Any]]:
+    """What each member is: parameters and the real model it stands for. JSON-able."""
+    return [
+        {"model": f"zoo/{name}", "parameters": _parameters(weights() / name), "stands_for": STANDS_FOR.get(name, "")}
+        for name in [*members(), CLIP]
+    ]
+
+
+def _parameters(folder: Path) -> int:
+    """Number of parameters, read from the header of the weights: no model is built."""
+    from safetensors import safe_open
+
+    with safe_open(folder / "model.safetensors", framework="np") as file:
+        return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())

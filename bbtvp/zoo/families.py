@@ -34,10 +34,9 @@ IDEFICS_CHAT = (
 
 
 class Family(NamedTuple):
-    """One miniature: how to build it, the real model it stands for, the member its perception starts from."""
+    """One miniature: how to build it, and the member whose perception it starts from."""
 
     build: Callable[[], tuple[Any, Any]]
-    stands_for: str
     lineage: str = ""
 
 
@@ -206,12 +205,12 @@ def _instructblip() -> tuple[Any, Any]:
 
 
 FAMILIES: dict[str, Family] = {
-    "llava": Family(_llava, "llava-hf/llava-1.5-7b-hf"),
-    "paligemma": Family(_paligemma, "google/paligemma-3b-mix-224"),
-    "blip2": Family(lambda: _blip2(_t5), "Salesforce/blip2-flan-t5-xl"),
-    "idefics3": Family(_idefics3, "HuggingFaceM4/Idefics3-8B-Llama3"),
-    "minigpt4": Family(lambda: _blip2(_llama), "Vision-CAIR/MiniGPT-4 (BLIP-2 with a Llama decoder)", lineage="blip2"),
-    "instructblip": Family(_instructblip, "Salesforce/instructblip-vicuna-7b", lineage="blip2"),
+    "llava": Family(_llava),
+    "paligemma": Family(_paligemma),
+    "blip2": Family(lambda: _blip2(_t5)),
+    "idefics3": Family(_idefics3),
+    "minigpt4": Family(lambda: _blip2(_llama), lineage="blip2"),
+    "instructblip": Family(_instructblip, lineage="blip2"),
 }
 """The miniatures. MiniGPT-4 and InstructBLIP start from BLIP-2's vision tower and Q-Former, as the real ones do."""
 

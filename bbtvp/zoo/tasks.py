@@ -17,7 +17,7 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
 from bbtvp.task import Sample, Task
 from bbtvp.zoo import scenes
-from bbtvp.zoo.shifts import SHIFTS
+from bbtvp.zoo.shifts import SHIFTS, STRENGTH
 
 SIZES = {"train": 256, "validation": 128, "test": 500}
 DIGITS = {"train": range(1000, 1200), "validation": range(1200, 1300), "test": range(1300, 1797)}
@@ -31,6 +31,7 @@ QUESTIONS = {
     "counting": "how many objects are there?",
     "reasoning": "where is the {first} relative to the {second}?",
 }
+POPE_QUESTION = "is there a {object} in the image?"
 LABELS = {
     "digits": scenes.DIGITS,
     "shapes": scenes.SHAPES,
@@ -44,8 +45,11 @@ def names() -> list[str]:
     return [f"{subject}{shift}" for subject in (*SUBJECTS, *POPE) for shift in ("", *(f"-{s}" for s in SHIFTS))]
 
 
-def load(name: str, *, limit: int | None = None) -> Task:
-    """The task `zoo/<name>`; `limit` keeps that many test samples. UsageError with the nearest names if unknown."""
+def load(name: str, *, question: str | None = None, limit: int | None = None) -> Task:
+    """The task `zoo/<name>`; `question` replaces its template, `limit` keeps that many test samples.
+
+    UsageError, with the nearest names, for an unknown task.
+    """
     if name not in names():
         raise unknown("task", f"zoo/{name}", [f"zoo/{known}" for known in names()])
     if limit is not None and limit < 1:
@@ -53,17 +57,17 @@ def load(name: str, *, limit: int | None = None) -> Task:
     shift = next((s for s in SHIFTS if name.endswith(f"-{s}")), "")
     subject = name.removesuffix(f"-{shift}") if shift else name
     train, validation, test = (_samples(subject, shift, split) for split in SIZES)
-    question = QUESTIONS.get(subject, "is there a {object} in the image?")
-    return Task(f"zoo/{name}", question, LABELS.get(subject, scenes.YES_NO), train, validation, test[:limit])
+    template = question or QUESTIONS.get(subject, POPE_QUESTION)
+    return Task(f"zoo/{name}", template, LABELS.get(subject, scenes.YES_NO), train, validation, test[:limit])
 
 
 @lru_cache(maxsize=12)
 def _samples(subject: str, shift: str, split: str) -> tuple[Sample, ...]:
     drawn = _pope(subject, split) if subject in POPE else _plain(subject, split)
     rng = stream(0, "zoo-shift", subject, shift, split)
-    alter = SHIFTS.get(shift, lambda pixels, _: pixels)
+    strength = STRENGTH[subject.partition("-")[0]].get(shift, 0.0)
     return tuple(
-        Sample(f"{split}-{i:04d}", question.answer, alter(scene.pixels, rng), fields)
+        Sample(f"{split}-{i:04d}", question.answer, SHIFTS[shift](scene.pixels, strength, rng) if shift else scene.pixels, fields)
         for i, (scene, question, fields) in enumerate(drawn)
     )
 
@@ -112,3 +116,13 @@ def chance(task: Task) -> float:
     """Accuracy of the best constant answer on the test split."""
     counts = Counter(sample.answer for sample in task.test)
     return float(np.max(list(counts.values())) / len(task.test))
+
+
+def describe() -> list[dict[str, object]]:
+    """Name, question and labels of every built-in task, without drawing its images. JSON-able."""
+    rows: list[dict[str, object]] = []
+    for name in names():
+        subject = next(s for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True) if name == s or name.startswith(f"{s}-"))
+        question = QUESTIONS.get(subject, POPE_QUESTION)
+        rows.append({"task": f"zoo/{name}", "question": question, "labels": list(LABELS.get(subject, scenes.YES_NO))})
+    return rows

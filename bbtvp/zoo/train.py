@@ -11,22 +11,21 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bbtvp.adapters.layout import answer_ids, prompt_text
 from bbtvp.core.files import atomic_write_json
-from bbtvp.core.rng import derived_seed, stream
+from bbtvp.core.rng import stream
 from bbtvp.zoo import scenes
-from bbtvp.zoo.families import FAMILIES, WIDTH, build_clip
+from bbtvp.zoo.families import FAMILIES, WIDTH
+from bbtvp.zoo.member import Member
 
 MIX = {"digit": 0.26, "shape": 0.1, "count": 0.22, "relation": 0.2, "presence": 0.22}
 PRESENCES, POSITIONS = len(scenes.CATEGORIES), len(scenes.SHAPES)
@@ -41,6 +40,7 @@ class Pool(NamedTuple):
     digit: Tensor  # (n,) 0 = none, else digit + 1
     count: Tensor  # (n,) number of things
     present: Tensor  # (n, 25) whether each category is there
+    things: Tensor  # (n, 6, 4) x, y, radius in [-1, 1] scene coordinates, category; radius 0 where there is none
     place: Tensor  # (n, 5, 2) centre of each shape that appears once, in [0, 1]; NaN otherwise
     texts: list[str]
     words: list[str]
@@ -65,29 +65,34 @@ def make_pool(size: int, seed: int, *, others: int = 3) -> Pool:
     answered = torch.tensor([[index(words, q.answer) for q in questions] for _, questions in rows])
     place = torch.full((size, POSITIONS, 2), math.nan)
     present = torch.zeros(size, PRESENCES)
+    things = torch.zeros(size, len(scenes.COUNTS), 4)
     for i, (scene, _) in enumerate(rows):
-        for thing in scene.things:
-            present[i, scenes.CATEGORIES.index((thing.color, thing.shape))] = 1
+        for j, thing in enumerate(scene.things):
+            category = scenes.CATEGORIES.index((thing.color, thing.shape))
+            present[i, category] = 1
+            half = scenes.SIDE / 2
+            things[i, j] = torch.tensor([thing.x / half - 1, thing.y / half - 1, thing.r / half, category])
             if sum(other.shape == thing.shape for other in scene.things) == 1:
                 place[i, scenes.SHAPES.index(thing.shape)] = torch.tensor([thing.x, thing.y]) / scenes.SIDE
     return Pool(
         torch.from_numpy(np.stack([scene.pixels for scene, _ in rows])).permute(0, 3, 1, 2).contiguous(),
         asked, answered, torch.tensor([scene.digit + 1 for scene, _ in rows]),
-        torch.tensor([len(scene.things) for scene, _ in rows]), present, place, list(texts), list(words),
+        torch.tensor([len(scene.things) for scene, _ in rows]), present, things, place, list(texts), list(words),
     )  # fmt: skip
 
 
-def augment(pixels: Tensor, side: int, rng: torch.Generator) -> Tensor:
-    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1]: mild tone and noise, and for half a plain letterbox.
+def augment(pixels: Tensor, side: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1]: mild tone and noise, and for two in five a plain letterbox.
 
     The letterbox (one colour, no pattern) keeps a miniature working inside a frame without teaching it any border.
+    Also gives (b, 2, 3), the map from the new image's coordinates in [-1, 1] to the scene's.
     """
     b, device = len(pixels), pixels.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(b, *shape, generator=rng, device=device) * (high - low) + low
 
-    boxed = uniform(0, 1) < 0.5
+    boxed = uniform(0, 1) < 0.4
     scale = torch.where(boxed, uniform(0.62, 1.0), torch.ones(b, device=device))
     shift = uniform(-1, 1, 2) * (1 - scale)[:, None]
     theta = torch.zeros(b, 2, 3, device=device)
@@ -95,106 +100,56 @@ def augment(pixels: Tensor, side: int, rng: torch.Generator) -> Tensor:
     theta[:, :, 2] = -shift / scale[:, None]
     grid = F.affine_grid(theta, [b, 3, side, side], align_corners=False)
     x = F.grid_sample(pixels.float() / 255, grid, padding_mode="border", align_corners=False)
-    x = (x - 0.5) * uniform(0.6, 1.25, 1, 1, 1) + 0.5 + uniform(-0.12, 0.12, 1, 1, 1)
-    x = x + torch.randn(x.shape, generator=rng, device=device) * uniform(0, 0.05, 1, 1, 1)
+    x = (x - 0.5) * uniform(0.75, 1.2, 1, 1, 1) + 0.5 + uniform(-0.08, 0.08, 1, 1, 1)
+    x = x + torch.randn(x.shape, generator=rng, device=device) * uniform(0, 0.03, 1, 1, 1)
     outside = (grid.abs() > 1).any(-1)[:, None]
     grey = uniform(0, 1, 1, 1, 1)
     fill = torch.where(uniform(0, 1, 1, 1, 1) < 0.6, grey.expand(b, 3, 1, 1), uniform(0, 1, 3, 1, 1))
-    return torch.where(outside, fill, x).clamp(0, 1)
-
-
-class Member:
-    """One model in training: the model, its processor, and tensors laid out as its processor lays them out."""
-
-    def __init__(self, name: str, device: torch.device) -> None:
-        torch.manual_seed(derived_seed(0, "zoo-init", name))
-        self.name, self.device = name, device
-        self.model, self.processor = build_clip() if name == "clip" else FAMILIES[name].build()
-        self.model = self.model.float().to(device)
-        self.encoder_decoder = bool(getattr(self.model.config.get_text_config(), "is_encoder_decoder", False))
-        images = self.processor.image_processor
-        probe = images(images=[Image.new("RGB", (64, 64), (255, 0, 0))], return_tensors="pt")["pixel_values"]
-        self.side = probe.shape[-1]
-        self.mean = torch.tensor(images.image_mean, device=device)[:, None, None]
-        self.std = torch.tensor(images.image_std, device=device)[:, None, None]
-        self._layouts: dict[str, dict[str, list[int]]] = {}
-
-    def images(self, pixels: Tensor) -> dict[str, Tensor]:
-        """(b, 3, side, side) in [0, 1] → what the model takes as images."""
-        x = (pixels - self.mean) / self.std
-        if self.name != "idefics3":
-            return {"pixel_values": x}
-        mask = torch.ones(len(x), 1, self.side, self.side, dtype=torch.long, device=self.device)
-        return {"pixel_values": x[:, None], "pixel_attention_mask": mask}
-
-    def layout(self, question: str) -> dict[str, list[int]]:
-        """Token ids and masks of a prompt, from the processor itself; cached, since the zoo asks few questions."""
-        if question not in self._layouts:
-            text = prompt_text(self.processor, question)
-            encoded = self.processor(images=[Image.new("RGB", (64, 64))], text=[text], return_tensors="pt")
-            keep = ("input_ids", "attention_mask", "token_type_ids", "qformer_input_ids", "qformer_attention_mask")
-            self._layouts[question] = {key: encoded[key][0].tolist() for key in keep if key in encoded}
-        return self._layouts[question]
-
-    def batch(self, questions: list[str], answers: list[str]) -> dict[str, Tensor]:
-        """Right-padded training tensors with labels on the answers alone."""
-        tok, rows = self.processor.tokenizer, []
-        for question, answer in zip(questions, answers, strict=True):
-            row = dict(self.layout(question))
-            text = prompt_text(self.processor, question)
-            target = [*answer_ids(self.processor, text, answer, encoder_decoder=self.encoder_decoder), tok.eos_token_id]
-            if self.encoder_decoder:
-                row["labels"] = target
-            else:
-                row["labels"] = [-100] * len(row["input_ids"]) + target
-                row["input_ids"] = row["input_ids"] + target
-                row["attention_mask"] = row["attention_mask"] + [1] * len(target)
-                if "token_type_ids" in row:
-                    row["token_type_ids"] = row["token_type_ids"] + [1] * len(target)
-            rows.append(row)
-        fills = {"input_ids": tok.pad_token_id, "qformer_input_ids": tok.pad_token_id, "labels": -100, "token_type_ids": 1}
-
-        def padded(key: str) -> Tensor:
-            width = max(len(row[key]) for row in rows)
-            return torch.tensor([row[key] + [fills.get(key, 0)] * (width - len(row[key])) for row in rows])
-
-        return {key: padded(key).to(self.device) for key in rows[0]}
-
-    def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(b, t, width): the image as the language model reads it."""
-        if hasattr(self.model, "qformer"):
-            seen = self.model.vision_model(pixel_values=self.images(pixels)["pixel_values"])[0]
-            queries = self.model.query_tokens.expand(len(seen), -1, -1)
-            out = self.model.qformer(query_embeds=queries, encoder_hidden_states=seen)[0]
-            return self.model.language_projection(out)
-        found = self.model.get_image_features(**self.images(pixels)).pooler_output
-        return found if isinstance(found, Tensor) else torch.stack(list(found))
+    return torch.where(outside, fill, x).clamp(0, 1), theta
 
 
 class Perception(nn.Module):
-    """Heads that read attributes from image tokens: one learned query each, attending to the tokens."""
+    """Heads that read the scene from image tokens (one learned query per attribute), and from the tower's patches."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.queries = nn.Parameter(torch.randn(2 + PRESENCES + POSITIONS, WIDTH))
+        self.norm, self.patch_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.queries = nn.Parameter(torch.randn(2 + PRESENCES + POSITIONS, WIDTH) / 2)
         self.key, self.value = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
         self.digit, self.count = nn.Linear(WIDTH, 11), nn.Linear(WIDTH, 7)
         self.present = nn.Parameter(torch.randn(PRESENCES, WIDTH) / math.sqrt(WIDTH))
         self.place = nn.Linear(WIDTH, 2)
+        self.shape, self.color = nn.Linear(WIDTH, 1 + len(scenes.SHAPES)), nn.Linear(WIDTH, 1 + len(scenes.COLORS))
 
-    def loss(self, tokens: Tensor, pool: Pool, rows: Tensor) -> Tensor:
-        """Mean of the four attribute losses."""
+    def loss(self, tokens: Tensor, patches: Tensor, theta: Tensor, pool: Pool, rows: Tensor) -> Tensor:
+        """Sum of the losses on attributes (through the image tokens) and on what each patch shows (through the tower)."""
+        tokens = self.norm(tokens)
         look = (self.queries @ self.key(tokens).transpose(1, 2) / math.sqrt(WIDTH)).softmax(-1)
-        seen = F.gelu(look @ self.value(tokens))
+        seen = look @ self.value(tokens)
         there = (seen[:, 2 : 2 + PRESENCES] * self.present).sum(-1) - 2
         where, truth = self.place(seen[:, 2 + PRESENCES :]), pool.place[rows]
         known = ~truth.isnan()
+        shape, color = patch_labels(pool.things[rows], theta, patches.shape[1])
+        patches = self.patch_norm(patches).flatten(0, 1)
         return (
             F.cross_entropy(self.digit(seen[:, 0]), pool.digit[rows])
             + F.cross_entropy(self.count(seen[:, 1]), pool.count[rows])
             + 8 * F.binary_cross_entropy_with_logits(there, pool.present[rows])
             + 4 * (where[known] - truth[known]).abs().mean()
+            + 2 * F.cross_entropy(self.shape(patches), shape.flatten())
+            + 2 * F.cross_entropy(self.color(patches), color.flatten())
         )
+
+
+def patch_labels(things: Tensor, theta: Tensor, patches: int) -> tuple[Tensor, Tensor]:
+    """(b, patches) shape and colour at the centre of each patch of a square grid: 0 nothing, else index + 1."""
+    side = math.isqrt(patches)
+    grid = F.affine_grid(theta, [len(theta), 1, side, side], align_corners=False).flatten(1, 2)
+    away = (grid[:, :, None] - things[:, None, :, :2]).norm(dim=-1)
+    covered = away < things[:, None, :, 2] * 1.1
+    category = (covered * (things[:, None, :, 3] + 1)).amax(-1).long()
+    there, colors = category > 0, len(scenes.COLORS)
+    return there * ((category - 1) // colors + 1), there * ((category - 1) % colors + 1)
 
 
 def rate(step: int, total: int, peak: float) -> float:
@@ -215,7 +170,7 @@ def caption(pool: Pool, row: int) -> str:
 Step = Callable[[Tensor, torch.Generator], Tensor]
 
 
-def instruction_step(member: Member, pool: Pool, batch: int) -> Step:
+def instruction_step(member: Member, pool: Pool) -> Step:
     """Next-token loss on the answers; three in five questions are the scene's main one."""
 
     def step(rows: Tensor, rng: torch.Generator) -> Tensor:
@@ -224,7 +179,7 @@ def instruction_step(member: Member, pool: Pool, batch: int) -> Step:
         pick[torch.rand(len(rows), generator=rng, device=member.device) < 0.6] = 0
         asked, answered = pool.questions[rows, pick].tolist(), pool.answers[rows, pick].tolist()
         inputs = member.batch([pool.texts[i] for i in asked], [pool.words[i] for i in answered])
-        images = member.images(augment(pool.pixels[rows], member.side, rng))
+        images = member.images(augment(pool.pixels[rows], member.side, rng)[0])
         loss: Tensor = member.model(**inputs, **images).loss
         return loss
 
@@ -233,7 +188,9 @@ def instruction_step(member: Member, pool: Pool, batch: int) -> Step:
 
 def perception_step(member: Member, pool: Pool, heads: Perception) -> Step:
     def step(rows: Tensor, rng: torch.Generator) -> Tensor:
-        return heads.loss(member.image_tokens(augment(pool.pixels[rows], member.side, rng)), pool, rows)
+        pixels, theta = augment(pool.pixels[rows], member.side, rng)
+        tokens, patches = member.perceive(pixels)
+        return heads.loss(tokens, patches, theta, pool, rows)
 
     return step
 
@@ -244,7 +201,7 @@ def contrast_step(member: Member, pool: Pool) -> Step:
     def step(rows: Tensor, rng: torch.Generator) -> Tensor:
         captions = [caption(pool, int(row)) for row in rows]
         text = member.processor.tokenizer([c + "</s>" for c in captions], padding=True, return_tensors="pt")
-        images = member.images(augment(pool.pixels[rows], member.side, rng))
+        images = member.images(augment(pool.pixels[rows], member.side, rng)[0])
         out = member.model(**text.to(member.device), **images)
         same = torch.tensor([[a == b for b in captions] for a in captions], device=member.device).float()
         same = same / same.sum(1, keepdim=True)
@@ -253,88 +210,108 @@ def contrast_step(member: Member, pool: Pool) -> Step:
     return step
 
 
+def optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for embeddings, heads, norms and biases.
+
+    From nothing, at this width, Muon needs about half of AdamW's steps.
+    """
+    outer = ("embed", "queries", "query_tokens", "present", "lm_head", "shared", "heads.")
+    hidden, rest = [], []
+    for name, param in module.named_parameters():
+        inner = param.ndim == 2 and not any(part in name for part in outer)
+        (hidden if inner else rest).append(param)
+    return [
+        torch.optim.Muon(hidden, lr=0.025, momentum=0.95, weight_decay=0.01),
+        torch.optim.AdamW(rest, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02),
+    ]
+
+
 def run_stage(
-    stage: str, module: nn.Module, step: Step, pool: Pool, folder: Path, *, steps: int, batch: int, peak: float, seed: int
+    stage: str, module: nn.Module, step: Step, pool: Pool, folder: Path, *, steps: int, batch: int, seed: int, peak: float = 1.0
 ) -> None:
-    """Train with AdamW from the last checkpoint in `folder` to `steps`; prints a line every 50 steps."""
+    """Train from the last checkpoint in `folder` to `steps`; prints a line every 50 steps. `peak` scales the rates."""
     weights, done_file = folder / f"{stage}.safetensors", folder / f"{stage}.json"
-    params = [p for p in module.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(params, lr=peak, betas=(0.9, 0.98), weight_decay=0.02)
+    engines = optimisers(module)
+    rates = [group["lr"] for engine in engines for group in engine.param_groups]
+    params = [p for engine in engines for group in engine.param_groups for p in group["params"]]
     start = json.loads(done_file.read_text())["step"] if done_file.exists() else 0
     if start:
-        restore(weights, module, optimiser, params)
+        restore(weights, module, engines)
     module.train()
     began, recent = time.monotonic(), []
     for index in range(start, steps):
         numbers = stream(seed, stage, index)
         rng = torch.Generator(device=pool.pixels.device).manual_seed(int(numbers.integers(2**62)))
         rows = torch.from_numpy(numbers.integers(len(pool.pixels), size=batch)).to(pool.pixels.device)
-        for group in optimiser.param_groups:
-            group["lr"] = rate(index, steps, peak)
-        optimiser.zero_grad(set_to_none=True)
+        groups = (group for engine in engines for group in engine.param_groups)
+        for group, full in zip(groups, rates, strict=True):
+            group["lr"] = rate(index, steps, full * peak)
+        module.zero_grad(set_to_none=True)
         loss = step(rows, rng)
         loss.backward()
         nn.utils.clip_grad_norm_(params, 1.0)
-        optimiser.step()
+        for engine in engines:
+            engine.step()
         recent.append(float(loss.detach()))
         if (index + 1) % 50 == 0 or index + 1 == steps:
-            pace = (time.monotonic() - began) / (index + 1 - start)
-            left = pace * (steps - index - 1)
+            left = (time.monotonic() - began) / (index + 1 - start) * (steps - index - 1)
             print(f"{folder.name} {stage} {index + 1}/{steps} loss {np.mean(recent[-50:]):.3f} left {left:.0f} s", flush=True)
         if (index + 1) % 400 == 0 or index + 1 == steps:
-            save(weights, module, optimiser, params)
+            save(weights, module, engines)
             atomic_write_json(done_file, {"step": index + 1})
 
 
-def save(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, params: list[nn.Parameter]) -> None:
-    """Weights and optimiser moments in one safetensors file, written beside and renamed."""
+def _states(engines: list[torch.optim.Optimizer]) -> list[tuple[torch.optim.Optimizer, nn.Parameter]]:
+    return [(engine, p) for engine in engines for group in engine.param_groups for p in group["params"]]
+
+
+def save(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer]) -> None:
+    """Weights and optimiser states in one safetensors file, written beside and renamed."""
     tensors = {f"model.{name}": tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()}
-    for i, param in enumerate(params):
-        state = optimiser.state.get(param, {})
-        tensors |= {f"optimiser.{i}.{key}": value.detach().cpu().float().clone() for key, value in state.items()}
+    for i, (engine, param) in enumerate(_states(engines)):
+        for key, value in engine.state.get(param, {}).items():
+            tensors[f"state.{i}.{key}"] = value.detach().cpu().float().clone().contiguous()
     part = path.with_suffix(".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, part)
     part.replace(path)
 
 
-def restore(path: Path, module: nn.Module, optimiser: torch.optim.Optimizer | None, params: list[nn.Parameter]) -> None:
-    """The inverse of `save`; without an optimiser, the weights that both modules have."""
+def restore(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer]) -> None:
+    """The inverse of `save`; without optimisers, only the weights that fit `module`, for a member of another class."""
     tensors = load_file(path)
     weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    if optimiser is None:
+    if not engines:
         mine = module.state_dict()
-        fitting = {k: v for k, v in weights.items() if k in mine and mine[k].shape == v.shape}
+        fitting = {key: value for key, value in weights.items() if key in mine and mine[key].shape == value.shape}
         module.load_state_dict(fitting, strict=False)
         return
     module.load_state_dict(weights)
-    for i, param in enumerate(params):
-        found = {key: tensors[f"optimiser.{i}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"optimiser.{i}.{key}" in tensors}
+    for i, (engine, param) in enumerate(_states(engines)):
+        prefix = f"state.{i}."
+        found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
         if found:
-            optimiser.state[param] = {key: value.to(param.device if key != "step" else "cpu") for key, value in found.items()}
+            engine.state[param] = {key: value if key == "step" else value.to(param.device) for key, value in found.items()}
 
 
 def train(name: str, pool: Pool, work: Path, out: Path, *, perception: int, instruction: int, batch: int, seed: int) -> None:
     """Train one member and write it as a Hugging Face folder (float16 weights, processor, tokenizer)."""
-    member = Member(name, pool.pixels.device)
+    member = Member.untrained(name, pool.pixels.device)
     folder = work / name
-    if name == "clip":
-        step = contrast_step(member, pool)
-        run_stage("contrast", member.model, step, pool, folder, steps=instruction, batch=2 * batch, peak=1e-3, seed=seed)
+    lineage = FAMILIES[name].lineage if name in FAMILIES else ""
+    if lineage:
+        taken = work / lineage / "perception.safetensors"
+        if not taken.exists():
+            raise SystemExit(f"{name} starts from {lineage}: run python -m bbtvp.zoo.train {lineage} first")
+        restore(taken, nn.ModuleDict({"model": member.model}), [])
     else:
-        lineage = FAMILIES[name].lineage
-        if lineage:
-            taken = work / lineage / "perception.safetensors"
-            if not taken.exists():
-                raise SystemExit(f"{name} starts from {lineage}: run python -m bbtvp.zoo.train {lineage} first")
-            restore(taken, nn.ModuleDict({"model": member.model}), None, [])
-        else:
-            heads = Perception().to(member.device)
-            both = nn.ModuleDict({"model": member.model, "heads": heads})
-            step = perception_step(member, pool, heads)
-            run_stage("perception", both, step, pool, folder, steps=perception, batch=batch, peak=1.5e-3, seed=seed)
-        step = instruction_step(member, pool, batch)
-        run_stage("instruction", member.model, step, pool, folder, steps=instruction, batch=batch, peak=1.2e-3, seed=seed)
+        heads = Perception().to(member.device)
+        both = nn.ModuleDict({"model": member.model, "heads": heads})
+        step = perception_step(member, pool, heads)
+        run_stage("perception", both, step, pool, folder, steps=perception, batch=batch, seed=seed)
+    step = contrast_step(member, pool) if name == "clip" else instruction_step(member, pool)
+    # Half the rate: perception is to be refined now, not learned again.
+    run_stage("instruction", member.model, step, pool, folder, steps=instruction, batch=batch, seed=seed, peak=0.6)
     member.model.half().save_pretrained(out / name)
     member.processor.save_pretrained(out / name)
     print(f"{name}: written to {out / name}", flush=True)
@@ -348,8 +325,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/zoo"), help="checkpoints and logs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--scenes", type=int, default=60_000, help="size of the pool of training scenes")
-    parser.add_argument("--perception", type=int, default=2000, help="steps of the perception stage")
-    parser.add_argument("--instruction", type=int, default=1400, help="steps of the instruction stage")
+    parser.add_argument("--perception", type=int, default=1500, help="steps of the perception stage")
+    parser.add_argument("--instruction", type=int, default=700, help="steps of the instruction stage")
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--seed", type=int, default=0)

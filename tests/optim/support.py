@@ -9,8 +9,19 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.optim import Optimiser, optimiser
 
-NAMES = ("cma", "cma-diagonal", "spsa-gc", "random", "ng:NGOpt", "ng:TBPSA", "ng:DE", "ng:PSO", "ng:NgIohTuned", "ng:SPSA")
-"""Every method of our own, and nevergrad's: planned, evolutionary, drawing from numpy's global state, sequential."""
+NAMES = (
+    "cma",
+    "cma-diagonal",
+    "spsa-gc",
+    "random",
+    "ng:NGOpt",
+    "ng:TBPSA",
+    "ng:DE",
+    "ng:PSO",
+    "ng:NgIohTuned",
+    "ng:OnePlusOne",
+)
+"""Every method of our own, and nevergrad's: planned, evolutionary, drawing from numpy's global state, simple."""
 
 DIM = 5
 BUDGET = 400

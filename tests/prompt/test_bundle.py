@@ -261,6 +261,14 @@ def test_a_manifest_that_is_none(text: str, tmp_path: Path) -> None:
     refused(tmp_path)
 
 
+@pytest.mark.parametrize("change", [lambda text: text + "\n", lambda text: text.replace(": ", ":", 1)])
+def test_a_manifest_spelt_in_another_way(change: Callable[[str], str], tmp_path: Path) -> None:
+    prompt_of(SHORT).save(tmp_path)
+    path = tmp_path / "manifest.json"
+    path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert "manifest.json was altered" in refused(tmp_path)
+
+
 def npy(array: np.ndarray[Any, Any], **options: bool) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, **options)
@@ -285,6 +293,16 @@ def test_a_z_file_that_is_no_row_of_float64(content: bytes, tmp_path: Path) -> N
     (tmp_path / "z.npy").write_bytes(content)
     forged(tmp_path, lambda manifest: None)
     refused(tmp_path)
+
+
+@pytest.mark.parametrize("stored", [lambda z: z.reshape(-1, 2), lambda z: z.view(np.int64), lambda z: z.astype(">f8")])
+def test_the_right_numbers_in_another_shape_or_type(
+    stored: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], tmp_path: Path
+) -> None:
+    prompt_of(LONG).save(tmp_path)
+    (tmp_path / "z.npy").write_bytes(npy(stored(prompt_of(LONG).z)))
+    forged(tmp_path, lambda manifest: None)
+    assert "not one row of float64" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF"])

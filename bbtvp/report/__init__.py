@@ -1,0 +1,1 @@
+"""Floor 6: results for people: tables of text, and pictures."""

@@ -1,0 +1,32 @@
+"""One picture: test images before and after the prompt, with the model's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bbtvp.verify import Proof
+
+
+def save_gallery(proof: Proof, path: Path) -> None:
+    """Write the proof's examples as a PNG: above as they were, below as prompted. Right answers are marked by a tick
+    as well as by colour. OSError if the disk refuses."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = proof.examples
+    figure = Figure(figsize=(1.7 * max(4, len(shown)), 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, max(1, len(shown)), squeeze=False)
+    figure.suptitle(f"{proof.task}: answers of {shown[0].model if shown else '?'} before (above) and after the prompt")
+    for column, example in enumerate(shown):
+        pairs = ((example.before, example.answer_before), (example.after, example.answer_after))
+        for ax, (pixels, answer) in zip(axes[:, column], pairs, strict=True):
+            right = answer == example.truth
+            ax.imshow(pixels, interpolation="nearest")
+            ax.set_title(f"{'✓' if right else '✗'} {answer or '(none)'}", color="#1a7f37" if right else "#b42318")
+            ax.set_axis_off()
+        axes[1, column].text(
+            0.5, -0.08, f"truth: {example.truth}", transform=axes[1, column].transAxes, ha="center", va="top", fontsize=9
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)

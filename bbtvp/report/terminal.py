@@ -1,0 +1,38 @@
+"""Results as plain text, legible in any terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bbtvp.verify import Proof, Row
+
+HEAD = ("model", "role", "n", "zero-shot", "empty frame", "prompted", "gain", "95 % interval", "McNemar p")
+
+
+def proof_table(proof: Proof) -> str:
+    """One line per model, the transfer mean below; shares in percent, gains in points."""
+    lines = [HEAD, *(_cells(row) for row in proof.rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    text = [_line(line, widths) for line in lines]
+    text.insert(1, "  ".join("-" * width for width in widths))
+    if proof.transfer is not None:
+        others = sum(row.role == "target" for row in proof.rows)
+        text.append(f"transfer: {100 * proof.transfer:+.1f} points, mean over {others} models that were never queried")
+    if proof.failed:
+        text.append(f"failed queries: {proof.failed} (missing data, in no figure above)")
+    return "\n".join(text)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    low, high = row.gain_ci95
+    p = "< 0.0001" if row.mcnemar_p < 1e-4 else f"{row.mcnemar_p:.4f}"
+    shares = (f"{100 * share:.1f} %" for share in (row.zero_shot, row.empty_frame, row.prompted))
+    return (
+        row.model, row.role, str(row.n), *shares, f"{100 * row.gain:+.1f}", f"[{100 * low:+.1f}, {100 * high:+.1f}]", p,
+    )  # fmt: skip
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    left = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
+    right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+    return "  ".join([*left, *right])
