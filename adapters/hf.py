@@ -14,7 +14,6 @@ import copy
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -24,11 +23,11 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from bbtvp.adapters.layout import answer_ids, prompt_text
+from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.query.port import Capabilities, LabelScore, Model, Outcome, Reply, Request, Usage
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-LOCAL_ONLY = (".", "/", "~")
 
 
 def load(
@@ -48,43 +47,18 @@ def load(
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    if batch < 1:
-        raise UsageError(f"batch must be at least 1, got {batch}")
-    source = name
-    if name.startswith(LOCAL_ONLY):
-        source = str(Path(name).expanduser())
-        if not (Path(source) / "config.json").is_file():
-            raise ModelError(f"{name} holds no config.json; name a folder made by save_pretrained, or a hub id")
-    processor, model = _from_pretrained(source, DTYPES[dtype], revision, trust_remote_code)
-    return HuggingFaceModel(spec or f"hf/{name}", model.to(device).eval(), processor, batch)
-
-
-def _from_pretrained(source: str, dtype: torch.dtype, revision: str | None, trust: bool) -> tuple[Any, Any]:
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust}
-    was_on = transformers.utils.logging.is_progress_bar_enabled()
-    transformers.utils.logging.disable_progress_bar()
-    try:
+    if not isinstance(batch, int) or batch < 1:
+        raise UsageError(f"batch must be a whole number, at least 1, got {batch!r}")
+    if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
+        raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
+    source = source_of(name)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with loading(source):
         processor = transformers.AutoProcessor.from_pretrained(source, **options)
-        model = transformers.AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, **options)
-    except (OSError, ValueError, ImportError, AttributeError, KeyError) as error:
-        raise ModelError(_explain(source, error)) from error
-    finally:
-        if was_on:
-            transformers.utils.logging.enable_progress_bar()
+        model = load_weights(transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options)
     if not hasattr(processor, "image_processor"):
         raise ModelError(f"{source} has no image processor; save one there with processor.save_pretrained(folder)")
-    return processor, model
-
-
-def _explain(source: str, error: Exception) -> str:
-    text = " ".join(str(error).split())
-    if "torchvision" in text or "VIDEO_PROCESSOR_MAPPING" in text:
-        return f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
-    if "trust_remote_code" in text:
-        return f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
-    if "preprocessor" in text or "processor" in text or "tokenizer" in text.lower():
-        return f"{source} has no usable processor; save one there with processor.save_pretrained(folder) ({text[:160]})"
-    return f"{source} cannot be loaded: {text[:240]}"
+    return HuggingFaceModel(spec or f"hf/{name}", to_device(model, device), processor, batch)
 
 
 @final
@@ -96,7 +70,7 @@ class HuggingFaceModel(Model):
         self.encoder_decoder = bool(getattr(model.config.get_text_config(), "is_encoder_decoder", False))
         accepted = inspect.signature(model.forward).parameters
         self._keep_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        self._lengths: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._widths: dict[tuple[str, tuple[int, ...]], tuple[int, ...]] = {}
         self._label_ids: dict[tuple[str, str], tuple[int, ...]] = {}
         self.capabilities = Capabilities(logprobs=True, deterministic=True, image_side=_image_side(processor))
 
@@ -111,17 +85,25 @@ class HuggingFaceModel(Model):
         return [outcomes[i] for i in range(len(requests))]
 
     def _buckets(self, requests: Sequence[Request]) -> Iterator[list[int]]:
-        """Indices of requests that can run in one unpadded batch: equal token count, image size and answer form."""
+        """Indices of requests that can run in one unpadded batch: equal widths, image size and answer form."""
         buckets: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
-            shape = (request.text, request.image.shape)
-            if shape not in self._lengths:
-                self._lengths[shape] = self._inputs([request])["input_ids"].shape[1]
-            form = ("text", request.max_tokens) if request.labels is None else ("labels", request.labels)
-            buckets[(self._lengths[shape], len(request.text), request.image.shape, *form)].append(i)
+            if request.labels is None:
+                form: tuple[object, ...] = ("text", request.max_tokens)
+            else:
+                form = tuple(self._ids_of(request.text, label) for label in request.labels)
+            buckets[(self._widths_of(request), request.image.shape, form)].append(i)
         for indices in buckets.values():
             for start in range(0, len(indices), self.batch):
                 yield indices[start : start + self.batch]
+
+    def _widths_of(self, request: Request) -> tuple[int, ...]:
+        """Token counts of a prompt: one, or two where a Q-Former with a tokenizer of its own reads the question too."""
+        shape = (request.text, request.image.shape)
+        if shape not in self._widths:
+            inputs = self._inputs([request])
+            self._widths[shape] = tuple(inputs[key].shape[1] for key in sorted(inputs) if key.endswith("input_ids"))
+        return self._widths[shape]
 
     def _inputs(self, requests: Sequence[Request]) -> Any:
         texts = [prompt_text(self.processor, request.text) for request in requests]
@@ -133,14 +115,17 @@ class HuggingFaceModel(Model):
     # -- text ---------------------------------------------------------------------------------------------------------
     def _write(self, requests: Sequence[Request]) -> list[Reply]:
         inputs = self._inputs(requests)
-        ids = self.model.generate(**inputs, max_new_tokens=requests[0].max_tokens, do_sample=False)
+        # A checkpoint's own generation settings may ask for beams.
+        ids = self.model.generate(**inputs, max_new_tokens=requests[0].max_tokens, do_sample=False, num_beams=1)
         width = inputs["input_ids"].shape[1]
         if not self.encoder_decoder and ids.shape[1] >= width and torch.equal(ids[:, :width], inputs["input_ids"]):
             ids = ids[:, width:]
         tokenizer = self.processor.tokenizer
+        special = {*tokenizer.all_special_ids}  # padding after a reply that ended early, among others
+        written = [[token for token in row if token not in special] for row in ids.tolist()]
         return [
             Reply(text=tokenizer.decode(row, skip_special_tokens=True).strip(), usage=Usage(width, len(row)))
-            for row in ids
+            for row in written
         ]
 
     # -- labels -------------------------------------------------------------------------------------------------------

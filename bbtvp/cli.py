@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -199,19 +199,17 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.query import load_model
     from bbtvp.study import optimize as search
-    from bbtvp.study.optimize import BUNDLE, choose_canvas, describe_plan
-    from bbtvp.study.plan import make_plan
+    from bbtvp.study.optimize import BUNDLE, describe_plan, set_up
     from bbtvp.task.registry import task as load_task
 
     began = time.monotonic()
     loaded = load_task(task, **({"question": question} if question else {}))
     source = load_model(model, **model_options(options))
     if dry_run:
-        from bbtvp.prompt import preset
-
-        space = preset(prompt, canvas or choose_canvas(loaded, source))
-        plan = make_plan(space, queries, training=len(loaded.train), validation=len(loaded.validation), images=images)
-        say(f"{loaded.name} on {source.spec}, canvas {space.canvas} px, {space.dim} variables")
+        space, chosen, plan = set_up(
+            loaded, source, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, images=images
+        )
+        say(f"{loaded.name} on {source.spec}, canvas {space.canvas} px, {space.dim} variables; answers read as {chosen.name}")
         (give({"queries": plan.queries, "plan": describe_plan(plan)}) if as_json else click.echo(describe_plan(plan)))
         return
     folder = out or Path("runs") / "-".join([loaded.name, source.spec, str(seed)]).replace("/", "_")
@@ -281,18 +279,28 @@ def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
 
     from bbtvp.prompt import Prompt, open_image
 
-    loaded = Prompt.load(prompt)
-    single = out.suffix.lower() == ".png"
-    if single and len(images) > 1:
-        raise UsageError(f"{len(images)} images do not fit into one file {out}; give a folder to -o")
-    targets = [out if single else out / f"{image.stem}.png" for image in images]
-    twice = {target for target in targets if targets.count(target) > 1}
-    if twice:
-        raise UsageError(f"two images would be written to {min(twice)}; apply them to different folders")
+    loaded, targets = Prompt.load(prompt), prompted_files(images, out)
     for image, target in zip(images, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(loaded.render(open_image(image))).save(target)
         say(f"{image} -> {target}")
+
+
+def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:
+    """Where each prompted image goes. UsageError if that is no PNG, the same file twice, or one of the images."""
+    suffix = out.suffix.lower()
+    if suffix in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
+        raise UsageError(f"{out} would not keep every pixel as the model must see it; give a .png file or a folder")
+    if suffix == ".png" and len(images) > 1:
+        raise UsageError(f"{len(images)} images do not fit into one file {out}; give a folder to -o")
+    targets = [out if suffix == ".png" else out / f"{image.stem}.png" for image in images]
+    twice = {target for target in targets if targets.count(target) > 1}
+    if twice:
+        raise UsageError(f"two images would be written to {min(twice)}; apply them to different folders")
+    overwritten = {image.resolve() for image in images} & {target.resolve() for target in targets}
+    if overwritten:
+        raise UsageError(f"{min(overwritten)} would be replaced by its prompted image; give another folder to -o")
+    return targets
 
 
 @cli.command()

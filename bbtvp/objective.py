@@ -106,6 +106,8 @@ def choose_reader(name: str, model: Model, task: Task, *, normalise: str = "mean
         labelled = all(task.sample_labels(sample) is not None for sample in task.train)
         name = "logprob" if model.capabilities.logprobs and labelled else "text"
     if name == "logprob":
+        if not model.capabilities.logprobs:
+            raise UsageError(f"{model.spec} gives no log-probabilities; use the text reader (--reader text)")
         return LogProbReader(normalise)
     if name == "text":
         return TextReader()
@@ -155,6 +157,9 @@ class Objective:
         fca: float = 0.0,
         tse: float = 0.0,
     ) -> None:
+        for name, weight in (("FCA", fca), ("TSE", tse)):
+            if not 0 <= weight < float("inf"):
+                raise UsageError(f"the weight of {name} is {weight}; give a number from 0 up")
         if (fca or tse) and surrogate is None:
             raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
         self.task, self.space, self.model, self.reader = task, space, model, reader

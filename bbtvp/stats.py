@@ -1,6 +1,6 @@
-"""Paired tests and intervals: is the gain more than noise?
+"""Paired tests and intervals, which say whether a gain is more than noise.
 
-Every interval draws from a private generator, so equal data and seed give equal numbers. scipy is imported on first use.
+Every interval draws from a private generator, so equal data and seed give equal numbers. scipy loads on first use.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def paired_gain(
     NaN on either side is dropped.
 
     The interval is the percentile bootstrap over samples (Efron, 1979). A difference is −1, 0 or 1, so resampling n
-    pairs with replacement is exactly a multinomial draw of (lost, same, gained). If no answer changed it is (0, 0), which
-    says little when n is small. The p-value is McNemar's (1947), exact: of b + c changed answers, gained ~ Bin(b + c, ½).
+    pairs with replacement is exactly a multinomial draw of (lost, same, gained). If no answer changed it is (0, 0),
+    which says little when n is small. The p-value is McNemar's (1947), exact: under 'no change' gained, out of all
+    changed answers, is binomial with probability ½.
     """
     first, second = _pairs(before, after)
     _check_resampling(confidence, resamples)
@@ -98,7 +99,7 @@ def holm(p_values: Sequence[float] | Vector) -> Vector:
 def bootstrap_mean(
     values: ArrayLike, *, seed: int = 0, confidence: float = 0.95, resamples: int = 10_000
 ) -> MeanInterval:
-    """Mean and percentile bootstrap interval of a metric that is not right or wrong; NaN (failed queries) is dropped."""
+    """Mean and percentile bootstrap interval of a metric that is not 0 or 1; NaN (a failed query) is dropped."""
     from scipy.stats import bootstrap
 
     _check_resampling(confidence, resamples)

@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BbtvpError, UsageError
 
-JSON: TypeAlias = "str | int | float | bool | None | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
 
 @final

@@ -35,9 +35,7 @@ class CmaEs(Optimiser):
         if self.popsize < 2:
             raise UsageError(f"{self.method} ranks its candidates: popsize must be at least 2, got {self.popsize}")
         if self.dim > FULL_LIMIT and not diagonal:
-            raise UsageError(
-                f"cma keeps a {self.dim} x {self.dim} matrix: use cma-diagonal above {FULL_LIMIT} variables"
-            )
+            raise UsageError(f"cma keeps a {self.dim} x {self.dim} matrix: beyond {FULL_LIMIT} use cma-diagonal")
         self._random = stream(self.seed, "optim", self.method)
         self._fence = GlobalRandom(derived_seed(self.seed, "optim", self.method, "global"))
         self._asked: list[Vector] = []

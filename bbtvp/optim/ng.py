@@ -21,12 +21,13 @@ class Nevergrad(Optimiser):
     """`ng:<Name>`: an optimiser of nevergrad's registry (Rapin and Teytaud, 2018) on an unbounded array.
 
     A batch is `popsize` asks in a row, then as many tells; methods that cannot work in parallel get batches of 1.
-    Recommends what nevergrad's own `provide_recommendation` returns. Most methods plan for their budget, so one is needed.
+    Recommends what nevergrad's own `provide_recommendation` returns. Most methods plan for their budget: one is needed.
 
     Some methods draw from numpy's global generator, or seed themselves from it: they run inside `GlobalRandom`.
     Refused: methods that are, or contain, another library in a thread (Powell, Cobyla, SQP, CmaFmin2, NLOPT_*, DS*, …).
-    Their threads draw random numbers outside the fence, and keep the interpreter from exiting while one waits to be
-    told. Refused too: Voxelize meta-models, which learn until a clock runs out.
+    A thread that waits to be told keeps the interpreter from exiting, and some draw random numbers outside the fence.
+    Refused too: Voxelize meta-models, which learn until a clock runs out. Other meta-models cap one fit at 20 s of
+    clock time; a fit that reaches the cap does not repeat.
     """
 
     def __init__(self, start: Start, name: str) -> None:
@@ -49,7 +50,7 @@ class Nevergrad(Optimiser):
             parts = list(_parts(self._search))
         if not all(_repeatable(part) for part in parts):
             raise UsageError(
-                f"{self.method} needs a thread or a clock, and cannot be repeated from a seed: try ng:TBPSA or cma"
+                f"{self.method} runs a thread or a clock that cannot be controlled from here: try ng:TBPSA or cma"
             )
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -24,8 +24,8 @@ class SpsaGc(Optimiser):
         g_k = (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise),    g = mean of the g_k
         m ← β m + g  (m = g at i = 1),    θ ← θ − a_i (g + β m)
 
-    An ask holds the pairs θ + c_i Δ_1, θ − c_i Δ_1, θ + c_i Δ_2, …: 2K rows; `popsize` sets 2K. Evaluate both sides of a
-    pair on the same images. Recommends θ.
+    An ask holds the pairs θ + c_i Δ_1, θ − c_i Δ_1, θ + c_i Δ_2, …: 2K rows; `popsize` sets 2K. Evaluate both sides of
+    a pair on the same images. Recommends θ.
 
     The published constants (`SpsaGc.published`) belong to the weights of a network and 5,000 epochs. Here z has scale
     `sigma`, losses are of order 1 and steps number in the tens, so `a` defaults to 0.3 sigma² and `c` to 0.3 sigma:
@@ -34,7 +34,7 @@ class SpsaGc(Optimiser):
     diverges, lower `a`; its steps grow with the loss, so keep that of order 1.
     """
 
-    published: ClassVar[Mapping[str, float]] = MappingProxyType(
+    published: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"o": 1.0, "c": 0.01, "a": 0.01, "alpha": 0.4, "gamma": 0.1, "beta": 0.9}
     )
     """Defaults of the released code, with popsize 10: `optimiser("spsa-gc", dim, seed, **SpsaGc.published)`."""

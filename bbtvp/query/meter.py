@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.query.port import Model, Outcome, QueryFailed, Reply, Request
+
+
+CALL = 128
+"""Most requests in one call to the model: what a kill can lose, since replies are recorded call by call."""
 
 
 class Memory(Protocol):
@@ -40,14 +45,18 @@ class Meter(Model):
     """Wraps a model: counts by phase, keeps to the cap, answers from memory what was answered before.
 
     `spent[phase]` counts image queries (attempts, so retries and failures too) that were sent, in this process or,
-    as far as `memory` knows, before. A repeated request is answered from memory at no cost.
+    given `spent` and `failed`, before. A repeated request is answered from memory at no cost. `reserve` of the cap is
+    kept for later. Retries are known only after the call: those of the last call may pass the cap.
     """
 
-    def __init__(self, model: Model, memory: Memory, *, cap: int | None = None, spent: Counter[str] | None = None):
+    def __init__(
+        self, model: Model, memory: Memory, *, cap: int | None = None, spent: Mapping[str, int] | None = None, failed: int = 0
+    ) -> None:
         self.model, self.spec, self.capabilities = model, model.spec, model.capabilities
         self.memory, self.cap = memory, cap
         self.spent: Counter[str] = Counter(spent or {})
-        self.failed = 0
+        self.failed = failed
+        self.reserve = 0
         self.phase = "search"
 
     @property
@@ -56,24 +65,54 @@ class Meter(Model):
         return self.spent.total()
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answer from memory or from the model. Raises BudgetReached before a call that could pass the cap, and
-        ModelError if a whole batch of more than three queries fails."""
+        """Answer from memory or from the model, in calls of at most `CALL` requests.
+
+        Raises BudgetReached before the first call if all of them could pass the cap, and ModelError once a whole call
+        of more than three fails and failures outnumber answers.
+        """
         keys = [digest(self.spec.encode(), request.key.encode()) for request in requests]
-        known = {key: self.memory.recall(key) for key in keys}
-        fresh = {key: request for key, request in zip(keys, requests, strict=True) if known[key] is None}
-        if self.cap is not None and self.total + len(fresh) > self.cap:
-            raise BudgetReached(f"{len(fresh)} more image queries would pass the cap of {self.cap} ({self.total} spent)")
-        answers: dict[str, Outcome] = {key: reply for key, reply in known.items() if reply is not None}
-        if fresh:
-            answers |= self._send(fresh)
+        fresh: dict[str, Request] = {}
+        answers: dict[str, Outcome] = {}
+        for key, request in zip(keys, requests, strict=True):
+            known = self.memory.recall(key)
+            if known is None:
+                fresh[key] = request
+            else:
+                answers[key] = known
+        self._check_cap(len(fresh))
+        unasked = list(fresh)
+        for start in range(0, len(unasked), CALL):
+            sent = self._send({key: fresh[key] for key in unasked[start : start + CALL]})
+            answers |= sent
+            self._check_failures(sent, answers)
         return [answers[key] for key in keys]
 
-    def _send(self, fresh: dict[str, Request]) -> dict[str, Outcome]:
-        outcomes = dict(zip(fresh, self.model.query(list(fresh.values())), strict=True))
+    def _send(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
+        found = [_checked(outcome) for outcome in self.model.query(list(fresh.values()))]
+        outcomes = dict(zip(fresh, found, strict=True))
         self.memory.record(self.phase, list(outcomes.items()))
         self.spent[self.phase] += sum(outcome.usage.attempts for outcome in outcomes.values())
-        failures = [outcome for outcome in outcomes.values() if isinstance(outcome, QueryFailed)]
-        self.failed += len(failures)
-        if len(failures) == len(outcomes) > 3:
-            raise ModelError(f"all {len(failures)} queries to {self.spec} failed: {failures[-1].reason}")
+        self.failed += len(_failures(outcomes))
         return outcomes
+
+    def _check_cap(self, wanted: int) -> None:
+        if wanted and self.cap is not None and self.total + wanted > self.cap - self.reserve:
+            kept = f", {self.reserve} kept for later" if self.reserve else ""
+            raise BudgetReached(f"{wanted} more image queries would pass the cap of {self.cap} ({self.total} spent{kept})")
+
+    def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
+        # A few that fail among many that memory answered are refusals of these images, not a model that is down.
+        failures = _failures(sent)
+        if len(failures) == len(sent) > 3 and 2 * len(_failures(answers)) > len(answers):
+            raise ModelError(f"all {len(failures)} queries to {self.spec} failed: {failures[-1].reason}")
+
+
+def _failures(outcomes: Mapping[str, Outcome]) -> list[QueryFailed]:
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, QueryFailed)]
+
+
+def _checked(outcome: Outcome) -> Outcome:
+    """The outcome; a score that is NaN or infinite is no answer."""
+    if isinstance(outcome, Reply) and not all(math.isfinite(score.logprob) for score in outcome.scores or ()):
+        return QueryFailed("a log-probability is not a finite number", outcome.usage)
+    return outcome

@@ -19,7 +19,14 @@ def load_model(spec: str, **options: Any) -> Model:
     provider, slash, name = spec.partition("/")
     if not slash or not name:
         raise UsageError(f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in plugins.names(GROUP))}")
-    model = plugins.load(GROUP, provider, "model provider")(name, **options)
+    loader = plugins.load(GROUP, provider, "model provider")
+    try:
+        model = loader(name, **options)
+    except TypeError as error:
+        if not options:
+            raise
+        given = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise UsageError(f"model provider {provider!r} cannot take {given}: {error}") from error
     if not isinstance(model, Model):
         raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.query.Model")
     return model

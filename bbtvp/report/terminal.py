@@ -18,8 +18,9 @@ def proof_table(proof: Proof) -> str:
     if proof.transfer is not None:
         others = sum(row.role == "target" for row in proof.rows)
         text.append(f"transfer: {100 * proof.transfer:+.1f} points, mean over {others} models that were never queried")
-    if proof.failed:
-        text.append(f"failed queries: {proof.failed} (missing data, in no figure above)")
+    missing = sum(row.failed for row in proof.rows)
+    if missing:
+        text.append(f"failed queries: {missing} (missing data, in no figure above)")
     return "\n".join(text)
 
 

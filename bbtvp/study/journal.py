@@ -5,7 +5,9 @@
     {"record": "step", "id": …, …}                 what was made of them: a generation, a choice, the end
 
 A line is written before anything is made of it. A torn last line (a crash in the middle of a write) is cut off on
-opening; a damaged line before the last is an error. Failures are counted but not remembered: they are asked again.
+opening; a damaged line is an error. Failures are counted but not remembered: they are asked again.
+
+So a kill loses at most the call that was under way: its queries are asked again, and counted once.
 """
 
 from __future__ import annotations
@@ -14,9 +16,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, final
+from typing import Any, BinaryIO, final
+
+from filelock import FileLock, Timeout
 
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
@@ -24,6 +29,9 @@ from bbtvp.query import LabelScore, Memory, Outcome, Reply, Usage
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"
+LOCK = "journal.lock"
+_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading a record raises that `_append` never wrote."""
 
 
 @final
@@ -31,32 +39,40 @@ class Journal(Memory):
     """Replies and steps of one run, in memory and, if it has a folder, on disk."""
 
     def __init__(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
-        """Open or begin a journal. Raises JournalError for another configuration, version, or a damaged file."""
+        """Open or begin a journal.
+
+        Raises JournalError for another configuration or version, a damaged file, or a run that is still going on, and
+        OSError if the disk refuses.
+        """
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
         self.spent: Counter[str] = Counter()
         self.failed = 0
         self._replies: dict[str, Reply] = {}
         self._steps: dict[str, dict[str, Any]] = {}
         self._path = folder / FILE if folder else None
-        self._file = None
+        self._file: BinaryIO | None = None
+        self._closing = ExitStack()
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._load(self._path)
-            self._file = self._path.open("a", encoding="utf-8")
-        if not self.resumed:
-            self._append({"record": "config", **self.config})
+            self._open(self._path)
 
-    @property
-    def resumed(self) -> bool:
-        """Whether there was something to continue."""
-        return bool(self._path and self._path.exists() and self._path.stat().st_size)
+    def _open(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(FileLock(path.with_name(LOCK), timeout=0))
+            except Timeout as error:
+                raise JournalError(f"{path.parent} is in use by another process; wait for it, or name another folder (--out)") from error
+            begun = self._load(path)
+            self._file = stack.enter_context(path.open("ab"))
+            if not begun:
+                self._append({"record": "config", **self.config})
+            self._closing = stack.pop_all()
 
     def __enter__(self) -> Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._closing.close()
 
     # -- replies: the memory of the meter -------------------------------------------------------------------------------
     def recall(self, key: str) -> Reply | None:
@@ -94,23 +110,26 @@ class Journal(Memory):
     # -- file -----------------------------------------------------------------------------------------------------------
     def _append(self, record: Mapping[str, Any]) -> None:
         if self._file is not None:
-            self._file.write(canonical_json(record) + "\n")
+            self._file.write(_line(record))
             self._file.flush()
 
-    def _load(self, path: Path) -> None:
-        if not path.exists():
-            return
+    def _load(self, path: Path) -> bool:
+        """Replay what is there; whether there was anything."""
+        if not path.is_file():  # nothing yet; opening says what is wrong with a folder
+            return False
         data = path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
+        if not whole and not _line({"record": "config", **self.config}).startswith(data):
+            raise JournalError(f"{path} is not the beginning of this run; name another folder (--out)")
         if len(whole) < len(data):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
         for number, line in enumerate(whole.splitlines(), start=1):
             try:
-                record = json.loads(line)
-            except ValueError as error:
+                self._replay(json.loads(line), number)
+            except _DAMAGED as error:
                 raise JournalError(f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)") from error
-            self._replay(record, number)
+        return bool(whole)
 
     def _replay(self, record: dict[str, Any], number: int) -> None:
         kind = record.pop("record", None)
@@ -130,6 +149,11 @@ class Journal(Memory):
         if differing:
             changes = ", ".join(f"{key}: {found.get(key)!r:.60} there, {self.config.get(key)!r:.60} here" for key in differing[:3])
             raise JournalError(f"{self._path.parent if self._path else ''} holds another run ({changes}); name another folder (--out)")
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # A reply cut in the middle of an emoji holds half a surrogate pair: it is kept as it came.
+    return (canonical_json(record) + "\n").encode("utf-8", "surrogatepass")
 
 
 def _packed(outcome: Outcome) -> tuple[Any, ...]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.objective import Objective, choose_reader
+from bbtvp.objective import Objective, Reader, choose_reader
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.query import Meter, Model, load_model
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import Plan, make_plan
-from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
+from bbtvp.study.search import Arm, Search, Searcher, Watch, engines, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.task import Task
 from bbtvp.task.registry import task as load_task
@@ -79,11 +79,10 @@ def optimize(
     task = load_task(task) if isinstance(task, str) else task
     model = load_model(model) if isinstance(model, str) else model
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    space = prompt if isinstance(prompt, PromptSpace) else preset(prompt, canvas or choose_canvas(task, model))
-    chosen = choose_reader(reader, model, task, normalise=normalise)
-    plan = make_plan(
-        space, budget, training=len(task.train), validation=len(task.validation), images=images, popsize=popsize
-    )
+    space, chosen, plan = set_up(
+        task, model, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
+        images=images, popsize=popsize, **options,
+    )  # fmt: skip
     config = {
         "bbtvp": version("bbtvp"), "task": task.digest, "model": model.spec, "prompt": space.config(), "budget": budget,
         "method": method, "options": options, "reader": repr(chosen), "plan": repr(plan), "seed": seed,
@@ -91,7 +90,7 @@ def optimize(
     }  # fmt: skip
     folder = Path(out) if out is not None else None
     with Journal(config, folder) as journal:
-        meter = Meter(model, journal, cap=budget, spent=journal.spent)
+        meter = Meter(model, journal, cap=budget, spent=journal.spent, failed=journal.failed)
         objective = Objective(task, space, meter, chosen, surrogate=surrogate, fca=fca, tse=tse)
         watch("planned", {"plan": plan, "space": space, "reader": chosen.name, "resumed": meter.total})
         found = _run(Searcher(objective, plan, journal, method=method, seed=seed, watch=watch, **options), budget)
@@ -99,6 +98,38 @@ def optimize(
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
+
+
+class Setup(NamedTuple):
+    """What is fixed before the first query."""
+
+    space: PromptSpace
+    reader: Reader
+    plan: Plan
+
+
+def set_up(
+    task: Task,
+    model: Model,
+    *,
+    budget: int,
+    prompt: PromptSpace | str = "default",
+    canvas: int | None = None,
+    method: str = "cma",
+    reader: str = "auto",
+    normalise: str = "mean",
+    images: int = 8,
+    popsize: int | None = None,
+    **options: Any,
+) -> Setup:
+    """Check the arguments of `optimize` and settle the plan; asks nothing. UsageError for what cannot be run."""
+    space = prompt if isinstance(prompt, PromptSpace) else preset(prompt, canvas or choose_canvas(task, model))
+    chosen = choose_reader(reader, model, task, normalise=normalise)
+    plan = make_plan(
+        space, budget, training=len(task.train), validation=len(task.validation), images=images, popsize=popsize
+    )
+    engines(space, plan, method, 0, **options)
+    return Setup(space, chosen, plan)
 
 
 def _run(searcher: Searcher, budget: int) -> Search:

@@ -12,9 +12,9 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError
 from bbtvp.core.rng import derived_seed, stream
-from bbtvp.objective import Evaluation, Objective, read_all
-from bbtvp.optim import optimiser
-from bbtvp.prompt import Prompt
+from bbtvp.objective import Evaluation, Objective, Reading, read_all
+from bbtvp.optim import Optimiser, optimiser
+from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.query import Meter
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import Plan, Stage
@@ -64,9 +64,9 @@ class Searcher:
             raise TypeError("the objective of a search asks through a Meter")
         self.objective, self.plan, self.journal = objective, plan, journal
         self.meter: Meter = objective.model
-        self.method, self.seed, self.watch, self.options = method, seed, watch, options
+        self.seed, self.watch = seed, watch
         self.task = objective.task
-        self._losses: dict[str, Vector] = {}
+        self._engines = engines(objective.space, plan, method, seed, **options)
 
     def run(self) -> Search:
         """Search stage after stage; a stage's winner is kept only if it pays on validation.
@@ -74,14 +74,14 @@ class Searcher:
         Raises BudgetReached if failures and retries used the budget up before validation could choose.
         """
         space = self.objective.space
-        best, arms = space.neutral(), [self._unprompted()]
-        base = self._losses["unprompted"]
-        incumbent = base
-        for stage in self.plan.stages:
+        base, accuracy = self._validate("unprompted", None)
+        best, incumbent, arms = space.neutral(), base, [Arm("unprompted", float(np.nanmean(base)), accuracy)]
+        self.watch("validated", asdict(arms[0]))
+        for index, stage in enumerate(self.plan.stages):
             if self._frame_is_empty(stage, best):
                 self.watch("skipped", {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"})
                 continue
-            found = self._search(stage, best)
+            found = self._search(stage, best, reserve=self.plan.validation * (len(self.plan.stages) - index))
             losses, accuracy = self._validate(stage.name, found)
             gain, stderr = paired(base, losses)
             step, noise = paired(incumbent, losses)
@@ -96,30 +96,26 @@ class Searcher:
         return Search(space.prompt(best), improved, tuple(arms), dict(self.meter.spent), self.meter.failed)
 
     # -- one stage ------------------------------------------------------------------------------------------------------
-    def _search(self, stage: Stage, base: Vector) -> Vector:
-        space = self.objective.space
-        engine = optimiser(
-            self.method, space.dim_of(stage.kinds), derived_seed(self.seed, "optimiser", stage.name),
-            popsize=stage.popsize, budget=stage.popsize * stage.generations, **self.options,
-        )  # fmt: skip
-        self.meter.phase = "search"
-        for index in range(stage.generations):
+    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
+        """The stage's best z; `reserve` image queries are left for validation, whatever retries cost."""
+        space, engine = self.objective.space, self._engines[stage.name]
+        self.meter.phase, self.meter.reserve = "search", reserve
+        generations = stage.popsize * stage.generations // engine.popsize  # an engine may insist on a popsize of its own
+        for index in range(generations):
             active = engine.ask()
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
             evaluations = self._generation(f"{stage.name}/{index}", z, self._minibatch(stage, index))
             if evaluations is None:
                 break
             engine.tell(active, finite(evaluations))
-            self._report(stage, index, evaluations)
+            self._report(stage.name, index + 1, generations, evaluations)
         return space.embed(engine.recommend(), stage.kinds, base)
 
     def _generation(self, name: str, z: Matrix, samples: Sequence[Sample]) -> list[Evaluation] | None:
         """Evaluations of one generation, from the journal or from the model; None when the budget is used up."""
-        mark = digest(np.ascontiguousarray(z, "<f8").tobytes())
-        done = self.journal.step(name)
+        mark = _mark(z)
+        done = self._journalled(name, mark)
         if done is not None:
-            if done["z"] != mark:
-                raise JournalError(f"step {name} was journalled for other candidates; rerun it with the versions it names")
             return [Evaluation(**_from_json(row)) for row in done["evaluations"]]
         try:
             evaluations = self.objective.evaluate(z, samples)
@@ -129,19 +125,26 @@ class Searcher:
         self.journal.write_step(name, z=mark, samples=[sample.id for sample in samples], evaluations=rows)
         return evaluations
 
+    def _journalled(self, name: str, mark: str | None) -> dict[str, Any] | None:
+        done = self.journal.step(name)
+        if done is not None and done["z"] != mark:
+            raise JournalError(f"step {name} was journalled for other candidates; rerun it with the versions it names")
+        return done
+
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
         """The images of one generation: the training split in a random order, dealt out, again and again."""
         train, size = self.task.train, stage.images
-        first, order = index * size, []
+        first = index * size
+        order: list[int] = []
         while len(order) < first + size:
             rng = stream(self.seed, "minibatch", stage.name, len(order) // len(train))
             order.extend(rng.permutation(len(train)).tolist())
         return [train[i] for i in order[first : first + size]]
 
-    def _report(self, stage: Stage, index: int, evaluations: Sequence[Evaluation]) -> None:
+    def _report(self, stage: str, generation: int, generations: int, evaluations: Sequence[Evaluation]) -> None:
         losses = finite(evaluations)
         facts = {
-            "stage": stage.name, "generation": index + 1, "generations": stage.generations,
+            "stage": stage, "generation": generation, "generations": generations,
             "best": float(losses.min()), "mean": float(losses.mean()),
             "fca": float(np.nanmean([e.fca for e in evaluations])), "tse": float(np.nanmean([e.tse for e in evaluations])),
             "queries": self.meter.total, "failed": self.meter.failed,
@@ -154,32 +157,49 @@ class Searcher:
         order = stream(self.seed, "validation").permutation(len(self.task.validation))
         return [self.task.validation[i] for i in order[: self.plan.validation]]
 
-    def _unprompted(self) -> Arm:
-        losses, accuracy = self._validate("unprompted", None)
-        arm = Arm("unprompted", float(np.nanmean(losses)), accuracy)
-        self.watch("validated", asdict(arm))
-        return arm
-
     def _validate(self, name: str, z: Vector | None) -> tuple[Vector, float]:
-        """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is."""
-        self.meter.phase = "validation"
-        samples = self._held
+        """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is.
+
+        From the journal, once decided: asking again what failed could change a choice that was made.
+        """
+        step, mark = f"validation/{name}", None if z is None else _mark(z)
+        done = self._journalled(step, mark) or self._validated(step, mark, self._ask_held(z))
+        return np.array(done["losses"], np.float64), float(np.nanmean(np.array(done["correct"], np.float64)))
+
+    def _ask_held(self, z: Vector | None) -> list[Reading]:
+        self.meter.phase, self.meter.reserve = "validation", 0
         render = None if z is None else self.objective.space.renderer(z)
-        images = [s.pixels() if render is None else render(self.objective.prepared(s)) for s in samples]
-        readings = read_all(self.objective.reader, self.meter, self.task, samples, images)
-        losses = np.array([reading.loss for reading in readings])
-        if not np.isfinite(losses).any():
+        images = [s.pixels() if render is None else render(self.objective.prepared(s)) for s in self._held]
+        return read_all(self.objective.reader, self.meter, self.task, self._held, images)
+
+    def _validated(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
+        rows = [_to_json(reading._asdict()) for reading in readings]
+        if all(row["loss"] is None for row in rows):
             raise ModelError(f"no validation query to {self.meter.spec} was answered; check it with bbtvp models")
-        self._losses[name] = losses
-        accuracy = float(np.nanmean([reading.correct for reading in readings]))
-        self.journal.write_step(f"validation/{name}", loss=float(np.nanmean(losses)), accuracy=accuracy, n=len(samples))
-        return losses, accuracy
+        return self.journal.write_step(
+            step, z=mark, samples=[sample.id for sample in self._held],
+            losses=[row["loss"] for row in rows], correct=[row["correct"] for row in rows],
+        )  # fmt: skip
 
     def _frame_is_empty(self, stage: Stage, z: Vector) -> bool:
         if stage.kinds != ("frame",):
             return False
         frame = self.objective.space.prompt(z).frame
         return frame is not None and not frame[..., 3].any()
+
+
+def engines(space: PromptSpace, plan: Plan, method: str, seed: int, **options: Any) -> dict[str, Optimiser]:
+    """An optimiser for each stage, made before the first query: a wrong method or option costs nothing.
+
+    Raises UsageError for a method that is unknown, or that cannot search so many variables.
+    """
+    return {
+        stage.name: optimiser(
+            method, space.dim_of(stage.kinds), derived_seed(seed, "optimiser", stage.name),
+            popsize=stage.popsize, budget=stage.popsize * stage.generations, **options,
+        )
+        for stage in plan.stages
+    }  # fmt: skip
 
 
 def paired(before: Vector, after: Vector) -> tuple[float, float]:
@@ -200,6 +220,10 @@ def finite(evaluations: Sequence[Evaluation]) -> Vector:
     if not len(known):
         raise ModelError("a whole generation went unanswered; the run is kept, start it again when the model answers")
     return np.where(np.isfinite(losses), losses, known.max())
+
+
+def _mark(z: Vector | Matrix) -> str:
+    return digest(np.ascontiguousarray(z, "<f8").tobytes())
 
 
 def _to_json(row: dict[str, Any]) -> dict[str, Any]:

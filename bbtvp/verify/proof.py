@@ -18,8 +18,11 @@ from bbtvp.query import Meter, Model, load_model
 from bbtvp.stats import paired_gain
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Task
+from bbtvp.task import Sample, Task
 from bbtvp.task.registry import task as load_task
+
+BATCH = 128
+"""Test images in memory at a time, each in three arms."""
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
 
@@ -117,9 +120,9 @@ def verify(
             meter = Meter(model, journal)
             meter.phase = f"verify {model.spec}"
             role = "source" if model.spec == source else "target"
-            readings, images = _ask(prompt, task, meter, reader, normalise)
+            readings = _ask(prompt, task, meter, reader, normalise)
             rows.append(_row(model.spec, role, readings, seed))
-            shown = shown or _examples(model.spec, task, readings, images, examples)
+            shown = shown or _examples(model.spec, prompt, task, readings, examples)
             watch("verified", asdict(rows[-1]))
         queries, failed = journal.spent.total(), journal.failed
     proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, tuple(shown))
@@ -128,18 +131,24 @@ def verify(
     return proof
 
 
-def _ask(
-    prompt: Prompt, task: Task, meter: Meter, reader: str, normalise: str
-) -> tuple[dict[str, list[Reading]], dict[str, list[Pixels]]]:
+def _ask(prompt: Prompt, task: Task, meter: Meter, reader: str, normalise: str) -> dict[str, list[Reading]]:
     chosen = choose_reader(reader, meter, task, normalise=normalise)
+    readings: dict[str, list[Reading]] = {arm: [] for arm in ARMS}
+    for start in range(0, len(task.test), BATCH):
+        samples = task.test[start : start + BATCH]
+        for arm, images in _images(prompt, samples).items():
+            readings[arm] += read_all(chosen, meter, task, samples, images)
+    return readings
+
+
+def _images(prompt: Prompt, samples: Sequence[Sample]) -> dict[str, list[Pixels]]:
     control = prompt.space.empty_frame(prompt.z)
-    raw = [sample.pixels() for sample in task.test]
-    images = {
+    raw = [sample.pixels() for sample in samples]
+    return {
         "zero_shot": raw,
         "empty_frame": [control.render(pixels) for pixels in raw],
         "prompted": [prompt.render(pixels) for pixels in raw],
     }
-    return {arm: read_all(chosen, meter, task, task.test, images[arm]) for arm in ARMS}, images
 
 
 def _correct(readings: Sequence[Reading]) -> Vector:
@@ -163,14 +172,13 @@ def _row(spec: str, role: str, readings: Mapping[str, Sequence[Reading]], seed: 
 
 
 def _examples(
-    spec: str, task: Task, readings: Mapping[str, Sequence[Reading]], images: Mapping[str, Sequence[Pixels]], limit: int
+    spec: str, prompt: Prompt, task: Task, readings: Mapping[str, Sequence[Reading]], limit: int
 ) -> list[Example]:
     """The first test images, whatever became of them: no picking of the good ones."""
     return [
         Example(
-            spec, images["zero_shot"][i], images["prompted"][i], task.ask(sample), sample.answer,
+            spec, sample.pixels(), prompt.render(sample.pixels()), task.ask(sample), sample.answer,
             readings["zero_shot"][i].answer, readings["prompted"][i].answer,
         )
         for i, sample in enumerate(task.test[:limit])
     ]  # fmt: skip
-

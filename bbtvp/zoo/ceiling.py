@@ -51,7 +51,8 @@ def geometry() -> PromptSpace:
 
 def batches(n: int, size: int, steps: int, seed: int) -> Iterator[list[int]]:
     """Shuffled epochs, cut into batches."""
-    rng, order = stream(seed, "ceiling"), []
+    rng = stream(seed, "ceiling")
+    order: list[int] = []
     for _ in range(steps):
         if len(order) < size:
             order = rng.permutation(n).tolist()
@@ -116,7 +117,8 @@ def semantics(clip: Any, prompted: Tensor, samples: list[Sample]) -> Tensor:
     side = clip.model.config.vision_config.image_size
     seen = clip.model.vision_model(pixel_values=(fit(prompted, side) - mean) / std).pooler_output
     embedded = F.normalize(clip.model.visual_projection(seen), dim=-1)
-    return (embedded * clip.texts([s.answer for s in samples])).sum(-1).mean()
+    cosine: Tensor = (embedded * clip.texts([s.answer for s in samples])).sum(-1)
+    return cosine.mean()
 
 
 def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ For the trainer and the white-box ceilings only; nothing of the black-box path i
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -55,13 +57,17 @@ class Member:
             self._layouts[question] = {key: encoded[key][0].tolist() for key in keep if key in encoded}
         return self._layouts[question]
 
+    def target(self, question: str, answer: str) -> list[int]:
+        """Token ids of an answer and the end token."""
+        text = prompt_text(self.processor, question)
+        ids = answer_ids(self.processor, text, answer, encoder_decoder=self.encoder_decoder)
+        return [*ids, self.processor.tokenizer.eos_token_id]
+
     def batch(self, questions: list[str], answers: list[str]) -> dict[str, Tensor]:
-        """Right-padded training tensors with labels on the answers alone."""
-        tok, rows = self.processor.tokenizer, []
+        """Right-padded training tensors, one row per question, with labels on the answers alone."""
+        rows = []
         for question, answer in zip(questions, answers, strict=True):
-            row = dict(self.layout(question))
-            text = prompt_text(self.processor, question)
-            target = [*answer_ids(self.processor, text, answer, encoder_decoder=self.encoder_decoder), tok.eos_token_id]
+            row, target = dict(self.layout(question)), self.target(question, answer)
             if self.encoder_decoder:
                 row["labels"] = target
             else:
@@ -71,35 +77,101 @@ class Member:
                 if "token_type_ids" in row:
                     row["token_type_ids"] = row["token_type_ids"] + [1] * len(target)
             rows.append(row)
-        fills = {"input_ids": tok.pad_token_id, "qformer_input_ids": tok.pad_token_id, "labels": -100, "token_type_ids": 1}
+        pad = self.processor.tokenizer.pad_token_id
+        fills = {"input_ids": pad, "qformer_input_ids": pad, "labels": -100, "token_type_ids": 1}
+        return {key: self._padded([row[key] for row in rows], fills.get(key, 0)) for key in rows[0]}
 
-        def padded(key: str) -> Tensor:
-            width = max(len(row[key]) for row in rows)
-            return torch.tensor([row[key] + [fills.get(key, 0)] * (width - len(row[key])) for row in rows])
+    def _padded(self, rows: list[list[int]], fill: int) -> Tensor:
+        width = max(map(len, rows))
+        return torch.tensor([row + [fill] * (width - len(row)) for row in rows], device=self.device)
 
-        return {key: padded(key).to(self.device) for key in rows[0]}
+    @property
+    def packs(self) -> bool:
+        """Whether several questions can follow one image in one row: not where the image is read in the question's
+        light (PaliGemma's prefix attention, InstructBLIP's Q-Former), nor with an encoder (BLIP-2's T5)."""
+        return not self.encoder_decoder and self.name not in ("paligemma", "instructblip")
+
+    def packed(self, questions: list[list[str]], answers: list[list[str]]) -> dict[str, Tensor]:
+        """One row per image: its tokens once, then each question with its answer, blind to the other questions.
+
+        Each question sees the image at the same positions as if it were asked alone, so the loss is the same as that
+        of separate rows at a fraction of the cost.
+        """
+        ids, labels, places, blocks = [], [], [], []
+        for asked, answered in zip(questions, answers, strict=True):
+            first = self.layout(asked[0])["input_ids"]
+            image = self.processor.tokenizer.convert_tokens_to_ids("<image>")
+            cut = len(first) - first[::-1].index(image)
+            row, label, place, block = first[:cut], [-100] * cut, list(range(cut)), [0] * cut
+            for number, (question, answer) in enumerate(zip(asked, answered, strict=True), start=1):
+                prompt, target = self.layout(question)["input_ids"][cut:], self.target(question, answer)
+                row = row + prompt + target
+                label += [-100] * len(prompt) + target
+                length = len(prompt) + len(target)
+                place += range(cut, cut + length)
+                block += [number] * length
+            ids.append(row), labels.append(label), places.append(place), blocks.append(block)
+        block_of = self._padded(blocks, -1)
+        own = block_of[:, None, :, None] == block_of[:, None, None, :]
+        allowed = (own | (block_of == 0)[:, None, None, :]) & torch.ones_like(own[0, 0]).tril()
+        mask = torch.zeros(allowed.shape, device=self.device).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        pad = self.processor.tokenizer.pad_token_id
+        return {
+            "input_ids": self._padded(ids, pad), "labels": self._padded(labels, -100),
+            "position_ids": self._padded(places, 0), "attention_mask": mask,
+        }  # fmt: skip
+
+    @property
+    def tower(self) -> Any:
+        """The vision tower."""
+        core = getattr(self.model, "model", self.model)
+        return getattr(core, "vision_tower", None) or core.vision_model
+
+    @contextmanager
+    def seen_once(self, times: int) -> Iterator[None]:
+        """Within, every image stands `times` times in a row in a batch, and the tower looks at each only once."""
+        before = self.tower.register_forward_pre_hook(
+            lambda module, args, kwargs: (tuple(a[::times] for a in args), {k: _every(v, times) for k, v in kwargs.items()}),
+            with_kwargs=True,
+        )
+        after = self.tower.register_forward_hook(lambda module, args, output: _repeated(output, times))
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
         """(b, t, width): the image as the language model reads it."""
         if self.name == "clip":
-            return self.model.vision_model(**self.images(pixels)).last_hidden_state[:, 1:]
+            patches: Tensor = self.model.vision_model(**self.images(pixels)).last_hidden_state[:, 1:]
+            return patches
         if hasattr(self.model, "qformer"):
             seen = self.model.vision_model(pixel_values=self.images(pixels)["pixel_values"])[0]
             queries = self.model.query_tokens.expand(len(seen), -1, -1)
-            out = self.model.qformer(query_embeds=queries, encoder_hidden_states=seen)[0]
-            return self.model.language_projection(out)
+            tokens: Tensor = self.model.language_projection(
+                self.model.qformer(query_embeds=queries, encoder_hidden_states=seen)[0]
+            )
+            return tokens
         found = self.model.get_image_features(**self.images(pixels)).pooler_output
         return found if isinstance(found, Tensor) else torch.stack(list(found))
 
     def perceive(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Image tokens, and the vision tower's own patches (b, side², width) before any projector or Q-Former."""
-        core = getattr(self.model, "model", self.model)
-        tower = getattr(core, "vision_tower", None) or core.vision_model
         seen: list[Tensor] = []
-        hook = tower.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+        hook = self.tower.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
         try:
             tokens = self.image_tokens(pixels)
         finally:
             hook.remove()
         patches = seen[0]
         return tokens, patches[:, patches.shape[1] - math.isqrt(patches.shape[1]) ** 2 :]
+
+
+def _every(value: Any, times: int) -> Any:
+    return value[::times] if isinstance(value, Tensor) else value
+
+
+def _repeated(output: Any, times: int) -> Any:
+    fields = {k: v.repeat_interleave(times, 0) if isinstance(v, Tensor) else v for k, v in output.items()}
+    return type(output)(**fields)

@@ -23,6 +23,13 @@ SIZES = {"train": 256, "validation": 128, "test": 500}
 DIGITS = {"train": range(1000, 1200), "validation": range(1200, 1300), "test": range(1300, 1797)}
 """UCI digits of each split: disjoint, and disjoint from those that trained the zoo."""
 
+SUITE = (
+    "digits-low-contrast", "digits-noise", "shapes-dark", "shapes-blur", "counting-low-contrast", "counting-noise",
+    "reasoning-bright", "reasoning-noise", "hallucination-low-contrast", "hallucination-blur",
+)  # fmt: skip
+"""Ten tasks for tables and benchmarks: each subject under two shifts, and half of them (noise, blur) shifts that no
+single layer of a prompt undoes."""
+
 SUBJECTS = {"digits": "digit", "shapes": "shape", "counting": "count", "reasoning": "relation"}
 POPE = {"hallucination": "random", "hallucination-popular": "popular", "hallucination-adversarial": "adversarial"}
 QUESTIONS = {

@@ -38,7 +38,7 @@ class Pool(NamedTuple):
     questions: Tensor  # (n, q) index into `texts`; column 0 is the scene's main question
     answers: Tensor  # (n, q) index into `words`
     digit: Tensor  # (n,) 0 = none, else digit + 1
-    count: Tensor  # (n,) number of things
+    number: Tensor  # (n,) number of things
     present: Tensor  # (n, 25) whether each category is there
     things: Tensor  # (n, 6, 4) x, y, radius in [-1, 1] scene coordinates, category; radius 0 where there is none
     place: Tensor  # (n, 5, 2) centre of each shape that appears once, in [0, 1]; NaN otherwise
@@ -54,9 +54,8 @@ def make_pool(size: int, seed: int, *, others: int = 3) -> Pool:
     rows: list[tuple[scenes.Scene, list[scenes.Question]]] = []
     for kind in rng.choice(list(MIX), size, p=list(MIX.values())):
         scene = scenes.draw(str(kind), rng)
-        rows.append(
-            (scene, [scenes.main_question(scene, rng), *(scenes.other_question(scene, rng) for _ in range(others))])
-        )
+        asked = [scenes.main_question(scene, rng), *(scenes.other_question(scene, rng) for _ in range(others))]
+        rows.append((scene, asked))
 
     def index(table: dict[str, int], key: str) -> int:
         return table.setdefault(key, len(table))
@@ -133,7 +132,7 @@ class Perception(nn.Module):
         patches = self.patch_norm(patches).flatten(0, 1)
         return (
             F.cross_entropy(self.digit(seen[:, 0]), pool.digit[rows])
-            + F.cross_entropy(self.count(seen[:, 1]), pool.count[rows])
+            + F.cross_entropy(self.count(seen[:, 1]), pool.number[rows])
             + 8 * F.binary_cross_entropy_with_logits(there, pool.present[rows])
             + 4 * (where[known] - truth[known]).abs().mean()
             + 2 * F.cross_entropy(self.shape(patches), shape.flatten())
@@ -164,26 +163,38 @@ def caption(pool: Pool, row: int) -> str:
     if pool.digit[row]:
         return f"this is a photo of a {scenes.DIGITS[int(pool.digit[row]) - 1]}"
     names = [f"{c} {s}" for (c, s), there in zip(scenes.CATEGORIES, pool.present[row], strict=True) if there]
-    return f"an image with {scenes.COUNTS[int(pool.count[row]) - 1]} objects, {' '.join(names)}"
+    return f"an image with {scenes.COUNTS[int(pool.number[row]) - 1]} objects, {' '.join(names)}"
 
 
 Step = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def instruction_step(member: Member, pool: Pool) -> Step:
-    """Next-token loss on the answers; three in five questions are the scene's main one."""
+    """Loss on the answers to all questions about each image."""
+    several = pool.questions.shape[1]
 
     def step(rows: Tensor, rng: torch.Generator) -> Tensor:
-        others = pool.questions.shape[1] - 1
-        pick = torch.randint(1, 1 + others, (len(rows),), generator=rng, device=member.device)
-        pick[torch.rand(len(rows), generator=rng, device=member.device) < 0.6] = 0
-        asked, answered = pool.questions[rows, pick].tolist(), pool.answers[rows, pick].tolist()
-        inputs = member.batch([pool.texts[i] for i in asked], [pool.words[i] for i in answered])
-        images = member.images(augment(pool.pixels[rows], member.side, rng)[0])
-        loss: Tensor = member.model(**inputs, **images).loss
+        rows = rows[: len(rows) * 2 // 3] if member.packs else rows[: len(rows) // (4 if member.name == "paligemma" else 2)]
+        asked = [[pool.texts[i] for i in row] for row in pool.questions[rows].tolist()]
+        answered = [[pool.words[i] for i in row] for row in pool.answers[rows].tolist()]
+        pixels = augment(pool.pixels[rows], member.side, rng)[0]
+        if member.packs:
+            inputs = member.packed(asked, answered)
+            labels = inputs.pop("labels")
+            return answer_loss(member.model(**inputs, **member.images(pixels)).logits, labels)
+        inputs = member.batch([q for row in asked for q in row], [a for row in answered for a in row])
+        images = {key: value.repeat_interleave(several, 0) for key, value in member.images(pixels).items()}
+        with member.seen_once(several):
+            loss: Tensor = member.model(**inputs, **images).loss
         return loss
 
     return step
+
+
+def answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean next-token loss where there are labels; only those positions are computed."""
+    wanted = labels[:, 1:]
+    return F.cross_entropy(logits[:, :-1][wanted != -100], wanted[wanted != -100])
 
 
 def perception_step(member: Member, pool: Pool, heads: Perception) -> Step:
@@ -216,7 +227,8 @@ def optimisers(module: nn.Module) -> list[torch.optim.Optimizer]:
     From nothing, at this width, Muon needs about half of AdamW's steps.
     """
     outer = ("embed", "queries", "query_tokens", "present", "lm_head", "shared", "heads.")
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, param in module.named_parameters():
         inner = param.ndim == 2 and not any(part in name for part in outer)
         (hidden if inner else rest).append(param)
@@ -248,7 +260,7 @@ def run_stage(
             group["lr"] = rate(index, steps, full * peak)
         module.zero_grad(set_to_none=True)
         loss = step(rows, rng)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(params, 1.0)
         for engine in engines:
             engine.step()
@@ -337,7 +349,7 @@ def main() -> None:
     began = time.monotonic()
     pool = make_pool(args.scenes, args.seed)
     device = torch.device(args.device)
-    pool = Pool(*(value.to(device) if isinstance(value, Tensor) else value for value in pool))
+    pool = pool._replace(**{k: v.to(device) for k, v in pool._asdict().items() if isinstance(v, Tensor)})
     print(f"{args.scenes} scenes in {time.monotonic() - began:.0f} s", flush=True)
     for name in names:
         train(

@@ -37,10 +37,10 @@ def test_the_asked_batch_cannot_be_altered(name: str) -> None:
 def test_equal_seeds_repeat_to_the_bit_whatever_the_global_state(name: str, seed: int) -> None:
     np.random.seed(1)
     first = make(name, seed=seed)
-    one = [z.tobytes() for z, _ in drive(first, sphere, 100)]
+    one = [z.tobytes() for z, _ in drive(first, sphere, 60)]
     np.random.seed(2)
     second = make(name, seed=seed)
-    two = [z.tobytes() for z, _ in drive(second, sphere, 100)]
+    two = [z.tobytes() for z, _ in drive(second, sphere, 60)]
     assert one == two
     assert first.recommend().tobytes() == second.recommend().tobytes()
 
@@ -120,7 +120,7 @@ def test_it_gets_closer_to_the_optimum(name: str) -> None:
     search = make(name)
     start = sphere(search.recommend()[None])[0]
     assert start == 1.0, "before anything is told the recommendation is x0"
-    drive(search, sphere, 300)
+    drive(search, sphere, 240)
     assert sphere(search.recommend()[None])[0] < 0.5 * start
 
 
@@ -196,7 +196,7 @@ def others() -> dict[str, str]:
     )
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=60)
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("asked ")]
     return {name: value for _, name, value in lines}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_random_is_a_normal_around_x0() -> None:
     assert np.allclose(z.std(axis=0), 2.0, atol=0.05)
 
 
-def by_hand(options: dict[str, float], pairs: int, steps: int, dim: int, seed: int) -> list[list[float]]:
+def by_hand(options: dict[str, Any], pairs: int, steps: int, dim: int, seed: int) -> list[list[float]]:
     """SPSA-GC in plain Python, from the published equations; the draws come from the same stream."""
     random = stream(seed, "optim", "spsa-gc")
     theta, m, path = [0.0] * dim, [0.0] * dim, []
@@ -97,8 +98,11 @@ def by_hand(options: dict[str, float], pairs: int, steps: int, dim: int, seed: i
     return path
 
 
-@pytest.mark.parametrize("options", [dict(SpsaGc.published), dict(o=2.0, c=0.2, a=0.3, alpha=0.5, gamma=0.2, beta=0.7)])
-def test_spsa_gc_follows_the_published_update(options: dict[str, float]) -> None:
+OTHER = {"o": 2.0, "c": 0.2, "a": 0.3, "alpha": 0.5, "gamma": 0.2, "beta": 0.7}
+
+
+@pytest.mark.parametrize("options", [dict(SpsaGc.published), OTHER])
+def test_spsa_gc_follows_the_published_update(options: dict[str, Any]) -> None:
     search = optimiser("spsa-gc", 4, 7, popsize=6, **options)
     for theta in by_hand(options, pairs=3, steps=3, dim=4, seed=7):
         z = search.ask()
@@ -121,27 +125,28 @@ def test_spsa_gc_defaults_scale_with_sigma() -> None:
 
 
 def test_spsa_gc_refuses_bad_options() -> None:
-    for bad, message in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({"popsize": 5}, "must be even"),
         ({"c": 0.0}, "option c"),
         ({"a": -1.0}, "option a"),
         ({"beta": 1.0}, "option beta"),
         ({"gamma": float("nan")}, "option gamma"),
-    ):
+    )
+    for bad, message in cases:
         with pytest.raises(UsageError, match=message):
-            optimiser("spsa-gc", 5, 0, **bad)  # type: ignore[arg-type]
+            optimiser("spsa-gc", 5, 0, **bad)
 
 
 def test_divergence_is_one_clear_error() -> None:
     search = optimiser("spsa-gc", 3, 0, a=1e308)
-    with pytest.raises(BbtvpError, match="diverged.*smaller steps"), np.errstate(all="ignore"):
+    with pytest.raises(BbtvpError, match=r"diverged.*smaller steps"), np.errstate(all="ignore"):
         drive(search, lambda z: np.tile([1e3, 0.0], len(z) // 2), 200)
 
 
 def test_unknown_names_and_options_get_a_hint() -> None:
     with pytest.raises(UsageError, match="did you mean cma"):
         optimiser("cmaa", 5, 0)
-    with pytest.raises(UsageError, match="did you mean .*NGOpt"):
+    with pytest.raises(UsageError, match=r"did you mean .*NGOpt"):
         optimiser("ng:NGOptt", 5, 0, budget=10)
     with pytest.raises(UsageError, match="unknown option of spsa-gc 'alpa'; did you mean alpha"):
         optimiser("spsa-gc", 5, 0, alpa=0.1)
@@ -160,9 +165,9 @@ def test_unknown_names_and_options_get_a_hint() -> None:
         ({"x0": np.full(5, np.nan)}, "x0 must hold 5"),
     ],
 )
-def test_bad_settings_are_refused(settings: dict[str, float], message: str) -> None:
+def test_bad_settings_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        optimiser("random", 5, 0, **settings)  # type: ignore[arg-type]
+        optimiser("random", 5, 0, **settings)
 
 
 def test_nevergrad_needs_a_budget_and_respects_sequential_methods() -> None:
@@ -173,11 +178,9 @@ def test_nevergrad_needs_a_budget_and_respects_sequential_methods() -> None:
     assert optimiser("ng:SPSA", 5, 0, budget=10).popsize == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["ng:Cobyla", "ng:CmaFmin2", "ng:Carola8", "ng:DSproba", "ng:VoxelizeMetaModelOnePlusOne"]
-)
-def test_nevergrad_methods_that_cannot_repeat_are_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be repeated"):
+@pytest.mark.parametrize("name", ["ng:Cobyla", "ng:Carola8", "ng:DSproba", "ng:VoxelizeMetaModelOnePlusOne"])
+def test_nevergrad_methods_with_threads_or_clocks_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="thread or a clock"):
         optimiser(name, 5, 0, budget=100)
 
 
@@ -191,7 +194,7 @@ def test_nevergrads_meta_models_survive_the_installed_numpy() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_all_of_nevergrad_is_repeatable_or_refused() -> None:
-    import nevergrad
+    import nevergrad  # type: ignore[import-untyped]
 
     for name in sorted(nevergrad.optimizers.registry):
         if "RF1Meta" in name or name.startswith("BO"):

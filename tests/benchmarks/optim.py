@@ -1,6 +1,6 @@
 """Median milliseconds of one ask and tell, per optimiser and dimension.
 
-    python benchmarks/optim.py [--dims 10 72 1000 10000] [--rounds 7]
+    python tests/benchmarks/optim.py [--dims 10 72 1000 10000] [--rounds 7]
 
 A search spends seconds per batch on the model: anything far below that is free.
 """
@@ -41,6 +41,7 @@ def cell(name: str, dim: int, rounds: int) -> str:
 
 
 def main() -> None:
+    """Print one row per optimiser, one column per dimension."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 72, 1000, 10000])
     parser.add_argument("--rounds", type=int, default=7)

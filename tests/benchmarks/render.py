@@ -1,4 +1,4 @@
-"""Median milliseconds of a render, for each preset at 64 and 224 px: `python benchmarks/render.py [RUNS]`.
+"""Median milliseconds of a render, for each preset at 64 and 224 px: `python tests/benchmarks/render.py [RUNS]`.
 
 "image": one more image of a candidate whose z is ready. "candidate": making a z ready, once for all its images.
 """

@@ -1,0 +1,81 @@
+"""What the local providers share: `from_pretrained` without noise, with every failure told in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from bbtvp.core.errors import ModelError, UsageError
+
+LOCAL_ONLY = (".", "/", "~")
+FAILURES = (OSError, ValueError, ImportError, AttributeError, KeyError, RuntimeError, SafetensorError)
+"""What transformers raises for files that it cannot use."""
+
+
+def source_of(name: str) -> str:
+    """What transformers is to load: a hub id as it is, a folder (`./…`, `/…`, `~/…`) as its path.
+
+    Raises ModelError for a folder without config.json: transformers would take its name for a hub id.
+    """
+    if not name.startswith(LOCAL_ONLY):
+        return name
+    source = Path(name).expanduser()
+    if not (source / "config.json").is_file():
+        raise ModelError(f"{name} holds no config.json; name a folder made by save_pretrained, or a hub id")
+    return str(source)
+
+
+@contextmanager
+def loading(source: str) -> Iterator[None]:
+    """No progress bars; what goes wrong in the block is a ModelError of one line."""
+    was_on = transformers.utils.logging.is_progress_bar_enabled()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    except FAILURES as error:
+        raise ModelError(explain(source, error)) from error
+    finally:
+        if was_on:
+            transformers.utils.logging.enable_progress_bar()
+
+
+def load_weights(auto_class: Any, source: str, **options: Any) -> Any:
+    """The model, complete: transformers alone would draw at random what the files lack, and answer nonsense."""
+    model, report = auto_class.from_pretrained(source, output_loading_info=True, **options)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{source} lacks {len(missing)} weights of a {type(model).__name__} (the first: {missing[0]}); "
+            "name a folder that holds such a model"
+        )
+    return model
+
+
+def to_device(model: Any, device: str) -> Any:
+    """The model on `device`, ready for inference. Raises UsageError for a device that this machine lacks."""
+    try:
+        return model.to(torch.device(device)).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", 1)[0][:160]
+        raise UsageError(f"device {device!r} cannot be used here ({reason}); try device=cpu") from error
+
+
+def explain(source: str, error: Exception) -> str:
+    """What to do about `error`, in one line."""
+    text = " ".join(str(error).split())
+    seen = text.lower()
+    if "torchvision" in seen or "video_processor_mapping" in seen:
+        return f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
+    if "trust_remote_code" in seen:
+        return f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
+    if "couldn't connect" in seen:
+        return f"{source} is not in the local cache, and the Hugging Face hub cannot be reached; check name and network"
+    if "processor" in seen or "tokenizer" in seen:
+        return f"{source} has no usable processor; save one there with processor.save_pretrained(folder) ({text[:160]})"
+    return f"{source} cannot be loaded: {text[:240]}"

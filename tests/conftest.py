@@ -1,0 +1,19 @@
+"""What holds for every test: no network, one thread, no window, and nothing written into the checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read once, when the libraries are first imported: so set here, and inherited by every process that a test starts.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts in a folder of its own, so that a relative path cannot reach the checkout."""
+    monkeypatch.chdir(tmp_path)

@@ -1,0 +1,213 @@
+"""A small real model and task: patterns too faint to see, which a prompt can truly make visible.
+
+No answer is canned: `Eye` computes every score from the pixels it is given.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bbtvp.cli import main
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.rng import stream
+from bbtvp.query import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.task import Sample, Task
+
+ROOT = Path(__file__).parents[1]
+SIDE = 16
+LABELS = ("rows", "columns", "checks", "diagonals")
+QUESTION = "which pattern is this?"
+SIZES = {"train": 48, "validation": 64, "test": 80}
+FAINT = 0.02
+"""Amplitude of a pattern, as a share of the range: five levels of 255."""
+
+_Y, _X = np.mgrid[:SIDE, :SIDE] // 2
+PATTERNS: NDArray[np.float64] = np.stack([np.where(on % 2, 1.0, -1.0) for on in (_Y, _X, _X + _Y, (_X + _Y) // 2)])
+"""(4, SIDE, SIDE), one for each label, -1 or 1."""
+
+
+def pattern(label: str, amplitude: float, rng: np.random.Generator) -> Pixels:
+    """An image of the pattern on a grey that differs from image to image, with a little noise."""
+    grey = rng.uniform(0.3, 0.7) + amplitude * PATTERNS[LABELS.index(label)] + rng.normal(0, 0.005, (SIDE, SIDE))
+    return np.repeat(np.rint(grey * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def samples(split: str, amplitude: float = FAINT) -> tuple[Sample, ...]:
+    rng = stream(0, "patterns", split)
+    answers = [LABELS[i % len(LABELS)] for i in range(SIZES[split])]
+    return tuple(Sample(f"{split}-{i}", answer, pattern(answer, amplitude, rng)) for i, answer in enumerate(answers))
+
+
+def patterns(amplitude: float = FAINT, **parts: object) -> Task:
+    """The task in memory; `parts` replace fields of it."""
+    splits = {split: samples(split, amplitude) for split in SIZES}
+    return Task(**{"name": "patterns", "question": QUESTION, "labels": LABELS, **splits, **parts})
+
+
+def folder_of_patterns(root: Path, per_class: int = 30) -> Path:
+    """The same task as image files, one folder per class."""
+    for label in LABELS:
+        rng = stream(0, "files", label)
+        (root / label).mkdir(parents=True)
+        for i in range(per_class):
+            Image.fromarray(pattern(label, FAINT, rng)).save(root / label / f"{i}.png")
+    return root
+
+
+@final
+class Eye(Model):
+    """Matches the image with the four patterns, on top of a prejudice for one of them.
+
+    A faint pattern loses to the prejudice, so a prompt that raises the contrast gains. As text it names what it sees,
+    or says that it is not sure.
+    """
+
+    def __init__(self, spec: str = "eye/near", *, gain: float = 20.0, prejudice: str = "rows", logprobs: bool = True) -> None:
+        self.spec, self.gain = spec, gain
+        self.prior = np.array([float(label == prejudice) for label in LABELS])
+        self.capabilities = Capabilities(logprobs=logprobs, deterministic=True, image_side=SIDE)
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        return [self.look(request) for request in requests]
+
+    def look(self, request: Request) -> Reply:
+        seen = np.asarray(Image.fromarray(request.image).resize((SIDE, SIDE)), np.float64).mean(axis=2) / 255
+        evidence = self.gain * (PATTERNS * seen).mean(axis=(1, 2)) + self.prior
+        logprobs = evidence - np.log(np.exp(evidence).sum())
+        if request.labels is None:
+            sure = np.sort(logprobs)[-1] - np.sort(logprobs)[-2] > 0.3
+            return Reply(f"it is {LABELS[int(logprobs.argmax())]}." if sure else "I am not sure", usage=Usage(9, 4))
+        scores = tuple(LabelScore(float(logprobs[LABELS.index(label)]), 1) for label in request.labels)
+        return Reply(scores=scores, usage=Usage(9, len(scores)))
+
+
+class Wrapper(Model):
+    """A model around another that changes what it must."""
+
+    def __init__(self, inner: Model | None = None) -> None:
+        self.inner = inner or Eye()
+        self.spec, self.capabilities = self.inner.spec, self.inner.capabilities
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        return self.inner.query(requests)
+
+
+@final
+class Recorder(Wrapper):
+    """Keeps the calls it got, each a list of requests."""
+
+    def __init__(self, inner: Model | None = None) -> None:
+        super().__init__(inner)
+        self.calls: list[list[Request]] = []
+
+    @property
+    def asked(self) -> list[Request]:
+        return [request for call in self.calls for request in call]
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        self.calls.append(list(requests))
+        return super().query(requests)
+
+
+@final
+class Flaky(Wrapper):
+    """Fails a share of the queries, drawn at random, or those that `refuses` says; each costs `attempts`."""
+
+    def __init__(
+        self, inner: Model | None = None, *, share: float = 0.2, seed: int = 0, attempts: int = 1,
+        refuses: Callable[[Request], bool] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(inner)
+        self.share, self.attempts, self.refuses = share, attempts, refuses
+        self.rng = stream(seed, "flaky")
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        replies = zip(requests, super().query(requests), strict=True)
+        return [self._spoilt(request, outcome) for request, outcome in replies]
+
+    def _spoilt(self, request: Request, outcome: Outcome) -> Outcome:
+        fails = self.rng.random() < self.share if self.refuses is None else self.refuses(request)
+        usage = Usage(attempts=self.attempts)
+        if fails or isinstance(outcome, QueryFailed):
+            return QueryFailed("HTTP 503", usage)
+        return Reply(outcome.text, outcome.scores, usage)
+
+
+@final
+class Mortal(Wrapper):
+    """Logs the keys of each call it answers, and kills its own process in a chosen call.
+
+    log: one line per call: the process, then the keys. fatal: the number of the call that is the last, from 1.
+    late: die after the call is answered and logged, before the reply reaches anyone.
+    """
+
+    def __init__(self, log: Path, *, fatal: int | None = None, late: bool = False, delay: float = 0.0) -> None:
+        super().__init__(Eye())
+        self.log, self.fatal, self.late, self.delay = log, fatal, late, delay
+        self.calls = 0
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        self.calls += 1
+        time.sleep(self.delay)
+        if self.calls == self.fatal and not self.late:
+            os.kill(os.getpid(), signal.SIGKILL)
+        outcomes = super().query(requests)
+        with self.log.open("a") as file:
+            file.write(" ".join([str(os.getpid()), *(request.key for request in requests)]) + "\n")
+        if self.calls == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return outcomes
+
+
+def eye(name: str, *, delay: float = 0.0) -> Model:
+    """The plug-in behind `eye/<name>`: near and far see; down never answers; slow logs to the file EYE_LOG names."""
+    if name == "slow":
+        return Mortal(Path(os.environ["EYE_LOG"]), delay=delay or 0.05)
+    if name == "down":
+        return Flaky(share=1.0)
+    return Eye(f"eye/{name}", prejudice="rows" if name == "near" else "columns")
+
+
+def install_plugin(site: Path) -> Path:
+    """A folder that, on sys.path, registers `eye/…` as any third party's package would."""
+    info = site / "eye-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: eye\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[bbtvp.models]\neye = tests.support:eye\n")
+    return site
+
+
+class Ran(NamedTuple):
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+
+def bbtvp(*arguments: object) -> Ran:
+    """Run the command line in this process, from `main` to its exit code."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    argv, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["bbtvp", *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            main()
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
+    finally:
+        sys.argv = argv
+        signal.signal(signal.SIGTERM, handler)
+    return Ran(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,74 @@
+"""The trained miniatures in the package: all there, small, safe to load, and good at what they were trained for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from bbtvp.objective import LogProbReader, read_all
+from bbtvp.query import load_model
+from bbtvp.surrogate import load_surrogate
+from bbtvp.zoo import catalogue, scenes, tasks
+from bbtvp.zoo.families import FAMILIES
+
+MAX_BYTES = 20_000_000
+FLOOR = {"digits": 0.7, "shapes": 0.8, "counting": 0.6, "reasoning": 0.55, "hallucination": 0.65}
+"""Accuracy on scenes like those of the training; chance is 0.1, 0.2, 0.17, 0.25 and 0.5."""
+
+MEMBERS = [*sorted(FAMILIES), "clip"]
+here = {name for name in MEMBERS if (catalogue.weights() / name / "config.json").is_file()}
+pytestmark = [
+    pytest.mark.skipif(not here, reason="no miniature has been trained: python -m bbtvp.zoo.train all"),
+    # PaliGemma's processor hands tensors to numpy in a way that numpy 2 deprecates (transformers 5.23).
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+def test_every_family_is_there() -> None:
+    assert here == {*MEMBERS}
+    assert catalogue.members() == sorted(FAMILIES)
+
+
+def test_the_zoo_fits_into_a_package() -> None:
+    files = [file for file in catalogue.weights().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < MAX_BYTES
+
+
+def test_nothing_in_it_can_run_code() -> None:
+    suffixes = {file.suffix for file in catalogue.weights().rglob("*") if file.is_file()}
+    assert suffixes <= {".safetensors", ".json", ".jinja", ".txt", ".md"}
+    for config in catalogue.weights().glob("*/*.json"):
+        assert "auto_map" not in config.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_weights_are_finite_float16(name: str) -> None:
+    with safe_open(catalogue.weights() / name / "model.safetensors", framework="np") as file:
+        for key in file.keys():
+            tensor = file.get_tensor(key)
+            assert tensor.dtype in (np.float16, np.int64), key
+            assert np.isfinite(tensor).all(), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_member_answers_what_it_was_trained_for(name: str) -> None:
+    model = load_model(f"zoo/{name}", batch=64)
+    found = {}
+    for subject in FLOOR:
+        task = tasks.load(subject)
+        samples = task.test[:120]
+        readings = read_all(LogProbReader(), model, task, samples, [sample.pixels() for sample in samples])
+        found[subject] = float(np.mean([reading.correct for reading in readings]))
+    assert all(found[subject] >= floor for subject, floor in FLOOR.items()), found
+
+
+@pytest.mark.slow
+def test_the_surrogate_tells_digits_apart() -> None:
+    """TSE must prefer the true answer: chance is one in ten."""
+    surrogate, samples = load_surrogate("zoo/clip"), tasks.load("digits").test[:150]
+    seen = surrogate.features([sample.pixels() for sample in samples])
+    scores = np.stack([surrogate.tse(seen, [digit] * len(samples)) for digit in scenes.DIGITS], axis=1)
+    right = [scenes.DIGITS[int(row.argmax())] == sample.answer for row, sample in zip(scores, samples, strict=True)]
+    assert np.mean(right) > 0.5
