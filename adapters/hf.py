@@ -182,12 +182,15 @@ class HuggingFaceModel(Model):
             begun = torch.cat([self._start(rows * n), ids[:, :-1]], dim=1)
             logits = reader(encoder_outputs=seen, attention_mask=mask, decoder_input_ids=begun).logits[:, 1:]
         else:
-            cache = copy.deepcopy(state.past_key_values)
+            # Renamed in transformers 5.24, which warns at the old name.
+            name = "cache" if "cache" in inspect.signature(reader.forward).parameters else "past_key_values"
+            cache = copy.deepcopy(getattr(state, name))
             cache.batch_repeat_interleave(n)
             mask = torch.cat([mask, torch.ones_like(ids[:, :-1])], dim=1)
-            logits = reader(input_ids=ids[:, :-1], attention_mask=mask, past_key_values=cache).logits
+            logits = reader(input_ids=ids[:, :-1], attention_mask=mask, **{name: cache}).logits
         chosen = logits.float().log_softmax(-1).gather(-1, ids[:, 1:, None])
-        return chosen.sum((1, 2)).reshape(rows, n)
+        summed: Tensor = chosen.sum((1, 2)).reshape(rows, n)
+        return summed
 
 
 def _image_side(processor: Any) -> int | None:

@@ -71,7 +71,9 @@ def explain(source: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     seen = text.lower()
     if "torchvision" in seen or "video_processor_mapping" in seen:
-        return f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
+        return (
+            f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
+        )
     if "trust_remote_code" in seen:
         return f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
     if "couldn't connect" in seen:

@@ -47,7 +47,7 @@ _HOME = {
     "verify": "bbtvp.verify",
 }
 _ALIAS = {"load_task": "task"}
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

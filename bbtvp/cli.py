@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bbtvp.study import Run
     from bbtvp.verify import Proof
 
-DEMO_TASK, DEMO_MODEL = "zoo/digits-low-contrast", "zoo/llava"
+DEMO_TASK, DEMO_MODEL = "zoo/counting-noise", "zoo/llava"
 RESULT = "result.json"
 
 
@@ -90,22 +90,6 @@ def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return options
 
 
-def result(run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, began: float) -> dict[str, Any]:
-    """A `bbtvp.result/1` document."""
-    queries = dict(run.queries) if run else {}
-    failed = (run.failed if run else 0) + (proof.failed if proof else 0)
-    return {
-        "schema": "bbtvp.result/1", "task": task, "seed": seed, "prompt": prompt,
-        "improved_on_validation": run.improved if run else None,
-        "queries": {
-            "search": queries.get("search", 0), "validation": queries.get("validation", 0),
-            "verify": proof.queries if proof else 0, "failed": failed,
-        },
-        "seconds": round(time.monotonic() - began, 1), "usd": None,
-        "models": proof.as_json() if proof else [],
-    }  # fmt: skip
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="bbtvp")
 def cli() -> None:
@@ -123,16 +107,30 @@ def cli() -> None:
     """
 
 
-json_flag = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else there.")
-seed_option = click.option("--seed", default=0, show_default=True, help="Equal seed and equal answers give an equal prompt.")
-model_option_flag = click.option("-M", "options", multiple=True, metavar="KEY=VALUE", help="Model option: device=cuda, dtype=bfloat16, batch=16.")
-reader_option = click.option("--reader", type=click.Choice(["auto", "logprob", "text"]), default="auto", show_default=True, help="How answers are read: label log-probabilities, or text.")
+json_flag = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else there."
+)
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Equal seed and equal answers give an equal prompt."
+)
+model_option_flag = click.option(
+    "-M", "options", multiple=True, metavar="KEY=VALUE", help="Model option: device=cuda, dtype=bfloat16, batch=16."
+)
+reader_option = click.option(
+    "--reader",
+    type=click.Choice(["auto", "logprob", "text"]),
+    default="auto",
+    show_default=True,
+    help="How answers are read: label log-probabilities, or text.",
+)
 
 
 @cli.command()
 @seed_option
 @click.option("--task", default=DEMO_TASK, show_default=True, help="A built-in task; see bbtvp tasks.")
-@click.option("--model", default=DEMO_MODEL, show_default=True, help="The source: the one model that the search may query.")
+@click.option(
+    "--model", default=DEMO_MODEL, show_default=True, help="The source: the one model that the search may query."
+)
 @click.option("--queries", default=1000, show_default=True, help="Cap on image queries of the search.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/demo-SEED].")
 @json_flag
@@ -142,6 +140,7 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     Nothing is downloaded and nothing leaves this machine. Takes a minute or two on two cores.
     """
     from bbtvp.query import load_model
+    from bbtvp.report.result import result
     from bbtvp.study import optimize
     from bbtvp.study.optimize import BUNDLE
     from bbtvp.verify import verify
@@ -154,7 +153,9 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     run = optimize(task, source, budget=queries, seed=seed, out=folder, watch=watch)
     others = [f"zoo/{name}" for name in members() if f"zoo/{name}" != model]
     proof = verify(run.prompt, run.task, [source, *others], source=model, seed=seed, out=folder, watch=watch)
-    finish(run, proof, folder, result(run, proof, task=task, seed=seed, prompt=str(folder / BUNDLE), began=began), as_json)
+    seconds = time.monotonic() - began
+    document = result(run, proof, task=task, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)
+    finish(run, proof, folder, document, as_json)
 
 
 def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_json: bool) -> None:
@@ -167,23 +168,36 @@ def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_js
     save_gallery(proof, folder / "gallery.png")
     (give(document) if as_json else click.echo("\n" + proof_table(proof)))
     spent = document["queries"]
-    say(f"image queries: {spent['search']} search + {spent['validation']} validation, {spent['verify']} verification; {document['seconds']} s")
+    say(
+        f"image queries: {spent['search']} search + {spent['validation']} validation, {spent['verify']} verification; "
+        f"{document['seconds']} s"
+    )
     say(f"prompt: {document['prompt']}   picture: {folder / 'gallery.png'}   result: {folder / RESULT}")
     if not run.improved:
         say("no gain on validation: this prompt is not worth deploying; try another preset, or more queries")
 
 
 @cli.command()
-@click.option("--task", required=True, help="zoo/NAME, a folder with one sub-folder per class, or a .csv / .jsonl file.")
+@click.option(
+    "--task", required=True, help="zoo/NAME, a folder with one sub-folder per class, or a .csv / .jsonl file."
+)
 @click.option("--model", required=True, help="The source model: zoo/NAME, hf/ORG/NAME, hf/./FOLDER, …")
 @click.option("--surrogate", help="A local CLIP for FCA and TSE: zoo/clip, hf/ORG/NAME.")
 @click.option("--fca", default=0.0, show_default=True, help="Weight of feature consistency alignment, nats per unit.")
-@click.option("--tse", default=0.0, show_default=True, help="Weight of task semantics enrichment, nats per unit cosine.")
+@click.option(
+    "--tse", default=0.0, show_default=True, help="Weight of task semantics enrichment, nats per unit cosine."
+)
 @click.option("--prompt", default="default", show_default=True, help="Preset: default, tone, frame, tvp.")
-@click.option("--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: from model and images].")
+@click.option(
+    "--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: from model and images]."
+)
 @click.option("--method", default="cma", show_default=True, help="cma, cma-diagonal, spsa-gc, random, ng:NGOpt, ng:…")
-@click.option("--queries", default=1000, show_default=True, help="Cap on image queries: search, validation, retries, failures.")
-@click.option("--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation.")
+@click.option(
+    "--queries", default=1000, show_default=True, help="Cap on image queries: search, validation, retries, failures."
+)
+@click.option(
+    "--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation."
+)
 @click.option("--question", help="Question, for a folder or file: 'which {kind} is this?'.")
 @reader_option
 @seed_option
@@ -197,7 +211,9 @@ def optimize(
     dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
+    from bbtvp.core.files import atomic_write_json
     from bbtvp.query import load_model
+    from bbtvp.report.result import result
     from bbtvp.study import optimize as search
     from bbtvp.study.optimize import BUNDLE, describe_plan, set_up
     from bbtvp.task.registry import task as load_task
@@ -209,7 +225,10 @@ def optimize(
         space, chosen, plan = set_up(
             loaded, source, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, images=images
         )
-        say(f"{loaded.name} on {source.spec}, canvas {space.canvas} px, {space.dim} variables; answers read as {chosen.name}")
+        say(
+            f"{loaded.name} on {source.spec}, canvas {space.canvas} px, {space.dim} variables; "
+            f"answers read as {chosen.name}"
+        )
         (give({"queries": plan.queries, "plan": describe_plan(plan)}) if as_json else click.echo(describe_plan(plan)))
         return
     folder = out or Path("runs") / "-".join([loaded.name, source.spec, str(seed)]).replace("/", "_")
@@ -217,9 +236,8 @@ def optimize(
         loaded, source, budget=queries, prompt=prompt, canvas=canvas, method=method, surrogate=surrogate, fca=fca,
         tse=tse, reader=reader, images=images, seed=seed, out=folder, watch=Progress(),
     )  # fmt: skip
-    document = result(run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), began=began)
-    from bbtvp.core.files import atomic_write_json
-
+    seconds = time.monotonic() - began
+    document = result(run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)
     atomic_write_json(folder / RESULT, document)
     (give(document) if as_json else click.echo(str(folder / BUNDLE)))
     if not run.improved:
@@ -236,7 +254,9 @@ def optimize(
 @reader_option
 @seed_option
 @model_option_flag
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder: makes the verification resumable, keeps its picture.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder: makes the verification resumable, keeps its picture."
+)
 @json_flag
 def verify(
     prompt: Path, task: str, models: tuple[str, ...], source: str | None, question: str | None, reader: str, seed: int,
@@ -246,6 +266,7 @@ def verify(
     from bbtvp.prompt import Prompt
     from bbtvp.query import load_model
     from bbtvp.report.gallery import save_gallery
+    from bbtvp.report.result import result
     from bbtvp.report.terminal import proof_table
     from bbtvp.task.registry import task as load_task
     from bbtvp.verify import verify as prove
@@ -258,7 +279,8 @@ def verify(
     proof = prove(loaded, subject, asked, source=source, reader=reader, seed=seed, out=out, watch=Progress())
     if out is not None:
         save_gallery(proof, out / "gallery.png")
-    document = result(None, proof, task=subject.name, seed=seed, prompt=str(prompt), began=began)
+    seconds = time.monotonic() - began
+    document = result(None, proof, task=subject.name, seed=seed, prompt=str(prompt), seconds=seconds)
     (give(document) if as_json else click.echo("\n" + proof_table(proof)))
 
 
@@ -272,7 +294,9 @@ def bundle_meta(path: Path) -> Mapping[str, Any]:
 @cli.command()
 @click.argument("prompt", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png file for one image, or a folder.")
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png file for one image, or a folder."
+)
 def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
     """Put PROMPT on IMAGES: exactly the pixels to send to the model, as PNG."""
     from PIL import Image
@@ -339,7 +363,7 @@ def main() -> None:
     """Entry point: every error raised on purpose is one line and an exit code; anything else is a bug and shows."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli(standalone_mode=False)
+        cli(prog_name="bbtvp", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:

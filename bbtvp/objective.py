@@ -101,7 +101,7 @@ class TextReader(Reader):
 
 
 def choose_reader(name: str, model: Model, task: Task, *, normalise: str = "mean") -> Reader:
-    """"auto" takes log-probabilities where the model offers them and the task has labels, else text."""
+    """Reader by name; "auto" takes log-probabilities if the model has them and the task has labels, else text."""
     if name == "auto":
         labelled = all(task.sample_labels(sample) is not None for sample in task.train)
         name = "logprob" if model.capabilities.logprobs and labelled else "text"
@@ -133,13 +133,24 @@ class Evaluation:
     n_failed: int
 
 
-def read_all(reader: Reader, model: Model, task: Task, samples: Sequence[Sample], images: Sequence[Pixels]) -> list[Reading]:
+def read_all(
+    reader: Reader, model: Model, task: Task, samples: Sequence[Sample], images: Sequence[Pixels]
+) -> list[Reading]:
     """Ask about `images[i]` what `samples[i]` asks, and read the replies; a failed query reads as missing."""
     requests = [reader.request(image, task, sample) for image, sample in zip(images, samples, strict=True)]
     return [
         Reading(MISSING, None, MISSING) if isinstance(outcome, QueryFailed) else reader.read(outcome, task, sample)
         for outcome, sample in zip(model.query(requests), samples, strict=True)
     ]
+
+
+def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
+    """UsageError for weights that are no weights, or that have no surrogate to weigh."""
+    for name, weight in (("FCA", fca), ("TSE", tse)):
+        if not 0 <= weight < float("inf"):
+            raise UsageError(f"the weight of {name} is {weight}; give a number from 0 up")
+    if (fca or tse) and surrogate is None:
+        raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
 
 
 @final
@@ -157,11 +168,7 @@ class Objective:
         fca: float = 0.0,
         tse: float = 0.0,
     ) -> None:
-        for name, weight in (("FCA", fca), ("TSE", tse)):
-            if not 0 <= weight < float("inf"):
-                raise UsageError(f"the weight of {name} is {weight}; give a number from 0 up")
-        if (fca or tse) and surrogate is None:
-            raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
+        check_terms(surrogate, fca, tse)
         self.task, self.space, self.model, self.reader = task, space, model, reader
         self.surrogate = surrogate if fca or tse else None
         self.fca_weight, self.tse_weight = fca, tse

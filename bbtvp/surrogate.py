@@ -84,8 +84,11 @@ class Surrogate:
 
     @staticmethod
     def fca(prompted: Features, unprompted: Features) -> NDArray[np.float64]:
-        """(n,) token distance, ≥ 0, in units of the surrogate's token norm: the distance over the mean norm of the
-        unprompted tokens, so that a weight means the same for every surrogate."""
+        """(n,) token distance, ≥ 0, in units of the surrogate's token norm.
+
+        That is the distance over the mean norm of the unprompted tokens, so that a weight means the same for every
+        surrogate.
+        """
         distance = (prompted.tokens - unprompted.tokens).norm(dim=-1).mean(-1)
         scale = unprompted.tokens.norm(dim=-1).mean()
         return np.asarray((distance / scale).double().cpu())

@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Read once, when the libraries are first imported: so set here, and inherited by every process that a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A busy machine is no bug: no test fails because it took long.
+settings.register_profile("bbtvp", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bbtvp")
 
 
 @pytest.fixture(autouse=True)

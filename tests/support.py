@@ -74,7 +74,9 @@ class Eye(Model):
     or says that it is not sure.
     """
 
-    def __init__(self, spec: str = "eye/near", *, gain: float = 20.0, prejudice: str = "rows", logprobs: bool = True) -> None:
+    def __init__(
+        self, spec: str = "eye/near", *, gain: float = 20.0, prejudice: str = "rows", logprobs: bool = True
+    ) -> None:
         self.spec, self.gain = spec, gain
         self.prior = np.array([float(label == prejudice) for label in LABELS])
         self.capabilities = Capabilities(logprobs=logprobs, deterministic=True, image_side=SIDE)

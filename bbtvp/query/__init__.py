@@ -1,7 +1,7 @@
 """Floor 2: the port to a model, and what wraps it.
 
-    model = load_model("zoo/llava")
-    replies = Meter(model, Forgetful(), cap=100).query([Request(pixels, "what digit is this?", labels=("one", "two"))])
+>>> model = load_model("zoo/llava")
+>>> replies = Meter(model, Forgetful(), cap=100).query([Request(pixels, "which digit?", labels=("one", "two"))])
 """
 
 from bbtvp.query.meter import Forgetful as Forgetful

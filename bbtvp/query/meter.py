@@ -11,7 +11,6 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.query.port import Model, Outcome, QueryFailed, Reply, Request
 
-
 CALL = 128
 """Most requests in one call to the model: what a kill can lose, since replies are recorded call by call."""
 
@@ -50,7 +49,13 @@ class Meter(Model):
     """
 
     def __init__(
-        self, model: Model, memory: Memory, *, cap: int | None = None, spent: Mapping[str, int] | None = None, failed: int = 0
+        self,
+        model: Model,
+        memory: Memory,
+        *,
+        cap: int | None = None,
+        spent: Mapping[str, int] | None = None,
+        failed: int = 0,
     ) -> None:
         self.model, self.spec, self.capabilities = model, model.spec, model.capabilities
         self.memory, self.cap = memory, cap
@@ -63,6 +68,11 @@ class Meter(Model):
     def total(self) -> int:
         """Image queries sent so far, all phases."""
         return self.spent.total()
+
+    @property
+    def left(self) -> float:
+        """Image queries that may still be sent; infinite without a cap, negative where retries passed it."""
+        return math.inf if self.cap is None else self.cap - self.reserve - self.total
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer from memory or from the model, in calls of at most `CALL` requests.
@@ -96,9 +106,10 @@ class Meter(Model):
         return outcomes
 
     def _check_cap(self, wanted: int) -> None:
-        if wanted and self.cap is not None and self.total + wanted > self.cap - self.reserve:
+        if wanted > max(self.left, 0):
             kept = f", {self.reserve} kept for later" if self.reserve else ""
-            raise BudgetReached(f"{wanted} more image queries would pass the cap of {self.cap} ({self.total} spent{kept})")
+            spent = f"{self.total} spent{kept}"
+            raise BudgetReached(f"{wanted} more image queries would pass the cap of {self.cap} ({spent})")
 
     def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
         # A few that fail among many that memory answered are refusals of these images, not a model that is down.

@@ -8,8 +8,10 @@ from bbtvp.verify import Proof
 
 
 def save_gallery(proof: Proof, path: Path) -> None:
-    """Write the proof's examples as a PNG: above as they were, below as prompted. Right answers are marked by a tick
-    as well as by colour. OSError if the disk refuses."""
+    """Write the proof's examples as a PNG: above as they were, below as prompted.
+
+    Right answers are marked by a tick as well as by colour. OSError if the disk refuses.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,7 +1,7 @@
 """Floor 5: the search as a run: plan, loop, journal, resume.
 
-    run = optimize("zoo/digits-low-contrast", "zoo/llava", budget=1000, out="runs/digits")
-    run.save("digits.vprompt")
+>>> run = optimize("zoo/digits-low-contrast", "zoo/llava", budget=1000, out="runs/digits")
+>>> run.save("digits.vprompt")
 """
 
 from bbtvp.study.journal import Journal as Journal

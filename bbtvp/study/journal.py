@@ -61,7 +61,9 @@ class Journal(Memory):
             try:
                 stack.enter_context(FileLock(path.with_name(LOCK), timeout=0))
             except Timeout as error:
-                raise JournalError(f"{path.parent} is in use by another process; wait for it, or name another folder (--out)") from error
+                raise JournalError(
+                    f"{path.parent} is in use by another process; wait for it, or name another (--out)"
+                ) from error
             begun = self._load(path)
             self._file = stack.enter_context(path.open("ab"))
             if not begun:
@@ -71,10 +73,12 @@ class Journal(Memory):
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._closing.close()
 
-    # -- replies: the memory of the meter -------------------------------------------------------------------------------
+    # -- replies: the memory of the meter ----------------------------------------------------------
     def recall(self, key: str) -> Reply | None:
         return self._replies.get(key)
 
@@ -93,7 +97,7 @@ class Journal(Memory):
             else:
                 self.failed += 1
 
-    # -- steps: what was decided ----------------------------------------------------------------------------------------
+    # -- steps: what was decided -------------------------------------------------------------------
     def step(self, name: str) -> dict[str, Any] | None:
         """The step written under this name, if the run has come that far before."""
         return self._steps.get(name)
@@ -107,7 +111,7 @@ class Journal(Memory):
         self._steps[name] = step
         return step
 
-    # -- file -----------------------------------------------------------------------------------------------------------
+    # -- file --------------------------------------------------------------------------------------
     def _append(self, record: Mapping[str, Any]) -> None:
         if self._file is not None:
             self._file.write(_line(record))
@@ -128,7 +132,9 @@ class Journal(Memory):
             try:
                 self._replay(json.loads(line), number)
             except _DAMAGED as error:
-                raise JournalError(f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)") from error
+                raise JournalError(
+                    f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
+                ) from error
         return bool(whole)
 
     def _replay(self, record: dict[str, Any], number: int) -> None:
@@ -147,8 +153,10 @@ class Journal(Memory):
             raise JournalError(f"{self._path} is not a {SCHEMA} journal; name another folder (--out)")
         differing = [key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)]
         if differing:
-            changes = ", ".join(f"{key}: {found.get(key)!r:.60} there, {self.config.get(key)!r:.60} here" for key in differing[:3])
-            raise JournalError(f"{self._path.parent if self._path else ''} holds another run ({changes}); name another folder (--out)")
+            pairs = ((key, found.get(key), self.config.get(key)) for key in differing[:3])
+            changes = ", ".join(f"{key}: {there!r:.60} there, {here!r:.60} here" for key, there, here in pairs)
+            folder = self._path.parent if self._path else ""
+            raise JournalError(f"{folder} holds another run ({changes}); name another folder (--out)")
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.objective import Objective, Reader, choose_reader
+from bbtvp.objective import Objective, Reader, check_terms, choose_reader
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.query import Meter, Model, load_model
 from bbtvp.study.journal import Journal
@@ -29,8 +29,11 @@ LARGEST_CANVAS = 768
 @final
 @dataclass(frozen=True)
 class Run:
-    """What `optimize` gives back. `improved`: the prompt beat the unprompted image on validation (not yet a proof:
-    that is `bbtvp.verify`). `queries`: image queries by phase, retries and failures counted."""
+    """What `optimize` gives back.
+
+    `improved`: the prompt beat the unprompted image on validation (not yet a proof: that is `bbtvp.verify`).
+    `queries`: image queries by phase, retries and failures counted.
+    """
 
     prompt: Prompt
     improved: bool
@@ -83,6 +86,7 @@ def optimize(
         task, model, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
         images=images, popsize=popsize, **options,
     )  # fmt: skip
+    check_terms(surrogate, fca, tse)
     config = {
         "bbtvp": version("bbtvp"), "task": task.digest, "model": model.spec, "prompt": space.config(), "budget": budget,
         "method": method, "options": options, "reader": repr(chosen), "plan": repr(plan), "seed": seed,
@@ -140,8 +144,11 @@ def _run(searcher: Searcher, budget: int) -> Search:
 
 
 def choose_canvas(task: Task, model: Model) -> int:
-    """Side of the canvas: the larger of what the model's processor makes (224 if unknown) and the median training
-    image's longer side, at most 768, so that nothing the model could see is lost before it looks."""
+    """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
+
+    The larger of what the model's processor makes (224 if unknown) and the median training image's longer side, at
+    most 768.
+    """
     sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
     if not sides:
         raise UsageError(f"task {task.name} has no training images")
@@ -162,5 +169,6 @@ def bundle_facts(run: Run) -> dict[str, Any]:
 
 def describe_plan(plan: Plan) -> str:
     """The plan in one line."""
-    stages = "; then ".join(f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images" for s in plan.stages)
+    sizes = [f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images" for s in plan.stages]
+    stages = "; then ".join(sizes)
     return f"{stages}; {plan.validation} validation images per arm; at most {plan.queries} image queries"

@@ -83,6 +83,8 @@ def make_plan(
         generations = search // (size * images)
         if generations < 1:
             least = math.ceil((size * images * len(groups)) / (1 - VALIDATION_SHARE * arms))
-            raise UsageError(f"{budget} image queries do not reach one generation; give at least {max(least, budget + 1)}")
+            raise UsageError(
+                f"{budget} image queries do not reach one generation; give at least {max(least, budget + 1)}"
+            )
         stages.append(Stage("+".join(group), group, size, images, generations))
     return Plan(tuple(stages), held)

@@ -12,7 +12,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError
 from bbtvp.core.rng import derived_seed, stream
-from bbtvp.objective import Evaluation, Objective, Reading, read_all
+from bbtvp.objective import MISSING, Evaluation, Objective, Reading, read_all
 from bbtvp.optim import Optimiser, optimiser
 from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.query import Meter
@@ -22,6 +22,9 @@ from bbtvp.task import Sample
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Called with an event name and its facts, as the run goes: for progress bars and logs."""
+
+LEAST_HELD = 4
+"""Fewest validation images that say anything at all."""
 
 
 def silent(event: str, facts: Mapping[str, Any]) -> None:
@@ -59,7 +62,17 @@ class Search:
 class Searcher:
     """One run of the main job over an objective whose model is a meter."""
 
-    def __init__(self, objective: Objective, plan: Plan, journal: Journal, *, method: str, seed: int, watch: Watch, **options: Any):
+    def __init__(
+        self,
+        objective: Objective,
+        plan: Plan,
+        journal: Journal,
+        *,
+        method: str,
+        seed: int,
+        watch: Watch,
+        **options: Any,
+    ):
         if not isinstance(objective.model, Meter):
             raise TypeError("the objective of a search asks through a Meter")
         self.objective, self.plan, self.journal = objective, plan, journal
@@ -81,8 +94,14 @@ class Searcher:
             if self._frame_is_empty(stage, best):
                 self.watch("skipped", {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"})
                 continue
-            found = self._search(stage, best, reserve=self.plan.validation * (len(self.plan.stages) - index))
-            losses, accuracy = self._validate(stage.name, found)
+            try:
+                found = self._search(stage, best, reserve=self.plan.validation * (len(self.plan.stages) - index))
+                losses, accuracy = self._validate(stage.name, found)
+            except BudgetReached:
+                if len(arms) == 1:
+                    raise
+                self.watch("skipped", {"stage": stage.name, "why": "retries used its part of the budget up"})
+                continue
             gain, stderr = paired(base, losses)
             step, noise = paired(incumbent, losses)
             kept = bool(step > noise)
@@ -95,32 +114,36 @@ class Searcher:
         improved = any(arm.kept for arm in arms[1:])
         return Search(space.prompt(best), improved, tuple(arms), dict(self.meter.spent), self.meter.failed)
 
-    # -- one stage ------------------------------------------------------------------------------------------------------
+    # -- one stage ---------------------------------------------------------------------------------
     def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
-        """The stage's best z; `reserve` image queries are left for validation, whatever retries cost."""
+        """The stage's best z; `reserve` image queries are left for validation, whatever retries cost.
+
+        Raises BudgetReached if that leaves no room for one generation.
+        """
         space, engine = self.objective.space, self._engines[stage.name]
         self.meter.phase, self.meter.reserve = "search", reserve
-        generations = stage.popsize * stage.generations // engine.popsize  # an engine may insist on a popsize of its own
+        # An engine may insist on a popsize of its own.
+        generations = stage.popsize * stage.generations // engine.popsize
         for index in range(generations):
             active = engine.ask()
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
-            evaluations = self._generation(f"{stage.name}/{index}", z, self._minibatch(stage, index))
-            if evaluations is None:
+            try:
+                evaluations = self._generation(f"{stage.name}/{index}", z, self._minibatch(stage, index))
+            except BudgetReached:
+                if index == 0:
+                    raise
                 break
             engine.tell(active, finite(evaluations))
             self._report(stage.name, index + 1, generations, evaluations)
         return space.embed(engine.recommend(), stage.kinds, base)
 
-    def _generation(self, name: str, z: Matrix, samples: Sequence[Sample]) -> list[Evaluation] | None:
-        """Evaluations of one generation, from the journal or from the model; None when the budget is used up."""
+    def _generation(self, name: str, z: Matrix, samples: Sequence[Sample]) -> list[Evaluation]:
+        """Evaluations of one generation, from the journal or from the model."""
         mark = _mark(z)
         done = self._journalled(name, mark)
         if done is not None:
             return [Evaluation(**_from_json(row)) for row in done["evaluations"]]
-        try:
-            evaluations = self.objective.evaluate(z, samples)
-        except BudgetReached:
-            return None
+        evaluations = self.objective.evaluate(z, samples)
         rows = [_to_json(asdict(evaluation)) for evaluation in evaluations]
         self.journal.write_step(name, z=mark, samples=[sample.id for sample in samples], evaluations=rows)
         return evaluations
@@ -128,7 +151,7 @@ class Searcher:
     def _journalled(self, name: str, mark: str | None) -> dict[str, Any] | None:
         done = self.journal.step(name)
         if done is not None and done["z"] != mark:
-            raise JournalError(f"step {name} was journalled for other candidates; rerun it with the versions it names")
+            raise JournalError(f"step {name} was journalled for other candidates; use the versions that the run names")
         return done
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
@@ -146,12 +169,13 @@ class Searcher:
         facts = {
             "stage": stage, "generation": generation, "generations": generations,
             "best": float(losses.min()), "mean": float(losses.mean()),
-            "fca": float(np.nanmean([e.fca for e in evaluations])), "tse": float(np.nanmean([e.tse for e in evaluations])),
+            "fca": float(np.nanmean([e.fca for e in evaluations])),
+            "tse": float(np.nanmean([e.tse for e in evaluations])),
             "queries": self.meter.total, "failed": self.meter.failed,
         }  # fmt: skip
         self.watch("generation", facts)
 
-    # -- validation -----------------------------------------------------------------------------------------------------
+    # -- validation --------------------------------------------------------------------------------
     @property
     def _held(self) -> list[Sample]:
         order = stream(self.seed, "validation").permutation(len(self.task.validation))
@@ -167,10 +191,14 @@ class Searcher:
         return np.array(done["losses"], np.float64), float(np.nanmean(np.array(done["correct"], np.float64)))
 
     def _ask_held(self, z: Vector | None) -> list[Reading]:
+        """Readings of the validation images; missing for those that retries left no budget for."""
         self.meter.phase, self.meter.reserve = "validation", 0
+        held = self._held
+        asked = held[: int(max(LEAST_HELD, min(self.meter.left, len(held))))]
         render = None if z is None else self.objective.space.renderer(z)
-        images = [s.pixels() if render is None else render(self.objective.prepared(s)) for s in self._held]
-        return read_all(self.objective.reader, self.meter, self.task, self._held, images)
+        images = [s.pixels() if render is None else render(self.objective.prepared(s)) for s in asked]
+        readings = read_all(self.objective.reader, self.meter, self.task, asked, images)
+        return readings + [Reading(MISSING, None, MISSING)] * (len(held) - len(asked))
 
     def _validated(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
         rows = [_to_json(reading._asdict()) for reading in readings]
@@ -232,4 +260,3 @@ def _to_json(row: dict[str, Any]) -> dict[str, Any]:
 
 def _from_json(row: dict[str, Any]) -> dict[str, Any]:
     return {key: float("nan") if value is None else value for key, value in row.items()}
-

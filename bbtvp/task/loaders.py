@@ -54,7 +54,7 @@ def load(
 
 
 def is_table(spec: str) -> bool:
-    """Does the name say that it is a table, whether or not it exists?"""
+    """Whether the name says that it is a table, be it there or not."""
     return spec.lower().endswith(tuple(_TABLES))
 
 

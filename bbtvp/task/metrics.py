@@ -112,7 +112,7 @@ def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dic
 
 
 def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") -> Score:
-    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed counts as not positive."""
+    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed is not positive."""
     pairs = list(_present(predictions, answers))
     hits = sum(given == answer == positive for given, answer in pairs)
     wrong = sum((given == positive) != (answer == positive) for given, answer in pairs)

@@ -76,7 +76,7 @@ def number(text: str) -> float | None:
 
 
 def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
-    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply itself if answers are free."""
+    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply if answers are free."""
     if reply is None or labels is None:
         return reply
     return parse_label(reply, labels) or UNPARSED

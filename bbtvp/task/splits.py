@@ -57,7 +57,7 @@ def split(
 def hold_out(
     samples: Iterable[Sample], *, seed: int, share: float, stratify: bool = True
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(kept, held): about `share` (above 0, below 1) of the samples held out, by the rules of `split`; held may be empty."""
+    """(kept, held): about `share` (above 0, below 1) of the samples held, by the rules of `split`; held may be ()."""
     groups = _arranged(samples, seed, stratify)
     total = sum(len(group.samples) for group in groups)
     kept, held = _cut(groups, [_rounded(total * (1 - share))])
@@ -65,7 +65,7 @@ def hold_out(
 
 
 def arrange(samples: Iterable[Sample], *, seed: int, stratify: bool = True) -> tuple[Sample, ...]:
-    """The samples in hash order, answers interleaved: every prefix has each answer in its proportion, within rounding."""
+    """The samples in hash order, answers interleaved: every prefix has each answer in proportion, within rounding."""
     return tuple(sample for group in _arranged(samples, seed, stratify) for sample in group.samples)
 
 
@@ -89,7 +89,7 @@ def _hash(seed: int, *names: str) -> str:
 
 
 def _arranged(samples: Iterable[Sample], seed: int, stratify: bool) -> list[_Group]:
-    """Groups sorted by their place in their own stratum, from 0 to 1, so that any cut takes a like share of all strata."""
+    """Groups sorted by their place in their own stratum, from 0 to 1: any cut takes a like share of all strata."""
     strata: dict[str, list[_Group]] = defaultdict(list)
     for group in _groups(samples, seed):
         strata[group.stratum if stratify else ""].append(group)

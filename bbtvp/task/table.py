@@ -41,8 +41,8 @@ def _csv_records(path: Path) -> Iterator[_Record]:
     reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
     columns: list[str] = []
     try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
+        for raw in reader:
+            cells = [cell.strip() for cell in raw]
             where = f"{path} line {reader.line_num}"
             if not any(cells):
                 continue

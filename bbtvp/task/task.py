@@ -132,7 +132,7 @@ class Task:
         return digest_json([self.name, self.question, self.labels, self.metric, splits])
 
     def describe(self) -> dict[str, Any]:
-        """A summary that JSON can hold: the sizes, and per split the samples of each answer (null if answers are free)."""
+        """A summary, JSON-able: the sizes, and per split the samples of each answer (null if answers are free)."""
         return {
             "name": self.name,
             "question": self.question,

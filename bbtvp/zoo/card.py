@@ -53,7 +53,11 @@ def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:
 def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     """Zero-shot accuracy of each miniature on each task of the suite, with the accuracy of the best constant answer."""
     rows = [
-        [f"zoo/{name}", f"{100 * tasks.chance(tasks.load(name)):.1f}", *(f"{100 * scores[m][name]:.1f}" for m in scores)]
+        [
+            f"zoo/{name}",
+            f"{100 * tasks.chance(tasks.load(name)):.1f}",
+            *(f"{100 * scores[m][name]:.1f}" for m in scores),
+        ]
         for name in tasks.SUITE
     ]
     return table(["task", "constant", *scores], rows)
@@ -68,10 +72,13 @@ def ceiling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         line = [f"zoo/{name}"]
         for model in names:
             row = cells.get((model, f"zoo/{name}"))
-            line.append("" if row is None else " / ".join(f"{100 * (row[m] - row['zero_shot']):+.1f}" for m in ("vp", "tvp")))
+            line.append(
+                "" if row is None else " / ".join(f"{100 * (row[m] - row['zero_shot']):+.1f}" for m in ("vp", "tvp"))
+            )
         body.append(line)
     best = [max(row["vp"], row["tvp"]) - row["zero_shot"] for row in rows]
-    share = f"{sum(gain >= 0.08 for gain in best)} of {len(best)} cells gain at least 8 points (mean {100 * np.mean(best):+.1f})."
+    many = sum(gain >= 0.08 for gain in best)
+    share = f"{many} of {len(best)} cells gain at least 8 points (mean {100 * np.mean(best):+.1f})."
     return table(["task", *(name.removeprefix("zoo/") for name in names)], body) + f"\n\n{share}"
 
 
@@ -88,7 +95,9 @@ def main() -> None:
         print(name, {task: round(score, 3) for task, score in scores[name].items()}, flush=True)
     ceilings = json.loads(args.ceilings.read_text()) if args.ceilings.exists() else []
     text = PAGE.format(
-        members=members_table(scores), suite=suite_table(scores), ceilings=ceiling_table(ceilings) if ceilings else "not measured"
+        members=members_table(scores),
+        suite=suite_table(scores),
+        ceilings=ceiling_table(ceilings) if ceilings else "not measured",
     )
     atomic_write(args.out, text.encode())
 
@@ -101,8 +110,8 @@ them with `python -m bbtvp.zoo.train NAME`, this page with `python -m bbtvp.zoo.
 
 ## Members
 
-Accuracy (%) on held-out questions of the kinds they were trained on: 500 test samples per kind, label log-probabilities,
-and for `digits` handwritten digits that no member has seen.
+Accuracy (%) on held-out questions of the kinds they were trained on: 500 test samples per kind, label
+log-probabilities, and for `digits` handwritten digits that no member has seen.
 
 {members}
 

@@ -68,4 +68,5 @@ def _parameters(folder: Path) -> int:
     from safetensors import safe_open
 
     with safe_open(folder / "model.safetensors", framework="np") as file:
-        return sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
+        names = file.keys()
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)

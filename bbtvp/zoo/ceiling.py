@@ -107,7 +107,8 @@ def consistency(member: Member, prompted: Tensor, clean: Tensor) -> Tensor:
     with torch.no_grad():
         wanted = member.image_tokens(fit(clean, member.side))
     seen = member.image_tokens(fit(prompted, member.side))
-    return (seen - wanted).norm(dim=-1).mean() / wanted.norm(dim=-1).mean()
+    distance: Tensor = (seen - wanted).norm(dim=-1).mean() / wanted.norm(dim=-1).mean()
+    return distance
 
 
 def semantics(clip: Any, prompted: Tensor, samples: list[Sample]) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import transformers as hf
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import nn
 
 from bbtvp.zoo import scenes
@@ -34,18 +34,21 @@ IDEFICS_CHAT = (
 
 
 class Family(NamedTuple):
-    """One miniature: how to build it, and the member whose perception it starts from."""
+    """One miniature: how to build it, and the members that it starts from, each giving what fits."""
 
     build: Callable[[], tuple[Any, Any]]
-    lineage: str = ""
+    parents: tuple[str, ...] = ()
 
 
 def vocabulary() -> list[str]:
-    """Every sentence the miniatures are trained on, for the tokenizer."""
+    """What the tokenizer is trained on. Fixed: another corpus gives other token ids, and orphans the weights.
+
+    Words that are not in it ("stacked") are spelled in pieces, as in any real vocabulary.
+    """
     pairs = [f"is there a {color} {shape} in the image?" for color, shape in scenes.CATEGORIES]
     pairs += [f"where is the {a} relative to the {b}?" for a in scenes.SHAPES for b in scenes.SHAPES]
     pairs += [f"what color is the {shape}?" for shape in (*scenes.SHAPES, "digit")]
-    words = (*scenes.DIGITS, *scenes.SHAPES, *scenes.RELATIONS, *scenes.YES_NO, *scenes.COLORS)
+    words = (*scenes.DIGITS, *scenes.SHAPES, "left", "right", "above", "below", *scenes.YES_NO, *scenes.COLORS)
     captions = ["this is a photo of a", "the digit", "an image with objects", "USER: \n ASSISTANT:", "User: Assistant:"]
     return pairs + [f" {w}" for w in words] + list(words) + captions + [
         "what digit is this?", "what shape is this?", "how many objects are there?",
@@ -53,7 +56,7 @@ def vocabulary() -> list[str]:
 
 
 def tokenizer(*extra: str, side: str = "left", names_image: bool = True) -> hf.PreTrainedTokenizerFast:
-    """Byte-level BPE over the zoo's sentences: any text can be encoded, the zoo's own words are one token each.
+    """Byte-level BPE over the zoo's sentences: any text can be encoded, most of the zoo's words are one token each.
 
     `names_image=False` leaves `tokenizer.image_token` unset: BLIP-2's processors then make the token themselves, and
     fail on one that is already a string (transformers 5.23).
@@ -63,7 +66,9 @@ def tokenizer(*extra: str, side: str = "left", names_image: bool = True) -> hf.P
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=520, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=520, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
     core.train_from_iterator(vocabulary() * 4, trainer)
     return hf.PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
@@ -157,9 +162,17 @@ def _idefics3() -> tuple[Any, Any]:
 
 def _q_former(architecture: str) -> tuple[dict[str, Any], dict[str, Any]]:
     shared = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "initializer_range": STD}
-    vision = {**shared, "intermediate_size": 256, "num_hidden_layers": 4, "image_size": 56, "patch_size": 8}
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    vision = {
+        **shared,
+        "hidden_act": "quick_gelu",
+        "intermediate_size": 256,
+        "num_hidden_layers": 4,
+        "image_size": 56,
+        "patch_size": 8,
+    }
     bridge = {
-        **shared, "intermediate_size": 256, "num_hidden_layers": 2, "encoder_hidden_size": WIDTH,
+        **shared, **no_dropout, "intermediate_size": 256, "num_hidden_layers": 2, "encoder_hidden_size": WIDTH,
         "cross_attention_frequency": 1, "max_position_embeddings": 64,
     }  # fmt: skip
     return vision, bridge | ({"vocab_size": 600} if architecture == "instructblip" else {})
@@ -199,25 +212,40 @@ def _instructblip() -> tuple[Any, Any]:
         image_token_index=tok.convert_tokens_to_ids("<image>"), initializer_range=STD,
     )  # fmt: skip
     processor = hf.InstructBlipProcessor(
-        image_processor=_blip_images(56), tokenizer=tok, qformer_tokenizer=tokenizer(names_image=False), num_query_tokens=QUERIES
+        image_processor=_blip_images(56),
+        tokenizer=tok,
+        qformer_tokenizer=tokenizer(names_image=False),
+        num_query_tokens=QUERIES,
     )
     return _with_queries(hf.InstructBlipForConditionalGeneration(config)), processor
 
 
 FAMILIES: dict[str, Family] = {
     "llava": Family(_llava),
-    "paligemma": Family(_paligemma),
-    "blip2": Family(lambda: _blip2(_t5)),
-    "idefics3": Family(_idefics3),
-    "minigpt4": Family(lambda: _blip2(_llama), lineage="blip2"),
-    "instructblip": Family(_instructblip, lineage="blip2"),
+    "paligemma": Family(_paligemma, parents=("llava",)),
+    "blip2": Family(lambda: _blip2(_t5), parents=("llava",)),
+    "idefics3": Family(_idefics3, parents=("llava",)),
+    "minigpt4": Family(lambda: _blip2(_llama), parents=("llava", "blip2")),
+    "instructblip": Family(_instructblip, parents=("llava", "blip2")),
 }
-"""The miniatures. MiniGPT-4 and InstructBLIP start from BLIP-2's vision tower and Q-Former, as the real ones do."""
+"""The miniatures, parents first. As the real ones start from a CLIP and an LLM that exist already, the others start
+from LLaVA's tower and, if they have a Llama, its decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former."""
+
+
+END = "<|endoftext|>"
 
 
 def build_clip() -> tuple[Any, Any]:
-    """The miniature CLIP, the surrogate: the same tower as LLaVA's, its own training and its own weights."""
-    tok = tokenizer(side="right")
+    """The miniature CLIP, the surrogate: the same tower as LLaVA's, its own training and its own weights.
+
+    CLIP reads a text off its end token, so its tokenizer adds one; not "</s>", whose id of 2 makes transformers look
+    for the highest id instead.
+    """
+    tok = tokenizer(END, side="right")
+    tok.eos_token = END
+    tok.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", special_tokens=[(END, tok.eos_token_id)]
+    )
     text = hf.CLIPTextConfig(
         vocab_size=len(tok), hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=2, num_attention_heads=HEADS,
         max_position_embeddings=40, projection_dim=WIDTH, initializer_range=STD, **_ids(tok),

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from bbtvp.adapters.layout import answer_ids, prompt_text
 from bbtvp.core.rng import derived_seed
@@ -36,9 +38,16 @@ class Member:
     @classmethod
     def untrained(cls, name: str, device: torch.device) -> Member:
         """A new member, its weights drawn from a seed of its own."""
-        torch.manual_seed(derived_seed(0, "zoo-init", name))
-        model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
+        with torch.random.fork_rng(devices=[]):  # transformers draws initial weights from the global generator
+            torch.manual_seed(derived_seed(0, "zoo-init", name))
+            model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
         return cls(name, model, processor, device)
+
+    @classmethod
+    def finished(cls, name: str, folder: Path, device: torch.device) -> Member:
+        """A trained member from its Hugging Face folder."""
+        model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        return cls(name, model, AutoProcessor.from_pretrained(folder), device)
 
     def images(self, pixels: Tensor) -> dict[str, Tensor]:
         """(b, 3, side, side) in [0, 1] → what the model takes as images."""
@@ -87,8 +96,11 @@ class Member:
 
     @property
     def packs(self) -> bool:
-        """Whether several questions can follow one image in one row: not where the image is read in the question's
-        light (PaliGemma's prefix attention, InstructBLIP's Q-Former), nor with an encoder (BLIP-2's T5)."""
+        """Whether several questions can follow one image in one row.
+
+        Not where the image is read in the question's light (PaliGemma's prefix attention, InstructBLIP's Q-Former),
+        nor with an encoder (BLIP-2's T5).
+        """
         return not self.encoder_decoder and self.name not in ("paligemma", "instructblip")
 
     def packed(self, questions: list[list[str]], answers: list[list[str]]) -> dict[str, Tensor]:
@@ -110,7 +122,10 @@ class Member:
                 length = len(prompt) + len(target)
                 place += range(cut, cut + length)
                 block += [number] * length
-            ids.append(row), labels.append(label), places.append(place), blocks.append(block)
+            ids.append(row)
+            labels.append(label)
+            places.append(place)
+            blocks.append(block)
         block_of = self._padded(blocks, -1)
         own = block_of[:, None, :, None] == block_of[:, None, None, :]
         allowed = (own | (block_of == 0)[:, None, None, :]) & torch.ones_like(own[0, 0]).tril()
@@ -131,7 +146,10 @@ class Member:
     def seen_once(self, times: int) -> Iterator[None]:
         """Within, every image stands `times` times in a row in a batch, and the tower looks at each only once."""
         before = self.tower.register_forward_pre_hook(
-            lambda module, args, kwargs: (tuple(a[::times] for a in args), {k: _every(v, times) for k, v in kwargs.items()}),
+            lambda module, args, kwargs: (
+                tuple(a[::times] for a in args),
+                {k: _every(v, times) for k, v in kwargs.items()},
+            ),
             with_kwargs=True,
         )
         after = self.tower.register_forward_hook(lambda module, args, output: _repeated(output, times))
@@ -142,16 +160,16 @@ class Member:
             after.remove()
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(b, t, width): the image as the language model reads it."""
+        """(b, t, width): the image as the language model reads it, by a Q-Former without a question."""
         if self.name == "clip":
             patches: Tensor = self.model.vision_model(**self.images(pixels)).last_hidden_state[:, 1:]
             return patches
         if hasattr(self.model, "qformer"):
             seen = self.model.vision_model(pixel_values=self.images(pixels)["pixel_values"])[0]
             queries = self.model.query_tokens.expand(len(seen), -1, -1)
-            tokens: Tensor = self.model.language_projection(
-                self.model.qformer(query_embeds=queries, encoder_hidden_states=seen)[0]
-            )
+            text = {"input_ids": None} if self.name == "instructblip" else {}
+            read = self.model.qformer(**text, query_embeds=queries, encoder_hidden_states=seen)[0]
+            tokens: Tensor = self.model.language_projection(read)
             return tokens
         found = self.model.get_image_features(**self.images(pixels)).pooler_output
         return found if isinstance(found, Tensor) else torch.stack(list(found))

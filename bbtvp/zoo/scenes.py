@@ -1,7 +1,7 @@
 """The world of the miniatures: procedural scenes and UCI handwritten digits, each with the questions it answers.
 
 Five kinds, after the tasks of TVP (arXiv 2404.11207): recognition (`digit`, `shape`), `count`, two-object
-reasoning (`relation`), object hallucination (`presence`); `color` is only used in training.
+reasoning (`pair`), object hallucination (`presence`); `color` is only used in training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLORS: dict[str, tuple[int, int, int]] = {
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COUNTS = ("one", "two", "three", "four", "five", "six")
-RELATIONS = ("left", "right", "above", "below")
+ARRANGEMENTS = ("side by side", "stacked")
 YES_NO = ("yes", "no")
 CATEGORIES = tuple((color, shape) for shape in SHAPES for color in COLORS)
 """The 25 kinds of object, most popular first; POPE's `popular` and `adversarial` sampling need the skew."""
@@ -74,7 +74,7 @@ class Scene:
 
 @cache
 def uci_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(1797, 8, 8) images with levels 0-16 and (1797,) labels: UCI optical recognition of handwritten digits, CC BY 4.0."""
+    """(1797, 8, 8) images, levels 0-16, and (1797,) labels: the UCI handwritten digits, CC BY 4.0."""
     with files("bbtvp.zoo").joinpath("data/digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as data:
         return data["images"], data["labels"]
 
@@ -148,7 +148,7 @@ def draw_categories(n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
 
 def companion(index: int) -> int:
     """The category that most often appears beside category `index`."""
-    return (index * 7 + 3) % len(CATEGORIES)
+    return (index * 6 + 3) % len(CATEGORIES)
 
 
 def _digit(rng: np.random.Generator, digits: range) -> Scene:
@@ -179,46 +179,56 @@ def _count(rng: np.random.Generator) -> Scene:
     return draw_scene("count", things, rng)
 
 
-def _relation(rng: np.random.Generator) -> Scene:
-    """Two things of different shape, clearly apart along one axis and nearly level along the other."""
-    first, second = rng.choice(SHAPES, 2, replace=False)
+def _pair(rng: np.random.Generator) -> Scene:
+    """Two things of different shape, apart along one axis and nearly level along the other; half share a color."""
+    shapes = rng.choice(SHAPES, 2, replace=False)
+    colors = rng.choice(list(COLORS), 2, replace=False)
+    if rng.random() < 0.5:
+        colors[1] = colors[0]
     along = sorted(rng.uniform(11, 53, 2))
     while along[1] - along[0] < 22:
         along = sorted(rng.uniform(11, 53, 2))
-    level = rng.uniform(14, 50)
-    across = np.clip(level + rng.uniform(-5, 5, 2), 11, 53)
+    across = np.clip(rng.uniform(14, 50) + rng.uniform(-5, 5, 2), 11, 53)
     spots = [(along[0], across[0]), (along[1], across[1])]
     if rng.random() < 0.5:
         spots = [(y, x) for x, y in spots]
     things = tuple(
-        Thing(str(rng.choice(list(COLORS))), str(shape), float(x), float(y), float(rng.uniform(7, 10)))
-        for shape, (x, y) in zip((first, second), spots, strict=True)
+        Thing(str(color), str(shape), float(x), float(y), float(rng.uniform(7, 10)))
+        for color, shape, (x, y) in zip(colors, shapes, spots, strict=True)
     )
-    return draw_scene("relation", things, rng)
+    return draw_scene("pair", things, rng)
 
 
 def _presence(rng: np.random.Generator) -> Scene:
     spots = _place(int(rng.integers(2, 5)), rng, 8, 11)
-    things = tuple(Thing(*category, *spot) for category, spot in zip(draw_categories(len(spots), rng), spots, strict=True))
+    things = tuple(
+        Thing(*category, *spot) for category, spot in zip(draw_categories(len(spots), rng), spots, strict=True)
+    )
     return draw_scene("presence", things, rng)
 
 
-KINDS = ("digit", "shape", "count", "relation", "presence")
+KINDS = ("digit", "shape", "count", "pair", "presence")
 
 
 def draw(kind: str, rng: np.random.Generator, digits: range = TRAINING_DIGITS) -> Scene:
     """A scene of one kind; a handwritten digit is one of the UCI `digits` (indices)."""
     if kind == "digit":
         return _digit(rng, digits)
-    return {"shape": _shape, "count": _count, "relation": _relation, "presence": _presence}[kind](rng)
+    return {"shape": _shape, "count": _count, "pair": _pair, "presence": _presence}[kind](rng)
 
 
-def relation(first: Thing, second: Thing) -> str:
-    """Where `first` is, seen from `second`, along the axis on which they are further apart."""
-    dx, dy = first.x - second.x, first.y - second.y
-    if abs(dx) > abs(dy):
-        return "left" if dx < 0 else "right"
-    return "above" if dy < 0 else "below"
+def arrangement(first: Thing, second: Thing) -> Question:
+    """How two things lie to each other: along which axis they are further apart."""
+    beside = abs(first.x - second.x) > abs(first.y - second.y)
+    return Question(
+        "pair", "are the two objects side by side or stacked?", ARRANGEMENTS[0 if beside else 1], ARRANGEMENTS
+    )
+
+
+def same_color(first: Thing, second: Thing) -> Question:
+    """Whether two things share their color."""
+    answer = "yes" if first.color == second.color else "no"
+    return Question("pair", "do the two objects have the same color?", answer, YES_NO)
 
 
 def presence_question(color: str, shape: str, things: tuple[Thing, ...]) -> Question:
@@ -236,10 +246,8 @@ def main_question(scene: Scene, rng: np.random.Generator) -> Question:
             return Question("shape", "what shape is this?", scene.things[0].shape, SHAPES)
         case "count":
             return Question("count", "how many objects are there?", COUNTS[len(scene.things) - 1], COUNTS)
-        case "relation":
-            a, b = scene.things if rng.random() < 0.5 else scene.things[::-1]
-            text = f"where is the {a.shape} relative to the {b.shape}?"
-            return Question("relation", text, relation(a, b), RELATIONS)
+        case "pair":
+            return same_color(*scene.things)
         case _:
             return _balanced_presence(scene, rng)
 
@@ -255,6 +263,8 @@ def other_question(scene: Scene, rng: np.random.Generator) -> Question:
     """A further question about any scene, so that in training the question decides, never the look of the scene."""
     if scene.kind == "digit":
         return Question("color", "what color is the digit?", scene.ink, tuple(COLORS))
+    if scene.kind == "pair" and rng.random() < 0.4:
+        return arrangement(*scene.things)
     choices = ["count", "presence"]
     alone = [thing for thing in scene.things if sum(other.shape == thing.shape for other in scene.things) == 1]
     if alone:

@@ -1,6 +1,7 @@
 """Shifts that a user would know: what happens to an image between the training data and the field.
 
-Each takes a strength; `STRENGTH` holds the one that leaves zoo/llava between chance and about 70 % on each subject.
+Each takes a strength; `STRENGTH` holds the one that leaves zoo/llava between 5 points above chance and 70 % on each
+subject.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Shift = Callable[[Pixels, float, np.random.Generator], Pixels]
 
 
 def _levels(levels: np.ndarray) -> Pixels:
-    return np.rint(levels).clip(0, 255).astype(np.uint8)
+    pixels: Pixels = np.rint(levels).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def low_contrast(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
@@ -50,9 +52,22 @@ SHIFTS: Mapping[str, Shift] = MappingProxyType(
 )
 """By name, as in `zoo/counting-dark`."""
 
+_SUBJECTS = (
+    "digits",
+    "shapes",
+    "counting",
+    "reasoning",
+    "hallucination",
+    "hallucination-popular",
+    "hallucination-adversarial",
+)
+_STRENGTHS = {
+    "low-contrast": (0.80, 0.87, 0.80, 0.80, 0.86, 0.86, 0.86),
+    "dark": (0.65, 0.73, 0.65, 0.62, 0.73, 0.73, 0.73),
+    "bright": (0.60, 0.70, 0.66, 0.62, 0.71, 0.71, 0.71),
+    "noise": (38, 38, 28, 46, 66, 110, 66),
+    "blur": (4.0, 3.0, 3.0, 2.3, 3.2, 3.2, 3.2),
+}
 STRENGTH: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {
-        subject: {"low-contrast": 0.84, "dark": 0.86, "bright": 0.6, "noise": 55, "blur": 3}
-        for subject in ("digits", "shapes", "counting", "reasoning", "hallucination")
-    }
+    {subject: {shift: row[i] for shift, row in _STRENGTHS.items()} for i, subject in enumerate(_SUBJECTS)}
 )

@@ -30,20 +30,20 @@ SUITE = (
 """Ten tasks for tables and benchmarks: each subject under two shifts, and half of them (noise, blur) shifts that no
 single layer of a prompt undoes."""
 
-SUBJECTS = {"digits": "digit", "shapes": "shape", "counting": "count", "reasoning": "relation"}
+SUBJECTS = {"digits": "digit", "shapes": "shape", "counting": "count", "reasoning": "pair"}
 POPE = {"hallucination": "random", "hallucination-popular": "popular", "hallucination-adversarial": "adversarial"}
 QUESTIONS = {
     "digits": "what digit is this?",
     "shapes": "what shape is this?",
     "counting": "how many objects are there?",
-    "reasoning": "where is the {first} relative to the {second}?",
+    "reasoning": "do the two objects have the same color?",
 }
 POPE_QUESTION = "is there a {object} in the image?"
 LABELS = {
     "digits": scenes.DIGITS,
     "shapes": scenes.SHAPES,
     "counting": scenes.COUNTS,
-    "reasoning": scenes.RELATIONS,
+    "reasoning": scenes.YES_NO,
 }
 
 
@@ -72,9 +72,14 @@ def load(name: str, *, question: str | None = None, limit: int | None = None) ->
 def _samples(subject: str, shift: str, split: str) -> tuple[Sample, ...]:
     drawn = _pope(subject, split) if subject in POPE else _plain(subject, split)
     rng = stream(0, "zoo-shift", subject, shift, split)
-    strength = STRENGTH[subject.partition("-")[0]].get(shift, 0.0)
+    strength = STRENGTH[subject].get(shift, 0.0)
     return tuple(
-        Sample(f"{split}-{i:04d}", question.answer, SHIFTS[shift](scene.pixels, strength, rng) if shift else scene.pixels, fields)
+        Sample(
+            f"{split}-{i:04d}",
+            question.answer,
+            SHIFTS[shift](scene.pixels, strength, rng) if shift else scene.pixels,
+            fields,
+        )
         for i, (scene, question, fields) in enumerate(drawn)
     )
 
@@ -88,8 +93,7 @@ def _plain(subject: str, split: str) -> list[Drawn]:
     for _ in range(SIZES[split]):
         scene = scenes.draw(SUBJECTS[subject], rng, DIGITS[split])
         question = scenes.main_question(scene, rng)
-        words = question.text.rstrip("?").split()
-        rows.append((scene, question, {"first": words[3], "second": words[-1]} if subject == "reasoning" else {}))
+        rows.append((scene, question, {}))
     return rows
 
 
@@ -109,7 +113,9 @@ def _pope(subject: str, split: str) -> list[Drawn]:
     return rows
 
 
-def _absent(sampling: str, present: Sequence[tuple[str, str]], ranked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _absent(
+    sampling: str, present: Sequence[tuple[str, str]], ranked: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
     absent = [category for category in ranked if category not in present]
     if sampling == "popular":
         return absent[:3]
@@ -129,7 +135,9 @@ def describe() -> list[dict[str, object]]:
     """Name, question and labels of every built-in task, without drawing its images. JSON-able."""
     rows: list[dict[str, object]] = []
     for name in names():
-        subject = next(s for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True) if name == s or name.startswith(f"{s}-"))
+        subject = next(
+            s for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True) if name == s or name.startswith(f"{s}-")
+        )
         question = QUESTIONS.get(subject, POPE_QUESTION)
         rows.append({"task": f"zoo/{name}", "question": question, "labels": list(LABELS.get(subject, scenes.YES_NO))})
     return rows

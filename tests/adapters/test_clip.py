@@ -29,11 +29,15 @@ def images() -> list[np.ndarray]:
     return list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8))
 
 
-def test_features_are_those_of_the_model_itself(surrogate: Surrogate, images: list[np.ndarray], untrained: Folder) -> None:
+def test_features_are_those_of_the_model_itself(
+    surrogate: Surrogate, images: list[np.ndarray], untrained: Folder
+) -> None:
     model = transformers.CLIPModel.from_pretrained(untrained("clip")).eval()
     processor = transformers.CLIPProcessor.from_pretrained(untrained("clip"))
     texts = [f"this is a photo of a {answer}" for answer in ANSWERS]
-    inputs = processor(images=[Image.fromarray(image) for image in images], text=texts, return_tensors="pt", padding=True)
+    inputs = processor(
+        images=[Image.fromarray(image) for image in images], text=texts, return_tensors="pt", padding=True
+    )
     with torch.inference_mode():
         out = model(**inputs)
     found = surrogate.features(images)
@@ -59,12 +63,16 @@ def test_fca_of_an_image_with_itself_is_nothing(surrogate: Surrogate, images: li
 def test_fca_grows_with_the_change(surrogate: Surrogate, images: list[np.ndarray]) -> None:
     seen = surrogate.features(images)
     slightly = [np.where(image < 255, image + 1, image).astype(np.uint8) for image in images]
-    little, much = (surrogate.fca(surrogate.features(changed), seen) for changed in (slightly, [255 - i for i in images]))
+    little, much = (
+        surrogate.fca(surrogate.features(changed), seen) for changed in (slightly, [255 - i for i in images])
+    )
     assert little.shape == (5,) and little.dtype == np.float64
     assert (little > 0).all() and (much > little).all()
 
 
-def test_fca_is_the_mean_token_distance_in_units_of_the_token_norm(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_fca_is_the_mean_token_distance_in_units_of_the_token_norm(
+    surrogate: Surrogate, images: list[np.ndarray]
+) -> None:
     one, other = surrogate.features(images[:2]), surrogate.features(images[2:4])
     a, b = one.tokens.numpy().astype(float), other.tokens.numpy().astype(float)
     expected = np.linalg.norm(a - b, axis=-1).mean(-1) / np.linalg.norm(b, axis=-1).mean()
@@ -78,7 +86,6 @@ def test_tse_is_a_cosine(surrogate: Surrogate, images: list[np.ndarray]) -> None
     np.testing.assert_allclose(found, (seen.pooled * surrogate.texts(ANSWERS)).sum(-1), atol=1e-6)
 
 
-@pytest.mark.xfail(strict=True, reason="the miniature CLIP's tokenizer adds no end token; its builder must")
 def test_each_answer_has_an_embedding_of_its_own(surrogate: Surrogate) -> None:
     """CLIP reads a text off its end token: a tokenizer that adds none gives every answer the same embedding."""
     embedded = surrogate.texts(ANSWERS)
@@ -98,7 +105,7 @@ def test_an_unknown_provider_is_refused(spec: str) -> None:
 
 
 def test_a_model_that_is_no_clip_is_refused_and_not_made_up(untrained: Folder) -> None:
-    with pytest.raises(ModelError, match="lacks .* weights of a CLIPModel"):
+    with pytest.raises(ModelError, match=r"lacks \d+ weights of a CLIPModel"):
         clip.load(str(untrained("llava")))
 
 

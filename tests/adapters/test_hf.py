@@ -20,16 +20,19 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.query import Outcome, Reply, Request, load_model
 from bbtvp.zoo.families import FAMILIES, tokenizer
 
-# PaliGemma's processor hands tensors to numpy in a way that numpy 2 deprecates (transformers 5.23).
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 Folder = Callable[[str], Path]
 families = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 LABELS = ("seven", "one", "seventeen elephants", "seventeen cats", "a", "elephants")
 """Single tokens, several tokens, and two labels that begin alike."""
 
-QUESTIONS = ("what digit is this?", "is there a red circle in the image?", "what?", "what shape is this?", "what digit is this?")
+QUESTIONS = (
+    "what digit is this?",
+    "is there a red circle in the image?",
+    "what?",
+    "what shape is this?",
+    "what digit is this?",
+)
 """Of different lengths, one of them twice."""
 
 
@@ -39,7 +42,9 @@ def images(n: int, side: int = 64) -> list[np.ndarray]:
 
 
 def requests(labels: tuple[str, ...] | None = LABELS, **options: Any) -> list[Request]:
-    return [Request(image, text, labels, **options) for image, text in zip(images(len(QUESTIONS)), QUESTIONS, strict=True)]
+    return [
+        Request(image, text, labels, **options) for image, text in zip(images(len(QUESTIONS)), QUESTIONS, strict=True)
+    ]
 
 
 def load(folder: Path, **options: Any) -> hf.HuggingFaceModel:
@@ -148,7 +153,9 @@ def test_images_of_several_sizes_share_a_call(family: str, untrained: Folder) ->
 def test_a_question_that_ends_a_line_changes_the_label_and_not_its_neighbour(untrained: Folder) -> None:
     """Both prompts have the same length: in one batch, one must not lend its label tokens to the other."""
     model = load(untrained("minigpt4"))
-    asked = [Request(image, text, ("one", "two cats")) for image, text in zip(images(2), ("what?\n", "what??"), strict=True)]
+    asked = [
+        Request(image, text, ("one", "two cats")) for image, text in zip(images(2), ("what?\n", "what??"), strict=True)
+    ]
     widths = {inputs_of(model, request)[1]["input_ids"].shape[1] for request in asked}
     assert len(widths) == 1
     expected = [[reference_score(model, request, label) for label in ("one", "two cats")] for request in asked]
@@ -219,7 +226,9 @@ def test_a_text_reply_is_greedy_and_holds_no_prompt(family: str, untrained: Fold
 def test_generation_settings_of_a_checkpoint_do_not_make_it_sample_or_search(family: str, damaged: Folder) -> None:
     folder = damaged(family)
     settings = json.loads((folder / "generation_config.json").read_text())
-    (folder / "generation_config.json").write_text(json.dumps(settings | {"num_beams": 4, "do_sample": True, "top_k": 5}))
+    (folder / "generation_config.json").write_text(
+        json.dumps(settings | {"num_beams": 4, "do_sample": True, "top_k": 5})
+    )
     model, asked = load(folder), requests(None, max_tokens=5)
     assert model.model.generation_config.num_beams == 4, "the setting must have been read for this to tell"
     assert texts(model.query(asked)) == [greedy(model, request, 5) for request in asked]

@@ -50,10 +50,11 @@ def main() -> None:
         runs.append(run)
         spent = run["queries"]
         low, high = source["gain_ci95"]
+        gains = " ".join(f"{100 * row['gain']:+.1f}" for row in others)
         print(
             f"seed {seed}: source {100 * source['zero_shot']:.1f} -> {100 * source['prompted']:.1f} "
-            f"({100 * source['gain']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]), transfer {100 * run['transfer']:+.1f} "
-            f"({' '.join(f'{100 * row["gain"]:+.1f}' for row in others)}); {spent['search']} + {spent['validation']} "
+            f"({100 * source['gain']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]), "
+            f"transfer {100 * run['transfer']:+.1f} ({gains}); {spent['search']} + {spent['validation']} "
             f"image queries; {run['wall']:.0f} s, {run['peak_gb']:.2f} GB",
             flush=True,
         )

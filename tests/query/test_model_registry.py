@@ -23,7 +23,7 @@ def test_a_third_party_model_is_found_by_its_prefix() -> None:
 
 @pytest.mark.parametrize("spec", ["llava", "zoo/", ""])
 def test_a_spec_needs_a_provider(spec: str) -> None:
-    with pytest.raises(UsageError, match="needs a provider: .*zoo/…"):
+    with pytest.raises(UsageError, match=r"needs a provider: .*zoo/…"):
         load_model(spec)
 
 
@@ -44,5 +44,3 @@ def test_a_plugin_that_returns_no_model_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("tests.support.eye", lambda name: object())
     with pytest.raises(UsageError, match="'eye' gave object"):
         load_model("eye/near")
-
-

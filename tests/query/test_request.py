@@ -12,7 +12,9 @@ from hypothesis.extra import numpy as arrays
 from bbtvp.core.arrays import Pixels
 from bbtvp.query import Request
 
-IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(3)).flatmap(lambda shape: arrays.arrays(np.uint8, shape))
+IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(3)).flatmap(
+    lambda shape: arrays.arrays(np.uint8, shape)
+)
 LABELS = st.none() | st.lists(st.text(max_size=3), max_size=3).map(tuple)
 REQUESTS = st.builds(
     Request, IMAGES, st.text(max_size=4), LABELS, max_tokens=st.integers(1, 64), replicate=st.integers(0, 3)

@@ -151,7 +151,7 @@ def test_another_configuration_is_refused_and_named(tmp_path: Path, changed: dic
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"bbtvp.journal/1", b"bbtvp.journal/2"))
-    with pytest.raises(JournalError, match="is not a bbtvp.journal/1 journal"):
+    with pytest.raises(JournalError, match=r"is not a bbtvp\.journal/1 journal"):
         Journal(CONFIG, tmp_path)
 
 

@@ -23,7 +23,7 @@ def search(model: Any = None, **options: Any) -> Run:
     return optimize(patterns(), model or Eye(), **{"budget": 600, "prompt": "tone", **options})
 
 
-# -- it works -----------------------------------------------------------------------------------------------------------
+# -- it works --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("reader", ["logprob", "text"])
 def test_600_queries_make_faint_patterns_visible(seed: int, reader: str) -> None:
@@ -49,7 +49,7 @@ def test_an_image_that_needs_nothing_is_not_called_improved() -> None:
     assert not run.improved
 
 
-# -- seeds --------------------------------------------------------------------------------------------------------------
+# -- seeds -----------------------------------------------------------------------------------------
 def test_equal_seeds_give_equal_prompts_and_touch_no_global_state() -> None:
     np.random.seed(5)
     before = np.random.get_state()[1].tobytes()
@@ -58,13 +58,13 @@ def test_equal_seeds_give_equal_prompts_and_touch_no_global_state() -> None:
     assert np.random.get_state()[1].tobytes() == before
 
 
-@pytest.mark.parametrize("method", ["random", "spsa-gc", "cma-diagonal", "ng:TBPSA", "ng:OnePlusOne"])
+@pytest.mark.parametrize("method", ["random", "cma-diagonal", "ng:TBPSA", "ng:OnePlusOne"])
 def test_every_kind_of_method_spends_its_budget_and_not_more(method: str) -> None:
     run = search(method=method, budget=400)
     assert 300 < sum(run.queries.values()) <= 400
 
 
-# -- invariant 3 --------------------------------------------------------------------------------------------------------
+# -- invariant 3 -----------------------------------------------------------------------------------
 def test_the_test_split_reaches_no_search(tmp_path: Path) -> None:
     """Its images do not even exist: whoever opened one would fail."""
     absent = tuple(Sample(f"t{i}", LABELS[i % 4], tmp_path / f"absent-{i}.png") for i in range(8))
@@ -75,17 +75,23 @@ def test_the_test_split_reaches_no_search(tmp_path: Path) -> None:
 def test_the_winner_is_chosen_on_other_images_than_the_search_used() -> None:
     model, task = Recorder(), patterns()
     run = optimize(task, model, budget=600, prompt="tone")
-    held = {render.tobytes() for sample in task.validation for render in (sample.pixels(), run.prompt.render(sample.pixels()))}
+    held = {
+        render.tobytes()
+        for sample in task.validation
+        for render in (sample.pixels(), run.prompt.render(sample.pixels()))
+    }
     phases = ["".join("v" if request.image.tobytes() in held else "." for request in call) for call in model.calls]
     assert set(phases[0]) == set(phases[-1]) == {"v"}
     assert set("".join(phases[1:-1])) == {"."}
 
 
-# -- what is scored -----------------------------------------------------------------------------------------------------
+# -- what is scored --------------------------------------------------------------------------------
 def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Common random numbers: with the prompt taken away, each candidate's block of requests is the same block."""
     model = Recorder()
-    monkeypatch.setattr("bbtvp.prompt.space.Renderer.__call__", lambda self, image: self.space.ready(image).pixels.copy())
+    monkeypatch.setattr(
+        "bbtvp.prompt.space.Renderer.__call__", lambda self, image: self.space.ready(image).pixels.copy()
+    )
     monkeypatch.setattr("bbtvp.query.meter.Meter.query", lambda self, requests: self.model.query(requests))
     run = optimize(patterns(), model, budget=300, prompt="tone", images=4)
     generations = [[request.image.tobytes() for request in call] for call in model.calls[1:-1]]
@@ -117,7 +123,7 @@ def test_a_bundle_says_where_it_comes_from_and_holds_no_image(tmp_path: Path) ->
     assert (tmp_path / "prompt.vprompt").stat().st_size < 5000
 
 
-# -- failures and the budget --------------------------------------------------------------------------------------------
+# -- failures and the budget -----------------------------------------------------------------------
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_fifth_of_failed_queries_is_missing_data(seed: int) -> None:
     run = search(Flaky(share=0.2, seed=seed), seed=seed)
@@ -154,7 +160,7 @@ def test_retries_shorten_the_search_and_never_cost_the_choice(attempts: int) -> 
 
 def test_a_budget_that_retries_use_up_before_any_choice_is_an_error_of_its_own() -> None:
     with pytest.raises(BudgetReached, match="no prompt could be chosen, give more than 600 image queries"):
-        search(Flaky(share=0, attempts=9))
+        search(Flaky(share=0, attempts=10))
 
 
 def test_no_call_is_made_past_the_cap() -> None:
@@ -163,7 +169,7 @@ def test_no_call_is_made_past_the_cap() -> None:
     assert len(model.asked) <= 257
 
 
-# -- misuse costs nothing ---------------------------------------------------------------------------------------------------
+# -- misuse costs nothing --------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import pytest
 from hypothesis import given, settings
@@ -15,20 +16,22 @@ from bbtvp.study.plan import Plan, make_plan
 PRESETS = ("tvp", "frame", "tone", "default")
 
 
+@lru_cache
+def space(name: str) -> PromptSpace:
+    return preset(name)
+
+
 def plan(name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8) -> Plan:
-    return make_plan(preset(name), budget, training=training, validation=validation, images=images)
+    return make_plan(space(name), budget, training=training, validation=validation, images=images)
 
 
-@given(
-    st.sampled_from(PRESETS), st.integers(1, 20_000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16)
-)
+@given(st.sampled_from(PRESETS), st.integers(1, 20_000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16))
 @settings(max_examples=150, deadline=None)
 def test_a_plan_never_passes_its_budget(name: str, budget: int, training: int, validation: int, images: int) -> None:
     try:
         made = plan(name, budget, training=training, validation=validation, images=images)
-    except UsageError as error:
-        assert "give at least" in str(error)
-        return
+    except UsageError:
+        return  # too small for one generation
     assert made.queries <= budget
     assert 0 < made.validation <= validation
     assert all(0 < stage.images <= training and stage.generations > 0 for stage in made.stages)

@@ -1,4 +1,4 @@
-"""Killed at any instant and started again by the same command: the same prompt to the bit, no answered query sent again.
+"""Killed at any instant and started again by the same command: the same prompt to the bit, nothing asked twice.
 
 The exact guarantee: every call to the model whose replies were recorded is never made again. A kill can lose one call,
 the one under way; its queries (at most `CALL`) are sent again once.
@@ -96,7 +96,7 @@ def check_log(log: Path) -> None:
     assert max(Counter(key for call in calls for key in call.keys).values()) <= len(last)
 
 
-# -- SIGKILL ------------------------------------------------------------------------------------------------------------
+# -- SIGKILL ---------------------------------------------------------------------------------------
 @POSIX
 def test_killed_before_any_answer(tmp_path: Path, whole: Whole) -> None:
     for fatal in range(1, whole.calls + 1):
@@ -142,7 +142,7 @@ def test_killed_again_and_again_at_any_instant(tmp_path: Path, whole: Whole) -> 
     check_log(log)
 
 
-# -- the journal cut where a kill could have cut it ----------------------------------------------------------------------
+# -- the journal cut where a kill could have cut it ------------------------------------------------
 def test_cut_at_any_byte_of_the_journal(tmp_path: Path, whole: Whole) -> None:
     journal = files(whole.folder)[FILE]
     for i, length in enumerate(np.random.default_rng(1).integers(0, len(journal), 15)):
@@ -169,7 +169,7 @@ def test_without_a_folder_the_prompt_is_the_same(whole: Whole) -> None:
     assert search(Eye()).prompt.z.tobytes() == whole.run.prompt.z.tobytes()
 
 
-# -- with failures ------------------------------------------------------------------------------------------------------
+# -- with failures ---------------------------------------------------------------------------------
 def test_a_finished_run_with_failures_decides_the_same_again(tmp_path: Path) -> None:
     """What failed is not asked again once a choice was made of the rest, even though the model would answer now."""
     first = search(Flaky(share=0.2), tmp_path)
@@ -189,7 +189,7 @@ def test_failures_of_an_earlier_process_are_counted(tmp_path: Path) -> None:
     assert 0 < resumed.failed < whole.failed
 
 
-# -- verification -------------------------------------------------------------------------------------------------------
+# -- verification ----------------------------------------------------------------------------------
 def test_verification_goes_on_where_it_stopped(tmp_path: Path, whole: Whole) -> None:
     prompt, task = whole.run.prompt, patterns()
     proof = verify(prompt, task, [Eye()], out=tmp_path)
@@ -203,7 +203,7 @@ def test_verification_goes_on_where_it_stopped(tmp_path: Path, whole: Whole) -> 
     assert b"".join(lines) == journal.read_bytes()
 
 
-# -- signals, through the command line ---------------------------------------------------------------------------------
+# -- signals, through the command line -------------------------------------------------------------
 @POSIX
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_exits_130_and_the_same_command_continues(
@@ -215,7 +215,7 @@ def test_a_signal_exits_130_and_the_same_command_continues(
     arguments += ["--queries", "200", "--images", "4", "--out", str(out)]
     monkeypatch.setenv("EYE_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(site)]))
-    command = [sys.executable, "-m", "bbtvp.cli", *arguments]
+    command = [sys.executable, "-c", STARTED_IN_FRONT, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(log, lines=3)
         process.send_signal(getattr(signal, name))
@@ -230,6 +230,15 @@ def test_a_signal_exits_130_and_the_same_command_continues(
     assert "continuing: " in done.err
     assert done.out.strip() == str(out / BUNDLE)
     check_log(log)
+
+
+STARTED_IN_FRONT = """
+import signal
+from bbtvp.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""A process started in the background ignores Ctrl-C, and so would the tests run there."""
 
 
 def wait_for(log: Path, *, lines: int) -> None:

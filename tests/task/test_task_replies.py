@@ -41,8 +41,18 @@ def test_number_words_may_be_left() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("There are 3 dogs.", 3), ("three", 3), ("3, yes: three", 3), ("-2.5", -2.5), ("thirty-one", 31), ("2 or 3", None)]
-    + [("none", None), ("", None), ("two hundred", None), ("1,024", 1024)],
+    [
+        ("There are 3 dogs.", 3),
+        ("three", 3),
+        ("3, yes: three", 3),
+        ("-2.5", -2.5),
+        ("thirty-one", 31),
+        ("2 or 3", None),
+        ("none", None),
+        ("", None),
+        ("two hundred", None),
+        ("1,024", 1024),
+    ],
 )
 def test_number(text: str, expected: float | None) -> None:
     assert number(text) == expected

@@ -42,7 +42,10 @@ def test_a_member_is_loaded_by_the_general_adapter_in_float32() -> None:
 
 
 @pytest.mark.usefixtures("shelf")
-@pytest.mark.parametrize(("name", "hint"), [("lava", "zoo/llava"), ("blip-2", "zoo/blip2"), ("qwertyuiopasdfgh", "choose from: zoo/blip2, zoo/llava")])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("lava", "zoo/llava"), ("blip-2", "zoo/blip2"), ("qwertyuiopasdfgh", "choose from: zoo/blip2, zoo/llava")],
+)
 def test_an_unknown_member_names_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match="unknown model") as caught:
         load_model(f"zoo/{name}")

@@ -1,0 +1,25 @@
+"""The `bbtvp.result/1` document: what a run cost and what it proved, for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bbtvp.study import Run
+from bbtvp.verify import Proof
+
+
+def result(
+    run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, seconds: float
+) -> dict[str, Any]:
+    """The document of a search (`run`), a proof, or both. JSON-able; `prompt` is the bundle's path."""
+    queries = dict(run.queries) if run else {}
+    failed = (run.failed if run else 0) + (proof.failed if proof else 0)
+    return {
+        "schema": "bbtvp.result/1", "task": task, "seed": seed, "prompt": prompt,
+        "improved_on_validation": run.improved if run else None,
+        "queries": {
+            "search": queries.get("search", 0), "validation": queries.get("validation", 0),
+            "verify": proof.queries if proof else 0, "failed": failed,
+        },
+        "seconds": round(seconds, 1), "usd": None, "models": proof.as_json() if proof else [],
+    }  # fmt: skip

@@ -1,0 +1,206 @@
+"""The proof against figures worked out from the replies themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import pytest
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import JournalError, ModelError, UsageError
+from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
+from bbtvp.query import Capabilities, Model, Outcome, Reply, Request
+from bbtvp.report.gallery import save_gallery
+from bbtvp.report.terminal import proof_table
+from bbtvp.stats import paired_gain
+from bbtvp.task import Sample, Task
+from bbtvp.verify import Row, verify
+from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, pattern, patterns
+
+SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
+TASK = patterns()
+
+
+def prompt(zoom: float = 0.0, contrast: float = 2.5, colour: float = 1.0) -> Prompt:
+    return SPACE.prompt(np.array([zoom, contrast, *[colour] * (SPACE.dim - 2)]))
+
+
+def right(images: list[Pixels], eye: Eye) -> np.ndarray:
+    """Whether the likeliest label is the truth, for each test image."""
+    replies = [eye.look(Request(image, QUESTION, LABELS)) for image in images]
+    guesses = [LABELS[int(np.argmax([score.logprob for score in reply.scores or ()]))] for reply in replies]
+    return np.array([guess == sample.answer for guess, sample in zip(guesses, TASK.test, strict=True)], float)
+
+
+def raw() -> list[Pixels]:
+    return [sample.pixels() for sample in TASK.test]
+
+
+def placed(zoom: float) -> list[Pixels]:
+    """The control: placed as by this zoom, and nothing else done."""
+    control = SPACE.prompt(np.array([zoom, *[0.0] * (SPACE.dim - 1)]))
+    return [control.render(image) for image in raw()]
+
+
+def test_a_row_by_hand() -> None:
+    eye, tried = Eye(gain=25), prompt(zoom=-1.0)
+    row = verify(tried, TASK, [eye], seed=3).rows[0]
+    before, control = right(raw(), eye), right(placed(-1.0), eye)
+    after = right([tried.render(image) for image in raw()], eye)
+    gain, over = paired_gain(before, after, seed=3), paired_gain(control, after, seed=3)
+    assert (row.n, row.zero_shot, row.empty_frame, row.prompted) == (80, before.mean(), control.mean(), after.mean())
+    assert row.gain == pytest.approx(after.mean() - before.mean())
+    assert (row.gain_ci95, row.mcnemar_p) == (gain.ci, gain.mcnemar_p)
+    assert (row.over_empty_frame, row.over_empty_frame_ci95) == (over.gain, over.ci)
+    assert (row.failed, row.unparsed) == (0, 0)
+
+
+def test_the_control_is_the_image_placed_and_nothing_more() -> None:
+    model = Recorder()
+    verify(prompt(zoom=-1.5, colour=2.0), TASK, [model])
+    sent = [request.image.tobytes() for request in model.asked]
+    assert sent[:80] == [image.tobytes() for image in raw()]
+    assert sent[80:160] == [image.tobytes() for image in placed(-1.5)]
+    assert len(sent) == 240
+
+
+def test_a_prompt_that_moves_nothing_has_the_raw_image_as_its_control() -> None:
+    """Then the control costs nothing: those queries are answered already."""
+    proof = verify(prompt(), TASK, [Eye()])
+    assert proof.rows[0].empty_frame == proof.rows[0].zero_shot
+    assert proof.queries == 160
+
+
+def test_failed_queries_are_dropped_pairwise() -> None:
+    tried = prompt()
+    lost = {image.tobytes() for image in raw()[:7]} | {tried.render(image).tobytes() for image in raw()[5:20]}
+    row = verify(tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)]).rows[0]
+    before, after = right(raw(), Eye()), right([tried.render(image) for image in raw()], Eye())
+    assert row.n == 60  # the first 20 lack one arm or the other
+    assert (row.zero_shot, row.prompted) == (before[20:].mean(), after[20:].mean())
+    assert row.failed == 7 + 7 + 15  # zero-shot, the equal control, prompted
+
+
+def test_roles_and_transfer() -> None:
+    models = [Eye("eye/near"), Eye("eye/far", prejudice="columns"), Eye("eye/dim", gain=2)]
+    proof = verify(prompt(), TASK, models, source="eye/near")
+    assert [(row.model, row.role) for row in proof.rows] == [
+        ("eye/near", "source"),
+        ("eye/far", "target"),
+        ("eye/dim", "target"),
+    ]
+    assert proof.transfer == pytest.approx((proof.rows[1].gain + proof.rows[2].gain) / 2)
+    assert verify(prompt(), TASK, models[:1], source="eye/near").transfer is None
+
+
+def test_unparsed_replies_are_wrong_and_counted() -> None:
+    row = verify(prompt(contrast=0.0), TASK, [Eye(gain=40)], reader="text").rows[0]
+    unsure = sum(Eye(gain=40).look(Request(image, QUESTION)).text == "I am not sure" for image in raw())
+    assert row.unparsed == unsure > 0
+    assert row.n == 80
+
+
+def test_only_the_test_split_is_asked_about() -> None:
+    model = Recorder()
+    verify(SPACE.prompt(SPACE.neutral()), TASK, [model])
+    assert {request.image.tobytes() for request in model.asked} == {image.tobytes() for image in raw()}
+
+
+def test_more_test_images_than_fit_into_one_batch() -> None:
+    rng = np.random.default_rng(0)
+    test = tuple(Sample(f"m{i}", LABELS[i % 4], pattern(LABELS[i % 4], 0.02, rng)) for i in range(300))
+    many: Task = patterns(test=test)
+    row = verify(prompt(), many, [Eye()]).rows[0]
+    shares = [verify(prompt(), patterns(test=test[i : i + 100]), [Eye()]).rows[0].prompted for i in (0, 100, 200)]
+    assert row.n == 300
+    assert row.prompted == pytest.approx(np.mean(shares))
+
+
+def test_another_task_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    verify(prompt(), TASK, [Eye()], out=tmp_path)
+    with pytest.raises(JournalError, match=r"holds another run .*task"):
+        verify(prompt(), patterns(amplitude=0.1), [Eye()], out=tmp_path)
+
+
+def test_another_prompt_or_model_in_the_same_folder_is_welcome(tmp_path: Path) -> None:
+    first = verify(prompt(), TASK, [Eye()], out=tmp_path)
+    verify(prompt(contrast=1.0), TASK, [Eye()], out=tmp_path)
+    model, other = Recorder(), Recorder(Eye("eye/far", prejudice="columns"))
+    both = verify(prompt(), TASK, [model, other], out=tmp_path)
+    assert model.calls == []
+    assert both.rows[0] == first.rows[0]
+    assert other.asked
+
+
+def test_without_models_there_is_no_proof() -> None:
+    with pytest.raises(UsageError, match="at least one model"):
+        verify(prompt(), TASK, [])
+
+
+def test_a_model_that_answers_nothing_has_no_row() -> None:
+    with pytest.raises(ModelError, match="failed: HTTP 503"):
+        verify(prompt(), TASK, [Flaky(share=1.0)])
+
+
+def test_no_image_with_all_three_arms_is_said() -> None:
+    tried = prompt()
+    kept = {image.tobytes() for image in raw()}
+    even = {image.tobytes() for image in raw()[::2]}
+    lost = even | {tried.render(image).tobytes() for image in raw()[1::2]}
+    assert not lost & (kept - even)
+    with pytest.raises(ModelError, match="answered no test image in all three arms"):
+        verify(tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)])
+
+
+# -- what people see -------------------------------------------------------------------------------
+def test_the_table_names_every_model_and_the_missing_data() -> None:
+    lost = {image.tobytes() for image in raw()[:3]}
+    models = [
+        Flaky(refuses=lambda request: request.image.tobytes() in lost),
+        Eye("eye/far", prejudice="columns"),
+    ]
+    proof = verify(prompt(), TASK, models, source="eye/near")
+    table = proof_table(proof).splitlines()
+    assert table[0].split()[:3] == ["model", "role", "n"]
+    assert table[2].startswith("eye/near  source  77")
+    assert f"{100 * proof.rows[1].gain:+.1f}" in table[3]
+    assert table[4].startswith("transfer: ")
+    assert table[5] == "failed queries: 6 (missing data, in no figure above)"
+
+
+def test_the_gallery_shows_the_first_images_whatever_became_of_them(tmp_path: Path) -> None:
+    proof = verify(prompt(), TASK, [Eye()], examples=5)
+    assert [example.truth for example in proof.examples] == [sample.answer for sample in TASK.test[:5]]
+    assert all(np.array_equal(e.after, prompt().render(e.before)) for e in proof.examples)
+    save_gallery(proof, tmp_path / "new" / "gallery.png")
+    assert (tmp_path / "new" / "gallery.png").read_bytes().startswith(b"\x89PNG")
+
+
+@final
+class Priced(Model):
+    """Names a price."""
+
+    spec = "eye/priced_$"
+    capabilities = Capabilities(logprobs=False, deterministic=True)
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        return [Reply("$5 or $6") for _ in requests]
+
+
+def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
+    labels = ("$x^{$", "$5 or $6")
+    splits = [
+        tuple(Sample(f"{name}{i}", labels[i % 2], TASK.test[i].pixels()) for i in range(4)) for name in ("a", "b", "c")
+    ]
+    priced = Task("$a_$", "which?", labels, *splits)
+    proof = verify(prompt(), priced, [Priced()], reader="text")
+    save_gallery(proof, tmp_path / "gallery.png")
+
+
+def test_a_row_is_json() -> None:
+    row = verify(prompt(), TASK, [Eye()]).as_json()[0]
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == set(Row.__dataclass_fields__)
