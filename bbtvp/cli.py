@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import signal
 import sys
 import time
@@ -32,50 +33,6 @@ def say(text: str) -> None:
 def give(document: Mapping[str, Any]) -> None:
     """The one JSON document, on stdout."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-class Progress:
-    """What a run tells while it goes: a bar on a terminal, plain lines elsewhere, both on stderr."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "generation":
-            self._generation(facts)
-            return
-        self._close()
-        if event == "planned":
-            from bbtvp.study.optimize import describe_plan
-
-            say(f"plan: {describe_plan(facts['plan'])}; answers read as {facts['reader']}")
-            if facts["resumed"]:
-                say(f"continuing: {facts['resumed']} image queries were answered before and are not sent again")
-        elif event == "validated":
-            say(f"validation: {facts['name']:<16} {100 * facts['accuracy']:5.1f} % right, loss {facts['loss']:.3f}")
-        elif event == "skipped":
-            say(f"{facts['stage']}: skipped, {facts['why']}")
-        elif event == "verifying":
-            say(f"verification: at most {facts['queries']} image queries over {facts['models']} models")
-        elif event == "verified":
-            say(f"verified: {facts['model']:<18} {100 * facts['gain']:+.1f} points on {facts['n']} test images")
-
-    def _generation(self, facts: Mapping[str, Any]) -> None:
-        line = f"loss {facts['mean']:.3f} (best {facts['best']:.3f}), {facts['queries']} queries"
-        if not sys.stderr.isatty():
-            say(f"{facts['stage']} {facts['generation']}/{facts['generations']}: {line}")
-            return
-        from tqdm import tqdm
-
-        if self._bar is None:
-            self._bar = tqdm(total=facts["generations"], desc=facts["stage"], leave=False, file=sys.stderr)
-        self._bar.update(facts["generation"] - self._bar.n)
-        self._bar.set_postfix_str(line)
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -140,6 +97,7 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     Nothing is downloaded and nothing leaves this machine. Takes a minute or two on two cores.
     """
     from bbtvp.query import load_model
+    from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
     from bbtvp.study import optimize
     from bbtvp.study.optimize import BUNDLE
@@ -147,7 +105,7 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     from bbtvp.zoo.catalogue import members
 
     began = time.monotonic()
-    folder, watch = out or Path("runs") / f"demo-{seed}", Progress()
+    folder, watch = out or Path("runs") / f"demo-{seed}", Progress(say, sys.stderr)
     source = load_model(model)
     say(f"task {task}; source model {model}, a miniature that the search may only ask; cap {queries} image queries")
     run = optimize(task, source, budget=queries, seed=seed, out=folder, watch=watch)
@@ -213,6 +171,7 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.core.files import atomic_write_json
     from bbtvp.query import load_model
+    from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
     from bbtvp.study import optimize as search
     from bbtvp.study.optimize import BUNDLE, describe_plan, set_up
@@ -234,7 +193,7 @@ def optimize(
     folder = out or Path("runs") / "-".join([loaded.name, source.spec, str(seed)]).replace("/", "_")
     run = search(
         loaded, source, budget=queries, prompt=prompt, canvas=canvas, method=method, surrogate=surrogate, fca=fca,
-        tse=tse, reader=reader, images=images, seed=seed, out=folder, watch=Progress(),
+        tse=tse, reader=reader, images=images, seed=seed, out=folder, watch=Progress(say, sys.stderr),
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = result(run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)
@@ -242,7 +201,8 @@ def optimize(
     (give(document) if as_json else click.echo(str(folder / BUNDLE)))
     if not run.improved:
         say("no gain on validation: this prompt is not worth deploying; try another preset, or more queries")
-    say(f"next, the proof: bbtvp verify {folder / BUNDLE} --task {task} --model {model}")
+    again = [f"--task {shlex.quote(task)}", f"--model {shlex.quote(model)}", *(f"-M {pair}" for pair in options)]
+    say(f"next, the proof: bbtvp verify {folder / BUNDLE} {' '.join(again)}")
 
 
 @cli.command()
@@ -250,7 +210,7 @@ def optimize(
 @click.option("--task", required=True, help="As for optimize; its test split is used.")
 @click.option("--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more.")
 @click.option("--source", help="The model that the search queried [default: as the bundle says].")
-@click.option("--question", help="Question, for a folder or file.")
+@click.option("--question", help="Question, for a folder or file [default: the one the prompt was searched with].")
 @reader_option
 @seed_option
 @model_option_flag
@@ -266,6 +226,7 @@ def verify(
     from bbtvp.prompt import Prompt
     from bbtvp.query import load_model
     from bbtvp.report.gallery import save_gallery
+    from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
     from bbtvp.report.terminal import proof_table
     from bbtvp.task.registry import task as load_task
@@ -273,10 +234,15 @@ def verify(
 
     began = time.monotonic()
     loaded, facts = Prompt.load(prompt), bundle_meta(prompt)
+    if question is None and Path(task).exists():
+        question = facts.get("question")
     subject = load_task(task, **({"question": question} if question else {}))
+    say(f"question: {subject.question}")
     asked = [load_model(spec, **model_options(options)) for spec in models]
     source = source or facts.get("source_model")
-    proof = prove(loaded, subject, asked, source=source, reader=reader, seed=seed, out=out, watch=Progress())
+    proof = prove(
+        loaded, subject, asked, source=source, reader=reader, seed=seed, out=out, watch=Progress(say, sys.stderr)
+    )
     if out is not None:
         save_gallery(proof, out / "gallery.png")
     seconds = time.monotonic() - began

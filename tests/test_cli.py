@@ -130,6 +130,15 @@ def test_optimize_then_verify(images: Path) -> None:
     assert "transfer: " in table.out
 
 
+def test_a_folder_is_verified_with_the_question_that_the_prompt_was_searched_with(images: Path) -> None:
+    question = "which way do the stripes run?"
+    searched = bbtvp(*optimize(images, "--queries", 200, "--images", 4, "--question", question))
+    assert f"question: {question}" not in searched.err
+    command = ("verify", "run/prompt.vprompt", "--task", images, "--model", "eye/near")
+    assert f"question: {question}\n" in bbtvp(*command).err
+    assert "question: stripes?\n" in bbtvp(*command, "--question", "stripes?").err
+
+
 def test_the_same_command_again_asks_nothing_and_says_so(images: Path) -> None:
     command = optimize(images, "--queries", 200, "--images", 4)
     first, again = bbtvp(*command), bbtvp(*command)

@@ -17,7 +17,8 @@ def proof_table(proof: Proof) -> str:
     text.insert(1, "  ".join("-" * width for width in widths))
     if proof.transfer is not None:
         others = sum(row.role == "target" for row in proof.rows)
-        text.append(f"transfer: {100 * proof.transfer:+.1f} points, mean over {others} models that were never queried")
+        whom = f"mean over {others} models that were" if others > 1 else "on a model that was"
+        text.append(f"transfer: {100 * proof.transfer:+.1f} points, {whom} never queried")
     missing = sum(row.failed for row in proof.rows)
     if missing:
         text.append(f"failed queries: {missing} (missing data, in no figure above)")
