@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bbtvp.study import Run
     from bbtvp.verify import Proof
 
-DEMO_TASK, DEMO_MODEL = "zoo/counting-noise", "zoo/llava"
+DEMO_TASK, DEMO_MODEL = "zoo/shapes-dark", "zoo/llava"
 RESULT = "result.json"
 
 

@@ -68,6 +68,13 @@ def test_what_is_imported_is_declared_and_the_reverse(config: configparser.Confi
     assert declared == sorted({DISTRIBUTIONS.get(name, name) for name in foreign})
 
 
+def test_the_constraints_pin_every_declared_library(config: configparser.ConfigParser) -> None:
+    """A new release must not change, overnight, what a clone installs and what the README shows."""
+    pinned = [line.split("==") for line in lines((ROOT / "constraints.txt").read_text("utf-8")) if line[0] != "#"]
+    declared = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines(config["options"]["install_requires"])]
+    assert sorted(name for name, _ in pinned) == declared
+
+
 def test_the_version_stands_in_one_place(config: configparser.ConfigParser) -> None:
     version = config["metadata"]["version"]
     assert metadata.version("bbtvp") == version, "setup.cfg has changed: run pip install -e . again"
