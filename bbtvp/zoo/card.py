@@ -72,7 +72,7 @@ def ceiling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = {(row["model"], row["task"]): row for row in rows}
     body = [[f"zoo/{name}", *(_gains(cells.get((model, f"zoo/{name}"))) for model in names)] for name in tasks.SUITE]
     share = [
-        f"At least 8 points over {than}, by the better of the two frames: {many} of {len(rows)} cells (mean {mean:+.1f})."
+        f"At least 8 points over {than}, by the better frame: {many} of {len(rows)} cells (mean {mean:+.1f})."
         for than, base in (("zero-shot", "zero_shot"), ("the empty frame", CONTROL))
         for many, mean in [_reached(rows, base)]
     ]

@@ -1,0 +1,38 @@
+"""The card's tables say what was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bbtvp.zoo import tasks
+from bbtvp.zoo.card import CLEAN, ceiling_table, members_table
+from bbtvp.zoo.catalogue import card, members
+
+TASK = f"zoo/{tasks.SUITE[0]}"
+
+
+def cell(model: str, vp: float, tvp: float) -> dict[str, Any]:
+    return {"model": model, "task": TASK, "zero_shot": 0.4, "empty_frame": 0.45, "vp": vp, "tvp": tvp}
+
+
+def test_the_control_stands_beside_the_ceilings() -> None:
+    text = ceiling_table([cell("zoo/llava", 0.5, 0.35), cell("zoo/blip2", 0.42, 0.47)])
+    row = next(line for line in text.splitlines() if TASK in line)
+    assert row == f"| {TASK} | +5 / +10 / -5 | +5 / +2 / +7 |"
+    assert "over zero-shot, by the better frame: 1 of 2 cells (mean +8.5)" in text
+    assert "over the empty frame, by the better frame: 0 of 2 cells (mean +3.5)" in text
+
+
+def test_a_cell_that_was_not_measured_stays_empty() -> None:
+    assert f"| zoo/{tasks.SUITE[1]} |  |" in ceiling_table([cell("zoo/llava", 0.5, 0.5)])
+
+
+@pytest.mark.skipif(not members(), reason="no miniature has been trained: python -m bbtvp.zoo.train all")
+def test_the_members_table_gives_sizes_and_means() -> None:
+    name = members()[0]
+    scores = {subject: 0.5 + i / 10 for i, subject in enumerate(CLEAN)}
+    size = next(row["parameters"] for row in card() if row["model"] == f"zoo/{name}")
+    text = members_table({name: scores})
+    assert f"{size / 1e6:.2f} M | 50.0 | 60.0 | 70.0 | 80.0 | 90.0 | **70.0** |" in text
