@@ -263,8 +263,8 @@ def train(
         if not (out / parent / "config.json").is_file():
             raise SystemExit(f"{name} starts from {parent}: run python -m bbtvp.zoo.train {parent} first")
         finished = Member.finished(parent, out / parent, member.device)
-        calm = torch.Generator(device=member.device).manual_seed(seed)
-        taken |= inherit(finished, member, augment(pool.pixels[:256], finished.side, calm)[0])
+        rng = torch.Generator(device=member.device).manual_seed(seed)
+        taken |= inherit(finished, member, augment(pool.pixels[:256], finished.side, rng)[0])
     tower = [*member.tower.parameters()] if taken else []
     learns = partial(run_stage, pool=pool, folder=folder, batch=batch, seed=seed, slow=tower)
     if not taken or (hasattr(member.model, "qformer") and "query_tokens" not in taken):
