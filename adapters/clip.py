@@ -14,7 +14,7 @@ def load(name: str, *, device: str = "cpu", revision: str | None = None, spec: s
     Raises ModelError if there is no CLIP under that name, UsageError for a device that is not there.
     """
     source = source_of(name)
-    with loading(source):
+    with loading(source, revision=revision):
         processor = transformers.CLIPProcessor.from_pretrained(source, revision=revision)
         model = load_weights(transformers.CLIPModel, source, revision=revision, dtype="float32")
     return Surrogate(spec or f"hf/{name}", to_device(model, device), processor)

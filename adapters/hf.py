@@ -53,7 +53,7 @@ def load(
         raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
     source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with loading(source):
+    with loading(source, **options):
         processor = transformers.AutoProcessor.from_pretrained(source, **options)
         model = load_weights(transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options)
     if not hasattr(processor, "image_processor"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,15 +33,23 @@ def source_of(name: str) -> str:
 
 
 @contextmanager
-def loading(source: str) -> Iterator[None]:
-    """No progress bars; what goes wrong in the block is a ModelError of one line."""
-    was_on = transformers.utils.logging.is_progress_bar_enabled()
+def loading(source: str, **options: Any) -> Iterator[None]:
+    """No progress bars, no warnings of the hub's client; what goes wrong in the block is a ModelError of one line.
+
+    options: revision and trust_remote_code, as for `from_pretrained`. The configuration is looked up before all else:
+    where a name is unknown or the hub is out of reach, one small file is retried, not every file of a model.
+    """
+    was_on, client = transformers.utils.logging.is_progress_bar_enabled(), logging.getLogger("huggingface_hub")
+    level = client.level
     transformers.utils.logging.disable_progress_bar()
+    client.setLevel(logging.ERROR)
     try:
+        transformers.AutoConfig.from_pretrained(source, **options)
         yield
     except FAILURES as error:
         raise ModelError(explain(source, error)) from error
     finally:
+        client.setLevel(level)
         if was_on:
             transformers.utils.logging.enable_progress_bar()
 

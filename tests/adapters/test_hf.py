@@ -364,6 +364,7 @@ def test_a_model_that_answers_nothing_is_refused(untrained: Folder) -> None:
 def test_a_hub_id_offline_says_that_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", None)  # one file is looked up, not all of them
     assert "hub cannot be reached" in refusal(ModelError, "no-such-organisation/no-such-model")
 
 
