@@ -121,8 +121,10 @@ same Hugging Face adapter as a model of 7 billion parameters. `zoo/clip` is the 
 LLaVA and CLIP are trained from nothing. The others start from LLaVA's vision tower and, if they have a Llama, from its
 decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former: as the real ones start from a CLIP and an LLM that
 exist already. So transfer within the zoo is transfer between *related* encoders, as in TVP's own table. CLIP, the
-surrogate, shares nothing with them. LLaVA as shipped had more steps than the defaults of the trainer: rebuilt by these, it
-reached a mean of 89.0 %, and `--perception` and `--instruction` ask for more.
+surrogate, shares nothing with them.
+
+LLaVA as shipped comes from an earlier training whose steps were not recorded. Rebuilt from nothing by the trainer's
+defaults it reached a mean of 89.0 %; `--perception` and `--instruction` ask for more steps.
 
 ## Members
 
