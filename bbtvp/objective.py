@@ -38,8 +38,8 @@ class Reader(ABC):
     name: str
 
     @abstractmethod
-    def request(self, pixels: Pixels, task: Task, sample: Sample) -> Request:
-        """The image query that this reader needs."""
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
+        """The image query that this reader needs; `question` is the text that goes with the pixels."""
 
     @abstractmethod
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
@@ -62,11 +62,11 @@ class LogProbReader(Reader):
         if self.normalise not in ("sum", "mean"):
             raise unknown("normalisation", self.normalise, ("sum", "mean"))
 
-    def request(self, pixels: Pixels, task: Task, sample: Sample) -> Request:
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
         labels = task.sample_labels(sample)
         if labels is None:
             raise UsageError(f"task {task.name} has free answers; use the text reader (--reader text)")
-        return Request(pixels, task.ask(sample), labels)
+        return Request(pixels, question, labels)
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         labels = task.sample_labels(sample) or ()
@@ -89,8 +89,8 @@ class TextReader(Reader):
     max_tokens: int = 16
     name = "text"
 
-    def request(self, pixels: Pixels, task: Task, sample: Sample) -> Request:
-        return Request(pixels, task.ask(sample), max_tokens=self.max_tokens)
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
+        return Request(pixels, question, max_tokens=self.max_tokens)
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         if reply.text is None:
@@ -134,10 +134,20 @@ class Evaluation:
 
 
 def read_all(
-    reader: Reader, model: Model, task: Task, samples: Sequence[Sample], images: Sequence[Pixels]
+    reader: Reader,
+    model: Model,
+    task: Task,
+    samples: Sequence[Sample],
+    images: Sequence[Pixels],
+    questions: Sequence[str] | None = None,
 ) -> list[Reading]:
-    """Ask about `images[i]` what `samples[i]` asks, and read the replies; a failed query reads as missing."""
-    requests = [reader.request(image, task, sample) for image, sample in zip(images, samples, strict=True)]
+    """Ask about `images[i]` and read the replies; a failed query reads as missing.
+
+    questions: the text sent with each image; by default what `samples[i]` asks.
+    """
+    asked = [task.ask(sample) for sample in samples] if questions is None else questions
+    rows = zip(images, asked, samples, strict=True)
+    requests = [reader.request(image, question, task, sample) for image, question, sample in rows]
     return [
         Reading(MISSING, None, MISSING) if isinstance(outcome, QueryFailed) else reader.read(outcome, task, sample)
         for outcome, sample in zip(model.query(requests), samples, strict=True)

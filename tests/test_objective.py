@@ -65,7 +65,7 @@ def test_a_certain_right_answer_costs_nothing_and_a_certain_wrong_one_its_distan
 
 def test_the_request_holds_the_pixels_the_question_and_the_labels() -> None:
     image = COLUMNS.pixels()
-    request = LogProbReader().request(image, TASK, COLUMNS)
+    request = LogProbReader().request(image, TASK.ask(COLUMNS), TASK, COLUMNS)
     assert request.image is image
     assert (request.text, request.labels) == (TASK.ask(COLUMNS), LABELS)
 
@@ -120,7 +120,7 @@ def test_auto_takes_log_probabilities_where_they_can_be_had() -> None:
     assert choose_reader("auto", Eye(logprobs=False), TASK) == TextReader()
     assert choose_reader("auto", Eye(), free()) == TextReader()
     with pytest.raises(UsageError, match="has free answers; use the text reader"):
-        choose_reader("logprob", Eye(), free()).request(COLUMNS.pixels(), free(), free().train[0])
+        choose_reader("logprob", Eye(), free()).request(COLUMNS.pixels(), "?", free(), free().train[0])
 
 
 # -- evaluation ------------------------------------------------------------------------------------
