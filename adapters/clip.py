@@ -9,7 +9,7 @@ from bbtvp.surrogate import Surrogate
 
 
 def load(name: str, *, device: str = "cpu", revision: str | None = None, spec: str | None = None) -> Surrogate:
-    """Load a CLIPModel with its processor, in float32.
+    """Load a CLIPModel with its processor, in float32 and frozen: gradients are taken by pixels, never by weights.
 
     Raises ModelError if there is no CLIP under that name, UsageError for a device that is not there.
     """
@@ -17,4 +17,4 @@ def load(name: str, *, device: str = "cpu", revision: str | None = None, spec: s
     with loading(source, revision=revision):
         processor = transformers.CLIPProcessor.from_pretrained(source, revision=revision)
         model = load_weights(transformers.CLIPModel, source, revision=revision, dtype="float32")
-    return Surrogate(spec or f"hf/{name}", to_device(model, device), processor)
+    return Surrogate(spec or f"hf/{name}", to_device(model, device).requires_grad_(False), processor)

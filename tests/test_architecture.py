@@ -182,7 +182,7 @@ def no_global_randomness(module: Module) -> Iterator[Fault]:
             yield node.lineno, f"{name}: draw from bbtvp.core.rng.stream"
 
 
-LENT = {"bbtvp.optim.global_random": {"numpy.random.get_state", "numpy.random.set_state"}}
+LENT = {"bbtvp.optim.global_random": {"numpy.random.get_state", "numpy.random.set_state", "random.getstate"}}
 """Where global state is saved, lent and put back: that is the module's job."""
 
 

@@ -173,13 +173,13 @@ def test_dry_run_finds_the_mistakes_that_the_run_would(images: Path) -> None:
 def test_help_lists_and_teaches() -> None:
     ran = bbtvp("--help")
     assert ran.code == 0
-    for command in ("demo", "optimize", "verify", "apply", "models", "tasks"):
+    for command in ("demo", "optimize", "verify", "apply", "bench", "models", "tasks"):
         assert f"  {command} " in ran.out
     assert "bbtvp optimize --task photos/ --model hf/" in ran.out
     assert "Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached" in ran.out
 
 
-@pytest.mark.parametrize("command", ["demo", "optimize", "verify", "apply", "models", "tasks"])
+@pytest.mark.parametrize("command", ["demo", "optimize", "verify", "apply", "bench", "models", "tasks"])
 def test_each_command_explains_itself(command: str) -> None:
     ran = bbtvp(command, "-h")
     assert ran.code == 0
@@ -192,6 +192,24 @@ def test_tasks_can_be_listed() -> None:
     assert {"task", "question", "labels"} == rows[0].keys()
     assert "zoo/digits-low-contrast" in {row["task"] for row in rows}
     assert "zoo/digits-low-contrast" in bbtvp("tasks").out
+
+
+def test_the_methods_of_a_benchmark_can_be_listed() -> None:
+    rows = one_document(bbtvp("bench", "--list", "--json").out)["methods"]
+    assert {"default", "blackvip", "calibration"} <= {row["method"] for row in rows}
+    listed = bbtvp("bench", "--list")
+    assert "* default " in listed.out
+    assert "CVPR 2023" in listed.out
+
+
+def test_a_benchmark_can_be_planned_without_a_query(images: Path) -> None:
+    models = ("--models", "eye/down", "--targets", "eye/near")
+    ran = bbtvp("bench", "--methods", "tone,zero-shot", "--tasks", images, *models, "--seeds", 2, "--dry-run", "--json")
+    assert ran.code == 0
+    plan = one_document(ran.out)
+    assert (plan["cells"], plan["finished"], plan["search_queries"]) == (3, 0, 2000)
+    assert plan["plan"][0] == {"method": "tone", "task": str(images), "source": "eye/down", "budget": 1000, "seed": 0}
+    assert not Path("runs").exists()
 
 
 # -- exit 2: usage ---------------------------------------------------------------------------------
@@ -218,6 +236,12 @@ def test_tasks_can_be_listed() -> None:
         (["optimize", "--task", "IMAGES", "--model", "eye/near", "-M", "dely=1"], "cannot take dely=1"),
         (["optimize", "--task", "IMAGES", "--model", "eye/near", "--question", "{what}?"], "needs the field 'what'"),
         (["verify", "BUNDLE", "--task", "IMAGES"], "Missing option '--model'"),
+        (["bench", "--methods", "defualt"], "unknown method 'defualt'; did you mean default"),
+        (["bench", "--tasks", "zoo/digit"], "unknown task 'zoo/digit'; did you mean zoo/digits"),
+        (["bench", "--models", "zoo/lava"], "did you mean zoo/llava"),
+        (["bench", "--targets", "llava"], "model 'llava' needs a provider"),
+        (["bench", "--budgets", "1k"], "--budgets takes whole numbers, got '1k'"),
+        (["bench", "--budgets", "0"], "a budget of 0 image queries finds nothing"),
     ],
 )
 def test_misuse_exits_2_with_the_way_out(images: Path, bundle: Path, arguments: list[str], said: str) -> None:
@@ -247,6 +271,10 @@ def test_a_model_that_is_down_exits_1(images: Path) -> None:
 def test_a_missing_task_is_named(images: Path) -> None:
     near = images.with_name("imagse")
     assert f"did you mean {images}?" in failed("optimize", "--task", near, "--model", "eye/near")
+
+
+def test_a_benchmark_without_finished_cells_is_said() -> None:
+    assert "absent holds no finished cells" in failed("bench", "--report", "--out", "absent")
 
 
 def test_a_missing_bundle_is_named(images: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias, final
 
 import numpy as np
@@ -15,6 +17,12 @@ from bbtvp.core.errors import BbtvpError, UsageError
 
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
+Guide: TypeAlias = Callable[[Vector], Matrix]
+"""z (dim,) → (k, dim), k at least 1: gradients of free surrogate losses at z. Deterministic; costs no query."""
+
+Choices: TypeAlias = tuple[tuple[int, int], ...]
+"""(first index, count) of groups of adjacent variables; the largest of a group, the first if several, is its choice."""
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -23,9 +31,12 @@ class Start:
 
     dim: number of variables, at least 1. seed: any integer; equal seeds give equal searches.
     sigma: standard deviation of the first candidates around `x0`, in units of z.
-    popsize: candidates per ask; None lets the optimiser choose.
+    popsize: candidates in the largest batch; None lets the optimiser choose. (`cma-restarts` says what it reads here.)
     budget: candidates that will be told in all, for optimisers that plan ahead. The caller keeps it, not the optimiser.
     x0: (dim,) centre of the first candidates; None is the origin.
+    guide: gradients of free surrogate losses, for the methods that use them (`p-rgf`, `guided-es`).
+    choices: how categorical variables live in z. `catcma` knows them; to the others z is continuous and the caller
+        takes the largest of each group, which is as valid.
     """
 
     dim: int
@@ -34,6 +45,8 @@ class Start:
     popsize: int | None = None
     budget: int | None = None
     x0: Vector | None = None
+    guide: Guide | None = None
+    choices: Choices = ()
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -47,6 +60,9 @@ class Start:
             raise UsageError(f"x0 must hold {self.dim} finite numbers, got an array of shape {np.shape(self.x0)}")
         if self.x0 is not None:
             object.__setattr__(self, "x0", np.array(self.x0, dtype=np.float64))  # the caller may change theirs
+        if self.guide is not None and not callable(self.guide):
+            raise UsageError(f"guide must be a function of z (dim,) that gives (k, dim) gradients, got {self.guide!r}")
+        object.__setattr__(self, "choices", _checked(self.choices, self.dim))
 
     def origin(self) -> Vector:
         """(dim,) float64: `x0`, or zeros. A fresh copy."""
@@ -56,6 +72,23 @@ class Start:
         """`popsize`, or the default of CMA-ES, 4 + floor(3 ln dim) (Hansen, arXiv 1604.00772, eq. 48)."""
         return self.popsize or 4 + math.floor(3 * math.log(self.dim))
 
+    def need_guide(self, method: str) -> Guide:
+        """The guide; UsageError if there is none."""
+        if self.guide is None:
+            raise UsageError(
+                f"{method} needs surrogate gradients: pass guide=<function of z (dim,) giving (k, dim)>, or use cma"
+            )
+        return self.guide
+
+    def gradients(self, z: Vector, method: str) -> Matrix:
+        """(k, dim) float64: the guide's rows at z (dim,), checked; `method` is named if they cannot be had."""
+        rows = np.array(self.need_guide(method)(z.copy()), dtype=np.float64)
+        if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.dim:
+            raise UsageError(f"the guide gave an array of shape {rows.shape} where {method} needs (k, {self.dim})")
+        if not np.isfinite(rows).all():
+            raise BbtvpError("the guide gave gradients that are NaN or infinite: mend it, or search without it")
+        return rows
+
     def resolved(self) -> dict[str, JSON]:
         """The settings as JSON; `x0` by the digest of its bytes, for it can be long."""
         return {
@@ -64,7 +97,28 @@ class Start:
             "sigma": self.sigma,
             "budget": self.budget,
             "x0": None if self.x0 is None else digest(self.origin().tobytes()),
+            "guide": self.guide is not None,
+            "choices": [list(group) for group in self.choices],
         }
+
+
+def _checked(choices: Choices, dim: int) -> Choices:
+    """The groups as plain integers; UsageError if one leaves z, overlaps another, or leaves nothing to choose."""
+    if not isinstance(choices, Sequence):
+        raise UsageError(f"choices are pairs (first index, count) in a tuple, got {choices!r}")
+    groups = []
+    for group in choices:
+        pair = isinstance(group, Sequence) and len(group) == 2
+        if not pair or not all(isinstance(number, int | np.integer) for number in group):
+            raise UsageError(f"choices are pairs of integers (first index, count), got {group!r}")
+        first, count = (int(number) for number in group)
+        if first < 0 or count < 2 or first + count > dim:
+            raise UsageError(f"choice {(first, count)} needs 2 or more categories inside {dim} variables")
+        groups.append((first, count))
+    for (one, count), (two, _) in pairwise(sorted(groups)):
+        if one + count > two:
+            raise UsageError(f"choices overlap: {(one, count)} runs into the group that begins at {two}")
+    return tuple(groups)
 
 
 class Optimiser(ABC):
@@ -85,9 +139,18 @@ class Optimiser(ABC):
 
     @final
     def ask(self) -> Matrix:
-        """(popsize, dim) float64, read-only: the candidates to evaluate. The same batch again until it is told."""
+        """(n, dim) float64, read-only: the candidates to evaluate. The same batch again until it is told.
+
+        1 <= n <= popsize, and n may change from batch to batch. Score all of one batch on the same images. Estimators
+        of a gradient and single CMA-ES runs compare losses within a batch only, so the next batch may see others;
+        `random`, `cma-restarts` and most of nevergrad also compare across batches.
+        """
         if self._batch is None:
             batch = np.array(self._ask(), dtype=np.float64)
+            if batch.ndim != 2 or batch.shape[1] != self.dim or not 1 <= len(batch) <= self.popsize:
+                raise BbtvpError(
+                    f"{self.method} asked an array of shape {batch.shape}, not 1 to {self.popsize} rows of {self.dim}"
+                )
             if not np.isfinite(batch).all():
                 raise BbtvpError(f"{self.method} has diverged after {self._told} candidates: choose smaller steps")
             batch.setflags(write=False)
@@ -131,7 +194,10 @@ class Optimiser(ABC):
 
     @abstractmethod
     def _ask(self) -> Matrix:
-        """The next (popsize, dim) batch; called once per tell."""
+        """The next (n, dim) batch, n at most `popsize`; called once per tell.
+
+        If it raises (a guide may), it is called again by the next `ask`: change nothing before what can raise.
+        """
 
     @abstractmethod
     def _tell(self, z: Matrix, losses: Vector) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.core.errors import UsageError
-from bbtvp.core.rng import derived_seed, stream
 from bbtvp.optim.base import JSON, Optimiser, Start
-from bbtvp.optim.global_random import GlobalRandom
-
-FULL_LIMIT = 3_000
-"""Variables beyond which a full covariance matrix (8 d² bytes, several copies) is refused."""
+from bbtvp.optim.pycma import Pycma, check_size
 
 
 @final
@@ -32,41 +27,19 @@ class CmaEs(Optimiser):
 
     def __init__(self, start: Start, *, diagonal: bool = False) -> None:
         super().__init__("cma-diagonal" if diagonal else "cma", start, start.batch())
-        if self.popsize < 2:
-            raise UsageError(f"{self.method} ranks its candidates: popsize must be at least 2, got {self.popsize}")
-        if self.dim > FULL_LIMIT and not diagonal:
-            raise UsageError(f"cma keeps a {self.dim} x {self.dim} matrix: beyond {FULL_LIMIT} use cma-diagonal")
-        self._random = stream(self.seed, "optim", self.method)
-        self._fence = GlobalRandom(derived_seed(self.seed, "optim", self.method, "global"))
+        check_size(self, diagonal)
         self._asked: list[Vector] = []
-        with self._fence.lent():
-            self._es, self._library = self._strategy(diagonal)
-
-    def _strategy(self, diagonal: bool) -> tuple[Any, str]:
-        import cma  # type: ignore[import-untyped]
-
-        options = {
-            "popsize": self.popsize,
-            "CMA_diagonal": diagonal,
-            "randn": self._normal,
-            "seed": np.nan,  # anything else reseeds numpy's global generator; 0 would mean the clock
-            "signals_filename": "",  # else it reads cma_signals.in from the working folder
-            "verbose": -10,
-            "verb_log": 0,
-        }
-        return cma.CMAEvolutionStrategy(self.start.origin(), self.start.sigma, options), f"cma {cma.__version__}"
-
-    def _normal(self, *shape: int) -> Matrix:
-        return self._random.standard_normal(shape)
+        self._source = Pycma(start, self.method, diagonal)
+        self._es = self._source.strategy(start.origin(), self.popsize)
 
     def _ask(self) -> Matrix:
-        with self._fence.lent():
+        with self._source.lent():
             self._asked = self._es.ask()
         return np.array(self._asked)
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         # pycma knows its own vectors again, and may change the list of losses: it gets those vectors and a new list.
-        with self._fence.lent():
+        with self._source.lent():
             self._es.tell(self._asked, losses.tolist())
 
     def _recommend(self) -> Vector:
@@ -74,4 +47,4 @@ class CmaEs(Optimiser):
         return mean
 
     def _options(self) -> dict[str, JSON]:
-        return {"step_size": type(self._es.adapt_sigma).__name__, "library": self._library}
+        return {"step_size": type(self._es.adapt_sigma).__name__, "library": self._source.library}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import final
 
 import numpy as np
+
+from bbtvp.core.digest import digest
 
 
 @final
@@ -32,3 +36,13 @@ class GlobalRandom:
         finally:
             self._state = np.random.get_state()
             np.random.set_state(callers)
+
+
+def global_digest() -> str:
+    """Changes when anything draws from the global generators of numpy, `random` or, if it is loaded, torch."""
+    kind, keys, *rest = np.random.get_state()
+    states = [repr((kind, *rest)).encode(), np.asarray(keys).tobytes(), repr(random.getstate()).encode()]
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        states.append(torch.get_rng_state().numpy().tobytes())
+    return digest(*states)

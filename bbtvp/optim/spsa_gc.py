@@ -11,11 +11,13 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.optim.base import JSON, Optimiser, Start
+from bbtvp.optim.base import JSON, Start
+from bbtvp.optim.descent import Gains, Mirrored, check
+from bbtvp.optim.spsa import perturbations, simultaneous
 
 
 @final
-class SpsaGc(Optimiser):
+class SpsaGc(Mirrored):
     """Simultaneous perturbation stochastic approximation with a Nesterov-style correction.
 
     Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer Learning", CVPR 2023. At step i = 1, 2, …
@@ -38,6 +40,10 @@ class SpsaGc(Optimiser):
         {"o": 1.0, "c": 0.01, "a": 0.01, "alpha": 0.4, "gamma": 0.1, "beta": 0.9}
     )
     """Defaults of the released code, with popsize 10: `optimiser("spsa-gc", dim, seed, **SpsaGc.published)`."""
+    vp: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"o": 1.0, "c": 0.01, "a": 40.0, "alpha": 0.5, "gamma": 0.1, "beta": 0.9}
+    )
+    """The same release for black-box VP, whose variables are pixels: its `a` is 10 to 40 and `beta` 0.3 to 0.9."""
 
     def __init__(
         self,
@@ -50,55 +56,26 @@ class SpsaGc(Optimiser):
         gamma: float = 0.1,
         beta: float = 0.9,
     ) -> None:
-        super().__init__("spsa-gc", start, start.popsize or 10)
-        if self.popsize % 2:
-            raise UsageError(f"spsa-gc evaluates pairs: popsize must be even (2K, 10 by default), got {self.popsize}")
-        self._a = 0.3 * start.sigma**2 if a is None else a
-        self._c = 0.3 * start.sigma if c is None else c
-        self._o, self._alpha, self._gamma, self._beta = o, alpha, gamma, beta
-        self._check()
+        super().__init__("spsa-gc", start, 10)
+        a = 0.3 * start.sigma**2 if a is None else a
+        self._gains = Gains("spsa-gc", a, 0.3 * start.sigma if c is None else c, o, alpha, gamma)
+        check("spsa-gc", beta=beta)
+        if beta >= 1:
+            raise UsageError(f"spsa-gc option beta must be in [0, 1), got {beta}")
+        self._beta = beta
         self._random = stream(self.seed, "optim", "spsa-gc")
-        self._theta = start.origin()
         self._momentum = np.zeros(self.dim)
-        self._delta = np.empty((0, self.dim))
-        self._step = 0
 
-    def _check(self) -> None:
-        for name, value in (("a", self._a), ("c", self._c)):
-            if not (np.isfinite(value) and value > 0):
-                raise UsageError(f"spsa-gc option {name} must be finite and above 0, got {value}")
-        for name, value in (("o", self._o), ("alpha", self._alpha), ("gamma", self._gamma)):
-            if not (np.isfinite(value) and value >= 0):
-                raise UsageError(f"spsa-gc option {name} must be finite and at least 0, got {value}")
-        if not 0 <= self._beta < 1:
-            raise UsageError(f"spsa-gc option beta must be in [0, 1), got {self._beta}")
+    def _directions(self, pairs: int) -> Matrix:
+        return perturbations(self._random, (pairs, self.dim), "segmented")
 
     def _width(self) -> float:
-        return float(self._c / self._step**self._gamma)
+        return self._gains.width(self._step)
 
-    def _ask(self) -> Matrix:
-        self._step += 1
-        shape = (self.popsize // 2, self.dim)
-        self._delta = self._random.uniform(0.5, 1.0, shape) * self._random.choice((-1.0, 1.0), shape)
-        offset = self._width() * self._delta
-        return np.stack((self._theta + offset, self._theta - offset), axis=1).reshape(self.popsize, self.dim)
-
-    def _tell(self, z: Matrix, losses: Vector) -> None:
-        slope = (losses[0::2] - losses[1::2]) / (2 * self._width())
-        gradient = (slope[:, None] / self._delta).mean(axis=0)
+    def _change(self, difference: Vector) -> Vector:
+        gradient = simultaneous(difference, self._delta, self._width())
         self._momentum = self._beta * self._momentum + gradient  # starts at 0, so m = g at step 1
-        rate = self._a / (self._step + self._o) ** self._alpha
-        self._theta = self._theta - rate * (gradient + self._beta * self._momentum)
-
-    def _recommend(self) -> Vector:
-        return self._theta
+        return self._gains.rate(self._step) * (gradient + self._beta * self._momentum)
 
     def _options(self) -> dict[str, JSON]:
-        return {
-            "o": self._o,
-            "c": self._c,
-            "a": self._a,
-            "alpha": self._alpha,
-            "gamma": self._gamma,
-            "beta": self._beta,
-        }
+        return {**self._gains.resolved(), "beta": self._beta}

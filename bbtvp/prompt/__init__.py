@@ -1,21 +1,27 @@
 """Visual prompts: what is done to an image before a model sees it. numpy and Pillow only.
 
-space = preset("default", canvas=224)                  # placement, tone, frame
+space = preset("default", canvas=224)                  # placement, tone, frame; "annotate": marks and a sentence
 z = space.neutral()                                    # what an optimiser searches, about N(0, 1) in scale
 pixels = space.render(z, open_image("cat.png"))        # (224, 224, 3) uint8: exactly what is deployed
+question = space.ask(z, "Which animal?")               # the text that goes with them; unchanged without Guidance
 space.prompt(z).save("cat.vprompt", {"task": "pets"})  # one file, to be applied by anyone
 Prompt.load("cat.vprompt").apply(Image.open("dog.png")).save("prompted.png")
 """
 
+from bbtvp.prompt.coordinator import Coordinator as Coordinator
 from bbtvp.prompt.frame import Frame as Frame
+from bbtvp.prompt.guidance import Guidance as Guidance
 from bbtvp.prompt.image import open_image as open_image
 from bbtvp.prompt.image import to_rgb as to_rgb
 from bbtvp.prompt.layer import Layer as Layer
 from bbtvp.prompt.layer import PaintLayer as PaintLayer
+from bbtvp.prompt.legend import Legend as Legend
+from bbtvp.prompt.marks import Marks as Marks
+from bbtvp.prompt.overlay import Overlay as Overlay
 from bbtvp.prompt.placement import Placement as Placement
+from bbtvp.prompt.presets import preset as preset
 from bbtvp.prompt.space import Prepared as Prepared
 from bbtvp.prompt.space import Prompt as Prompt
 from bbtvp.prompt.space import PromptSpace as PromptSpace
 from bbtvp.prompt.space import Renderer as Renderer
-from bbtvp.prompt.space import preset as preset
 from bbtvp.prompt.tone import Tone as Tone

@@ -3,7 +3,9 @@
 - `manifest.json`: schema, canvas, layers, z (exact float64), theta for human eyes, free meta, the SHA-256 of the
   other files and of the manifest itself;
 - `z.npy`: z instead, where it has over 100 values;
-- `frame.png`: the frame as deployed, RGBA, transparent where a square image goes; only with a frame layer.
+- `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame layer.
+
+The sentence of a guidance layer stands in theta, and a prompt whose z gives another sentence is not loaded.
 
 Equal content gives equal bytes. The digests show damage and careless edits; they are no signature: who alters a
 bundle on purpose can compute them anew. Nothing is unpickled, run, or written to disk while reading, and every read
@@ -53,7 +55,7 @@ class Bundle:
     canvas: int
     layers: tuple[Layer, ...]
     z: Vector
-    theta: dict[str, dict[str, float]]
+    theta: dict[str, dict[str, float | str]]
     meta: dict[str, Any]
     frame: Pixels | None
 
@@ -66,7 +68,7 @@ class _Manifest(BaseModel):
     canvas: int = Field(ge=MIN_CANVAS, le=MAX_CANVAS)
     layers: list[dict[str, JsonValue]]
     z: list[float] | None
-    theta: dict[str, dict[str, float]]
+    theta: dict[str, dict[str, float | str]]
     meta: dict[str, JsonValue]
     files: dict[str, str]
     digest: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
@@ -36,6 +36,20 @@ class Box(NamedTuple):
 
 
 @final
+class Insets(NamedTuple):
+    """Strips along the canvas' edges that the image keeps clear of, in pixels: room for labels."""
+
+    left: int = 0
+    top: int = 0
+    right: int = 0
+    bottom: int = 0
+
+    def joined(self, other: Insets) -> Insets:
+        """Room for both; strips on one side share it."""
+        return Insets(*map(max, self, other))
+
+
+@final
 class Geometry(NamedTuple):
     """What a layer is bound to, in pixels: a square canvas, and in its centre the square the image is fitted into."""
 
@@ -43,6 +57,8 @@ class Geometry(NamedTuple):
     inside: int
     fixed: bool
     """True where no variable moves or scales the image."""
+    covered: int
+    """Side of the centred square that a square image hides wherever its placement's variables move it."""
 
     @property
     def box(self) -> Box:
@@ -53,6 +69,10 @@ class Geometry(NamedTuple):
 
 Paint: TypeAlias = Callable[[Pixels, Box], None]
 """Alters a (canvas, canvas, 3) uint8 canvas in place, given where the image lies on it."""
+
+
+Group: TypeAlias = tuple[int, int]
+"""(first, count): so many adjacent variables of which the largest names the choice, the first one on ties."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +86,12 @@ class Layer(ABC):
         """The variables in the order of z; their number is the layer's dimension. UsageError if it cannot bind."""
 
     @abstractmethod
-    def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        """The parameters that z stands for, for human eyes."""
+    def params(self, z: Vector, geometry: Geometry) -> Mapping[str, float | str]:
+        """The parameters that z stands for, for human eyes; JSON-able. Numbers, or the names of choices."""
+
+    def choices(self, geometry: Geometry) -> tuple[Group, ...]:
+        """The categorical groups among the variables; their places count from this layer's first variable."""
+        return ()
 
     def config(self) -> dict[str, Any]:
         """JSON-able fields, with the kind, that rebuild this layer."""
@@ -81,10 +105,19 @@ class PaintLayer(Layer):
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         """What this z does to a canvas; the work that does not depend on the image is done here, once per candidate."""
 
+    def insets(self, z: Vector, geometry: Geometry) -> Insets:
+        """The room that this z needs beside the image; none, for most layers."""
+        return Insets()
+
 
 def soft(z: float, step: float, limit: float) -> float:
     """`step` per unit of z around 0, smooth, monotone, never beyond -limit..limit; soft(0) is exactly 0."""
     return limit * math.tanh(step * z / limit)
+
+
+def chosen(options: Sequence[str], z: Sequence[float]) -> str:
+    """The option of the largest value; the first of equal ones, so that zeros choose the first option."""
+    return options[max(range(len(options)), key=lambda place: z[place])]
 
 
 def checked_choice(kind: str, chosen: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -1,10 +1,20 @@
-"""All layers, in the order in which they are rendered and in which their variables lie in z."""
+"""All layers, in the order in which they are rendered and in which their variables lie in z.
+
+Crop and canvas, tone, frame, overlays, marks, labels: what is drawn last is neither resampled nor recoloured. Guidance
+draws nothing.
+"""
 
 from __future__ import annotations
 
+from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.layer import Layer
+from bbtvp.prompt.legend import Legend
+from bbtvp.prompt.marks import Marks
+from bbtvp.prompt.overlay import Overlay
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.tone import Tone
 
-LAYERS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Placement, Tone, Frame)}
+_ORDER: tuple[type[Layer], ...] = (Placement, Tone, Frame, Overlay, Coordinator, Marks, Legend, Guidance)
+LAYERS: dict[str, type[Layer]] = {layer.kind: layer for layer in _ORDER}

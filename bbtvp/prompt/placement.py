@@ -11,11 +11,16 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt.layer import Box, Geometry, Layer, checked_choice, soft
+from bbtvp.prompt.layer import Box, Geometry, Insets, Layer, checked_choice, soft
 
 _ZOOM_STEP, _ZOOM_LIMIT = 0.25, 0.5
 """Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65."""
 _OFFSET_STEP = 0.5
+_CROP_STEP, _CROP_LIMIT = 0.1, 0.25
+"""A crop shows 1 - soft(z) of the side for z > 0: 0.9 at z = 1, at least 0.75; for z <= 0 all of it."""
+
+
+_NO_INSETS = Insets()
 
 
 @final
@@ -27,15 +32,19 @@ class View(NamedTuple):
     y: float = 0.0
 
 
+_VARIABLES = (*View._fields, "crop")
+
+
 @final
 @dataclass(frozen=True)
 class Placement(Layer):
     """The source fitted (bicubic, never stretched) into a centred square of the canvas.
 
-    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom", "x" and "y" are
-    variables; none by default. A zoom below 1 shrinks the image; above 1 the inside square shows a part of it. `x`
-    and `y` say where the visible part lies in the free space of the canvas and, for a zoomed image, which part is
-    visible: -1 left or top, 0 centre, 1 right or bottom. The rest of the canvas belongs to the frame.
+    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom", "crop", "x" and "y"
+    are variables; none by default. A zoom below 1 shrinks the image; above 1 the inside square shows a part of it.
+    `crop` is the gentler, one-sided kind: the share of the side that is shown, 0.75..1, all of it for z <= 0; it is a
+    zoom of 1 / crop. `x` and `y` say where the visible part lies in the free space of the canvas and, for a zoomed
+    image, which part is visible: -1 left or top, 0 centre, 1 right or bottom. The rest belongs to the frame.
 
     TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and nothing searched.
     """
@@ -48,7 +57,7 @@ class Placement(Layer):
     def __post_init__(self) -> None:
         if not 0 < self.inside <= 1:
             raise UsageError(f"inside is {self.inside}; give a fraction of the canvas, above 0 and at most 1")
-        object.__setattr__(self, "search", checked_choice("placement variable", self.search, View._fields))
+        object.__setattr__(self, "search", checked_choice("placement variable", self.search, _VARIABLES))
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         return self.search
@@ -58,13 +67,15 @@ class Placement(Layer):
 
     def geometry(self, canvas: int) -> Geometry:
         """The inside square on a canvas of `canvas` pixels a side."""
-        return Geometry(canvas, max(1, round(canvas * self.inside)), fixed=not self.search)
+        inside = max(1, round(canvas * self.inside))
+        return Geometry(canvas, inside, not self.search, self._covered(canvas, inside))
 
     def view(self, z: Vector) -> View:
         """The placement that z stands for; z = 0 is the initial one."""
         at = dict(zip(self.search, z.tolist(), strict=True))
+        crop = 1 - soft(max(at.get("crop", 0.0), 0.0), _CROP_STEP, _CROP_LIMIT)
         return View(
-            zoom=math.exp(soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)),
+            zoom=math.exp(soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)) / crop,
             x=soft(at.get("x", 0.0), _OFFSET_STEP, 1.0),
             y=soft(at.get("y", 0.0), _OFFSET_STEP, 1.0),
         )
@@ -75,22 +86,55 @@ class Placement(Layer):
         With no zoom searched that is the final size. Else a larger source is reduced to what the largest zoom needs.
         """
         side = geometry.inside
-        if "zoom" in self.search:
-            side = min(max(pixels.shape[:2]), math.ceil(side * math.exp(_ZOOM_LIMIT)))
+        if {"zoom", "crop"} & set(self.search):
+            side = min(max(pixels.shape[:2]), math.ceil(side * self._largest_zoom))
         height, width = pixels.shape[:2]
         return _resized(pixels, _fit(width, height, side), (0.0, 0.0, float(width), float(height)))
 
+    @property
+    def _largest_zoom(self) -> float:
+        zoom = math.exp(_ZOOM_LIMIT) if "zoom" in self.search else 1.0
+        return zoom / (1 - _CROP_LIMIT) if "crop" in self.search else zoom
 
-def place(pixels: Pixels, view: View, geometry: Geometry, canvas: Pixels) -> Box:
-    """Draw (h, w, 3) pixels on the canvas as the view says, and say where they lie."""
+    def _covered(self, canvas: int, inside: int) -> int:
+        """See `Geometry.covered`. A pixel on each side is left for rounding, where anything moves."""
+        smallest = int(inside * math.exp(-_ZOOM_LIMIT)) - 2 if "zoom" in self.search else inside
+        if {"x", "y"} & set(self.search):
+            smallest = 2 * smallest - canvas
+        return max(0, smallest)
+
+
+def place(pixels: Pixels, view: View, geometry: Geometry, canvas: Pixels, insets: Insets = _NO_INSETS) -> Box:
+    """Draw (h, w, 3) pixels on the canvas as the view says, within the insets, and say where they lie."""
     height, width = pixels.shape[:2]
-    full = _fit(width, height, geometry.inside * view.zoom)
-    columns = _axis(full[0], width, view.x, geometry)
-    rows = _axis(full[1], height, view.y, geometry)
+    across, down = (
+        _Free.between(insets.left, insets.right, geometry),
+        _Free.between(insets.top, insets.bottom, geometry),
+    )
+    inside = min(across.inside, down.inside)
+    full = _fit(width, height, inside * view.zoom)
+    columns = _axis(full[0], width, view.x, across, inside)
+    rows = _axis(full[1], height, view.y, down, inside)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
     box.of(canvas)[...] = _resized(pixels, (columns.size, rows.size), source)
     return box
+
+
+@final
+class _Free(NamedTuple):
+    """One axis of the canvas within its insets: first pixel, pixels, and what the inside square may take of them."""
+
+    start: int
+    size: int
+    inside: int
+
+    @classmethod
+    def between(cls, before: int, after: int, geometry: Geometry) -> _Free:
+        if not before and not after:
+            return cls(0, geometry.canvas, geometry.inside)
+        size = max(1, geometry.canvas - before - after)
+        return cls(before, size, max(1, round(geometry.inside * size / geometry.canvas)))
 
 
 @final
@@ -103,14 +147,14 @@ class _Span(NamedTuple):
     high: float
 
 
-def _axis(full: int, source: int, offset: float, geometry: Geometry) -> _Span:
-    size = min(full, geometry.inside)
+def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _Span:
+    size = min(full, inside)
     share = (1 + offset) / 2
     low, high = 0.0, float(source)
     if size < full:
         low = (full - size) * share * source / full
         high = min(low + size * source / full, high)
-    return _Span(int((geometry.canvas - size) * share), size, low, high)
+    return _Span(free.start + int((free.size - size) * share), size, low, high)
 
 
 def _fit(width: int, height: int, side: float) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,19 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.image import to_rgb
-from bbtvp.prompt.layer import BACKGROUND, MAX_CANVAS, MIN_CANVAS, Geometry, Layer, Paint, PaintLayer
+from bbtvp.prompt.layer import BACKGROUND, MAX_CANVAS, MIN_CANVAS, Geometry, Group, Insets, Layer, Paint, PaintLayer
 from bbtvp.prompt.layers import LAYERS
+from bbtvp.prompt.legend import Legend
+from bbtvp.prompt.marks import Marks
 from bbtvp.prompt.placement import Placement, View, place
-from bbtvp.prompt.tone import Tone
+from bbtvp.prompt.starts import STARTS
+
+_L = TypeVar("_L", bound=Layer)
+
+ARMS = ("identity", "sentence_only", "image_only", "both")
+"""What a prompt with a sentence is taken apart into."""
 
 
 @final
@@ -39,13 +47,14 @@ class Renderer:
 
     space: PromptSpace
     view: View
+    insets: Insets
     paints: tuple[Paint, ...]
 
     def __call__(self, image: Pixels | Prepared) -> Pixels:
         """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is neither of the two."""
         prepared = self.space.ready(image)
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
-        box = place(prepared.pixels, self.view, self.space.geometry, canvas)
+        box = place(prepared.pixels, self.view, self.space.geometry, canvas, self.insets)
         for paint in self.paints:
             paint(canvas, box)
         return canvas
@@ -57,8 +66,9 @@ class PromptSpace:
     """Layers on a square canvas of `canvas` pixels a side (8..2048).
 
     The layers are rendered, and their variables lie in z, in one fixed order whatever order they are given in:
-    placement, tone (the image only), frame (the rest). Each kind at most once; without a Placement the image fills
-    the canvas, and without a Frame the rest is mid grey (128). UsageError for a composition that cannot be rendered.
+    placement, tone (the image only), frame (the rest), overlays, marks, legend; see `layers`. Each kind at most once;
+    without a Placement the image fills the canvas, and without a Frame the rest is mid grey (128). UsageError for a
+    composition that cannot be rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -105,6 +115,18 @@ class PromptSpace:
         """The number of variables."""
         return sum(len(names) for names in self._names.values())
 
+    @cached_property
+    def choices(self) -> tuple[Group, ...]:
+        """(first place in z, count) of every categorical group: adjacent variables of which the largest chooses.
+
+        The first of equal ones counts, so z = 0 takes the first option of each. All other variables are continuous.
+        """
+        return tuple(
+            (self.slices[layer.kind].start + first, count)
+            for layer in self.layers
+            for first, count in layer.choices(self.geometry)
+        )
+
     def dim_of(self, kinds: Collection[str]) -> int:
         """The number of variables of these layers. UsageError for a kind that is not here."""
         return int(self._mask(kinds).sum())
@@ -112,6 +134,38 @@ class PromptSpace:
     def neutral(self) -> Vector:
         """z = 0: the initial placement, the image's own tone, the frame's initial colour."""
         return np.zeros(self.dim)
+
+    def starts(self) -> list[Vector]:
+        """Points worth asking about first: the neutral one, and with Marks and Guidance those of the catalogue.
+
+        Then, in this order: sentence only; 3 rows, digits, scan; 3 rows, symbols, report; 6 x 6 dots; 8 x 8 cells.
+        """
+        marks, guidance = self._one(Marks), self._one(Guidance)
+        if marks is None or guidance is None:
+            return [self.neutral()]
+        points = [self.neutral()]
+        for start in STARTS:
+            z = self.embed(guidance.start(start.wording), (Guidance.kind,), self.neutral())
+            points.append(self.embed(marks.start(start.divisions, **start.choices), (Marks.kind,), z))
+        return points
+
+    def arms(self, z: Vector) -> dict[str, Prompt]:
+        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only" and "both" (z itself).
+
+        "sentence_only" keeps the wording and drops all else, so it names no marks. UsageError without Guidance.
+        """
+        if Guidance.kind not in self.slices:
+            raise UsageError("a prompt without Guidance has no sentence to take apart; add the layer")
+        kinds = (Guidance.kind,)
+        sentence = self._checked(z)[self._mask(kinds)]
+        silent = self.embed(np.zeros_like(sentence), kinds, z)
+        points = (self.neutral(), self.embed(sentence, kinds, self.neutral()), silent, z)
+        return {arm: Prompt(self, point) for arm, point in zip(ARMS, points, strict=True)}
+
+    def ask(self, z: Vector, question: str) -> str:
+        """The question with this z's sentence before it; unchanged where there is none."""
+        sentence = self._sentence(z)
+        return f"{sentence} {question}" if sentence else question
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
         """`base` with `active` as the variables of these layers: in the order of z, whatever the order of `kinds`."""
@@ -121,10 +175,13 @@ class PromptSpace:
         z[mask] = active
         return self._checked(z)
 
-    def params(self, z: Vector) -> dict[str, dict[str, float]]:
-        """The named parameters that z stands for, by kind of layer; JSON-able."""
+    def params(self, z: Vector) -> dict[str, dict[str, float | str]]:
+        """The named parameters that z stands for, by kind of layer; JSON-able. Guidance's hold its sentence too."""
         checked = self._checked(z)
-        return {layer.kind: layer.params(checked[self.slices[layer.kind]], self.geometry) for layer in self.layers}
+        named = {layer.kind: dict(layer.params(self._part(layer, checked), self.geometry)) for layer in self.layers}
+        if Guidance.kind in named:
+            named[Guidance.kind]["sentence"] = self._sentence(checked)
+        return named
 
     def prepare(self, pixels: Pixels) -> Prepared:
         """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z. UsageError for other pixels."""
@@ -143,12 +200,12 @@ class PromptSpace:
     def renderer(self, z: Vector) -> Renderer:
         """z made ready for many images. UsageError for a z of another length, or not finite."""
         checked = self._checked(z)
-        paints = tuple(
-            layer.painter(checked[self.slices[layer.kind]], self.geometry)
-            for layer in self.layers
-            if isinstance(layer, PaintLayer)
-        )
-        return Renderer(self, self.placement.view(checked[self.slices[Placement.kind]]), paints)
+        painted = [(layer, self._part(layer, checked)) for layer in self.layers if isinstance(layer, PaintLayer)]
+        insets = Insets()
+        for layer, part in painted:
+            insets = insets.joined(layer.insets(part, self.geometry))
+        paints = tuple(layer.painter(part, self.geometry) for layer, part in painted)
+        return Renderer(self, self.placement.view(self._part(self.placement, checked)), insets, paints)
 
     def render(self, z: Vector, image: Pixels | Prepared) -> Pixels:
         """(canvas, canvas, 3) uint8 for one z and one image; for many images use `renderer`."""
@@ -159,13 +216,33 @@ class PromptSpace:
         return Prompt(self, z)
 
     def empty_frame(self, z: Vector) -> Prompt:
-        """The control: the image placed as z places it, all else neutral: its own tone, the frame's initial colour."""
+        """The control: the image placed as z places it, all else neutral: its own tone, the frame's initial colour.
+
+        Margins belong to the marks and to the legend that they hold, and go with them.
+        """
         kinds = (Placement.kind,)
         return Prompt(self, self.embed(self._checked(z)[self._mask(kinds)], kinds, self.neutral()))
 
     def config(self) -> dict[str, Any]:
         """JSON-able: canvas and layers, enough to rebuild the space."""
         return {"canvas": self.canvas, "layers": [layer.config() for layer in self.layers]}
+
+    def _sentence(self, z: Vector) -> str:
+        """Empty without Guidance, or where its wording says nothing."""
+        checked, guidance = self._checked(z), self._one(Guidance)
+        if guidance is None:
+            return ""
+        marks, legend = self._one(Marks), self._one(Legend)
+        named = marks.look(self._part(marks, checked)).named if marks else None
+        shown = legend is not None and legend.shown(self._part(legend, checked))
+        return guidance.sentence(self._part(guidance, checked), named, legend=shown)
+
+    def _one(self, kind: type[_L]) -> _L | None:
+        return next((layer for layer in self.layers if isinstance(layer, kind)), None)
+
+    def _part(self, layer: Layer, z: Vector) -> Vector:
+        part: Vector = z[self.slices[layer.kind]]
+        return part
 
     def _mask(self, kinds: Collection[str]) -> NDArray[np.bool_]:
         mask = np.zeros(self.dim, np.bool_)
@@ -210,27 +287,35 @@ class Prompt:
         """An image of any mode to the prompted RGB image. DataError for one that cannot be read."""
         return Image.fromarray(self.render(to_rgb(image)))
 
+    def ask(self, question: str) -> str:
+        """The question as it goes with the prompted image: with the sentence of Guidance before it, if there is one."""
+        return self.space.ask(self.z, question)
+
     @property
-    def theta(self) -> dict[str, dict[str, float]]:
+    def theta(self) -> dict[str, dict[str, float | str]]:
         """The named parameters by kind of layer; JSON-able, for human eyes. z is what counts."""
         return self.space.params(self.z)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that decides the pixels: canvas, layers and z."""
+        """SHA-256 of all that decides the pixels and the sentence: canvas, layers and z."""
         return digest(canonical_json(self.space.config()).encode(), self.z.astype("<f8").tobytes())
 
     @property
     def frame(self) -> Pixels | None:
-        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without a frame layer."""
-        layer = next((layer for layer in self.space.layers if isinstance(layer, Frame)), None)
+        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without a frame layer.
+
+        The layer alone: an overlay, marks or a legend may yet be drawn over it.
+        """
+        layer = self.space._one(Frame)
         if layer is None:
             return None
         side = self.space.canvas
         frame = np.full((side, side, 4), 255, np.uint8)
         frame[..., :3] = layer.field(self.z[self.space.slices[layer.kind]], self.space.geometry)
         square, scratch = np.zeros((1, 1, 3), np.uint8), np.empty((side, side, 3), np.uint8)
-        place(square, self.renderer.view, self.space.geometry, scratch).of(frame)[..., 3] = 0
+        ready = self.renderer
+        place(square, ready.view, self.space.geometry, scratch, ready.insets).of(frame)[..., 3] = 0
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
@@ -246,7 +331,10 @@ class Prompt:
 
     @classmethod
     def load(cls, path: Path | str) -> Prompt:
-        """Read a bundle and render its frame again. BundleError if anything in it was altered or is not understood."""
+        """Read a bundle, and make its frame and its sentence again.
+
+        BundleError if anything in it was altered or is not understood, or if another version of bbtvp worded it.
+        """
         from bbtvp.prompt import bundle
 
         content = bundle.read(Path(path))
@@ -256,6 +344,11 @@ class Prompt:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):
             raise BundleError(f"{path}: frame.png is not the frame that z gives; get the bundle from its author again")
+        worded = content.theta.get(Guidance.kind, {}).get("sentence", "")
+        if worded != prompt.ask("").rstrip():
+            raise BundleError(
+                f"{path}: this bbtvp words the guidance of z otherwise; install the version that wrote it"
+            )
         return prompt
 
 
@@ -263,28 +356,3 @@ def _same(one: Pixels | None, other: Pixels | None) -> bool:
     if one is None or other is None:
         return one is other
     return np.array_equal(one, other)
-
-
-_TVP_INSIDE = 164 / 224
-_PRESETS: dict[str, tuple[Layer, ...]] = {
-    "tvp": (Placement(_TVP_INSIDE), Frame("pixels")),
-    "frame": (Placement(_TVP_INSIDE), Frame("dct")),
-    "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
-    "default": (
-        Placement(search=("zoom",)),
-        Tone(("contrast", "brightness", "gamma", "sharpness", "saturation")),
-        Frame("dct"),
-    ),
-}
-
-
-def preset(name: str, canvas: int = 224) -> PromptSpace:
-    """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
-
-    "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at 224). "frame":
-    the same geometry with 72 low-frequency variables. "tone": the image fills the canvas; contrast, brightness,
-    gamma. "default": zoom, five of tone, and 72 for a frame in whatever zoom leaves free.
-    """
-    if name not in _PRESETS:
-        raise unknown("prompt preset", name, _PRESETS)
-    return PromptSpace(_PRESETS[name], canvas)

@@ -1,4 +1,4 @@
-"""Contrast, brightness, gamma, saturation and sharpness of the image inside."""
+"""Contrast, brightness, gamma, saturation, clarity and sharpness of the image inside."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
@@ -18,6 +19,8 @@ _Floats: TypeAlias = NDArray[np.float32]
 _LEVELS = np.arange(256) / 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 weights, as in Pillow's greyscale."""
+_CLARITY_RADIUS = 1 / 32
+"""Standard deviation of the blur that clarity works against, as a share of the canvas: details that wide."""
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
 
@@ -35,6 +38,7 @@ _RANGES = {
     "gamma": _Range(0.4, 2.0, exponential=True),
     "saturation": _Range(0.6, 3.0, exponential=True),
     "sharpness": _Range(0.6, 2.0, exponential=True),
+    "clarity": _Range(0.6, 2.0, exponential=True),
 }
 
 
@@ -43,17 +47,19 @@ _RANGES = {
 class Tone(PaintLayer):
     """A tone curve, saturation and sharpness, applied to the placed image only: never to the frame.
 
-    With v in 0..1 and the parameters in brackets, in this order:
+    With v in 0..1, in this order:
 
+    - clarity: v <- wide + clarity * (v - wide), where wide is a Gaussian blur of 1/32 of the canvas: above 1 it brings
+      out what a lens out of focus has blurred, below 1 it calms noise; rounded to uint8;
     - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is that of all
       channels of this image: a picture washed out to one side is stretched around its own level, not around mid grey;
     - saturation: v <- luma + saturation * (v - luma);
     - sharpness: v <- blur + sharpness * (v - blur): above 1 an unsharp mask, below 1 a blur of about one pixel.
 
-    The last two extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing by Interpolation and
+    All but the curve extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing by Interpolation and
     Extrapolation", 1994). Brightness is within -0.5..0.5. Contrast and saturation are exp(0.6 z) near 0: 1.8 at z =
-    1, 5 and 1/5 at z = 3 and -3, at most 20; gamma is within 0.14..7.4, sharpness too. Neutral is brightness 0 and 1
-    for the others. Floats are rounded to uint8 once, at the end; z = 0 changes no bit.
+    1, 5 and 1/5 at z = 3 and -3, at most 20; gamma, sharpness and clarity are within 0.14..7.4. Neutral is brightness 0
+    and 1 for the others. Floats are rounded to uint8 at the end (and after clarity); z = 0 changes no bit.
     """
 
     variables: tuple[str, ...] = ("brightness", "contrast", "gamma")
@@ -74,9 +80,10 @@ class Tone(PaintLayer):
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         values = self.params(z, geometry)
         saturation, sharpness = values.get("saturation", 1.0), values.get("sharpness", 1.0)
+        clarity, radius = values.get("clarity", 1.0), geometry.canvas * _CLARITY_RADIUS
 
         def paint(canvas: Pixels, box: Box) -> None:
-            inside = np.ascontiguousarray(box.of(canvas))
+            inside = _clarified(np.ascontiguousarray(box.of(canvas)), clarity, radius)
             curve = _curve(values, float(inside.mean()) / 255) * 255
             if saturation == sharpness == 1:
                 result = _levels(curve).take(inside)
@@ -112,6 +119,18 @@ def _saturated(image: _Floats, gain: float) -> _Floats:
         return image
     matrix = gain * np.eye(3, dtype=np.float32) + (1 - gain) * _LUMA[:, None]
     return (image.reshape(-1, 3) @ matrix.astype(np.float32)).reshape(image.shape)
+
+
+def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
+    """By Pillow's blur, in whole levels: at this width a level more or less does not show."""
+    if gain == 1:
+        return image
+    wide = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)), np.float32)
+    result = image.astype(np.float32)
+    result -= wide
+    result *= np.float32(gain)
+    result += wide
+    return _levels(result)
 
 
 def _sharpened(image: _Floats, gain: float) -> _Floats:

@@ -4,6 +4,7 @@
 >>> replies = Meter(model, Forgetful(), cap=100).query([Request(pixels, "which digit?", labels=("one", "two"))])
 """
 
+from bbtvp.query.meter import Account as Account
 from bbtvp.query.meter import Forgetful as Forgetful
 from bbtvp.query.meter import Memory as Memory
 from bbtvp.query.meter import Meter as Meter

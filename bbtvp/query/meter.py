@@ -40,27 +40,16 @@ class Forgetful:
 
 
 @final
-class Meter(Model):
-    """Wraps a model: counts by phase, keeps to the cap, answers from memory what was answered before.
+class Account:
+    """What may be spent, and what was: one for a run, however many models it asks.
 
     `spent[phase]` counts image queries (attempts, so retries and failures too) that were sent, in this process or,
-    given `spent` and `failed`, before. A repeated request is answered from memory at no cost. `reserve` of the cap is
-    kept for later. Retries are known only after the call: those of the last call may pass the cap.
+    given `spent` and `failed`, before. `reserve` of the cap is kept for later.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        memory: Memory,
-        *,
-        cap: int | None = None,
-        spent: Mapping[str, int] | None = None,
-        failed: int = 0,
-    ) -> None:
-        self.model, self.spec, self.capabilities = model, model.spec, model.capabilities
-        self.memory, self.cap = memory, cap
+    def __init__(self, cap: int | None = None, spent: Mapping[str, int] | None = None, failed: int = 0) -> None:
+        self.cap, self.failed = cap, failed
         self.spent: Counter[str] = Counter(spent or {})
-        self.failed = failed
         self.reserve = 0
         self.phase = "search"
 
@@ -73,6 +62,29 @@ class Meter(Model):
     def left(self) -> float:
         """Image queries that may still be sent; infinite without a cap, negative where retries passed it."""
         return math.inf if self.cap is None else self.cap - self.reserve - self.total
+
+
+@final
+class Meter(Model):
+    """Wraps a model: counts by phase, keeps to the cap, answers from memory what was answered before.
+
+    A repeated request is answered from memory at no cost. Retries are known only after the call: those of the last
+    call may pass the cap. account: shared with the meters of other models; by default one of its own, of `cap`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        memory: Memory,
+        *,
+        cap: int | None = None,
+        spent: Mapping[str, int] | None = None,
+        failed: int = 0,
+        account: Account | None = None,
+    ) -> None:
+        self.model, self.spec, self.capabilities = model, model.spec, model.capabilities
+        self.memory = memory
+        self.account = account or Account(cap, spent, failed)
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer from memory or from the model, in calls of at most `CALL` requests.
@@ -100,16 +112,17 @@ class Meter(Model):
     def _send(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
         found = [_checked(outcome) for outcome in self.model.query(list(fresh.values()))]
         outcomes = dict(zip(fresh, found, strict=True))
-        self.memory.record(self.phase, list(outcomes.items()))
-        self.spent[self.phase] += sum(outcome.usage.attempts for outcome in outcomes.values())
-        self.failed += len(_failures(outcomes))
+        self.memory.record(self.account.phase, list(outcomes.items()))
+        self.account.spent[self.account.phase] += sum(outcome.usage.attempts for outcome in outcomes.values())
+        self.account.failed += len(_failures(outcomes))
         return outcomes
 
     def _check_cap(self, wanted: int) -> None:
-        if wanted > max(self.left, 0):
-            kept = f", {self.reserve} kept for later" if self.reserve else ""
-            spent = f"{self.total} spent{kept}"
-            raise BudgetReached(f"{wanted} more image queries would pass the cap of {self.cap} ({spent})")
+        account = self.account
+        if wanted > max(account.left, 0):
+            kept = f", {account.reserve} kept for later" if account.reserve else ""
+            spent = f"{account.total} spent{kept}"
+            raise BudgetReached(f"{wanted} more image queries would pass the cap of {account.cap} ({spent})")
 
     def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
         # A few that fail among many that memory answered are refusals of these images, not a model that is down.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,12 +11,17 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.objective import Objective, Reader, check_terms, choose_reader
+from bbtvp.objective import Objective, Reader, choose_reader
+from bbtvp.objective.objective import Combine
 from bbtvp.prompt import Prompt, PromptSpace, preset
-from bbtvp.query import Meter, Model, load_model
+from bbtvp.prompt.channel import Channel
+from bbtvp.query import Account, Meter, Model, load_model
+from bbtvp.study.allocation import Allocation
+from bbtvp.study.engines import AUTO, Engines
 from bbtvp.study.journal import Journal
-from bbtvp.study.plan import Plan, make_plan
-from bbtvp.study.search import Arm, Search, Searcher, Watch, engines, silent
+from bbtvp.study.plan import CHECK, Plan, make_plan
+from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
+from bbtvp.study.surrogacy import Surrogacy, free_samples
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.task import Task
 from bbtvp.task.registry import task as load_task
@@ -41,8 +46,13 @@ class Run:
     queries: Mapping[str, int]
     failed: int
     task: Task
-    model: Model
+    models: tuple[Model, ...]
     folder: Path | None
+
+    @property
+    def model(self) -> Model:
+        """The source model; the first of several."""
+        return self.models[0]
 
     def save(self, path: Path | str) -> None:
         """Write the prompt as a bundle (see `Prompt.save`)."""
@@ -51,18 +61,24 @@ class Run:
 
 def optimize(
     task: Task | str,
-    model: Model | str,
+    model: Model | str | Sequence[Model | str],
     *,
     budget: int = 1000,
     prompt: PromptSpace | str = "default",
     canvas: int | None = None,
-    method: str = "cma",
+    method: str = AUTO,
     surrogate: Surrogate | str | None = None,
     fca: float = 0.0,
     tse: float = 0.0,
+    matched: bool = True,
+    warm: bool = False,
+    prime: int = 0,
+    combine: Combine = "mean",
+    channel: Channel | None = None,
     reader: str = "auto",
     normalise: str = "mean",
     images: int = 8,
+    allocation: Allocation | None = None,
     popsize: int | None = None,
     seed: int = 0,
     out: Path | str | None = None,
@@ -71,37 +87,55 @@ def optimize(
 ) -> Run:
     """Search a visual prompt for `model` on `task` with at most `budget` image queries (search, validation, retries).
 
+    model: the source, or several, over whose answers the loss is taken: their mean, or (combine="worst") that of the
+    source where it is highest; n images cost n image queries however many sources there are.
     prompt: a preset's name or a PromptSpace; canvas: its side in pixels (default: see `choose_canvas`).
-    method: an optimiser's name, with its own `options`. fca, tse: weights of the surrogate's terms, in the task
-    loss's unit (nats) per unit. reader: "auto", "logprob" or "text". images: images per candidate and generation.
-    out: a run folder; the same call continues a run that was killed. watch: told of every event.
+    method: an optimiser's name, with its own `options`; "auto" takes gp for up to 32 variables, else CMA-ES.
+    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm and prime as in `Surrogacy`.
+    channel: what may happen to pixels on the way, drawn anew for every image of the search.
+    reader: "auto", "logprob" or "text". images: images per candidate and generation; allocation: all of how a
+    generation is queried. out: a run folder; the same call continues a run that was killed. watch: told of every event.
 
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached (exit code 3) if
     failures used the budget up before a prompt could be chosen.
     """
     task = load_task(task) if isinstance(task, str) else task
-    model = load_model(model) if isinstance(model, str) else model
+    given = [model] if isinstance(model, Model | str) else list(model)
+    models = [load_model(m) if isinstance(m, str) else m for m in given]
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    space, chosen, plan = set_up(
-        task, model, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
-        images=images, popsize=popsize, **options,
+    surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime)
+    setup = set_up(
+        task, models, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
+        images=images, allocation=allocation, popsize=popsize, surrogacy=surrogacy, seed=seed, **options,
     )  # fmt: skip
-    check_terms(surrogate, fca, tse)
     config = {
-        "bbtvp": version("bbtvp"), "task": task.digest, "model": model.spec, "prompt": space.config(), "budget": budget,
-        "method": method, "options": options, "reader": repr(chosen), "plan": repr(plan), "seed": seed,
-        "surrogate": surrogate.spec if surrogate else None, "fca": fca, "tse": tse,
+        "bbtvp": version("bbtvp"), "task": task.digest, "models": [m.spec for m in models], "combine": combine,
+        "prompt": setup.space.config(), "budget": budget, "method": method, "options": options, "seed": seed,
+        "reader": repr(setup.reader), "plan": repr(setup.plan), "channel": repr(channel), **surrogacy.spec,
     }  # fmt: skip
     folder = Path(out) if out is not None else None
     with Journal(config, folder) as journal:
-        meter = Meter(model, journal, cap=budget, spent=journal.spent, failed=journal.failed)
-        objective = Objective(task, space, meter, chosen, surrogate=surrogate, fca=fca, tse=tse)
-        watch("planned", {"plan": plan, "space": space, "reader": chosen.name, "resumed": meter.total})
-        found = _run(Searcher(objective, plan, journal, method=method, seed=seed, watch=watch, **options), budget)
-    run = Run(found.prompt, found.improved, found.arms, found.queries, found.failed, task, model, folder)
+        account = Account(budget, journal.spent, journal.failed)
+        meters = [Meter(m, journal, account=account) for m in models]
+        objective = _objective(task, meters, setup, surrogacy, combine, seed)
+        facts = {"plan": setup.plan, "space": setup.space, "reader": setup.reader.name, "resumed": account.total}
+        watch("planned", facts)
+        helped = {"surrogacy": surrogacy, "channel": channel, "seed": seed, "watch": watch}
+        found = _run(Searcher(objective, setup.plan, journal, account, setup.engines, **helped), budget)
+    run = Run(found.prompt, found.improved, found.arms, found.queries, found.failed, task, tuple(models), folder)
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
+
+
+def _objective(
+    task: Task, meters: Sequence[Model], setup: Setup, surrogacy: Surrogacy, combine: Combine, seed: int
+) -> Objective:
+    free = free_samples(task, surrogacy.free, seed) if surrogacy.surrogate else ()
+    return Objective(
+        task, setup.space, meters, setup.reader, surrogate=surrogacy.surrogate, fca=surrogacy.fca, tse=surrogacy.tse,
+        combine=combine, free=free, repeats=setup.plan.allocation.repeats,
+    )  # fmt: skip
 
 
 class Setup(NamedTuple):
@@ -110,30 +144,40 @@ class Setup(NamedTuple):
     space: PromptSpace
     reader: Reader
     plan: Plan
+    engines: Engines
 
 
 def set_up(
     task: Task,
-    model: Model,
+    models: Sequence[Model],
     *,
     budget: int,
     prompt: PromptSpace | str = "default",
     canvas: int | None = None,
-    method: str = "cma",
+    method: str = AUTO,
     reader: str = "auto",
     normalise: str = "mean",
     images: int = 8,
+    allocation: Allocation | None = None,
     popsize: int | None = None,
+    surrogacy: Surrogacy | None = None,
+    seed: int = 0,
     **options: Any,
 ) -> Setup:
     """Check the arguments of `optimize` and settle the plan; asks nothing. UsageError for what cannot be run."""
-    space = prompt if isinstance(prompt, PromptSpace) else preset(prompt, canvas or choose_canvas(task, model))
-    chosen = choose_reader(reader, model, task, normalise=normalise)
+    if not models:
+        raise UsageError("name at least one source model")
+    helped = surrogacy or Surrogacy()
+    space = prompt if isinstance(prompt, PromptSpace) else preset(prompt, canvas or choose_canvas(task, models))
+    chosen = choose_reader(reader, models, task, normalise=normalise)
+    how = allocation or Allocation(images)
+    if how.control and helped.surrogate is None:
+        raise UsageError("a control variate needs a surrogate: add --surrogate zoo/clip")
     plan = make_plan(
-        space, budget, training=len(task.train), validation=len(task.validation), images=images, popsize=popsize
-    )
-    engines(space, plan, method, 0, **options)
-    return Setup(space, chosen, plan)
+        space, budget, training=len(task.train), validation=len(task.validation), allocation=how, popsize=popsize,
+        prime=helped.prime, starts=len(space.starts()) + helped.warm,
+    )  # fmt: skip
+    return Setup(space, chosen, plan, Engines(space, plan, method, seed, helped, **options))
 
 
 def _run(searcher: Searcher, budget: int) -> Search:
@@ -143,16 +187,17 @@ def _run(searcher: Searcher, budget: int) -> Search:
         raise BudgetReached(f"{error}; no prompt could be chosen, give more than {budget} image queries") from error
 
 
-def choose_canvas(task: Task, model: Model) -> int:
+def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
 
-    The larger of what the model's processor makes (224 if unknown) and the median training image's longer side, at
+    The larger of what the models' processors make (224 if unknown) and the median training image's longer side, at
     most 768.
     """
     sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
     if not sides:
         raise UsageError(f"task {task.name} has no training images")
-    return min(LARGEST_CANVAS, max(model.capabilities.image_side or 224, int(np.median(sides))))
+    seen = max(model.capabilities.image_side or 224 for model in models)
+    return min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
 
 
 def bundle_facts(run: Run) -> dict[str, Any]:
@@ -161,6 +206,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "task": run.task.name,
         "question": run.task.question,
         "source_model": run.model.spec,
+        "source_models": [model.spec for model in run.models],
         "queries": dict(run.queries),
         "validation": [{"arm": arm.name, "accuracy": arm.accuracy, "loss": arm.loss} for arm in run.arms],
         "bbtvp": version("bbtvp"),
@@ -170,5 +216,8 @@ def bundle_facts(run: Run) -> dict[str, Any]:
 def describe_plan(plan: Plan) -> str:
     """The plan in one line."""
     sizes = [f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images" for s in plan.stages]
-    stages = "; then ".join(sizes)
-    return f"{stages}; {plan.validation} validation images per arm; at most {plan.queries} image queries"
+    first = [f"{plan.prime} unprompted training images"] if plan.prime else []
+    first += [f"{plan.starts} starting points × {CHECK} images"] if plan.starts > 1 else []
+    stages = "; then ".join([*first, *sizes])
+    race = f", racing in {plan.allocation.race} rounds" if plan.allocation.race > 1 else ""
+    return f"{stages}{race}; {plan.validation} validation images per arm; at most {plan.queries} image queries"

@@ -9,22 +9,25 @@ from typing import Any, final
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.core.digest import digest
-from bbtvp.core.errors import BudgetReached, JournalError, ModelError
-from bbtvp.core.rng import derived_seed, stream
-from bbtvp.objective import MISSING, Evaluation, Objective, Reading, read_all
-from bbtvp.optim import Optimiser, optimiser
-from bbtvp.prompt import Prompt, PromptSpace
-from bbtvp.query import Meter
+from bbtvp.core.errors import BudgetReached, ModelError
+from bbtvp.core.rng import stream
+from bbtvp.objective import Evaluation, Objective, Scale
+from bbtvp.objective.objective import Send
+from bbtvp.prompt import Prompt
+from bbtvp.prompt.channel import Channel
+from bbtvp.query import Account
+from bbtvp.study.allocation import race, told
+from bbtvp.study.engines import Engines
 from bbtvp.study.journal import Journal
-from bbtvp.study.plan import Plan, Stage
+from bbtvp.study.plan import CHECK, Plan, Stage
+from bbtvp.study.steps import from_json, journalled, mark_of, to_json
+from bbtvp.study.surrogacy import Surrogacy, control_losses, head_of, warm_point
+from bbtvp.study.validation import Validation, paired
+from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Called with an event name and its facts, as the run goes: for progress bars and logs."""
-
-LEAST_HELD = 4
-"""Fewest validation images that say anything at all."""
 
 
 def silent(event: str, facts: Mapping[str, Any]) -> None:
@@ -60,26 +63,29 @@ class Search:
 
 @final
 class Searcher:
-    """One run of the main job over an objective whose model is a meter."""
+    """One run of the main job over an objective whose models share one account."""
 
     def __init__(
         self,
         objective: Objective,
         plan: Plan,
         journal: Journal,
+        account: Account,
+        engines: Engines,
         *,
-        method: str,
+        surrogacy: Surrogacy | None = None,
+        channel: Channel | None = None,
         seed: int,
         watch: Watch,
-        **options: Any,
     ):
-        if not isinstance(objective.model, Meter):
-            raise TypeError("the objective of a search asks through a Meter")
-        self.objective, self.plan, self.journal = objective, plan, journal
-        self.meter: Meter = objective.model
-        self.seed, self.watch = seed, watch
-        self.task = objective.task
-        self._engines = engines(objective.space, plan, method, seed, **options)
+        self.objective, self.plan, self.journal, self.account = objective, plan, journal, account
+        self.task, self.seed, self.watch = objective.task, seed, watch
+        self.surrogacy = surrogacy or Surrogacy()
+        self.channel = channel
+        self._engines = engines
+        self._validation = Validation(objective, plan, journal, account, seed)
+        self._head: Head | None = None
+        self._scale: Scale | None = None if self.surrogacy.matched else Scale()
 
     def run(self) -> Search:
         """Search stage after stage; a stage's winner is kept only if it pays on validation.
@@ -87,7 +93,7 @@ class Searcher:
         Raises BudgetReached if failures and retries used the budget up before validation could choose.
         """
         space = self.objective.space
-        base, accuracy = self._validate("unprompted", None)
+        base, accuracy = self._validation.losses("unprompted", None)
         best, incumbent, arms = space.neutral(), base, [Arm("unprompted", float(np.nanmean(base)), accuracy)]
         self.watch("validated", asdict(arms[0]))
         for index, stage in enumerate(self.plan.stages):
@@ -95,8 +101,8 @@ class Searcher:
                 self.watch("skipped", {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"})
                 continue
             try:
-                found = self._search(stage, best, reserve=self.plan.validation * (len(self.plan.stages) - index))
-                losses, accuracy = self._validate(stage.name, found)
+                found = self._search(stage, best, reserve=self.plan.held * (len(self.plan.stages) - index))
+                losses, accuracy = self._validation.losses(stage.name, found)
             except BudgetReached:
                 if len(arms) == 1:
                     raise
@@ -112,7 +118,7 @@ class Searcher:
             if kept:
                 incumbent = losses
         improved = any(arm.kept for arm in arms[1:])
-        return Search(space.prompt(best), improved, tuple(arms), dict(self.meter.spent), self.meter.failed)
+        return Search(space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed)
 
     # -- one stage ---------------------------------------------------------------------------------
     def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
@@ -120,39 +126,68 @@ class Searcher:
 
         Raises BudgetReached if that leaves no room for one generation.
         """
-        space, engine = self.objective.space, self._engines[stage.name]
-        self.meter.phase, self.meter.reserve = "search", reserve
-        # An engine may insist on a popsize of its own.
-        generations = stage.popsize * stage.generations // engine.popsize
-        for index in range(generations):
+        space = self.objective.space
+        self.account.phase, self.account.reserve = "search", reserve
+        start = self._start(stage, base)
+        guide = (self._ready_head(), self._free()) if self._engines.guided else ()
+        engine = self._engines.begin(stage, base, start, *guide)
+        left, index, lowest, stale = stage.queries, 0, np.inf, 0
+        while True:
             active = engine.ask()
+            left -= self._cost(len(active))
+            if left < 0:
+                break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
             try:
-                evaluations = self._generation(f"{stage.name}/{index}", z, self._minibatch(stage, index))
+                evaluations = self._generation(stage, index, z)
             except BudgetReached:
                 if index == 0:
                     raise
                 break
-            engine.tell(active, finite(evaluations))
-            self._report(stage.name, index + 1, generations, evaluations)
+            losses = finite(evaluations)
+            engine.tell(active, losses)
+            index += 1
+            self._report(stage, index, evaluations)
+            lowest, stale = (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
+            if stale == self.plan.allocation.patience > 0:
+                self.watch("stopped", {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"})
+                break
         return space.embed(engine.recommend(), stage.kinds, base)
 
-    def _generation(self, name: str, z: Matrix, samples: Sequence[Sample]) -> list[Evaluation]:
-        """Evaluations of one generation, from the journal or from the model."""
-        mark = _mark(z)
-        done = self._journalled(name, mark)
-        if done is not None:
-            return [Evaluation(**_from_json(row)) for row in done["evaluations"]]
-        evaluations = self.objective.evaluate(z, samples)
-        rows = [_to_json(asdict(evaluation)) for evaluation in evaluations]
-        self.journal.write_step(name, z=mark, samples=[sample.id for sample in samples], evaluations=rows)
-        return evaluations
+    def _cost(self, candidates: int) -> int:
+        """Image queries set aside for a generation, whatever memory answers of it."""
+        how = self.plan.allocation
+        return how.cost(candidates) + how.paired * how.images * how.repeats
 
-    def _journalled(self, name: str, mark: str | None) -> dict[str, Any] | None:
-        done = self.journal.step(name)
-        if done is not None and done["z"] != mark:
-            raise JournalError(f"step {name} was journalled for other candidates; use the versions that the run names")
-        return done
+    def _generation(self, stage: Stage, index: int, z: Matrix) -> list[Evaluation]:
+        """Evaluations of one generation, from the journal or from the model."""
+        name, mark = f"{stage.name}/{index}", mark_of(z)
+        done = journalled(self.journal, name, mark)
+        if done is None:
+            samples = self._minibatch(stage, index)
+            done = self._judged(name, mark, z, samples, self._sends(stage, index, len(samples)))
+        if self._scale is None:
+            self._scale = Scale(*done["scale"])
+        return [Evaluation(**from_json(row)) for row in done["evaluations"]]
+
+    def _judged(
+        self, name: str, mark: str, z: Matrix, samples: Sequence[Sample], sends: Sequence[Send]
+    ) -> dict[str, Any]:
+        """Query one generation and journal what became of it."""
+        how, objective = self.plan.allocation, self.objective
+        baseline = objective.unprompted(samples).losses[0] if how.paired else None
+        table = race(objective, z, samples, how, sends)
+        control = None
+        if how.control:
+            whole = self._free()
+            control = control_losses(self._ready_head(), objective, z, samples, whole)
+        evaluations = objective.judge(z, samples, table, scale=Scale(), told=told(table, baseline, control))
+        scale = self._scale or Scale.matched(evaluations)
+        weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
+        return self.journal.write_step(
+            name, z=mark, samples=[sample.id for sample in samples], scale=list(scale),
+            seen=np.isfinite(table.losses).sum(axis=1).tolist(), evaluations=[to_json(asdict(e)) for e in weighted],
+        )  # fmt: skip
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
         """The images of one generation: the training split in a random order, dealt out, again and again."""
@@ -164,78 +199,70 @@ class Searcher:
             order.extend(rng.permutation(len(train)).tolist())
         return [train[i] for i in order[first : first + size]]
 
-    def _report(self, stage: str, generation: int, generations: int, evaluations: Sequence[Evaluation]) -> None:
+    def _sends(self, stage: Stage, index: int, count: int) -> list[Send]:
+        """What happens to each image of a generation on its way: one draw per image, the same for every candidate."""
+        if self.channel is None:
+            return []
+        return [self.channel.draw(stream(self.seed, "channel", stage.name, index, i)) for i in range(count)]
+
+    # -- the surrogate -----------------------------------------------------------------------------
+    def _ready_head(self) -> Head:
+        if self._head is None:
+            self._head = head_of(self.surrogacy, self.objective, self.seed)
+        if self._head is None:
+            raise TypeError("set_up refuses what needs a surrogate where there is none")
+        return self._head
+
+    def _free(self) -> Sequence[Sample]:
+        return self.objective.free or self.task.train
+
+    def _start(self, stage: Stage, base: Vector) -> Vector:
+        """Where the stage begins: the best of the space's own starting points and the surrogate's, or `base`.
+
+        All are asked about the same training images; the best must beat `base` there by more than the standard error
+        of the paired difference.
+        """
+        if self.plan.starts == 1 or stage is not self.plan.stages[0]:
+            return base
+        points = self.objective.space.starts()
+        if self.surrogacy.warm:
+            head, space = self._ready_head(), self.objective.space
+            points.append(warm_point(head, space, self._free(), stage.kinds, base, self.seed))
+        z = np.stack(points)
+        name, mark = f"{stage.name}/start", mark_of(z)
+        done = journalled(self.journal, name, mark) or self._compared(name, mark, z)
+        self.watch("started", done)
+        chosen: Vector = z[done["chosen"]]
+        return chosen
+
+    def _compared(self, name: str, mark: str, z: Matrix) -> dict[str, Any]:
+        order = stream(self.seed, "check").permutation(len(self.task.train))[:CHECK]
+        samples = [self.task.train[i] for i in order]
+        losses = self.objective.look(z, samples).losses
+        falls = [paired(losses[0], row) for row in losses]
+        best = max(range(len(z)), key=lambda i: falls[i][0])
+        fall, noise = falls[best]
+        return self.journal.write_step(
+            name, z=mark, samples=[sample.id for sample in samples], chosen=best if fall > noise else 0,
+            **to_json({"fall": fall, "noise": noise}),
+        )  # fmt: skip
+
+    def _report(self, stage: Stage, generation: int, evaluations: Sequence[Evaluation]) -> None:
         losses = finite(evaluations)
         facts = {
-            "stage": stage, "generation": generation, "generations": generations,
+            "stage": stage.name, "generation": generation, "generations": stage.generations,
             "best": float(losses.min()), "mean": float(losses.mean()),
             "fca": float(np.nanmean([e.fca for e in evaluations])),
             "tse": float(np.nanmean([e.tse for e in evaluations])),
-            "queries": self.meter.total, "failed": self.meter.failed,
+            "queries": self.account.total, "failed": self.account.failed,
         }  # fmt: skip
         self.watch("generation", facts)
-
-    # -- validation --------------------------------------------------------------------------------
-    @property
-    def _held(self) -> list[Sample]:
-        order = stream(self.seed, "validation").permutation(len(self.task.validation))
-        return [self.task.validation[i] for i in order[: self.plan.validation]]
-
-    def _validate(self, name: str, z: Vector | None) -> tuple[Vector, float]:
-        """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is.
-
-        From the journal, once decided: asking again what failed could change a choice that was made.
-        """
-        step, mark = f"validation/{name}", None if z is None else _mark(z)
-        done = self._journalled(step, mark) or self._validated(step, mark, self._ask_held(z))
-        return np.array(done["losses"], np.float64), float(np.nanmean(np.array(done["correct"], np.float64)))
-
-    def _ask_held(self, z: Vector | None) -> list[Reading]:
-        """Readings of the validation images; missing for those that retries left no budget for."""
-        self.meter.phase, self.meter.reserve = "validation", 0
-        held = self._held
-        asked = held[: int(max(LEAST_HELD, min(self.meter.left, len(held))))]
-        render = None if z is None else self.objective.space.renderer(z)
-        images = [s.pixels() if render is None else render(self.objective.prepared(s)) for s in asked]
-        readings = read_all(self.objective.reader, self.meter, self.task, asked, images)
-        return readings + [Reading(MISSING, None, MISSING)] * (len(held) - len(asked))
-
-    def _validated(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
-        rows = [_to_json(reading._asdict()) for reading in readings]
-        if all(row["loss"] is None for row in rows):
-            raise ModelError(f"no validation query to {self.meter.spec} was answered; check it with bbtvp models")
-        return self.journal.write_step(
-            step, z=mark, samples=[sample.id for sample in self._held],
-            losses=[row["loss"] for row in rows], correct=[row["correct"] for row in rows],
-        )  # fmt: skip
 
     def _frame_is_empty(self, stage: Stage, z: Vector) -> bool:
         if stage.kinds != ("frame",):
             return False
         frame = self.objective.space.prompt(z).frame
         return frame is not None and not frame[..., 3].any()
-
-
-def engines(space: PromptSpace, plan: Plan, method: str, seed: int, **options: Any) -> dict[str, Optimiser]:
-    """An optimiser for each stage, made before the first query: a wrong method or option costs nothing.
-
-    Raises UsageError for a method that is unknown, or that cannot search so many variables.
-    """
-    return {
-        stage.name: optimiser(
-            method, space.dim_of(stage.kinds), derived_seed(seed, "optimiser", stage.name),
-            popsize=stage.popsize, budget=stage.popsize * stage.generations, **options,
-        )
-        for stage in plan.stages
-    }  # fmt: skip
-
-
-def paired(before: Vector, after: Vector) -> tuple[float, float]:
-    """Mean fall of the loss from `before` to `after`, over images answered in both, and its standard error."""
-    fall = (before - after)[np.isfinite(before) & np.isfinite(after)]
-    if len(fall) < 2:
-        return 0.0, float("inf")
-    return float(fall.mean()), float(fall.std(ddof=1) / np.sqrt(len(fall)))
 
 
 def finite(evaluations: Sequence[Evaluation]) -> Vector:
@@ -248,15 +275,3 @@ def finite(evaluations: Sequence[Evaluation]) -> Vector:
     if not len(known):
         raise ModelError("a whole generation went unanswered; the run is kept, start it again when the model answers")
     return np.where(np.isfinite(losses), losses, known.max())
-
-
-def _mark(z: Vector | Matrix) -> str:
-    return digest(np.ascontiguousarray(z, "<f8").tobytes())
-
-
-def _to_json(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
-
-
-def _from_json(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: float("nan") if value is None else value for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""Three arms per model on the test split, paired image by image."""
+"""Three arms per model on the test split, five for a prompt with a sentence, paired image by image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.objective import Reading, choose_reader, read_all
-from bbtvp.prompt import Prompt
+from bbtvp.prompt import Guidance, Prompt
 from bbtvp.query import Meter, Model, load_model
 from bbtvp.stats import paired_gain
 from bbtvp.study.journal import Journal
@@ -22,9 +22,14 @@ from bbtvp.task import Sample, Task
 from bbtvp.task.registry import task as load_task
 
 BATCH = 128
-"""Test images in memory at a time, each in three arms."""
+"""Test images in memory at a time, each in all arms."""
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
+GUIDED = ("sentence_only", "image_only")
+"""The two halves of a prompt with Guidance: its sentence with the raw image, its image with the plain question."""
+
+
+_COUNTS = {3: "three", 5: "five"}
 
 
 @final
@@ -34,6 +39,8 @@ class Row:
 
     `gain_ci95`: paired bootstrap interval. `mcnemar_p`: exact, two-sided. `over_empty_frame`, with its interval, is
     what the search found beyond placement alone. `unparsed`: prompted replies that named no single label.
+    `sentence_only` and `image_only`: shares of the same images, None for a prompt without Guidance; a gain that the
+    sentence alone has too is not the picture's.
     """
 
     model: str
@@ -49,6 +56,12 @@ class Row:
     over_empty_frame_ci95: tuple[float, float]
     failed: int
     unparsed: int
+    sentence_only: float | None = None
+    image_only: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields; without those of arms that there were none of."""
+        return {name: value for name, value in asdict(self).items() if name not in GUIDED or value is not None}
 
 
 @final
@@ -85,7 +98,7 @@ class Proof:
 
     def as_json(self) -> list[dict[str, Any]]:
         """The `models` part of a `bbtvp.result/1` document."""
-        return [asdict(row) for row in self.rows]
+        return [row.as_json() for row in self.rows]
 
 
 def verify(
@@ -103,27 +116,29 @@ def verify(
 ) -> Proof:
     """Prove a prompt on the test split of `task`, on each model; `source` names the model that the search queried.
 
-    Costs at most three image queries per model and test image. out: a run folder whose `verify/` part makes the call
-    resumable. Raises UsageError without models, ModelError if a model answers nothing.
+    Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance. out: a
+    run folder whose `verify/` part makes the call resumable. Raises UsageError without models, ModelError if a model
+    answers nothing.
     """
     if not models:
         raise UsageError("name at least one model to verify on")
     task = load_task(task) if isinstance(task, str) else task
     config = {"task": task.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
     folder = Path(out) / "verify" / prompt.digest[:12] if out is not None else None
+    arms = _arms(prompt)
     rows: list[Row] = []
     shown: list[Example] = []
     with Journal(config, folder) as journal:
-        watch("verifying", {"models": len(models), "queries": len(models) * len(ARMS) * len(task.test)})
+        watch("verifying", {"models": len(models), "queries": len(models) * len(arms) * len(task.test)})
         for given in models:
             model = load_model(given) if isinstance(given, str) else given
             meter = Meter(model, journal)
-            meter.phase = f"verify {model.spec}"
+            meter.account.phase = f"verify {model.spec}"
             role = "source" if model.spec == source else "target"
             readings = _ask(prompt, task, meter, reader, normalise)
             rows.append(_row(model.spec, role, readings, seed))
             shown = shown or _examples(model.spec, prompt, task, readings, examples)
-            watch("verified", asdict(rows[-1]))
+            watch("verified", rows[-1].as_json())
         queries, failed = journal.spent.total(), journal.failed
     proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, tuple(shown))
     if folder is not None:
@@ -133,22 +148,34 @@ def verify(
 
 def _ask(prompt: Prompt, task: Task, meter: Meter, reader: str, normalise: str) -> dict[str, list[Reading]]:
     chosen = choose_reader(reader, meter, task, normalise=normalise)
-    readings: dict[str, list[Reading]] = {arm: [] for arm in ARMS}
+    readings: dict[str, list[Reading]] = {arm: [] for arm in _arms(prompt)}
     for start in range(0, len(task.test), BATCH):
         samples = task.test[start : start + BATCH]
-        for arm, images in _images(prompt, samples).items():
-            readings[arm] += read_all(chosen, meter, task, samples, images)
+        for arm, (images, questions) in _sent(prompt, task, samples).items():
+            readings[arm] += read_all(chosen, meter, task, samples, images, questions)
     return readings
 
 
-def _images(prompt: Prompt, samples: Sequence[Sample]) -> dict[str, list[Pixels]]:
+def _arms(prompt: Prompt) -> tuple[str, ...]:
+    return (*ARMS, *GUIDED) if Guidance.kind in prompt.space.slices else ARMS
+
+
+def _sent(prompt: Prompt, task: Task, samples: Sequence[Sample]) -> dict[str, tuple[list[Pixels], list[str]]]:
+    """The images and the questions of each arm."""
     control = prompt.space.empty_frame(prompt.z)
-    raw = [sample.pixels() for sample in samples]
-    return {
-        "zero_shot": raw,
-        "empty_frame": [control.render(pixels) for pixels in raw],
-        "prompted": [prompt.render(pixels) for pixels in raw],
+    raw, plain = [sample.pixels() for sample in samples], [task.ask(sample) for sample in samples]
+    prompted = [prompt.render(pixels) for pixels in raw]
+    sent = {
+        "zero_shot": (raw, plain),
+        "empty_frame": ([control.render(pixels) for pixels in raw], plain),
+        "prompted": (prompted, [prompt.ask(question) for question in plain]),
     }
+    if _arms(prompt) != ARMS:
+        # the raw image, so that it differs from zero-shot in the sentence alone
+        sentence = prompt.space.arms(prompt.z)["sentence_only"]
+        sent["sentence_only"] = raw, [sentence.ask(question) for question in plain]
+        sent["image_only"] = prompted, plain
+    return sent
 
 
 def _correct(readings: Sequence[Reading]) -> Vector:
@@ -156,10 +183,12 @@ def _correct(readings: Sequence[Reading]) -> Vector:
 
 
 def _row(spec: str, role: str, readings: Mapping[str, Sequence[Reading]], seed: int) -> Row:
-    correct = {arm: _correct(readings[arm]) for arm in ARMS}
+    correct = {arm: _correct(values) for arm, values in readings.items()}
     answered = np.isfinite(np.stack(list(correct.values()))).all(axis=0)
     if not answered.any():
-        raise ModelError(f"{spec} answered no test image in all three arms; nothing can be said about it")
+        raise ModelError(
+            f"{spec} answered no test image in all {_COUNTS[len(correct)]} arms; nothing can be said about it"
+        )
     kept = {arm: values[answered] for arm, values in correct.items()}
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
     over = paired_gain(kept["empty_frame"], kept["prompted"], seed=seed)
@@ -167,7 +196,7 @@ def _row(spec: str, role: str, readings: Mapping[str, Sequence[Reading]], seed: 
     unparsed = sum(r.answer is None and np.isfinite(r.correct) for r in readings["prompted"])
     return Row(
         spec, role, gain.n, gain.before, over.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p,
-        over.gain, over.ci, failed, int(unparsed),
+        over.gain, over.ci, failed, int(unparsed), *(float(kept[arm].mean()) for arm in GUIDED if arm in kept),
     )  # fmt: skip
 
 

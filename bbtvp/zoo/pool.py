@@ -109,5 +109,5 @@ def caption(pool: Pool, row: int) -> str:
         return f"this is a photo of a {scenes.DIGITS[int(pool.digit[row]) - 1]}"
     if pool.number[row] == 1 and row % 2:
         return f"this is a photo of a {scenes.CATEGORIES[int(pool.present[row].argmax())][1]}"
-    names = [f"{c} {s}" for (c, s), there in zip(scenes.CATEGORIES, pool.present[row], strict=True) if there]
-    return f"an image with {scenes.COUNTS[int(pool.number[row]) - 1]} objects, {' '.join(names)}"
+    present = [category for category, there in zip(scenes.CATEGORIES, pool.present[row], strict=True) if there]
+    return scenes.inventory(int(pool.number[row]), present)

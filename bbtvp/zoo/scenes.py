@@ -7,6 +7,7 @@ reasoning (`pair`), object hallucination (`presence`); `color` is only used in t
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -70,6 +71,13 @@ class Scene:
     things: tuple[Thing, ...] = ()
     digit: int = -1
     ink: str = ""
+
+
+def inventory(number: int, categories: Iterable[tuple[str, str]]) -> str:
+    """A sentence that names what is there: how many things, and each category once, in the order of `CATEGORIES`."""
+    present = {*categories}
+    names = " ".join(f"{color} {shape}" for color, shape in CATEGORIES if (color, shape) in present)
+    return f"an image with {COUNTS[number - 1]} objects, {names}"
 
 
 @cache

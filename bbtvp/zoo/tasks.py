@@ -93,7 +93,7 @@ def _plain(subject: str, split: str) -> list[Drawn]:
     for _ in range(SIZES[split]):
         scene = scenes.draw(SUBJECTS[subject], rng, DIGITS[split])
         question = scenes.main_question(scene, rng)
-        rows.append((scene, question, {}))
+        rows.append((scene, question, _caption(scene)))
     return rows
 
 
@@ -109,8 +109,15 @@ def _pope(subject: str, split: str) -> list[Drawn]:
         pool = present if i % 2 == 0 else _absent(POPE[subject], present, ranked)
         color, shape = pool[int(rng.integers(len(pool)))]
         question = scenes.presence_question(color, shape, scene.things)
-        rows.append((scene, question, {"object": f"{color} {shape}"}))
+        rows.append((scene, question, {"object": f"{color} {shape}", **_caption(scene)}))
     return rows
+
+
+def _caption(scene: scenes.Scene) -> dict[str, str]:
+    """What the surrogate's TSE is told of a training image whose answer names nothing that can be seen."""
+    if scene.kind in ("digit", "shape"):  # there the answer itself is a caption
+        return {}
+    return {"caption": scenes.inventory(len(scene.things), [(thing.color, thing.shape) for thing in scene.things])}
 
 
 def _absent(

@@ -47,6 +47,16 @@ def test_features_are_those_of_the_model_itself(
     torch.testing.assert_close(surrogate.texts(ANSWERS), out.text_embeds, atol=1e-5, rtol=0)
 
 
+def test_the_surrogate_is_frozen_and_in_float32(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+    """Gradients reach the pixels, and no weight asks for one."""
+    assert not surrogate.model.training
+    assert all(p.dtype == torch.float32 and not p.requires_grad for p in surrogate.model.parameters())
+    levels, seen = surrogate.watched(images)
+    (slope,) = torch.autograd.grad(seen.pooled[:, 0].sum(), levels)
+    assert slope.shape == (5, 64, 64, 3) and all(row.abs().sum() > 0 for row in slope)
+    torch.testing.assert_close(seen.pooled.detach(), surrogate.features(images).pooled, atol=1e-5, rtol=0)
+
+
 def test_features_do_not_depend_on_the_batch(surrogate: Surrogate, images: list[np.ndarray]) -> None:
     whole = surrogate.features(images)
     for batch in (1, 2):

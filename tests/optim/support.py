@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.optim import Optimiser, optimiser
+from bbtvp.testing.optimiser import drive, sphere
+
+__all__ = ["BUDGET", "DIM", "NAMES", "drive", "ellipsoid", "lean", "make", "onehot", "sphere"]
 
 NAMES = (
+    "gp",
     "cma",
     "cma-diagonal",
+    "cma-restarts",
+    "cma-noise",
+    "catcma",
+    "spsa",
     "spsa-gc",
+    "nes",
+    "rgf",
+    "guided-es",
+    "p-rgf",
+    "bandits-td",
     "random",
+    "cma@3",
+    "p-rgf@4",
+    "ng:DE@3",
     "ng:NGOpt",
     "ng:TBPSA",
     "ng:DE",
@@ -27,13 +43,20 @@ DIM = 5
 BUDGET = 400
 
 
-def make(name: str, dim: int = DIM, seed: int = 0, budget: int = BUDGET) -> Optimiser:
-    return optimiser(name, dim, seed, budget=budget)
+def make(name: str, dim: int = DIM, seed: int = 0, **settings: Any) -> Optimiser:
+    """A search with what its method needs: a budget, a guide, a choice."""
+    settings = {"budget": BUDGET, **settings}
+    if name.startswith(("guided-es", "p-rgf")):
+        settings.setdefault("guide", lean)
+    if name == "catcma":
+        settings.setdefault("choices", ((1, 3),))
+    return optimiser(name, dim, seed, **settings)
 
 
-def sphere(z: Matrix) -> Vector:
-    """A mean of squares around 1: of order 1 at the origin, 0 at the optimum."""
-    return np.asarray(((z - 1) ** 2).mean(axis=1))
+def lean(z: Vector) -> Matrix:
+    """A guide: the gradient of the sphere, turned a little."""
+    gradient = 2 * (z - 1) / len(z)
+    return (gradient + 0.5 * np.roll(gradient, 1))[None]
 
 
 def ellipsoid(z: Matrix) -> Vector:
@@ -43,17 +66,7 @@ def ellipsoid(z: Matrix) -> Vector:
     return np.asarray((((z - 1) @ turn) ** 2 * np.logspace(0, 4, dim)).sum(axis=1))
 
 
-def drive(search: Optimiser, loss: Callable[[Matrix], Vector], candidates: int) -> list[tuple[Matrix, Vector]]:
-    """Spend `candidates`; the (batch, losses) pairs told."""
-    history = []
-    for _ in range(max(1, candidates // search.popsize)):
-        z = search.ask()
-        losses = loss(z)
-        search.tell(z, losses)
-        history.append((z, losses))
-    return history
-
-
-def global_state() -> tuple[object, ...]:
-    kind, keys, *rest = np.random.get_state()
-    return kind, np.asarray(keys).tobytes(), *rest
+def onehot(z: Matrix, first: int, count: int) -> bool:
+    """Whether the group is 1 for one category and 0 for the others, in every row."""
+    group = z[:, first : first + count]
+    return bool(((group == 0) | (group == 1)).all() and (group.sum(axis=1) == 1).all())

@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bbtvp.core.digest import digest, digest_json
-from bbtvp.core.errors import BundleError, UsageError
+from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Prompt, preset
 from bbtvp.prompt import bundle as bundles
+from tests.prompt.bundles import forged, refused
 
-PRESETS = ("tvp", "frame", "tone", "default")
+PRESETS = ("tvp", "frame", "tone", "default", "annotate")
 LONG = "tvp"  # z in z.npy
 SHORT = "frame"  # z in the manifest
 
@@ -30,15 +30,6 @@ SHORT = "frame"  # z in the manifest
 def prompt_of(name: str, seed: int = 0) -> Prompt:
     space = preset(name, 24)
     return space.prompt(np.random.default_rng(seed).standard_normal(space.dim))
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(BundleError) as caught:
-        Prompt.load(path)
-    line = str(caught.value)
-    assert line.startswith(str(path))
-    assert "\n" not in line
-    return line
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -189,17 +180,6 @@ def test_a_file_beyond_its_limit_is_not_read(tmp_path: Path) -> None:
 # alterations by someone who computes the digests anew
 
 
-def forged(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """The manifest changed, and every digest made to fit."""
-    path = folder / "manifest.json"
-    manifest = json.loads(path.read_bytes())
-    del manifest["digest"]
-    manifest["files"] = {name: digest((folder / name).read_bytes()) for name in manifest["files"]}
-    change(manifest)
-    manifest["digest"] = digest_json(manifest)
-    path.write_bytes((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-
-
 def test_another_z_does_not_give_the_frame(tmp_path: Path) -> None:
     prompt_of(SHORT).save(tmp_path)
     forged(tmp_path, lambda manifest: manifest["z"].__setitem__(0, manifest["z"][0] + 1))
@@ -236,7 +216,7 @@ def test_no_frame_at_all_is_not_the_one_of_z(tmp_path: Path) -> None:
         (lambda m: m.update(z=None), "z must stand in"),
         (lambda m: m.update(z=m["z"][:-1]), "z has shape (71,)"),
         (lambda m: m.update(z=["0"] * 72), "z.0"),
-        (lambda m: m["layers"][1].update(kind="marks"), "layer 'marks' is not known here"),
+        (lambda m: m["layers"][1].update(kind="paint"), "layer 'paint' is not known here"),
         (lambda m: m["layers"][1].update(kind=["frame"]), "is not known here"),
         (lambda m: m["layers"][1].update(glow=1), "unknown fields glow"),
         (lambda m: m["layers"][1].update(init="white"), "layer 'frame'"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
+from bbtvp.prompt.basis import tiles
 
 ALL_TONES = ("contrast", "brightness", "gamma", "saturation", "sharpness")
 
@@ -74,6 +75,18 @@ def test_zooming_in_shows_the_middle() -> None:
     space = PromptSpace((Placement(search=("zoom",)),), 64)
     before, after = ((space.render(np.array([z]), pixels) > 128).mean() for z in (0.0, 9.0))
     assert after / before == pytest.approx(np.exp(0.5) ** 2, rel=0.1)
+
+
+def test_a_crop_shows_at_least_three_quarters_and_grows_one_way_only() -> None:
+    pixels = noise(64, 64)
+    space = PromptSpace((Placement(search=("crop",)),), 64)
+    for z in (-1e9, -1.0, 0.0):
+        assert np.array_equal(space.render(np.array([z]), pixels), pixels)
+    assert space.params(np.array([1e9]))["placement"]["zoom"] == pytest.approx(1 / 0.75)
+    assert 0.89 < 1 / float(space.params(np.array([1.0]))["placement"]["zoom"]) < 0.91
+    middle = np.zeros((64, 64, 3), np.uint8)
+    middle[8:56, 8:56] = 255
+    assert space.render(np.array([1e9]), middle)[2:-2, 2:-2].min() == 255
 
 
 def test_offsets_move_a_small_image_and_pan_a_large_one() -> None:
@@ -185,7 +198,7 @@ def test_the_blur_is_the_binomial_kernel() -> None:
 
 
 @pytest.mark.parametrize("init", [0.0, 0.5, 1.0, 0.2])
-@pytest.mark.parametrize("basis", ["pixels", "dct", "color"])
+@pytest.mark.parametrize("basis", ["pixels", "blocks", "dct", "color"])
 def test_the_initial_color_is_exact(basis: str, init: float) -> None:
     space = PromptSpace((Placement(0.5), Frame(basis, init=init)), 32)  # type: ignore[arg-type]
     rendered = space.render(space.neutral(), noise(16, 16))
@@ -193,18 +206,58 @@ def test_the_initial_color_is_exact(basis: str, init: float) -> None:
     assert (rendered == int(init * 255 + 0.5)).all()
 
 
-@pytest.mark.parametrize(("basis", "dim"), [("pixels", (32**2 - 16**2) * 3), ("dct", 72), ("color", 3)])
+@pytest.mark.parametrize(
+    ("basis", "dim"), [("pixels", (32**2 - 16**2) * 3), ("blocks", 1296), ("dct", 72), ("color", 3)]
+)
 def test_the_number_of_variables(basis: str, dim: int) -> None:
     space = PromptSpace((Placement(0.5), Frame(basis)), 32)  # type: ignore[arg-type]
     assert space.dim == len(space.names) == len(set(space.names)) == dim
 
 
-@pytest.mark.parametrize("basis", ["pixels", "dct", "color"])
+@pytest.mark.parametrize("basis", ["pixels", "blocks", "dct", "color"])
 def test_every_frame_variable_moves_the_frame(basis: str) -> None:
-    space = PromptSpace((Placement(0.5), Frame(basis)), 8)  # type: ignore[arg-type]
+    space = PromptSpace((Placement(0.5), Frame(basis, size=8 if basis == "blocks" else 24)), 8)  # type: ignore[arg-type]
     neutral, pixels = space.render(space.neutral(), noise(8, 8)), space.prepare(noise(8, 8))
     for unit in np.eye(space.dim):
         assert not np.array_equal(space.render(unit, pixels), neutral)
+
+
+def test_a_tile_variable_is_the_tile_and_channel_of_its_name() -> None:
+    space = PromptSpace((Placement(0.5), Frame("blocks", size=8)), 64)
+    assert space.dim == (8**2 - 4**2) * 3
+    z = space.neutral()
+    z[space.names.index("frame.green_7_3")] = 1.0
+    changed = np.argwhere(space.render(z, noise(8, 8)) != space.render(space.neutral(), noise(8, 8)))
+    assert {tuple(place) for place in changed.tolist()} == {(y, x, 1) for y in range(56, 64) for x in range(24, 32)}
+
+
+def test_a_tile_that_only_touches_the_border_counts() -> None:
+    space = PromptSpace((Placement(0.7), Frame("blocks", size=4)), 64)  # inside: 45 px from 9 to 54, tiles of 16
+    assert space.dim == (4**2 - 2**2) * 3
+    z = np.full(space.dim, 9.0)
+    rendered = space.render(z, np.zeros((9, 9, 3), np.uint8))
+    assert (rendered[9:54, 9:54] == 0).all()
+    rendered[9:54, 9:54] = 255
+    assert (rendered == 255).all()
+
+
+def test_tiles_of_a_searched_placement_are_those_that_it_can_show() -> None:
+    dims = [
+        PromptSpace((Placement(1.0, search), Frame("blocks", size=8)), 64).dim // 3
+        for search in ((), ("crop",), ("zoom",), ("x",), ("zoom", "x"))
+    ]
+    assert dims == [0, 0, 8**2 - 4**2, 0, 8**2]
+    space = PromptSpace((Placement(1.0, ("zoom", "crop")), Frame("blocks", size=8)), 64)
+    small = space.render(np.array([-1e9, 0.0, *np.full(space.dim - 2, 9.0)]), np.zeros((9, 9, 3), np.uint8))
+    assert set(np.unique(small)) == {0, 255}
+
+
+@pytest.mark.parametrize("side", [8, 33, 224])
+@pytest.mark.parametrize("size", [1, 3, 8])
+def test_tiles_cover_the_canvas_and_differ_by_a_pixel_at_most(size: int, side: int) -> None:
+    widths = np.bincount(tiles(size, side).index)
+    assert widths.sum() == side
+    assert np.ptp(widths) <= 1
 
 
 def test_a_pixel_variable_is_the_pixel_and_channel_of_its_name() -> None:
@@ -242,6 +295,8 @@ def test_bad_frames() -> None:
             Frame(**bad)
     with pytest.raises(UsageError, match="holds no frequency"):
         PromptSpace((Frame("dct", size=200),), 8)
+    with pytest.raises(UsageError, match="holds no 9 tiles"):
+        PromptSpace((Frame("blocks", size=9),), 8)
     with pytest.raises(UsageError, match="fixed placement"):
         PromptSpace((Placement(search=("zoom",)), Frame("pixels")), 32)
 
@@ -249,7 +304,7 @@ def test_bad_frames() -> None:
 @settings(max_examples=40, deadline=None)
 @given(
     z=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
-    basis=st.sampled_from(["color", "dct"]),
+    basis=st.sampled_from(["color", "dct", "blocks"]),
 )
 def test_a_frame_never_touches_the_image_nor_tone_the_frame(z: list[float], basis: str) -> None:
     pixels = noise(16, 16)

@@ -12,10 +12,23 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.prompt import Frame, Placement, PromptSpace, Tone, preset
+from bbtvp.prompt import (
+    Coordinator,
+    Frame,
+    Guidance,
+    Legend,
+    Marks,
+    Overlay,
+    Placement,
+    PromptSpace,
+    Tone,
+    preset,
+)
 
-PRESETS = ("tvp", "frame", "tone", "default")
+PRESETS = ("tvp", "frame", "tone", "default", "annotate")
 SPACES = {name: preset(name, 32) for name in PRESETS}
+DEFAULT = SPACES["default"].dim
+"""Zoom, however many variables tone has by now, and 72 of the frame."""
 
 
 def noise(height: int, width: int, seed: int = 0) -> Pixels:
@@ -50,14 +63,16 @@ def test_any_finite_z_and_any_image_give_one_uint8_canvas(
     assert np.array_equal(pixels, before)
 
 
-@pytest.mark.parametrize("name", ["tone", "default"])
+@pytest.mark.parametrize("name", ["tone", "default", "annotate"])
 @pytest.mark.parametrize("canvas", [8, 33, 224])
 def test_z_of_zero_is_the_identity(name: str, canvas: int) -> None:
     space, pixels = preset(name, canvas), noise(canvas, canvas)
     assert np.array_equal(space.render(space.neutral(), pixels), pixels)
 
 
-@pytest.mark.parametrize(("name", "dim"), [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default", 78)])
+@pytest.mark.parametrize(
+    ("name", "dim"), [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default", DEFAULT), ("annotate", 25)]
+)
 def test_presets_at_224(name: str, dim: int) -> None:
     space = preset(name)
     assert space.dim == len(space.names) == dim
@@ -86,6 +101,53 @@ def test_the_order_of_layers_is_fixed() -> None:
     assert one == other
     assert one.names[0] == "tone.brightness"
     assert one.slices == {"placement": slice(0, 0), "tone": slice(0, 3), "frame": slice(3, 6)}
+
+
+EVERY = PromptSpace(
+    (
+        Guidance(), Legend(("cat", "dog")), Marks(), Coordinator(width=2), Overlay("blocks", size=3), Frame("color"),
+        Tone(("contrast",)), Placement(0.75, ("crop",)),
+    ),
+    96,
+)  # fmt: skip
+
+
+def test_all_layers_together_in_the_order_of_rendering() -> None:
+    assert list(EVERY.slices) == [
+        *("placement", "tone", "frame", "overlay", "coordinator", "marks", "legend", "guidance"),
+    ]
+    assert EVERY.choices[0][0] == EVERY.slices["marks"].start
+    pixels = noise(72, 72)
+    neutral = EVERY.render(EVERY.neutral(), pixels)
+    assert np.array_equal(neutral[12:84, 12:84], pixels)
+    for seed in range(20):
+        rendered = EVERY.render(draw_z(EVERY.dim, seed, 10.0**seed), noise(50, 80, seed))
+        assert rendered.shape == (96, 96, 3)
+
+
+def test_what_is_drawn_last_lies_above() -> None:
+    z = draw_z(EVERY.dim, 0, 3.0)
+    look = Marks().start(3, layout="rows", anchors="digits", place="margin", ink="black")
+    z = EVERY.embed(np.array([0.0, 1.0]), ["legend"], EVERY.embed(look, ["marks"], z))
+    z[EVERY.names.index("marks.alpha")] = 1e9
+    rendered, insets = EVERY.render(z, noise(72, 72)), EVERY.renderer(z).insets
+    strips = rendered[:, : insets.left], rendered[: insets.top], rendered[-insets.bottom :]
+    assert all(np.median(strip) == 255 for strip in strips)
+    middle = rendered[insets.top : -insets.bottom, (96 + insets.left) // 2]
+    assert (middle == 0).all(axis=1).sum() == 2
+
+
+def test_the_frame_of_a_prompt_with_a_margin_is_clear_where_the_image_goes() -> None:
+    space = PromptSpace((Placement(0.75), Frame("dct"), Marks()), 96)
+    z = space.embed(draw_z(72, 0, 2.0), ["frame"], space.neutral())
+    z = space.embed(Marks().start(3, layout="rows", anchors="digits", place="margin"), ["marks"], z)
+    prompt = space.prompt(z)
+    frame, margin = prompt.frame, prompt.renderer.insets.left
+    assert frame is not None
+    outside = frame[..., 3] == 255
+    outside[:margin] = outside[:, :margin] = False
+    assert 0.1 < outside.mean() < 0.6
+    assert np.array_equal(frame[outside][:, :3], prompt.render(noise(40, 40))[outside])
 
 
 def test_compositions_that_cannot_be() -> None:
@@ -145,7 +207,7 @@ def test_embed_sets_these_layers_and_no_other(seed: int, kinds: set[str]) -> Non
 
 def test_embed_refuses_other_lengths_and_kinds() -> None:
     space = SPACES["default"]
-    with pytest.raises(UsageError, match="2 values for the 5 variables of tone"):
+    with pytest.raises(UsageError, match=r"2 values for the \d variables of tone"):
         space.embed(np.zeros(2), ["tone"], space.neutral())
     with pytest.raises(UsageError, match="unknown layer 'ton'; did you mean tone"):
         space.dim_of(["ton"])
@@ -166,7 +228,7 @@ def test_the_empty_frame_places_the_same_and_does_nothing_else(name: str, seed: 
 
 
 def test_apply_is_render_for_images_of_any_mode() -> None:
-    prompt = SPACES["default"].prompt(draw_z(78, 5, 1.0))
+    prompt = SPACES["default"].prompt(draw_z(DEFAULT, 5, 1.0))
     pixels = noise(30, 20)
     image = prompt.apply(Image.fromarray(pixels).convert("RGBA"))
     assert image.mode == "RGB"
@@ -193,9 +255,9 @@ def test_theta_is_json_of_the_named_parameters(name: str) -> None:
 
 
 def test_theta_at_zero_is_neutral() -> None:
-    theta = SPACES["default"].prompt(np.zeros(78)).theta
+    theta = SPACES["default"].prompt(np.zeros(DEFAULT)).theta
     assert theta["placement"] == {"zoom": 1, "x": 0, "y": 0}
-    assert theta["tone"] == {"contrast": 1, "brightness": 0, "gamma": 1, "sharpness": 1, "saturation": 1}
+    assert theta["tone"] == {name: name != "brightness" for name in theta["tone"]}
     assert not any(theta["frame"].values())
     assert PromptSpace((Frame("color"),), 32).prompt(np.zeros(3)).theta["frame"] == {
         "red": 128,
@@ -221,7 +283,7 @@ def test_the_digest_tells_prompts_apart() -> None:
 
 
 def test_the_frame_is_what_is_deployed_around_a_square_image() -> None:
-    prompt = SPACES["default"].prompt(SPACES["default"].embed(np.array([-3.0]), ["placement"], draw_z(78, 2, 1.0)))
+    prompt = SPACES["default"].prompt(SPACES["default"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0)))
     frame, rendered = prompt.frame, prompt.render(noise(50, 50))
     assert frame is not None
     outside = frame[..., 3] == 255

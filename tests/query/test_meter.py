@@ -24,10 +24,10 @@ def requests(n: int, first: int = 0) -> list[Request]:
 def test_each_image_query_is_counted_once_by_phase() -> None:
     meter = Meter(Eye(), Forgetful())
     meter.query(requests(3))
-    meter.phase = "validation"
+    meter.account.phase = "validation"
     meter.query(requests(2, first=3))
-    assert dict(meter.spent) == {"search": 3, "validation": 2}
-    assert meter.total == 5
+    assert dict(meter.account.spent) == {"search": 3, "validation": 2}
+    assert meter.account.total == 5
 
 
 def test_an_answered_request_is_served_from_memory_at_no_cost() -> None:
@@ -36,7 +36,7 @@ def test_an_answered_request_is_served_from_memory_at_no_cost() -> None:
     first = meter.query(requests(4))
     again = meter.query([*requests(4), *requests(2)])
     assert again == first + first[:2]
-    assert len(model.asked) == meter.total == 4
+    assert len(model.asked) == meter.account.total == 4
 
 
 def test_equal_requests_of_one_batch_are_sent_once() -> None:
@@ -50,7 +50,7 @@ def test_retries_and_failures_are_counted() -> None:
     meter = Meter(Flaky(refuses=lambda request: int(request.image[0, 0, 0]) % 2 == 0, attempts=3), Forgetful())
     outcomes = meter.query(requests(6))
     assert [isinstance(outcome, QueryFailed) for outcome in outcomes] == [True, False] * 3
-    assert (meter.total, meter.failed) == (18, 3)
+    assert (meter.account.total, meter.account.failed) == (18, 3)
 
 
 def test_a_failed_query_is_not_remembered() -> None:
@@ -59,7 +59,7 @@ def test_a_failed_query_is_not_remembered() -> None:
     assert isinstance(meter.query(requests(5))[0], QueryFailed)
     assert all(isinstance(outcome, Reply) for outcome in meter.query(requests(5)))
     assert [len(call) for call in model.calls] == [5, 1]
-    assert (meter.total, meter.failed) == (6, 1)
+    assert (meter.account.total, meter.account.failed) == (6, 1)
 
 
 @pytest.mark.parametrize("cap", [0, 4, 5])
@@ -69,7 +69,7 @@ def test_the_cap_is_checked_before_the_call(cap: int) -> None:
     with pytest.raises(BudgetReached, match=f"6 more image queries would pass the cap of {cap} "):
         meter.query(requests(6))
     assert model.calls == []
-    assert meter.total == 0
+    assert meter.account.total == 0
 
 
 def test_the_cap_may_be_reached_and_not_passed() -> None:
@@ -94,15 +94,15 @@ def test_earlier_spending_counts_against_the_cap() -> None:
     with pytest.raises(BudgetReached):
         meter.query(requests(3))
     meter.query(requests(2))
-    assert (meter.total, meter.failed) == (10, 2)
+    assert (meter.account.total, meter.account.failed) == (10, 2)
 
 
 def test_a_reserve_is_kept_for_later() -> None:
     meter = Meter(Eye(), Forgetful(), cap=10)
-    meter.reserve = 6
+    meter.account.reserve = 6
     with pytest.raises(BudgetReached, match="6 kept for later"):
         meter.query(requests(5))
-    meter.reserve = 0
+    meter.account.reserve = 0
     meter.query(requests(5))
 
 
@@ -148,7 +148,7 @@ def test_an_interrupt_loses_the_call_under_way_and_no_other() -> None:
         Meter(Interrupted(), memory).query(asked)
     meter = Meter(Eye(), memory)
     meter.query(asked)
-    assert meter.total == 2 * CALL
+    assert meter.account.total == 2 * CALL
 
 
 def test_a_model_that_is_down_stops_the_run() -> None:
@@ -157,7 +157,7 @@ def test_a_model_that_is_down_stops_the_run() -> None:
     with pytest.raises(ModelError, match=f"all {CALL} queries to eye/near failed: HTTP 503"):
         meter.query(requests(3 * CALL))
     assert len(model.calls) == 1  # the other two would have failed too, at the user's cost
-    assert (meter.total, meter.failed) == (CALL, CALL)
+    assert (meter.account.total, meter.account.failed) == (CALL, CALL)
 
 
 def test_up_to_three_failures_prove_nothing() -> None:
@@ -169,7 +169,7 @@ def test_refusals_of_a_few_images_are_no_outage_when_they_are_asked_again() -> N
     for _ in range(2):  # the second time the answers come from memory, and only the five are sent
         outcomes = meter.query(requests(40))
         assert sum(isinstance(outcome, QueryFailed) for outcome in outcomes) == 5
-    assert meter.total == 45
+    assert meter.account.total == 45
 
 
 @final
@@ -190,4 +190,4 @@ def test_a_score_that_is_no_number_is_missing_data(score: float) -> None:
     meter = Meter(Broken(score), Forgetful())
     outcomes = meter.query(requests(4))
     assert [isinstance(outcome, QueryFailed) for outcome in outcomes] == [False, True] * 2
-    assert meter.failed == 2
+    assert meter.account.failed == 2

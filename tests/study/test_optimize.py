@@ -105,11 +105,11 @@ def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.
 
 def test_the_canvas_holds_what_the_model_and_the_images_have() -> None:
     task, eye = patterns(), Eye()
-    assert choose_canvas(task, eye) == SIDE
+    assert choose_canvas(task, [eye]) == SIDE
     eye.capabilities = replace(eye.capabilities, image_side=None)
-    assert choose_canvas(task, eye) == 224
+    assert choose_canvas(task, [eye]) == 224
     eye.capabilities = replace(eye.capabilities, image_side=2000)
-    assert choose_canvas(task, eye) == 768
+    assert choose_canvas(task, [eye]) == 768
 
 
 def test_a_bundle_says_where_it_comes_from_and_holds_no_image(tmp_path: Path) -> None:
@@ -200,18 +200,6 @@ def test_log_probabilities_are_not_asked_of_a_model_without_them() -> None:
         search(model, reader="logprob")
     assert search(model, reader="auto").improved
     assert all(request.labels is None for request in model.asked)
-
-
-def test_a_search_needs_a_meter() -> None:
-    from bbtvp.objective import LogProbReader, Objective
-    from bbtvp.prompt import preset
-    from bbtvp.study.journal import Journal
-    from bbtvp.study.plan import Plan
-    from bbtvp.study.search import Searcher, silent
-
-    objective = Objective(patterns(), preset("tone", SIDE), Eye(), LogProbReader())
-    with pytest.raises(TypeError, match="asks through a Meter"):
-        Searcher(objective, Plan((), 4), Journal({}), method="cma", seed=0, watch=silent)
 
 
 def test_a_request_carries_the_pixels_that_are_deployed() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace, preset
+from bbtvp.study.allocation import Allocation
 from bbtvp.study.plan import Plan, make_plan
 
 PRESETS = ("tvp", "frame", "tone", "default")
@@ -22,7 +23,9 @@ def space(name: str) -> PromptSpace:
 
 
 def plan(name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8) -> Plan:
-    return make_plan(space(name), budget, training=training, validation=validation, images=images)
+    return make_plan(
+        space(name), budget, training=training, validation=validation, allocation=Allocation(images)
+    )
 
 
 @given(st.sampled_from(PRESETS), st.integers(1, 20_000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16))

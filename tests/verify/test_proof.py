@@ -12,14 +12,14 @@ import pytest
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import JournalError, ModelError, UsageError
-from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
+from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
 from bbtvp.query import Capabilities, Model, Outcome, Reply, Request
 from bbtvp.report.gallery import save_gallery
 from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
 from bbtvp.task import Sample, Task
 from bbtvp.verify import Row, verify
-from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, pattern, patterns
+from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Wrapper, pattern, patterns
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
 TASK = patterns()
@@ -156,6 +156,85 @@ def test_no_image_with_all_three_arms_is_said() -> None:
         verify(tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)])
 
 
+# -- a prompt with a sentence -----------------------------------------------------------------------
+GUIDED = PromptSpace((Tone(("contrast",)), Marks(), Guidance()), SIDE)
+
+
+def guided(wording: str = "scan", contrast: float = 2.5) -> Prompt:
+    z = GUIDED.embed(Guidance().start(wording), ["guidance"], GUIDED.neutral())
+    z[GUIDED.names.index("tone.contrast")] = contrast
+    return GUIDED.prompt(GUIDED.embed(Marks().start(2, layout="columns"), ["marks"], z))
+
+
+@final
+class Obedient(Wrapper):
+    """Sees what its eye sees, and is right beyond doubt where it is told to go through the columns."""
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        truths = {sample.pixels().tobytes(): sample.answer for sample in TASK.test}
+        truths |= {guided().render(sample.pixels()).tobytes(): sample.answer for sample in TASK.test}
+        told = [truths[r.image.tobytes()] if self.word in r.text else None for r in requests]
+        return [
+            Reply(truth) if truth else outcome for truth, outcome in zip(told, super().query(requests), strict=True)
+        ]
+
+    def __init__(self, word: str) -> None:
+        super().__init__(Eye(logprobs=False))
+        self.word = word
+
+
+def test_five_arms_with_their_images_and_questions() -> None:
+    model, tried = Recorder(), guided()
+    seen: list[dict[str, object]] = []
+    proof = verify(tried, TASK, [model], watch=lambda event, facts: seen.append({"event": event, **facts}))
+    asked = {(request.image.tobytes(), request.text) for request in model.asked}
+    sentence = tried.space.arms(tried.z)["sentence_only"].ask(QUESTION)
+    assert tried.ask(QUESTION) != sentence != QUESTION
+    assert "columns" not in sentence
+    for image in raw():
+        after = tried.render(image).tobytes()
+        plain = image.tobytes()
+        assert {(plain, QUESTION), (plain, sentence), (after, QUESTION), (after, tried.ask(QUESTION))} <= asked
+    assert len(asked) == proof.queries == 4 * 80  # the empty frame of this prompt is the raw image
+    assert seen[0] == {"event": "verifying", "models": 1, "queries": 5 * 80}
+
+
+def test_the_halves_by_hand() -> None:
+    """Told of columns, the model is right: with the marks the sentence names them, and without it does not."""
+    row = verify(guided(), TASK, [Obedient("column")], reader="text").rows[0]
+    assert row.prompted == 1.0
+    assert row.sentence_only == row.zero_shot < 1
+    assert row.image_only is not None
+    assert row.image_only < 1
+    row = verify(guided(), TASK, [Obedient("through")], reader="text").rows[0]
+    assert row.sentence_only == 1.0
+    assert row.image_only == verify(guided("none"), TASK, [Eye(logprobs=False)], reader="text").rows[0].prompted
+
+
+def test_a_failure_in_any_arm_drops_the_image_from_all() -> None:
+    images, after = ([image.tobytes() for image in given] for given in (raw(), map(guided().render, raw())))
+
+    def proved(told: list[bytes], shown: list[bytes]) -> Row:
+        """Without the sentence for the raw images `told`, nor the plain question for the prompted ones `shown`."""
+        lost = {(image, True) for image in told} | {(image, False) for image in shown}
+        return verify(guided(), TASK, [Flaky(refuses=lambda r: (r.image.tobytes(), r.text != QUESTION) in lost)]).rows[
+            0
+        ]
+
+    assert (proved(images[:4], after[2:7]).n, proved(images[:4], after[2:7]).failed) == (73, 9)
+    with pytest.raises(ModelError, match="no test image in all five arms"):
+        proved(images[::2], after[1::2])
+
+
+def test_the_table_has_the_halves_where_there_are_any() -> None:
+    proof = verify(guided(), TASK, [Eye()])
+    head, _, row = proof_table(proof).splitlines()[:3]
+    assert head.endswith("sentence only  image only")
+    halves = (proof.rows[0].sentence_only, proof.rows[0].image_only)
+    assert row.split()[-4:] == [part for half in halves for part in (f"{100 * (half or 0):.1f}", "%")]
+    assert "sentence" not in proof_table(verify(prompt(), TASK, [Eye()]))
+
+
 # -- what people see -------------------------------------------------------------------------------
 def test_the_table_names_every_model_and_the_missing_data() -> None:
     lost = {image.tobytes() for image in raw()[:3]}
@@ -203,4 +282,7 @@ def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
 
 def test_a_row_is_json() -> None:
     row = verify(prompt(), TASK, [Eye()]).as_json()[0]
-    assert json.loads(json.dumps(row, allow_nan=False)).keys() == set(Row.__dataclass_fields__)
+    fields = set(Row.__dataclass_fields__)
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - {"sentence_only", "image_only"}
+    row = verify(guided(), TASK, [Eye()]).as_json()[0]
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields

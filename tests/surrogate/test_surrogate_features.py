@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 
@@ -11,47 +9,9 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.objective import LogProbReader, Objective
 from bbtvp.prompt import preset
-from bbtvp.surrogate import Surrogate, load_surrogate
+from bbtvp.surrogate import TEMPLATE, Surrogate, load_surrogate, wording
+from bbtvp.task import Sample
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
-
-if TYPE_CHECKING:
-    from transformers import CLIPModel, CLIPProcessor
-
-WORDS = ("this", "is", "a", "photo", "of", *LABELS)
-
-
-@pytest.fixture(scope="module")
-def clip() -> Surrogate:
-    """A CLIP of transformers' own classes with random weights, and a processor made on the spot."""
-    torch = pytest.importorskip("torch")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = tiny_model()
-    return Surrogate("hf/tiny", model.eval(), tiny_processor(), batch=4)
-
-
-def tiny_model() -> CLIPModel:
-    from transformers import CLIPConfig, CLIPModel
-
-    shared = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**shared, "vocab_size": len(WORDS) + 2, "max_position_embeddings": 12, "bos_token_id": 0, "eos_token_id": 1}
-    vision = {**shared, "image_size": SIDE, "patch_size": 4}
-    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
-
-
-def tiny_processor() -> CLIPProcessor:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import CLIPImageProcessorPil, CLIPProcessor, PreTrainedTokenizerFast
-
-    vocabulary = {word: i for i, word in enumerate(("<s>", "</s>", *WORDS))}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<s>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
-    size = {"height": SIDE, "width": SIDE}
-    return CLIPProcessor(CLIPImageProcessorPil(size=size, crop_size=size), fast)
 
 
 def images(n: int, seed: int = 0) -> list[Pixels]:
@@ -91,6 +51,40 @@ def test_tse_is_a_cosine(clip: Surrogate) -> None:
     assert not np.allclose(clip.tse(features, ["rows"] * 8), clip.tse(features, ["checks"] * 8))
 
 
+def test_a_caption_comes_before_the_answer(clip: Surrogate) -> None:
+    image = images(1)[0]
+    plain, captioned = Sample("a", "rows", image), Sample("b", "rows", image, {"caption": "the image of checks"})
+    assert wording(plain) == TEMPLATE.format(answer="rows") == wording("rows")
+    assert wording(captioned) == "the image of checks"
+    assert wording(Sample("c", "rows", image, {"caption": ""})) == wording("rows")
+    seen = clip.features([image, image])
+    one, other = clip.tse(seen, [plain, captioned])
+    assert one == clip.tse(seen, ["rows", "rows"])[0] != other
+    assert other == pytest.approx(float((seen.pooled[0] * clip.embedded(["the image of checks"])[0]).sum()))
+
+
+def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: Surrogate) -> None:
+    found = clip.embedded(["this is a photo " * 20, "this is a photo " * 21, "of the image " * 20]).numpy()
+    assert np.array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2])
+
+
+def test_each_text_is_embedded_once(clip: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    inner = clip.model.text_model.forward
+    monkeypatch.setattr(clip.model.text_model, "forward", lambda *a, **k: (seen.append(1), inner(*a, **k))[1])
+    clip.embedded(["the photo", "the photo", "a photo of yes"])
+    clip.embedded(["the photo"])
+    assert len(seen) == 2
+
+
+def test_no_images_and_no_batch_are_refused(clip: Surrogate) -> None:
+    with pytest.raises(UsageError, match="no images"):
+        clip.features([])
+    with pytest.raises(UsageError, match="batch of 0"):
+        Surrogate("x", clip.model, clip.processor, batch=0)
+
+
 def test_features_do_not_depend_on_the_batch(clip: Surrogate) -> None:
     many, alone = clip.features(images(9)), clip.features(images(9)[8:])
     assert many.tokens[8].numpy() == pytest.approx(alone.tokens[0].numpy(), abs=1e-5)
@@ -109,18 +103,17 @@ def test_the_terms_enter_the_objective_with_their_weights_and_cost_no_query(clip
     assert [e.task for e in plain] == [neutral.task, changed.task]
 
 
-def test_the_terms_of_failed_queries_are_left_out(clip: Surrogate) -> None:
+def test_the_terms_need_no_reply(clip: Surrogate) -> None:
+    """They are those of all the images, whether the model answered about them or not."""
     task, z = patterns(), np.array([[2.0, 0.0, 0.0]])
-    refused = {preset("tone", SIDE).render(z[0], sample.pixels()).tobytes() for sample in task.train[:3]}
+    space, samples = preset("tone", SIDE), task.train[:8]
+    prompted = [space.render(z[0], sample.pixels()) for sample in samples]
+    refused = {pixels.tobytes() for pixels in prompted[:3]}
     model = Flaky(refuses=lambda request: request.image.tobytes() in refused)
-    objective = Objective(task, preset("tone", SIDE), model, LogProbReader(), surrogate=clip, fca=1.0)
-    some = objective.evaluate(z, task.train[:8])[0]
-    rest = clip.features([preset("tone", SIDE).render(z[0], sample.pixels()) for sample in task.train[3:8]])
-    whole = clip.features([sample.pixels() for sample in task.train[:8]])
-    scale = float(whole.tokens.norm(dim=-1).mean() / whole.tokens[3:].norm(dim=-1).mean())
-    clean = clip.features([sample.pixels() for sample in task.train[3:8]])
-    assert some.fca == pytest.approx(clip.fca(rest, clean).mean() / scale, rel=1e-4)
-    assert some.n_failed == 3
+    found = Objective(task, space, model, LogProbReader(), surrogate=clip, fca=1.0).evaluate(z, samples)[0]
+    seen, clean = clip.features(prompted), clip.features([sample.pixels() for sample in samples])
+    assert found.fca == pytest.approx(clip.fca(seen, clean).mean(), rel=1e-4)
+    assert found.n_failed == 3
 
 
 @pytest.mark.parametrize("spec", ["clip", "zoo/", ""])

@@ -1,0 +1,122 @@
+"""What is run: the grid of cells, their names on disk, and the answers that are kept as strings of bits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Vector
+from bbtvp.core.digest import digest_json
+from bbtvp.core.errors import UsageError
+
+CELL_SCHEMA = "bbtvp.bench.cell/1"
+SLUG = 100
+"""Characters of a name on disk, before its digest."""
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """One search: `method` on `task`, asking `source`, with a cap of `budget` image queries.
+
+    budget and seed are 0 for a method that searches nothing by queries (a control, a white-box reference).
+    """
+
+    method: str
+    task: str
+    source: str
+    budget: int
+    seed: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        spent = f", {self.budget} image queries, seed {self.seed}" if self.budget else ""
+        return f"{self.method} on {self.task}, source {self.source}{spent}"
+
+
+@final
+@dataclass(frozen=True)
+class Axis:
+    """A method as the grid needs it: whether a budget and a seed change anything."""
+
+    name: str
+    budgeted: bool = True
+    seeded: bool = True
+
+
+@final
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a benchmark. UsageError for an empty axis, a budget below 1, or the same name twice.
+
+    targets: models that each prompt is tried on beside its source; a source among them is its own source only.
+    """
+
+    methods: tuple[Axis, ...]
+    tasks: tuple[str, ...]
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    budgets: tuple[int, ...] = (1000,)
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        axes: dict[str, Sequence[object]] = {
+            "method": [method.name for method in self.methods], "task": self.tasks, "source model": self.sources,
+            "budget": self.budgets, "seed": self.seeds,
+        }  # fmt: skip
+        for name, values in axes.items():
+            if not values:
+                raise UsageError(f"a benchmark needs at least one {name}")
+            twice = [value for value in values if list(values).count(value) > 1]
+            if twice:
+                raise UsageError(f"the {name} {twice[0]} is named twice")
+        if min(self.budgets) < 1:
+            raise UsageError(f"a budget of {min(self.budgets)} image queries finds nothing; try --budgets 1000")
+
+    def cells(self) -> Iterator[Cell]:
+        """Seeds outermost: a benchmark that is stopped early has something on every task and every source."""
+        for seed in self.seeds:
+            for budget in self.budgets:
+                for task in self.tasks:
+                    for source in self.sources:
+                        for method in self.methods:
+                            if self._counts(method, budget, seed):
+                                kept = (budget if method.budgeted else 0, seed if method.seeded else 0)
+                                yield Cell(method.name, task, source, *kept)
+
+    def _counts(self, method: Axis, budget: int, seed: int) -> bool:
+        """Whether this budget and seed are not a repetition of the first."""
+        return (method.budgeted or budget == self.budgets[0]) and (method.seeded or seed == self.seeds[0])
+
+    def asked(self, source: str) -> list[str]:
+        """The models that a prompt searched on `source` is tried on: the source first."""
+        return [source, *(target for target in self.targets if target != source)]
+
+
+def slug(*parts: object) -> str:
+    """A name that every file system takes; equal slugs of unequal parts are told apart by a digest beside them."""
+    return "--".join(re.sub(r"[^\w.+@-]+", "_", str(part)).strip("_") for part in parts)[:SLUG]
+
+
+def cell_id(cell: Cell, constants: Any) -> str:
+    """Names a cell by all that decides its search: other constants of a method are another cell."""
+    mark = digest_json([cell.as_json(), constants])[:12]
+    named = slug(cell.method, cell.task, cell.source, cell.budget, f"s{cell.seed}")
+    return f"{named}--{mark}"
+
+
+def to_bits(correct: Vector) -> str:
+    """(n,) 1 right, 0 wrong, NaN failed → one character per image: "1", "0", "-"."""
+    return "".join("-" if np.isnan(value) else "1" if value else "0" for value in correct)
+
+
+def from_bits(bits: str) -> Vector:
+    """The reverse of `to_bits`."""
+    codes = np.frombuffer(bits.encode(), np.uint8)
+    return np.where(codes == ord("1"), 1.0, np.where(codes == ord("0"), 0.0, np.nan))

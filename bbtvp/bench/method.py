@@ -1,0 +1,137 @@
+"""What a method is: constants, and a function from a task, a model and a budget to a prompt or to answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, final
+
+from bbtvp.bench.answers import Answers
+from bbtvp.bench.cells import Axis, from_bits, to_bits
+from bbtvp.core.arrays import Vector
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.files import atomic_write_json
+from bbtvp.prompt import Prompt
+from bbtvp.query import Model
+from bbtvp.study.search import Watch, silent
+from bbtvp.surrogate import Surrogate
+from bbtvp.task import Task
+
+Kind = Literal["ours", "peer", "control", "output", "white-box"]
+OUTCOME, BUNDLE = "outcome.json", "prompt.vprompt"
+
+
+@final
+@dataclass(frozen=True)
+class Job:
+    """What a method is given. It asks `model` at most `budget` image queries, and sees train and validation only.
+
+    folder: where its journal goes. surrogate: loads one by its spec. zero_shot: the model's answers on the unprompted
+    test images, for methods that change answers and not images.
+    """
+
+    task: Task
+    model: Model
+    budget: int
+    seed: int
+    folder: Path
+    surrogate: Callable[[str], Surrogate]
+    zero_shot: Callable[[], Answers]
+    watch: Watch = silent
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """What a method gives back: a prompt (tried on every model), answers (on the source alone), or neither: zero-shot.
+
+    correct: (n test images,) 1, 0 or NaN. queries: image queries by phase. facts: JSON-able remarks.
+    """
+
+    prompt: Prompt | None = None
+    correct: Vector | None = None
+    queries: Mapping[str, int] = field(default_factory=dict)
+    failed: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Keep it in a run folder: the prompt first, for the outcome says that all is there."""
+        if self.prompt is not None and not (folder / BUNDLE).exists():  # a search of ours has written its own
+            self.prompt.save(folder / BUNDLE)
+        document = {
+            "prompt": None if self.prompt is None else self.prompt.digest,
+            "correct": None if self.correct is None else to_bits(self.correct),
+            "queries": dict(self.queries), "failed": self.failed, "facts": dict(self.facts),
+        }  # fmt: skip
+        atomic_write_json(folder / OUTCOME, document)
+
+    @classmethod
+    def load(cls, folder: Path) -> Outcome | None:
+        """What `save` kept, None if there is nothing."""
+        if not (folder / OUTCOME).exists():
+            return None
+        document = json.loads((folder / OUTCOME).read_text("utf-8"))
+        prompt = Prompt.load(folder / BUNDLE) if document["prompt"] else None
+        correct = None if document["correct"] is None else from_bits(document["correct"])
+        return cls(prompt, correct, document["queries"], document["failed"], document["facts"])
+
+
+Run = Callable[[Job, Mapping[str, Any]], Outcome]
+
+
+@final
+@dataclass(frozen=True)
+class Method:
+    """One competitor. Equal name, constants and seed give an equal outcome.
+
+    about: what it is, in a line. source: the publication. tuned: how its constants were chosen. constants: all of
+    them, JSON-able; `name[key=value,…]` changes some. accepts: further keys that `run` understands. pool: the most
+    image queries that it can use on a task; above that, all budgets are one run.
+    """
+
+    name: str
+    kind: Kind
+    about: str
+    source: str
+    run: Run
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    tuned: str = ""
+    budgeted: bool = True
+    seeded: bool = True
+    accepts: tuple[str, ...] = ()
+    pool: Callable[[Task], int] | None = None
+
+    @property
+    def axis(self) -> Axis:
+        """The method as the grid needs it."""
+        return Axis(self.name, self.budgeted, self.seeded)
+
+    def variant(self, text: str) -> Method:
+        """The method with `key=value,…` changed; named `name[text]`. UsageError for a key that it has not."""
+        changes: dict[str, Any] = {}
+        for pair in text.split(","):
+            key, sign, value = (part.strip() for part in pair.partition("="))
+            if not sign or not key or not value:
+                raise UsageError(f"{self.name}[{text}]: write key=value, such as {self.name}[images=16]")
+            if key not in self.constants and key not in self.accepts:
+                raise unknown(f"constant of {self.name}", key, [*self.constants, *self.accepts])
+            changes[key] = _value(value)
+        return replace(self, name=f"{self.name}[{text}]", constants={**self.constants, **changes})
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {
+            "method": self.name, "kind": self.kind, "about": self.about, "source": self.source,
+            "constants": dict(self.constants), "tuned": self.tuned,
+        }  # fmt: skip
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null where it reads as one; else the text."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, int | float) or found is None else text

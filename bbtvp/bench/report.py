@@ -1,0 +1,234 @@
+"""What a benchmark's folder holds, as one document, as Markdown and as pictures."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+from bbtvp.bench import methods, plots, tables
+from bbtvp.bench.cells import Cell, cell_id, from_bits, slug
+from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
+from bbtvp.core.errors import DataError, UsageError
+from bbtvp.core.files import atomic_write, atomic_write_json
+
+SCHEMA = "bbtvp.bench/1"
+ROWS, REPORT = "rows.json", "report.md"
+REFERENCE = "default"
+"""The method that all others are compared with."""
+
+EXPLAINED = """\
+Gains are points over zero-shot on the held-out test images: means over tasks and source models, each of which counts
+the same, of the mean over seeds. Brackets: 95 % bootstrap intervals that resample tasks, sources and seeds. Others:
+models that the search never asked. Below zero-shot: (source, target, task) places significantly below the target's own
+zero-shot, by an exact sign-flip test over images with seeds pooled, at 5 %, Holm over the places of the method."""
+
+Document = Mapping[str, Any]
+
+
+@final
+class Findings(NamedTuple):
+    """All that is said of a set of finished cells."""
+
+    rows: list[dict[str, Any]]
+    summaries: list[Summary]
+    harms: dict[tuple[str, int], Harm]
+    against: list[tuple[str, int, Interval | None, Interval | None]]
+    """Method, budget, and its paired difference to the reference: gain on the source, transfer."""
+
+
+def collect(folder: Path) -> list[Document]:
+    """Every finished cell in a folder whose method still has the constants that it was run with.
+
+    DataError if there is none, or one is damaged.
+    """
+    found: list[Document] = []
+    for path in sorted((folder / "cells").glob("*.json")):
+        try:
+            document = json.loads(path.read_text("utf-8"))
+            cell = Cell(**document["cell"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise DataError(f"{path} is damaged; delete it and run the same command again") from error
+        try:
+            current = cell_id(cell, methods.get(cell.method).constants)
+        except UsageError:  # a method of another version
+            continue
+        if current == path.stem:
+            found.append(document)
+    if not found:
+        raise DataError(f"{folder} holds no finished cells; run bbtvp bench --out {folder}")
+    order = [*methods.METHODS]
+    return sorted(found, key=lambda d: (order.index(d["cell"]["method"].partition("[")[0]), _place(d["cell"])))
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+    return cell["method"], cell["budget"], cell["task"], cell["source"], cell["seed"]
+
+
+def findings(documents: Iterable[Document]) -> Findings:
+    """Rows, summaries, harm and comparisons."""
+    kept = list(documents)
+    rows = [row for document in kept for row in document["rows"]]
+    places: dict[tuple[str, int], dict[tuple[str, str, str], list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    for document in kept:
+        cell = document["cell"]
+        for target, arms in document["targets"].items():
+            pair = (from_bits(arms["zero_shot"]), from_bits(arms["prompted"]))
+            places[cell["method"], cell["budget"]][cell["source"], target, cell["task"]].append(pair)
+    harms = {key: tables.harm(of_method) for key, of_method in places.items()}
+    return Findings(rows, tables.summaries(rows), harms, _against(rows))
+
+
+def _against(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, Interval | None, Interval | None]]:
+    parts = tables.groups(rows)
+    found: list[tuple[str, int, Interval | None, Interval | None]] = []
+    for method, budget in parts:
+        for with_budget in sorted(b for name, b in parts if name == REFERENCE and budget in (0, b)):
+            pair = parts[method, budget], parts[REFERENCE, with_budget]
+            gain, carry = (tables.paired(*pair, value) for value in (own("gain"), carried("gain")))
+            if method != REFERENCE and gain is not None:
+                found.append((method, with_budget, gain, carry))
+    return found
+
+
+def document(found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
+    """The `bbtvp.bench/1` document. JSON-able."""
+    named = sorted({row["method"] for row in found.rows})
+    return {
+        "schema": SCHEMA, "rows": found.rows,
+        "summary": [_summary_json(summary, found.harms) for summary in found.summaries],
+        "against_default": [
+            {"method": method, "budget": budget, "gain": _interval_json(gain), "transfer": _interval_json(carry)}
+            for method, budget, gain, carry in found.against
+        ],
+        "methods": [methods.get(name).describe() for name in named], "failures": list(failures),
+    }  # fmt: skip
+
+
+def _summary_json(summary: Summary, harms: Mapping[tuple[str, int], Harm]) -> dict[str, Any]:
+    harm = harms[summary.method, summary.budget]
+    figures = {k: _interval_json(v) if isinstance(v, Interval) else v for k, v in summary._asdict().items()}
+    worst = [dict(zip(("source", "target", "task", "gain", "p_holm"), row, strict=True)) for row in harm.worst]
+    counted = {"places": harm.places, "below": harm.below, "above": harm.above, "worst": worst}
+    return {**figures, "harm": counted}
+
+
+def _interval_json(found: Interval | None) -> dict[str, Any] | None:
+    return None if found is None else {"mean": found.mean, "ci95": [found.low, found.high]}
+
+
+# -- Markdown ----------------------------------------------------------------------------------------------------------
+def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table that is also legible as it is: padded, the first column left, the others right."""
+    cells = [list(head), *(list(line) for line in lines)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
+    rule = ["-" * max(3, width) for width in widths]
+    cells.insert(1, [rule[0], *(f"{part[:-1]}:" for part in rule[1:])])
+    text = [
+        [line[0].ljust(len(rule[0])), *(cell.rjust(len(part)) for cell, part in zip(line[1:], rule[1:], strict=True))]
+        for line in cells
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in text)
+
+
+def points(value: float | None) -> str:
+    """A share as signed points."""
+    return "–" if value is None else f"{100 * value:+.1f}"
+
+
+def spanned(found: Interval | None, show: Any = points) -> str:
+    """A figure with its interval."""
+    return "–" if found is None else f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+
+
+def main_table(found: Findings) -> str:
+    """One line for each method and budget."""
+    head = (
+        "method", "cap", "queries", "cells", "zero-shot", "prompted", "gain on source", "over empty frame",
+        "gain on others", "ratio", "below zero-shot",
+    )  # fmt: skip
+    lines = []
+    for s in sorted(found.summaries, key=lambda s: (s.budget, -s.gain.mean)):
+        harm = found.harms[s.method, s.budget]
+        shares = (f"{100 * share:.1f} %" for share in (s.zero_shot, s.prompted))
+        ratio = "–" if s.ratio is None else f"{s.ratio.mean:.2f} [{s.ratio.low:.2f}, {s.ratio.high:.2f}]"
+        lines.append((
+            s.method, str(s.budget or "–"), f"{s.queries:.0f}", str(s.cells), *shares, spanned(s.gain),
+            spanned(s.over_empty), spanned(s.transfer), ratio, f"{harm.below} of {harm.places}",
+        ))  # fmt: skip
+    return table(head, lines)
+
+
+def markdown(found: Findings) -> str:
+    """The report."""
+    budgets = sorted({s.budget for s in found.summaries})
+    text = [
+        "# bbtvp bench", "",
+        EXPLAINED, "",
+        main_table(found), "", "## Against the default, on the same cells", "", _against_table(found), "",
+        "## Image queries to reach a gain", "", _reach_table(found, budgets), "",
+        f"## By task, at a cap of {budgets[-1] or '–'}", "", _task_table(found, budgets[-1]), "",
+        "## Methods", "", _method_table(found), "",
+    ]  # fmt: skip
+    return "\n".join(text)
+
+
+def _against_table(found: Findings) -> str:
+    lines = [(m, str(budget), spanned(gain), spanned(carry)) for m, budget, gain, carry in found.against]
+    return table(("method minus default", "cap of default", "gain on source", "gain on others"), lines)
+
+
+def _reach_table(found: Findings, budgets: Sequence[int]) -> str:
+    """Each method's image queries to the mean gain of the best peer at the largest cap."""
+    peers = {name for name in {s.method for s in found.summaries} if methods.get(name).kind == "peer"}
+    best = max((s for s in found.summaries if s.method in peers and s.budget == budgets[-1]), default=None,
+               key=lambda s: s.gain.mean)  # fmt: skip
+    if best is None:
+        return "No peer was run at the largest cap."
+    goal, lines = best.gain.mean, []
+    for method in dict.fromkeys(s.method for s in found.summaries if s.budget):
+        curve = [(float(s.budget), s.gain.mean) for s in tables.curve(found.summaries, method)]
+        at = tables.reach(curve, goal)
+        least = at == curve[0][0]
+        shown = "not reached" if at is None else f"{'at most ' if least else ''}{at:.0f}"
+        lines.append((method, shown, "–" if at is None else f"{best.budget / at:.1f} ×"))
+    said = f"Goal: {points(goal)} points on the source, what the best peer ({best.method}) reaches at {best.budget}."
+    return said + "\n\n" + table(("method", "image queries", "fewer than the peer"), lines)
+
+
+def _task_table(found: Findings, budget: int) -> str:
+    tasks = sorted({row["task"] for row in found.rows})
+    lines = []
+    for (method, at), rows in tables.groups(found.rows).items():
+        if at in (0, budget):
+            gain, carry = (tables.by_task(rows, value) for value in (own("gain"), carried("gain")))
+            lines.append((method, *(f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks)))
+    return table(("method: source / others", *(task.removeprefix("zoo/") for task in tasks)), lines)
+
+
+def _method_table(found: Findings) -> str:
+    lines = []
+    for name in dict.fromkeys(s.method for s in found.summaries):
+        said = methods.get(name).describe()
+        constants = ", ".join(f"{key} {value}" for key, value in said["constants"].items())
+        lines.append((name, said["kind"], said["about"], said["source"], constants or "–", said["tuned"] or "–"))
+    return table(("method", "kind", "what it is", "source", "constants", "how chosen"), lines)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+def write(folder: Path, found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> list[Path]:
+    """rows.json, report.md, curves.png, and a transfer matrix for each method at its largest budget; their paths."""
+    atomic_write_json(folder / ROWS, document(found, failures))
+    atomic_write(folder / REPORT, markdown(found).encode())
+    paths = [folder / ROWS, folder / REPORT, folder / "curves.png"]
+    plots.save_curves(found.summaries, paths[-1])
+    largest = dict(sorted(tables.groups(found.rows)))  # the last of a method is its largest
+    for (method, budget), rows in tables.groups(found.rows).items():
+        if largest[method] == budget and any(row["target"] != row["source"] for row in rows):
+            path = folder / "transfer" / f"{slug(method)}.png"
+            asked = f", {budget} image queries" if budget else ""
+            plots.save_matrix(tables.matrix(rows), f"{method}{asked}: mean gain", path)
+            paths.append(path)
+    return paths

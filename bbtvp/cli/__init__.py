@@ -1,0 +1,70 @@
+"""The command line: the only place that prints or exits. Prose goes to stderr; with --json, stdout is one document."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sys
+from types import FrameType
+
+import click
+
+from bbtvp.cli import apply, bench, demo, listing, optimize, verify
+from bbtvp.cli.demo import DEMO_TASK as DEMO_TASK
+from bbtvp.cli.options import say
+from bbtvp.core.errors import BbtvpError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="bbtvp")
+def cli() -> None:
+    """Find, prove and ship a visual prompt for a multimodal LLM that you can only call.
+
+    \b
+    Start here:
+      bbtvp demo                                    the whole job on the miniature models in this package
+      bbtvp optimize --task photos/ --model hf/llava-hf/llava-1.5-7b-hf --out runs/photos
+      bbtvp verify runs/photos/prompt.vprompt --task photos/ --model hf/llava-hf/llava-1.5-7b-hf
+      bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
+
+    Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 130 interrupted. A run that was
+    stopped continues by the same command, and asks nothing twice.
+    """  # noqa: D301
+
+
+for command in (
+    demo.demo, optimize.optimize, verify.verify, apply.apply, bench.bench, listing.models, listing.tasks,
+):  # fmt: skip
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Entry point: every error raised on purpose is one line and an exit code; anything else is a bug and shows."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli(prog_name="bbtvp", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        say("interrupted; what was answered is kept: run the same command to continue")
+        sys.exit(130)
+    except BbtvpError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except OSError as error:
+        say(f"error: {_disk(error)}")
+        sys.exit(1)
+
+
+def _disk(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}no space left on the disk; free some and run the same command: what was answered is kept"
+    return f"{where}{error.strerror or error}"
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,214 @@
+"""`bbtvp bench`."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bbtvp.cli.options import give, json_flag, model_option_flag, model_options, say
+from bbtvp.core.errors import BbtvpError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from bbtvp.bench.cells import Grid
+    from bbtvp.bench.run import Settings
+
+HELP = """Compare methods under one count of image queries: methods × tasks × source models × seeds, at given budgets.
+
+    Every cell is one search with a cap of image queries on its source. Its prompt is then tried on the held-out test
+    images, on the source and on models that the search never asked; zero-shot and the empty frame are asked once and
+    shared. Give lists with commas, or repeat the option.
+
+    \b
+      bbtvp bench --list                                      the methods, their sources and constants
+      bbtvp bench --dry-run --seeds 5                         how many cells and image queries that would be
+      bbtvp bench --methods default,random --tasks zoo/shapes-dark --models zoo/llava --test-limit 200
+      bbtvp bench --budgets 250,500,1000,2000,5000 --seeds 5 --jobs 8 --out bench/curve
+      bbtvp bench --methods 'bar[eta=3,images=16]' …          a method with other constants
+      bbtvp bench --report --out bench/curve                  only the report of what is finished
+
+    Results: rows.json, report.md, curves.png and transfer/*.png in DIR, which covers all that DIR holds. Ctrl-C loses
+    nothing: the same command goes on. More seeds, methods, budgets or targets in the same DIR add to it.
+    """
+
+_COMMA = re.compile(r",(?![^\[]*\])")
+"""A comma that is not inside brackets."""
+
+
+def listed(values: tuple[str, ...]) -> list[str]:
+    """`a,b` and repeated options → names, in order."""
+    return [name.strip() for value in values for name in _COMMA.split(value) if name.strip()]
+
+
+def numbers(values: tuple[str, ...], option: str) -> list[int]:
+    """The same for whole numbers. UsageError for anything else."""
+    found = listed(values)
+    wrong = [value for value in found if not value.isdecimal()]
+    if wrong:
+        raise UsageError(f"{option} takes whole numbers, got {wrong[0]!r}; for example {option} 500,1000")
+    return [int(value) for value in found]
+
+
+@click.command(help=HELP, short_help="Compare methods under one count of image queries.")
+@click.option("--methods", multiple=True, metavar="NAMES", help="Methods [default: see --list].")
+@click.option("--tasks", multiple=True, metavar="SPECS", help="Tasks [default: the suite of ten; see bbtvp tasks].")
+@click.option("--models", multiple=True, metavar="SPECS", help="Source models [default: all miniatures].")
+@click.option("--targets", multiple=True, metavar="SPECS", help="Models to try prompts on [default: all miniatures].")
+@click.option("--budgets", multiple=True, default=("1000",), show_default=True, help="Caps on image queries.")
+@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Seeds 0 … N-1.")
+@click.option("--test-limit", type=click.IntRange(1), help="Test images per task [default: all].")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes, one thread each.")
+@click.option("--out", default="runs/bench", show_default=True, type=click.Path(path_type=Path), help="Folder DIR.")
+@model_option_flag
+@click.option("--list", "only_list", is_flag=True, help="List the methods and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the number of cells and image queries and stop.")
+@click.option("--report", "only_report", is_flag=True, help="Report on the finished cells of DIR and stop.")
+@json_flag
+def bench(
+    methods: tuple[str, ...], tasks: tuple[str, ...], models: tuple[str, ...], targets: tuple[str, ...],
+    budgets: tuple[str, ...], seeds: int, test_limit: int | None, jobs: int, out: Path, options: tuple[str, ...],
+    only_list: bool, dry_run: bool, only_report: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Settle what is asked for, and do that part."""
+    from bbtvp.bench.run import Settings
+
+    if only_list:
+        _list(as_json)
+        return
+    if only_report:
+        _report(out, [], as_json)
+        return
+    grid = _grid(listed(methods), listed(tasks), listed(models), listed(targets), numbers(budgets, "--budgets"), seeds)
+    settings = Settings(out, test_limit, model_options(options))
+    if dry_run:
+        _plan(grid, settings, as_json)
+        return
+    _report(out, _run(grid, settings, jobs), as_json)
+
+
+def _grid(
+    names: list[str], tasks: list[str], models: list[str], targets: list[str], budgets: list[int], seeds: int
+) -> Grid:
+    """The grid, with every name checked before the first query."""
+    from bbtvp.bench import methods
+    from bbtvp.bench.cells import Grid
+    from bbtvp.zoo.catalogue import members
+    from bbtvp.zoo.tasks import SUITE
+
+    zoo = [f"zoo/{name}" for name in members()]
+    sources, tried = models or zoo, targets or zoo
+    for spec in (*sources, *tried):
+        _check_model(spec, zoo)
+    axes = tuple(methods.get(name).axis for name in names or methods.DEFAULT)
+    chosen = tuple(tasks or (f"zoo/{name}" for name in SUITE))
+    return Grid(axes, chosen, tuple(sources), tuple(tried), tuple(budgets), tuple(range(seeds)))
+
+
+def _check_model(spec: str, zoo: list[str]) -> None:
+    """A name that no provider has costs a word, not an hour: workers load models only when they need them."""
+    from bbtvp.core import plugins
+
+    provider, slash, _ = spec.partition("/")
+    if not slash:
+        raise UsageError(f"model {spec!r} needs a provider, such as zoo/llava")
+    if provider not in plugins.names("bbtvp.models"):
+        raise unknown("model provider", provider, plugins.names("bbtvp.models"))
+    if provider == "zoo" and spec not in zoo:
+        raise unknown("model", spec, zoo)
+
+
+def _run(grid: Grid, settings: Settings, jobs: int) -> list[dict[str, str]]:
+    """Run all cells; what failed, as rows of cell and reason."""
+    from bbtvp.bench.run import limited, run
+
+    for spec in grid.tasks:  # a misspelt task is said now
+        limited(spec, settings.test_limit)
+    began, before = time.monotonic(), 0
+
+    def watch(event: str, facts: Any) -> None:
+        nonlocal before
+        if event == "cells":
+            before = facts["done"]
+            kept = f"; {before} are finished already" if before else ""
+            say(f"{facts['total']} cells{kept}")
+            return
+        number, total = facts["number"], facts["total"]
+        pace = (time.monotonic() - began) / max(1, number - before)
+        left = f"; about {_span(pace * (total - number))} left" if number < total else ""
+        say(f"{number}/{total} {_told(facts['ended'])}{left}")
+
+    ended = run(grid, settings, jobs=jobs, watch=watch)
+    return [{"cell": str(done.cell), "reason": done.failure} for done in ended if done.failure]
+
+
+def _told(ended: Any) -> str:
+    """What came of a cell, in a few words."""
+    if ended.document is None:
+        return f"FAILED {ended.cell}: {ended.failure}"
+    rows = ended.document["rows"]
+    own = [100 * row["gain"] for row in rows if row["target"] == ended.cell.source]
+    others = [100 * row["gain"] for row in rows if row["target"] != ended.cell.source]
+    carried = f", others {sum(others) / len(others):+.1f}" if others else ""
+    return f"{ended.cell}: source {own[0]:+.1f}{carried} points, {ended.document['seconds']['all']:.0f} s"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _report(out: Path, failures: list[dict[str, str]], as_json: bool) -> None:
+    """Write the files, show the main table or the document; an error if cells failed."""
+    from bbtvp.bench import report
+
+    found = report.findings(report.collect(out))
+    paths = report.write(out, found, failures)
+    (give(report.document(found, failures)) if as_json else click.echo(report.main_table(found)))
+    say(f"report: {paths[1]}   rows: {paths[0]}   pictures: {paths[2]} and {len(paths) - 3} transfer matrices")
+    if failures:
+        first = failures[0]
+        raise BbtvpError(
+            f"{len(failures)} cells failed, the first: {first['cell']}: {first['reason']}; the same command tries again"
+        )
+
+
+def _list(as_json: bool) -> None:
+    from bbtvp.bench.methods import DEFAULT, METHODS
+
+    if as_json:
+        give({"methods": [{**method.describe(), "default": name in DEFAULT} for name, method in METHODS.items()]})
+        return
+    for name, method in METHODS.items():
+        click.echo(f"{'*' if name in DEFAULT else ' '} {name:<18} {method.kind:<9} {method.about}; {method.source}")
+        constants = ", ".join(f"{key}={value}" for key, value in method.constants.items())
+        if constants:
+            click.echo(f"{'':21}{constants}")
+    say("* runs by default. Constants can be changed: --methods 'bar[eta=3,images=16]'")
+
+
+def _plan(grid: Grid, settings: Settings, as_json: bool) -> None:
+    """How much there is to do; at most, for answers that are equal are asked once."""
+    from bbtvp.bench.run import finished, limited
+
+    tests = {spec: len(limited(spec, settings.test_limit).test) for spec in grid.tasks}
+    cells = list(grid.cells())
+    left = [cell for cell in cells if finished(cell, grid.asked(cell.source), settings) is None]
+    search = sum(cell.budget for cell in left)
+    pairs = {(cell.task, spec) for cell in left for spec in grid.asked(cell.source)}
+    shared = sum(tests[task] for task, _ in pairs)
+    trials = sum(tests[cell.task] * len(grid.asked(cell.source)) for cell in left)
+    plan = {"cells": len(cells), "finished": len(cells) - len(left), "search_queries": search}
+    plan |= {"zero_shot_queries": shared, "verification_queries": 2 * trials}
+    if as_json:
+        give({**plan, "plan": [cell.as_json() for cell in left]})
+        return
+    for cell in left:
+        click.echo(str(cell))
+    say(
+        f"{plan['cells']} cells, {plan['finished']} finished; at most {search} image queries of search, {shared} "
+        f"zero-shot, {2 * trials} of verification (prompt and empty frame on every model)"
+    )

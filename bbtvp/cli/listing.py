@@ -1,0 +1,39 @@
+"""`bbtvp models`, `bbtvp tasks`: what there is."""
+
+from __future__ import annotations
+
+import click
+
+from bbtvp.cli.options import give, json_flag, say
+
+
+@click.command()
+@json_flag
+def models(as_json: bool) -> None:
+    """The miniature models in this package, and the providers of others."""
+    from bbtvp.core import plugins
+    from bbtvp.zoo.catalogue import card
+
+    rows = card()
+    providers = plugins.names("bbtvp.models")
+    if as_json:
+        give({"models": rows, "providers": providers})
+        return
+    for row in rows:
+        click.echo(f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, stands for {row['stands_for']}")
+    say(f"providers: {', '.join(f'{name}/…' for name in providers)}")
+
+
+@click.command()
+@json_flag
+def tasks(as_json: bool) -> None:
+    """The built-in tasks."""
+    from bbtvp.zoo.tasks import describe
+
+    rows = describe()
+    if as_json:
+        give({"tasks": rows})
+        return
+    for row in rows:
+        click.echo(f"{row['task']:<38} {row['question']}")
+    say("your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the columns image and answer")

@@ -1,0 +1,53 @@
+"""What the commands share: what is said where, and the options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from bbtvp.core.errors import UsageError
+
+RESULT = "result.json"
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def give(document: Mapping[str, Any]) -> None:
+    """The one JSON document, on stdout."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`-M key=value` → options; numbers and true/false are understood. UsageError without a '='."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise UsageError(f"-M takes key=value, got {pair!r}; for example -M device=cuda")
+        plain = {"true": True, "false": False}.get(value.lower(), value)
+        options[key] = int(value) if value.isdecimal() else plain
+    return options
+
+
+json_flag = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else there."
+)
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Equal seed and equal answers give an equal prompt."
+)
+model_option_flag = click.option(
+    "-M", "options", multiple=True, metavar="KEY=VALUE", help="Model option: device=cuda, dtype=bfloat16, batch=16."
+)
+reader_option = click.option(
+    "--reader",
+    type=click.Choice(["auto", "logprob", "text"]),
+    default="auto",
+    show_default=True,
+    help="How answers are read: label log-probabilities, or text.",
+)

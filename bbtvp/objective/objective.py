@@ -1,0 +1,186 @@
+"""J over candidates: the model's answers read as a loss, plus FCA and minus TSE from the surrogate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias, final, get_args
+
+import numpy as np
+
+from bbtvp.core.arrays import Matrix, Pixels, Vector
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.objective.evaluation import MISSING, Evaluation, Scale, additive
+from bbtvp.objective.readers import Reader, Reading, read_all
+from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.query import Model
+from bbtvp.surrogate import Features, Surrogate
+from bbtvp.task import Sample, Task
+
+Send: TypeAlias = Callable[[Pixels], Pixels]
+Combine: TypeAlias = Literal["mean", "worst"]
+
+
+class Table(NamedTuple):
+    """What k candidates got on n images, (k, n) each; NaN where nothing is known."""
+
+    losses: Matrix
+    correct: Matrix
+
+    @classmethod
+    def empty(cls, rows: int, columns: int) -> Table:
+        return cls(np.full((rows, columns), MISSING), np.full((rows, columns), MISSING))
+
+
+def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
+    """UsageError for weights that are no weights, or that have no surrogate to weigh."""
+    for name, weight in (("FCA", fca), ("TSE", tse)):
+        if not 0 <= weight < float("inf"):
+            raise UsageError(f"the weight of {name} is {weight}; give a number from 0 up")
+    if (fca or tse) and surrogate is None:
+        raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
+
+
+@final
+class Objective:
+    """J over candidates z, on a minibatch that is the same for all of them (common random numbers).
+
+    models: one source, or several: the images of a minibatch are dealt out to them in turn, so that n images cost n
+    image queries however many sources there are. combine: "mean" over all images, or "worst", the mean of the source
+    where it is highest. free: the samples that FCA and TSE are taken on, at no query (default: the minibatch).
+    repeats: answers per image and candidate.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        space: PromptSpace,
+        models: Model | Sequence[Model],
+        reader: Reader,
+        *,
+        surrogate: Surrogate | None = None,
+        fca: float = 0.0,
+        tse: float = 0.0,
+        combine: Combine = "mean",
+        free: Sequence[Sample] = (),
+        repeats: int = 1,
+    ) -> None:
+        check_terms(surrogate, fca, tse)
+        if combine not in get_args(Combine):
+            raise unknown("way to combine source models", combine, get_args(Combine))
+        if repeats < 1:
+            raise UsageError(f"{repeats} answers per image; give at least 1")
+        self.task, self.space, self.reader, self.repeats = task, space, reader, repeats
+        self.models = (models,) if isinstance(models, Model) else tuple(models)
+        self.surrogate = surrogate if fca or tse else None
+        self.fca_weight, self.tse_weight, self.combine = fca, tse, combine
+        self.free = tuple(free)
+        self._prepared: dict[str, Prepared] = {}
+        self._clean: dict[str, Pixels] = {}
+
+    def prepared(self, sample: Sample) -> Prepared:
+        """The sample's image, decoded and fitted once."""
+        if sample.id not in self._prepared:
+            self._prepared[sample.id] = self.space.prepare(sample.pixels())
+        return self._prepared[sample.id]
+
+    # -- image queries -----------------------------------------------------------------------------
+    def read(
+        self, samples: Sequence[Sample], images: Sequence[Pixels], questions: Sequence[str], owners: Sequence[int]
+    ) -> list[Reading]:
+        """A reading of each image, asked of the source model that `owners` names by number."""
+        readings = [Reading(MISSING, None, MISSING)] * len(samples)
+        for number, model in enumerate(self.models):
+            own = [i for i, owner in enumerate(owners) if owner == number]
+            if own:
+                found = read_all(
+                    self.reader, model, self.task, [samples[i] for i in own], [images[i] for i in own],
+                    [questions[i] for i in own], repeats=self.repeats,
+                )  # fmt: skip
+                for i, reading in zip(own, found, strict=True):
+                    readings[i] = reading
+        return readings
+
+    def owners(self, count: int, first: int = 0) -> list[int]:
+        """The source model of each of `count` images, the first of which is the `first` of its minibatch."""
+        return [(first + i) % len(self.models) for i in range(count)]
+
+    def look(self, z: Matrix, samples: Sequence[Sample], *, first: int = 0, sends: Sequence[Send] = ()) -> Table:
+        """Losses and right answers of each row of z (k, d) on each sample; spends k · n · repeats image queries.
+
+        sends: what happens to each sample's picture on the way to the model, the same for every candidate.
+        """
+        images, questions = [], []
+        for row in z:
+            render = self.space.renderer(row)
+            shown = [render(self.prepared(sample)) for sample in samples]
+            images += [send(pixels) for send, pixels in zip(sends, shown, strict=True)] if sends else shown
+            questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
+        owners = self.owners(len(samples), first) * len(z)
+        readings = self.read([*samples] * len(z), images, questions, owners)
+        shape = (len(z), len(samples))
+        losses, correct = (np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct"))
+        return Table(losses.reshape(shape), correct.reshape(shape))
+
+    def unprompted(self, samples: Sequence[Sample], *, first: int = 0) -> Table:
+        """The same for the samples as they are, (1, n)."""
+        images, questions = [sample.pixels() for sample in samples], [self.task.ask(sample) for sample in samples]
+        readings = self.read(samples, images, questions, self.owners(len(samples), first))
+        return Table(np.array([[r.loss for r in readings]]), np.array([[r.correct for r in readings]]))
+
+    # -- one number per candidate -------------------------------------------------------------------
+    def evaluate(self, z: Matrix, samples: Sequence[Sample], *, scale: Scale | None = None) -> list[Evaluation]:
+        """One Evaluation per row of z (k, d); spends up to k · n · repeats image queries."""
+        return self.judge(z, samples, self.look(z, samples), scale=scale)
+
+    def judge(
+        self,
+        z: Matrix,
+        samples: Sequence[Sample],
+        table: Table,
+        *,
+        scale: Scale | None = None,
+        told: Vector | None = None,
+    ) -> list[Evaluation]:
+        """Evaluations of candidates from what they got; no image query.
+
+        told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table (see
+        `bbtvp.study.allocation`). scale: units of FCA and TSE.
+        """
+        means = self._means(table.losses) if told is None else told
+        fca, tse = self._free_terms(z, samples)
+        found = []
+        for i, (losses, correct) in enumerate(zip(table.losses, table.correct, strict=True)):
+            known = losses[np.isfinite(losses)]
+            right = correct[np.isfinite(correct)]
+            n = len(known)
+            spread = float(known.std(ddof=1) / np.sqrt(n)) if n > 1 else MISSING
+            accuracy = float(right.mean()) if len(right) else MISSING
+            terms = (float(fca[i]), float(tse[i])) if n else (MISSING, MISSING)
+            row = Evaluation(MISSING, float(means[i]), *terms, spread, accuracy, n, table.losses.shape[1] - n)
+            found.append((scale or Scale()).apply(row, self.fca_weight, self.tse_weight))
+        return found
+
+    def _means(self, losses: Matrix) -> Vector:
+        if self.combine == "mean":
+            return additive(losses)
+        owners = np.array(self.owners(losses.shape[1]))
+        each = [additive(losses[:, owners == number]) for number in range(len(self.models)) if (owners == number).any()]
+        return np.fmax.reduce(each)
+
+    def _free_terms(self, z: Matrix, samples: Sequence[Sample]) -> tuple[Vector, Vector]:
+        """FCA and TSE of each candidate, (k,) each: means over the free samples, or over the minibatch."""
+        if self.surrogate is None:
+            return np.zeros(len(z)), np.zeros(len(z))
+        chosen = self.free or tuple(samples)
+        renderers = [self.space.renderer(row) for row in z]
+        prompted = self.surrogate.features([r(self.prepared(sample)) for r in renderers for sample in chosen])
+        unprompted = self.surrogate.features([self._unprompted(sample) for sample in chosen])
+        tiled = Features(unprompted.tokens.repeat(len(z), 1, 1), unprompted.pooled.repeat(len(z), 1))
+        shape = (len(z), len(chosen))
+        fca = self.surrogate.fca(prompted, tiled).reshape(shape).mean(axis=1)
+        return fca, self.surrogate.tse(prompted, [*chosen] * len(z)).reshape(shape).mean(axis=1)
+
+    def _unprompted(self, sample: Sample) -> Pixels:
+        if sample.id not in self._clean:
+            self._clean[sample.id] = self.space.renderer(self.space.neutral())(self.prepared(sample))
+        return self._clean[sample.id]

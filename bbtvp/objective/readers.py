@@ -1,0 +1,160 @@
+"""Readers: how a model's answer becomes a loss, from label log-probabilities or from text alone."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import ModelError, UsageError, unknown
+from bbtvp.objective.evaluation import MISSING
+from bbtvp.query import Model, QueryFailed, Reply, Request
+from bbtvp.task import UNPARSED, Sample, Task, per_sample, prediction
+
+
+class Reading(NamedTuple):
+    """One reply, read: `loss` (NaN = missing), the answer given (None = none could be parsed), whether it is right."""
+
+    loss: float
+    answer: str | None
+    correct: float  # 1.0, 0.0, or NaN where the query failed
+
+
+class Reader(ABC):
+    """How a reply becomes a loss and an answer."""
+
+    name: str
+
+    @abstractmethod
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
+        """The image query that this reader needs; `question` is the text that goes with the pixels."""
+
+    @abstractmethod
+    def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
+        """Loss and answer of a reply. Raises ModelError if the reply lacks what was asked for."""
+
+
+@final
+@dataclass(frozen=True)
+class LogProbReader(Reader):
+    """Label log-probabilities: with p the share of the true label among the labels, loss = (1 − p^q) / q.
+
+    That is the generalised cross-entropy of Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836): the log loss −log p in
+    nats for q = 0, the probability of a wrong answer for q = 1, and never above 1/q. The log loss is ruled by the
+    few images that a model gets confidently wrong, which no prompt may mend; q = 0.5 ranks candidates better.
+
+    q: 0 to 1. normalise: "sum" ranks labels by the log-probability of the whole label; "mean" by the mean per token, as
+    TVP does (so that long labels are not punished). The answer is the likeliest label.
+    """
+
+    normalise: str = "mean"
+    q: float = 0.5
+    name = "logprob"
+
+    def __post_init__(self) -> None:
+        if self.normalise not in ("sum", "mean"):
+            raise unknown("normalisation", self.normalise, ("sum", "mean"))
+        if not 0 <= self.q <= 1:
+            raise UsageError(f"q is {self.q}; give a number from 0 (log loss) to 1 (probability of a wrong answer)")
+
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
+        labels = task.sample_labels(sample)
+        if labels is None:
+            raise UsageError(f"task {task.name} has free answers; use the text reader (--reader text)")
+        return Request(pixels, question, labels)
+
+    def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
+        labels = task.sample_labels(sample) or ()
+        scores = label_logprobs(reply, len(labels), self.normalise)
+        nats = -float(scores[labels.index(sample.answer)])
+        answer = labels[int(scores.argmax())]
+        loss = nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q
+        return Reading(loss, answer, float(answer == sample.answer))
+
+
+def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.ndarray:
+    """(labels,) log-probabilities of the labels, renormalised over them. ModelError if the reply holds none."""
+    if reply.scores is None or len(reply.scores) != labels:
+        raise ModelError("the model returned no label log-probabilities; use the text reader (--reader text)")
+    per_token = normalise == "mean"
+    scores = np.array([s.logprob / s.tokens if per_token else s.logprob for s in reply.scores])
+    scores -= scores.max()
+    result: np.ndarray = scores - np.log(np.exp(scores).sum())
+    return result
+
+
+@final
+@dataclass(frozen=True)
+class TextReader(Reader):
+    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed, never guessed."""
+
+    max_tokens: int = 16
+    name = "text"
+
+    def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
+        return Request(pixels, question, max_tokens=self.max_tokens)
+
+    def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
+        if reply.text is None:
+            raise ModelError("the model returned no text where text was asked for")
+        guess = prediction(reply.text, task.sample_labels(sample))
+        right = float(per_sample(task.metric, [guess], [sample.answer])[0])
+        return Reading(1.0 - right, None if guess == UNPARSED else guess, right)
+
+
+def choose_reader(name: str, models: Model | Sequence[Model], task: Task, *, normalise: str = "mean") -> Reader:
+    """Reader by name; "auto" takes log-probabilities if all models have them and the task has labels, else text."""
+    asked = [models] if isinstance(models, Model) else list(models)
+    without = [model.spec for model in asked if not model.capabilities.logprobs]
+    if name == "auto":
+        labelled = all(task.sample_labels(sample) is not None for sample in task.train)
+        name = "logprob" if labelled and not without else "text"
+    if name == "logprob":
+        if without:
+            raise UsageError(f"{without[0]} gives no log-probabilities; use the text reader (--reader text)")
+        return LogProbReader(normalise)
+    if name == "text":
+        return TextReader()
+    raise unknown("reader", name, ("auto", "logprob", "text"))
+
+
+def read_all(
+    reader: Reader,
+    model: Model,
+    task: Task,
+    samples: Sequence[Sample],
+    images: Sequence[Pixels],
+    questions: Sequence[str] | None = None,
+    *,
+    repeats: int = 1,
+) -> list[Reading]:
+    """Ask about `images[i]` and read the replies; a failed query reads as missing.
+
+    questions: the text sent with each image; by default what `samples[i]` asks. repeats: answers asked for per image
+    (replicates of one request), for models that do not always answer the same; loss and `correct` are then means.
+    """
+    asked = [task.ask(sample) for sample in samples] if questions is None else questions
+    rows = zip(images, asked, samples, strict=True)
+    once = [reader.request(image, question, task, sample) for image, question, sample in rows]
+    requests = [replace(request, replicate=k) if k else request for request in once for k in range(repeats)]
+    owners = [sample for sample in samples for _ in range(repeats)]
+    found = [
+        Reading(MISSING, None, MISSING) if isinstance(outcome, QueryFailed) else reader.read(outcome, task, sample)
+        for outcome, sample in zip(model.query(requests), owners, strict=True)
+    ]
+    return found if repeats == 1 else [_mean(found[i : i + repeats]) for i in range(0, len(found), repeats)]
+
+
+def _mean(readings: Sequence[Reading]) -> Reading:
+    """The mean of what was answered, with the answer given most often (the first of these)."""
+    answered = [reading for reading in readings if np.isfinite(reading.loss)]
+    if not answered:
+        return Reading(MISSING, None, MISSING)
+    answers = [reading.answer for reading in answered]
+    loss, correct = (float(np.mean(values)) for values in zip(*((r.loss, r.correct) for r in answered), strict=True))
+    return Reading(loss, max(answers, key=answers.count), correct)

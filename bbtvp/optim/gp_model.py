@@ -1,0 +1,144 @@
+"""The Gaussian process behind `gp`: regression with an offset per batch, and its marginal likelihood."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbtvp.core.arrays import Matrix, Vector
+
+FITTED, KEPT = 128, 600
+"""Newest losses that the scales are fitted to, and that predictions rest on: their cost is cubic."""
+
+ITERATIONS = 15
+"""Of L-BFGS after each batch, from the scales of the batch before."""
+
+WINSOR = 5.0
+"""Losses further above the median than this many robust standard deviations are pulled in: failures are not terrain."""
+
+_JITTER = 1e-8
+_PRIOR_SCALE, _PRIOR_SPREAD = np.log(2.0), 0.7
+"""Length scales are log-normal around 2, that is of the order of a prior z ~ N(0, 1)."""
+_PRIOR_NOISE = np.log(0.3)
+
+
+@final
+class Surface:
+    """f in  y = o_b + f(z) + ε.  Everything is in units of the standard deviation of the losses.
+
+    `_log` holds the logarithms of s, of the `dim` length scales, of σ (noise) and of τ (offsets of batches).
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._log = np.concatenate([[0.0], np.full(dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
+        self._z = np.empty((0, dim))
+        self._chol = np.empty((0, 0))
+        self._weights = np.empty(0)
+
+    @property
+    def scales(self) -> Vector:
+        """(dim,) fitted length scales."""
+        scales: Vector = np.exp(self._log[1 : 1 + self.dim])
+        return scales
+
+    def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
+        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last."""
+        from scipy.linalg import cho_solve, cholesky  # type: ignore[import-untyped]
+        from scipy.optimize import minimize  # type: ignore[import-untyped]
+
+        y = standardised(losses)
+        recent = (z[-FITTED:], y[-FITTED:], batches[-FITTED:])
+        bounds = [(-3.0, 3.0), *[(-1.5, 3.0)] * self.dim, (-4.0, 2.0), (-4.0, 2.0)]
+        options = {"maxiter": ITERATIONS}
+        found = minimize(
+            self._cost, self._log, args=recent, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+        )
+        self._log = found.x
+        self._z = z[-KEPT:]
+        self._chol = cholesky(self._covariance(self._z, batches[-KEPT:]), lower=True)
+        self._weights = cho_solve((self._chol, True), y[-KEPT:])
+
+    def mean(self, z: Matrix) -> Vector:
+        """(n,) posterior mean of f."""
+        mean: Vector = self._kernel(z, self._z) @ self._weights
+        return mean
+
+    def draws(self, z: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+        """(count, n) independent draws of f at the n points, from the posterior."""
+        from scipy.linalg import cholesky, solve_triangular
+
+        across = self._kernel(z, self._z)
+        known = solve_triangular(self._chol, across.T, lower=True)
+        covariance = self._kernel(z, z) - known.T @ known
+        covariance[np.diag_indices_from(covariance)] += 1e-6 * np.exp(2 * self._log[0])
+        root = cholesky(covariance, lower=True)
+        draws: Matrix = across @ self._weights + rng.standard_normal((count, len(z))) @ root.T
+        return draws
+
+    def _kernel(self, one: Matrix, other: Matrix) -> Matrix:
+        a, b = one / self.scales, other / self.scales
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+        return matern(np.maximum(squares, 0)) * np.exp(2 * self._log[0])
+
+    def _covariance(self, z: Matrix, batches: NDArray[np.int64]) -> Matrix:
+        covariance = self._kernel(z, z) + np.exp(2 * self._log[-1]) * (batches[:, None] == batches)
+        covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._log[-2]) + _JITTER
+        return covariance
+
+    def _cost(self, log: Vector, z: Matrix, y: Vector, batches: NDArray[np.int64]) -> tuple[float, Vector]:
+        """Negative log posterior of the scales, and its gradient (Rasmussen and Williams, eq. 5.9)."""
+        from scipy.linalg import cho_solve, cholesky
+
+        variance, noise, offset = np.exp(2 * log[[0, -2, -1]])
+        differences = (z[:, None] - z[None]) / np.exp(log[1 : 1 + self.dim])
+        squares = differences**2
+        distances = squares.sum(axis=-1)
+        kernel, same = variance * matern(distances), batches[:, None] == batches
+        covariance = kernel + offset * same
+        covariance[np.diag_indices_from(covariance)] += noise + _JITTER
+        root = cholesky(covariance, lower=True)
+        weights = cho_solve((root, True), y)
+        slack = cho_solve((root, True), np.eye(len(y))) - np.outer(weights, weights)
+        cost = float(0.5 * y @ weights + np.log(np.diag(root)).sum())
+        slope = np.empty_like(log)
+        slope[0] = (slack * kernel).sum()
+        slope[1 : 1 + self.dim] = 0.5 * np.einsum("ij,ijk->k", slack * variance * matern_slope(distances), squares)
+        slope[-2] = np.trace(slack) * noise
+        slope[-1] = (slack * same).sum() * offset
+        off = log - self._prior_mean
+        return cost + float(0.5 * (off**2 / self._prior_variance).sum()), slope + off / self._prior_variance
+
+    @property
+    def _prior_mean(self) -> Vector:
+        return np.concatenate([[0.0], np.full(self.dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
+
+    @property
+    def _prior_variance(self) -> Vector:
+        return np.concatenate([[1.0], np.full(self.dim, _PRIOR_SPREAD**2), [1.0, 1.0]])
+
+
+def standardised(losses: Vector) -> Vector:
+    """(n,) losses with median 0 and standard deviation 1, after pulling in what lies far above the rest."""
+    middle = float(np.median(losses))
+    spread = 1.4826 * float(np.median(np.abs(losses - middle)))
+    bounded = np.minimum(losses, middle + WINSOR * spread) if spread else losses
+    scale: Any = bounded.std()
+    result: Vector = (bounded - middle) / (scale or 1.0)
+    return result
+
+
+def matern(squares: Matrix) -> Matrix:
+    """Matérn-5/2 correlation at squared distances in length scales."""
+    root = np.sqrt(5 * squares)
+    result: Matrix = (1 + root + root**2 / 3) * np.exp(-root)
+    return result
+
+
+def matern_slope(squares: Matrix) -> Matrix:
+    """−2 dk/d(squared distance): times a variable's squared difference it is the slope in its log length scale."""
+    root = np.sqrt(5 * squares)
+    result: Matrix = (5 / 3) * (1 + root) * np.exp(-root)
+    return result

@@ -1,0 +1,123 @@
+"""Names in a strip below the image, from a list that the author of the prompt fixed. Off unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.prompt import glyphs
+from bbtvp.prompt.ink import Label, labels
+from bbtvp.prompt.layer import Box, Geometry, Group, Insets, Paint, PaintLayer, chosen
+
+_OPTIONS = ("none", "each")
+_MOST_ENTRIES, _MOST_CHARACTERS, _MOST_WORDS = 32, 24, 3
+_LEAST_CAP = 6
+_PITCH, _BETWEEN = 1.9, 1.4
+"""From line to line, and between two entries, in heights of a capital letter."""
+_MOST_STRIP = 1 / 3
+_BLACK: NDArray[np.uint16] = np.zeros((1, 3), np.uint16)
+
+
+@final
+@dataclass(frozen=True)
+class Legend(PaintLayer):
+    """Each of `entries`, black on a white strip along the bottom; the image is placed above it.
+
+    `entries`: 1 to 32 names of classes or symbols, each at most 24 characters and three words, all different, of
+    letters, digits, spaces and # $ @ & % + * = - _ . : / ( ). `height` of a capital letter: 1/30..1/12 of the canvas.
+    Two variables in z, a choice: none (z = 0, nothing is drawn) or each. UsageError for entries that break a rule, or
+    that take more than a third of the canvas.
+
+    **Text in an image is an instruction channel.** Typographic text costs LVLMs up to 42 points (catalogue, 2.3); one
+    that is trained to ignore it loses the text that it needs. So: never instructions (the rules above keep sentences
+    out, not ill will: read a stranger's bundle before you use it); never the true answer, and never a list that differs
+    from image to image, which would leak labels; never text taken from an image, a file name or metadata, which is why
+    entries are fixed here and are not a variable. A legend also makes a user's own images look like ours: who can paint
+    the same strip can forge it. Names moved from the question into pixels usually lose: keep them in the question too.
+    """
+
+    entries: tuple[str, ...]
+    height: float = 1 / 24
+
+    kind: ClassVar[str] = "legend"
+
+    def __post_init__(self) -> None:
+        entries = _listed(self.entries)
+        object.__setattr__(self, "entries", entries)
+        if len(set(entries)) < len(entries):
+            raise UsageError("a legend names something twice; give each entry once")
+        for entry in entries:
+            glyphs.checked(entry)
+            if len(entry) > _MOST_CHARACTERS or len(entry.split()) > _MOST_WORDS:
+                limits = f"{_MOST_CHARACTERS} characters and {_MOST_WORDS} words"
+                raise UsageError(f"legend entry {entry!r} is no name; give at most {limits}")
+        if not 1 / 30 <= self.height <= 1 / 12:
+            raise UsageError(f"height is {self.height}; give a share of the canvas, 1/30 to 1/12")
+
+    def names(self, geometry: Geometry) -> tuple[str, ...]:
+        self._laid_out(geometry.canvas)
+        return tuple(f"entries_{option}" for option in _OPTIONS)
+
+    def choices(self, geometry: Geometry) -> tuple[Group, ...]:
+        return ((0, len(_OPTIONS)),)
+
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float | str]:
+        return {"entries": chosen(_OPTIONS, z.tolist())}
+
+    def shown(self, z: Vector) -> bool:
+        """Whether this z draws it."""
+        return chosen(_OPTIONS, z.tolist()) == "each"
+
+    def insets(self, z: Vector, geometry: Geometry) -> Insets:
+        return Insets(bottom=self._laid_out(geometry.canvas)[1]) if self.shown(z) else Insets()
+
+    def painter(self, z: Vector, geometry: Geometry) -> Paint:
+        shown, side = self.shown(z), geometry.canvas
+        texts, strip = self._laid_out(side)
+        ink = labels(side, texts, Box(0, side - strip, side, side)) if shown else None
+
+        def paint(canvas: Pixels, box: Box) -> None:
+            if ink is not None:
+                canvas[side - strip :] = 255
+                ink.blend(canvas, _BLACK)
+
+        return paint
+
+    def _laid_out(self, side: int) -> tuple[list[Label], int]:
+        """The labels and the height of their strip."""
+        cap = max(_LEAST_CAP, round(self.height * side))
+        lines, pitch = self._wrapped(cap, side), round(_PITCH * cap)
+        strip = pitch * len(lines)
+        if strip > side * _MOST_STRIP:
+            raise UsageError(f"a legend of {len(lines)} lines takes over a third of {side} px; give fewer entries")
+        top = side - strip
+        return [Label(t, cap, x, top + (row + 0.5) * pitch) for row, line in enumerate(lines) for t, x in line], strip
+
+    def _wrapped(self, cap: int, side: int) -> list[list[tuple[str, float]]]:
+        """The entries of each line, with the middle of each."""
+        gap = round(_BETWEEN * cap)
+        lines: list[list[tuple[str, float]]] = [[]]
+        at = gap / 2
+        for entry in self.entries:
+            width = glyphs.drawn(entry, cap).shape[1]
+            if width > side - gap:
+                raise UsageError(f"legend entry {entry!r} is wider than a canvas of {side} px; shorten it")
+            if at + width > side - gap / 2:
+                lines.append([])
+                at = gap / 2
+            lines[-1].append((entry, at + width / 2))
+            at += width + gap
+        return lines
+
+
+def _listed(entries: Iterable[str]) -> tuple[str, ...]:
+    listed = tuple(entries)
+    if isinstance(entries, str) or not 1 <= len(listed) <= _MOST_ENTRIES:
+        raise UsageError(f"a legend of {entries!r}; give 1 to {_MOST_ENTRIES} names, as a tuple")
+    return listed

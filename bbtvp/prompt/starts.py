@@ -1,0 +1,24 @@
+"""Where to begin with marks: the points that the catalogue of image-side prompts (3.1) asks for first."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, final
+
+
+@final
+class Start(NamedTuple):
+    """A wording of `Guidance`, and a look of `Marks`."""
+
+    wording: str
+    divisions: int = 5
+    choices: dict[str, str] = {}  # noqa: RUF012  # a NamedTuple's default, never altered
+
+
+STARTS = (
+    Start("report"),
+    Start("scan", 3, {"layout": "rows", "anchors": "digits", "place": "margin"}),
+    Start("report", 3, {"layout": "rows", "anchors": "symbols", "place": "margin"}),
+    Start("structure", 6, {"layout": "dots", "anchors": "digits", "place": "cell"}),
+    Start("structure", 8, {"layout": "grid", "anchors": "digits", "place": "cell"}),
+)
+"""After the identity: sentence only; rows and digits; rows and symbols; dots (Scaffold); cells (Mark-Grid)."""

@@ -1,0 +1,78 @@
+"""Which optimiser searches a stage, and where it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.core.rng import derived_seed
+from bbtvp.optim import Optimiser, optimiser
+from bbtvp.prompt import PromptSpace
+from bbtvp.study.plan import Plan, Stage
+from bbtvp.study.surrogacy import GUIDED, Surrogacy, begin_at, guide_of
+from bbtvp.surrogate.terms import Head
+from bbtvp.task import Sample
+
+AUTO = "auto"
+FEW, FULL = 32, 500
+"""Variables up to which `auto` takes gp, and up to which cma; cma-diagonal beyond."""
+
+
+def method_for(method: str, dim: int) -> str:
+    """The optimiser that `auto` stands for."""
+    if method != AUTO:
+        return method
+    return "gp" if dim <= FEW else "cma" if dim <= FULL else "cma-diagonal"
+
+
+@final
+class Engines:
+    """Makes each stage's optimiser. A wrong method or option is found when this is made, before the first query.
+
+    Raises UsageError for a method that is unknown, that cannot search so many variables, or that needs a surrogate
+    where there is none.
+    """
+
+    def __init__(
+        self, space: PromptSpace, plan: Plan, method: str, seed: int, surrogacy: Surrogacy | None = None, **options: Any
+    ) -> None:
+        self.space, self.plan, self.method, self.seed, self.options = space, plan, method, seed, options
+        self.guided = method.partition("@")[0] in GUIDED
+        if self.guided and (surrogacy is None or surrogacy.surrogate is None):
+            raise UsageError(f"{method} follows a surrogate's gradient: add --surrogate zoo/clip")
+        for stage in plan.stages:
+            self._make(stage, np.zeros(space.dim_of(stage.kinds)), _nowhere if self.guided else None)
+
+    def begin(
+        self, stage: Stage, base: Vector, start: Vector, head: Head | None = None, samples: Sequence[Sample] = ()
+    ) -> Optimiser:
+        """A new search over the variables of a stage, from `start` on; both are whole z.
+
+        head, samples: the surrogate that guides, and the images that it looks at.
+        """
+        guide = None if head is None else guide_of(head, self.space, samples, stage.kinds, base)
+        return self._make(stage, begin_at(self.space, stage.kinds, start), guide)
+
+    def _make(self, stage: Stage, x0: Vector, guide: Any) -> Optimiser:
+        dim = self.space.dim_of(stage.kinds)
+        return optimiser(
+            method_for(self.method, dim), dim, derived_seed(self.seed, "optimiser", stage.name),
+            popsize=stage.popsize, budget=stage.popsize * stage.generations, x0=x0, guide=guide,
+            choices=self._choices(stage), **self.options,
+        )  # fmt: skip
+
+    def _choices(self, stage: Stage) -> tuple[tuple[int, int], ...]:
+        """The categorical groups of the whole z that lie in this stage, by their place among its variables."""
+        places = np.concatenate(
+            [np.arange(self.space.dim)[self.space.slices[k]] for k in self.space.slices if k in stage.kinds]
+        )
+        at = {int(place): i for i, place in enumerate(places)}
+        return tuple((at[first], count) for first, count in self.space.choices if first in at)
+
+
+def _nowhere(z: Vector) -> Any:
+    return np.zeros((1, len(z)))

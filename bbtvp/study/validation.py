@@ -1,0 +1,76 @@
+"""The choice of the winner, on images that the search did not use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Vector
+from bbtvp.core.errors import ModelError
+from bbtvp.core.rng import stream
+from bbtvp.objective import MISSING, Objective, Reading
+from bbtvp.query import Account
+from bbtvp.study.journal import Journal
+from bbtvp.study.plan import Plan
+from bbtvp.study.steps import journalled, mark_of, to_json
+
+LEAST = 4
+"""Fewest validation images that say anything at all."""
+
+
+@final
+class Validation:
+    """Losses of a prompt on the validation images; asked once, then from the journal.
+
+    Asking again what failed could change a choice that was made.
+    """
+
+    def __init__(self, objective: Objective, plan: Plan, journal: Journal, account: Account, seed: int) -> None:
+        self.objective, self.plan, self.journal, self.account = objective, plan, journal, account
+        order = stream(seed, "validation").permutation(len(objective.task.validation))
+        self.held = [objective.task.validation[i] for i in order[: plan.validation]]
+
+    def losses(self, name: str, z: Vector | None) -> tuple[Vector, float]:
+        """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is.
+
+        Raises ModelError if nothing was answered.
+        """
+        step, mark = f"validation/{name}", None if z is None else mark_of(z)
+        done = journalled(self.journal, step, mark) or self._journal(step, mark, self._ask(z))
+        return np.array(done["losses"], np.float64), float(np.nanmean(np.array(done["correct"], np.float64)))
+
+    def _ask(self, z: Vector | None) -> list[Reading]:
+        """Readings of the validation images; missing for those that retries left no budget for."""
+        self.account.phase, self.account.reserve = "validation", 0
+        objective = self.objective
+        affordable = self.account.left // objective.repeats
+        asked = self.held[: int(max(LEAST, min(affordable, len(self.held))))]
+        questions = [objective.task.ask(sample) for sample in asked]
+        if z is None:
+            images = [sample.pixels() for sample in asked]
+        else:
+            render = objective.space.renderer(z)
+            images = [render(objective.prepared(sample)) for sample in asked]
+            questions = [objective.space.ask(z, question) for question in questions]
+        readings = objective.read(asked, images, questions, objective.owners(len(asked)))
+        return readings + [Reading(MISSING, None, MISSING)] * (len(self.held) - len(asked))
+
+    def _journal(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
+        rows = [to_json(reading._asdict()) for reading in readings]
+        if all(row["loss"] is None for row in rows):
+            specs = ", ".join(model.spec for model in self.objective.models)
+            raise ModelError(f"no validation query to {specs} was answered; check it with bbtvp models")
+        return self.journal.write_step(
+            step, z=mark, samples=[sample.id for sample in self.held],
+            losses=[row["loss"] for row in rows], correct=[row["correct"] for row in rows],
+        )  # fmt: skip
+
+
+def paired(before: Vector, after: Vector) -> tuple[float, float]:
+    """Mean fall of the loss from `before` to `after`, over images answered in both, and its standard error."""
+    fall = (before - after)[np.isfinite(before) & np.isfinite(after)]
+    if len(fall) < 2:
+        return 0.0, float("inf")
+    return float(fall.mean()), float(fall.std(ddof=1) / np.sqrt(len(fall)))

@@ -1,0 +1,55 @@
+"""Floor 3: a local CLIP-like model that scores images and points the way, for free: no image query, nothing is sent.
+
+Two terms of TVP (arXiv 2404.11207, §3.3 and §3.4), carried into the black box:
+    FCA   mean over image tokens of || f(prompted) − f(unprompted) ||₂      (there f is the target's own encoder)
+    TSE   cosine of CLIP's image embedding and the text embedding of "this is a photo of a {answer}", or of the
+          sample's own caption
+
+and what else is free:
+
+    head = ZeroShot(load_surrogate("zoo/clip"), task)                   # CLIP's own answer to the task, or
+    head = probe(surrogate, task, task.train)                           # fitted to the training answers, or
+    head = prime(surrogate, task, images, samples, logprobs)            # a student of the queried model's answers
+    guide = Guide(head, space, task.train[:32])
+    rows = guide(z)                                                     # (3, d): unit gradients of task, −TSE, FCA
+    z = warm_start(head, space, task.train, seed=0).z
+    balanced(task_losses, fca, tse, fca_weight=0.5, tse_weight=0.1)     # weights that mean the same everywhere
+    control_variate(target_losses, surrogate_losses, whole).loss        # the same mean with less noise
+
+Torch is loaded when a surrogate is used, never by this import.
+"""
+
+from __future__ import annotations
+
+from bbtvp.surrogate.ares import AresStudent as AresStudent
+from bbtvp.surrogate.ares import ares_student as ares_student
+from bbtvp.surrogate.ares import train_frame as train_frame
+from bbtvp.surrogate.features import CAPTION as CAPTION
+from bbtvp.surrogate.features import GROUP as GROUP
+from bbtvp.surrogate.features import TEMPLATE as TEMPLATE
+from bbtvp.surrogate.features import Features as Features
+from bbtvp.surrogate.features import Surrogate as Surrogate
+from bbtvp.surrogate.features import load_surrogate as load_surrogate
+from bbtvp.surrogate.features import wording as wording
+from bbtvp.surrogate.gradient import Augment as Augment
+from bbtvp.surrogate.gradient import Guide as Guide
+from bbtvp.surrogate.gradient import gradient as gradient
+from bbtvp.surrogate.gradient import gradients_at as gradients_at
+from bbtvp.surrogate.gradient import principal as principal
+from bbtvp.surrogate.priming import Fit as Fit
+from bbtvp.surrogate.priming import Student as Student
+from bbtvp.surrogate.priming import prime as prime
+from bbtvp.surrogate.priming import priming_points as priming_points
+from bbtvp.surrogate.priming import probe as probe
+from bbtvp.surrogate.pullback import pullback as pullback
+from bbtvp.surrogate.scales import Adjusted as Adjusted
+from bbtvp.surrogate.scales import balanced as balanced
+from bbtvp.surrogate.scales import control_variate as control_variate
+from bbtvp.surrogate.scales import matched as matched
+from bbtvp.surrogate.scales import spread as spread
+from bbtvp.surrogate.terms import TERMS as TERMS
+from bbtvp.surrogate.terms import Head as Head
+from bbtvp.surrogate.terms import ZeroShot as ZeroShot
+from bbtvp.surrogate.warm import Warm as Warm
+from bbtvp.surrogate.warm import active_part as active_part
+from bbtvp.surrogate.warm import warm_start as warm_start
