@@ -19,7 +19,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError, UsageError
 from bbtvp.core.rng import derived_seed, stream
-from bbtvp.objective import Reader, choose_reader, read_all
+from bbtvp.objective import LogProbReader, Reader, choose_reader, read_all
 from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.query import Meter, Model
@@ -46,6 +46,8 @@ def search(job: Job, constants: Mapping[str, Any], spaces: Mapping[str, Callable
     task, model = job.task, job.model
     space = spaces[constants["space"]](choose_canvas(task, [model]))
     reader = choose_reader("auto", model, task)
+    if isinstance(reader, LogProbReader):
+        reader = LogProbReader(q=0)  # the peers' loss is the cross-entropy, which `shaped` reads in nats
     images = min(int(constants["images"]), len(task.train))
     options = {key: value for key, value in constants.items() if key not in SEARCH}
     engine = optimiser(

@@ -41,10 +41,14 @@ SETTINGS = "bench.json"
 @final
 @dataclass(frozen=True)
 class Settings:
-    """What every worker knows. test_limit: test images used, None for all. options: of every model."""
+    """What every worker knows. test_limit: test images used, None for all. options: of every model.
+
+    controls: models that are shown the empty frame: "all", or the "source" alone, which saves a third of the queries.
+    """
 
     folder: Path
     test_limit: int | None = None
+    controls: str = "all"
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -111,7 +115,9 @@ class Workshop:
         portable = outcome.correct is None
         views, shelf = _views(task, outcome), Shelf(folder / "answers")
         tried = asked if portable else [cell.source]
-        targets = {spec: self._arms(self.model(spec), task, outcome, views, shelf) for spec in tried}
+        bare = {arm: view for arm, view in views.items() if arm != "empty_frame"}
+        shown = {spec: bare if self.settings.controls == "source" and spec != cell.source else views for spec in tried}
+        targets = {spec: self._arms(self.model(spec), task, outcome, shown[spec], shelf) for spec in tried}
         document = {
             "schema": CELL_SCHEMA, "cell": cell.as_json(), "about": method.describe(), "portable": portable,
             "queries": dict(outcome.queries), "failed": outcome.failed, "facts": dict(outcome.facts),
@@ -175,6 +181,7 @@ def folder_for(settings: Settings) -> Iterator[None]:
         "schema": SCHEMA,
         "bbtvp": version("bbtvp"),
         "test_limit": settings.test_limit,
+        "controls": settings.controls,
         "options": dict(settings.options),
     }
     settings.folder.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,9 @@ def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(loaded.render(open_image(image))).save(target)
         say(f"{image} -> {target}")
+    question = "YOUR QUESTION"
+    if loaded.ask(question) != question:
+        say(f"this prompt has a sentence that goes with the image; ask: {loaded.ask(question)}")
 
 
 def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:

@@ -60,6 +60,13 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
 @click.option("--budgets", multiple=True, default=("1000",), show_default=True, help="Caps on image queries.")
 @click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Seeds 0 … N-1.")
 @click.option("--test-limit", type=click.IntRange(1), help="Test images per task [default: all].")
+@click.option(
+    "--controls",
+    type=click.Choice(["all", "source"]),
+    default="all",
+    show_default=True,
+    help="Models that are shown the empty frame too; the source alone saves a third of the verification.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes, one thread each.")
 @click.option("--out", default="runs/bench", show_default=True, type=click.Path(path_type=Path), help="Folder DIR.")
 @model_option_flag
@@ -69,8 +76,8 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
 @json_flag
 def bench(
     methods: tuple[str, ...], tasks: tuple[str, ...], models: tuple[str, ...], targets: tuple[str, ...],
-    budgets: tuple[str, ...], seeds: int, test_limit: int | None, jobs: int, out: Path, options: tuple[str, ...],
-    only_list: bool, dry_run: bool, only_report: bool, as_json: bool,
+    budgets: tuple[str, ...], seeds: int, test_limit: int | None, controls: str, jobs: int, out: Path,
+    options: tuple[str, ...], only_list: bool, dry_run: bool, only_report: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Settle what is asked for, and do that part."""
     from bbtvp.bench.run import Settings
@@ -82,7 +89,7 @@ def bench(
         _report(out, [], as_json)
         return
     grid = _grid(listed(methods), listed(tasks), listed(models), listed(targets), numbers(budgets, "--budgets"), seeds)
-    settings = Settings(out, test_limit, model_options(options))
+    settings = Settings(out, test_limit, controls, model_options(options))
     if dry_run:
         _plan(grid, settings, as_json)
         return
@@ -202,7 +209,8 @@ def _plan(grid: Grid, settings: Settings, as_json: bool) -> None:
     shared = sum(tests[task] for task, _ in pairs)
     trials = sum(tests[cell.task] * len(grid.asked(cell.source)) for cell in left)
     plan = {"cells": len(cells), "finished": len(cells) - len(left), "search_queries": search}
-    plan |= {"zero_shot_queries": shared, "verification_queries": 2 * trials}
+    framed = trials if settings.controls == "all" else sum(tests[cell.task] for cell in left)
+    plan |= {"zero_shot_queries": shared, "verification_queries": trials + framed}
     if as_json:
         give({**plan, "plan": [cell.as_json() for cell in left]})
         return
@@ -210,5 +218,5 @@ def _plan(grid: Grid, settings: Settings, as_json: bool) -> None:
         click.echo(str(cell))
     say(
         f"{plan['cells']} cells, {plan['finished']} finished; at most {search} image queries of search, {shared} "
-        f"zero-shot, {2 * trials} of verification (prompt and empty frame on every model)"
+        f"zero-shot, {trials + framed} of verification (the empty frame on {settings.controls})"
     )

@@ -65,6 +65,31 @@ from bbtvp.cli.options import (
 @click.option(
     "--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation."
 )
+@click.option(
+    "--race",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Rounds of successive halving in a generation: bad candidates see fewer images.",
+)
+@click.option(
+    "--repeats",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Answers asked for per image, for a model that does not always answer the same.",
+)
+@click.option("--paired", is_flag=True, help="Tell differences to the unprompted answers, asked once per image.")
+@click.option(
+    "--patience",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    help="End a stage after so many generations without a lower mean loss; 0 never does.",
+)
+@click.option(
+    "--channel", is_flag=True, help="Search through random resizing, cropping and JPEG on the way to the model."
+)
 @click.option("--question", help="Question, for a folder or file: 'which {kind} is this?'.")
 @reader_option
 @seed_option
@@ -73,15 +98,18 @@ from bbtvp.cli.options import (
 @click.option("--dry-run", is_flag=True, help="Print the plan; ask nothing.")
 @json_flag
 def optimize(
-    task: str, models: tuple[str, ...], combine: Literal["mean", "worst"], surrogate: str | None, fca: float, tse: float,
-    warm: bool, prime: int, prompt: str, canvas: int | None, method: str, queries: int, images: int, question: str | None, reader: str, seed: int, options: tuple[str, ...], out: Path | None,
-    dry_run: bool, as_json: bool,
+    task: str, models: tuple[str, ...], combine: Literal["mean", "worst"], surrogate: str | None, fca: float,
+    tse: float, warm: bool, prime: int, prompt: str, canvas: int | None, method: str, queries: int, images: int,
+    race: int, repeats: int, paired: bool, patience: int, channel: bool, question: str | None, reader: str, seed: int,
+    options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.core.files import atomic_write_json
+    from bbtvp.prompt.channel import Channel
     from bbtvp.query import load_model
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
+    from bbtvp.study import Allocation
     from bbtvp.study import optimize as search
     from bbtvp.study.optimize import BUNDLE, describe_plan, set_up
     from bbtvp.study.surrogacy import Surrogacy
@@ -93,9 +121,10 @@ def optimize(
     sources = [load_model(model, **model_options(options)) for model in models]
     names = "+".join(source.spec for source in sources)
     helper = load_surrogate(surrogate) if surrogate else None
+    how = Allocation(images, race, paired=paired, patience=patience, repeats=repeats)
     if dry_run:
         found = set_up(
-            loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, images=images,
+            loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, allocation=how,
             surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime), seed=seed,
         )  # fmt: skip
         say(
@@ -108,8 +137,8 @@ def optimize(
     folder = out or Path("runs") / "-".join([loaded.name, names, str(seed)]).replace("/", "_")
     run = search(
         loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, surrogate=helper, fca=fca,
-        tse=tse, warm=warm, prime=prime, combine=combine, reader=reader, images=images, seed=seed, out=folder,
-        watch=Progress(say, sys.stderr),
+        tse=tse, warm=warm, prime=prime, combine=combine, reader=reader, allocation=how,
+        channel=Channel() if channel else None, seed=seed, out=folder, watch=Progress(say, sys.stderr),
     )  # fmt: skip
     seconds = time.monotonic() - began
     document = result(run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)

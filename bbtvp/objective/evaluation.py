@@ -9,6 +9,7 @@ from typing import NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
+from bbtvp.surrogate.scales import LEAST, spread
 
 MISSING = float("nan")
 
@@ -46,9 +47,8 @@ class Scale(NamedTuple):
     @classmethod
     def matched(cls, evaluations: Sequence[Evaluation]) -> Scale:
         """The ratio of the standard deviations over candidates that share their images; 0 for a constant term."""
-        rows = np.array([[e.task, e.fca, e.tse] for e in evaluations])
-        spread = rows[np.isfinite(rows).all(axis=1)].std(axis=0) if len(rows) else np.zeros(3)
-        return cls(*(float(spread[0] / term) if term > 1e-12 else 0.0 for term in spread[1:]))
+        task, *terms = (spread([getattr(e, name) for e in evaluations]) for name in ("task", "fca", "tse"))
+        return cls(*(task / term if term > LEAST else 0.0 for term in terms)) if np.isfinite(task) else cls(0.0, 0.0)
 
     def apply(self, evaluation: Evaluation, fca: float, tse: float) -> Evaluation:
         """The evaluation with its loss as the sum of the terms, weighted by `fca` and `tse` in these units."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias, final, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
@@ -21,14 +22,23 @@ Combine: TypeAlias = Literal["mean", "worst"]
 
 
 class Table(NamedTuple):
-    """What k candidates got on n images, (k, n) each; NaN where nothing is known."""
+    """What k candidates got on n images, (k, n) each; NaN where it failed or was not asked."""
 
     losses: Matrix
     correct: Matrix
+    asked: NDArray[np.bool_]
 
     @classmethod
     def empty(cls, rows: int, columns: int) -> Table:
-        return cls(np.full((rows, columns), MISSING), np.full((rows, columns), MISSING))
+        shape = (rows, columns)
+        return cls(np.full(shape, MISSING), np.full(shape, MISSING), np.zeros(shape, np.bool_))
+
+    @classmethod
+    def of(cls, readings: Sequence[Reading], rows: int) -> Table:
+        """Readings of all images for the first candidate, then for the next."""
+        losses, correct = (np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct"))
+        shape = (rows, len(readings) // rows)
+        return cls(losses.reshape(shape), correct.reshape(shape), np.ones(shape, np.bool_))
 
 
 def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
@@ -116,16 +126,12 @@ class Objective:
             images += [send(pixels) for send, pixels in zip(sends, shown, strict=True)] if sends else shown
             questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
         owners = self.owners(len(samples), first) * len(z)
-        readings = self.read([*samples] * len(z), images, questions, owners)
-        shape = (len(z), len(samples))
-        losses, correct = (np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct"))
-        return Table(losses.reshape(shape), correct.reshape(shape))
+        return Table.of(self.read([*samples] * len(z), images, questions, owners), len(z))
 
     def unprompted(self, samples: Sequence[Sample], *, first: int = 0) -> Table:
         """The same for the samples as they are, (1, n)."""
         images, questions = [sample.pixels() for sample in samples], [self.task.ask(sample) for sample in samples]
-        readings = self.read(samples, images, questions, self.owners(len(samples), first))
-        return Table(np.array([[r.loss for r in readings]]), np.array([[r.correct for r in readings]]))
+        return Table.of(self.read(samples, images, questions, self.owners(len(samples), first)), 1)
 
     # -- one number per candidate -------------------------------------------------------------------
     def evaluate(self, z: Matrix, samples: Sequence[Sample], *, scale: Scale | None = None) -> list[Evaluation]:
@@ -146,26 +152,36 @@ class Objective:
         told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table (see
         `bbtvp.study.allocation`). scale: units of FCA and TSE.
         """
-        means = self._means(table.losses) if told is None else told
+        means = self.means(table.losses) if told is None else told
         fca, tse = self._free_terms(z, samples)
         found = []
-        for i, (losses, correct) in enumerate(zip(table.losses, table.correct, strict=True)):
+        for i, (losses, correct, asked) in enumerate(zip(*table, strict=True)):
             known = losses[np.isfinite(losses)]
             right = correct[np.isfinite(correct)]
             n = len(known)
             spread = float(known.std(ddof=1) / np.sqrt(n)) if n > 1 else MISSING
             accuracy = float(right.mean()) if len(right) else MISSING
             terms = (float(fca[i]), float(tse[i])) if n else (MISSING, MISSING)
-            row = Evaluation(MISSING, float(means[i]), *terms, spread, accuracy, n, table.losses.shape[1] - n)
+            row = Evaluation(MISSING, float(means[i]), *terms, spread, accuracy, n, int(asked.sum()) - n)
             found.append((scale or Scale()).apply(row, self.fca_weight, self.tse_weight))
         return found
 
-    def _means(self, losses: Matrix) -> Vector:
+    def means(self, losses: Matrix) -> Vector:
+        """(k,) loss of each candidate over the n images of a minibatch: `additive`, or the worst source's.
+
+        A candidate that a source was not asked about is taken to stand there among the others as it does on the whole.
+        """
+        overall = additive(losses)
         if self.combine == "mean":
-            return additive(losses)
+            return overall
         owners = np.array(self.owners(losses.shape[1]))
-        each = [additive(losses[:, owners == number]) for number in range(len(self.models)) if (owners == number).any()]
-        return np.fmax.reduce(each)
+        each = []
+        for number in sorted(set(owners.tolist())):
+            own = additive(losses[:, owners == number])
+            known = np.isfinite(own)
+            if known.any():
+                each.append(np.where(known, own, overall + (own - overall)[known].mean()))
+        return np.max(each, axis=0) if each else overall
 
     def _free_terms(self, z: Matrix, samples: Sequence[Sample]) -> tuple[Vector, Vector]:
         """FCA and TSE of each candidate, (k,) each: means over the free samples, or over the minibatch."""

@@ -96,7 +96,11 @@ class GaussianProcess(Optimiser):
 
     def _shown(self, z: Matrix) -> Matrix:
         """z as distances see it: in units of sigma around x0, and each group of choices as the category chosen."""
-        return categories((z - self.start.origin()) / self.start.sigma, self.start.choices)
+        shown = (z - self.start.origin()) / self.start.sigma
+        chosen = categories(z, self.start.choices)  # of z itself: what lies furthest from x0 is not what is chosen
+        for first, count in self.start.choices:
+            shown[:, first : first + count] = chosen[:, first : first + count]
+        return shown
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         number = self._batches[-1] + 1 if len(self._batches) else 0
@@ -112,7 +116,8 @@ class GaussianProcess(Optimiser):
             near = [best] if not share else [best, *(self._around(point, share, rng) for point in best)]
             candidates = self._inside(np.vstack(near))
             best = candidates[np.argsort(self._surface.mean(self._shown(candidates)), kind="stable")[:ELITE]]
-        return best[0]
+        found: Vector = best[0]
+        return found
 
     def _around(self, point: Vector, share: float, rng: np.random.Generator) -> Matrix:
         return point + share * self._scales() * rng.standard_normal((60, self.dim))

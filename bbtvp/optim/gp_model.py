@@ -81,10 +81,11 @@ class Surface:
     def _kernel(self, one: Matrix, other: Matrix) -> Matrix:
         a, b = one / self.scales, other / self.scales
         squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-        return matern(np.maximum(squares, 0)) * np.exp(2 * self._log[0])
+        kernel: Matrix = matern(np.maximum(squares, 0)) * np.exp(2 * self._log[0])
+        return kernel
 
     def _covariance(self, z: Matrix, batches: NDArray[np.int64]) -> Matrix:
-        covariance = self._kernel(z, z) + np.exp(2 * self._log[-1]) * (batches[:, None] == batches)
+        covariance: Matrix = self._kernel(z, z) + np.exp(2 * self._log[-1]) * (batches[:, None] == batches)
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._log[-2]) + _JITTER
         return covariance
 

@@ -30,6 +30,11 @@ class Progress:
             self._say(
                 f"validation: {facts['name']:<16} {100 * facts['accuracy']:5.1f} % right, loss {facts['loss']:.3f}"
             )
+        elif event == "started":
+            chosen = f"starting point {facts['chosen']}" if facts["chosen"] else "the image as it is"
+            self._say(f"search begins at {chosen}: mean fall of the loss {facts['fall'] or 0:.3f}")
+        elif event == "stopped":
+            self._say(f"{facts['stage']}: stopped, {facts['why']}")
         elif event == "skipped":
             self._say(f"{facts['stage']}: skipped, {facts['why']}")
         elif event == "verifying":

@@ -4,6 +4,7 @@
 >>> run.save("digits.vprompt")
 """
 
+from bbtvp.study.allocation import Allocation as Allocation
 from bbtvp.study.journal import Journal as Journal
 from bbtvp.study.optimize import Run as Run
 from bbtvp.study.optimize import optimize as optimize

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -76,23 +76,32 @@ def race(
         found = objective.look(z[alive], samples[seen:upto], first=seen, sends=sends[seen:upto])
         table.losses[alive, seen:upto] = found.losses
         table.correct[alive, seen:upto] = found.correct
+        table.asked[alive, seen:upto] = found.asked
         seen = upto
     return table
 
 
-def told(table: Table, baseline: Vector | None = None, control: tuple[Matrix, Vector] | None = None) -> Vector | None:
+def told(
+    table: Table,
+    baseline: Vector | None = None,
+    control: tuple[Matrix, Vector] | None = None,
+    *,
+    means: Callable[[Matrix], Vector] = additive,
+) -> Vector | None:
     """(k,) task losses to tell an optimiser, None for the plain estimate.
 
     baseline: (n,) losses of the unprompted images, to take differences to. control: the surrogate's losses on the
-    minibatch (k, n), and on the whole training split (k,).
+    minibatch (k, n), and on the whole training split (k,). means: how a table becomes one loss per candidate.
     """
     from bbtvp.surrogate import control_variate
 
     if baseline is None and control is None:
         return None
-    losses = table.losses
+    losses, level = table.losses, np.zeros(table.losses.shape[1])
     if baseline is not None and np.isfinite(baseline).any():
-        losses = losses - np.where(np.isfinite(baseline), baseline, np.nanmean(baseline))
-    if control is None:
-        return additive(losses)
-    return control_variate(losses, *control).loss
+        level = np.where(np.isfinite(baseline), baseline, np.nanmean(baseline))
+    if control is not None:
+        surrogate, whole = control
+        losses = losses - control_variate(losses - level, surrogate, whole).b * (surrogate - whole[:, None])
+    result: Vector = means(losses) - means(level[None])[0]
+    return result

@@ -120,8 +120,11 @@ def optimize(
         objective = _objective(task, meters, setup, surrogacy, combine, seed)
         facts = {"plan": setup.plan, "space": setup.space, "reader": setup.reader.name, "resumed": account.total}
         watch("planned", facts)
-        helped = {"surrogacy": surrogacy, "channel": channel, "seed": seed, "watch": watch}
-        found = _run(Searcher(objective, setup.plan, journal, account, setup.engines, **helped), budget)
+        searcher = Searcher(
+            objective, setup.plan, journal, account, setup.engines,
+            surrogacy=surrogacy, channel=channel, seed=seed, watch=watch,
+        )  # fmt: skip
+        found = _run(searcher, budget)
     run = Run(found.prompt, found.improved, found.arms, found.queries, found.failed, task, tuple(models), folder)
     if folder is not None:
         run.save(folder / BUNDLE)
@@ -216,7 +219,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
 def describe_plan(plan: Plan) -> str:
     """The plan in one line."""
     sizes = [f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images" for s in plan.stages]
-    first = [f"{plan.prime} unprompted training images"] if plan.prime else []
+    first = [f"{plan.prime} training images to prime the surrogate"] if plan.prime else []
     first += [f"{plan.starts} starting points × {CHECK} images"] if plan.starts > 1 else []
     stages = "; then ".join([*first, *sizes])
     race = f", racing in {plan.allocation.race} rounds" if plan.allocation.race > 1 else ""

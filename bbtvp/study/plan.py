@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import final
 
 from bbtvp.core.errors import UsageError
@@ -49,7 +51,7 @@ class Stage:
 class Plan:
     """Stages in order, and the number of validation images for each arm (unprompted, then each stage's winner).
 
-    prime: training images whose unprompted answers a surrogate learns from. starts: points where the search may begin.
+    prime: training images whose answers a surrogate learns from. starts: points where the search may begin.
     """
 
     stages: tuple[Stage, ...]
@@ -98,34 +100,37 @@ def make_plan(
     """
     if budget < 1:
         raise UsageError(f"a budget of {budget} image queries finds nothing; try --queries 1000")
-    groups = _groups(space, budget)
     chosen = allocation or Allocation()
     if chosen.images > training:
         chosen = Allocation(training, 1, chosen.paired, chosen.control, chosen.patience, chosen.repeats)
-    arms = 1 + len(groups)
-    held = min(validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
-    trial = Plan((), held, chosen, min(prime, training), starts)
-    search = (budget - trial.held * arms - trial.extra) // len(groups)
+    sizes = {group: popsize or default_popsize(space.dim_of(group)) for group in _groups(space)}
+    trial = Plan((), validation, chosen, min(prime, training), starts)
+    if plan := _divided(trial, sizes, budget):
+        return plan
+    least = next(more for more in itertools.count(budget + 1) if _divided(trial, sizes, more))
+    raise UsageError(f"{budget} image queries do not reach one generation; give at least {least}")
+
+
+def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> Plan | None:
+    """The plan with its stages and validation images, as many as `trial` at most; None if they do not fit in."""
+    chosen = trial.allocation
+    groups = list(sizes)[: 1 if budget < SECOND_STAGE_FROM else None]
+    held = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
+    search = (budget - held * chosen.repeats * (1 + len(groups)) - trial.extra) // len(groups)
     stages = []
     for group in groups:
-        size = popsize or default_popsize(space.dim_of(group))
-        cost = chosen.cost(size) + chosen.paired * chosen.images * chosen.repeats
-        generations = search // cost
-        if generations < 1:
-            least = math.ceil((cost * len(groups) + trial.extra) / (1 - VALIDATION_SHARE * arms))
-            raise UsageError(
-                f"{budget} image queries do not reach one generation; give at least {max(least, budget + 1)}"
-            )
-        stages.append(Stage("+".join(group), group, size, chosen.images, generations, cost))
-    return Plan(tuple(stages), held, chosen, trial.prime, starts)
+        cost = chosen.cost(sizes[group]) + chosen.paired * chosen.images * chosen.repeats
+        if search < cost:
+            return None
+        stages.append(Stage("+".join(group), group, sizes[group], chosen.images, search // cost, cost))
+    return replace(trial, stages=tuple(stages), validation=held)
 
 
-def _groups(space: PromptSpace, budget: int) -> list[tuple[str, ...]]:
+def _groups(space: PromptSpace) -> list[tuple[str, ...]]:
     """The layers of each stage."""
     dims = {kind: space.dim_of((kind,)) for kind in space.slices}
     if not sum(dims.values()):
         raise UsageError("this prompt has no variables to search; choose another preset")
     coarse = tuple(kind for kind, dim in dims.items() if dim and kind not in FINE)
     fine = tuple(kind for kind, dim in dims.items() if dim and kind in FINE)
-    groups = [group for group in (coarse, fine) if group]
-    return groups[:1] if budget < SECOND_STAGE_FROM else groups
+    return [group for group in (coarse, fine) if group]

@@ -181,12 +181,14 @@ class Searcher:
         if how.control:
             whole = self._free()
             control = control_losses(self._ready_head(), objective, z, samples, whole)
-        evaluations = objective.judge(z, samples, table, scale=Scale(), told=told(table, baseline, control))
+        tells = told(table, baseline, control, means=objective.means)
+        evaluations = objective.judge(z, samples, table, scale=Scale(), told=tells)
         scale = self._scale or Scale.matched(evaluations)
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
+        finite(weighted)  # a generation without any answer is not journalled: it would be taken for good
         return self.journal.write_step(
             name, z=mark, samples=[sample.id for sample in samples], scale=list(scale),
-            seen=np.isfinite(table.losses).sum(axis=1).tolist(), evaluations=[to_json(asdict(e)) for e in weighted],
+            seen=table.asked.sum(axis=1).tolist(), evaluations=[to_json(asdict(e)) for e in weighted],
         )  # fmt: skip
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
@@ -208,7 +210,8 @@ class Searcher:
     # -- the surrogate -----------------------------------------------------------------------------
     def _ready_head(self) -> Head:
         if self._head is None:
-            self._head = head_of(self.surrogacy, self.objective, self.seed)
+            kinds = self.plan.stages[0].kinds
+            self._head = head_of(self.surrogacy, self.objective, kinds, self.seed, self.journal)
         if self._head is None:
             raise TypeError("set_up refuses what needs a surrogate where there is none")
         return self._head

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
-from bbtvp.core.arrays import Matrix, Vector
+from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed, stream
 from bbtvp.objective import Objective, check_terms
-from bbtvp.objective.readers import label_logprobs, read_all
+from bbtvp.objective.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.prompt import PromptSpace
-from bbtvp.query import Outcome, Reply, Request
-from bbtvp.surrogate import Guide, Student, Surrogate, ZeroShot, active_part, prime, warm_start
+from bbtvp.query import Reply, Request
+from bbtvp.study.journal import Journal
+from bbtvp.study.steps import journalled, mark_of
+from bbtvp.surrogate import Guide, Surrogate, ZeroShot, active_part, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample, Task
 
@@ -31,14 +33,15 @@ class Surrogacy:
     matched: weights in units of the task loss's spread over the first generation (see `Scale`); else as they are, in
     the task loss's unit per unit of the term. free: training images, at most, that the terms are taken on. warm: begin
     where the surrogate's own loss is lowest, if a paired check of 2 × 16 image queries agrees. prime: training images
-    whose unprompted answers a student learns from, one image query each, to take the place of CLIP's zero-shot answers.
+    that a student of the source's answers learns from, one image query each; it takes the place of CLIP's zero-shot
+    classifier, which knows nouns but points the wrong way for numbers and yes or no.
     """
 
     surrogate: Surrogate | None = None
     fca: float = 0.0
     tse: float = 0.0
     matched: bool = True
-    free: int = 64
+    free: int = 32
     warm: bool = False
     prime: int = 0
 
@@ -64,37 +67,49 @@ def free_samples(task: Task, count: int, seed: int) -> list[Sample]:
     return [task.train[i] for i in order]
 
 
-def head_of(surrogacy: Surrogacy, objective: Objective, seed: int) -> Head | None:
+def head_of(
+    surrogacy: Surrogacy, objective: Objective, kinds: Collection[str], seed: int, journal: Journal
+) -> Head | None:
     """The surrogate's own answer to the task: a student of the source's answers, or CLIP's zero-shot; None without one.
 
-    Priming asks the first source model about the unprompted training images; failed queries are left out.
+    Priming shows the first source model each training image once, under random values of the variables of `kinds`, so
+    that the student knows prompted images; failed queries are left out.
     """
     if surrogacy.surrogate is None:
         return None
-    if surrogacy.prime:
-        return _student(surrogacy, surrogacy.surrogate, objective, seed)
-    return ZeroShot(surrogacy.surrogate, objective.task)
-
-
-def _student(surrogacy: Surrogacy, surrogate: Surrogate, objective: Objective, seed: int) -> Student:
-    task, model = objective.task, objective.models[0]
-    labels = task.labels
-    if labels is None:
+    if not surrogacy.prime:
+        return ZeroShot(surrogacy.surrogate, objective.task)
+    task = objective.task
+    if task.labels is None:
         raise UsageError(f"task {task.name} has no labels that all samples share; a student cannot be primed")
     order = stream(seed, "prime").permutation(len(task.train))[: surrogacy.prime]
     samples = [task.train[i] for i in order]
-    images = [sample.pixels() for sample in samples]
-    if objective.reader.name == "text":
-        answers = [r.answer for r in read_all(objective.reader, model, task, samples, images)]
-        rows = [_certain(labels, answer) for answer in answers]
-    else:
-        asked = [Request(image, task.ask(sample), labels) for image, sample in zip(images, samples, strict=True)]
-        rows = [_row(outcome, len(labels)) for outcome in model.query(asked)]
-    return prime(surrogate, task, images, samples, np.array(rows), seed=seed)
+    points = priming_points(objective.space, len(samples), seed, kinds=kinds)
+    images = [objective.space.render(z, objective.prepared(s)) for z, s in zip(points, samples, strict=True)]
+    done = journalled(journal, "prime", mark_of(points))
+    if done is None:  # asking again what failed would make another student
+        rows = _answers(objective, task.labels, samples, images)
+        done = journal.write_step(
+            "prime", z=mark_of(points), logprobs=[None if np.isnan(r).any() else r.tolist() for r in rows]
+        )
+    blank = [float("nan")] * len(task.labels)
+    logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
+    return prime(surrogacy.surrogate, task, images, samples, logprobs, seed=seed)
 
 
-def _row(outcome: Outcome, labels: int) -> Vector:
-    return label_logprobs(outcome, labels) if isinstance(outcome, Reply) else np.full(labels, np.nan)
+def _answers(
+    objective: Objective, labels: tuple[str, ...], samples: Sequence[Sample], images: Sequence[Pixels]
+) -> list[Vector]:
+    """(labels,) log-probabilities of each image from the first source model; NaN for a failed query."""
+    model, task, reader = objective.models[0], objective.task, objective.reader
+    if not isinstance(reader, LogProbReader):
+        return [_certain(labels, r.answer) for r in read_all(reader, model, task, samples, images)]
+    asked = [Request(image, task.ask(sample), labels) for image, sample in zip(images, samples, strict=True)]
+    failed = np.full(len(labels), np.nan)
+    return [
+        label_logprobs(outcome, len(labels), reader.normalise) if isinstance(outcome, Reply) else failed
+        for outcome in model.query(asked)
+    ]
 
 
 def _certain(labels: Sequence[str], answer: str | None) -> Vector:
@@ -112,22 +127,11 @@ def warm_point(
     return warm_start(head, space, samples, derived_seed(seed, "warm"), kinds=kinds, base=base, steps=25).z
 
 
-def guide_of(head: Head, space: PromptSpace, samples: Sequence[Sample], kinds: tuple[str, ...], base: Vector) -> _Guide:
+def guide_of(
+    head: Head, space: PromptSpace, samples: Sequence[Sample], kinds: tuple[str, ...], base: Vector
+) -> Callable[[Vector], Matrix]:
     """Unit gradients of the surrogate's terms over one stage's variables."""
-    return _Guide(Guide(head, space, samples, kinds=kinds), kinds, base)
-
-
-@final
-@dataclass(frozen=True)
-class _Guide:
-    """From a stage's variables to the whole z and back."""
-
-    guide: Guide
-    kinds: tuple[str, ...]
-    base: Vector
-
-    def __call__(self, active: Vector) -> Matrix:
-        return self.guide(self.guide.space.embed(active, self.kinds, self.base))
+    return Guide(head, space, samples, kinds=kinds).over(base)
 
 
 def begin_at(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector:

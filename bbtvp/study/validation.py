@@ -45,8 +45,8 @@ class Validation:
         """Readings of the validation images; missing for those that retries left no budget for."""
         self.account.phase, self.account.reserve = "validation", 0
         objective = self.objective
-        affordable = self.account.left // objective.repeats
-        asked = self.held[: int(max(LEAST, min(affordable, len(self.held))))]
+        affordable = min(self.account.left, len(self.held) * objective.repeats) // objective.repeats
+        asked = self.held[: int(max(LEAST, affordable))]
         questions = [objective.task.ask(sample) for sample in asked]
         if z is None:
             images = [sample.pixels() for sample in asked]

@@ -13,7 +13,6 @@ and what else is free:
     guide = Guide(head, space, task.train[:32])
     rows = guide(z)                                                     # (3, d): unit gradients of task, −TSE, FCA
     z = warm_start(head, space, task.train, seed=0).z
-    balanced(task_losses, fca, tse, fca_weight=0.5, tse_weight=0.1)     # weights that mean the same everywhere
     control_variate(target_losses, surrogate_losses, whole).loss        # the same mean with less noise
 
 Torch is loaded when a surrogate is used, never by this import.
@@ -43,9 +42,7 @@ from bbtvp.surrogate.priming import priming_points as priming_points
 from bbtvp.surrogate.priming import probe as probe
 from bbtvp.surrogate.pullback import pullback as pullback
 from bbtvp.surrogate.scales import Adjusted as Adjusted
-from bbtvp.surrogate.scales import balanced as balanced
 from bbtvp.surrogate.scales import control_variate as control_variate
-from bbtvp.surrogate.scales import matched as matched
 from bbtvp.surrogate.scales import spread as spread
 from bbtvp.surrogate.terms import TERMS as TERMS
 from bbtvp.surrogate.terms import Head as Head

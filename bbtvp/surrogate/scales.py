@@ -1,4 +1,4 @@
-"""Weights that mean the same everywhere, and losses with less noise: arithmetic on arrays, nothing else."""
+"""Spreads, and losses with less noise: arithmetic on arrays, nothing else."""
 
 from __future__ import annotations
 
@@ -19,42 +19,6 @@ def spread(values: ArrayLike) -> float:
     found = np.asarray(values, np.float64).ravel()
     found = found[np.isfinite(found)]
     return float(found.std(ddof=1)) if found.size > 1 else float("nan")
-
-
-def matched(values: ArrayLike, own: float, reference: float) -> Vector:
-    """A term in the unit of another: values · reference / own, own and reference being spreads across candidates.
-
-    With `own` the spread of FCA (or TSE) and `reference` that of the task loss, over the same candidates (the caller
-    may keep running ones), a weight w says: a difference between candidates that is usual for this term counts as
-    much as w usual differences of the task loss, whatever surrogate, model or task. It is a scale only, no centre, so
-    that the ranks within a term stay. All 0 if own is below 1e-12: then the term tells no candidate from another.
-    UsageError for a spread that is negative or not finite.
-    """
-    for name, value in (("own", own), ("reference", reference)):
-        if not 0 <= value < float("inf"):
-            raise UsageError(f"the {name} spread is {value}; give a finite standard deviation, from `spread`")
-    found = np.asarray(values, np.float64)
-    return np.zeros_like(found) if own < LEAST else np.asarray(found * (reference / own))
-
-
-def balanced(task: ArrayLike, fca: ArrayLike, tse: ArrayLike, *, fca_weight: float, tse_weight: float) -> Vector:
-    """(c,) J = task + w_fca · matched(fca) − w_tse · matched(tse), with the spreads of these very candidates.
-
-    task, fca, tse: (c,) means per candidate, raw (TSE as the cosine). NaN stays NaN. With fewer than two finite
-    candidates nothing can be matched: J is the task loss. UsageError for arrays of different length.
-    """
-    arrays = [np.asarray(values, np.float64) for values in (task, fca, tse)]
-    if len({values.shape for values in arrays}) > 1:
-        raise UsageError(
-            f"task, FCA and TSE of {[values.shape for values in arrays]}; give one value per candidate each"
-        )
-    reference = spread(arrays[0])
-    total = arrays[0].copy()
-    for values, weight in ((arrays[1], fca_weight), (arrays[2], -tse_weight)):
-        own = spread(values)
-        if np.isfinite(own) and np.isfinite(reference):
-            total += weight * matched(values, own, reference)
-    return total
 
 
 @final

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.query import Forgetful, LabelScore, Meter, Outcome, QueryFailed, Reply, Request
+from bbtvp.query import Account, Forgetful, LabelScore, Meter, Outcome, QueryFailed, Reply, Request
 from bbtvp.query.meter import CALL
 from tests.support import LABELS, QUESTION, Eye, Flaky, Recorder, Wrapper
 
@@ -191,3 +191,57 @@ def test_a_score_that_is_no_number_is_missing_data(score: float) -> None:
     outcomes = meter.query(requests(4))
     assert [isinstance(outcome, QueryFailed) for outcome in outcomes] == [False, True] * 2
     assert meter.account.failed == 2
+
+
+# -- one account for several models ----------------------------------------------------------------
+def two(cap: int) -> tuple[Meter, Meter, Account]:
+    account, memory = Account(cap), Forgetful()
+    far = Eye("eye/far", prejudice="columns")
+    return Meter(Eye(), memory, account=account), Meter(far, memory, account=account), account
+
+
+def test_two_models_spend_from_one_account() -> None:
+    near, far, account = two(cap=10)
+    near.query(requests(4))
+    account.phase = "validation"
+    far.query(requests(5))
+    assert dict(account.spent) == {"search": 4, "validation": 5}
+    assert (account.total, account.left) == (9, 1)
+    assert near.account is far.account is account
+
+
+def test_what_one_model_spent_the_other_cannot() -> None:
+    near, far, account = two(cap=10)
+    near.query(requests(6))
+    with pytest.raises(BudgetReached, match=r"5 more image queries would pass the cap of 10 \(6 spent\)"):
+        far.query(requests(5))
+    assert account.total == 6
+    far.query(requests(4))
+    near.query(requests(6))  # all known: nothing to pay
+    assert account.left == 0
+
+
+def test_failures_and_the_reserve_are_shared_too() -> None:
+    account = Account(20)
+    meters = [Meter(Flaky(share=1.0, attempts=2), Forgetful(), account=account) for _ in range(2)]
+    for meter in meters:
+        meter.query(requests(3))
+    assert (account.total, account.failed) == (12, 6)
+    account.reserve = 7
+    for meter in meters:
+        with pytest.raises(BudgetReached, match="7 kept for later"):
+            meter.query(requests(2))
+
+
+def test_an_account_without_a_cap_has_infinitely_much_left() -> None:
+    account = Account()
+    Meter(Eye(), Forgetful(), account=account).query(requests(5))
+    account.reserve = 3
+    assert account.left == math.inf
+
+
+def test_an_account_goes_on_from_what_was_spent_before() -> None:
+    before = {"search": 3}
+    account = Account(5, before, 1)
+    Meter(Eye(), Forgetful(), account=account).query(requests(2))
+    assert (account.total, account.failed, before) == (5, 1, {"search": 3})

@@ -23,9 +23,7 @@ def space(name: str) -> PromptSpace:
 
 
 def plan(name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8) -> Plan:
-    return make_plan(
-        space(name), budget, training=training, validation=validation, allocation=Allocation(images)
-    )
+    return make_plan(space(name), budget, training=training, validation=validation, allocation=Allocation(images))
 
 
 @given(st.sampled_from(PRESETS), st.integers(1, 20_000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16))

@@ -1,15 +1,14 @@
-"""Weights across models and tasks, and the control variate: what their definitions promise, on arrays alone."""
+"""Spreads and the control variate: what their definitions promise, on arrays alone."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bbtvp.core.errors import UsageError
-from bbtvp.surrogate import balanced, control_variate, matched, spread
+from bbtvp.surrogate import control_variate, spread
 
 VALUES = arrays(np.float64, 6, elements=st.floats(-100, 100))
 
@@ -17,43 +16,6 @@ VALUES = arrays(np.float64, 6, elements=st.floats(-100, 100))
 def test_a_spread_leaves_out_what_is_missing() -> None:
     assert spread([1.0, 3.0, float("nan")]) == pytest.approx(np.sqrt(2))
     assert np.isnan(spread([1.0])) and np.isnan(spread([]))
-
-
-@given(VALUES, st.floats(0.01, 100), st.floats(0, 100))
-def test_a_matched_term_has_the_reference_spread(values: np.ndarray, unit: float, reference: float) -> None:
-    own = spread(values)
-    found = matched(values * unit, own * unit, reference)
-    if own * unit < 1e-12:
-        assert np.array_equal(found, np.zeros(6))
-    elif own > 1e-6:
-        assert spread(found) == pytest.approx(reference, rel=1e-6, abs=1e-9)
-        np.testing.assert_allclose(found, matched(values, own, reference), rtol=1e-6, atol=1e-9)
-
-
-def test_a_weight_means_the_same_in_any_unit() -> None:
-    """The surrogate's units cancel, and J scales with the task loss: the ranks of the candidates are the same."""
-    rng = np.random.default_rng(0)
-    task, fca, tse = rng.normal(size=(3, 9))
-    one = balanced(task, fca, tse, fca_weight=0.5, tse_weight=0.2)
-    np.testing.assert_allclose(balanced(task, 30 * fca, tse / 7, fca_weight=0.5, tse_weight=0.2), one)
-    np.testing.assert_allclose(balanced(4 * task, fca, tse, fca_weight=0.5, tse_weight=0.2), 4 * one)
-    by_hand = task + 0.5 * fca * task.std(ddof=1) / fca.std(ddof=1) - 0.2 * tse * task.std(ddof=1) / tse.std(ddof=1)
-    np.testing.assert_allclose(one, by_hand)
-
-
-def test_a_term_that_tells_nothing_adds_nothing() -> None:
-    task = np.array([1.0, 2.0, np.nan])
-    found = balanced(task, np.full(3, 0.1), np.zeros(3), fca_weight=9, tse_weight=9)
-    np.testing.assert_array_equal(found, task)
-    np.testing.assert_array_equal(balanced([1.0], [2.0], [3.0], fca_weight=1, tse_weight=1), [1.0])
-
-
-def test_spreads_and_shapes_that_cannot_be() -> None:
-    for own, reference in ((-1.0, 1.0), (1.0, float("nan")), (float("inf"), 1.0)):
-        with pytest.raises(UsageError, match="spread is"):
-            matched([1.0, 2.0], own, reference)
-    with pytest.raises(UsageError, match="one value per candidate"):
-        balanced([1.0], [1.0, 2.0], [1.0], fca_weight=1, tse_weight=1)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])

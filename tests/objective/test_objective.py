@@ -53,7 +53,9 @@ def test_length_decides_between_sum_and_mean() -> None:
 def test_scores_far_from_zero_stay_finite(offset: float) -> None:
     equal = LogProbReader("sum", q=0).read(scored(*[(offset, 1)] * 4), TASK, COLUMNS)
     assert equal.loss == pytest.approx(math.log(4))
-    apart = LogProbReader("sum", q=0).read(scored((offset, 1), (offset - 1e4, 1), (offset, 1), (offset, 1)), TASK, COLUMNS)
+    apart = LogProbReader("sum", q=0).read(
+        scored((offset, 1), (offset - 1e4, 1), (offset, 1), (offset, 1)), TASK, COLUMNS
+    )
     assert math.isfinite(apart.loss)
 
 
