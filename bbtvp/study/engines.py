@@ -7,17 +7,21 @@ from typing import Any, final
 
 import numpy as np
 
-from bbtvp.core.arrays import Vector
+from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed
-from bbtvp.optim import Optimiser, optimiser
+from bbtvp.optim import Optimiser, Subspace, optimiser
 from bbtvp.prompt import PromptSpace
-from bbtvp.study.plan import Plan, Stage
-from bbtvp.study.surrogacy import GUIDED, Surrogacy, begin_at, guide_of
+from bbtvp.study.plan import Plan, Stage, default_popsize
+from bbtvp.study.surrogacy import GUIDED, Surrogacy, begin_at, gradients_near, guide_of
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample
 
 AUTO = "auto"
+ESTIMATORS = ("spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td")
+"""Methods whose batch is a step's finite differences."""
+ALONG = "@g"
+"""`cma@g24`: the search keeps to the 24 principal directions of the surrogate's gradients."""
 FEW, FULL = 32, 500
 """Variables up to which `auto` takes gp, and up to which cma; cma-diagonal beyond."""
 
@@ -27,6 +31,15 @@ def method_for(method: str, dim: int) -> str:
     if method != AUTO:
         return method
     return "gp" if dim <= FEW else "cma" if dim <= FULL else "cma-diagonal"
+
+
+def popsize_for(method: str, dim: int) -> int:
+    """Candidates per generation: what a step of an estimator needs, else CMA-ES's λ for the variables searched."""
+    name, _, rank = method.partition("@")
+    if name in ESTIMATORS:
+        return optimiser(name, 2, 0, guide=_nowhere).popsize
+    digits = rank.removeprefix("g")
+    return default_popsize(int(digits) if digits.isdecimal() else dim)
 
 
 @final
@@ -41,11 +54,15 @@ class Engines:
         self, space: PromptSpace, plan: Plan, method: str, seed: int, surrogacy: Surrogacy | None = None, **options: Any
     ) -> None:
         self.space, self.plan, self.method, self.seed, self.options = space, plan, method, seed, options
-        self.guided = method.partition("@")[0] in GUIDED
+        self._name, along, rank = method.partition(ALONG)
+        if along and not rank.isdecimal():
+            raise UsageError(f"{method!r}: after {ALONG} comes a number of gradients' directions, as in cma{ALONG}24")
+        self._rank = int(rank) if along else None
+        self.guided = bool(along) or method.partition("@")[0] in GUIDED
         if self.guided and (surrogacy is None or surrogacy.surrogate is None):
             raise UsageError(f"{method} follows a surrogate's gradient: add --surrogate zoo/clip")
         for stage in plan.stages:
-            self._make(stage, np.zeros(space.dim_of(stage.kinds)), _nowhere if self.guided else None)
+            self._make(stage, np.zeros(space.dim_of(stage.kinds)), _nowhere if self.guided else None, np.eye(1))
 
     def begin(
         self, stage: Stage, base: Vector, start: Vector, head: Head | None = None, samples: Sequence[Sample] = ()
@@ -54,15 +71,24 @@ class Engines:
 
         head, samples: the surrogate that guides, and the images that it looks at.
         """
-        guide = None if head is None else guide_of(head, self.space, samples, stage.kinds, base)
-        return self._make(stage, begin_at(self.space, stage.kinds, start), guide)
+        guide, rows = None, np.eye(1)
+        if head is not None:
+            guide = guide_of(head, self.space, samples, stage.kinds, base)
+            rows = gradients_near(head, self.space, samples, stage.kinds, start, self.seed) if self._rank else rows
+        return self._make(stage, begin_at(self.space, stage.kinds, start), guide, rows)
 
-    def _make(self, stage: Stage, x0: Vector, guide: Any) -> Optimiser:
+    def _make(self, stage: Stage, x0: Vector, guide: Any, gradients: Matrix) -> Optimiser:
+        """gradients: (m, d) that span the subspace of `NAME@gK`; where there are fewer than K, random ones follow."""
         dim = self.space.dim_of(stage.kinds)
+        subspace = None
+        if self._rank is not None:
+            rows = gradients if gradients.shape[1] == dim else np.eye(1, dim)
+            subspace = Subspace.principal(rows, self._rank, self.seed)
+        method = method_for(self._name, dim if self._rank is None else self._rank)
+        seed = derived_seed(self.seed, "optimiser", stage.name)
         return optimiser(
-            method_for(self.method, dim), dim, derived_seed(self.seed, "optimiser", stage.name),
-            popsize=stage.popsize, budget=stage.popsize * stage.generations, x0=x0, guide=guide,
-            choices=self._choices(stage), **self.options,
+            method, dim, seed, popsize=stage.popsize, budget=stage.popsize * stage.generations, x0=x0, guide=guide,
+            choices=self._choices(stage), subspace=subspace, **self.options,
         )  # fmt: skip
 
     def _choices(self, stage: Stage) -> tuple[tuple[int, int], ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -17,7 +18,7 @@ from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
 from bbtvp.query import Account, Meter, Model, load_model
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.engines import AUTO, Engines
+from bbtvp.study.engines import AUTO, Engines, popsize_for
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, make_plan
 from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
@@ -177,8 +178,8 @@ def set_up(
     if how.control and helped.surrogate is None:
         raise UsageError("a control variate needs a surrogate: add --surrogate zoo/clip")
     plan = make_plan(
-        space, budget, training=len(task.train), validation=len(task.validation), allocation=how, popsize=popsize,
-        prime=helped.prime, starts=len(space.starts()) + helped.warm,
+        space, budget, training=len(task.train), validation=len(task.validation), allocation=how,
+        popsize=popsize or partial(popsize_for, method), prime=helped.prime, starts=len(space.starts()) + helped.warm,
     )  # fmt: skip
     return Setup(space, chosen, plan, Engines(space, plan, method, seed, helped, **options))
 

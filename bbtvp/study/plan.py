@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -89,12 +89,13 @@ def make_plan(
     training: int,
     validation: int,
     allocation: Allocation | None = None,
-    popsize: int | None = None,
+    popsize: int | Callable[[int], int] | None = None,
     prime: int = 0,
     starts: int = 1,
 ) -> Plan:
     """Divide `budget` image queries, given the sizes of the two splits.
 
+    popsize: candidates per generation, or what says so for a number of variables; `default_popsize` by default.
     Raises UsageError for a budget of 0, a space without variables, and a budget too small for one generation, with the
     smallest that would do.
     """
@@ -103,7 +104,8 @@ def make_plan(
     chosen = allocation or Allocation()
     if chosen.images > training:
         chosen = Allocation(training, 1, chosen.paired, chosen.control, chosen.patience, chosen.repeats)
-    sizes = {group: popsize or default_popsize(space.dim_of(group)) for group in _groups(space)}
+    size_of = (lambda dim: popsize) if isinstance(popsize, int) else popsize or default_popsize
+    sizes = {group: size_of(space.dim_of(group)) for group in _groups(space)}
     trial = Plan((), validation, chosen, min(prime, training), starts)
     if plan := _divided(trial, sizes, budget):
         return plan

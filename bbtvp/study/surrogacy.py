@@ -17,7 +17,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.query import Reply, Request
 from bbtvp.study.journal import Journal
 from bbtvp.study.steps import journalled, mark_of
-from bbtvp.surrogate import Guide, Surrogate, ZeroShot, active_part, prime, priming_points, warm_start
+from bbtvp.surrogate import Guide, Surrogate, ZeroShot, active_part, gradients_at, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample, Task
 
@@ -87,14 +87,16 @@ def head_of(
     points = priming_points(objective.space, len(samples), seed, kinds=kinds)
     images = [objective.space.render(z, objective.prepared(s)) for z, s in zip(points, samples, strict=True)]
     done = journalled(journal, "prime", mark_of(points))
-    if done is None:  # asking again what failed would make another student
-        rows = _answers(objective, task.labels, samples, images)
-        done = journal.write_step(
-            "prime", z=mark_of(points), logprobs=[None if np.isnan(r).any() else r.tolist() for r in rows]
-        )
     blank = [float("nan")] * len(task.labels)
-    logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
-    return prime(surrogacy.surrogate, task, images, samples, logprobs, seed=seed)
+    if done is None:
+        logprobs = np.array(_answers(objective, task.labels, samples, images))
+    else:
+        logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
+    student = prime(surrogacy.surrogate, task, images, samples, logprobs, seed=seed)
+    if done is None:  # asking again what failed would make another student; too few answers for one were refused above
+        rows = [None if np.isnan(row).any() else row.tolist() for row in logprobs]
+        journal.write_step("prime", z=mark_of(points), logprobs=rows)
+    return student
 
 
 def _answers(
@@ -132,6 +134,16 @@ def guide_of(
 ) -> Callable[[Vector], Matrix]:
     """Unit gradients of the surrogate's terms over one stage's variables."""
     return Guide(head, space, samples, kinds=kinds).over(base)
+
+
+def gradients_near(
+    head: Head, space: PromptSpace, samples: Sequence[Sample], kinds: tuple[str, ...], start: Vector, seed: int
+) -> Matrix:
+    """(m, d) unit gradients of the surrogate's task loss, one per sample, at `start` and at three points around it."""
+    guide = Guide(head, space, samples, terms=("task",), kinds=kinds)
+    points = start + priming_points(space, 4, seed, kinds=kinds)
+    rows = gradients_at(guide, points)
+    return rows if len(rows) else np.eye(1, guide.dim)
 
 
 def begin_at(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector:

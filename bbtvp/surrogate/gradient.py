@@ -7,7 +7,7 @@ pixels to z. `Guide` keeps what does not change between calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -235,16 +235,3 @@ def gradients_at(guide: Guide, zs: Matrix, term: str = "task", *, by: str = "sam
         rows.append(each if by != "all" else each.mean(axis=0, keepdims=True))
     found = unit_rows(np.concatenate(rows)) if rows else np.zeros((0, guide.dim))
     return found[np.any(found != 0, axis=1)]
-
-
-def principal(gradients: Matrix, size: int) -> tuple[Matrix, Vector]:
-    """((k, d) orthonormal principal directions, (k,) shares of the sum of squares), k = min(size, rank).
-
-    By the singular values of the (m, d) gradients as they are, not centred: a common direction is the first of them.
-    """
-    if gradients.ndim != 2 or not len(gradients) or size < 1:
-        raise UsageError(f"principal directions of {np.shape(gradients)} gradients, size {size}; give rows, size >= 1")
-    _, values, directions = np.linalg.svd(gradients, full_matrices=False)
-    kept = min(size, int(np.count_nonzero(values > values[0] * 1e-9))) if values[0] > 0 else 0
-    shares: Any = values**2 / max(float((values**2).sum()), 1e-300)
-    return directions[:kept], np.asarray(shares[:kept])

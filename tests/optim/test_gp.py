@@ -162,7 +162,7 @@ def test_a_loss_far_above_the_rest_is_pulled_in() -> None:
 @pytest.mark.parametrize("batch", [0, 9])
 def test_one_absurd_loss_does_not_spoil_the_search(batch: int) -> None:
     found, start = [], []
-    for seed in range(4):
+    for seed in range(3):
         search, bowl = gp(seed=seed), Bowl(seed, offset=0.3)
         for number in range(12):
             z = search.ask()

@@ -100,6 +100,14 @@ def test_a_crop_cuts_off_at_most_its_share_of_each_edge() -> None:
     assert len(edges) > 5
 
 
+def test_each_edge_is_cut_on_its_own() -> None:
+    ramp = smooth()
+    found = [sent(Channel(1, 0.25, None), seed, ramp).astype(int) for seed in range(20)]
+    edges = np.array([[f[32, 0, 0], f[0, 32, 1], 255 - f[32, -1, 0], 255 - f[-1, 32, 1]] for f in found])
+    assert np.abs(np.corrcoef(edges.T) - np.eye(4)).max() < 0.8
+    assert (edges.std(axis=0) > 8).all()
+
+
 def test_jpeg_is_of_a_quality_within_its_range() -> None:
     def encoded(quality: int) -> bytes:
         buffer = io.BytesIO()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace, preset
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.plan import Plan, make_plan
+from bbtvp.study.plan import CHECK, Plan, make_plan
 
 PRESETS = ("tvp", "frame", "tone", "default")
 
@@ -56,3 +56,48 @@ def test_a_budget_of_nothing_is_refused(budget: int) -> None:
 def test_a_space_without_variables_is_refused() -> None:
     with pytest.raises(UsageError, match="no variables to search"):
         make_plan(PromptSpace((), 64), 1000, training=10, validation=10)
+
+
+# -- other allocations -----------------------------------------------------------------------------
+ALLOCATIONS = st.builds(
+    lambda images, race, paired, repeats: Allocation(max(images, 2 ** (race - 1)), race, paired, repeats=repeats),
+    st.integers(1, 12), st.integers(1, 4), st.booleans(), st.integers(1, 5),
+)  # fmt: skip
+
+
+@given(
+    st.sampled_from(PRESETS), st.integers(1, 6000), ALLOCATIONS, st.integers(0, 300), st.integers(1, 7),
+    st.none() | st.integers(2, 40),
+)  # fmt: skip
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_asked_for_fits_or_the_least_that_would_is_named(
+    name: str, budget: int, how: Allocation, prime: int, starts: int, popsize: int | None
+) -> None:
+    def made(queries: int) -> Plan:
+        return make_plan(
+            space(name), queries, training=256, validation=128, allocation=how, popsize=popsize, prime=prime,
+            starts=starts,
+        )  # fmt: skip
+
+    try:
+        found = made(budget)
+    except UsageError as error:
+        least = int(re.findall(r"give at least (\d+)", str(error))[0])
+        assert least > budget
+        found, budget = made(least), least
+    assert found.queries <= budget
+    assert all(stage.generations >= 1 and stage.popsize == (popsize or stage.popsize) for stage in found.stages)
+    assert all(stage.cost == how.cost(stage.popsize) + how.paired * how.images * how.repeats for stage in found.stages)
+
+
+def test_priming_and_starts_are_paid_for() -> None:
+    plain = make_plan(space("tone"), 1000, training=256, validation=128)
+    dear = make_plan(space("tone"), 1000, training=256, validation=128, prime=100, starts=3)
+    assert (plain.extra, dear.extra) == (0, 100 + 3 * CHECK)
+    assert dear.stages[0].queries + dear.extra <= plain.stages[0].queries + dear.stages[0].cost
+
+
+def test_fewer_training_images_than_asked_for_are_all_asked_without_a_race() -> None:
+    found = make_plan(space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, 3, paired=True))
+    assert found.allocation == Allocation(5, 1, paired=True)
+    assert found.stages[0].images == 5

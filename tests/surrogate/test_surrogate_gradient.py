@@ -13,7 +13,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.optim import optimiser
 from bbtvp.prompt import Frame, Layer, Placement, PromptSpace, Tone
 from bbtvp.prompt.overlay import Overlay
-from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradient, gradients_at, principal, pullback
+from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradient, gradients_at, pullback
 from bbtvp.surrogate.pixels import float_path
 from bbtvp.task import Task
 
@@ -316,17 +316,3 @@ def test_gradients_for_a_subspace(clip: Surrogate, task: Task) -> None:
     assert len(gradients_at(guide, zs[:1], "fca")) == 0
     with pytest.raises(UsageError, match="unknown grouping"):
         gradients_at(guide, zs, by="class")
-
-
-def test_principal_directions() -> None:
-    rng = np.random.default_rng(0)
-    axes = np.linalg.qr(rng.normal(size=(30, 2)))[0].T
-    gradients = rng.normal(size=(40, 2)) * [3.0, 1.0] @ axes
-    found, shares = principal(gradients, 5)
-    assert found.shape == (2, 30)
-    np.testing.assert_allclose(found @ found.T, np.eye(2), atol=1e-9)
-    assert shares.sum() == pytest.approx(1) and shares[0] > 0.8
-    np.testing.assert_allclose(gradients @ found.T @ found, gradients, atol=1e-9)
-    assert principal(np.zeros((3, 4)), 2)[0].shape == (0, 4)
-    with pytest.raises(UsageError, match="principal directions"):
-        principal(gradients, 0)
