@@ -52,17 +52,17 @@ def driven(search: Optimiser, loss: Callable[[Matrix], Vector], batches: int) ->
 
 # -- what it finds ---------------------------------------------------------------------------------
 def test_it_finds_what_noise_and_easy_batches_hide() -> None:
-    """Of five bowls, against random search: what its recommendation is truly worth."""
+    """Of four bowls, against random search: what its recommendation is truly worth."""
     found: dict[str, list[float]] = {"gp": [], "random": []}
-    for seed in range(5):
+    for seed in range(4):
         for name, worth in found.items():
             bowl = Bowl(seed)
             search = driven(optimiser(name, DIM, seed), bowl, BATCHES)
             worth.append(float(bowl.truth(search.recommend())))
-    start = float(np.mean([Bowl(seed).truth(np.zeros(DIM)) for seed in range(5)]))
+    start = float(np.mean([Bowl(seed).truth(np.zeros(DIM)) for seed in range(4)]))
     assert np.mean(found["gp"]) < 0.35 * np.mean(found["random"])
     assert np.mean(found["gp"]) < 0.4 * start
-    assert sum(a < b for a, b in zip(found["gp"], found["random"], strict=True)) >= 4
+    assert sum(a < b for a, b in zip(found["gp"], found["random"], strict=True)) >= 3
 
 
 def test_a_category_is_found_from_a_start_that_chooses_another() -> None:
