@@ -169,8 +169,12 @@ def test_ctrl_c_ends_the_workers_and_loses_nothing(images: Path, plugin: Path) -
     arguments[arguments.index("eye/near")] = "eye/slow"
     path = os.pathsep.join([str(plugin), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "EYE_LOG": str(Path("log").absolute())}
+    # A shell that starts its jobs in the background has them ignore Ctrl-C, and a child inherits that.
+    listen = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+    )
     run = subprocess.Popen(
-        [sys.executable, "-m", "bbtvp.cli", *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", listen, *arguments], env=environment, stderr=subprocess.PIPE, text=True
     )
     while not Path("log").exists() and run.poll() is None:
         time.sleep(0.1)
