@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.optim.base import JSON, Choices, Optimiser, Start
-from bbtvp.optim.gp_model import Surface
+from bbtvp.optim.gp_model import Surface, one_thread
 
 LIMIT = 64
 """Variables beyond which distances say too little to learn from hundreds of losses."""
@@ -57,6 +57,10 @@ class GaussianProcess(Optimiser):
     def _ask(self) -> Matrix:
         if not len(self._z):
             return self._design()
+        with one_thread():
+            return self._drawn()
+
+    def _drawn(self) -> Matrix:
         rng = stream(self.seed, "optim", "gp", len(self._z))
         pool = self._pool(rng)
         draws = self._surface.draws(self._shown(pool), self.popsize - 1, rng)
@@ -64,7 +68,7 @@ class GaussianProcess(Optimiser):
         for draw in draws:  # the minima of two draws may be one candidate: then the next best
             taken = np.isin(np.arange(len(pool)), chosen)
             chosen.append(int(np.where(taken, np.inf, draw).argmin()))
-        return np.vstack([self._recommend()[None], pool[chosen]])
+        return np.vstack([self._best()[None], pool[chosen]])
 
     def _design(self) -> Matrix:
         from scipy.stats import norm, qmc  # type: ignore[import-untyped]
@@ -107,9 +111,14 @@ class GaussianProcess(Optimiser):
         self._z = np.vstack([self._z, z])
         self._losses = np.concatenate([self._losses, losses])
         self._batches = np.concatenate([self._batches, np.full(len(z), number)])
-        self._surface.fit(self._shown(self._z), self._losses, self._batches)
+        with one_thread():
+            self._surface.fit(self._shown(self._z), self._losses, self._batches)
 
     def _recommend(self) -> Vector:
+        with one_thread():
+            return self._best()
+
+    def _best(self) -> Vector:
         rng = stream(self.seed, "optim", "gp", "recommend", len(self._z))
         best = self._z
         for share in (0.0, 0.4, 0.2, 0.1, 0.05):

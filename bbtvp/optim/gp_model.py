@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, final
 
 import numpy as np
@@ -22,6 +24,24 @@ _JITTER = 1e-8
 _PRIOR_SCALE, _PRIOR_SPREAD = np.log(2.0), 0.7
 """Length scales are log-normal around 2, that is of the order of a prior z ~ N(0, 1)."""
 _PRIOR_NOISE = np.log(0.3)
+
+
+@cache
+def _blas() -> Any:
+    """The linear algebra libraries of numpy and scipy."""
+    import scipy.linalg  # type: ignore[import-untyped]  # noqa: F401  # brings the library that is to be found
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Linear algebra on one thread: their number changes the rounding, and so the candidates.
+
+    A few hundred rows are no work for several anyway.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
 
 
 @final
