@@ -181,7 +181,10 @@ def set_up(
         space, budget, training=len(task.train), validation=len(task.validation), allocation=how,
         popsize=popsize or partial(popsize_for, method), prime=helped.prime, starts=len(space.starts()) + helped.warm,
     )  # fmt: skip
-    return Setup(space, chosen, plan, Engines(space, plan, method, seed, helped, **options))
+    engines = Engines(space, plan, method, seed, helped, **options)
+    if helped.prime and not (helped.warm or how.control or engines.guided):
+        raise UsageError("a primed student has nothing to do: add --warm, or a method that follows its gradient")
+    return Setup(space, chosen, plan, engines)
 
 
 def _run(searcher: Searcher, budget: int) -> Search:

@@ -222,8 +222,8 @@ class Searcher:
     def _start(self, stage: Stage, base: Vector) -> Vector:
         """Where the stage begins: the best of the space's own starting points and the surrogate's, or `base`.
 
-        All are asked about the same training images; the best must beat `base` there by more than the standard error
-        of the paired difference.
+        All are asked about the same training images. The best of k others must beat `base` there by √(1 + 2 ln k)
+        standard errors of the paired difference: so much better does the best of k equal ones look by chance.
         """
         if self.plan.starts == 1 or stage is not self.plan.stages[0]:
             return base
@@ -245,8 +245,9 @@ class Searcher:
         falls = [paired(losses[0], row) for row in losses]
         best = max(range(len(z)), key=lambda i: falls[i][0])
         fall, noise = falls[best]
+        luck = np.sqrt(1 + 2 * np.log(len(z) - 1))
         return self.journal.write_step(
-            name, z=mark, samples=[sample.id for sample in samples], chosen=best if fall > noise else 0,
+            name, z=mark, samples=[sample.id for sample in samples], chosen=best if fall > luck * noise else 0,
             **to_json({"fall": fall, "noise": noise}),
         )  # fmt: skip
 

@@ -89,7 +89,7 @@ def head_of(
     done = journalled(journal, "prime", mark_of(points))
     blank = [float("nan")] * len(task.labels)
     if done is None:
-        logprobs = np.array(_answers(objective, task.labels, samples, images))
+        logprobs = np.array(_answers(objective, task.labels, samples, points, images))
     else:
         logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
     student = prime(surrogacy.surrogate, task, images, samples, logprobs, seed=seed)
@@ -100,13 +100,14 @@ def head_of(
 
 
 def _answers(
-    objective: Objective, labels: tuple[str, ...], samples: Sequence[Sample], images: Sequence[Pixels]
+    objective: Objective, labels: tuple[str, ...], samples: Sequence[Sample], points: Matrix, images: Sequence[Pixels]
 ) -> list[Vector]:
     """(labels,) log-probabilities of each image from the first source model; NaN for a failed query."""
     model, task, reader = objective.models[0], objective.task, objective.reader
+    questions = [objective.space.ask(z, task.ask(sample)) for z, sample in zip(points, samples, strict=True)]
     if not isinstance(reader, LogProbReader):
-        return [_certain(labels, r.answer) for r in read_all(reader, model, task, samples, images)]
-    asked = [Request(image, task.ask(sample), labels) for image, sample in zip(images, samples, strict=True)]
+        return [_certain(labels, r.answer) for r in read_all(reader, model, task, samples, images, questions)]
+    asked = [Request(image, question, labels) for image, question in zip(images, questions, strict=True)]
     failed = np.full(len(labels), np.nan)
     return [
         label_logprobs(outcome, len(labels), reader.normalise) if isinstance(outcome, Reply) else failed
