@@ -52,6 +52,7 @@ from bbtvp.cli.options import (
 )
 @click.option("--warm", is_flag=True, help="Start where the surrogate would, if 32 image queries agree.")
 @click.option("--prime", default=0, show_default=True, help="Training images that teach the surrogate, a query each.")
+@click.option("--arbiter", is_flag=True, help="Let the surrogate choose among candidates that validation holds equal.")
 @click.option("--prompt", default="default", show_default=True, help="Preset: default, tone, frame, tvp, annotate.")
 @click.option(
     "--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: from model and images]."
@@ -99,9 +100,9 @@ from bbtvp.cli.options import (
 @json_flag
 def optimize(
     task: str, models: tuple[str, ...], combine: Literal["mean", "worst"], surrogate: str | None, fca: float,
-    tse: float, warm: bool, prime: int, prompt: str, canvas: int | None, method: str, queries: int, images: int,
-    race: int, repeats: int, paired: bool, patience: int, channel: bool, question: str | None, reader: str, seed: int,
-    options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
+    tse: float, warm: bool, prime: int, arbiter: bool, prompt: str, canvas: int | None, method: str, queries: int,
+    images: int, race: int, repeats: int, paired: bool, patience: int, channel: bool, question: str | None, reader: str,
+    seed: int, options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.core.files import atomic_write_json
@@ -125,7 +126,7 @@ def optimize(
     if dry_run:
         found = set_up(
             loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, allocation=how,
-            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime), seed=seed,
+            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime, arbiter=arbiter), seed=seed,
         )  # fmt: skip
         say(
             f"{loaded.name} on {names}, canvas {found.space.canvas} px, {found.space.dim} variables; "
@@ -137,7 +138,7 @@ def optimize(
     folder = out or Path("runs") / "-".join([loaded.name, names, str(seed)]).replace("/", "_")
     run = search(
         loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, surrogate=helper, fca=fca,
-        tse=tse, warm=warm, prime=prime, combine=combine, reader=reader, allocation=how,
+        tse=tse, warm=warm, prime=prime, arbiter=arbiter, combine=combine, reader=reader, allocation=how,
         channel=Channel() if channel else None, seed=seed, out=folder, watch=Progress(say, sys.stderr),
     )  # fmt: skip
     seconds = time.monotonic() - began

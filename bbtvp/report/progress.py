@@ -7,6 +7,21 @@ from typing import Any, TextIO, final
 
 from bbtvp.study.optimize import describe_plan
 
+LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "planned": lambda f: f"plan: {describe_plan(f['plan'])}; answers read as {f['reader']}",
+    "validated": lambda f: f"validation: {f['name']:<16} {100 * f['accuracy']:5.1f} % right, loss {f['loss']:.3f}",
+    "started": lambda f: (
+        ("search begins at " + (f"starting point {f['chosen']}" if f["chosen"] else "the image as it is"))
+        + f": best mean fall of the loss {f['fall'] or 0:.3f}"
+    ),
+    "stopped": lambda f: f"{f['stage']}: stopped, {f['why']}",
+    "arbiter": lambda f: f"{f['stage']}: the surrogate's choice {'is taken' if f['taken'] else 'is worse'}",
+    "skipped": lambda f: f"{f['stage']}: skipped, {f['why']}",
+    "verifying": lambda f: f"verification: at most {f['queries']} image queries over {f['models']} models",
+    "verified": lambda f: f"verified: {f['model']:<18} {100 * f['gain']:+.1f} points on {f['n']} test images",
+}
+"""What is said of an event."""
+
 
 @final
 class Progress:
@@ -22,25 +37,10 @@ class Progress:
             self._generation(facts)
             return
         self._close()
-        if event == "planned":
-            self._say(f"plan: {describe_plan(facts['plan'])}; answers read as {facts['reader']}")
-            if facts["resumed"]:
-                self._say(f"continuing: {facts['resumed']} image queries were answered before and are not sent again")
-        elif event == "validated":
-            self._say(
-                f"validation: {facts['name']:<16} {100 * facts['accuracy']:5.1f} % right, loss {facts['loss']:.3f}"
-            )
-        elif event == "started":
-            chosen = f"starting point {facts['chosen']}" if facts["chosen"] else "the image as it is"
-            self._say(f"search begins at {chosen}: mean fall of the loss {facts['fall'] or 0:.3f}")
-        elif event == "stopped":
-            self._say(f"{facts['stage']}: stopped, {facts['why']}")
-        elif event == "skipped":
-            self._say(f"{facts['stage']}: skipped, {facts['why']}")
-        elif event == "verifying":
-            self._say(f"verification: at most {facts['queries']} image queries over {facts['models']} models")
-        elif event == "verified":
-            self._say(f"verified: {facts['model']:<18} {100 * facts['gain']:+.1f} points on {facts['n']} test images")
+        if event in LINES:
+            self._say(LINES[event](facts))
+        if event == "planned" and facts["resumed"]:
+            self._say(f"continuing: {facts['resumed']} image queries were answered before and are not sent again")
 
     def _generation(self, facts: Mapping[str, Any]) -> None:
         terms = f", FCA {facts['fca']:.3f}, TSE {facts['tse']:+.3f}" if facts["fca"] or facts["tse"] else ""

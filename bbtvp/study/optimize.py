@@ -74,6 +74,7 @@ def optimize(
     matched: bool = True,
     warm: bool = False,
     prime: int = 0,
+    arbiter: bool = False,
     combine: Combine = "mean",
     channel: Channel | None = None,
     reader: str = "auto",
@@ -92,7 +93,8 @@ def optimize(
     source where it is highest; n images cost n image queries however many sources there are.
     prompt: a preset's name or a PromptSpace; canvas: its side in pixels (default: see `choose_canvas`).
     method: an optimiser's name, with its own `options`; "auto" takes gp for up to 32 variables, else CMA-ES.
-    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm and prime as in `Surrogacy`.
+    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm, prime and arbiter: see
+    `Surrogacy`.
     channel: what may happen to pixels on the way, drawn anew for every image of the search.
     reader: "auto", "logprob" or "text". images: images per candidate and generation; allocation: all of how a
     generation is queried. out: a run folder; the same call continues a run that was killed. watch: told of every event.
@@ -100,11 +102,9 @@ def optimize(
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached (exit code 3) if
     failures used the budget up before a prompt could be chosen.
     """
-    task = load_task(task) if isinstance(task, str) else task
-    given = [model] if isinstance(model, Model | str) else list(model)
-    models = [load_model(m) if isinstance(m, str) else m for m in given]
+    task, models = load_task(task) if isinstance(task, str) else task, _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime)
+    surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter)
     setup = set_up(
         task, models, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
         images=images, allocation=allocation, popsize=popsize, surrogacy=surrogacy, seed=seed, **options,
@@ -130,6 +130,11 @@ def optimize(
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
+
+
+def _loaded(given: Model | str | Sequence[Model | str]) -> list[Model]:
+    several = [given] if isinstance(given, Model | str) else given
+    return [load_model(model) if isinstance(model, str) else model for model in several]
 
 
 def _objective(
@@ -180,9 +185,10 @@ def set_up(
     plan = make_plan(
         space, budget, training=len(task.train), validation=len(task.validation), allocation=how,
         popsize=popsize or partial(popsize_for, method), prime=helped.prime, starts=len(space.starts()) + helped.warm,
+        arbiter=helped.arbiter,
     )  # fmt: skip
     engines = Engines(space, plan, method, seed, helped, **options)
-    if helped.prime and not (helped.warm or how.control or engines.guided):
+    if helped.prime and not (helped.warm or helped.arbiter or how.control or engines.guided):
         raise UsageError("a primed student has nothing to do: add --warm, or a method that follows its gradient")
     return Setup(space, chosen, plan, engines)
 

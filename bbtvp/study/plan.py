@@ -51,7 +51,8 @@ class Stage:
 class Plan:
     """Stages in order, and the number of validation images for each arm (unprompted, then each stage's winner).
 
-    prime: training images whose answers a surrogate learns from. starts: points where the search may begin.
+    prime: training images whose answers a surrogate learns from. starts: points where the search may begin. arbiter:
+    whether a stage may have a second finalist, the surrogate's.
     """
 
     stages: tuple[Stage, ...]
@@ -59,6 +60,7 @@ class Plan:
     allocation: Allocation = field(default_factory=Allocation)
     prime: int = 0
     starts: int = 1
+    arbiter: bool = False
 
     @property
     def held(self) -> int:
@@ -74,7 +76,11 @@ class Plan:
     @property
     def queries(self) -> int:
         """The most the run will spend, without retries and failures."""
-        return sum(stage.queries for stage in self.stages) + self.held * (1 + len(self.stages)) + self.extra
+        return sum(stage.queries for stage in self.stages) + self.held * self.arms(len(self.stages)) + self.extra
+
+    def arms(self, stages: int) -> int:
+        """Arms on validation, at most: the unprompted images, and the finalists of so many stages."""
+        return 1 + stages * (1 + self.arbiter)
 
 
 def default_popsize(dim: int) -> int:
@@ -92,6 +98,7 @@ def make_plan(
     popsize: int | Callable[[int], int] | None = None,
     prime: int = 0,
     starts: int = 1,
+    arbiter: bool = False,
 ) -> Plan:
     """Divide `budget` image queries, given the sizes of the two splits.
 
@@ -106,7 +113,7 @@ def make_plan(
         chosen = Allocation(training, 1, chosen.paired, chosen.control, chosen.patience, chosen.repeats)
     size_of = (lambda dim: popsize) if isinstance(popsize, int) else popsize or default_popsize
     sizes = {group: size_of(space.dim_of(group)) for group in _groups(space)}
-    trial = Plan((), validation, chosen, min(prime, training), starts)
+    trial = Plan((), validation, chosen, min(prime, training), starts, arbiter)
     if plan := _divided(trial, sizes, budget):
         return plan
     least = next(more for more in itertools.count(budget + 1) if _divided(trial, sizes, more))
@@ -118,7 +125,7 @@ def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> 
     chosen = trial.allocation
     groups = list(sizes)[: 1 if budget < SECOND_STAGE_FROM else None]
     held = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
-    search = (budget - held * chosen.repeats * (1 + len(groups)) - trial.extra) // len(groups)
+    search = (budget - held * chosen.repeats * trial.arms(len(groups)) - trial.extra) // len(groups)
     stages = []
     for group in groups:
         cost = chosen.cost(sizes[group]) + chosen.paired * chosen.images * chosen.repeats

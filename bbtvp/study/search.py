@@ -21,13 +21,17 @@ from bbtvp.study.engines import Engines
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, Stage
 from bbtvp.study.steps import from_json, journalled, mark_of, to_json
-from bbtvp.study.surrogacy import Surrogacy, control_losses, head_of, warm_point
+from bbtvp.study.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
 from bbtvp.study.validation import Validation, paired
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Called with an event name and its facts, as the run goes: for progress bars and logs."""
+
+
+RIVALS = 8
+"""Candidates that an arbiter chooses from, beside the recommendation."""
 
 
 def silent(event: str, facts: Mapping[str, Any]) -> None:
@@ -101,8 +105,9 @@ class Searcher:
                 self.watch("skipped", {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"})
                 continue
             try:
-                found = self._search(stage, best, reserve=self.plan.held * (len(self.plan.stages) - index))
-                losses, accuracy = self._validation.losses(stage.name, found)
+                reserve = self.plan.held * (self.plan.arms(len(self.plan.stages) - index) - 1)
+                finalists = self._search(stage, best, reserve=reserve)
+                found, losses, accuracy = self._winner(stage, finalists)
             except BudgetReached:
                 if len(arms) == 1:
                     raise
@@ -120,9 +125,29 @@ class Searcher:
         improved = any(arm.kept for arm in arms[1:])
         return Search(space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed)
 
+    def _winner(self, stage: Stage, finalists: Matrix) -> tuple[Vector, Vector, float]:
+        """A stage's z, its losses on validation and its accuracy there.
+
+        The first finalist, or the one that the surrogate likes most unless it is worse by more than the noise.
+        """
+        found = finalists[0]
+        losses, accuracy = self._validation.losses(stage.name, found)
+        chosen = 0
+        if self.surrogacy.arbiter:
+            chosen = favourite(self._ready_head(), self.objective, finalists, self._free())
+        if chosen:
+            other, right = self._validation.losses(f"{stage.name}/arbiter", finalists[chosen])
+            worse, noise = paired(other, losses)
+            self.watch("arbiter", {"stage": stage.name, "worse": worse, "noise": noise, "taken": worse <= noise})
+            if worse <= noise:
+                return finalists[chosen], other, right
+        return found, losses, accuracy
+
     # -- one stage ---------------------------------------------------------------------------------
-    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
-        """The stage's best z; `reserve` image queries are left for validation, whatever retries cost.
+    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Matrix:
+        """(k, dim): the optimiser's recommendation, then, for an arbiter, the best candidates of the second half.
+
+        `reserve` image queries are left for validation, whatever retries cost.
 
         Raises BudgetReached if that leaves no room for one generation.
         """
@@ -132,6 +157,7 @@ class Searcher:
         guide = (self._ready_head(), self._free()) if self._engines.guided else ()
         engine = self._engines.begin(stage, base, start, *guide)
         left, index, lowest, stale = stage.queries, 0, np.inf, 0
+        seen: list[tuple[float, Vector]] = []
         while True:
             active = engine.ask()
             left -= self._cost(len(active))
@@ -146,13 +172,16 @@ class Searcher:
                 break
             losses = finite(evaluations)
             engine.tell(active, losses)
+            if self.surrogacy.arbiter and 2 * index >= stage.generations:
+                seen += zip((losses - losses.mean()).tolist(), z, strict=True)
             index += 1
             self._report(stage, index, evaluations)
             lowest, stale = (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
             if stale == self.plan.allocation.patience > 0:
                 self.watch("stopped", {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"})
                 break
-        return space.embed(engine.recommend(), stage.kinds, base)
+        rivals = [row for _, row in sorted(seen, key=lambda pair: pair[0])[:RIVALS]]
+        return np.stack([space.embed(engine.recommend(), stage.kinds, base), *rivals])
 
     def _cost(self, candidates: int) -> int:
         """Image queries set aside for a generation, whatever memory answers of it."""

@@ -34,7 +34,9 @@ class Surrogacy:
     the task loss's unit per unit of the term. free: training images, at most, that the terms are taken on. warm: begin
     where the surrogate's own loss is lowest, if a paired check of 2 × 16 image queries agrees. prime: training images
     that a student of the source's answers learns from, one image query each; it takes the place of CLIP's zero-shot
-    classifier, which knows nouns but points the wrong way for numbers and yes or no.
+    classifier, which knows nouns but points the wrong way for numbers and yes or no. arbiter: of the recommendation and
+    the best candidates, the one that the surrogate likes most is validated too, and deployed unless it is worse there
+    by more than the noise: a second model's opinion, for the sake of models that are not asked.
     """
 
     surrogate: Surrogate | None = None
@@ -44,11 +46,12 @@ class Surrogacy:
     free: int = 32
     warm: bool = False
     prime: int = 0
+    arbiter: bool = False
 
     def __post_init__(self) -> None:
         check_terms(self.surrogate, self.fca, self.tse)
-        if self.surrogate is None and (self.warm or self.prime):
-            raise UsageError("a warm start and priming need a surrogate: add --surrogate zoo/clip")
+        if self.surrogate is None and (self.warm or self.prime or self.arbiter):
+            raise UsageError("a warm start, priming and an arbiter need a surrogate: add --surrogate zoo/clip")
         if self.prime < 0 or self.free < 1:
             raise UsageError(f"prime is {self.prime} and free {self.free}; give counts of images")
         if self.prime and self.prime < 8:
@@ -57,7 +60,7 @@ class Surrogacy:
     @property
     def spec(self) -> dict[str, object]:
         """What a journal keeps of it."""
-        plain = {name: getattr(self, name) for name in ("fca", "tse", "matched", "free", "warm", "prime")}
+        plain = {name: getattr(self, name) for name in ("fca", "tse", "matched", "free", "warm", "prime", "arbiter")}
         return {"surrogate": self.surrogate.spec if self.surrogate else None, **plain}
 
 
@@ -150,6 +153,15 @@ def gradients_near(
 def begin_at(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector:
     """The variables of a stage in a whole z."""
     return active_part(space, kinds, z)
+
+
+def favourite(head: Head, objective: Objective, z: Matrix, samples: Sequence[Sample]) -> int:
+    """Which row of z (k, d) the surrogate answers best on these samples; the first of equals; no query."""
+    losses = []
+    for row in z:
+        render = objective.space.renderer(row)
+        losses.append(head.loss([render(objective.prepared(s)) for s in samples], samples).mean())
+    return int(np.argmin(losses))
 
 
 def control_losses(

@@ -292,6 +292,34 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     assert len(steps(tmp_path)["tone/start"]["samples"]) == CHECK
 
 
+@pytest.mark.parametrize(("contrast", "taken"), [(0.1, True), (-3.0, False)])
+def test_an_arbiter_chooses_among_equals_only(
+    contrast: float, taken: bool, clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a surrogate likes: here a prompt as good as the recommendation, and one without any contrast."""
+    liked: list[np.ndarray] = []
+
+    def favourite(head: Any, objective: Any, z: np.ndarray, samples: Any) -> int:
+        assert 2 <= len(z) <= 9
+        z[1] = z[0] + [contrast, 0.0, 0.0]
+        liked.append(z[1].copy())
+        return 1
+
+    monkeypatch.setattr("bbtvp.study.search.favourite", favourite)
+    model = Recorder()
+    run = optimize(TASK, model, budget=400, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
+    assert "validation/tone/arbiter" in steps(tmp_path)
+    assert np.array_equal(run.prompt.z, liked[0]) == taken
+    assert run.improved
+    assert len(model.asked) == sum(run.queries.values()) <= 400
+
+
+def test_an_arbiter_that_agrees_costs_nothing(clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bbtvp.study.search.favourite", lambda *arguments: 0)
+    optimize(TASK, Eye(), budget=300, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
+    assert "validation/tone/arbiter" not in steps(tmp_path)
+
+
 @pytest.mark.parametrize("reader", ["logprob", "text"])
 def test_priming_asks_and_counts_each_image_once(reader: str, clip: Surrogate, tmp_path: Path) -> None:
     model, task = Recorder(), patterns(0.2)
