@@ -30,7 +30,7 @@ _PRIOR_NOISE = np.log(0.3)
 def _blas() -> Any:
     """The linear algebra libraries of numpy and scipy."""
     import scipy.linalg  # type: ignore[import-untyped]  # noqa: F401  # brings the library that is to be found
-    from threadpoolctl import ThreadpoolController
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
     return ThreadpoolController()
 
@@ -66,7 +66,7 @@ class Surface:
 
     def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
         """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last."""
-        from scipy.linalg import cho_solve, cholesky  # type: ignore[import-untyped]
+        from scipy.linalg import cho_solve, cholesky
         from scipy.optimize import minimize  # type: ignore[import-untyped]
 
         y = standardised(losses)
