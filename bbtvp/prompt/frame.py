@@ -81,6 +81,8 @@ class Frame(PaintLayer):
         """(canvas, canvas, 3): what the frame shows wherever no image covers it."""
         z = bounded(z)
         side = geometry.canvas
+        if not z.any():  # while coarser layers are searched, every candidate comes this way
+            return np.broadcast_to(np.uint8(self._initial), (side, side, 3))
         if self.basis == "color":
             return np.broadcast_to(self._levels(self.amplitude * z), (side, side, 3))
         if self.basis == "dct":
