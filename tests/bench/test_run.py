@@ -224,7 +224,7 @@ needs_llava = pytest.mark.skipif(
 
 @needs_llava
 def test_peers_run_on_a_miniature() -> None:
-    names = "bar,bbt-cma[images=2,popsize=4],blackvip[popsize=2],ngopt,random"
+    names = "bar,bbt-cma[images=2,popsize=4],blackvip[popsize=2],ngopt[images=8],random[images=8]"
     options = ("--models", "zoo/llava", "--targets", "zoo/llava", "--budgets", 130, "--test-limit", 8)
     ran = bbtvp("bench", "--methods", names, "--tasks", "zoo/digits-dark", *options, "--out", "b", "--json")
     assert ran.code == 0, ran.err
