@@ -13,7 +13,8 @@ from bbtvp.core.rng import derived_seed
 from bbtvp.optim import Optimiser, Subspace, optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.study.plan import Plan, Stage, default_popsize
-from bbtvp.study.surrogacy import GUIDED, Surrogacy, begin_at, gradients_near, guide_of
+from bbtvp.study.surrogacy import GUIDED, Surrogacy, gradients_near, guide_of
+from bbtvp.surrogate import active_part
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample
 
@@ -75,7 +76,7 @@ class Engines:
         if head is not None:
             guide = guide_of(head, self.space, samples, stage.kinds, base)
             rows = gradients_near(head, self.space, samples, stage.kinds, start, self.seed) if self._rank else rows
-        return self._make(stage, begin_at(self.space, stage.kinds, start), guide, rows)
+        return self._make(stage, active_part(self.space, stage.kinds, start), guide, rows)
 
     def _make(self, stage: Stage, x0: Vector, guide: Any, gradients: Matrix) -> Optimiser:
         """gradients: (m, d) that span the subspace of `NAME@gK`; where there are fewer than K, random ones follow."""

@@ -17,7 +17,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.query import Reply, Request
 from bbtvp.study.journal import Journal
 from bbtvp.study.steps import journalled, mark_of
-from bbtvp.surrogate import Guide, Surrogate, ZeroShot, active_part, gradients_at, prime, priming_points, warm_start
+from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.task import Sample, Task
 
@@ -148,11 +148,6 @@ def gradients_near(
     points = start + priming_points(space, 4, seed, kinds=kinds)
     rows = gradients_at(guide, points)
     return rows if len(rows) else np.eye(1, guide.dim)
-
-
-def begin_at(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector:
-    """The variables of a stage in a whole z."""
-    return active_part(space, kinds, z)
 
 
 def favourite(head: Head, objective: Objective, z: Matrix, samples: Sequence[Sample]) -> int:
