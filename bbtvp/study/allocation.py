@@ -57,6 +57,10 @@ class Allocation:
             seen = images
         return total * self.repeats
 
+    def allowance(self, candidates: int) -> int:
+        """The most that a generation can cost: with `paired`, its images unprompted too."""
+        return self.cost(candidates) + self.paired * self.images * self.repeats
+
 
 def race(
     objective: Objective, z: Matrix, samples: Sequence[Sample], allocation: Allocation, sends: Sequence[Send] = ()

@@ -110,7 +110,7 @@ def make_plan(
         raise UsageError(f"a budget of {budget} image queries finds nothing; try --queries 1000")
     chosen = allocation or Allocation()
     if chosen.images > training:
-        chosen = Allocation(training, 1, chosen.paired, chosen.control, chosen.patience, chosen.repeats)
+        chosen = replace(chosen, images=training, race=1)
     size_of = (lambda dim: popsize) if isinstance(popsize, int) else popsize or default_popsize
     sizes = {group: size_of(space.dim_of(group)) for group in _groups(space)}
     trial = Plan((), validation, chosen, min(prime, training), starts, arbiter)
@@ -128,7 +128,7 @@ def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> 
     search = (budget - held * chosen.repeats * trial.arms(len(groups)) - trial.extra) // len(groups)
     stages = []
     for group in groups:
-        cost = chosen.cost(sizes[group]) + chosen.paired * chosen.images * chosen.repeats
+        cost = chosen.allowance(sizes[group])
         if search < cost:
             return None
         stages.append(Stage("+".join(group), group, sizes[group], chosen.images, search // cost, cost))

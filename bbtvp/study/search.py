@@ -160,7 +160,7 @@ class Searcher:
         seen: list[tuple[float, Vector]] = []
         while True:
             active = engine.ask()
-            left -= self._cost(len(active))
+            left -= self.plan.allocation.allowance(len(active))  # set aside, whatever memory answers of it
             if left < 0:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
@@ -183,11 +183,6 @@ class Searcher:
         rivals = [row for _, row in sorted(seen, key=lambda pair: pair[0])[:RIVALS]]
         return np.stack([space.embed(engine.recommend(), stage.kinds, base), *rivals])
 
-    def _cost(self, candidates: int) -> int:
-        """Image queries set aside for a generation, whatever memory answers of it."""
-        how = self.plan.allocation
-        return how.cost(candidates) + how.paired * how.images * how.repeats
-
     def _generation(self, stage: Stage, index: int, z: Matrix) -> list[Evaluation]:
         """Evaluations of one generation, from the journal or from the model."""
         name, mark = f"{stage.name}/{index}", mark_of(z)
@@ -208,8 +203,7 @@ class Searcher:
         table = race(objective, z, samples, how, sends)
         control = None
         if how.control:
-            whole = self._free()
-            control = control_losses(self._ready_head(), objective, z, samples, whole)
+            control = control_losses(self._ready_head(), objective, z, samples, self.task.train)
         tells = told(table, baseline, control, means=objective.means)
         evaluations = objective.judge(z, samples, table, scale=Scale(), told=tells)
         scale = self._scale or Scale.matched(evaluations)
@@ -239,7 +233,7 @@ class Searcher:
     # -- the surrogate -----------------------------------------------------------------------------
     def _ready_head(self) -> Head:
         if self._head is None:
-            kinds = self.plan.stages[0].kinds
+            kinds, self.account.phase = self.plan.stages[0].kinds, "search"  # priming is no validation
             self._head = head_of(self.surrogacy, self.objective, kinds, self.seed, self.journal)
         if self._head is None:
             raise TypeError("set_up refuses what needs a surrogate where there is none")
