@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
-import numpy as np
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
@@ -15,6 +15,8 @@ from bbtvp.prompt.layer import Box, Geometry, Insets, Layer, checked_choice, sof
 
 _ZOOM_STEP, _ZOOM_LIMIT = 0.25, 0.5
 """Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65."""
+_LEVELS = (math.exp(_ZOOM_LIMIT / 4), math.exp(_ZOOM_LIMIT / 2), math.exp(_ZOOM_LIMIT))
+"""Zooms between 1 and the largest for which a reduced copy is kept: resizing costs what the larger side holds."""
 _OFFSET_STEP = 0.5
 _CROP_STEP, _CROP_LIMIT = 0.1, 0.25
 """A crop shows 1 - soft(z) of the side for z > 0: 0.9 at z = 1, at least 0.75; for z <= 0 all of it."""
@@ -80,16 +82,22 @@ class Placement(Layer):
             y=soft(at.get("y", 0.0), _OFFSET_STEP, 1.0),
         )
 
-    def fitted(self, pixels: Pixels, geometry: Geometry) -> Pixels:
-        """The part of placing that does not depend on z: (h, w, 3) pixels that any `place` starts from.
+    def fitted(self, pixels: Pixels, geometry: Geometry) -> tuple[Image.Image, ...]:
+        """The part of placing that does not depend on z: copies, small to large, that any `place` starts from.
 
-        With no zoom searched that is the final size. Else a larger source is reduced to what the largest zoom needs.
+        With no zoom searched there is one, of the final size. Else there are copies for a zoom of 1 and for larger
+        ones, none larger than the source; a source that is small already is kept as it is.
         """
-        side = geometry.inside
-        if {"zoom", "crop"} & set(self.search):
-            side = min(max(pixels.shape[:2]), math.ceil(side * self._largest_zoom))
         height, width = pixels.shape[:2]
-        return _resized(pixels, _fit(width, height, side), (0.0, 0.0, float(width), float(height)))
+        longest, zooms = max(height, width), [1.0]
+        if {"zoom", "crop"} & set(self.search):
+            zooms += [zoom for zoom in _LEVELS if zoom < self._largest_zoom] + [self._largest_zoom]
+            sides = sorted({min(longest, math.ceil(geometry.inside * zoom)) for zoom in zooms})
+        else:
+            sides = [geometry.inside]
+        source = Image.fromarray(pixels)
+        whole = (0.0, 0.0, float(width), float(height))
+        return tuple(_resized(source, _fit(width, height, side), whole) for side in sides)
 
     @property
     def _largest_zoom(self) -> float:
@@ -104,20 +112,25 @@ class Placement(Layer):
         return max(0, smallest)
 
 
-def place(pixels: Pixels, view: View, geometry: Geometry, canvas: Pixels, insets: Insets = _NO_INSETS) -> Box:
-    """Draw (h, w, 3) pixels on the canvas as the view says, within the insets, and say where they lie."""
-    height, width = pixels.shape[:2]
+def place(
+    copies: Sequence[Image.Image], view: View, geometry: Geometry, canvas: Pixels, insets: Insets = _NO_INSETS
+) -> Box:
+    """Draw an image, of which `Placement.fitted` made copies, on the canvas as the view says, within the insets.
+
+    Returns where it lies.
+    """
     across, down = (
         _Free.between(insets.left, insets.right, geometry),
         _Free.between(insets.top, insets.bottom, geometry),
     )
     inside = min(across.inside, down.inside)
-    full = _fit(width, height, inside * view.zoom)
-    columns = _axis(full[0], width, view.x, across, inside)
-    rows = _axis(full[1], height, view.y, down, inside)
+    copy = next((copy for copy in copies if max(copy.size) >= inside * view.zoom), copies[-1])
+    full = _fit(copy.width, copy.height, inside * view.zoom)
+    columns = _axis(full[0], copy.width, view.x, across, inside)
+    rows = _axis(full[1], copy.height, view.y, down, inside)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
-    box.of(canvas)[...] = _resized(pixels, (columns.size, rows.size), source)
+    box.of(canvas)[...] = _resized(copy, (columns.size, rows.size), source)
     return box
 
 
@@ -163,9 +176,8 @@ def _fit(width: int, height: int, side: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resized(pixels: Pixels, size: tuple[int, int], source: tuple[float, float, float, float]) -> Pixels:
+def _resized(image: Image.Image, size: tuple[int, int], source: tuple[float, float, float, float]) -> Image.Image:
     """Bicubic; the very pixels where nothing changes."""
-    height, width = pixels.shape[:2]
-    if size == (width, height) and source == (0.0, 0.0, float(width), float(height)):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, box=source))
+    if size == image.size and source == (0.0, 0.0, float(image.width), float(image.height)):
+        return image
+    return image.resize(size, Image.Resampling.BICUBIC, box=source)

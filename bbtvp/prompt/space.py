@@ -35,7 +35,7 @@ ARMS = ("identity", "sentence_only", "image_only", "both")
 class Prepared(NamedTuple):
     """An image after the work that no z changes. Opaque: `PromptSpace.prepare` makes it, for equal placements."""
 
-    pixels: Pixels
+    copies: tuple[Image.Image, ...]
     placement: Placement
     canvas: int
 
@@ -54,7 +54,7 @@ class Renderer:
         """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is neither of the two."""
         prepared = self.space.ready(image)
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
-        box = place(prepared.pixels, self.view, self.space.geometry, canvas, self.insets)
+        box = place(prepared.copies, self.view, self.space.geometry, canvas, self.insets)
         for paint in self.paints:
             paint(canvas, box)
         return canvas
@@ -313,9 +313,9 @@ class Prompt:
         side = self.space.canvas
         frame = np.full((side, side, 4), 255, np.uint8)
         frame[..., :3] = layer.field(self.z[self.space.slices[layer.kind]], self.space.geometry)
-        square, scratch = np.zeros((1, 1, 3), np.uint8), np.empty((side, side, 3), np.uint8)
+        square, scratch = Image.new("RGB", (1, 1)), np.empty((side, side, 3), np.uint8)
         ready = self.renderer
-        place(square, ready.view, self.space.geometry, scratch, ready.insets).of(frame)[..., 3] = 0
+        place([square], ready.view, self.space.geometry, scratch, ready.insets).of(frame)[..., 3] = 0
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias, final
 
@@ -21,7 +22,7 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 weights, as in Pillow's greyscale."""
 _CLARITY_RADIUS = 1 / 32
 """Standard deviation of the blur that clarity works against, as a share of the canvas: details that wide."""
-_FINEST = 2
+_FINEST = 1.5
 """Standard deviation in pixels, at least, that a blur keeps on a reduced picture."""
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
@@ -86,14 +87,35 @@ class Tone(PaintLayer):
 
         def paint(canvas: Pixels, box: Box) -> None:
             inside = _clarified(np.ascontiguousarray(box.of(canvas)), clarity, radius)
-            curve = _curve(values, float(inside.mean()) / 255) * 255
+            curve = _curve(values, float(inside.sum(dtype=np.uint32)) / inside.size / 255) * 255
             if saturation == sharpness == 1:
                 result = _levels(curve).take(inside)
             else:
-                result = _levels(_sharpened(_saturated(curve.astype(np.float32).take(inside), saturation), sharpness))
+                toned = curve.astype(np.float32).take(inside, out=_MEMORY.floats("toned", inside.shape), mode="clip")
+                result = _levels(_sharpened(_saturated(toned, saturation), sharpness))
             box.of(canvas)[...] = result
 
         return paint
+
+
+@final
+class _Memory(threading.local):
+    """Float32 arrays kept from image to image: memory fresh from the system costs more than the arithmetic.
+
+    One of each name in each thread, as large as the largest asked for; what was in it is lost.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, _Floats] = {}
+
+    def floats(self, name: str, shape: tuple[int, ...]) -> _Floats:
+        size = math.prod(shape)
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, np.float32)
+        return self._kept[name][:size].reshape(shape)
+
+
+_MEMORY = _Memory()
 
 
 def _value(span: _Range, z: float) -> float:
@@ -120,15 +142,17 @@ def _saturated(image: _Floats, gain: float) -> _Floats:
     if gain == 1:
         return image
     matrix = gain * np.eye(3, dtype=np.float32) + (1 - gain) * _LUMA[:, None]
-    return (image.reshape(-1, 3) @ matrix.astype(np.float32)).reshape(image.shape)
+    result = _MEMORY.floats("saturated", image.shape)
+    np.matmul(image.reshape(-1, 3), matrix.astype(np.float32), out=result.reshape(-1, 3))
+    return result
 
 
 def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
     """By Pillow's blur, in whole levels: at this width a level more or less does not show."""
     if gain == 1:
         return image
-    result = image.astype(np.float32)
-    wide = _wide(Image.fromarray(image), radius)
+    result, wide = _MEMORY.floats("toned", image.shape), _MEMORY.floats("wide", image.shape)
+    result[...], wide[...] = image, _wide(Image.fromarray(image), radius)
     result -= wide
     result *= np.float32(gain)
     result += wide
@@ -146,28 +170,32 @@ def _wide(image: Image.Image, radius: float) -> Pixels:
 
 
 def _sharpened(image: _Floats, gain: float) -> _Floats:
-    """Uses up the image: in place, since fresh arrays of this size cost more than the arithmetic."""
+    """Uses up the image."""
     if gain == 1:
         return image
-    blurred = _blurred(image)
-    blurred *= np.float32(1 - gain)
+    blurred = _blurred(image, 1 - gain)
     image *= np.float32(gain)
     image += blurred
     return image
 
 
-def _blurred(image: _Floats) -> _Floats:
-    """A binomial blur with replicated edges.
+def _blurred(image: _Floats, scale: float) -> _Floats:
+    """A binomial blur with replicated edges, times `scale`.
 
     Each pass adds to every value the one a row, or a pixel, further on, along the flat padded image. What runs over the
     end of a row falls into its right margin, which is cut off.
     """
     height, width = image.shape[:2]
     margin = _BLUR_TAPS // 2
-    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-    now, then = padded.reshape(-1), padded.flatten()
+    shape = (height + 2 * margin, width + 2 * margin, 3)
+    padded = _MEMORY.floats("padded", shape)
+    padded[margin:-margin, margin:-margin] = image
+    padded[:margin, margin:-margin], padded[-margin:, margin:-margin] = image[0], image[-1]
+    padded[:, :margin], padded[:, -margin:] = padded[:, margin, None], padded[:, -margin - 1, None]
+    now, then = padded.reshape(-1), _MEMORY.floats("blurred", shape).reshape(-1)
+    then[-padded[0].size :] = 0  # read, but by no pass written
     for shift in (padded[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
         np.add(now[:-shift], now[shift:], out=then[:-shift])
         now, then = then, now
-    now *= np.float32(4.0**-_BLUR_TAPS)
+    now *= np.float32(scale * 4.0**-_BLUR_TAPS)
     return now.reshape(padded.shape)[:height, :width]

@@ -90,7 +90,7 @@ def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.
     """Common random numbers: with the prompt taken away, each candidate's block of requests is the same block."""
     model = Recorder()
     monkeypatch.setattr(
-        "bbtvp.prompt.space.Renderer.__call__", lambda self, image: self.space.ready(image).pixels.copy()
+        "bbtvp.prompt.space.Renderer.__call__", lambda self, image: np.array(self.space.ready(image).copies[-1])
     )
     monkeypatch.setattr("bbtvp.query.meter.Meter.query", lambda self, requests: self.model.query(requests))
     run = optimize(patterns(), model, budget=300, prompt="tone", images=4)
