@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -21,8 +22,21 @@ from PIL import Image
 
 from bbtvp.cli import main
 from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.core.rng import stream
-from bbtvp.query import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.query import (
+    Capabilities,
+    LabelScore,
+    Model,
+    Outcome,
+    PaidModel,
+    Probe,
+    Purse,
+    QueryFailed,
+    Reply,
+    Request,
+    Usage,
+)  # fmt: skip
 from bbtvp.task import Sample, Task
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +118,58 @@ class Wrapper(Model):
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         return self.inner.query(requests)
+
+
+@final
+class Vendor(PaidModel):
+    """Sells another model's answers: `usd` an attempt, of which a share fails and is made again, up to four times."""
+
+    def __init__(
+        self, inner: Model | None = None, *, usd: float = 0.001, flaky: float = 0.0, priced: bool = True,
+        refuses: Callable[[Request], bool] | None = None,
+    ) -> None:  # fmt: skip
+        self.inner, self.usd, self.flaky, self.priced, self.refuses = inner or Eye(), usd, flaky, priced, refuses
+        self.spec, self.sold, self.probes = f"vendor/{self.inner.spec}", 0, 0
+        self.capabilities = Capabilities(logprobs=False, deterministic=True)
+        self.rng = stream(0, "vendor")
+
+    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+        return [self._sell(request, purse) for request in requests]
+
+    def _sell(self, request: Request, purse: Purse) -> Outcome:
+        for attempts in range(1, 5):
+            try:
+                purse.reserve(self.usd)
+            except BudgetReached as error:
+                return QueryFailed(str(error), Usage(attempts=attempts - 1, usd=(attempts - 1) * self.usd))
+            self.sold += 1
+            purse.settle(self.usd, self.usd)
+            usage = Usage(9, 4, attempts, attempts * self.usd)
+            if self.refuses and self.refuses(request):
+                return QueryFailed("will not say", usage, refused=True)
+            if self.rng.random() >= self.flaky:
+                (outcome,) = self.inner.query([request])
+                return replace(outcome, usage=usage)
+        return QueryFailed("failed four times", usage)
+
+    def bound(self, request: Request) -> float:
+        return self.usd
+
+    def fitting_canvas(self, wanted: int) -> int:
+        return wanted
+
+    def need_price(self) -> None:
+        if not self.priced:
+            raise UsageError(f"the price of {self.spec} is not known")
+
+    def probe(self, purse: Purse) -> Probe:
+        for _ in range(2):
+            purse.reserve(self.usd)
+            purse.settle(self.usd, self.usd)
+        self.sold += 2
+        self.probes += 1
+        self.capabilities = self.inner.capabilities
+        return Probe(self.capabilities, ("log-probabilities: honoured",), 2, 2 * self.usd)
 
 
 @final

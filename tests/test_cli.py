@@ -34,7 +34,9 @@ RESULT: Mapping[str, tuple[type, ...]] = {
     "usd": (float, type(None)),
     "models": (list,),
 }
-QUERIES: Mapping[str, tuple[type, ...]] = dict.fromkeys(("search", "validation", "verify", "failed"), COUNT)
+QUERIES: Mapping[str, tuple[type, ...]] = dict.fromkeys(
+    ("search", "validation", "probe", "verify", "failed", "refused"), COUNT
+)
 MODEL: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("model", "role"), (str,)),
     **dict.fromkeys(("n", "failed", "unparsed"), COUNT),

@@ -46,8 +46,8 @@ model_option_flag = click.option(
 )
 reader_option = click.option(
     "--reader",
-    type=click.Choice(["auto", "logprob", "text"]),
+    type=click.Choice(["auto", "logprob", "label", "text"]),
     default="auto",
     show_default=True,
-    help="How answers are read: label log-probabilities, or text.",
+    help="How answers are read: label log-probabilities, a forced label, or text.",
 )

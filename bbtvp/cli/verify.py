@@ -19,6 +19,7 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options,
 @click.option("--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more.")
 @click.option("--source", help="The model that the search queried [default: as the bundle says].")
 @click.option("--question", help="Question, for a folder or file [default: the one the prompt was searched with].")
+@click.option("--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price.")
 @reader_option
 @seed_option
 @model_option_flag
@@ -27,8 +28,8 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options,
 )
 @json_flag
 def verify(
-    prompt: Path, task: str, models: tuple[str, ...], source: str | None, question: str | None, reader: str, seed: int,
-    options: tuple[str, ...], out: Path | None, as_json: bool,
+    prompt: Path, task: str, models: tuple[str, ...], source: str | None, question: str | None, usd: float | None,
+    reader: str, seed: int, options: tuple[str, ...], out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Prove PROMPT on held-out images: zero-shot, empty-frame control and prompt, with intervals, on each model."""
     from bbtvp.prompt import Prompt
@@ -49,7 +50,15 @@ def verify(
     asked = [load_model(spec, **model_options(options)) for spec in models]
     source = source or facts.get("source_model")
     proof = prove(
-        loaded, subject, asked, source=source, reader=reader, seed=seed, out=out, watch=Progress(say, sys.stderr)
+        loaded,
+        subject,
+        asked,
+        source=source,
+        reader=reader,
+        usd=usd,
+        seed=seed,
+        out=out,
+        watch=Progress(say, sys.stderr),
     )
     if out is not None:
         save_gallery(proof, out / "gallery.png")

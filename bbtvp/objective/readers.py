@@ -16,6 +16,9 @@ from bbtvp.objective.evaluation import MISSING
 from bbtvp.query import Model, QueryFailed, Reply, Request
 from bbtvp.task import UNPARSED, Sample, Task, per_sample, prediction
 
+_NO_LABEL = -math.log(1e-4)
+"""Nats that the true label is held to cost in a reply that names none."""
+
 
 class Reading(NamedTuple):
     """One reply, read: `loss` (NaN = missing), the answer given (None = none could be parsed), whether it is right."""
@@ -28,7 +31,10 @@ class Reading(NamedTuple):
 class Reader(ABC):
     """How a reply becomes a loss and an answer."""
 
-    name: str
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name under which `choose_reader` gives it."""
 
     @abstractmethod
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
@@ -54,7 +60,10 @@ class LogProbReader(Reader):
 
     normalise: str = "mean"
     q: float = 0.5
-    name = "logprob"
+
+    @property
+    def name(self) -> str:
+        return "logprob"
 
     def __post_init__(self) -> None:
         if self.normalise not in ("sum", "mean"):
@@ -70,11 +79,14 @@ class LogProbReader(Reader):
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         labels = task.sample_labels(sample) or ()
+        if reply.scores == ():  # near no label: counted as wrong and unparsed, never guessed
+            return Reading(self._loss(_NO_LABEL), None, 0.0)
         scores = label_logprobs(reply, len(labels), self.normalise)
-        nats = -float(scores[labels.index(sample.answer)])
         answer = labels[int(scores.argmax())]
-        loss = nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q
-        return Reading(loss, answer, float(answer == sample.answer))
+        return Reading(self._loss(-float(scores[labels.index(sample.answer)])), answer, float(answer == sample.answer))
+
+    def _loss(self, nats: float) -> float:
+        return nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q
 
 
 def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.ndarray:
@@ -91,13 +103,22 @@ def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.nda
 @final
 @dataclass(frozen=True)
 class TextReader(Reader):
-    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed, never guessed."""
+    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed, never guessed.
+
+    forced: the model is held to the task's labels, where it offers that; the loss is the same.
+    """
 
     max_tokens: int = 16
-    name = "text"
+    forced: bool = False
+
+    @property
+    def name(self) -> str:
+        """The word label where the reply is forced to be one, else text."""
+        return "label" if self.forced else "text"
 
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
-        return Request(pixels, question, max_tokens=self.max_tokens)
+        labels = task.sample_labels(sample) if self.forced else None
+        return Request(pixels, question, labels, self.max_tokens, forced=labels is not None)
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         if reply.text is None:
@@ -108,19 +129,25 @@ class TextReader(Reader):
 
 
 def choose_reader(name: str, models: Model | Sequence[Model], task: Task, *, normalise: str = "mean") -> Reader:
-    """Reader by name; "auto" takes log-probabilities if all models have them and the task has labels, else text."""
+    """Reader by name; "auto" takes the first of "logprob", "label" (a forced one) and "text" that all models offer.
+
+    The first two need a task with labels. UsageError for a reader that a model does not offer.
+    """
     asked = [models] if isinstance(models, Model) else list(models)
-    without = [model.spec for model in asked if not model.capabilities.logprobs]
+    without = {
+        "logprob": [model.spec for model in asked if not model.capabilities.logprobs],
+        "label": [model.spec for model in asked if not model.capabilities.forced],
+    }
     if name == "auto":
         labelled = all(task.sample_labels(sample) is not None for sample in task.train)
-        name = "logprob" if labelled and not without else "text"
-    if name == "logprob":
-        if without:
-            raise UsageError(f"{without[0]} gives no log-probabilities; use the text reader (--reader text)")
-        return LogProbReader(normalise)
-    if name == "text":
-        return TextReader()
-    raise unknown("reader", name, ("auto", "logprob", "text"))
+        name = next((kind for kind, lacking in without.items() if labelled and not lacking), "text")
+    if without.get(name):
+        what = "no log-probabilities" if name == "logprob" else "no forced labels"
+        raise UsageError(f"{without[name][0]} gives {what}; use the text reader (--reader text)")
+    readers = {"logprob": LogProbReader(normalise), "label": TextReader(forced=True), "text": TextReader()}
+    if name not in readers:
+        raise unknown("reader", name, ("auto", *readers))
+    return readers[name]
 
 
 def read_all(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import threading
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.query.port import Model, Outcome, QueryFailed, Reply, Request
+from bbtvp.query.port import Model, Outcome, PaidModel, Probe, Purse, QueryFailed, Reply, Request
 
 CALL = 128
 """Most requests in one call to the model: what a kill can lose, since replies are recorded call by call."""
@@ -40,18 +42,38 @@ class Forgetful:
 
 
 @final
-class Account:
-    """What may be spent, and what was: one for a run, however many models it asks.
+class Account(Purse):
+    """What may be spent, and what was: one for a run, however many models it asks. Safe to use from many threads.
 
-    `spent[phase]` counts image queries (attempts, so retries and failures too) that were sent, in this process or,
-    given `spent` and `failed`, before. `reserve` of the cap is kept for later.
+    `spent[phase]` counts image queries (attempts, so retries and failures too) and `usd` the dollars that were spent,
+    in this process or, given `spent`, `failed`, `refused` (among the failed) and `usd`, before. `kept` of the cap are
+    kept for later; `dearest` is what one can cost at most.
+    cap: in image queries; usd_cap: in US dollars; seconds: from now on. No cap where it is None.
     """
 
-    def __init__(self, cap: int | None = None, spent: Mapping[str, int] | None = None, failed: int = 0) -> None:
-        self.cap, self.failed = cap, failed
+    def __init__(
+        self,
+        cap: int | None = None,
+        spent: Mapping[str, int] | None = None,
+        failed: int = 0,
+        *,
+        refused: int = 0,
+        usd_cap: float | None = None,
+        usd: float = 0.0,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.cap, self.failed, self.refused = cap, failed, refused
         self.spent: Counter[str] = Counter(spent or {})
-        self.reserve = 0
+        self.usd_cap, self.usd = usd_cap, usd
+        self.kept, self.dearest = 0, 0.0
         self.phase = "search"
+        self._clock, self._seconds = clock, seconds
+        self._deadline = math.inf if seconds is None else clock() + seconds
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._usd_under_way = 0.0
+        self._refusal: str | None = None
 
     @property
     def total(self) -> int:
@@ -61,15 +83,85 @@ class Account:
     @property
     def left(self) -> float:
         """Image queries that may still be sent; infinite without a cap, negative where retries passed it."""
-        return math.inf if self.cap is None else self.cap - self.reserve - self.total
+        return math.inf if self.cap is None else self.cap - self.kept - self.total
+
+    @property
+    def usd_left(self) -> float:
+        """Dollars that may still be spent, less what the image queries kept for later can cost."""
+        return math.inf if self.usd_cap is None else self.usd_cap - self.kept * self.dearest - self.usd
+
+    def affordable(self, queries: int) -> int:
+        """How many of so many image queries the caps still allow, at what one can cost."""
+        by_usd = self.usd_left / self.dearest if self.dearest else math.inf
+        return int(max(0, min(self.left, by_usd, queries)))
+
+    def check(self, queries: int, usd: float) -> None:
+        """Raises BudgetReached if so many image queries, or dollars at most, would pass a cap, or the time is up."""
+        if queries > max(self.left, 0):
+            kept = f", {self.kept} kept for later" if self.kept else ""
+            spent = f"{self.total} spent{kept}"
+            raise BudgetReached(f"{queries} more image queries would pass the cap of {self.cap} ({spent})")
+        if usd > self.usd_left:
+            kept = f", {self.kept} image queries kept for later" if self.kept else ""
+            raise BudgetReached(
+                f"{queries} more image queries could cost ${usd:.4f} and pass the cap of ${self.usd_cap:g} "
+                f"(${self.usd:.4f} spent{kept})"
+            )
+        if self._clock() > self._deadline:
+            raise BudgetReached(f"the time is up: {self._seconds:g} seconds")
+
+    def reserve(self, usd: float) -> None:
+        """See `Purse`. What is under way counts as spent, at the most it can cost."""
+        with self._lock:
+            self.dearest = max(self.dearest, usd)
+            try:
+                self.check(self._under_way + 1, self._usd_under_way + usd)
+            except BudgetReached as error:
+                self._refusal = self._refusal or str(error)
+                raise
+            self._under_way += 1
+            self._usd_under_way += usd
+
+    def settle(self, reserved: float, usd: float) -> None:
+        with self._lock:
+            self._usd_under_way += usd - reserved
+
+    def book(self, outcomes: Iterable[Outcome]) -> None:
+        """Count outcomes, and with them what was under way. Raises BudgetReached if attempts had been refused."""
+        for outcome in outcomes:
+            self.spent[self.phase] += outcome.usage.attempts
+            self.usd += outcome.usage.usd
+            if isinstance(outcome, QueryFailed):
+                self.failed += 1
+                self.refused += outcome.refused
+        self._under_way, self._usd_under_way = 0, 0.0
+        refusal, self._refusal = self._refusal, None
+        if refusal:
+            raise BudgetReached(refusal)
+
+
+def probed(
+    model: Model, *, cap: int | None = None, usd_cap: float | None = None, seconds: float | None = None
+) -> Probe | None:
+    """What an endpoint really does, found within these caps; None for a model that is no endpoint.
+
+    Raises UsageError where there is a cap on money and no price, BudgetReached if the caps allow no probe, ModelError
+    if the endpoint does not answer.
+    """
+    if not isinstance(model, PaidModel):
+        return None
+    if usd_cap is not None:
+        model.need_price()
+    return model.probe(Account(cap, usd_cap=usd_cap, seconds=seconds))
 
 
 @final
 class Meter(Model):
     """Wraps a model: counts by phase, keeps to the cap, answers from memory what was answered before.
 
-    A repeated request is answered from memory at no cost. Retries are known only after the call: those of the last
-    call may pass the cap. account: shared with the meters of other models; by default one of its own, of `cap`.
+    A repeated request is answered from memory at no cost. A `PaidModel` asks the account before every attempt; what
+    any other model tried again is known only after the call, and may pass the cap. account: shared with the meters of
+    other models; by default one of its own, of `cap`.
     """
 
     def __init__(
@@ -101,28 +193,30 @@ class Meter(Model):
                 fresh[key] = request
             else:
                 answers[key] = known
-        self._check_cap(len(fresh))
-        unasked = list(fresh)
-        for start in range(0, len(unasked), CALL):
-            sent = self._send({key: fresh[key] for key in unasked[start : start + CALL]})
+        self._check_cap(list(fresh.values()))
+        # A paid model keeps every reply as it comes, so nothing is lost with a long call, and batches stay whole.
+        unasked, most = list(fresh), len(fresh) if isinstance(self.model, PaidModel) else CALL
+        for start in range(0, len(unasked), most or 1):
+            sent = self._send({key: fresh[key] for key in unasked[start : start + most]})
             answers |= sent
             self._check_failures(sent, answers)
         return [answers[key] for key in keys]
 
     def _send(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
-        found = [_checked(outcome) for outcome in self.model.query(list(fresh.values()))]
-        outcomes = dict(zip(fresh, found, strict=True))
+        asked = list(fresh.values())
+        if isinstance(self.model, PaidModel):
+            found = self.model.query_paid(asked, self.account)
+        else:
+            found = self.model.query(asked)
+        outcomes = dict(zip(fresh, map(_checked, found), strict=True))
         self.memory.record(self.account.phase, list(outcomes.items()))
-        self.account.spent[self.account.phase] += sum(outcome.usage.attempts for outcome in outcomes.values())
-        self.account.failed += len(_failures(outcomes))
+        self.account.book(outcomes.values())
         return outcomes
 
-    def _check_cap(self, wanted: int) -> None:
-        account = self.account
-        if wanted > max(account.left, 0):
-            kept = f", {account.reserve} kept for later" if account.reserve else ""
-            spent = f"{account.total} spent{kept}"
-            raise BudgetReached(f"{wanted} more image queries would pass the cap of {account.cap} ({spent})")
+    def _check_cap(self, fresh: Sequence[Request]) -> None:
+        usd = sum(map(self.model.bound, fresh)) if isinstance(self.model, PaidModel) else 0.0
+        if fresh:
+            self.account.check(len(fresh), usd)
 
     def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
         # A few that fail among many that memory answered are refusals of these images, not a model that is down.

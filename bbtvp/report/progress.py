@@ -37,6 +37,8 @@ class Progress:
             self._generation(facts)
             return
         self._close()
+        for spec, findings in facts.get("probes", {}).items():
+            self._say(f"{spec}: {'; '.join(findings)}")
         if event in LINES:
             self._say(LINES[event](facts))
         if event == "planned" and facts["resumed"]:

@@ -19,7 +19,14 @@ def result(
         "improved_on_validation": run.improved if run else None,
         "queries": {
             "search": queries.get("search", 0), "validation": queries.get("validation", 0),
-            "verify": proof.queries if proof else 0, "failed": failed,
+            "probe": queries.get("probe", 0), "verify": proof.queries if proof else 0, "failed": failed,
+            "refused": (run.refused if run else 0) + (proof.refused if proof else 0),
         },
-        "seconds": round(seconds, 1), "usd": None, "models": proof.as_json() if proof else [],
+        "seconds": round(seconds, 1), "usd": _usd(run, proof), "models": proof.as_json() if proof else [],
     }  # fmt: skip
+
+
+def _usd(run: Run | None, proof: Proof | None) -> float | None:
+    """US dollars, None where only models were asked that cost nothing, or whose price is not known."""
+    spent = (run.usd if run else 0.0) + (proof.usd if proof else 0.0)
+    return round(spent, 6) or None

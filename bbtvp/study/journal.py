@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
-from bbtvp.query import LabelScore, Memory, Outcome, Reply, Usage
+from bbtvp.query import LabelScore, Memory, Outcome, Probe, Reply, Usage
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"
@@ -46,7 +46,7 @@ class Journal(Memory):
         """
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
         self.spent: Counter[str] = Counter()
-        self.failed = 0
+        self.failed, self.refused, self.usd = 0, 0, 0.0
         self._replies: dict[str, Reply] = {}
         self._steps: dict[str, dict[str, Any]] = {}
         self._path = folder / FILE if folder else None
@@ -89,13 +89,16 @@ class Journal(Memory):
         self._remember(phase, got)
 
     def _remember(self, phase: str, got: Sequence[Sequence[Any]]) -> None:
-        for key, usage, text, scores, failure in got:
-            self.spent[phase] += usage[2]
+        for key, counts, text, scores, failure, *refused in got:
+            usage = Usage(*counts)
+            self.spent[phase] += usage.attempts
+            self.usd += usage.usd
             if failure is None:
                 found = None if scores is None else tuple(LabelScore(*score) for score in scores)
-                self._replies[key] = Reply(text, found, Usage(*usage))
+                self._replies[key] = Reply(text, found, usage)
             else:
                 self.failed += 1
+                self.refused += bool(refused)
 
     # -- steps: what was decided -------------------------------------------------------------------
     def step(self, name: str) -> dict[str, Any] | None:
@@ -108,8 +111,19 @@ class Journal(Memory):
         self._append({"record": "step", "id": name, **step})
         if self._file is not None:
             os.fsync(self._file.fileno())
-        self._steps[name] = step
+        self._take_step(name, step)
         return step
+
+    def write_probe(self, spec: str, probe: Probe) -> None:
+        """Count a probe of the model of this spec, once in a run, whichever process paid for it."""
+        if f"probe/{spec}" not in self._steps:
+            self.write_step(f"probe/{spec}", queries=probe.queries, usd=probe.usd, findings=probe.findings)
+
+    def _take_step(self, name: str, step: dict[str, Any]) -> None:
+        self._steps[name] = step
+        if name.startswith("probe/"):
+            self.spent["probe"] += step["queries"]
+            self.usd += step["usd"]
 
     # -- file --------------------------------------------------------------------------------------
     def _append(self, record: Mapping[str, Any]) -> None:
@@ -144,7 +158,7 @@ class Journal(Memory):
         elif kind == "replies":
             self._remember(record["phase"], record["got"])
         elif kind == "step":
-            self._steps[record.pop("id")] = record
+            self._take_step(record.pop("id"), record)
         else:
             raise JournalError(f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade")
 
@@ -168,4 +182,4 @@ def _packed(outcome: Outcome) -> tuple[Any, ...]:
     usage = list(outcome.usage)
     if isinstance(outcome, Reply):
         return usage, outcome.text, None if outcome.scores is None else [list(s) for s in outcome.scores], None
-    return usage, None, None, outcome.reason
+    return usage, None, None, outcome.reason, *([True] if outcome.refused else [])

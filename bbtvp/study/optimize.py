@@ -16,7 +16,7 @@ from bbtvp.objective import Objective, Reader, choose_reader
 from bbtvp.objective.objective import Combine
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Account, Meter, Model, load_model
+from bbtvp.query import Account, Meter, Model, PaidModel, Probe, load_model, probed
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.engines import AUTO, Engines, popsize_for
 from bbtvp.study.journal import Journal
@@ -38,7 +38,8 @@ class Run:
     """What `optimize` gives back.
 
     `improved`: the prompt beat the unprompted image on validation (not yet a proof: that is `bbtvp.verify`).
-    `queries`: image queries by phase, retries and failures counted.
+    `queries`: image queries by phase, retries and failures counted. `refused`: of the failed, those
+    that the model would not answer. `usd`: what they cost, as far as prices are known.
     """
 
     prompt: Prompt
@@ -49,6 +50,8 @@ class Run:
     task: Task
     models: tuple[Model, ...]
     folder: Path | None
+    refused: int = 0
+    usd: float = 0.0
 
     @property
     def model(self) -> Model:
@@ -65,6 +68,8 @@ def optimize(
     model: Model | str | Sequence[Model | str],
     *,
     budget: int = 1000,
+    usd: float | None = None,
+    seconds: float | None = None,
     prompt: PromptSpace | str = "default",
     canvas: int | None = None,
     method: str = AUTO,
@@ -91,12 +96,12 @@ def optimize(
 
     model: the source, or several, over whose answers the loss is taken: their mean, or (combine="worst") that of the
     source where it is highest; n images cost n image queries however many sources there are.
+    usd, seconds: caps on money (for models that cost some; their price must be known) and on time, from this call on.
     prompt: a preset's name or a PromptSpace; canvas: its side in pixels (default: see `choose_canvas`).
     method: an optimiser's name, with its own `options`; "auto" takes gp for up to 32 variables, else CMA-ES.
-    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm, prime and arbiter: see
-    `Surrogacy`.
+    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm, prime, arbiter; see `Surrogacy`.
     channel: what may happen to pixels on the way, drawn anew for every image of the search.
-    reader: "auto", "logprob" or "text". images: images per candidate and generation; allocation: all of how a
+    reader: "auto", "logprob", "label" or "text". images: images per candidate and generation; allocation: all of how a
     generation is queried. out: a run folder; the same call continues a run that was killed. watch: told of every event.
 
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached (exit code 3) if
@@ -105,36 +110,79 @@ def optimize(
     task, models = load_task(task) if isinstance(task, str) else task, _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter)
+    caps: dict[str, Any] = {"cap": budget, "usd_cap": usd, "seconds": seconds}
+    probes = {m.spec: probe for m in models if (probe := probed(m, **caps)) is not None}
     setup = set_up(
         task, models, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
         images=images, allocation=allocation, popsize=popsize, surrogacy=surrogacy, seed=seed, **options,
     )  # fmt: skip
-    config = {
-        "bbtvp": version("bbtvp"), "task": task.digest, "models": [m.spec for m in models], "combine": combine,
-        "prompt": setup.space.config(), "budget": budget, "method": method, "options": options, "seed": seed,
-        "reader": repr(setup.reader), "plan": repr(setup.plan), "channel": repr(channel), **surrogacy.spec,
-    }  # fmt: skip
+    facts = {"combine": combine, "budget": budget, "method": method, "options": options, "seed": seed}
+    config = _config(task, models, setup, surrogacy, {**facts, "channel": repr(channel)})
     folder = Path(out) if out is not None else None
     with Journal(config, folder) as journal:
-        account = Account(budget, journal.spent, journal.failed)
-        meters = [Meter(m, journal, account=account) for m in models]
-        objective = _objective(task, meters, setup, surrogacy, combine, seed)
-        facts = {"plan": setup.plan, "space": setup.space, "reader": setup.reader.name, "resumed": account.total}
-        watch("planned", facts)
+        account = _account(journal, probes, budget, usd, seconds)
+        objective = _objective(
+            task, [Meter(m, journal, account=account) for m in models], setup, surrogacy, combine, seed
+        )
+        watch("planned", _planned(setup, models, account, probes))
         searcher = Searcher(
             objective, setup.plan, journal, account, setup.engines,
             surrogacy=surrogacy, channel=channel, seed=seed, watch=watch,
         )  # fmt: skip
         found = _run(searcher, budget)
-    run = Run(found.prompt, found.improved, found.arms, found.queries, found.failed, task, tuple(models), folder)
+    return _ended(found, task, models, folder, account)
+
+
+def _ended(found: Search, task: Task, models: Sequence[Model], folder: Path | None, account: Account) -> Run:
+    """The run, with its prompt saved in its folder."""
+    run = Run(
+        found.prompt, found.improved, found.arms, found.queries, found.failed, task, tuple(models), folder,
+        account.refused, account.usd,
+    )  # fmt: skip
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
 
 
+def _planned(setup: Setup, models: Sequence[Model], account: Account, probes: Mapping[str, Probe]) -> Mapping[str, Any]:
+    """What is told before the first query of the search."""
+    return {
+        "plan": setup.plan, "space": setup.space, "reader": describe_reader(setup.reader, models),
+        "resumed": account.total, "probes": {spec: probe.findings for spec, probe in probes.items()},
+    }  # fmt: skip
+
+
+def _account(
+    journal: Journal, probes: Mapping[str, Probe], budget: int, usd: float | None, seconds: float | None
+) -> Account:
+    """The caps, with what was spent before, probes included."""
+    for spec, probe in probes.items():
+        journal.write_probe(spec, probe)
+    return Account(
+        budget, journal.spent, journal.failed, refused=journal.refused, usd_cap=usd, usd=journal.usd, seconds=seconds
+    )
+
+
+def _config(
+    task: Task, models: Sequence[Model], setup: Setup, surrogacy: Surrogacy, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What makes this run another one than any other: a folder holds one, and goes on with no other."""
+    return {
+        "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.spec for model in models],
+        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": repr(setup.plan), **arguments,
+        **surrogacy.spec,
+    }  # fmt: skip
+
+
 def _loaded(given: Model | str | Sequence[Model | str]) -> list[Model]:
     several = [given] if isinstance(given, Model | str) else given
     return [load_model(model) if isinstance(model, str) else model for model in several]
+
+
+def describe_reader(reader: Reader, models: Sequence[Model]) -> str:
+    """The reader's name, and for endpoints where its log-probabilities come from."""
+    hows = sorted({model.capabilities.how for model in models if model.capabilities.how})
+    return f"{reader.name} ({'; '.join(hows)})" if hows and reader.name == "logprob" else reader.name
 
 
 def _objective(
@@ -204,13 +252,14 @@ def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
 
     The larger of what the models' processors make (224 if unknown) and the median training image's longer side, at
-    most 768.
+    most 768, and no more than what endpoints take as it is.
     """
     sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
     if not sides:
         raise UsageError(f"task {task.name} has no training images")
     seen = max(model.capabilities.image_side or 224 for model in models)
-    return min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
+    wanted = min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
+    return min([wanted, *(model.fitting_canvas(wanted) for model in models if isinstance(model, PaidModel))])
 
 
 def bundle_facts(run: Run) -> dict[str, Any]:

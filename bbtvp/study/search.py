@@ -152,7 +152,7 @@ class Searcher:
         Raises BudgetReached if that leaves no room for one generation.
         """
         space = self.objective.space
-        self.account.phase, self.account.reserve = "search", reserve
+        self.account.phase, self.account.kept = "search", reserve
         start = self._start(stage, base)
         guide = (self._ready_head(), self._free()) if self._engines.guided else ()
         engine = self._engines.begin(stage, base, start, *guide)

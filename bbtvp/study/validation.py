@@ -43,10 +43,10 @@ class Validation:
 
     def _ask(self, z: Vector | None) -> list[Reading]:
         """Readings of the validation images; missing for those that retries left no budget for."""
-        self.account.phase, self.account.reserve = "validation", 0
+        self.account.phase, self.account.kept = "validation", 0
         objective = self.objective
-        affordable = min(self.account.left, len(self.held) * objective.repeats) // objective.repeats
-        asked = self.held[: int(max(LEAST, affordable))]
+        affordable = self.account.affordable(len(self.held) * objective.repeats) // objective.repeats
+        asked = self.held[: max(LEAST, affordable)]
         questions = [objective.task.ask(sample) for sample in asked]
         if z is None:
             images = [sample.pixels() for sample in asked]

@@ -14,7 +14,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.objective import Reading, choose_reader, read_all
 from bbtvp.prompt import Guidance, Prompt
-from bbtvp.query import Meter, Model, load_model
+from bbtvp.query import Account, Meter, Model, load_model, probed
 from bbtvp.stats import paired_gain
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch, silent
@@ -81,13 +81,18 @@ class Example:
 @final
 @dataclass(frozen=True)
 class Proof:
-    """Rows in the order of the models, the image queries they cost, and examples from the first model."""
+    """Rows in the order of the models, the image queries and dollars they cost, and examples from the first model.
+
+    refused: of the failed queries, those that a model would not answer.
+    """
 
     task: str
     prompt: str
     rows: tuple[Row, ...]
     queries: int
     failed: int
+    refused: int
+    usd: float
     examples: tuple[Example, ...]
 
     @property
@@ -109,6 +114,7 @@ def verify(
     source: str | None = None,
     reader: str = "auto",
     normalise: str = "mean",
+    usd: float | None = None,
     seed: int = 0,
     out: Path | str | None = None,
     examples: int = 8,
@@ -117,8 +123,8 @@ def verify(
     """Prove a prompt on the test split of `task`, on each model; `source` names the model that the search queried.
 
     Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance. out: a
-    run folder whose `verify/` part makes the call resumable. Raises UsageError without models, ModelError if a model
-    answers nothing.
+    run folder whose `verify/` part makes the call resumable. usd: a cap on money. Raises UsageError without models,
+    ModelError if a model answers nothing, BudgetReached at the cap.
     """
     if not models:
         raise UsageError("name at least one model to verify on")
@@ -132,15 +138,20 @@ def verify(
         watch("verifying", {"models": len(models), "queries": len(models) * len(arms) * len(task.test)})
         for given in models:
             model = load_model(given) if isinstance(given, str) else given
-            meter = Meter(model, journal)
-            meter.account.phase = f"verify {model.spec}"
+            probe = probed(model, usd_cap=None if usd is None else usd - journal.usd)
+            if probe is not None:
+                journal.write_probe(model.spec, probe)
+                watch("probed", {"probes": {model.spec: probe.findings}})
+            account = Account(spent=journal.spent, failed=journal.failed, usd_cap=usd, usd=journal.usd)
+            account.phase = f"verify {model.spec}"
+            meter = Meter(model, journal, account=account)
             role = "source" if model.spec == source else "target"
             readings = _ask(prompt, task, meter, reader, normalise)
             rows.append(_row(model.spec, role, readings, seed))
             shown = shown or _examples(model.spec, prompt, task, readings, examples)
             watch("verified", rows[-1].as_json())
-        queries, failed = journal.spent.total(), journal.failed
-    proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, tuple(shown))
+        queries, failed, refused, spent = journal.spent.total(), journal.failed, journal.refused, journal.usd
+    proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, refused, spent, tuple(shown))
     if folder is not None:
         atomic_write_json(folder / "proof.json", {"task": task.name, "models": proof.as_json()})
     return proof

@@ -99,10 +99,10 @@ def test_earlier_spending_counts_against_the_cap() -> None:
 
 def test_a_reserve_is_kept_for_later() -> None:
     meter = Meter(Eye(), Forgetful(), cap=10)
-    meter.account.reserve = 6
+    meter.account.kept = 6
     with pytest.raises(BudgetReached, match="6 kept for later"):
         meter.query(requests(5))
-    meter.account.reserve = 0
+    meter.account.kept = 0
     meter.query(requests(5))
 
 
@@ -227,7 +227,7 @@ def test_failures_and_the_reserve_are_shared_too() -> None:
     for meter in meters:
         meter.query(requests(3))
     assert (account.total, account.failed) == (12, 6)
-    account.reserve = 7
+    account.kept = 7
     for meter in meters:
         with pytest.raises(BudgetReached, match="7 kept for later"):
             meter.query(requests(2))
@@ -236,7 +236,7 @@ def test_failures_and_the_reserve_are_shared_too() -> None:
 def test_an_account_without_a_cap_has_infinitely_much_left() -> None:
     account = Account()
     Meter(Eye(), Forgetful(), account=account).query(requests(5))
-    account.reserve = 3
+    account.kept = 3
     assert account.left == math.inf
 
 

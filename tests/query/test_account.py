@@ -1,0 +1,107 @@
+"""Caps on image queries, money and time, asked before every attempt."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from bbtvp.core.errors import BudgetReached, UsageError
+from bbtvp.query import Account, Forgetful, Meter, QueryFailed, Reply, Request, Usage, probed
+from tests.support import Vendor, patterns
+
+TASK = patterns()
+
+
+def requests(count: int, start: int = 0) -> list[Request]:
+    return [Request(sample.pixels(), TASK.question) for sample in TASK.test[start : start + count]]
+
+
+def test_dollars_are_counted_and_capped_before_the_call() -> None:
+    vendor = Vendor(usd=0.01)
+    meter = Meter(vendor, Forgetful(), account=Account(usd_cap=0.1))
+    meter.query(requests(6))
+    assert meter.account.usd == pytest.approx(0.06)
+    with pytest.raises(BudgetReached, match=r"5 more image queries could cost \$0\.0500 and pass the cap of \$0\.1 \("):
+        meter.query(requests(5, start=6))
+    assert vendor.sold == 6
+
+
+def test_retries_never_pass_the_cap_and_what_was_answered_is_kept() -> None:
+    vendor, memory = Vendor(flaky=0.6), Forgetful()
+    meter = Meter(vendor, memory, account=Account(10))
+    with pytest.raises(BudgetReached, match="pass the cap of 10"):
+        meter.query(requests(9))
+    assert vendor.sold == meter.account.total == 10
+    before = vendor.sold
+    again = Meter(vendor, memory, account=Account(100))
+    assert all(isinstance(outcome, Reply | QueryFailed) for outcome in again.query(requests(9)))
+    assert 0 < again.account.total == vendor.sold - before
+
+
+def test_money_kept_for_later_is_not_spent_now() -> None:
+    account = Account(usd_cap=1.0)
+    account.reserve(0.1)
+    account.settle(0.1, 0.02)
+    account.book([Reply("one", usage=Usage(usd=0.02))])
+    account.kept = 5
+    assert account.usd_left == pytest.approx(1.0 - 0.02 - 5 * 0.1)
+    assert account.affordable(100) == 4
+    account.kept = 0
+    assert account.affordable(100) == 9
+
+
+def test_what_is_under_way_counts_at_the_most_it_can_cost() -> None:
+    account = Account(usd_cap=1.0)
+    account.reserve(0.6)
+    with pytest.raises(BudgetReached, match=r"could cost \$1\.2000"):
+        account.reserve(0.6)
+    account.settle(0.6, 0.1)
+    account.reserve(0.6)
+
+
+def test_time_is_a_cap() -> None:
+    now = [0.0]
+    account = Account(seconds=60, clock=lambda: now[0])
+    account.reserve(0)
+    now[0] = 61.0
+    with pytest.raises(BudgetReached, match="the time is up: 60 seconds"):
+        account.reserve(0)
+
+
+def test_many_threads_reserve_no_more_than_there_is() -> None:
+    account, granted = Account(500), []
+
+    def spend() -> None:
+        for _ in range(100):
+            try:
+                account.reserve(0.001)
+            except BudgetReached:
+                return
+            granted.append(1)
+
+    threads = [threading.Thread(target=spend) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(granted) == 500
+
+
+def test_refusals_are_counted_apart() -> None:
+    vendor = Vendor(refuses=lambda request: bool(request.image[0, 0, 0] % 2))
+    meter = Meter(vendor, Forgetful())
+    outcomes = meter.query(requests(20))
+    refused = sum(isinstance(outcome, QueryFailed) for outcome in outcomes)
+    assert 0 < refused < 20
+    assert meter.account.refused == meter.account.failed == refused
+
+
+def test_a_probe_keeps_to_the_caps_and_needs_a_price_where_money_is_capped() -> None:
+    assert probed(Vendor().inner) is None
+    assert probed(Vendor(usd=0.5), usd_cap=1.0) is not None
+    with pytest.raises(BudgetReached):
+        probed(Vendor(usd=0.5), usd_cap=0.9)
+    with pytest.raises(UsageError, match="price"):
+        probed(Vendor(priced=False), usd_cap=1.0)
+    assert probed(Vendor(priced=False)) is not None
