@@ -20,5 +20,9 @@ settings.load_profile("bbtvp")
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test starts in a folder of its own, so that a relative path cannot reach the checkout."""
+    """Every test starts in a folder of its own, so that a relative path cannot reach the checkout.
+
+    The store of replies is there too: none of the user's answers is seen, and none of ours kept.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BBTVP_STORE", str(tmp_path / "replies.sqlite"))
