@@ -23,8 +23,8 @@ FLOORS = {
     "bbtvp.core": 0,
     "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.task": 1, "bbtvp.stats": 1,
     "bbtvp.query": 2,
-    "bbtvp.adapters": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
-    "bbtvp.objective": 4,
+    "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
+    "bbtvp.adapters": 4, "bbtvp.objective": 4,
     "bbtvp.study": 5, "bbtvp.verify": 5,
     "bbtvp.report": 6, "bbtvp.zoo": 6,
     "bbtvp.bench": 7,
@@ -33,7 +33,6 @@ FLOORS = {
 
 SIDEWAYS = {
     ("bbtvp.task", "bbtvp.prompt.image"): "an image file is opened in one way, whoever opens it",
-    ("bbtvp.adapters", "bbtvp.surrogate"): "a provider of surrogates gives the class that the port defines",
     ("bbtvp.verify", "bbtvp.study.journal"): "a verification resumes as a search does",
     ("bbtvp.verify", "bbtvp.study.search"): "progress is watched through one type",
 }

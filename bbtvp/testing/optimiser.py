@@ -13,12 +13,12 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.optim import Optimiser, replay
 from bbtvp.optim.global_random import GlobalRandom, global_digest
-from bbtvp.testing.support import ContractBroken, ensure, refused
+from bbtvp.testing.support import Contract, ContractBroken, ensure, refused
 
 Loss: TypeAlias = Callable[[Matrix], Vector]
 
 
-class OptimiserContract(ABC):
+class OptimiserContract(Contract, ABC):
     """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
 
     A subclass may set `dim`, and `wide`, a moderate number of variables; `candidates`, spent by the checks that need
@@ -35,13 +35,6 @@ class OptimiserContract(ABC):
     @abstractmethod
     def make(self, dim: int, seed: int, **settings: Any) -> Optimiser:
         """A new search with these settings of `Start` (sigma, x0, …), able to spend `candidates`."""
-
-    @classmethod
-    def check_all(cls) -> None:
-        """Run every check, for those who have no pytest; raises ContractBroken at the first that fails."""
-        for name in sorted(vars(OptimiserContract)):
-            if name.startswith("test_"):
-                getattr(cls(), name)()
 
     # -- batches ------------------------------------------------------------------------------------------------------
     def test_a_batch_has_its_shape(self) -> None:

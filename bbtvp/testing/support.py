@@ -1,4 +1,4 @@
-"""How a contract says that it is broken."""
+"""What contracts share: how one is run, and how it says that it is broken."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from bbtvp.core.errors import UsageError
 
 class ContractBroken(AssertionError):
     """A part does not keep its contract. The message says which promise, and what happened instead."""
+
+
+class Contract:
+    """Checks, as methods whose names begin with `test_`: pytest finds them in a subclass named Test…."""
+
+    @classmethod
+    def check_all(cls) -> None:
+        """Run every check, for those who have no pytest; raises ContractBroken at the first that fails."""
+        for name in sorted(dir(cls)):
+            if name.startswith("test_"):
+                getattr(cls(), name)()
 
 
 def ensure(kept: bool, promise: str) -> None:

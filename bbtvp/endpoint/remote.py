@@ -1,0 +1,276 @@
+"""`Endpoint`: a model behind HTTP, made of a dialect and of what all endpoints share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any, final
+
+from bbtvp.core.digest import canonical_json, digest
+from bbtvp.core.errors import ModelError
+from bbtvp.endpoint.batch import BatchRunner
+from bbtvp.endpoint.caller import Caller, Ended, Job, Refused, Unusable
+from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed
+from bbtvp.endpoint.forced import WRAPPING
+from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
+from bbtvp.endpoint.labels import label_scores
+from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
+from bbtvp.endpoint.probe import QUESTION, RED, explore
+from bbtvp.endpoint.settings import Settings
+from bbtvp.endpoint.transport import Transport
+from bbtvp.query import (
+    Capabilities,
+    Outcome,
+    PaidModel,
+    Probe,
+    Purse,
+    QueryFailed,
+    Reply,
+    Request,
+    Usage,
+)
+from bbtvp.query.store import Store
+
+VERSION = "1"
+"""Of how replies are read; another one makes the store forget. Bodies speak for themselves."""
+
+
+@final
+class Endpoint(PaidModel):
+    """A vendor's model. Until `probe` has been called it is trusted with text alone."""
+
+    def __init__(self, dialect: Dialect, settings: Settings, *, key_variable: str, secrets: Sequence[str]) -> None:
+        self.dialect, self.settings, self.spec = dialect, settings, dialect.spec
+        self.capabilities = Capabilities(logprobs=False, deterministic=False)
+        self._features = Features(temperature=None)
+        self._price = Prices.load(settings.prices).price(dialect.service, dialect.model)
+        self._key_variable, self._secrets = key_variable, tuple(secrets)
+        self._store = _open_store(settings)
+
+    @classmethod
+    def of(cls, dialect: Dialect, *, key_variable: str, secrets: Sequence[str], **options: Any) -> Endpoint:
+        """As adapters make it. UsageError for an option that is unknown or wrong, or a price file that is."""
+        return cls(dialect, Settings.of(**options), key_variable=key_variable, secrets=secrets)
+
+    # -- asking -------------------------------------------------------------------------------------------------------
+    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+        """Answer from the store what was paid for before; ask the rest, all at once as far as the limits allow."""
+        errands = [_Errand(self, request, self._features_for(request)) for request in requests]
+        outcomes: dict[str, Outcome] = {}
+        fresh: dict[str, _Errand] = {}
+        for errand in errands:
+            known = self._store.recall(errand.key) if self._store else None
+            if known is None:
+                fresh[errand.key] = errand
+            else:
+                outcomes[errand.key] = known
+        run = self._run_batch if self.settings.batch else self._run
+        outcomes |= run(fresh, purse)
+        return [outcomes[errand.key] for errand in errands]
+
+    def _run(self, fresh: Mapping[str, _Errand], purse: Purse) -> dict[str, Outcome]:
+        errands = list(fresh.values())
+        jobs = [Job(errand.wire, errand.bound, errand.tokens) for errand in errands]
+
+        def read(index: int, reply: Json) -> float:
+            return errands[index].read(reply)
+
+        ended = self._caller.run(jobs, purse, read)
+        return {errand.key: errand.outcome(end) for errand, end in zip(errands, ended, strict=True)}
+
+    def _run_batch(self, fresh: Mapping[str, _Errand], purse: Purse) -> dict[str, Outcome]:
+        """The same by the vendor's batch interface. Every request is one attempt."""
+        batch = self.dialect.batch
+        if batch is None or self._store is None:
+            why = "keeps no replies (store=false)" if batch else "has no batch interface"
+            raise ModelError(f"{self.spec} {why}, so batch=true cannot be used")
+        ended: dict[str, Ended] = {}
+        for errand in fresh.values():
+            purse.reserve(errand.bound)
+
+        def read(key: str, status: int, reply: Json) -> None:
+            if status != 200:
+                code, message = self.dialect.error(status, reply)
+                ended[key] = Ended(f"status {status} {code}: {message}", False, 1, 0.0)
+                return
+            try:
+                ended[key] = Ended(None, False, 1, fresh[key].read(reply))
+            except (Refused, Unusable) as error:
+                usd = fresh[key].bound if error.usd is None else error.usd
+                ended[key] = Ended(str(error), isinstance(error, Refused), 1, usd)
+
+        runner = BatchRunner(
+            batch, self._transport, self._store, model=self.spec, poll=self.settings.poll, explain=self.dialect.error,
+            key_variable=self._key_variable, secrets=self._secrets,
+        )  # fmt: skip
+        for key, reason in runner.run({key: errand.body for key, errand in fresh.items()}, read).items():
+            ended.setdefault(key, Ended(reason, False, 1, 0.0))
+        for key, errand in fresh.items():
+            purse.settle(errand.bound, ended[key].usd)
+        return {key: errand.outcome(ended[key]) for key, errand in fresh.items()}
+
+    def _features_for(self, request: Request) -> Features:
+        """Scores by what the probe found; a forced label where it is honoured; else a plain text."""
+        if request.labels is None:
+            return replace(self._features, top=0, forced=False)
+        if request.forced:
+            return replace(self._features, top=0, forced=True)
+        return self._features
+
+    # -- money --------------------------------------------------------------------------------------------------------
+    def bound(self, request: Request) -> float:
+        return self._usd(*self.tokens(request))
+
+    def fitting_canvas(self, wanted: int) -> int:
+        return fitting_canvas(self.dialect.service, self.dialect.model, wanted)
+
+    def need_price(self) -> None:
+        Prices.load(self.settings.prices).need(self.dialect.service, self.dialect.model)
+
+    def estimate(self, queries: int, canvas: int, characters: int, max_tokens: int = 16) -> Estimate:
+        """What so many image queries cost at most, for a canvas of that side and questions of so many characters."""
+        return estimate(
+            self.dialect.service, self.dialect.model, queries, canvas, characters,
+            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm,
+        )  # fmt: skip
+
+    def tokens(self, request: Request) -> tuple[int, int]:
+        """Input and output tokens of one attempt, at most."""
+        characters = len(request.text) + sum(map(len, request.labels or ()))
+        asked = input_tokens(self.dialect.service, self.dialect.model, _size(request), characters)
+        return asked, max(request.max_tokens, self.settings.max_tokens or 0) + WRAPPING
+
+    def _usd(self, asked: int, answered: int) -> float:
+        price: Price | None = self._price
+        return price.usd(asked, answered, batch=self.settings.batch) if price else 0.0
+
+    # -- what it can do -----------------------------------------------------------------------------------------------
+    def probe(self, purse: Purse) -> Probe:
+        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds the same."""
+        if not self.settings.probe:
+            return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
+        wished = self.settings.wished
+        plain = _Errand(self, Request(RED, QUESTION), Features(temperature=None))
+        key = digest(b"probe", plain.key.encode(), canonical_json(asdict(wished)).encode())
+        known = self._store.recall(key) if self._store else None
+        if known is not None and known.text is not None:
+            found = json.loads(known.text)
+            self._settle(Features(**found["features"]), Capabilities(**found["capabilities"]))
+            return Probe(self.capabilities, tuple(found["findings"]), 0, 0.0)
+        spent: list[Ended] = []
+
+        def ask(request: Request, features: Features) -> Parsed:
+            errand = _Errand(self, replace(request, replicate=len(spent)), features)
+            kept: list[Parsed] = []
+
+            def read(index: int, reply: Json) -> float:
+                parsed, usd = errand.parsed(reply)
+                kept.append(parsed)
+                return usd
+
+            spent.extend(self._caller.run([Job(errand.wire, errand.bound, errand.tokens)], purse, read))
+            if not kept:
+                raise ModelError(spent[-1].reason or "no answer")
+            return kept[-1]
+
+        features, capabilities, findings = explore(self.dialect, ask, wished)
+        self._settle(features, capabilities)
+        if self._store:
+            facts = {"features": asdict(features), "capabilities": asdict(capabilities), "findings": findings}
+            self._store.keep(key, Reply(json.dumps(facts)), model=self.spec)
+        return Probe(capabilities, findings, sum(end.attempts for end in spent), sum(end.usd for end in spent))
+
+    def _settle(self, features: Features, capabilities: Capabilities) -> None:
+        self._features, self.capabilities = features, capabilities
+
+    @cached_property
+    def _transport(self) -> Transport:
+        return Transport(self.settings.timeouts)
+
+    @cached_property
+    def _caller(self) -> Caller:
+        settings = self.settings
+        limiter = Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency)
+        return Caller(
+            self._transport, limiter, explain=self.dialect.error, key_variable=self._key_variable,
+            secrets=self._secrets, retries=settings.retries, stop_after=settings.stop_after,
+        )  # fmt: skip
+
+
+@final
+class _Errand:
+    """One request on its way: its bytes, its key in the store, what it can cost, what came of it."""
+
+    def __init__(self, endpoint: Endpoint, request: Request, features: Features) -> None:
+        self.endpoint, self.request, self.features = endpoint, request, features
+        settings, dialect = endpoint.settings, endpoint.dialect
+        picture = encode(request.image, settings.format, settings.quality)
+        check(dialect.service, dialect.model, _size(request), len(picture.data), format=settings.format)
+        most = max(request.max_tokens, settings.max_tokens or 0)
+        if features.seed is not None:  # a replicate is another draw
+            features = replace(features, seed=features.seed + request.replicate)
+        body = dialect.body(replace(request, max_tokens=most), picture, features)
+        self.body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        # The labels decide how tokens are read, and are not always in the body.
+        how = canonical_json([VERSION, dialect.version, request.labels, request.replicate, asdict(features)])
+        self.key = digest(dialect.url.encode(), self.body, how.encode())
+        self.bound, self.tokens = endpoint.bound(request), sum(endpoint.tokens(request))
+        self._reply: Reply | None = None
+
+    def wire(self) -> Any:
+        """Made anew for every attempt: a signature has its time."""
+        return self.endpoint.dialect.wire(self.body)
+
+    def parsed(self, reply: Json) -> tuple[Parsed, float]:
+        """What the reply says and cost. Raises Unusable if it says nothing."""
+        try:
+            parsed = self.endpoint.dialect.parse(reply)
+        except (LookupError, TypeError, ValueError) as error:
+            raise Unusable(f"a reply that is not of this API: {error}", usd=self.bound) from error
+        asked, answered = self.endpoint.tokens(self.request)
+        tokens = (
+            asked if parsed.input_tokens is None else parsed.input_tokens,
+            answered if parsed.output_tokens is None else parsed.output_tokens,
+        )
+        return parsed, self.endpoint._usd(*tokens)
+
+    def read(self, reply: Json) -> float:
+        """Keep the answer, in the store too, and say what it cost. Raises Refused, or Unusable if there is none."""
+        parsed, usd = self.parsed(reply)
+        if parsed.refusal:
+            raise Refused(parsed.refusal, usd=usd)
+        text = parsed.texts[0] if parsed.texts else ""
+        if not text.strip():
+            hint = "; raise -M max_tokens" if parsed.truncated else ""
+            raise Unusable(f"an empty reply{hint}", usd=usd)
+        scores = None
+        if self.request.labels is not None and not self.request.forced:
+            if not parsed.tokens:
+                raise Unusable("no log-probabilities, which the probe had found", usd=usd)
+            scores = label_scores(parsed.tokens, self.request.labels) or ()
+        usage = Usage(parsed.input_tokens or 0, parsed.output_tokens or 0, 1, usd)
+        self._reply = Reply(text, scores, usage)
+        if self.endpoint._store:
+            self.endpoint._store.keep(self.key, self._reply, model=self.endpoint.spec)
+        return usd
+
+    def outcome(self, end: Ended) -> Outcome:
+        """The outcome with all its attempts counted."""
+        if self._reply is None:
+            return QueryFailed(end.reason or "no answer", Usage(attempts=end.attempts, usd=end.usd), end.refused)
+        usage = self._reply.usage._replace(attempts=end.attempts, usd=end.usd)
+        return replace(self._reply, usage=usage)
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """(width, height) in pixels."""
+    return request.image.shape[1], request.image.shape[0]
+
+
+def _open_store(settings: Settings) -> Store | None:
+    if settings.store is False:
+        return None
+    return Store(None if settings.store is True else settings.store)

@@ -1,0 +1,128 @@
+"""The contract of an adapter, as tests that anyone can run on their own."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import final
+
+import numpy as np
+
+from bbtvp.core.errors import BudgetReached
+from bbtvp.query import Model, Outcome, PaidModel, Purse, QueryFailed, Reply, Request, Unlimited
+from bbtvp.testing.support import Contract, ensure
+
+SIDE = 64
+
+
+@final
+class Counting(Purse):
+    """Allows so many attempts, and remembers what it was asked."""
+
+    def __init__(self, allowed: float = math.inf) -> None:
+        self.allowed, self.asked, self.reserved, self.settled = allowed, 0, 0.0, 0.0
+
+    def reserve(self, usd: float) -> None:
+        if self.asked >= self.allowed:
+            raise BudgetReached("no more attempts")
+        self.asked += 1
+        self.reserved += usd
+
+    def settle(self, reserved: float, usd: float) -> None:
+        self.settled += usd
+
+
+class AdapterContract(Contract, ABC):
+    """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
+
+    `make` gives a model that can be asked: behind a server of your own, or a recorded one. Each check asks fewer than
+    ten image queries. `labels`: what the question may be answered with.
+    """
+
+    question: str = "Which colour is it?"
+    labels: tuple[str, ...] = ("red", "blue")
+
+    @abstractmethod
+    def make(self) -> Model:
+        """A model, ready to be asked."""
+
+    # -- replies ------------------------------------------------------------------------------------------------------
+    def test_replies_come_in_order_one_for_each_request(self) -> None:
+        model, requests = self.make(), [self._request(level) for level in (0, 120, 250)]
+        together = model.query(requests)
+        ensure(len(together) == len(requests), f"{len(together)} outcomes for {len(requests)} requests")
+        ensure(
+            all(isinstance(outcome, Reply | QueryFailed) for outcome in together), "an outcome is a reply or a failure"
+        )
+        if model.capabilities.deterministic:
+            alone = [model.query([request])[0] for request in requests]
+            ensure(
+                [_said(outcome) for outcome in together] == [_said(outcome) for outcome in alone],
+                "a reply depends on its own request alone, not on its neighbours",
+            )
+
+    def test_nothing_asked_is_nothing_answered(self) -> None:
+        ensure(self.make().query([]) == [], "no request, no outcome")
+
+    def test_a_text_is_given_for_a_question_without_labels(self) -> None:
+        outcome = self.make().query([self._request(200)])[0]
+        ensure(isinstance(outcome, Reply) and bool(outcome.text), f"a text, not {outcome!r}")
+
+    def test_every_label_gets_a_finite_score(self) -> None:
+        model = self.make()
+        if not self._probed(model).capabilities.logprobs:
+            return
+        outcome = model.query([replace(self._request(200), labels=self.labels)])[0]
+        ensure(isinstance(outcome, Reply), f"a reply, not {outcome!r}")
+        scores = outcome.scores if isinstance(outcome, Reply) else None
+        ensure(scores is not None, "scores, though none may be near a label")
+        if scores:
+            ensure(len(scores) == len(self.labels), "one score for each label, in their order")
+            ensure(all(math.isfinite(s.logprob) and s.logprob <= 0 for s in scores), "log-probabilities are finite")
+            ensure(all(s.tokens >= 1 for s in scores), "a label has at least one token")
+
+    def test_a_forced_reply_is_one_of_the_labels(self) -> None:
+        model = self.make()
+        if not self._probed(model).capabilities.forced:
+            return
+        outcome = model.query([replace(self._request(200), labels=self.labels, forced=True)])[0]
+        ensure(isinstance(outcome, Reply) and outcome.text in self.labels, f"one of {self.labels}, not {outcome!r}")
+
+    # -- counting -----------------------------------------------------------------------------------------------------
+    def test_every_attempt_is_counted(self) -> None:
+        model = self.make()
+        purse, requests = Counting(), [self._request(level) for level in (10, 60)]
+        outcomes = model.query_paid(requests, purse) if isinstance(model, PaidModel) else model.query(requests)
+        counted = sum(outcome.usage.attempts for outcome in outcomes)
+        if isinstance(model, PaidModel):
+            ensure(counted == purse.asked, f"{counted} attempts in the outcomes, {purse.asked} asked of the purse")
+            ensure(purse.settled <= purse.reserved + 1e-12, "an attempt costs no more than was set aside for it")
+        ensure(all(outcome.usage.usd >= 0 for outcome in outcomes), "a cost is not negative")
+
+    def test_a_purse_that_refuses_is_obeyed(self) -> None:
+        model = self.make()
+        if not isinstance(model, PaidModel):
+            return
+        purse = Counting(allowed=1)
+        outcomes = model.query_paid([self._request(level) for level in (20, 70, 140)], purse)
+        ensure(purse.asked == 1, f"{purse.asked} attempts where one was allowed")
+        unasked = [outcome for outcome in outcomes if outcome.usage.attempts == 0]
+        ensure(len(unasked) == 2, f"{len(unasked)} outcomes of no attempts; two requests were not sent")
+        ensure(all(isinstance(outcome, QueryFailed) for outcome in unasked), "what was not sent is a failure")
+
+    def _probed(self, model: Model) -> Model:
+        if isinstance(model, PaidModel):
+            model.probe(Unlimited())
+        return model
+
+    def _request(self, level: int) -> Request:
+        """An image of one level (0-255) in red, without green and blue."""
+        image = np.zeros((SIDE, SIDE, 3), np.uint8)
+        image[..., 0] = level
+        return Request(image, self.question)
+
+
+def _said(outcome: Outcome) -> object:
+    """What a deterministic model says again: its text and scores."""
+    return (outcome.text, outcome.scores) if isinstance(outcome, Reply) else type(outcome)

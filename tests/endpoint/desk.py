@@ -1,0 +1,108 @@
+"""A caller with a till, and all that is needed to run jobs over a server."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import final
+
+from bbtvp.core.errors import BudgetReached
+from bbtvp.endpoint.caller import Caller, Ended, Job, Read, Refused, Unusable
+from bbtvp.endpoint.dialect import Json, Wire
+from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.transport import Timeouts, Transport
+from bbtvp.query import Purse, Unlimited
+from tests.endpoint.faulty import Step, reply
+
+KEY = "sk-Kq7fJ2mN8vX4bZ1c"
+PRICE, BOUND = 0.001, 0.004
+OK = reply(text="rows", usd=PRICE)
+QUICK = Timeouts(1.0, 0.5, 5.0)
+
+
+def explain(status: int, body: Json) -> tuple[str, str]:
+    """As an adapter's `Dialect.error`."""
+    found = body.get("error")
+    if not isinstance(found, dict):
+        return "", str(found or "")
+    return str(found.get("code") or ""), str(found.get("message") or "")
+
+
+@final
+class Till(Purse):
+    """A purse with caps, which remembers the worst moment."""
+
+    def __init__(self, queries: int = 10**9, usd: float = 1e9) -> None:
+        self.queries, self.usd = queries, usd
+        self.reserved = self.settled = 0
+        self.spent = self.held = self.most = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, usd: float) -> None:
+        with self._lock:
+            if self.reserved + 1 > self.queries:
+                raise BudgetReached(f"one more image query would pass the cap of {self.queries}")
+            if self.spent + self.held + usd > self.usd + 1e-9:
+                raise BudgetReached(f"one more image query could pass the cap of ${self.usd:g}")
+            self.reserved, self.held = self.reserved + 1, self.held + usd
+            self.most = max(self.most, self.spent + self.held)
+
+    def settle(self, reserved: float, usd: float) -> None:
+        with self._lock:
+            self.settled, self.held, self.spent = self.settled + 1, self.held - reserved, self.spent + usd
+
+
+@final
+class Desk:
+    """A caller, what it read, and how a run over a server ended."""
+
+    def __init__(
+        self, *, timeouts: Timeouts = QUICK, limit: int = 1 << 20, stop_after: int = 20,
+        retries: int = 8, requests: float | None = None, most: int = 32, first: float = 0.001,
+    ) -> None:  # fmt: skip
+        self.transport = Transport(timeouts, limit=limit)
+        self.limiter = Limiter(requests=requests, first=first, longest=0.05, most=most)
+        self.caller = Caller(
+            self.transport, self.limiter, explain=explain, key_variable="OPENAI_API_KEY", secrets=[KEY],
+            retries=retries, stop_after=stop_after,
+        )  # fmt: skip
+        self.texts: dict[int, str] = {}
+        self.reads: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def read(self, index: int, body: Json) -> float:
+        with self._lock:
+            self.reads[index] += 1
+        if body.get("refusal"):
+            raise Refused(body["refusal"], body.get("usd"))
+        if "text" not in body:
+            raise Unusable(f"no text in {json.dumps(body)}", body.get("usd"))
+        self.texts[index] = body["text"]
+        return float(body["usd"])
+
+    def jobs(self, url: str, n: int, *, bound: float = BOUND) -> list[Job]:
+        def wire(index: int) -> Callable[[], Wire]:
+            body = json.dumps({"index": index}).encode()
+            return lambda: Wire("POST", url, {"Authorization": f"Bearer {KEY}"}, body)
+
+        return [Job(wire(index), bound, 10) for index in range(n)]
+
+    def run(self, url: str, n: int = 1, purse: Purse | None = None, read: Read | None = None) -> list[Ended]:
+        return self.caller.run(self.jobs(url, n), purse or Unlimited(), read or self.read)
+
+
+def settled(threads: str = "bbtvp-caller") -> bool:
+    """Whether the workers are gone, soon."""
+    end = time.monotonic() + 2
+    while any(thread.name == threads for thread in threading.enumerate()):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def throttled(body: bytes = b'{"error": {"code": "rate_limit", "message": "slow down"}}', **headers: str) -> Step:
+    return Step(429, body, {name.replace("_", "-"): value for name, value in headers.items()})

@@ -1,0 +1,300 @@
+"""`bbtvp doctor`, for every service, with neither key nor network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from bbtvp.cli.doctor import doctor
+from bbtvp.core.errors import BbtvpError, DataError, UsageError
+from bbtvp.query import Capabilities, Outcome, PaidModel, Probe, Purse, Reply, Request
+from bbtvp.report.doctor import KEYS, Processing, Subject
+from tests.support import Eye
+
+SERVICES = {
+    "openai/gpt-4o": "OPENAI_API_KEY",
+    "openai/never-heard-of": "OPENAI_API_KEY",
+    "azure/my-deployment": "AZURE_OPENAI_API_KEY",
+    "anthropic/claude-sonnet-4-5": "ANTHROPIC_API_KEY",
+    "gemini/gemini-2.5-flash": "GEMINI_API_KEY",
+    "bedrock/us.anthropic.claude-sonnet-4-5-20250929-v1:0": "AWS_BEARER_TOKEN_BEDROCK",
+    "bedrock/amazon.nova-lite-v1:0": "AWS_BEARER_TOKEN_BEDROCK",
+    "openai-api/lm-studio/qwen/qwen3-vl": "LM_STUDIO_API_KEY",
+    "openai-api/serve//models/llava": "SERVE_API_KEY",
+    "hf/llava-hf/llava-1.5-7b-hf": "HF_TOKEN",
+}
+SECRET = "sk-a-key-that-must-not-be-seen"
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {name for keys in KEYS.values() for name in keys} | set(SERVICES.values())
+    for name in (*names, "BBTVP_PRICES", "BBTVP_LIMITS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*arguments: str) -> Result:
+    """What the command did; errors raised on purpose come through as they are."""
+    result = CliRunner().invoke(doctor, arguments)
+    if isinstance(result.exception, BbtvpError):
+        raise result.exception
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def document(*arguments: str) -> dict[str, Any]:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def photo(path: Path, width: int = 300, height: int = 200) -> str:
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).resize((width, height)).save(path)
+    return str(path)
+
+
+# -- every service ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("spec", SERVICES)
+def test_each_service_is_told_without_a_key(spec: str) -> None:
+    text = run("--model", spec).output
+    assert text.startswith(f"{spec}\n")
+    assert re.search(
+        r"any image -> canvas (\d+) x \1 px \((chosen to fit|default)\) -> png, at most [\d,]+ bytes", text
+    )
+    assert "refused" not in text
+    assert SERVICES[spec] in text and "set" in text
+    found = document("--model", spec)
+    assert found["schema"] == "bbtvp.doctor/1"
+    assert found["model"] == spec and found["refused"] is None
+    assert found["keys"][SERVICES[spec]] is False
+    assert ("the price" in found["unknown"]) is (found["price"] is None)
+    assert ("whether the image is resampled" in found["unknown"]) is (found["scale"] is None)
+    assert found["sources"]["resize"]
+
+
+@pytest.mark.parametrize("spec", SERVICES)
+def test_a_key_is_named_when_it_is_set_and_never_shown(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVICES[spec], SECRET)
+    for arguments in (["--model", spec], ["--model", spec, "--json"]):
+        output = run(*arguments).output
+        assert SECRET not in output
+    assert f"{SERVICES[spec]} is set" in run("--model", spec).output
+    assert document("--model", spec)["keys"][SERVICES[spec]] is True
+
+
+def test_a_key_of_your_own_name_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM_KEY", SECRET)
+    assert "TEAM_KEY is set" in run("--model", "openai/gpt-4o", "-M", "key_env=TEAM_KEY").output
+
+
+def test_the_second_variable_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "neither GEMINI_API_KEY nor GOOGLE_API_KEY is set" in run("--model", "gemini/gemini-2.5-flash").output
+    monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
+    assert "GOOGLE_API_KEY is set" in run("--model", "gemini/gemini-2.5-flash").output
+
+
+def test_a_canvas_that_is_scaled_down_is_refused_with_the_size_that_is_needed() -> None:
+    found = document("--model", "openai/gpt-4o", "--canvas", "1024")
+    assert found["refused"].endswith("use --canvas 768")
+    assert [step["width"] for step in found["steps"]] == [768, 768]
+    assert found["image_tokens"] == {"expected": 765, "at_most": 765}
+    assert "refused  openai/gpt-4o would scale" in run("--model", "openai/gpt-4o", "--canvas", "1024").output
+    assert document("--model", "openai/gpt-4o", "--canvas", "768")["refused"] is None
+
+
+def test_the_canvas_is_chosen_to_fit(tmp_path: Path) -> None:
+    large = photo(tmp_path / "large.png", 1500, 1000)
+    chosen = {spec: document("--model", spec, "--image", large)["canvas"] for spec in SERVICES}
+    assert chosen["openai/gpt-4o"] == 768
+    assert chosen["gemini/gemini-2.5-flash"] == 384
+    assert chosen["bedrock/amazon.nova-lite-v1:0"] == 896
+
+
+# -- an image of your own ---------------------------------------------------------------------------------------------
+def test_an_image_gives_its_exact_bytes(tmp_path: Path) -> None:
+    path = photo(tmp_path / "photo.png")
+    found = document("--model", "openai/gpt-4o", "--image", path)
+    assert (found["canvas"], found["bytes_exact"]) == (300, True)
+    assert 100_000 < found["bytes"] < document("--model", "openai/gpt-4o", "--canvas", "300")["bytes"]
+    assert f"{path} 300 x 200 px -> canvas 300 x 300 px" in run("--model", "openai/gpt-4o", "--image", path).output
+
+
+def test_a_lossy_format_sends_fewer_bytes(tmp_path: Path) -> None:
+    arguments = ["--model", "openai/gpt-4o", "--image", photo(tmp_path / "photo.png")]
+    png, jpeg, webp = (document(*arguments, "--format", name)["bytes"] for name in ("png", "jpeg", "webp"))
+    assert jpeg < png and webp < png
+    assert document(*arguments, "-M", "format=jpeg")["bytes"] == jpeg
+    assert document(*arguments, "-M", "format=jpeg", "-M", "quality=50")["bytes"] < jpeg
+
+
+def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no")
+    with pytest.raises(DataError, match=r"a\.png: not an image"):
+        run("--model", "openai/gpt-4o", "--image", str(tmp_path / "a.png"))
+
+
+# -- money ------------------------------------------------------------------------------------------------------------
+def test_the_price_row_and_the_cost_are_told() -> None:
+    text = run("--model", "openai/gpt-4o", "-M", "rpm=500").output
+    assert re.search(r"price +\$2.5 in, \$10 out per million tokens \(openai gpt-4o.*unverified, 2025-07-04\)", text)
+    assert (
+        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at the rate limit" in text
+    )
+    longer, half = ("-M", "max_tokens=1000"), ("-M", "batch=true")
+    whole = document("--model", "openai/gpt-4o")["usd_per_1000"]
+    assert document("--model", "openai/gpt-4o", *longer)["usd_per_1000"] > whole
+    assert document("--model", "openai/gpt-4o", *half)["usd_per_1000"] == whole / 2
+
+
+def test_files_of_your_own_are_read(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        '[[price]]\nservice = "openai-api"\nmodel = "*"\ninput = 0\noutput = 0\ndate = 2026-11-25\nsource = "ours"\n'
+    )
+    (tmp_path / "l.toml").write_text(
+        '[[limits]]\nservice = "openai-api"\nresize = { kind = "square", side = 448, tokens = 256 }\n'
+        'sources.resize = "me"\n'
+    )
+    found = document(
+        "--model", "openai-api/vllm/m", "--prices", str(tmp_path / "p.toml"), "--limits", str(tmp_path / "l.toml")
+    )
+    assert (found["usd_per_1000"], found["canvas"], found["sources"]["resize"]) == (0, 448, "me")
+
+
+# -- local models -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("settings", "side", "words"),
+    [
+        ({"size": {"height": 336, "width": 336}}, 336, "height 336 px"),
+        (
+            {"size": {"shortest_edge": 56}, "do_center_crop": True, "crop_size": {"height": 48, "width": 48}},
+            48,
+            "shortest edge 56 px, center crop 48 x 48 px",
+        ),
+        ({"size": {"longest_edge": 64}}, 64, "longest edge 64 px"),
+        ({"size": 224}, 224, "shortest edge 224 px"),
+        ({"size": {"longest_edge": 1456}, "do_image_splitting": True}, None, "cut into tiles as well"),
+        ({}, None, "not told"),
+    ],
+)
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_processor_is_read_from_its_folder(
+    tmp_path: Path, settings: dict[str, Any], side: int | None, words: str, nested: bool
+) -> None:
+    whole = {"image_processor_type": "CLIPImageProcessor", **settings}
+    name, content = (
+        ("processor_config.json", {"image_processor": whole}) if nested else ("preprocessor_config.json", whole)
+    )
+    (tmp_path / name).write_text(json.dumps(content))
+    found = Processing.read(tmp_path)
+    assert found is not None
+    assert (found.side, words in found.what) == (side, True)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"size": 3}', '{"image_processor": 3}'])
+def test_a_file_that_tells_nothing_is_no_processor(tmp_path: Path, content: str) -> None:
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    assert Processing.read(tmp_path) is None
+
+
+def test_a_folder_s_own_processor_is_followed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    facts = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 112, "width": 112}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts))
+    assert document("--model", f"hf/{folder}")["canvas"] == 112
+    text = run("--model", f"hf/{folder}", "--canvas", "448").output
+    assert "scaled down to 112 x 112 px" in text and "the frame does not survive" in text
+    with pytest.raises(UsageError, match="no such folder"):
+        run("--model", f"hf/{tmp_path}/none")
+
+
+def test_the_miniatures_need_no_key_and_cost_nothing() -> None:
+    found = document("--model", "zoo/llava")
+    assert (found["canvas"], found["keys"], found["usd_per_1000"], found["unknown"]) == (56, {}, 0, [])
+    assert "center crop 56 x 56 px" in run("--model", "zoo/llava").output
+    with pytest.raises(UsageError, match="did you mean zoo/llava"):
+        run("--model", "zoo/lava")
+
+
+# -- asking -----------------------------------------------------------------------------------------------------------
+@final
+class Asked(PaidModel):
+    """A model that tells of its probe."""
+
+    spec = "openai/gpt-4o"
+    capabilities = Capabilities(logprobs=True, deterministic=False)
+
+    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+        return [Reply("yes") for _ in requests]
+
+    def bound(self, request: Request) -> float:
+        return 0.0
+
+    def need_price(self) -> None:
+        pass
+
+    def probe(self, purse: Purse) -> Probe:
+        purse.reserve(0.0)
+        return Probe(self.capabilities, ("log-probabilities: 20 per token", "seed: ignored"), 3, 0.0021)
+
+
+def test_a_probe_is_asked_only_on_demand_and_its_findings_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[str, dict[str, Any]]] = []
+
+    def load(spec: str, **options: Any) -> Asked:
+        loaded.append((spec, options))
+        return Asked()
+
+    monkeypatch.setattr("bbtvp.query.load_model", load)
+    run("--model", "openai/gpt-4o")
+    assert loaded == []
+    text = run("--model", "openai/gpt-4o", "--format", "webp", "-M", "top=5", "--probe").output
+    assert loaded == [("openai/gpt-4o", {"top": 5, "format": "webp"})]
+    assert "probe    seed: ignored" in text and "3 image queries, $0.0021" in text
+    found = document("--model", "openai/gpt-4o", "--probe")["probe"]
+    assert found["findings"] == ["log-probabilities: 20 per token", "seed: ignored"]
+    assert found["capabilities"]["logprobs"] is True and found["queries"] == 3
+
+
+def test_a_local_model_has_nothing_to_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bbtvp.query.load_model", lambda spec, **options: Eye())
+    found = document("--model", "zoo/llava", "--format", "jpeg", "--probe")["probe"]
+    assert found["queries"] == 0 and found["capabilities"] == Eye().capabilities.__dict__
+
+
+# -- misuse -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "opena/x"], "unknown model provider 'opena'; did you mean openai"),
+        (["--model", "gpt-4o"], "needs a provider and a name"),
+        (["--model", "openai/"], "needs a provider and a name"),
+        (["--model", "openai-api/vllm"], "must be openai-api/<service>/<model>"),
+        (["--model", "openai/gpt-4o", "-M", "format=gif"], "unknown image format 'gif'"),
+        (["--model", "openai/gpt-4o", "-M", "quality=high"], "-M quality=high must be a whole number"),
+        (["--model", "openai/gpt-4o", "-M", "rpm=true"], "-M rpm=True must be a whole number"),
+        (["--model", "openai/gpt-4o", "--prices", "none.toml"], "none.toml: cannot be read"),
+    ],
+)
+def test_misuse_says_what_to_type(arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        run(*arguments)
+
+
+def test_help_teaches() -> None:
+    text = run("--help").output
+    assert "asks nothing" in text
+    for example in re.findall(r"bbtvp doctor --model (\S+)", text):
+        Subject.of(example)
+    assert text.count("bbtvp doctor --model") >= 4

@@ -1,0 +1,204 @@
+"""An endpoint over HTTP, end to end: probed, read by what was found, kept in the store, counted, capped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.query import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.study import optimize
+from bbtvp.testing import AdapterContract
+from bbtvp.verify import verify
+from tests.adapters.wire import Recorder, recorder
+from tests.endpoint.eye_server import EyeServer
+from tests.support import LABELS, Eye, patterns
+
+TASK = patterns()
+PRICES = (
+    '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = 2026-11-01\nsource = "own"\n'
+)
+
+
+def endpoint(server: Recorder, tmp_path: Path, **options: Any) -> PaidModel:
+    kept = {"store": str(tmp_path / "replies.sqlite"), **options}
+    model = load_model("openai-api/eye/eye", base_url=server.url, **kept)
+    assert isinstance(model, PaidModel)
+    return model
+
+
+@pytest.fixture
+def eye() -> Iterator[tuple[EyeServer, Recorder]]:
+    answers = EyeServer()
+    with recorder(answers) as server:
+        yield answers, server
+
+
+def requests(count: int, **fields: Any) -> list[Request]:
+    return [Request(sample.pixels(), TASK.question, **fields) for sample in TASK.test[:count]]
+
+
+# -- the probe ------------------------------------------------------------------------------------
+def test_a_server_that_does_all_is_read_by_log_probabilities(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    model = endpoint(eye[1], tmp_path)
+    found = model.probe(Unlimited())
+    assert model.capabilities.logprobs
+    assert model.capabilities.forced
+    assert model.capabilities.deterministic
+    assert found.queries == len(eye[1].asked)
+    assert "forced labels: honoured" in found.findings
+    labelled = requests(20, labels=LABELS)
+    for ours, truth in zip(model.query(labelled), Eye().query(labelled), strict=True):
+        assert isinstance(ours, Reply)
+        assert isinstance(truth, Reply)
+        assert ours.scores is not None
+        assert truth.scores is not None
+        assert [s.logprob for s in ours.scores] == pytest.approx([s.logprob for s in truth.scores], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("honours", "rejects", "logprobs", "forced"),
+    [
+        (("response_format",), (), False, True),
+        (("logprobs",), (), True, False),
+        ((), (), False, False),
+        ((), ("logprobs", "response_format", "temperature", "seed", "n"), False, False),
+    ],
+)
+def test_what_is_ignored_or_rejected_is_noticed(
+    tmp_path: Path, honours: tuple[str, ...], rejects: tuple[str, ...], logprobs: bool, forced: bool
+) -> None:
+    answers = EyeServer(honours=honours, rejects=rejects)
+
+    def answer(asked: Any) -> Any:
+        reply = answers(asked)
+        server.status = 400 if "error" in reply else 200
+        return reply
+
+    with recorder(answer) as server:
+        model = endpoint(server, tmp_path)
+        found = model.probe(Unlimited())
+        assert (model.capabilities.logprobs, model.capabilities.forced) == (logprobs, forced)
+        if rejects:
+            assert any("rejected" in finding for finding in found.findings)
+        if forced:
+            replies = model.query(requests(5, labels=("rows", "checks"), forced=True))
+            assert {reply.text for reply in replies if isinstance(reply, Reply)} <= {"rows", "checks"}
+        assert isinstance(model.query(requests(1))[0], Reply)
+
+
+def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with recorder({"error": {"message": "The model `eye` does not exist", "code": "model_not_found"}}) as server:
+        server.status = 404
+        with pytest.raises(ModelError, match="does not exist"):
+            endpoint(server, tmp_path).probe(Unlimited())
+    with pytest.raises(ModelError):
+        endpoint(server, tmp_path, retries=0).probe(Unlimited())
+
+
+# -- the store ------------------------------------------------------------------------------------
+def test_nothing_is_paid_for_twice(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    first = endpoint(eye[1], tmp_path)
+    replies = first.query(requests(10))
+    sent = len(eye[1].asked)
+    assert sent == 10
+    again = endpoint(eye[1], tmp_path).query(requests(10))
+    assert len(eye[1].asked) == sent
+    assert [reply.text for reply in again if isinstance(reply, Reply)] == [
+        reply.text for reply in replies if isinstance(reply, Reply)
+    ]
+    assert all(outcome.usage.attempts == 0 for outcome in again)
+    endpoint(eye[1], tmp_path).query(requests(2, replicate=1))
+    assert len(eye[1].asked) == sent + 2
+    endpoint(eye[1], tmp_path, store=False).query(requests(2))
+    assert len(eye[1].asked) == sent + 4
+
+
+def test_a_probe_is_kept_too(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    found = endpoint(eye[1], tmp_path).probe(Unlimited())
+    sent = len(eye[1].asked)
+    again = endpoint(eye[1], tmp_path)
+    recalled = again.probe(Unlimited())
+    assert len(eye[1].asked) == sent
+    assert (recalled.capabilities, recalled.findings) == (found.capabilities, found.findings)
+    assert (recalled.queries, recalled.usd) == (0, 0.0)
+
+
+# -- money ----------------------------------------------------------------------------------------
+def test_money_is_counted_from_the_usage_of_the_reply(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(PRICES)
+    model = endpoint(eye[1], tmp_path, prices=str(prices))
+    model.need_price()
+    outcome = model.query(requests(1))[0]
+    assert outcome.usage.usd == pytest.approx(((40 + len(TASK.question)) * 1.0 + 2 * 4.0) / 1e6)
+    assert outcome.usage.usd <= model.bound(requests(1)[0])
+    meter = Meter(model, Forgetful(), account=Account(usd_cap=20 * model.bound(requests(1)[0])))
+    with pytest.raises(BudgetReached):
+        meter.query(requests(60))
+    assert meter.account.usd <= meter.account.usd_cap  # type: ignore[operator]
+
+
+def test_a_cap_on_money_needs_a_price(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="price"):
+        optimize(TASK, endpoint(eye[1], tmp_path), budget=300, usd=1.0, prompt="tone")
+    assert not eye[1].asked
+
+
+# -- the main job ---------------------------------------------------------------------------------
+def test_a_search_over_http_finds_what_a_local_one_finds(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    model = endpoint(eye[1], tmp_path)
+    run = optimize(TASK, model, budget=400, prompt="tone", out=tmp_path / "run")
+    assert run.improved
+    assert sum(run.queries.values()) == len(eye[1].asked) <= 400
+    proof = verify(run.prompt, TASK, [model], source=model.spec)
+    assert proof.rows[0].gain > 0.2
+    sent = len(eye[1].asked)
+    again = optimize(TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "run")
+    assert again.prompt.digest == run.prompt.digest
+    elsewhere = optimize(TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "other")
+    assert elsewhere.prompt.digest == run.prompt.digest
+    assert len(eye[1].asked) == sent
+
+
+def test_a_refusal_is_its_own_outcome(tmp_path: Path) -> None:
+    refusal = {
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": None, "refusal": "I cannot help"}}],
+        "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
+    }
+    with recorder(refusal) as server:
+        outcome = endpoint(server, tmp_path).query(requests(1))[0]
+        assert isinstance(outcome, QueryFailed)
+        assert outcome.refused
+        assert outcome.usage.attempts == 1
+        endpoint(server, tmp_path).query(requests(1))
+        assert len(server.asked) == 2
+
+
+class TestContract(AdapterContract):
+    """The shipped contract, on an endpoint behind HTTP."""
+
+    labels = LABELS
+    question = TASK.question
+
+    @pytest.fixture(autouse=True)
+    def _server(self, eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+        self.server, self.folder = eye[1], tmp_path
+
+    def make(self) -> PaidModel:
+        return endpoint(self.server, self.folder, store=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("rpm", 0, "rpm=0 must be above 0"), ("retires", 3, "did you mean retries"), ("format", "gif", "unknown image"),
+        ("concurrency", "many", "give int"), ("probe", "perhaps", "give true or false"), ("quality", 0, "quality 1 to"),
+    ],
+)  # fmt: skip
+def test_options_are_checked_before_anything_is_asked(option: str, value: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        load_model("openai-api/eye/eye", base_url="http://127.0.0.1:9", **{option: value})
