@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SETUP = ROOT / "setup.cfg"
 SOURCES = ("bbtvp", "adapters")
-DISTRIBUTIONS = {"PIL": "pillow"}
+DISTRIBUTIONS = {"PIL": "pillow", "dotenv": "python-dotenv"}
 """The distribution of a module where the two have different names."""
 
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
@@ -32,6 +32,17 @@ def config() -> configparser.ConfigParser:
 
 def lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def required(config: configparser.ConfigParser) -> list[str]:
+    """Names of the libraries that every installation brings."""
+    return [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines(config["options"]["install_requires"])]
+
+
+def extras(config: configparser.ConfigParser) -> list[str]:
+    """Names of those that only a user of some provider needs."""
+    wanted = (text for name, text in config["options.extras_require"].items() if name != "dev")
+    return [line for text in wanted for line in lines(text)]
 
 
 def shipped() -> dict[str, Path]:
@@ -64,15 +75,15 @@ def test_what_is_imported_is_declared_and_the_reverse(config: configparser.Confi
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.split(".")[0])
     foreign = imported - set(sys.stdlib_module_names) - {"bbtvp"}
-    declared = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines(config["options"]["install_requires"])]
-    assert declared == sorted({DISTRIBUTIONS.get(name, name) for name in foreign})
+    declared = required(config)
+    assert declared == sorted(declared)
+    assert sorted(declared + extras(config)) == sorted({DISTRIBUTIONS.get(name, name) for name in foreign})
 
 
 def test_the_constraints_pin_every_declared_library(config: configparser.ConfigParser) -> None:
     """A new release must not change, overnight, what a clone installs and what the README shows."""
     pinned = [line.split("==") for line in lines((ROOT / "constraints.txt").read_text("utf-8")) if line[0] != "#"]
-    declared = [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines(config["options"]["install_requires"])]
-    assert sorted(name for name, _ in pinned) == declared
+    assert sorted(name for name, _ in pinned) == sorted(required(config) + extras(config))
 
 
 def test_the_version_stands_in_one_place(config: configparser.ConfigParser) -> None:

@@ -1,0 +1,228 @@
+"""Claude behind Anthropic's Messages API. The key is read from ANTHROPIC_API_KEY.
+
+    load_model("anthropic/claude-sonnet-4-6")
+    load_model("anthropic/claude-sonnet-4-6", api_version="2023-06-01")
+
+Version 2026-10-21 of the API has no temperature: Claude is then a model that may answer differently each time. There
+are no log-probabilities and no seed in any version.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, final
+from urllib.parse import quote
+
+from bbtvp.adapters.environment import address, key
+from bbtvp.adapters.openai_chat import entry, refuse_error, sequence
+from bbtvp.adapters.usage import total
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Wire
+from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.query import Model, Request
+
+KEY = "ANTHROPIC_API_KEY"
+BASE = "https://api.anthropic.com"
+CHANGED = "2026-10-21"
+"""The version that took away the sampling fields, and with which the key became a bearer token."""
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
+THINKING = ("adaptive", "between_tools", "disabled")
+LEAST_THINKING = 1024
+"""Fewest tokens that can be given to thinking, as the API says."""
+ROOM = 1024
+"""Tokens for an answer after the thinking, unless max_tokens says otherwise."""
+STATUS = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+    # Never asked, so not billed: to be asked again.
+    "canceled": 408,
+    "expired": 408,
+}
+"""HTTP statuses of what can become of a request of a batch."""
+
+
+def load(
+    name: str,
+    *,
+    base_url: str | None = None,
+    api_version: str = CHANGED,
+    thinking: int | str | None = None,
+    effort: str | None = None,
+    **options: Any,
+) -> Model:
+    """The model that Anthropic calls `name`.
+
+    base_url: else ANTHROPIC_BASE_URL. api_version: before 2026-10-21 there is a temperature. thinking: disabled,
+    adaptive, or a number of tokens, at least 1024; by default as the model does. It counts as part of the reply, so
+    max_tokens leaves room for it. effort: low to max. options: those of every endpoint.
+    Raises UsageError for a bad option or a missing key.
+    """
+    spec = f"anthropic/{name}"
+    secret = key(KEY, spec)
+    base = address(base_url, ["ANTHROPIC_BASE_URL"], BASE, spec, BASE)
+    dialect = Messages(name, secret, base, api_version, thinking=thinking, effort=effort)
+    if dialect.thinking.get("type") not in (None, "disabled"):
+        options.setdefault("max_tokens", dialect.thinking.get("budget_tokens", LEAST_THINKING) + ROOM)
+    return Endpoint.of(dialect, key_variable=KEY, secrets=[secret], **options)
+
+
+@final
+class Messages(Dialect):
+    """The Messages API for one model."""
+
+    service = "anthropic"
+    top = 0
+    can_force = True
+    can_seed = False
+    can_repeat = False
+
+    def __init__(
+        self,
+        model: str,
+        key: str,
+        base: str = BASE,
+        version: str = CHANGED,
+        *,
+        thinking: int | str | None = None,
+        effort: str | None = None,
+    ) -> None:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", str(version)):
+            raise UsageError(f"api_version must be a date such as {CHANGED}, got {version!r}")
+        if effort not in (None, *EFFORTS):
+            raise unknown("effort", str(effort), EFFORTS)
+        self.spec, self.model = f"anthropic/{model}", model
+        self.url = base.rstrip("/").removesuffix("/v1") + "/v1/messages"
+        self.version, self.effort = version, effort
+        self.can_sample = version < CHANGED
+        self.thinking = _thinking(thinking)
+        self._key = key
+
+    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+        most, budget = most_tokens(request, features), self.thinking.get("budget_tokens", 0)
+        if budget >= most:
+            raise UsageError(f"thinking={budget} leaves no room for an answer; give max_tokens={budget + ROOM}")
+        image = {"type": "base64", "media_type": picture.media, "data": base64.b64encode(picture.data).decode()}
+        content = [{"type": "image", "source": image}, {"type": "text", "text": request.text}]
+        body: Json = {
+            "model": self.model,
+            "max_tokens": most,
+            "messages": [{"role": "user", "content": content}],
+        }
+        if self.can_sample and features.temperature is not None:
+            body["temperature"] = features.temperature
+        if self.thinking:
+            body["thinking"] = self.thinking
+        output: Json = {"effort": self.effort} if self.effort else {}
+        if features.forced and request.labels:
+            output["format"] = {"type": "json_schema", "schema": schema(request.labels)}
+        return body | ({"output_config": output} if output else {})
+
+    def headers(self, body: bytes) -> Mapping[str, str]:
+        key = {"x-api-key": self._key} if self.version < CHANGED else {"Authorization": f"Bearer {self._key}"}
+        return {"Content-Type": "application/json", "anthropic-version": self.version, **key}
+
+    def parse(self, reply: Json) -> Parsed:
+        refuse_error(reply)
+        blocks = [entry(block, "content block") for block in sequence(reply["content"], "content")]
+        text = "".join(block["text"] for block in blocks if block["type"] == "text")
+        stopped = reply["stop_reason"]
+        refused = stopped == "refusal"
+        usage = entry(reply.get("usage") or {}, "usage")
+        return Parsed(
+            (unwrapped(text)[0],) if text and not refused else (),
+            refusal=_refusal(reply.get("stop_details")) if refused else None,
+            truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
+            input_tokens=total(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+            output_tokens=total(usage, "output_tokens"),
+        )
+
+    def error(self, status: int, reply: Json) -> tuple[str, str]:
+        code, message = super().error(status, reply)
+        error = reply.get("error")
+        details = error.get("details") if isinstance(error, Mapping) else None
+        # A reached spend limit and a rate limit are both a 429 of one type: only this code tells them apart.
+        cause = details.get("error_code") if isinstance(details, Mapping) else None
+        return (cause if isinstance(cause, str) else code), message
+
+    @property
+    def batch(self) -> BatchDialect:
+        return MessageBatches(self)
+
+
+@final
+class MessageBatches(BatchDialect):
+    """Message batches: half price, results in any order, most within the hour and all within a day."""
+
+    limit: ClassVar[int] = 100_000
+    size: ClassVar[int] = 256_000_000
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages, self._url = messages, f"{messages.url}/batches"
+
+    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
+        requests = [
+            b'{"custom_id":%b,"params":%b}' % (json.dumps(name).encode(), body) for name, body in bodies.items()
+        ]
+        reply = yield self._wire("POST", "", b'{"requests":[%b]}' % b",".join(requests))
+        return str(reply["id"])
+
+    def status(self, batch: str) -> Wire:
+        return self._wire("GET", f"/{quote(batch, safe='')}")
+
+    def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
+        state = str(reply["processing_status"])
+        # Not the address that the reply names: the key goes nowhere but to our own host.
+        return state == "ended", state, str(reply["id"]) if reply.get("results_url") else None
+
+    def results(self, where: str) -> Sequence[Wire]:
+        return [self._wire("GET", f"/{quote(where, safe='')}/results")]
+
+    def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
+        for line in b"\n".join(bodies).splitlines():
+            if line.strip():
+                entry = json.loads(line)
+                yield entry["custom_id"], *_result(entry["result"])
+
+    def cancel(self, batch: str) -> Wire:
+        return self._wire("POST", f"/{quote(batch, safe='')}/cancel")
+
+    def _wire(self, method: Any, path: str, body: bytes = b"") -> Wire:
+        return Wire(method, self._url + path, self._messages.headers(body), body)
+
+
+def _result(result: Json) -> tuple[int, Json]:
+    """(HTTP status, reply) of one request of a batch."""
+    kind = result["type"]
+    if kind == "succeeded":
+        return 200, result["message"]
+    reply = (
+        result["error"] if kind == "errored" else {"error": {"type": kind, "message": f"{kind} before it was asked"}}
+    )
+    return STATUS.get(reply["error"]["type"], 500), reply
+
+
+def _thinking(thinking: int | str | None) -> Json:
+    if isinstance(thinking, int):
+        if thinking < LEAST_THINKING:
+            raise UsageError(f"thinking must be at least {LEAST_THINKING} tokens, got {thinking}; or thinking=disabled")
+        return {"type": "enabled", "budget_tokens": thinking}
+    if thinking not in (None, *THINKING):
+        raise unknown("thinking", thinking, THINKING)
+    return {"type": thinking} if thinking else {}
+
+
+def _refusal(details: object) -> str:
+    told = [details.get("category"), details.get("explanation")] if isinstance(details, Mapping) else []
+    return ": ".join(["refusal", *(str(part) for part in told if part)])

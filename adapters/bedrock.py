@@ -1,0 +1,203 @@
+"""Any model that Amazon Bedrock's Converse API reaches.
+
+    load_model("bedrock/us.anthropic.claude-sonnet-4-6-v1:0", region="us-east-1")
+
+The key is AWS_BEARER_TOKEN_BEDROCK, or else whatever AWS credentials botocore finds: environment, profile, container or
+instance. Those need botocore: pip install 'bbtvp[bedrock]'. There are no log-probabilities and no seed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, final
+from urllib.parse import quote
+
+from bbtvp.adapters.environment import address, key
+from bbtvp.adapters.openai_chat import entry, refuse_error, sequence
+from bbtvp.adapters.usage import total
+from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
+from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.query import Model, Request
+
+TOKEN = "AWS_BEARER_TOKEN_BEDROCK"
+REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
+BASES = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL")
+REFUSED = ("guardrail_intervened", "content_filtered", "refusal")
+ANSWERED = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded")
+
+
+def load(
+    name: str,
+    *,
+    region: str | None = None,
+    profile: str | None = None,
+    base_url: str | None = None,
+    effort: str | None = None,
+    **options: Any,
+) -> Model:
+    """The model, inference profile or ARN that Bedrock knows as `name`.
+
+    region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. profile: one of AWS's configuration files. base_url:
+    another host than the region's. effort: in the words of a model that takes one. options: those of every
+    endpoint. Raises UsageError for a bad option, without credentials or a region, or if they need botocore.
+    """
+    spec = f"bedrock/{name}"
+    token = key(TOKEN, spec, needed=False) if profile is None else ""
+    session = None if token else _botocore().session.Session(profile=profile)
+    region = str(region or next(filter(None, map(os.environ.get, REGIONS)), None) or _configured_region(session))
+    if not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+", region):
+        raise UsageError(f"{spec} needs a region, not {region!r}: export {REGIONS[0]}=us-east-1")
+    signer: Signer = SigV4.of(session, region) if session else Bearer(token)
+    usual = f"https://bedrock-runtime.{region}.amazonaws.com"
+    dialect = Converse(name, signer, address(base_url, BASES, usual, spec, usual), effort=effort)
+    variable = "AWS_ACCESS_KEY_ID" if session else TOKEN
+    return Endpoint.of(dialect, key_variable=variable, secrets=signer.secrets(), **options)
+
+
+class Signer(Protocol):
+    """What proves to AWS who asks."""
+
+    def headers(self, url: str, body: bytes) -> dict[str, str]:
+        """Headers for this body, good for minutes."""
+
+    def secrets(self) -> list[str]:
+        """What must be shown nowhere."""
+
+
+@final
+class Bearer(Signer):
+    """A Bedrock API key."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def headers(self, url: str, body: bytes) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def secrets(self) -> list[str]:
+        return [self._token]
+
+
+@final
+class SigV4(Signer):
+    """AWS's signature, version 4, made by botocore from credentials that botocore renews."""
+
+    def __init__(self, credentials: Any, region: str) -> None:
+        self._credentials, self._region = credentials, region
+        botocore = _botocore()
+        self._sign, self._request = botocore.auth.SigV4Auth, botocore.awsrequest.AWSRequest
+        self._failure: type[Exception] = botocore.exceptions.BotoCoreError
+
+    @classmethod
+    def of(cls, session: Any, region: str) -> SigV4:
+        """With the credentials of a botocore session. Raises UsageError if it finds none."""
+        try:
+            credentials = session.get_credentials()
+        except _botocore().exceptions.BotoCoreError as error:
+            raise UsageError(f"no AWS credentials: {error}") from error
+        if credentials is None:
+            raise UsageError(
+                f"no AWS credentials: export {TOKEN}=…, or AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…"
+            )
+        return cls(credentials, region)
+
+    def headers(self, url: str, body: bytes) -> dict[str, str]:
+        request = self._request("POST", url, headers={"Content-Type": "application/json"}, data=body)
+        self._sign(self._frozen(), "bedrock", self._region).add_auth(request)
+        return dict(request.headers.items())
+
+    def secrets(self) -> list[str]:
+        held = self._frozen()
+        return [secret for secret in (held.secret_key, held.token) if secret]
+
+    def _frozen(self) -> Any:
+        """The credentials of now: keys of a role live for an hour or so."""
+        try:
+            return self._credentials.get_frozen_credentials()
+        except self._failure as error:
+            raise ModelError(f"AWS credentials cannot be renewed: {error}") from error
+
+
+@final
+class Converse(Dialect):
+    """The Converse operation for one model."""
+
+    service = "bedrock"
+    top = 0
+    can_force = True
+    can_sample = True
+    can_seed = False
+    can_repeat = False
+
+    def __init__(self, model: str, signer: Signer, base: str, *, effort: str | None = None) -> None:
+        self.spec, self.model = f"bedrock/{model}", model
+        self.url = f"{base.rstrip('/')}/model/{quote(model, safe='')}/converse"
+        self.effort, self._signer = effort, signer
+
+    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+        data = base64.b64encode(picture.data).decode()
+        image = {"image": {"format": picture.format, "source": {"bytes": data}}}
+        config: Json = {"maxTokens": most_tokens(request, features)}
+        if features.temperature is not None:
+            config["temperature"] = features.temperature
+        output: Json = {"effort": self.effort} if self.effort else {}
+        if features.forced and request.labels:
+            # A schema travels as text here.
+            definition = {"name": "answer", "schema": json.dumps(schema(request.labels), ensure_ascii=False)}
+            output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": definition}}
+        body: Json = {
+            "messages": [{"role": "user", "content": [image, {"text": request.text}]}],
+            "inferenceConfig": config,
+        }
+        return body | ({"outputConfig": output} if output else {})
+
+    def headers(self, body: bytes) -> Mapping[str, str]:
+        return {"Content-Type": "application/json"} | self._signer.headers(self.url, body)
+
+    def parse(self, reply: Json) -> Parsed:
+        refuse_error(reply)
+        stopped, message = reply["stopReason"], entry(entry(reply["output"], "output")["message"], "message")
+        blocks = [entry(block, "content block") for block in sequence(message["content"], "content")]
+        text = "".join(block["text"] for block in blocks if "text" in block)
+        usage = entry(reply.get("usage") or {}, "usage")
+        return Parsed(
+            (unwrapped(text)[0],) if text and stopped in ANSWERED else (),
+            refusal=stopped if stopped in REFUSED else None,
+            truncated=stopped in ANSWERED[2:],
+            input_tokens=total(usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+            output_tokens=total(usage, "outputTokens"),
+        )
+
+    def error(self, status: int, reply: Json) -> tuple[str, str]:
+        code = str(reply.get("__type") or reply.get("code") or "").rpartition("#")[2]
+        message = str(reply.get("message") or reply.get("Message") or "")
+        # A bad signature is explained with the headers that were signed, the session's token among them.
+        for secret in self._signer.secrets():
+            message = message.replace(secret, "…")
+        return code, message
+
+
+def _configured_region(session: Any) -> str:
+    """Of the profile, "" for none. Raises UsageError if there is no such profile."""
+    try:
+        return str(session.get_config_variable("region") or "") if session else ""
+    except _botocore().exceptions.BotoCoreError as error:
+        raise UsageError(f"AWS profile: {error}") from error
+
+
+def _botocore() -> Any:
+    """The package, which is an extra. Raises UsageError if it is not installed."""
+    try:
+        import botocore.auth
+        import botocore.awsrequest
+        import botocore.exceptions
+        import botocore.session
+    except ImportError as error:
+        raise UsageError(f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…") from error
+    return botocore

@@ -1,0 +1,87 @@
+"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, LM Studio, OpenRouter, Together.
+
+    load_model("openai-api/ollama/qwen3-vl:8b")
+    load_model("openai-api/serve//models/llava", base_url="http://127.0.0.1:8000/v1")
+    load_model("openai-api/openrouter/qwen/qwen3-vl-235b-a22b-instruct")
+
+`openai-api/<service>/<model>`: the address is read from <SERVICE>_BASE_URL, the key from <SERVICE>_API_KEY; a server
+that wants no key needs none. A model's name may contain slashes, and begin with one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, final
+
+from bbtvp.adapters.environment import address, key
+from bbtvp.adapters.openai import form_of
+from bbtvp.adapters.openai_chat import Form, Options
+from bbtvp.core.errors import UsageError
+from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.query import Model, Request
+
+HOSTED = {"openrouter": "https://openrouter.ai/api/v1", "together": "https://api.together.xyz/v1"}
+"""Addresses of services that want a key."""
+
+LOCAL = {
+    "llamacpp": "http://127.0.0.1:8080/v1",
+    "lmstudio": "http://127.0.0.1:1234/v1",
+    "ollama": "http://127.0.0.1:11434/v1",
+    "sglang": "http://127.0.0.1:30000/v1",
+    "vllm": "http://127.0.0.1:8000/v1",
+}
+"""Where servers listen that were started without a word about it."""
+
+EXAMPLE = "http://127.0.0.1:8000/v1"
+
+
+def load(
+    name: str,
+    *,
+    api: str = "chat",
+    base_url: str | None = None,
+    key_env: str | None = None,
+    spec: str | None = None,
+    **options: Any,
+) -> Model:
+    """The model of a service, from `<service>/<model>`.
+
+    api: chat or responses. base_url: with its "/v1". key_env: the variable that holds the key. options: of the bodies,
+    see `openai_chat.Options` (token_field is max_tokens here, and forced=choice is vLLM's); the others are those of
+    every endpoint. Raises UsageError for a bad option, a missing address, or a missing key where one is needed.
+    """
+    spec = spec or f"openai-api/{name}"
+    service, slash, model = name.partition("/")
+    if not slash or not service or not model:
+        raise UsageError(f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model")
+    form = form_of(api, Options.taken_from(options, model, reasoning=False, token_field="max_tokens"))
+    prefix = re.sub(r"\W", "_", service).upper()
+    default = (HOSTED | LOCAL).get(service)
+    base = address(base_url, (f"{prefix}_BASE_URL",), default, spec, EXAMPLE)
+    variable = key_env or f"{prefix}_API_KEY"
+    secret = key(variable, spec, needed=bool(key_env) or base == HOSTED.get(service))
+    dialect = Compatible(spec, form, base, secret)
+    return Endpoint.of(dialect, key_variable=variable, secrets=[secret] if secret else [], **options)
+
+
+@final
+class Compatible(Dialect):
+    """A server at a base URL. What it makes of the fields is anybody's guess, and the probe's to find out."""
+
+    service: ClassVar[str] = "openai-api"
+
+    def __init__(self, spec: str, form: Form, base: str, secret: str = "") -> None:
+        self.spec, self.model, self.form, self.url = spec, form.model, form, base + form.path
+        self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
+        self._auth = {"Authorization": f"Bearer {secret}"} if secret else {}
+
+    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+        return self.form.body(request, picture, features)
+
+    def headers(self, body: bytes) -> Mapping[str, str]:
+        return self._auth | {"Content-Type": "application/json"}
+
+    def parse(self, reply: Json) -> Parsed:
+        return self.form.parse(reply)

@@ -1,0 +1,296 @@
+"""Gemini behind Google's Gemini API (AI Studio). The key is read from GEMINI_API_KEY, or else GOOGLE_API_KEY.
+
+    load_model("gemini/gemini-3.5-flash", thinking="minimal")
+    load_model("gemini/gemini-2.5-flash", thinking=0, media_resolution="high")
+
+Thoughts count as part of the reply and are billed with it: turn them off, or give max_tokens room for them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, final
+from urllib.parse import quote
+
+from bbtvp.adapters.environment import address, key
+from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, word
+from bbtvp.adapters.usage import total
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Token, Wire
+from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.query import Model, Request
+
+BASE = "https://generativelanguage.googleapis.com"
+KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
+BASES = ("GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
+RESOLUTIONS = ("low", "medium", "high", "ultra_high")
+LEVELS = ("minimal", "low", "medium", "high", "xhigh")
+ENDED = ("STOP", "MAX_TOKENS", "CONTINUATION", "FINISH_REASON_UNSPECIFIED")
+"""Ways in which a reply ends that leave an answer."""
+FILTERED = (
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "ESCALATION",
+    "MODEL_ARMOR",
+)
+"""Ways in which it ends because the model or a filter would not answer."""
+THOUGHTLESS = re.compile(r"gemini-(1|2\.0)")
+"""Names of models that do not think. All others do, unless told not to, and some cannot be told."""
+THOUGHTS = 2048
+"""Tokens for thoughts and answer, unless max_tokens says otherwise."""
+STATUS = {1: 408, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503, 16: 401}
+"""HTTP statuses of gRPC codes, which failed requests of a batch carry."""
+
+
+def load(
+    name: str,
+    *,
+    base_url: str | None = None,
+    api_version: str = "v1beta",
+    thinking: int | str | None = None,
+    media_resolution: str | None = None,
+    enum: bool = False,
+    **options: Any,
+) -> Model:
+    """The model that the Gemini API calls `name`.
+
+    base_url: else GOOGLE_BASE_URL. thinking: a number of tokens, 0 for none, automatic, or a level from minimal to
+    xhigh; by default as the model does. media_resolution: low, medium, high or ultra_high, how many tokens an image
+    becomes. enum: force labels by text/x.enum rather than JSON, so that a reply is the bare label, where a model takes
+    that. options: those of every endpoint. Raises UsageError for a bad option or a missing key.
+    """
+    spec = f"gemini/{name}"
+    variable = next((each for each in KEYS if os.environ.get(each)), KEYS[0])
+    secret = key(variable, spec)
+    base = address(base_url, BASES, BASE, spec, BASE)
+    dialect = GenerateContent(
+        name, secret, base, api_version, thinking=thinking, media_resolution=media_resolution, enum=enum
+    )
+    budget = dialect.thinking.get("thinkingBudget")
+    if budget != 0 and not THOUGHTLESS.match(name):
+        options.setdefault("max_tokens", THOUGHTS + max(budget or 0, 0))
+    return Endpoint.of(dialect, key_variable=variable, secrets=[secret], **options)
+
+
+@final
+class GenerateContent(Dialect):
+    """The generateContent method for one model."""
+
+    service = "gemini"
+    top = 20
+    can_force = True
+    can_sample = True
+    can_seed = True
+    can_repeat = True
+
+    def __init__(
+        self,
+        model: str,
+        key: str,
+        base: str = BASE,
+        version: str = "v1beta",
+        *,
+        thinking: int | str | None = None,
+        media_resolution: str | None = None,
+        enum: bool = False,
+    ) -> None:
+        if not re.fullmatch(r"v\d\w*", str(version)):
+            raise UsageError(f"api_version must be such as v1 or v1beta, got {version!r}")
+        if not isinstance(enum, bool):
+            raise UsageError(f"enum must be true or false, got {enum!r}")
+        if media_resolution not in (None, *RESOLUTIONS):
+            raise unknown("media_resolution", str(media_resolution), RESOLUTIONS)
+        self.spec, self.model = f"gemini/{model}", model
+        self.root = base.rstrip("/").removesuffix(f"/{version}") + f"/{version}"
+        path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
+        self.place = f"{self.root}/{quote(path)}"
+        self.url = f"{self.place}:generateContent"
+        self.thinking, self.enum = _thinking(thinking), enum
+        self.resolution = f"MEDIA_RESOLUTION_{media_resolution.upper()}" if media_resolution else None
+        self._key = key
+
+    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+        data = base64.b64encode(picture.data).decode()
+        image: Json = {"inlineData": {"mimeType": picture.media, "data": data}}
+        config: Json = {"maxOutputTokens": most_tokens(request, features)}
+        if self.resolution == "MEDIA_RESOLUTION_ULTRA_HIGH":  # which exists for a part only
+            image["mediaResolution"] = {"level": self.resolution}
+        elif self.resolution:
+            config["mediaResolution"] = self.resolution
+        if features.temperature is not None:
+            config["temperature"] = features.temperature
+        if features.seed is not None:
+            config["seed"] = features.seed
+        if features.samples > 1:
+            config["candidateCount"] = features.samples
+        if features.top:
+            config |= {"responseLogprobs": True, "logprobs": features.top}
+        if features.forced and request.labels:
+            config |= self._forced(request.labels)
+        if self.thinking:
+            config["thinkingConfig"] = self.thinking
+        content = {"role": "user", "parts": [image, {"text": request.text}]}
+        return {"contents": [content], "generationConfig": config}
+
+    def _forced(self, labels: Sequence[str]) -> Json:
+        if self.enum:
+            return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": list(labels)}}
+        return {"responseMimeType": "application/json", "responseJsonSchema": schema(labels)}
+
+    def headers(self, body: bytes) -> Mapping[str, str]:
+        return {"Content-Type": "application/json", "x-goog-api-key": self._key}
+
+    def parse(self, reply: Json) -> Parsed:
+        refuse_error(reply)
+        usage = entry(reply.get("usageMetadata") or {}, "usageMetadata")
+        blocked = entry(reply.get("promptFeedback") or {}, "promptFeedback").get("blockReason")
+        candidates = sequence(reply.get("candidates") or [], "candidates")
+        if not (candidates or usage or blocked):
+            raise LookupError("no candidates")
+        said = [_said(entry(candidate, "candidate")) for candidate in candidates]
+        answers = [each for each in said if each.text]
+        refusals = [each.refusal for each in said if each.refusal]
+        if blocked:
+            refusals.insert(0, f"prompt blocked: {blocked}")
+        written = total(usage, "candidatesTokenCount", "thoughtsTokenCount")
+        return Parsed(
+            tuple(each.text for each in answers),
+            answers[0].tokens if answers else (),
+            refusals[0] if refusals and not answers else None,
+            any(each.truncated for each in said),
+            total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
+            written or 0 if usage else None,  # a count of 0 is left out
+        )
+
+    def error(self, status: int, reply: Json) -> tuple[str, str]:
+        code, message = super().error(status, reply)
+        error = reply.get("error")
+        if not isinstance(error, Mapping):
+            return code, message
+        # The word says more than the number, which is the status again; a wrong key is a 400 like any bad request.
+        details = error.get("details")
+        listed = details if isinstance(details, list) else []
+        reasons = [detail.get("reason") for detail in listed if isinstance(detail, Mapping)]
+        return "API_KEY_INVALID" if "API_KEY_INVALID" in reasons else str(error.get("status") or code), message
+
+    @property
+    def batch(self) -> BatchDialect:
+        return InlineBatches(self)
+
+
+@final
+class InlineBatches(BatchDialect):
+    """Batches whose requests travel in the body and whose replies come with the state: half price, a day at most."""
+
+    limit: ClassVar[int] = 10_000
+    """No number is documented for requests in a body: their size is the limit."""
+    size: ClassVar[int] = 20_000_000
+
+    def __init__(self, dialect: GenerateContent) -> None:
+        self._dialect = dialect
+
+    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
+        requests = [
+            b'{"request":%b,"metadata":{"key":%b}}' % (body, json.dumps(name).encode()) for name, body in bodies.items()
+        ]
+        batch = b'{"batch":{"displayName":"bbtvp","inputConfig":{"requests":{"requests":[%b]}}}}' % b",".join(requests)
+        url = f"{self._dialect.place}:batchGenerateContent"
+        reply = yield Wire("POST", url, self._dialect.headers(batch), batch)
+        return _batch_name(reply["name"])
+
+    def status(self, batch: str) -> Wire:
+        return Wire("GET", f"{self._dialect.root}/{_batch_name(batch)}", self._dialect.headers(b""))
+
+    def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
+        state = str(reply["metadata"]["state"])
+        done = state.endswith(("_SUCCEEDED", "_FAILED", "_CANCELLED", "_EXPIRED"))
+        return done, state, _batch_name(reply["name"]) if done and _output(reply) is not None else None
+
+    def results(self, where: str) -> Sequence[Wire]:
+        return [self.status(where)]
+
+    def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
+        for body in bodies:
+            for answer in _output(json.loads(body)) or []:
+                error = entry(answer.get("error") or {}, "error")
+                yield (
+                    answer["metadata"]["key"],
+                    _status(error) if error else 200,
+                    ({"error": error} if error else answer["response"]),
+                )
+
+    def cancel(self, batch: str) -> Wire:
+        url = f"{self._dialect.root}/{_batch_name(batch)}:cancel"
+        return Wire("POST", url, self._dialect.headers(b"{}"), b"{}")
+
+
+def _status(error: Json) -> int:
+    code = int(error.get("code", 0))
+    return STATUS.get(code, code if code >= 400 else 500)
+
+
+def _batch_name(name: str) -> str:
+    """The name as it stands in addresses. Raises ValueError if it is none."""
+    if not re.fullmatch(r"batches/[\w-]+", name):
+        raise ValueError(f"{name!r} is no name of a batch")
+    return name
+
+
+def _output(batch: Json) -> list[Json] | None:
+    """What came of the requests, None if there is nothing. It is told twice, and not always in both places."""
+    for output in (batch["metadata"].get("output"), batch.get("response")):
+        if output and "inlinedResponses" in output:
+            found: list[Json] = output["inlinedResponses"]["inlinedResponses"]
+            return found
+    return None
+
+
+def _thinking(thinking: int | str | None) -> Json:
+    if thinking is None:
+        return {}
+    if isinstance(thinking, int) and not isinstance(thinking, bool):
+        return {"thinkingBudget": thinking}
+    if thinking == "automatic":
+        return {"thinkingBudget": -1}
+    if thinking not in LEVELS:
+        raise unknown("thinking", str(thinking), ("automatic", "0", *LEVELS))
+    return {"thinkingLevel": str(thinking).upper()}
+
+
+def _said(candidate: Json) -> Said:
+    """A candidate; thoughts are no part of its text."""
+    ended = str(candidate.get("finishReason", ENDED[-1]))
+    if ended not in ENDED:
+        told = candidate.get("finishMessage")
+        return Said("", (), (f"{ended}: {told}" if told else ended) if ended in FILTERED else None, False)
+    content = entry(candidate.get("content") or {}, "content")
+    parts = [entry(part, "part") for part in sequence(content.get("parts") or [], "parts")]
+    text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
+    tokens = _tokens(entry(candidate.get("logprobsResult") or {}, "logprobsResult"))
+    return Said(*unwrapped(text, tokens), None, ended in ("MAX_TOKENS", "CONTINUATION"))
+
+
+def _tokens(result: Json) -> tuple[Token, ...]:
+    chosen = [_scored(one) for one in sequence(result.get("chosenCandidates") or [], "chosenCandidates")]
+    shown = [entry(top, "topCandidates") for top in sequence(result.get("topCandidates") or [], "topCandidates")]
+    tops = [[_scored(one) for one in sequence(top.get("candidates") or [], "candidates")] for top in shown]
+    # Alternatives come likeliest first; of two with equal text the likelier stays.
+    return tuple(
+        Token(*token, dict([*reversed(top), token]))
+        for token, top in zip(chosen, tops or [[]] * len(chosen), strict=True)
+    )
+
+
+def _scored(candidate: Json) -> tuple[str, float]:
+    return word(candidate["token"]), number(candidate["logProbability"])
