@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +13,9 @@ from bbtvp.bench import calibration, peers, student, whitebox
 from bbtvp.bench.method import Job, Kind, Method, Outcome
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
+from bbtvp.prompt.channel import Channel
 from bbtvp.prompt.coordinator import Coordinator
-from bbtvp.study import optimize
+from bbtvp.study import Allocation, optimize
 from bbtvp.study.optimize import choose_canvas
 from bbtvp.task import Task
 
@@ -40,15 +42,24 @@ SPACES: Mapping[str, Callable[[int], PromptSpace]] = MappingProxyType(
 
 
 # -- ours --------------------------------------------------------------------------------------------------------------
-_HELD = ("task", "model", "budget", "seed", "out", "watch", "options", "channel", "allocation")
-_OPTIONS = tuple(name for name in inspect.signature(optimize).parameters if name not in _HELD)
-"""What `optimize` takes beside what the cell decides and what is no plain value: a method of ours may set any of it."""
+_HELD = ("task", "model", "budget", "usd", "seconds", "seed", "out", "watch", "options", "channel", "allocation")
+_ALLOCATION = tuple(field.name for field in fields(Allocation) if field.name != "images")
+_OPTIONS = (
+    *(name for name in inspect.signature(optimize).parameters if name not in _HELD), *_ALLOCATION, "channel",
+)  # fmt: skip
+"""What a method of ours may set: all that `optimize` takes as a plain value and no cell decides, the fields of
+Allocation, and channel=true."""
 
 
 def _optimize(job: Job, constants: Mapping[str, Any]) -> Outcome:
     chosen = dict(constants)
     if isinstance(chosen.get("surrogate"), str):
         chosen["surrogate"] = job.surrogate(chosen["surrogate"])
+    allocated = {name: chosen.pop(name) for name in _ALLOCATION if name in chosen}
+    if allocated:
+        chosen["allocation"] = Allocation(chosen.pop("images", Allocation.images), **allocated)
+    if chosen.pop("channel", False):
+        chosen["channel"] = Channel()
     run = optimize(
         task=job.task, model=job.model, budget=job.budget, seed=job.seed, out=job.folder, watch=job.watch, **chosen
     )

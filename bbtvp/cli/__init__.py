@@ -9,7 +9,7 @@ from types import FrameType
 
 import click
 
-from bbtvp.cli import apply, bench, demo, listing, optimize, verify
+from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, verify
 from bbtvp.cli.demo import DEMO_TASK as DEMO_TASK
 from bbtvp.cli.options import say
 from bbtvp.core.errors import BbtvpError
@@ -17,7 +17,10 @@ from bbtvp.core.errors import BbtvpError
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="bbtvp")
-def cli() -> None:
+@click.option(
+    "--env-file", type=click.Path(exists=True, dir_okay=False), help="A file of VARIABLE=VALUE lines, for keys."
+)
+def cli(env_file: str | None) -> None:
     """Find, prove and ship a visual prompt for a multimodal LLM that you can only call.
 
     \b
@@ -26,14 +29,19 @@ def cli() -> None:
       bbtvp optimize --task photos/ --model hf/llava-hf/llava-1.5-7b-hf --out runs/photos
       bbtvp verify runs/photos/prompt.vprompt --task photos/ --model hf/llava-hf/llava-1.5-7b-hf
       bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
+      bbtvp doctor --model openai/gpt-4o            what a vendor does to your images, what it costs, which key it needs
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 130 interrupted. A run that was
     stopped continues by the same command, and asks nothing twice.
     """  # noqa: D301
+    if env_file:
+        from dotenv import load_dotenv
+
+        load_dotenv(env_file)  # what is set already stays
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, bench.bench, listing.models, listing.tasks,
+    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, bench.bench, listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -63,6 +63,8 @@ from bbtvp.cli.options import (
 @click.option(
     "--queries", default=1000, show_default=True, help="Cap on image queries: search, validation, retries, failures."
 )
+@click.option("--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Cap on time, from now on.")
 @click.option(
     "--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation."
 )
@@ -101,10 +103,12 @@ from bbtvp.cli.options import (
 def optimize(
     task: str, models: tuple[str, ...], combine: Literal["mean", "worst"], surrogate: str | None, fca: float,
     tse: float, warm: bool, prime: int, arbiter: bool, prompt: str, canvas: int | None, method: str, queries: int,
-    images: int, race: int, repeats: int, paired: bool, patience: int, channel: bool, question: str | None, reader: str,
-    seed: int, options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
+    usd: float | None, minutes: float | None, images: int, race: int, repeats: int, paired: bool, patience: int,
+    channel: bool, question: str | None, reader: str, seed: int, options: tuple[str, ...], out: Path | None,
+    dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
+    from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
     from bbtvp.prompt.channel import Channel
     from bbtvp.query import load_model
@@ -112,7 +116,7 @@ def optimize(
     from bbtvp.report.result import result
     from bbtvp.study import Allocation
     from bbtvp.study import optimize as search
-    from bbtvp.study.optimize import BUNDLE, describe_plan, set_up
+    from bbtvp.study.optimize import BUNDLE, set_up
     from bbtvp.study.surrogacy import Surrogacy
     from bbtvp.surrogate import load_surrogate
     from bbtvp.task.registry import task as load_task
@@ -128,16 +132,12 @@ def optimize(
             loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, allocation=how,
             surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime, arbiter=arbiter), seed=seed,
         )  # fmt: skip
-        say(
-            f"{loaded.name} on {names}, canvas {found.space.canvas} px, {found.space.dim} variables; "
-            f"answers read as {found.reader.name}"
-        )
-        planned = describe_plan(found.plan)
-        (give({"queries": found.plan.queries, "plan": planned}) if as_json else click.echo(planned))
+        show_plan(loaded, sources, found, as_json)
         return
     folder = out or Path("runs") / "-".join([loaded.name, names, str(seed)]).replace("/", "_")
     run = search(
-        loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, surrogate=helper, fca=fca,
+        loaded, sources, budget=queries, usd=usd, seconds=60 * minutes if minutes else None, prompt=prompt,
+        canvas=canvas, method=method, surrogate=helper, fca=fca,
         tse=tse, warm=warm, prime=prime, arbiter=arbiter, combine=combine, reader=reader, allocation=how,
         channel=Channel() if channel else None, seed=seed, out=folder, watch=Progress(say, sys.stderr),
     )  # fmt: skip

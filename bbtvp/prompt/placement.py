@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, final
 
+import numpy as np
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
@@ -130,7 +131,7 @@ def place(
     rows = _axis(full[1], copy.height, view.y, down, inside)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
-    box.of(canvas)[...] = _resized(copy, (columns.size, rows.size), source)
+    box.of(canvas)[...] = np.asarray(_resized(copy, (columns.size, rows.size), source))
     return box
 
 

@@ -1,0 +1,140 @@
+"""`bbtvp doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bbtvp.cli.options import give, json_flag, model_option_flag, model_options
+from bbtvp.core.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from bbtvp.report.doctor import Processing, Subject
+
+
+@click.command()
+@click.option("--model", required=True, help="The model: openai/gpt-4o, openai-api/vllm/NAME, hf/ORG/NAME, zoo/NAME, …")
+@click.option("--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: one that fits].")
+@click.option(
+    "--format", "format_", type=click.Choice(["png", "jpeg", "webp"]), help="As what images are sent [default: png]."
+)
+@click.option("--image", type=click.Path(path_type=Path), help="An image of yours, for its exact number of bytes.")
+@click.option("--prices", type=click.Path(path_type=Path), envvar="BBTVP_PRICES", help="A price file of your own.")
+@click.option("--limits", type=click.Path(path_type=Path), envvar="BBTVP_LIMITS", help="A limits file of your own.")
+@click.option("--probe", is_flag=True, help="Ask the model a few image queries: what does it really honour?")
+@model_option_flag
+@json_flag
+def doctor(
+    model: str, canvas: int | None, format_: str | None, image: Path | None, prices: Path | None, limits: Path | None,
+    probe: bool, options: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
+    """Follow an image to MODEL: canvas, bytes, what the vendor does to it, tokens, price, key.
+
+    Vendors scale, cut and pad images before their models look, and a frame of a few pixels can be lost on the way. This
+    tells what is known of it, from dated files, and which canvas passes untouched. It needs no key and asks nothing,
+    unless you say --probe.
+
+    \b
+    Try:
+      bbtvp doctor --model openai/gpt-4o                       the canvas that fits, and what 1,000 queries cost
+      bbtvp doctor --model openai/gpt-4o --canvas 1024         refused, with the size that is needed
+      bbtvp doctor --model anthropic/claude-sonnet-4-5 --image photo.jpg --format jpeg
+      bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
+    """  # noqa: D301
+    from bbtvp.core import plugins
+    from bbtvp.endpoint.images import Limits
+    from bbtvp.endpoint.prices import Prices
+    from bbtvp.query.registry import GROUP
+    from bbtvp.report.doctor import KEYS, Subject, diagnose
+
+    given = model_options(options)
+    subject = Subject.of(model, given.get("key_env"))
+    known = {*KEYS, "openai-api", *plugins.names(GROUP)}
+    if subject.service not in known:
+        raise unknown("model provider", subject.service, known)
+    found = diagnose(
+        subject, canvas=canvas, image=image, format=format_ or str(given.get("format", "png")),
+        quality=_number(given, "quality") or 90, max_tokens=_number(given, "max_tokens") or 16,
+        rpm=_number(given, "rpm"), batch=given.get("batch") is True, processing=_processing(subject),
+        prices=Prices.load(prices or _path(given.get("prices"))), limits=Limits.load(limits),
+    )  # fmt: skip
+    document = found.as_json()
+    if not as_json:
+        for line in found.lines():
+            click.echo(line)
+    if probe:
+        ours = {"format": format_, "prices": prices and str(prices)}
+        extra = {} if subject.local else {name: value for name, value in ours.items() if value}
+        document["probe"] = _probed(model, given | extra, quiet=as_json)
+    if as_json:
+        give(document)
+
+
+def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Ask the model, and say what was found."""
+    from dataclasses import asdict
+
+    from bbtvp.query import PaidModel, Unlimited, load_model
+
+    model = load_model(spec, **options)
+    if isinstance(model, PaidModel):
+        probe = model.probe(Unlimited())
+        findings, queries, usd = probe.findings, probe.queries, probe.usd
+    else:
+        findings, queries, usd = ("a local model: nothing is sent, and nothing need be probed",), 0, 0.0
+    if not quiet:
+        for finding in findings:
+            click.echo(f"  probe    {finding}")
+        click.echo(f"           {queries} image queries, ${usd:.4f}")
+    capabilities = asdict(model.capabilities)
+    return {"capabilities": capabilities, "findings": list(findings), "queries": queries, "usd": usd}
+
+
+def _processing(subject: Subject) -> Processing | None:
+    """What the processor of a local model does, as far as files on this machine tell."""
+    from bbtvp.report.doctor import Processing
+
+    if subject.service == "zoo":
+        from bbtvp.zoo.catalogue import members, weights
+
+        if subject.model not in members():
+            raise unknown("model", subject.spec, [f"zoo/{member}" for member in members()])
+        return Processing.read(weights() / subject.model)
+    if subject.service != "hf":
+        return None
+    if subject.model.startswith((".", "/", "~")):
+        folder = Path(subject.model).expanduser()
+        if not folder.is_dir():
+            raise UsageError(f"{subject.spec}: no such folder; name one made by save_pretrained, or a hub id")
+        return Processing.read(folder)
+    return _cached(subject.model)
+
+
+def _cached(name: str) -> Processing | None:
+    """Of a hub model that was downloaded before; nothing is fetched."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    from bbtvp.report.doctor import Processing
+
+    for file in ("processor_config.json", "preprocessor_config.json"):
+        try:
+            found = try_to_load_from_cache(name, file)
+        except HFValidationError:
+            return None
+        if isinstance(found, str):
+            return Processing.read(Path(found).parent)
+    return None
+
+
+def _number(given: dict[str, Any], name: str) -> int | None:
+    value = given.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise UsageError(f"-M {name}={value} must be a whole number, at least 1")
+    return value
+
+
+def _path(value: object) -> Path | None:
+    return Path(str(value)) if value else None

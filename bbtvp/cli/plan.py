@@ -1,0 +1,38 @@
+"""`bbtvp optimize --dry-run`: what a run would ask, and what that costs at most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from bbtvp.cli.options import give, say
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.query import Model
+from bbtvp.study.optimize import Setup, describe_plan
+from bbtvp.task import Task
+
+
+def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
+    """Print the plan, and for each endpoint its tokens, its cost and the time at its rate limit; ask nothing."""
+    names = "+".join(model.spec for model in models)
+    say(
+        f"{task.name} on {names}, canvas {setup.space.canvas} px, {setup.space.dim} variables; "
+        f"answers read as {setup.reader.name}" + (" until a probe finds more" if _endpoints(models) else "")
+    )
+    planned = describe_plan(setup.plan)
+    share = -(-setup.plan.queries // len(models))  # images are dealt to the sources in turn
+    longest = max((len(task.ask(sample)) for sample in task.train), default=0)
+    costs = {model.spec: model.estimate(share, setup.space.canvas, longest) for model in _endpoints(models)}
+    if as_json:
+        document: dict[str, Any] = {"queries": setup.plan.queries, "plan": planned}
+        give(document | {"costs": {spec: cost._asdict() for spec, cost in costs.items()}} if costs else document)
+        return
+    click.echo(planned)
+    for spec, cost in costs.items():
+        click.echo(f"{spec}: {cost}")
+
+
+def _endpoints(models: Sequence[Model]) -> list[Endpoint]:
+    return [model for model in models if isinstance(model, Endpoint)]

@@ -1,0 +1,255 @@
+"""What becomes of an image on its way to a model, what it costs, and what is not known: the prose of `bbtvp doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import UsageError
+from bbtvp.core.rng import stream
+from bbtvp.endpoint import images
+from bbtvp.endpoint.images import ImagePlan, Limits
+from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
+from bbtvp.prompt import Prompt, open_image, preset
+
+SCHEMA = "bbtvp.doctor/1"
+QUERIES = 1000
+QUESTION = 200
+"""Characters of question and labels in the estimate."""
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "openai": ("OPENAI_API_KEY",),
+    "azure": ("AZURE_OPENAI_API_KEY",),
+    "anthropic": ("ANTHROPIC_API_KEY",),
+    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID"),
+    "hf": ("HF_TOKEN",),
+    "zoo": (),
+}
+"""Where each provider looks for a key, first to last. Of others it is <PROVIDER>_API_KEY, by convention."""
+LOCAL = ("hf", "zoo")
+
+
+@final
+@dataclass(frozen=True)
+class Subject:
+    """The model that is looked at, by its spec alone: nothing is loaded."""
+
+    spec: str
+    service: str
+    model: str
+    keys: tuple[str, ...]
+
+    @classmethod
+    def of(cls, spec: str, key_env: str | None = None) -> Subject:
+        """Of "provider/name". UsageError for a spec without a name."""
+        service, _, name = spec.partition("/")
+        if not service or not name:
+            raise UsageError(f"model {spec!r} needs a provider and a name, such as openai/gpt-4o")
+        owner = service
+        if service == "openai-api":
+            owner, _, name = name.partition("/")
+            if not owner or not name:
+                raise UsageError(f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model")
+        convention = (re.sub(r"\W", "_", owner).upper() + "_API_KEY",)
+        found = convention if service == "openai-api" else KEYS.get(service, convention)
+        return cls(spec, service, name, (key_env,) if key_env else found)
+
+    @property
+    def local(self) -> bool:
+        return self.service in LOCAL
+
+
+@final
+@dataclass(frozen=True)
+class Processing:
+    """What the image processor of a local model does: the side of the square that it makes, if it does, in words."""
+
+    side: int | None
+    what: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Processing | None:
+        """From a model's folder; None if no file there tells."""
+        for name in ("processor_config.json", "preprocessor_config.json"):
+            try:
+                found = json.loads((folder / name).read_text("utf-8"))
+            except (OSError, ValueError):
+                continue
+            settings = found.get("image_processor", found) if isinstance(found, dict) else {}
+            if isinstance(settings, dict) and "image_processor_type" in settings:
+                return cls._of(settings)
+        return None
+
+    @classmethod
+    def _of(cls, settings: Mapping[str, Any]) -> Processing:
+        size = settings.get("size")
+        size = size if isinstance(size, dict) else {"shortest_edge": size} if isinstance(size, int) else {}
+        crop = settings.get("crop_size") if settings.get("do_center_crop") else None
+        crop = crop if isinstance(crop, dict) else {"height": crop, "width": crop} if isinstance(crop, int) else {}
+        words = [f"{key.replace('_', ' ')} {value} px" for key, value in size.items() if isinstance(value, int)]
+        words += [f"center crop {crop['height']} x {crop['width']} px"] if {"height", "width"} <= crop.keys() else []
+        tiled = bool(settings.get("do_image_splitting") or settings.get("image_grid_pinpoints"))
+        words += ["cut into tiles as well"] if tiled else []
+        side = crop.get("height") or size.get("height") or size.get("shortest_edge") or size.get("longest_edge")
+        if tiled or not settings.get("do_resize", True):
+            side = None
+        return cls(int(side) if isinstance(side, int) else None, ", ".join(words) or "not told")
+
+
+@final
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that `bbtvp doctor` says without asking the model. bytes: of the file; at most, if no image was given."""
+
+    subject: Subject
+    source: str
+    canvas: int
+    chosen: bool
+    format: str
+    bytes: int
+    exact: bool
+    plan: ImagePlan
+    largest: int | None
+    refused: str | None
+    processing: Processing | None
+    price: Price | None
+    cost: Estimate
+
+    def as_json(self) -> dict[str, Any]:
+        plan, price = self.plan, self.price
+        return {
+            "schema": SCHEMA,
+            "model": self.subject.spec,
+            "source": self.source,
+            "canvas": self.canvas,
+            "format": self.format,
+            "bytes": self.bytes,
+            "bytes_exact": self.exact,
+            "steps": [{"what": step.what, "width": step.width, "height": step.height} for step in plan.steps],
+            "scale": plan.scale,
+            "frame_survives": plan.survives,
+            "largest_canvas": self.largest,
+            "refused": self.refused,
+            "warnings": list(plan.warnings),
+            "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
+            "price": price and price.model_dump(mode="json", exclude_none=True),
+            "usd_per_1000": self.cost.usd_bound,
+            "keys": {name: bool(os.environ.get(name)) for name in self.subject.keys},
+            "sources": dict(plan.sources),
+            "unknown": list(self.unknown()),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The same for people."""
+        yield self.subject.spec
+        why = "" if not self.chosen else " (chosen to fit)" if self.plan.scale is not None else " (default)"
+        size = f"{self.canvas} x {self.canvas} px{why}"
+        about = "" if self.exact else "at most "
+        yield f"  image    {self.source} -> canvas {size} -> {self.format}, {about}{self.bytes:,} bytes"
+        yield from (f"           {line}" for line in self._path())
+        yield from (f"  warning  {warning}" for warning in self.plan.warnings if warning != self.refused)
+        if self.refused:
+            yield f"  refused  {self.refused}"
+        yield f"  price    {self.price or 'not known: a run with a cap on money would not start'}"
+        if not self.subject.local:
+            yield f"           {self.cost}"
+        yield f"  key      {self._key()}"
+        yield from (f"  source   {name}: {source}" for name, source in self.plan.sources.items())
+        yield from (f"  unknown  {item}" for item in self.unknown())
+
+    def _path(self) -> Iterator[str]:
+        if self.processing:
+            yield f"the model's own processor: {self.processing.what}"
+        yield from map(str, self.plan.steps)
+        if not self.plan.steps and self.plan.scale == 1:
+            yield "not resampled, not cut, not padded: the model gets these pixels"
+        if self.plan.survives is not None:
+            yield f"the frame {'survives' if self.plan.survives else 'does not survive'}"
+        if self.largest is not None:
+            yield f"the largest canvas that is known to pass unscaled: {self.largest} px"
+        if not self.subject.local:
+            expected = f"{self.plan.tokens:,} expected, " if self.plan.tokens is not None else ""
+            yield f"image tokens: {expected}at most {self.plan.at_most:,}"
+
+    def _key(self) -> str:
+        if not self.subject.keys:
+            return "none is needed"
+        found = [name for name in self.subject.keys if os.environ.get(name)]
+        if found:
+            return f"{found[0]} is set"
+        names = self.subject.keys
+        missing = f"neither {' nor '.join(names)}" if len(names) > 1 else names[0]
+        told = f"{missing} is {'' if len(names) > 1 else 'not '}set"
+        if self.subject.local:
+            return f"{told}: only models that are gated need it"
+        need = ", if the server wants a key" if self.subject.service == "openai-api" else ""
+        return f"{told}: export {names[0]}=…{need}"
+
+    def unknown(self) -> Iterator[str]:
+        """What nobody told, or the data files do not say."""
+        if self.plan.scale is None:
+            yield "whether the image is resampled"
+        if self.plan.tokens is None and not self.subject.local:
+            yield "image tokens: the bound is an assumption"
+        if self.price is None:
+            yield "the price"
+        if not self.subject.local:
+            yield "whether the endpoint honours log-probabilities, forced labels, seed: --probe asks it"
+
+
+def diagnose(
+    subject: Subject, *, canvas: int | None = None, image: Path | None = None, format: str = "png", quality: int = 90,
+    max_tokens: int = 16, rpm: int | None = None, batch: bool = False, processing: Processing | None = None,
+    prices: Prices | None = None, limits: Limits | None = None,
+) -> Diagnosis:  # fmt: skip
+    """Follow one image to the model. Nothing is asked and nothing loaded.
+
+    canvas: its side in pixels, chosen to fit if not given. image: a file to place on it; without one, the bytes are
+    those of noise, more than any photo has. max_tokens, rpm, batch: of the estimate.
+    Raises UsageError for a bad option or data file, DataError for a bad image.
+    """
+    table, service, model = limits or Limits.load(), subject.service, subject.model
+    side = processing.side if processing else None
+    pixels = open_image(image) if image else None
+    wanted = canvas or _wanted(pixels, side)
+    fitting = canvas or images.fitting_canvas(service, model, wanted, image_side=side, limits=table)
+    sent = _noise(fitting) if pixels is None else _placed(pixels, fitting)
+    size = len(images.encode(sent, format, quality).data)
+    plan = images.plan(service, model, fitting, bytes=size, format=format, image_side=side, limits=table)
+    refused = None
+    try:
+        images.check(service, model, fitting, size, format=format, limits=table)
+    except UsageError as error:
+        refused = str(error)
+    source = f"{image} {pixels.shape[1]} x {pixels.shape[0]} px" if pixels is not None else "any image"
+    return Diagnosis(
+        subject, source, fitting, canvas is None, format, size, pixels is not None, plan,
+        images.largest_canvas(service, model, image_side=side, limits=table), refused, processing,
+        (prices or Prices.load()).price(service, model),
+        estimate(
+            service, model, QUERIES, fitting, QUESTION, max_tokens, rpm, batch=batch, prices=prices, limits=table
+        ),
+    )  # fmt: skip
+
+
+def _wanted(pixels: Pixels | None, side: int | None) -> int:
+    """As a search chooses it: nothing that the model could see is lost before it looks."""
+    return min(768, max(side or 224, max(pixels.shape[:2]) if pixels is not None else 0))
+
+
+def _noise(side: int) -> Pixels:
+    return stream(0, "doctor").integers(0, 256, (side, side, 3), np.uint8)
+
+
+def _placed(pixels: Pixels, side: int) -> Pixels:
+    space = preset("default", side)
+    return Prompt(space, np.zeros(space.dim)).render(pixels)
