@@ -160,10 +160,10 @@ class Endpoint(PaidModel):
             found = json.loads(known.text)
             self._settle(Features(**found["features"]), Capabilities(**found["capabilities"]))
             return Probe(self.capabilities, tuple(found["findings"]), 0, 0.0)
-        spent: list[Ended] = []
+        counted = _Counted(purse)
 
         def ask(request: Request, features: Features) -> Parsed:
-            errand = _Errand(self, replace(request, replicate=len(spent)), features)
+            errand = _Errand(self, request, features)
             kept: list[Parsed] = []
 
             def read(index: int, reply: Json) -> float:
@@ -171,9 +171,9 @@ class Endpoint(PaidModel):
                 kept.append(parsed)
                 return usd
 
-            spent.extend(self._caller.run([Job(errand.wire, errand.bound, errand.tokens)], purse, read))
+            (ended,) = self._caller.run([Job(errand.wire, errand.bound, errand.tokens)], counted, read)
             if not kept:
-                raise ModelError(spent[-1].reason or "no answer")
+                raise ModelError(ended.reason or "no answer")
             return kept[-1]
 
         features, capabilities, findings = explore(self.dialect, ask, wished)
@@ -181,7 +181,7 @@ class Endpoint(PaidModel):
         if self._store:
             facts = {"features": asdict(features), "capabilities": asdict(capabilities), "findings": findings}
             self._store.keep(key, Reply(json.dumps(facts)), model=self.spec)
-        return Probe(capabilities, findings, sum(end.attempts for end in spent), sum(end.usd for end in spent))
+        return Probe(capabilities, findings, counted.attempts, counted.usd)
 
     def _settle(self, features: Features, capabilities: Capabilities) -> None:
         self._features, self.capabilities = features, capabilities
@@ -198,6 +198,22 @@ class Endpoint(PaidModel):
             self._transport, limiter, explain=self.dialect.error, key_variable=self._key_variable,
             secrets=self._secrets, retries=settings.retries, stop_after=settings.stop_after,
         )  # fmt: skip
+
+
+@final
+class _Counted(Purse):
+    """Another purse, with a count of what went through it: attempts that were turned down too."""
+
+    def __init__(self, inner: Purse) -> None:
+        self.inner, self.attempts, self.usd = inner, 0, 0.0
+
+    def reserve(self, usd: float) -> None:
+        self.inner.reserve(usd)
+        self.attempts += 1
+
+    def settle(self, reserved: float, usd: float) -> None:
+        self.inner.settle(reserved, usd)
+        self.usd += usd
 
 
 @final

@@ -59,6 +59,11 @@ class Recorder:
         return (answer if isinstance(answer, str) else json.dumps(answer)).encode()
 
 
+@final
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256  # callers at once, so that none is turned away at the door
+
+
 @contextmanager
 def recorder(answer: Answer | Callable[[Asked], Answer] = "{}") -> Iterator[Recorder]:
     """A server on the loopback interface, gone at the end of the block."""
@@ -83,7 +88,7 @@ def recorder(answer: Answer | Callable[[Asked], Answer] = "{}") -> Iterator[Reco
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _Server(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = False  # so that leaving the block waits for them
         kept = Recorder(f"http://127.0.0.1:{server.server_port}", answer)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})

@@ -14,7 +14,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -22,11 +22,9 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.adapters.anthropic import Messages
 from bbtvp.adapters.openai import OpenAI, form_of
-from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_chat import Options
-from bbtvp.core.digest import digest
-from bbtvp.endpoint.batch import BatchRunner, Progress, Searchable
-from bbtvp.endpoint.dialect import BatchDialect, Dialect, Json, Wire
+from bbtvp.endpoint.batch import BatchRunner, Progress
+from bbtvp.endpoint.dialect import Dialect, Json
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.query import Reply
 from bbtvp.query.store import Store, reply_key
@@ -298,45 +296,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 # -- clients ---------------------------------------------------------------------------------------------------------
 @final
-class Listed(BatchDialect, Searchable):
-    """OpenAI's batches with a label in their metadata, by which a lost one is found."""
-
-    limit, size = OpenAIBatch.limit, OpenAIBatch.size
-
-    def __init__(self, inner: BatchDialect, url: str) -> None:
-        self.inner, self.url = inner, url
-
-    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
-        talk: Any = self.inner.submit(bodies)
-        create = talk.send((yield next(talk)))
-        made = json.loads(create.body) | {"metadata": {"label": digest(*map(str.encode, bodies))}}
-        reply = yield Wire("POST", create.url, create.headers, json.dumps(made).encode())
-        return str(reply["id"])
-
-    def recent(self) -> Wire:
-        return Wire("GET", f"{self.url}/v1/batches?limit=100", self.inner.status("x").headers)
-
-    def find(self, reply: Json, names: Sequence[str], since: float) -> Sequence[str]:
-        label = digest(*map(str.encode, names))
-        return [str(batch["id"]) for batch in reply["data"] if batch["metadata"].get("label") == label]
-
-    def status(self, batch: str) -> Wire:
-        return self.inner.status(batch)
-
-    def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
-        return self.inner.read_status(reply)
-
-    def results(self, where: str) -> Sequence[Wire]:
-        return self.inner.results(where)
-
-    def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
-        return self.inner.read_results(bodies)
-
-    def cancel(self, batch: str) -> Wire:
-        return self.inner.cancel(batch)
-
-
-@final
 @dataclass
 class Client:
     """One process's way to the server. Time is told, not waited for; `asleep` is called in every pause."""
@@ -357,7 +316,6 @@ class Client:
             dialect = OpenAI("openai/m", form_of("chat", Options.taken_from({}, "m")), f"{url}/v1", KEY)
         batch = dialect.batch
         assert batch is not None
-        batch = Listed(batch, url) if self.vendor.endswith("+list") else batch
 
         def read(key: str, status: int, reply: Json) -> None:
             assert key not in self.got  # every result comes once

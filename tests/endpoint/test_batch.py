@@ -267,8 +267,9 @@ def test_what_was_refused_for_good_leaves_no_trace(client: Client) -> None:
 
 
 @pytest.mark.parametrize("status", [None, 500, 200], ids=["hung up", "500", "unreadable"])
-def test_where_nobody_knows_the_user_is_told(client: Client, status: int | None) -> None:
+def test_where_nobody_knows_the_user_is_told(server: BatchServer, store: Store, status: int | None) -> None:
     """And nothing is handed in a second time before the user gives the command again."""
+    client = Client("anthropic", server, store)
     client.server.faults.append(Fault("POST", "/batches", status, b"<html>", after=True))
     with pytest.raises(ModelError, match=r"nobody knows whether .* accepted a batch .*console.*same command again"):
         client.run(bodies_of(2))
@@ -285,7 +286,7 @@ def test_where_batches_are_listed_it_is_found_out(
     server: BatchServer, store: Store, after: bool, status: int | None
 ) -> None:
     server.faults.append(Fault("POST", "/batches", status, b"<html>", after=after))
-    client, bodies = Client("openai+list", server, store), bodies_of(3)
+    client, bodies = Client("openai", server, store), bodies_of(3)
     assert client.run(bodies) == {}
     assert client.texts() == answers(bodies)
     assert server.billed == dict.fromkeys(bodies, 1)
@@ -335,7 +336,7 @@ def fall(process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize(
     ("vendor", "instant"),
     [("openai", "waiting"), ("anthropic", "waiting"), ("openai", "reading"), ("anthropic", "reading"),
-     ("openai+list", "accepted")],
+     ("openai", "accepted")],
 )  # fmt: skip
 def test_the_same_command_after_a_kill_has_the_same_results_and_is_billed_once(
     server: BatchServer, store: Store, vendor: str, instant: str
@@ -350,12 +351,11 @@ def test_the_same_command_after_a_kill_has_the_same_results_and_is_billed_once(
     assert len(server.batches) == 1
 
 
-@pytest.mark.parametrize("vendor", VENDORS)
 def test_a_kill_at_the_dangerous_instant_is_told_where_batches_are_not_listed(
-    server: BatchServer, store: Store, vendor: str
+    server: BatchServer, store: Store
 ) -> None:
-    fall(start(vendor, server, store, "accepted"))
-    got, _, said = finish(start(vendor, server, store))
+    fall(start("anthropic", server, store, "accepted"))
+    got, _, said = finish(start("anthropic", server, store))
     assert got == answers(bodies_of(6))
     assert len(said) == 1 and "process died while it handed in 6 requests" in said[0]
 
@@ -368,12 +368,12 @@ def test_kills_at_random_instants(runs: int, server: BatchServer, tmp_path: Path
         store = Store(tmp_path / f"{run}.sqlite")
         server.billed.clear()
         for _ in range(6):
-            process = start("openai+list", server, store)
+            process = start("openai", server, store)
             time.sleep(rng.uniform(0.2, 1.2))
             kills += process.poll() is None
             process.kill()
             process.communicate()
-        got, failed, _ = finish(start("openai+list", server, store))
+        got, failed, _ = finish(start("openai", server, store))
         assert (got, failed) == (answers(bodies_of(6)), {})
         assert server.billed == dict.fromkeys(bodies_of(6), 1)
         store.close()

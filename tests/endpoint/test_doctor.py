@@ -241,6 +241,9 @@ class Asked(PaidModel):
     def bound(self, request: Request) -> float:
         return 0.0
 
+    def fitting_canvas(self, wanted: int) -> int:
+        return wanted
+
     def need_price(self) -> None:
         pass
 

@@ -56,7 +56,7 @@ def refused(store: Store, *says: str) -> None:
     before = store.path.read_bytes() if store.path.is_file() else None
     with pytest.raises(StoreError) as caught:
         store.recall("a")
-    assert all(word in str(caught.value) for word in (*says, "--no-store", store.path.name)), caught.value
+    assert all(word in str(caught.value) for word in (*says, "-M store=false", store.path.name)), caught.value
     assert "\n" not in str(caught.value) and isinstance(caught.value, BbtvpError)
     assert before is None or store.path.read_bytes() == before
 
@@ -148,7 +148,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(store: Store) -> None:
         store.recall("0")
         limit = Path(f"{store.path}-wal").stat().st_size
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        with pytest.raises(StoreError, match="--no-store"):
+        with pytest.raises(StoreError, match="-M store=false"):
             store.keep("big", Reply("x" * 100_000), model="m")
         assert store.recall("0") is not None
 
