@@ -31,7 +31,7 @@ from bbtvp.cli.options import (
     "models",
     required=True,
     multiple=True,
-    help="The source model: zoo/NAME, hf/ORG/NAME, hf/./FOLDER, …; repeat it to search on several at once.",
+    help="The source model: zoo/NAME, hf/ORG/NAME, hf/./FOLDER, openai/NAME, …; repeat it to search on several.",
 )
 @click.option(
     "--combine",

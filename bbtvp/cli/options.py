@@ -42,7 +42,11 @@ seed_option = click.option(
     "--seed", default=0, show_default=True, help="Equal seed and equal answers give an equal prompt."
 )
 model_option_flag = click.option(
-    "-M", "options", multiple=True, metavar="KEY=VALUE", help="Model option: device=cuda, dtype=bfloat16, batch=16."
+    "-M",
+    "options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Model option: device=cuda, dtype=bfloat16; of an endpoint: rpm=500, base_url=….",
 )
 reader_option = click.option(
     "--reader",

@@ -55,6 +55,13 @@ class Endpoint(PaidModel):
         """As adapters make it. UsageError for an option that is unknown or wrong, or a price file that is."""
         return cls(dialect, Settings.of(**options), key_variable=key_variable, secrets=secrets)
 
+    @property
+    def identity(self) -> str:
+        """Address and settings too; those of speed and money change no reply."""
+        settings, dialect = self.settings, self.dialect
+        how = [settings.format, settings.quality, settings.max_tokens, *asdict(settings.wished).values()]
+        return canonical_json([self.spec, dialect.url, dialect.version, *how])
+
     # -- asking -------------------------------------------------------------------------------------------------------
     def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
         """Answer from the store what was paid for before; ask the rest, all at once as far as the limits allow."""

@@ -184,7 +184,8 @@ class Meter(Model):
         Raises BudgetReached before the first call if all of them could pass the cap, and ModelError once a whole call
         of more than three fails and failures outnumber answers.
         """
-        keys = [digest(self.spec.encode(), request.key.encode()) for request in requests]
+        asked = self.model.identity.encode()
+        keys = [digest(asked, request.key.encode()) for request in requests]
         fresh: dict[str, Request] = {}
         answers: dict[str, Outcome] = {}
         for key, request in zip(keys, requests, strict=True):

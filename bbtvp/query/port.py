@@ -112,6 +112,11 @@ class Model(ABC):
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer each request, in order. Raises ModelError if going on makes no sense (a wrong key, say)."""
 
+    @property
+    def identity(self) -> str:
+        """All that decides its replies beside a request: a run goes on with the same only. For most models the spec."""
+        return self.spec
+
 
 class Purse(Protocol):
     """What may be spent. Asked before every attempt of a `PaidModel`, from any thread."""

@@ -168,7 +168,7 @@ def _config(
 ) -> dict[str, Any]:
     """What makes this run another one than any other: a folder holds one, and goes on with no other."""
     return {
-        "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.spec for model in models],
+        "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.identity for model in models],
         "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": repr(setup.plan), **arguments,
         **surrogacy.spec,
     }  # fmt: skip
