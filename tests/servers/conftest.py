@@ -17,10 +17,14 @@ from tests.servers.servers import Environment, Server, free_port, serving
 from tests.servers.support import KEY, Folder
 
 SERVE = Environment(
-    "BBTVP_SERVE_PYTHON", ("fastapi", "uvicorn", "accelerate", "openai"), "-c constraints.txt 'transformers[serving]'"
+    "BBTVP_SERVE_PYTHON",
+    ("fastapi", "uvicorn", "accelerate", "openai", "PIL"),
+    "-c constraints.txt 'transformers[serving]' pillow",
 )
-LITELLM = Environment("BBTVP_LITELLM_PYTHON", ("litellm", "fastapi"), "'litellm[proxy]'")
-LLAMA_CPP = Environment("BBTVP_LLAMA_CPP_PYTHON", ("xllamacpp", "gguf", "safetensors"), "xllamacpp gguf safetensors")
+LITELLM = Environment("BBTVP_LITELLM_PYTHON", ("litellm", "fastapi"), "-r tests/servers/litellm.txt")
+LLAMA_CPP = Environment(
+    "BBTVP_LLAMA_CPP_PYTHON", ("xllamacpp", "gguf", "safetensors"), "-r tests/servers/llama_cpp.txt"
+)
 
 
 @pytest.fixture(scope="session")
