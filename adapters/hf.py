@@ -27,6 +27,9 @@ from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_devic
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.query.port import Capabilities, LabelScore, Model, Outcome, Reply, Request, Usage
 
+LONGEST_SIDE = 10_000
+"""Pixels; beyond that it is no side."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -197,4 +200,5 @@ def _image_side(processor: Any) -> int | None:
     images = processor.image_processor
     size = getattr(images, "crop_size", None) or getattr(images, "size", None) or {}
     side = size.get("height") or size.get("shortest_edge") or size.get("longest_edge")
-    return int(side) if side else None
+    # Qwen's processors bound the number of pixels under these names, and take pictures of any side.
+    return int(side) if side and size.get("longest_edge", 0) < LONGEST_SIDE else None

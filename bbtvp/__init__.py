@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from bbtvp.prompt import Prompt as Prompt
     from bbtvp.prompt import PromptSpace as PromptSpace
     from bbtvp.prompt import preset as preset
+    from bbtvp.prompt.channel import Channel as Channel
     from bbtvp.query import Model as Model
     from bbtvp.query import load_model as load_model
+    from bbtvp.study import Allocation as Allocation
     from bbtvp.study import Run as Run
     from bbtvp.study import optimize as optimize
     from bbtvp.surrogate import load_surrogate as load_surrogate
     from bbtvp.task import Sample as Sample
     from bbtvp.task import Task as Task
-    from bbtvp.task.registry import task as load_task
+    from bbtvp.task.registry import load_task as load_task
     from bbtvp.verify import Proof as Proof
     from bbtvp.verify import verify as verify
 
 _HOME = {
+    "Allocation": "bbtvp.study",
     "BbtvpError": "bbtvp.core.errors",
+    "Channel": "bbtvp.prompt.channel",
     "Model": "bbtvp.query",
     "Prompt": "bbtvp.prompt",
     "PromptSpace": "bbtvp.prompt",
@@ -46,14 +50,13 @@ _HOME = {
     "preset": "bbtvp.prompt",
     "verify": "bbtvp.verify",
 }
-_ALIAS = {"load_task": "task"}
 __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'bbtvp' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), _ALIAS.get(name, name))
+    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 

@@ -32,7 +32,7 @@ from bbtvp.query import Model, load_model
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.task import Task
-from bbtvp.task.registry import task as load_task
+from bbtvp.task.registry import load_task
 
 SCHEMA = "bbtvp.bench/1"
 SETTINGS = "bench.json"

@@ -38,7 +38,7 @@ def verify(
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
     from bbtvp.report.terminal import proof_table
-    from bbtvp.task.registry import task as load_task
+    from bbtvp.task.registry import load_task
     from bbtvp.verify import verify as prove
 
     began = time.monotonic()

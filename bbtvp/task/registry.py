@@ -18,7 +18,7 @@ DATASETS = "bbtvp.datasets"
 """Entry points called as `loader(folder, **options)` for the spec "<data set>:<folder>"."""
 
 
-def task(spec: str, **options: Any) -> Task:
+def load_task(spec: str, **options: Any) -> Task:
     """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads it.
 
     A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`. Otherwise the first

@@ -19,7 +19,7 @@ from bbtvp.stats import paired_gain
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
-from bbtvp.task.registry import task as load_task
+from bbtvp.task.registry import load_task
 
 BATCH = 128
 """Test images in memory at a time, each in all arms."""

@@ -9,7 +9,7 @@ import pytest
 from bbtvp.core import plugins
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.task import Task, load
-from bbtvp.task.registry import task
+from bbtvp.task.registry import load_task as task
 
 CALLS: list[tuple[str, dict[str, Any]]] = []
 FOUND: list[object] = []

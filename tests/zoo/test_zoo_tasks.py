@@ -12,7 +12,7 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.task import Sample
-from bbtvp.task.registry import task as load_task
+from bbtvp.task.registry import load_task
 from bbtvp.zoo import scenes, tasks
 from bbtvp.zoo.shifts import SHIFTS, STRENGTH
 
