@@ -13,6 +13,7 @@ from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller, Ended, Job, Refused, Unusable
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed
+from bbtvp.endpoint.faults import redacted
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
 from bbtvp.endpoint.labels import label_scores
@@ -47,6 +48,7 @@ class Endpoint(PaidModel):
         self.capabilities = Capabilities(logprobs=False, deterministic=False)
         self._features = Features(temperature=None)
         self._price = Prices.load(settings.prices).price(dialect.service, dialect.model)
+        self.lasting = settings.batch
         self._key_variable, self._secrets = key_variable, tuple(secrets)
         self._store = _open_store(settings)
 
@@ -101,13 +103,13 @@ class Endpoint(PaidModel):
         def read(key: str, status: int, reply: Json) -> None:
             if status != 200:
                 code, message = self.dialect.error(status, reply)
-                ended[key] = Ended(f"status {status} {code}: {message}", False, 1, 0.0)
+                ended[key] = Ended(self._shown(f"status {status} {code}: {message}"), False, 1, 0.0)
                 return
             try:
                 ended[key] = Ended(None, False, 1, fresh[key].read(reply))
             except (Refused, Unusable) as error:
                 usd = fresh[key].bound if error.usd is None else error.usd
-                ended[key] = Ended(str(error), isinstance(error, Refused), 1, usd)
+                ended[key] = Ended(self._shown(str(error)), isinstance(error, Refused), 1, usd)
 
         runner = BatchRunner(
             batch, self._transport, self._store, model=self.spec, poll=self.settings.poll, explain=self.dialect.error,
@@ -190,6 +192,10 @@ class Endpoint(PaidModel):
             self._store.keep(key, Reply(json.dumps(facts)), model=self.spec)
         return Probe(capabilities, findings, counted.attempts, counted.usd)
 
+    def _shown(self, text: str) -> str:
+        """The text without secrets, on one line."""
+        return redacted(text, self._secrets)
+
     def _settle(self, features: Features, capabilities: Capabilities) -> None:
         self._features, self.capabilities = features, capabilities
 
@@ -253,6 +259,8 @@ class _Errand:
             parsed = self.endpoint.dialect.parse(reply)
         except (LookupError, TypeError, ValueError) as error:
             raise Unusable(f"a reply that is not of this API: {error}", usd=self.bound) from error
+        if parsed.refusal:
+            parsed = replace(parsed, refusal=self.endpoint._shown(parsed.refusal))
         asked, answered = self.endpoint.tokens(self.request)
         tokens = (
             asked if parsed.input_tokens is None else parsed.input_tokens,

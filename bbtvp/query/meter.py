@@ -17,14 +17,21 @@ CALL = 128
 """Most requests in one call to the model: what a kill can lose, since replies are recorded call by call."""
 
 
+_SPARE = 1.25
+"""Time set aside for an image query, in times of what one took."""
+
+
 class Memory(Protocol):
     """Where replies are remembered, in a run that is its journal."""
 
     def recall(self, key: str) -> Reply | None:
         """The reply to the request with this key, if one was recorded."""
 
-    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]]) -> None:
-        """Keep outcomes, failures too, before anything is made of them."""
+    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False) -> None:
+        """Keep outcomes, failures too, before anything is made of them. noted: what they cost was noted before."""
+
+    def note(self, phase: str, queries: int, usd: float) -> None:
+        """Keep what an attempt spends, before it is made, and then the correction to that. From any thread."""
 
 
 @final
@@ -37,7 +44,10 @@ class Forgetful:
     def recall(self, key: str) -> Reply | None:
         return self._replies.get(key)
 
-    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]]) -> None:
+    def note(self, phase: str, queries: int, usd: float) -> None:
+        pass
+
+    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False) -> None:
         self._replies.update((key, outcome) for key, outcome in asked if isinstance(outcome, Reply))
 
 
@@ -69,6 +79,7 @@ class Account(Purse):
         self.kept, self.dearest = 0, 0.0
         self.phase = "search"
         self._clock, self._seconds = clock, seconds
+        self._began, self._before = clock(), self.total
         self._deadline = math.inf if seconds is None else clock() + seconds
         self._lock = threading.Lock()
         self._under_way = 0
@@ -107,8 +118,14 @@ class Account(Purse):
                 f"{queries} more image queries could cost ${usd:.4f} and pass the cap of ${self.usd_cap:g} "
                 f"(${self.usd:.4f} spent{kept})"
             )
-        if self._clock() > self._deadline:
-            raise BudgetReached(f"the time is up: {self._seconds:g} seconds")
+        if self._clock() + self._later() > self._deadline:
+            kept = f", some of them kept for {self.kept} image queries" if self.kept else ""
+            raise BudgetReached(f"the time is up: {self._seconds:g} seconds{kept}")
+
+    def _later(self) -> float:
+        """Seconds that the image queries kept for later will take, at the pace so far and with some to spare."""
+        asked = self.total - self._before
+        return _SPARE * self.kept * (self._clock() - self._began) / asked if asked else 0.0
 
     def reserve(self, usd: float) -> None:
         """See `Purse`. What is under way counts as spent, at the most it can cost."""
@@ -205,12 +222,14 @@ class Meter(Model):
 
     def _send(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
         asked = list(fresh.values())
+        noted = isinstance(self.model, PaidModel) and not self.model.lasting
         if isinstance(self.model, PaidModel):
-            found = self.model.query_paid(asked, self.account)
+            purse = _Noting(self.account, self.memory) if noted else self.account
+            found = self.model.query_paid(asked, purse)
         else:
             found = self.model.query(asked)
         outcomes = dict(zip(fresh, map(_checked, found), strict=True))
-        self.memory.record(self.account.phase, list(outcomes.items()))
+        self.memory.record(self.account.phase, list(outcomes.items()), noted=noted)
         self.account.book(outcomes.values())
         return outcomes
 
@@ -224,6 +243,23 @@ class Meter(Model):
         failures = _failures(sent)
         if len(failures) == len(sent) > 3 and 2 * len(_failures(answers)) > len(answers):
             raise ModelError(f"all {len(failures)} queries to {self.spec} failed: {failures[-1].reason}")
+
+
+@final
+class _Noting(Purse):
+    """An account's purse that notes every attempt: one under way at a kill has cost the most it can, and counts."""
+
+    def __init__(self, account: Account, memory: Memory) -> None:
+        self._account, self._memory = account, memory
+
+    def reserve(self, usd: float) -> None:
+        self._account.reserve(usd)
+        self._memory.note(self._account.phase, 1, usd)
+
+    def settle(self, reserved: float, usd: float) -> None:
+        self._account.settle(reserved, usd)
+        if usd != reserved:
+            self._memory.note(self._account.phase, 0, usd - reserved)
 
 
 def _failures(outcomes: Mapping[str, Outcome]) -> list[QueryFailed]:

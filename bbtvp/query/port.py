@@ -129,7 +129,12 @@ class Purse(Protocol):
 
 
 class PaidModel(Model):
-    """A model behind an endpoint: attempts fail and are repeated, each counts, and each may cost money."""
+    """A model behind an endpoint: attempts fail and are repeated, each counts, and each may cost money.
+
+    lasting: what it is asked outlives the process (a batch), and counts for the one that collects it.
+    """
+
+    lasting: bool = False
 
     @abstractmethod
     def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:

@@ -2,18 +2,21 @@
 
     {"record": "config", …}                        first line: what this run is
     {"record": "replies", "phase": …, "got": […]}  one line per call to the model: all of its outcomes, or none
+    {"record": "spent", "phase": …, …}             an attempt at a paid model, before it is made; then what it cost
     {"record": "step", "id": …, …}                 what was made of them: a generation, a choice, the end
 
 A line is written before anything is made of it. A torn last line (a crash in the middle of a write) is cut off on
 opening; a damaged line is an error. Failures are counted but not remembered: they are asked again.
 
-So a kill loses at most the call that was under way: its queries are asked again, and counted once.
+So a kill loses at most the call that was under way: its queries are asked again. What a paid model was asked in it
+stays counted, at the most it can have cost where that is not known: caps hold for all processes of a run together.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -49,6 +52,7 @@ class Journal(Memory):
         self.failed, self.refused, self.usd = 0, 0, 0.0
         self._replies: dict[str, Reply] = {}
         self._steps: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
         self._path = folder / FILE if folder else None
         self._file: BinaryIO | None = None
         self._closing = ExitStack()
@@ -82,17 +86,27 @@ class Journal(Memory):
     def recall(self, key: str) -> Reply | None:
         return self._replies.get(key)
 
-    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]]) -> None:
+    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False) -> None:
         """Append the outcomes of one call to the model, as one line."""
         got = [[key, *_packed(outcome)] for key, outcome in asked]
-        self._append({"record": "replies", "phase": phase, "got": got})
-        self._remember(phase, got)
+        self._append({"record": "replies", "phase": phase, "got": got, **({"noted": True} if noted else {})})
+        self._remember(phase, got, noted)
 
-    def _remember(self, phase: str, got: Sequence[Sequence[Any]]) -> None:
+    def note(self, phase: str, queries: int, usd: float) -> None:
+        with self._lock:
+            if self._file is None or not self._file.closed:  # a thread may outlive an interrupted run
+                self._append({"record": "spent", "phase": phase, "queries": queries, "usd": usd})
+                self._spend(phase, queries, usd)
+
+    def _spend(self, phase: str, queries: int, usd: float) -> None:
+        self.spent[phase] += queries
+        self.usd += usd
+
+    def _remember(self, phase: str, got: Sequence[Sequence[Any]], noted: bool) -> None:
         for key, counts, text, scores, failure, *refused in got:
             usage = Usage(*counts)
-            self.spent[phase] += usage.attempts
-            self.usd += usage.usd
+            if not noted:
+                self._spend(phase, usage.attempts, usage.usd)
             if failure is None:
                 found = None if scores is None else tuple(LabelScore(*score) for score in scores)
                 self._replies[key] = Reply(text, found, usage)
@@ -156,7 +170,9 @@ class Journal(Memory):
         if number == 1:
             self._check_config(kind, record)
         elif kind == "replies":
-            self._remember(record["phase"], record["got"])
+            self._remember(record["phase"], record["got"], record.get("noted", False))
+        elif kind == "spent":
+            self._spend(record["phase"], record["queries"], record["usd"])
         elif kind == "step":
             self._take_step(record.pop("id"), record)
         else:

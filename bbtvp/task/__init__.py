@@ -6,7 +6,7 @@
 >>> guesses = [prediction(r, task.sample_labels(s)) for r, s in zip(replies, task.train)]
 >>> print(score(task.metric, guesses, [s.answer for s in task.train]))
 
-`bbtvp.task.registry.load_task(spec)` finds a task by its spec: a folder, a file, `prefix/name` or `<data set>:<folder>`.
+`bbtvp.task.registry.load_task` finds a task by its spec: a folder, a file, `prefix/name` or `<data set>:<folder>`.
 """
 
 from bbtvp.task.loaders import load as load

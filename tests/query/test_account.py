@@ -105,3 +105,17 @@ def test_a_probe_keeps_to_the_caps_and_needs_a_price_where_money_is_capped() -> 
     with pytest.raises(UsageError, match="price"):
         probed(Vendor(priced=False), usd_cap=1.0)
     assert probed(Vendor(priced=False)) is not None
+
+
+def test_time_is_kept_for_what_comes_later() -> None:
+    now = [0.0]
+    account = Account(seconds=60, clock=lambda: now[0])
+    now[0] = 20.0
+    account.book([Reply("one")] * 40)
+    account.kept = 40  # at half a second each, and some to spare
+    account.check(1, 0)
+    now[0] = 36.0
+    with pytest.raises(BudgetReached, match="kept for 40 image queries"):
+        account.check(1, 0)
+    account.kept = 0
+    account.check(1, 0)
