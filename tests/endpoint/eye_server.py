@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,10 @@ class EyeServer:
         self.honours, self.rejects, self.eye, self.images = set(honours), set(rejects), Eye(), 0
 
     def __call__(self, asked: Asked) -> dict[str, Any]:
-        body = asked.json
+        return self.reply(asked.json)
+
+    def reply(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """To a body of chat completions."""
         for name in self.rejects & body.keys():
             return {"error": {"message": f"Unsupported parameter: {name}", "type": "invalid_request_error"}}
         self.images += 1
