@@ -437,3 +437,17 @@ def test_the_embedded_model_gains_on_its_own_task_and_resumes_to_the_bit() -> No
     assert bbtvp(*command, "--out", "torn").code == 0
     assert Path("torn/prompt.vprompt").read_bytes() == Path("whole/prompt.vprompt").read_bytes()
     assert Path("torn/journal.jsonl").read_bytes() == journal
+
+
+def test_a_cap_on_money_takes_prices_of_ones_own(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BBTVP_PRICES", "gone after this test")
+    monkeypatch.delenv("BBTVP_PRICES")
+    model = ("--model", "openai-api/eye/eye", "-M", "base_url=http://127.0.0.1:9/v1", "-M", "retries=0")
+    asked = ("optimize", "--task", images, *model, "--usd", "1")
+    ran = bbtvp(*asked)
+    assert ran.code == 2
+    assert "no price is known for openai-api/eye" in ran.err
+    prices = tmp_path / "prices.toml"
+    row = 'service = "openai-api"\nmodel = "eye"\ninput = 1\noutput = 4\ndate = 2026-11-01\nsource = "own"\n'
+    prices.write_text(f"[[price]]\n{row}")
+    assert "no connection to 127.0.0.1:9" in failed(*asked, "--prices", prices)

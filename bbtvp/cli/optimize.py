@@ -16,9 +16,11 @@ from bbtvp.cli.options import (
     json_flag,
     model_option_flag,
     model_options,
+    prices_option,
     reader_option,
     say,
     seed_option,
+    usd_option,
 )
 
 
@@ -63,7 +65,8 @@ from bbtvp.cli.options import (
 @click.option(
     "--queries", default=1000, show_default=True, help="Cap on image queries: search, validation, retries, failures."
 )
-@click.option("--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price.")
+@usd_option
+@prices_option
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Cap on time, from now on.")
 @click.option(
     "--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -47,6 +48,24 @@ model_option_flag = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Model option: device=cuda, dtype=bfloat16; of an endpoint: rpm=500, base_url=….",
+)
+
+
+def _own_prices(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Where all endpoints of this process look first."""
+    if value is not None:
+        os.environ["BBTVP_PRICES"] = value
+
+
+usd_option = click.option(
+    "--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price."
+)
+prices_option = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False),
+    callback=_own_prices,
+    expose_value=False,
+    help="A price file of your own; see bbtvp doctor.",
 )
 reader_option = click.option(
     "--reader",

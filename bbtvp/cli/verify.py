@@ -10,7 +10,17 @@ from typing import Any
 
 import click
 
-from bbtvp.cli.options import give, json_flag, model_option_flag, model_options, reader_option, say, seed_option
+from bbtvp.cli.options import (
+    give,
+    json_flag,
+    model_option_flag,
+    model_options,
+    prices_option,
+    reader_option,
+    say,
+    seed_option,
+    usd_option,
+)  # fmt: skip
 
 
 @click.command()
@@ -19,7 +29,8 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options,
 @click.option("--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more.")
 @click.option("--source", help="The model that the search queried [default: as the bundle says].")
 @click.option("--question", help="Question, for a folder or file [default: the one the prompt was searched with].")
-@click.option("--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price.")
+@usd_option
+@prices_option
 @reader_option
 @seed_option
 @model_option_flag
