@@ -41,7 +41,7 @@ _VARIABLES = (*View._fields, "crop")
 @final
 @dataclass(frozen=True)
 class Placement(Layer):
-    """The source fitted (bicubic, never stretched) into a centred square of the canvas.
+    """The source fitted (never stretched) into a centred square of the canvas.
 
     `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom", "crop", "x" and "y"
     are variables; none by default. A zoom below 1 shrinks the image; above 1 the inside square shows a part of it.
@@ -131,7 +131,9 @@ def place(
     rows = _axis(full[1], copy.height, view.y, down, inside)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
-    box.of(canvas)[...] = np.asarray(_resized(copy, (columns.size, rows.size), source))
+    # Of several copies the one taken is hardly larger than what is shown, and needs no wider filter.
+    kind = Image.Resampling.BILINEAR if len(copies) > 1 else Image.Resampling.BICUBIC
+    box.of(canvas)[...] = np.asarray(_resized(copy, (columns.size, rows.size), source, kind))
     return box
 
 
@@ -177,8 +179,13 @@ def _fit(width: int, height: int, side: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resized(image: Image.Image, size: tuple[int, int], source: tuple[float, float, float, float]) -> Image.Image:
-    """Bicubic; the very pixels where nothing changes."""
+def _resized(
+    image: Image.Image,
+    size: tuple[int, int],
+    source: tuple[float, float, float, float],
+    kind: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Image.Image:
+    """The very pixels where nothing changes."""
     if size == image.size and source == (0.0, 0.0, float(image.width), float(image.height)):
         return image
-    return image.resize(size, Image.Resampling.BICUBIC, box=source)
+    return image.resize(size, kind, box=source)
