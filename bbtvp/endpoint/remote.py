@@ -12,7 +12,7 @@ from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller, Ended, Job, Refused, Unusable
-from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed
+from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Wire
 from bbtvp.endpoint.faults import redacted
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
@@ -249,7 +249,7 @@ class _Errand:
         self.bound, self.tokens = endpoint.bound(request), sum(endpoint.tokens(request))
         self._reply: Reply | None = None
 
-    def wire(self) -> Any:
+    def wire(self) -> Wire:
         """Made anew for every attempt: a signature has its time."""
         return self.endpoint.dialect.wire(self.body)
 
@@ -277,6 +277,8 @@ class _Errand:
         if not text.strip():
             hint = "; raise -M max_tokens" if parsed.truncated else ""
             raise Unusable(f"an empty reply{hint}", usd=usd)
+        if self.request.forced and text.strip() not in (self.request.labels or ()):
+            raise Unusable("a reply that is none of the labels it was held to", usd=usd)
         scores = None
         if self.request.labels is not None and not self.request.forced:
             if not parsed.tokens:

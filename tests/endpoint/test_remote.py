@@ -202,3 +202,11 @@ class TestContract(AdapterContract):
 def test_options_are_checked_before_anything_is_asked(option: str, value: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         load_model("openai-api/eye/eye", base_url="http://127.0.0.1:9", **{option: value})
+
+
+def test_a_label_that_was_not_forced_is_no_answer(tmp_path: Path) -> None:
+    with recorder(EyeServer(honours=())) as server:
+        asked = requests(1, labels=("quartz", "zebra"), forced=True)
+        outcome = endpoint(server, tmp_path, retries=0).query(asked)[0]
+        assert isinstance(outcome, QueryFailed)
+        assert "none of the labels" in outcome.reason
