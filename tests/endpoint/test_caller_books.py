@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -183,7 +184,7 @@ def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureF
 
 # -- interrupts -------------------------------------------------------------------------------------------------------
 PROGRAM = """
-import json, sys, time
+import json, signal, sys, time
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.caller import Caller, Job
 from bbtvp.endpoint.dialect import Wire
@@ -191,6 +192,7 @@ from bbtvp.endpoint.limiter import Limiter
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.query import Unlimited
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 url = sys.argv[1]
 caller = Caller(Transport(Timeouts()), Limiter(), explain=lambda s, b: ("", ""), key_variable="K", secrets=[])
 
@@ -233,13 +235,23 @@ def test_an_interrupt_leaves_within_two_seconds(manner: str, tmp_path: Path) -> 
     assert err == ""
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Where the tests run in the background, an interrupt is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(desk: Desk) -> None:
     def serve(seen: Seen) -> Step:
         return Step(body=OK.body, delay=0.3 if seen.json["index"] < 4 else 1.4)
 
     late = Desk(timeouts=Timeouts(1.0, 5.0, 20.0))
     till = Till()
-    with FaultyServer(serve) as server:
+    with FaultyServer(serve) as server, interruptible():
         main = threading.main_thread().ident
         threading.Timer(0.15, signal.pthread_kill, [main, signal.SIGINT]).start()
         began = time.monotonic()

@@ -28,7 +28,13 @@ from tests.support import ROOT, folder_of_patterns
 
 KEY = "sk-Kq7fJ2mN/8vX4bZ1c+Ty9Lw3=Q"
 """With the characters that look otherwise in a URL and in base64."""
-LOUD = "import logging; logging.basicConfig(level=logging.DEBUG); from bbtvp.cli import main; main()"
+LOUD = """
+import logging, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+logging.basicConfig(level=logging.DEBUG)
+from bbtvp.cli import main
+main()
+"""
 """The command line with everything logged that any library has to say."""
 
 
