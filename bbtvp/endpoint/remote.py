@@ -33,7 +33,7 @@ from bbtvp.query import (
     Request,
     Usage,
 )
-from bbtvp.query.store import Store
+from bbtvp.query.store import Store, reply_key
 
 VERSION = "1"
 """Of how replies are read; another one makes the store forget. Bodies speak for themselves."""
@@ -244,8 +244,8 @@ class _Errand:
         body = dialect.body(replace(request, max_tokens=most), picture, features)
         self.body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         # The labels decide how tokens are read, and are not always in the body.
-        how = canonical_json([VERSION, dialect.version, request.labels, request.replicate, asdict(features)])
-        self.key = digest(dialect.url.encode(), self.body, how.encode())
+        how = canonical_json([VERSION, dialect.version, request.labels, asdict(features)])
+        self.key = reply_key(dialect.url, self.body, request.replicate, how)
         self.bound, self.tokens = endpoint.bound(request), sum(endpoint.tokens(request))
         self._reply: Reply | None = None
 
