@@ -130,7 +130,7 @@ def _bundle(files: Mapping[str, bytes]) -> Bundle:
             raise BundleError(f"{name} is missing, altered or not listed in {_MANIFEST}; {_AGAIN}")
     return Bundle(
         canvas=manifest.canvas,
-        layers=tuple(_layer(config) for config in manifest.layers),
+        layers=tuple(map(layer_of, manifest.layers)),
         z=_z(manifest, files),
         theta=manifest.theta,
         meta=dict(manifest.meta),
@@ -157,7 +157,8 @@ def _manifest(data: bytes) -> _Manifest:
     return manifest
 
 
-def _layer(config: Mapping[str, JsonValue]) -> Layer:
+def layer_of(config: Mapping[str, JsonValue]) -> Layer:
+    """The layer that `Layer.config` describes. BundleError for one that is not known or not valid here."""
     values = dict(config)
     kind = values.pop("kind", None)
     layer = LAYERS.get(kind) if isinstance(kind, str) else None

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, TypeAlias, final
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import canonical_json, digest
+from bbtvp.core.origin import Origin
 
 
 @final
@@ -92,7 +93,7 @@ class Capabilities:
 
     logprobs: label log-probabilities. forced: a reply that is one of the given labels and nothing else. image_side:
     side in pixels of the square image its processor makes, None if unknown. how: where label log-probabilities come
-    from, in a few words, if not from the labels' own tokens.
+    from, in a few words, if not from the labels' own tokens. revision: of the model, as its provider or its files say.
     """
 
     logprobs: bool
@@ -100,6 +101,7 @@ class Capabilities:
     image_side: int | None = None
     forced: bool = False
     how: str = ""
+    revision: str = ""
 
 
 class Model(ABC):
@@ -107,6 +109,8 @@ class Model(ABC):
 
     spec: str
     capabilities: Capabilities
+    origin: Origin | None = None
+    """What `load_model` was called with; None for a model made in Python."""
 
     @abstractmethod
     def query(self, requests: Sequence[Request]) -> list[Outcome]:

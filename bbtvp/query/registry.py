@@ -6,6 +6,7 @@ from typing import Any
 
 from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError
+from bbtvp.core.origin import Origin
 from bbtvp.query.port import Model
 
 GROUP = "bbtvp.models"
@@ -29,4 +30,5 @@ def load_model(spec: str, **options: Any) -> Model:
         raise UsageError(f"model provider {provider!r} cannot take {given}: {error}") from error
     if not isinstance(model, Model):
         raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.query.Model")
+    model.origin = Origin.of(spec, options)
     return model

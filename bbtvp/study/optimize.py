@@ -21,6 +21,7 @@ from bbtvp.study.allocation import Allocation
 from bbtvp.study.engines import AUTO, Engines, popsize_for
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, make_plan
+from bbtvp.study.record import write_record
 from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
 from bbtvp.study.surrogacy import Surrogacy, free_samples
 from bbtvp.surrogate import Surrogate, load_surrogate
@@ -107,6 +108,7 @@ def optimize(
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached (exit code 3) if
     failures used the budget up before a prompt could be chosen.
     """
+    called = dict(locals())
     task, models = load_task(task) if isinstance(task, str) else task, _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter)
@@ -116,10 +118,10 @@ def optimize(
         task, models, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
         images=images, allocation=allocation, popsize=popsize, surrogacy=surrogacy, seed=seed, **options,
     )  # fmt: skip
-    facts = {"combine": combine, "budget": budget, "method": method, "options": options, "seed": seed}
-    config = _config(task, models, setup, surrogacy, {**facts, "channel": repr(channel)})
     folder = Path(out) if out is not None else None
-    with Journal(config, folder) as journal:
+    with Journal(_config(task, models, setup, surrogacy, called), folder) as journal:
+        if folder is not None:
+            write_record(folder, task, models, surrogate, called)
         account = _account(journal, probes, budget, usd, seconds)
         objective = _objective(
             task, [Meter(m, journal, account=account) for m in models], setup, surrogacy, combine, seed
@@ -164,13 +166,14 @@ def _account(
 
 
 def _config(
-    task: Task, models: Sequence[Model], setup: Setup, surrogacy: Surrogacy, arguments: Mapping[str, Any]
+    task: Task, models: Sequence[Model], setup: Setup, surrogacy: Surrogacy, called: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What makes this run another one than any other: a folder holds one, and goes on with no other."""
     return {
         "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.identity for model in models],
-        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": repr(setup.plan), **arguments,
-        **surrogacy.spec,
+        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": repr(setup.plan),
+        **{name: called[name] for name in ("combine", "budget", "method", "options", "seed")},
+        "channel": repr(called["channel"]), **surrogacy.spec,
     }  # fmt: skip
 
 

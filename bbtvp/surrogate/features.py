@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bbtvp.core import plugins
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
+from bbtvp.core.origin import Origin
 from bbtvp.surrogate.pixels import float_path
 from bbtvp.task import Sample
 
@@ -51,6 +52,7 @@ def load_surrogate(spec: str, **options: Any) -> Surrogate:
     surrogate = plugins.load(GROUP, provider, "surrogate provider")(name, **options)
     if not isinstance(surrogate, Surrogate):
         raise UsageError(f"surrogate provider {provider!r} gave {type(surrogate).__name__}, not a Surrogate")
+    surrogate.origin = Origin.of(spec, options)
     return surrogate
 
 
@@ -62,6 +64,7 @@ class Surrogate:
         if batch < 1:
             raise UsageError(f"a surrogate's batch of {batch}; give at least 1 image")
         self.spec, self.model, self.processor, self.batch = spec, model, processor, batch
+        self.origin: Origin | None = None
         self._texts: dict[str, torch.Tensor] = {}
 
     def features(self, images: Sequence[Pixels]) -> Features:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.origin import Origin
 from bbtvp.task.loaders import TABLES, is_table, load
 from bbtvp.task.task import Task
 
@@ -26,6 +28,12 @@ def load_task(spec: str, **options: Any) -> Task:
 
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
+    task = _loaded(spec, options)
+    object.__setattr__(task, "origin", Origin.of(spec, options))  # frozen for all others
+    return task
+
+
+def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
     if os.path.exists(spec) or spec.startswith((".", "/")) or is_table(spec):
         return load(spec, **options)
     match = re.fullmatch(r"([^/:]+)([/:])(.+)", spec, re.DOTALL)

@@ -15,6 +15,7 @@ import numpy as np
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
+from bbtvp.core.origin import Origin
 from bbtvp.prompt.image import open_image
 from bbtvp.task.metrics import METRICS
 
@@ -71,6 +72,8 @@ class Task:
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
     metric: str = "accuracy"
+    origin: Origin | None = field(default=None, init=False, repr=False)
+    """What `load_task` was called with; None for a task made or changed in Python (`dataclasses.replace` drops it)."""
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:

@@ -1,0 +1,104 @@
+"""A search in words: all that `optimize` is called with, from a run's record or a file of jobs, to be made again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+from bbtvp.core.digest import canonical_json
+from bbtvp.core.errors import JournalError
+from bbtvp.core.origin import Origin
+from bbtvp.prompt import PromptSpace
+from bbtvp.prompt.bundle import layer_of
+from bbtvp.prompt.channel import Channel
+from bbtvp.query import Model, load_model
+from bbtvp.study.allocation import Allocation
+from bbtvp.study.optimize import Run, optimize
+from bbtvp.study.record import FILE, read_record
+from bbtvp.study.search import Watch, silent
+from bbtvp.surrogate import Surrogate, load_surrogate
+from bbtvp.task import Task
+from bbtvp.task.registry import load_task
+
+_T = TypeVar("_T")
+
+
+@final
+class Loader:
+    """Tasks, models and surrogates, each loaded once, however many searches use it. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def task(self, origin: Origin) -> Task:
+        return self._once("task", origin, load_task)
+
+    def model(self, origin: Origin) -> Model:
+        return self._once("model", origin, load_model)
+
+    def surrogate(self, origin: Origin) -> Surrogate:
+        return self._once("surrogate", origin, load_surrogate)
+
+    def _once(self, kind: str, origin: Origin, load: Callable[..., _T]) -> _T:
+        key = canonical_json([kind, origin.spec, dict(origin.options)])
+        with self._lock:  # one at a time: transformers' lazy imports do not like company
+            if key not in self._loaded:
+                self._loaded[key] = load(origin.spec, **origin.options)
+            found: _T = self._loaded[key]
+        return found
+
+
+@final
+@dataclass(frozen=True)
+class Recipe:
+    """Arguments of `optimize` by name, JSON alone; what is loaded, by its origin."""
+
+    task: Origin
+    models: tuple[Origin, ...]
+    surrogate: Origin | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Recipe:
+        """From the record of a run. JournalError if it was called with what no record can name."""
+        record = read_record(folder)
+        task, surrogate = _origin(record["task"], "spec"), record["surrogate"]
+        models = [_origin(model, "origin") for model in record["models"]]
+        helper = None if surrogate is None else _origin(surrogate, "spec")
+        nameless = [*(["task"] if task is None else []), *(["model"] if None in models else [])]
+        nameless += ["surrogate"] if surrogate is not None and helper is None else []
+        if task is None or nameless:
+            raise JournalError(
+                f"{folder / FILE}: the {nameless[0]} was made in Python, and only that program can make it again"
+            )
+        return cls(task, tuple(m for m in models if m is not None), helper, record["arguments"])
+
+    def search(self, *, out: Path | str | None, loader: Loader | None = None, watch: Watch = silent) -> Run:
+        """Call `optimize`, with `out` as its run folder. Raises what it raises."""
+        load = loader or Loader()
+        return optimize(
+            load.task(self.task), [load.model(origin) for origin in self.models], out=out, watch=watch,
+            surrogate=None if self.surrogate is None else load.surrogate(self.surrogate), **_restored(self.arguments),
+        )  # fmt: skip
+
+
+def _origin(found: Mapping[str, Any], name: str) -> Origin | None:
+    return None if found[name] is None else Origin(found[name], found["options"])
+
+
+def _restored(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as `optimize` takes them."""
+    found = dict(arguments)
+    space, how, channel = (found.get(name) for name in ("prompt", "allocation", "channel"))
+    if isinstance(space, Mapping):
+        found["prompt"] = PromptSpace(tuple(map(layer_of, space["layers"])), space["canvas"])
+    if isinstance(how, Mapping):
+        found["allocation"] = Allocation(**how)
+    if isinstance(channel, Mapping):
+        quality = channel["jpeg"]
+        found["channel"] = Channel(**{**channel, "jpeg": None if quality is None else tuple(quality)})
+    return found

@@ -1,0 +1,108 @@
+"""run.json: what a run was called with, on what, and with which versions, so that it can be read and made again.
+
+    {"schema": "bbtvp.run/1",
+     "task": {"name", "digest", "spec", "options"},
+     "models": [{"spec", "identity", "revision", "origin", "options"}], "surrogate": null or {"spec", "options"},
+     "arguments": {…},                                what `optimize` was called with
+     "environments": [{"python", "platform", "packages"}]}   one for each set of versions that worked on it
+
+`task.spec`, `models[].origin` and `surrogate.spec` are null for what was made in Python: such a run can be read by all,
+and made again by its own program only.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+from bbtvp.core.errors import JournalError
+from bbtvp.core.files import atomic_write_json
+from bbtvp.core.origin import Origin
+from bbtvp.prompt import PromptSpace
+from bbtvp.query import Model
+from bbtvp.surrogate import Surrogate
+from bbtvp.task import Task
+
+SCHEMA = "bbtvp.run/1"
+_APART = ("task", "model", "surrogate", "out", "watch", "options")
+"""Arguments that are recorded otherwise, or not at all."""
+FILE = "run.json"
+_NAME = re.compile(r"[^\w.-]")
+"""What ends the name in a requirement."""
+
+
+def write_record(
+    folder: Path, task: Task, models: Sequence[Model], surrogate: Surrogate | None, called: Mapping[str, Any]
+) -> None:
+    """Write or renew the record of a run, given what `optimize` was called with and what came of the specs among it.
+
+    The arguments are those of the last call: caps may have been raised in between.
+    """
+    known = read_record(folder)["environments"] if (folder / FILE).exists() else []
+    here = environment()
+    arguments = {**called, **called["options"]}
+    document = {
+        "schema": SCHEMA,
+        "task": {"name": task.name, "digest": task.digest, **_origin(task.origin, "spec")},
+        "models": [
+            {
+                "spec": model.spec, "identity": model.identity, "revision": model.capabilities.revision,
+                **_origin(model.origin, "origin"),
+            }
+            for model in models
+        ],
+        "surrogate": None if surrogate is None else _origin(surrogate.origin, "spec"),
+        "arguments": {name: _plain(value) for name, value in arguments.items() if name not in _APART},
+        "environments": known if known and known[-1] == here else [*known, here],
+    }  # fmt: skip
+    atomic_write_json(folder / FILE, document)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of the run in `folder`. JournalError if there is none, or none that this version can read."""
+    path = folder / FILE
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise JournalError(f"{folder} is no run folder: it holds no {FILE}; name the --out of a run") from error
+    except ValueError as error:
+        raise JournalError(f"{path} is damaged ({error}); restore it, or run the search again elsewhere") from error
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != SCHEMA:
+        newer = isinstance(found, str) and found.startswith("bbtvp.run/")
+        raise JournalError(f"{path}: {'a newer bbtvp wrote it; upgrade' if newer else f'not a {SCHEMA} document'}")
+    return dict(document)
+
+
+def environment() -> dict[str, Any]:
+    """Versions of Python, the platform, bbtvp and what it is built on."""
+    return {"python": platform.python_version(), "platform": platform.platform(), "packages": _packages()}
+
+
+def _packages() -> dict[str, str]:
+    names = sorted({_NAME.split(line)[0] for line in requires("bbtvp") or () if "extra ==" not in line})
+    found = {}
+    for name in ("bbtvp", *names):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # installed without its dependencies, on purpose
+            continue
+    return found
+
+
+def _origin(origin: Origin | None, name: str) -> dict[str, Any]:
+    return {name: origin.spec if origin else None, "options": dict(origin.options) if origin else {}}
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, PromptSpace):
+        return value.config()
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    return json.loads(json.dumps(value, default=str))
