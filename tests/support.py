@@ -239,8 +239,21 @@ class Mortal(Wrapper):
         return outcomes
 
 
+@final
+class Broken(Wrapper):
+    """Raises what no adapter should."""
+
+    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        raise RuntimeError("device-side assert triggered\nand more lines")
+
+
 def eye(name: str, *, delay: float = 0.0) -> Model:
-    """The plug-in behind `eye/<name>`: near and far see; down never answers; slow logs to the file EYE_LOG names."""
+    """The plug-in behind `eye/<name>`: near and far see; down never answers, and broken has a bug.
+
+    slow logs to the file that EYE_LOG names.
+    """
+    if name == "broken":
+        return Broken()
     if name == "slow":
         return Mortal(Path(os.environ["EYE_LOG"]), delay=delay or 0.05)
     if name == "down":

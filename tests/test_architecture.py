@@ -27,7 +27,7 @@ FLOORS = {
     "bbtvp.adapters": 4, "bbtvp.objective": 4,
     "bbtvp.study": 5, "bbtvp.verify": 5,
     "bbtvp.report": 6, "bbtvp.zoo": 6,
-    "bbtvp.bench": 7,
+    "bbtvp.bench": 7, "bbtvp.jobs": 7,
     "bbtvp.cli": 8, "bbtvp": 8,
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from types import FrameType
 
 import click
 
-from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, verify
+from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, run, verify
 from bbtvp.cli.demo import DEMO_TASK as DEMO_TASK
 from bbtvp.cli.options import say
 from bbtvp.core.errors import BbtvpError
@@ -29,6 +29,7 @@ def cli(env_file: str | None) -> None:
       bbtvp optimize --task photos/ --model hf/llava-hf/llava-1.5-7b-hf --out runs/photos
       bbtvp verify runs/photos/prompt.vprompt --task photos/ --model hf/llava-hf/llava-1.5-7b-hf
       bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
+      bbtvp run jobs.toml                           many searches from one file
       bbtvp doctor --model openai/gpt-4o            what a vendor does to your images, what it costs, which key it needs
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 130 interrupted. A run that was
@@ -41,7 +42,8 @@ def cli(env_file: str | None) -> None:
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, bench.bench, listing.models, listing.tasks,
+    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, bench.bench,
+    listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import RESULT, give, json_flag, say, seed_option
+from bbtvp.cli.options import give, json_flag, say, seed_option
 
 if TYPE_CHECKING:
     from bbtvp.study import Run
@@ -56,6 +56,7 @@ def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_js
     """Write result and picture, print the table, say what to do next."""
     from bbtvp.core.files import atomic_write_json
     from bbtvp.report.gallery import save_gallery
+    from bbtvp.report.result import RESULT
     from bbtvp.report.terminal import proof_table
 
     atomic_write_json(folder / RESULT, document)

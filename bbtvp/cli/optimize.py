@@ -11,7 +11,6 @@ from typing import Literal
 import click
 
 from bbtvp.cli.options import (
-    RESULT,
     give,
     json_flag,
     model_option_flag,
@@ -116,7 +115,7 @@ def optimize(
     from bbtvp.prompt.channel import Channel
     from bbtvp.query import load_model
     from bbtvp.report.progress import Progress
-    from bbtvp.report.result import result
+    from bbtvp.report.result import RESULT, result
     from bbtvp.study import Allocation
     from bbtvp.study import optimize as search
     from bbtvp.study.optimize import BUNDLE, set_up

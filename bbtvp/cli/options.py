@@ -11,8 +11,6 @@ import click
 
 from bbtvp.core.errors import UsageError
 
-RESULT = "result.json"
-
 
 def say(text: str) -> None:
     """A line for people, on stderr."""
@@ -26,11 +24,16 @@ def give(document: Mapping[str, Any]) -> None:
 
 def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     """`-M key=value` → options; numbers and true/false are understood. UsageError without a '='."""
+    return pairs_of(pairs, "-M", "device=cuda")
+
+
+def pairs_of(pairs: tuple[str, ...], flag: str, example: str) -> dict[str, Any]:
+    """`key=value` words → a dict; numbers and true/false are understood. UsageError without a '='."""
     options: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
-            raise UsageError(f"-M takes key=value, got {pair!r}; for example -M device=cuda")
+            raise UsageError(f"{flag} takes key=value, got {pair!r}; for example {flag} {example}")
         plain = {"true": True, "false": False}.get(value.lower(), value)
         options[key] = int(value) if value.isdecimal() else plain
     return options

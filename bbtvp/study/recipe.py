@@ -16,14 +16,18 @@ from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
 from bbtvp.query import Model, load_model
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.optimize import Run, optimize
+from bbtvp.study.optimize import Run, Setup, optimize, set_up
 from bbtvp.study.record import FILE, read_record
 from bbtvp.study.search import Watch, silent
+from bbtvp.study.surrogacy import Surrogacy
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.task import Task
 from bbtvp.task.registry import load_task
 
 _T = TypeVar("_T")
+_SURROGATE = ("fca", "tse", "matched", "warm", "prime", "arbiter")
+_NOT_PLANNED = ("usd", "seconds", "combine", "channel")
+"""Arguments of `optimize` that change no plan."""
 
 
 @final
@@ -43,8 +47,13 @@ class Loader:
     def surrogate(self, origin: Origin) -> Surrogate:
         return self._once("surrogate", origin, load_surrogate)
 
+    def release(self, model: Origin) -> None:
+        """Let go of a model that nobody needs any more: a large one would keep the next from the device."""
+        with self._lock:
+            self._loaded.pop(_key("model", model), None)
+
     def _once(self, kind: str, origin: Origin, load: Callable[..., _T]) -> _T:
-        key = canonical_json([kind, origin.spec, dict(origin.options)])
+        key = _key(kind, origin)
         with self._lock:  # one at a time: transformers' lazy imports do not like company
             if key not in self._loaded:
                 self._loaded[key] = load(origin.spec, **origin.options)
@@ -79,11 +88,25 @@ class Recipe:
 
     def search(self, *, out: Path | str | None, loader: Loader | None = None, watch: Watch = silent) -> Run:
         """Call `optimize`, with `out` as its run folder. Raises what it raises."""
-        load = loader or Loader()
-        return optimize(
-            load.task(self.task), [load.model(origin) for origin in self.models], out=out, watch=watch,
-            surrogate=None if self.surrogate is None else load.surrogate(self.surrogate), **_restored(self.arguments),
-        )  # fmt: skip
+        task, models, surrogate = self._load(loader or Loader())
+        return optimize(task, models, surrogate=surrogate, out=out, watch=watch, **_restored(self.arguments))
+
+    def set_up(self, loader: Loader) -> tuple[Task, list[Model], Setup]:
+        """What it would search, settled and checked as before a search; asks nothing."""
+        task, models, surrogate = self._load(loader)
+        arguments = _restored(self.arguments)
+        parts = {name: arguments.pop(name) for name in _SURROGATE if name in arguments}
+        for name in _NOT_PLANNED:
+            arguments.pop(name, None)
+        return task, models, set_up(task, models, surrogacy=Surrogacy(surrogate, **parts), **arguments)
+
+    def _load(self, loader: Loader) -> tuple[Task, list[Model], Surrogate | None]:
+        helper = None if self.surrogate is None else loader.surrogate(self.surrogate)
+        return loader.task(self.task), [loader.model(origin) for origin in self.models], helper
+
+
+def _key(kind: str, origin: Origin) -> str:
+    return canonical_json([kind, origin.spec, dict(origin.options)])
 
 
 def _origin(found: Mapping[str, Any], name: str) -> Origin | None:

@@ -1,0 +1,9 @@
+"""Floor 7: many runs from one file, and what can be said of runs afterwards: status, reproduction, comparison.
+
+>>> jobs = read_jobs(Path("jobs.toml"))
+>>> run_jobs(jobs, Path("runs/friday"), parallel=4)
+"""
+
+from bbtvp.jobs.file import read_jobs as read_jobs
+from bbtvp.jobs.job import Job as Job
+from bbtvp.jobs.run import run_jobs as run_jobs

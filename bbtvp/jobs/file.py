@@ -1,0 +1,156 @@
+"""A file of jobs, TOML: single jobs, and grids in which any key may be a list.
+
+    [defaults]                      # of every job in this file
+    queries = 1000
+
+    [models."openai/gpt-4o"]        # options of a model, as -M
+    rpm = 500
+
+    [[grid]]                        # every combination: 2 tasks × 2 models × 3 seeds
+    task = ["zoo/shapes-dark", "photos/"]
+    model = ["zoo/llava", "openai/gpt-4o"]
+    seed = [0, 1, 2]
+    verify = true                   # a list here is a list: verify is never multiplied
+
+    [[job]]                         # one job; a list of models is one search on several
+    name = "both"
+    task = "photos/"
+    model = ["zoo/llava", "zoo/paligemma"]
+
+A key is taken from the command line, else from the environment (BBTVP_JOB_QUERIES), else from the file's job or grid,
+else from its defaults, else it is `bbtvp optimize`'s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.jobs.job import Job
+
+VARIABLE = "BBTVP_JOB_"
+_TABLES = ("defaults", "models", "grid", "job")
+_WHOLE = ("verify",)
+"""Keys of a grid whose lists are no choices."""
+
+
+def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
+    """The jobs of a file, in its order: single jobs as they stand, grids multiplied, the last key fastest.
+
+    given: values that go before all others, from a command line. Raises UsageError that names the file, the job and
+    the key, and the nearest name where one is unknown.
+    """
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}; see bbtvp run --help for an example") from error
+    for table in content:
+        if table not in _TABLES:
+            raise UsageError(f"{path}: {unknown('table', table, _TABLES)}")
+    above = {**_environment(), **(given or {})}
+    rows = [*_single(path, content), *_multiplied(path, content)]
+    if not rows:
+        raise UsageError(f"{path} has no job: add a [[job]] or a [[grid]] with at least task and model")
+    for key in above:
+        if key not in Job.model_fields or key == "name":
+            raise unknown("key of a job", key, set(Job.model_fields) - {"name"})
+    models = _table(path, content, "models")
+    jobs = [_job(path, where, {**row, **above}, models) for where, row in rows]
+    twice = [name for name, count in Counter(job.folder for job in jobs).items() if count > 1]
+    if twice:
+        raise UsageError(f"{path}: {twice[0]!r} is the name of more than one job; give each a name of its own")
+    return jobs
+
+
+def _environment() -> dict[str, str]:
+    return {
+        name.removeprefix(VARIABLE).lower(): value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(VARIABLE)
+    }
+
+
+def _table(path: Path, content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {name} must be a table, [{name}]")
+    return table
+
+
+def _tables(path: Path, content: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    tables = content.get(name, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{path}: {name} must be written with two brackets, [[{name}]]")
+    return tables
+
+
+Row = tuple[str, dict[str, Any]]
+
+
+def _single(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
+    defaults = _table(path, content, "defaults")
+    for number, table in enumerate(_tables(path, content, "job"), start=1):
+        row = {**defaults, **table}
+        named = row.get("name") or "-".join(_words(row, ("task", "model")))
+        yield f"job {number} ({named})", {**row, "name": named}
+
+
+def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
+    defaults = _table(path, content, "defaults")
+    for number, table in enumerate(_tables(path, content, "grid"), start=1):
+        lists = {key: value for key, value in table.items() if isinstance(value, list) and key not in _WHOLE}
+        for key, values in lists.items():
+            if not values:
+                raise UsageError(f"{path}, grid {number}: {key} is an empty list, and leaves no job")
+        for chosen in itertools.product(*lists.values()):
+            row = {**defaults, **table, **dict(zip(lists, chosen, strict=True))}
+            words = [*_words(row, ("task", "model")), *_words(row, [k for k in lists if k not in ("task", "model")])]
+            name = "-".join([*([table["name"]] if "name" in table else []), *words])
+            yield f"grid {number} ({name})", {**row, "name": name}
+
+
+def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[str]:
+    """What a name says of a job."""
+    words = []
+    for key in keys:
+        value = row.get(key)
+        if isinstance(value, list):
+            words.append("+".join(map(str, value)))
+        elif key in ("task", "model", "method", "prompt", "surrogate"):
+            words.append(str(value))
+        else:
+            words.append(f"{key}={value}")
+    return words
+
+
+def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, Any]) -> Job:
+    own = {**models, **row["own"]} if isinstance(row.get("own"), dict) else models
+    try:
+        return Job.model_validate({**row, "own": own})
+    except ValidationError as error:
+        raise UsageError(f"{path}, {where}: {_explained(error)}") from error
+
+
+def _explained(error: ValidationError) -> str:
+    """The first thing that is wrong, and how many others are."""
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    key = ".".join(map(str, first["loc"][:1]))
+    if first["type"] == "extra_forbidden":
+        said = str(unknown("key", key, Job.model_fields))
+    elif first["type"] == "missing":
+        said = f"{key} is missing"
+    else:
+        said = f"{key} = {first['input']!r}: {first['msg']}"
+    others = len({fault["loc"][:1] for fault in faults}) - 1
+    return said + (f" (and {others} more)" if others else "")

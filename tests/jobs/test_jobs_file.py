@@ -1,0 +1,128 @@
+"""Files of jobs: grids, defaults, precedence, and what is said of a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bbtvp.core.errors import UsageError
+from bbtvp.core.origin import Origin
+from bbtvp.jobs import Job, read_jobs
+
+GRID = """
+[defaults]
+queries = 500
+prompt = "tone"
+
+[models."zoo/llava"]
+batch = 8
+
+[[grid]]
+task = ["zoo/a", "zoo/b"]
+model = ["zoo/llava", ["zoo/llava", "zoo/blip2"]]
+seed = [0, 1, 2]
+queries = 300
+verify = ["zoo/paligemma"]
+
+[[job]]
+name = "alone"
+task = "photos/"
+model = "zoo/blip2"
+options = {batch = 4}
+minutes = 2
+"""
+
+
+def written(text: str) -> Path:
+    path = Path("jobs.toml")
+    path.write_text(text)
+    return path
+
+
+def test_a_grid_is_multiplied_and_the_last_key_turns_fastest() -> None:
+    jobs = read_jobs(written(GRID))
+    assert [job.name for job in jobs[:5]] == [
+        "alone", "zoo/a-zoo/llava-seed=0", "zoo/a-zoo/llava-seed=1", "zoo/a-zoo/llava-seed=2",
+        "zoo/a-zoo/llava+zoo/blip2-seed=0",
+    ]  # fmt: skip
+    assert len(jobs) == 1 + 2 * 2 * 3
+    assert jobs[1].folder == "zoo_a-zoo_llava-seed=0"
+    assert jobs[4].models == ("zoo/llava", "zoo/blip2")
+    assert jobs[4].proved_on == ("zoo/llava", "zoo/blip2", "zoo/paligemma")
+
+
+def test_defaults_fill_in_and_the_table_goes_before_them() -> None:
+    alone, first, *_ = read_jobs(written(GRID))
+    assert (alone.queries, first.queries) == (500, 300)
+    assert {alone.prompt, first.prompt} == {"tone"}
+    assert (alone.method, alone.proved_on) == ("auto", ())
+
+
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BBTVP_JOB_QUERIES", "200")
+    monkeypatch.setenv("BBTVP_JOB_PAIRED", "true")
+    jobs = read_jobs(written(GRID), {"queries": 100})
+    assert {job.queries for job in jobs} == {100}
+    assert all(job.paired for job in jobs)
+    assert {job.queries for job in read_jobs(written(GRID))} == {200}
+
+
+def test_options_of_a_model_are_its_own_and_those_of_a_job_go_before_them() -> None:
+    alone, first, *_, last = read_jobs(written(GRID))
+    assert first.origin("zoo/llava") == Origin("zoo/llava", {"batch": 8})
+    assert last.recipe.models == (Origin("zoo/llava", {"batch": 8}), Origin("zoo/blip2"))
+    assert alone.recipe.models == (Origin("zoo/blip2", {"batch": 4}),)
+
+
+def test_a_recipe_has_the_arguments_of_optimize() -> None:
+    job = Job(name="x", task="t", model="m/n", question="what?", minutes=2, images=4, race=2, channel=True, usd=3)
+    recipe = job.recipe
+    assert recipe.task == Origin("t", {"question": "what?"})
+    found = {key: recipe.arguments[key] for key in ("budget", "usd", "seconds", "seed", "method")}
+    assert found == {"budget": 1000, "usd": 3, "seconds": 120, "seed": 0, "method": "auto"}
+    assert recipe.arguments["allocation"]["race"] == 2
+    assert recipe.arguments["channel"]["resize"] == 0.7
+
+
+ONE = '[[job]]\ntask = "t"\nmodel = "m/n"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no job"),
+        ("[[job]\n", r"jobs.toml: .*line 1"),
+        ('[[jobs]]\ntask = "t"\n', "unknown table 'jobs'; did you mean job"),
+        ('[job]\ntask = "t"\n', r"\[\[job\]\]"),
+        ("defaults = 3\n" + ONE, r"defaults must be a table"),
+        (ONE + "querys = 3\n", r"jobs.toml, job 1 \(t-m/n\): unknown key 'querys'; did you mean queries"),
+        (ONE + "queries = 0\nimages = 0\n", r"queries = 0: .*greater than or equal to 1 \(and 1 more\)"),
+        (ONE + 'reader = "logprobs"\n', "reader = 'logprobs': .*'logprob'"),
+        ('[[job]]\ntask = "t"\n', "model is missing"),
+        (ONE + ONE, "'t-m_n' is the name of more than one job"),
+        ("[[grid]]\ntask = []\nmodel = 'm/n'\n", "task is an empty list"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_jobs(written(text))
+
+
+def test_a_file_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match=r"nothing.toml cannot be read"):
+        read_jobs(Path("nothing.toml"))
+
+
+def test_an_unknown_key_from_outside_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="did you mean queries"):
+        read_jobs(written(ONE), {"querries": 3})
+    monkeypatch.setenv("BBTVP_JOB_SEDE", "3")
+    with pytest.raises(UsageError, match="did you mean seed"):
+        read_jobs(written(ONE))
+
+
+def test_a_very_long_name_still_makes_a_folder() -> None:
+    one, other = (Job(name="x" * 300 + end, task="t", model="m/n").folder for end in "ab")
+    assert len(one) == len(other) == 120
+    assert one != other

@@ -1,0 +1,236 @@
+"""`bbtvp run`: jobs that share models, fail alone, go on where they were stopped, and stop when told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bbtvp.jobs import Job, run_jobs
+from bbtvp.jobs.run import FAILURE, JOBS, Ended
+from bbtvp.prompt import Prompt
+from bbtvp.query import Model
+from bbtvp.study import optimize
+from bbtvp.study.recipe import Loader
+from tests.support import ROOT, bbtvp, folder_of_patterns, install_plugin
+
+
+@pytest.fixture(autouse=True)
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`eye/…` as an installed plug-in."""
+    monkeypatch.syspath_prepend(install_plugin(tmp_path / "site"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return folder_of_patterns(tmp_path / "images")
+
+
+def job(images: Path, name: str = "one", **keys: Any) -> Job:
+    return Job(**{"name": name, "task": str(images), "model": "eye/near", "prompt": "tone", "queries": 200, **keys})
+
+
+def states(ended: list[Ended]) -> list[tuple[str, bool]]:
+    return [(one.job.name, one.document is not None) for one in ended]
+
+
+# -- what a job is ----------------------------------------------------------------------------------------------------
+def test_a_job_is_the_search_that_optimize_makes(images: Path) -> None:
+    (ended,) = run_jobs([job(images, seed=4, verify=("eye/far",))], Path("out"))
+    alone = optimize(str(images), "eye/near", budget=200, prompt="tone", seed=4)
+    assert Prompt.load("out/one/prompt.vprompt").digest == alone.prompt.digest
+    assert ended.document is not None
+    assert [(row["model"], row["role"]) for row in ended.document["models"]] == [
+        ("eye/near", "source"), ("eye/far", "target")
+    ]  # fmt: skip
+    assert json.loads(Path("out/one/result.json").read_text()) == ended.document
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_jobs_give_the_same_prompts_however_many_run_at_once(parallel: int, images: Path) -> None:
+    jobs = [job(images, f"s{seed}", seed=seed, model=model) for seed in (0, 1) for model in ("eye/near", "eye/far")]
+    jobs = [one.model_copy(update={"name": f"{one.name}-{one.models[0]}"}) for one in jobs]
+    ended = run_jobs(jobs, Path("out"), parallel=parallel)
+    assert [one.job for one in ended] == jobs
+    for one in jobs:
+        alone = optimize(str(images), one.models[0], budget=200, prompt="tone", seed=one.seed)
+        assert Prompt.load(f"out/{one.folder}/prompt.vprompt").digest == alone.prompt.digest
+
+
+def test_models_are_loaded_once_and_let_go_after_their_last_job(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads, gone = [], []
+    load, release = Loader.model, Loader.release
+
+    def loading(self: Loader, origin: Any) -> Model:
+        model = load(self, origin)
+        loads.append(id(model))
+        return model
+
+    def releasing(self: Loader, origin: Any) -> None:
+        gone.append(origin.spec)
+        release(self, origin)
+
+    monkeypatch.setattr(Loader, "model", loading)
+    monkeypatch.setattr(Loader, "release", releasing)
+    order = []
+    jobs = [job(images, f"{n}", seed=n, model=("eye/near", "eye/far")[n % 2]) for n in range(4)]
+    run_jobs(jobs, Path("out"), watch=lambda event, facts: order.append(facts["job"]) if event == "begun" else None)
+    assert order == ["0", "2", "1", "3"], "model by model"
+    assert len(set(loads)) == 2
+    assert gone == ["eye/near", "eye/far"]
+
+
+# -- failing ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_job_that_fails_stops_no_other(parallel: int, images: Path) -> None:
+    bad = [
+        job(images, "down", model="eye/down"),
+        job(images, "bug", model="eye/broken"),
+        job(images, "no", task="./no/"),
+    ]
+    ended = run_jobs([bad[0], job(images, "good"), *bad[1:]], Path("out"), parallel=parallel)
+    assert states(ended) == [("down", False), ("good", True), ("bug", False), ("no", False)]
+    assert ended[2].error == "RuntimeError: device-side assert triggered"
+    said = json.loads(Path("out/bug", FAILURE).read_text())
+    assert said["exit_code"] == 1 and "Traceback" in said["bug"]
+    assert "no such file" in json.loads(Path("out/no", FAILURE).read_text())["error"]
+    assert not Path("out/good", FAILURE).exists()
+
+
+def test_money_that_the_search_spent_is_not_spent_again_by_the_proof(images: Path) -> None:
+    (ended,) = run_jobs([job(images, usd=1.0, verify=True)], Path("out"))
+    assert ended.document is not None, "a model that costs nothing is under every cap"
+
+
+def test_a_mended_job_is_tried_again_and_its_failure_forgotten(images: Path) -> None:
+    later = Path("later")
+    (ended,) = run_jobs([job(images, task="./later")], Path("out"))
+    assert ended.exit_code == 1
+    images.rename(later)
+    (ended,) = run_jobs([job(images, task="./later")], Path("out"))
+    assert ended.document is not None
+    assert not Path("out/one", FAILURE).exists()
+
+
+# -- going on ---------------------------------------------------------------------------------------------------------
+def test_a_job_that_is_done_is_not_run_again_unless_it_says_something_else(images: Path) -> None:
+    first = run_jobs([job(images)], Path("out"))
+    again = run_jobs([job(images)], Path("out"))
+    assert (first[0].fresh, again[0].fresh) == (True, False)
+    assert again[0].document == first[0].document
+    proved = run_jobs([job(images, verify=True)], Path("out"))
+    assert proved[0].fresh and proved[0].document is not None and proved[0].document["models"]
+    assert proved[0].document["queries"]["search"] == first[0].document["queries"]["search"]  # type: ignore[index]
+    other = run_jobs([job(images, seed=1)], Path("out"))
+    assert "holds another run" in other[0].error
+
+
+def test_a_folder_of_jobs_is_for_one_process(images: Path) -> None:
+    from bbtvp.core.errors import JournalError
+    from bbtvp.core.lock import hold
+
+    Path("out").mkdir()
+    with hold(Path("out"), "jobs"), pytest.raises(JournalError, match=f"process {os.getpid()}"):
+        run_jobs([job(images)], Path("out"))
+
+
+# -- the command ------------------------------------------------------------------------------------------------------
+FILE = """
+[defaults]
+task = "{images}"
+prompt = "tone"
+queries = 200
+[[grid]]
+model = ["eye/near", "eye/far"]
+seed = [0, 1]
+task = ["{images}"]
+"""
+
+
+@pytest.fixture
+def file(images: Path) -> Path:
+    path = Path("jobs.toml")
+    path.write_text(FILE.format(images=images))
+    return path
+
+
+def test_the_command_prints_a_table_and_leaves_the_resolved_jobs(file: Path) -> None:
+    ran = bbtvp("run", file, "--out", "out", "--set", "queries=150")
+    assert ran.code == 0, ran.err
+    assert len(ran.out.splitlines()) == 2 + 4
+    listed = json.loads(Path("out", JOBS).read_text())
+    assert listed["schema"] == "bbtvp.jobs/1"
+    assert [row["queries"] for row in listed["jobs"]] == [150] * 4
+    assert all(Path("out", row["folder"], "run.json").is_file() for row in listed["jobs"])
+    assert "4 jobs done" in ran.err
+
+
+def test_only_and_limit_choose_jobs(file: Path, images: Path) -> None:
+    ran = bbtvp("run", file, "--out", "out", "--only", "*far*", "--limit", 1, "--json")
+    document = json.loads(ran.out)
+    assert [row["name"] for row in document["jobs"]] == [f"{images}-eye/far-seed=0"]
+    assert len(json.loads(Path("out", JOBS).read_text())["jobs"]) == 4
+    ran = bbtvp("run", file, "--out", "out", "--only", "*far*", "--limit", 1, "--json")
+    assert [row["fresh"] for row in json.loads(ran.out)["jobs"]] == [False, True]
+    ran = bbtvp("run", file, "--out", "out", "--only", "*fat*")
+    assert (ran.code, "unknown job" in ran.err) == (2, True)
+
+
+def test_a_dry_run_asks_nothing_leaves_nothing_and_finds_mistakes(file: Path) -> None:
+    ran = bbtvp("run", file, "--out", "out", "--dry-run", "--json")
+    plan = json.loads(ran.out)
+    assert (len(plan["jobs"]), plan["usd_bound"]) == (4, 0)
+    assert 400 < plan["queries"] <= 800
+    assert not Path("out").exists()
+    ran = bbtvp("run", file, "--dry-run", "--set", "method=cmaes")
+    assert ran.code == 2 and "did you mean cma" in ran.err
+    ran = bbtvp("run", file, "--dry-run", "--set", "verify=true")
+    assert "verification" in ran.out
+
+
+def test_a_failure_is_in_the_exit_code(file: Path) -> None:
+    ran = bbtvp("run", file, "--out", "out", "--set", "model=eye/down", "--only", "*near*seed=0", "--json")
+    assert ran.code == 1
+    assert "1 of 1 jobs failed" in ran.err
+    assert json.loads(ran.out)["jobs"][0]["exit_code"] == 1
+
+
+START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+
+
+@pytest.mark.parametrize(("parallel", "how"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGTERM)])
+def test_an_interrupt_ends_within_two_seconds_and_the_same_command_asks_nothing_twice(
+    parallel: int, how: signal.Signals, images: Path, tmp_path: Path
+) -> None:
+    file, log = tmp_path / "jobs.toml", tmp_path / "log"
+    file.write_text(FILE.format(images=images).replace('"eye/near", "eye/far"', '"eye/slow"'))
+    environment = {**os.environ, "EYE_LOG": str(log), "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+    )
+    command = [sys.executable, "-c", start, "run", str(file), "--out", "out", "--jobs", str(parallel)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        while not log.exists() or len(log.read_text().splitlines()) < 4 * parallel:
+            time.sleep(0.02)
+            assert child.poll() is None
+        child.send_signal(how)
+        told = time.monotonic()
+        child.wait(20)
+        took = time.monotonic() - told
+        said = child.stderr.read() if child.stderr else ""
+    assert child.returncode == 130, said
+    assert "run the same command to continue" in said
+    assert took < 5, "two seconds, and a busy machine"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    records = [map(json.loads, path.read_text().splitlines()) for path in Path("out").glob("*/journal.jsonl")]
+    keys = [[got[0] for record in journal for got in record.get("got", ())] for journal in records]
+    assert len(keys) == 2
+    assert all(len(set(one)) == len(one) for one in keys), "no reply is journalled twice"
