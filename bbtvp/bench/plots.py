@@ -1,14 +1,14 @@
-"""Pictures of a benchmark: gain against image queries, and who carries what to whom."""
+"""The picture of a benchmark: gain against image queries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bbtvp.bench.tables import Summary, curve
+from bbtvp.report.pictures import new_figure, save_figure
 
 
 def save_curves(found: Sequence[Summary], path: Path) -> None:
@@ -16,7 +16,7 @@ def save_curves(found: Sequence[Summary], path: Path) -> None:
 
     Each point is the mean of searches planned for that budget. Methods without a budget are level, dashed.
     """
-    figure = _figure(11, 5.2)
+    figure = new_figure(11, 5.2)
     for ax, title, part in zip(
         figure.subplots(1, 2, sharey=True), ("source model", "models never asked"), ("gain", "transfer"), strict=True
     ):
@@ -38,45 +38,4 @@ def save_curves(found: Sequence[Summary], path: Path) -> None:
     figure.axes[0].set_ylabel("gain over zero-shot, points")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8)
-    _save(figure, path)
-
-
-def save_matrix(gains: Mapping[tuple[str, str], float], title: str, path: Path) -> None:
-    """Heat map of mean gain, a row for each source, a column for each target; the diagonal is the source itself."""
-    sources = sorted({source for source, _ in gains})
-    targets = list(dict.fromkeys([*sources, *sorted(target for _, target in gains)]))
-    values = np.array([[100 * gains.get((source, target), np.nan) for target in targets] for source in sources])
-    limit = max(5.0, float(np.nanmax(np.abs(values))))
-    figure = _figure(2.4 + 0.95 * len(targets), 1.8 + 0.6 * len(sources))
-    ax = figure.subplots()
-    image = ax.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            shade = "white" if abs(value) > 0.6 * limit else "black"
-            ax.text(column, row, f"{value:+.1f}", ha="center", va="center", color=shade)
-    ax.set_xticks(range(len(targets)), [_short(name) for name in targets], rotation=30, ha="right")
-    ax.set_yticks(range(len(sources)), [_short(name) for name in sources])
-    ax.set_xlabel("target")
-    ax.set_ylabel("source")
-    ax.set_title(title, fontsize=10, parse_math=False)
-    figure.colorbar(image, ax=ax, label="gain, points")
-    _save(figure, path)
-
-
-def _short(spec: str) -> str:
-    return spec.removeprefix("zoo/")
-
-
-def _figure(width: float, height: float) -> Any:
-    """A figure of its own canvas: pyplot would keep global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+    save_figure(figure, path)

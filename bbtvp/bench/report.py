@@ -13,6 +13,7 @@ from bbtvp.bench.cells import Cell, cell_id, from_bits, slug
 from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
+from bbtvp.report.pictures import save_matrix
 
 SCHEMA = "bbtvp.bench/1"
 ROWS, REPORT = "rows.json", "report.md"
@@ -229,6 +230,6 @@ def write(folder: Path, found: Findings, failures: Sequence[Mapping[str, str]] =
         if largest[method] == budget and any(row["target"] != row["source"] for row in rows):
             path = folder / "transfer" / f"{slug(method)}.png"
             asked = f", {budget} image queries" if budget else ""
-            plots.save_matrix(tables.matrix(rows), f"{method}{asked}: mean gain", path)
+            save_matrix(tables.matrix(rows), f"{method}{asked}: mean gain", path)
             paths.append(path)
     return paths

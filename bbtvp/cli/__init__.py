@@ -9,7 +9,7 @@ from types import FrameType
 
 import click
 
-from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, run, verify
+from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, run, transfer, verify
 from bbtvp.cli.demo import DEMO_TASK as DEMO_TASK
 from bbtvp.cli.options import say
 from bbtvp.core.errors import BbtvpError
@@ -42,7 +42,7 @@ def cli(env_file: str | None) -> None:
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, bench.bench,
+    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, transfer.transfer, bench.bench,
     listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)

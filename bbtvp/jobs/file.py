@@ -10,7 +10,7 @@
     task = ["zoo/shapes-dark", "photos/"]
     model = ["zoo/llava", "openai/gpt-4o"]
     seed = [0, 1, 2]
-    verify = true                   # a list here is a list: verify is never multiplied
+    verify = true                   # lists of verify and also are never multiplied
 
     [[job]]                         # one job; a list of models is one search on several
     name = "both"
@@ -38,7 +38,7 @@ from bbtvp.jobs.job import Job
 
 VARIABLE = "BBTVP_JOB_"
 _TABLES = ("defaults", "models", "grid", "job")
-_WHOLE = ("verify",)
+_WHOLE = ("verify", "also")
 """Keys of a grid whose lists are no choices."""
 
 

@@ -26,8 +26,8 @@ class Job(BaseModel):
     """What a file of jobs may say of one. Names, meanings and defaults are those of `bbtvp optimize --help`.
 
     model: the source, or a list of several searched together. options: of all its models, as -M; own: of single models,
-    by spec. verify: models to prove the prompt on, beside the sources; true for the sources alone. usd: cap on the
-    money of search and proof together.
+    by spec. verify: models to prove the prompt on, beside the sources; true for the sources alone. also: other
+    tasks to prove it on. train: at most so many training images. usd: cap on the money of search and proofs together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +35,7 @@ class Job(BaseModel):
     name: str = ""
     task: str
     question: str | None = None
+    train: int | None = Field(None, ge=1)
     model: str | tuple[str, ...]
     options: Mapping[str, Value] = Field(default_factory=dict)
     own: Mapping[str, Mapping[str, Value]] = Field(default_factory=dict)
@@ -60,6 +61,7 @@ class Job(BaseModel):
     reader: Literal["auto", "logprob", "label", "text"] = "auto"
     seed: int = 0
     verify: bool | tuple[str, ...] = False
+    also: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -90,13 +92,14 @@ class Job(BaseModel):
         how = Allocation(
             self.images, self.race, paired=self.paired, patience=self.patience, repeats=self.repeats
         )  # fmt: skip
+        asked = {"question": self.question, "train": self.train}
         arguments = {
             "budget": self.queries, "usd": self.usd, "seconds": None if self.minutes is None else 60 * self.minutes,
             "allocation": asdict(how), "channel": asdict(Channel()) if self.channel else None,
             **self.model_dump(include=set(_AS_THEY_ARE)),
         }  # fmt: skip
         return Recipe(
-            Origin(self.task, {"question": self.question} if self.question else {}),
+            Origin(self.task, {key: value for key, value in asked.items() if value is not None}),
             tuple(map(self.origin, self.models)), Origin(self.surrogate) if self.surrogate else None, arguments,
         )  # fmt: skip
 

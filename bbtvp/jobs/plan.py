@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple, final
 
+from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.jobs.job import Job
@@ -52,7 +53,8 @@ def plan(job: Job, loader: Loader) -> Planned:
     found = costs(task, models, setup)
     proved = [loader.model(job.origin(spec)) for spec in job.proved_on]
     arms = ARMS + 2 * ("guidance" in setup.space.slices)
-    shown = arms * len(task.test)
+    others = [loader.task(Origin(spec)) for spec in job.also] if proved else []
+    shown = arms * sum(len(one.test) for one in (task, *others))
     proofs = [_estimate(model, shown, task, setup) for model in proved if isinstance(model, Endpoint)]
     bounds = [*found.values(), *proofs]
     usd = None if any(b.usd_bound is None for b in bounds) else math.fsum(b.usd_bound or 0 for b in bounds)

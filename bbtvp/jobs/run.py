@@ -205,23 +205,37 @@ class _Desk:
         self.watch("begun", {"job": job.name})
         recipe = job.recipe
         run = recipe.search(out=place, loader=self.loader, watch=watch)
-        proof = self._proof(job, run, place, watch) if job.proved_on else None
+        proof, *others = self._proofs(job, run, place, watch) or [None]
         document = result(
             run, proof, task=run.task.name, seed=job.seed, prompt=str(place / BUNDLE), seconds=time.monotonic() - began
         )  # fmt: skip
+        for other in filter(None, others):
+            document["queries"]["verify"] += other.queries
+            document["usd"] = round((document["usd"] or 0.0) + other.usd, 6) or None
+        document["also"] = [{"task": other.task, "models": other.as_json()} for other in others if other]
         document["job"] = job.model_dump(mode="json")
         atomic_write_json(place / RESULT, document)
         return dict(json.loads(json.dumps(document)))  # as a later process reads it
 
-    def _proof(self, job: Job, run: Run, place: Path, watch: Watch) -> Proof:
-        left = None if job.usd is None else job.usd - run.usd
-        if left is not None and left <= 0:
-            raise BudgetReached(f"the search spent the ${job.usd:g}; nothing is left for the proof, raise usd")
+    def _proofs(self, job: Job, run: Run, place: Path, watch: Watch) -> list[Proof | None]:
+        """On the task of the search first, then on the others; none if none is wanted."""
+        if not job.proved_on:
+            return []
         models = [self.loader.model(job.origin(spec)) for spec in job.proved_on]
-        return verify(
-            run.prompt, run.task, models, source=run.model.spec, reader=job.reader, usd=left, seed=job.seed, out=place,
-            watch=watch,
-        )  # fmt: skip
+        tasks = [run.task, *(self.loader.task(Origin(spec)) for spec in job.also)]
+        proofs: list[Proof | None] = []
+        spent = run.usd
+        for number, task in enumerate(tasks):
+            left = None if job.usd is None else job.usd - spent
+            if left is not None and left <= 0:
+                raise BudgetReached(f"${job.usd:g} are spent; nothing is left for the proof on {task.name}, raise usd")
+            proof = verify(
+                run.prompt, task, models, source=run.model.spec, reader=job.reader, usd=left, seed=job.seed,
+                out=place / "also" / task.digest[:12] if number else place, watch=watch,
+            )  # fmt: skip
+            spent += proof.usd
+            proofs.append(proof)
+        return proofs
 
     def _release(self, model: Origin) -> None:
         with self._lock:

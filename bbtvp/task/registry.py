@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.origin import Origin
 from bbtvp.task.loaders import TABLES, is_table, load
+from bbtvp.task.splits import arrange
 from bbtvp.task.task import Task
 
 TASKS = "bbtvp.tasks"
@@ -23,14 +25,26 @@ DATASETS = "bbtvp.datasets"
 def load_task(spec: str, **options: Any) -> Task:
     """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads it.
 
+    train, for every loader: keep at most so many training images, each answer in its proportion.
+
     A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`. Otherwise the first
     "/" or ":" splits the spec into a plug-in's name and what it is called with: "zoo/digits", "pope:/data/coco".
 
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
-    task = _loaded(spec, options)
+    task = _loaded(spec, {name: value for name, value in options.items() if name != "train"})
+    if options.get("train") is not None:
+        task = _with_fewer(task, options["train"])
     object.__setattr__(task, "origin", Origin.of(spec, options))  # frozen for all others
     return task
+
+
+def _with_fewer(task: Task, train: int) -> Task:
+    """A smaller set of training images is a part of every larger one."""
+    if train < 1:
+        raise UsageError(f"train={train} leaves nothing to search on; give at least 1")
+    kept = arrange(task.train, seed=0, stratify=task.labels is not None)[:train]
+    return task if len(kept) == len(task.train) else replace(task, train=kept)
 
 
 def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
