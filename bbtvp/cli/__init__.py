@@ -9,7 +9,21 @@ from types import FrameType
 
 import click
 
-from bbtvp.cli import apply, bench, demo, doctor, listing, optimize, run, transfer, verify
+from bbtvp.cli import (
+    apply,
+    bench,
+    compare,
+    demo,
+    doctor,
+    gc,
+    listing,
+    optimize,
+    reproduce,
+    run,
+    status,
+    transfer,
+    verify,
+)
 from bbtvp.cli.demo import DEMO_TASK as DEMO_TASK
 from bbtvp.cli.options import say
 from bbtvp.core.errors import BbtvpError
@@ -42,8 +56,8 @@ def cli(env_file: str | None) -> None:
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, transfer.transfer, bench.bench,
-    listing.models, listing.tasks,
+    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, status.status, status.watch,
+    reproduce.reproduce, compare.compare, transfer.transfer, gc.gc, bench.bench, listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -164,7 +164,7 @@ class Store:
         self._write(lambda disk: disk.executemany("DELETE FROM replies WHERE key = ?", gone))
         with self._writing, suppress(sqlite3.OperationalError):  # another process may be reading: next time
             disk = self._open().writer
-            disk.execute("PRAGMA incremental_vacuum").fetchall()
+            disk.executescript("PRAGMA incremental_vacuum")  # execute() would take one step, which frees one page
             disk.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- batches -----------------------------------------------------------------------------------

@@ -216,6 +216,7 @@ def test_an_interrupt_ends_within_two_seconds_and_the_same_command_asks_nothing_
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
     )
     command = [sys.executable, "-c", start, "run", str(file), "--out", "out", "--jobs", str(parallel)]
+    command += ["--set", "queries=1500"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
         while not log.exists() or len(log.read_text().splitlines()) < 4 * parallel:
             time.sleep(0.02)

@@ -1,0 +1,98 @@
+"""`bbtvp compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bbtvp.cli.options import give, json_flag
+
+if TYPE_CHECKING:
+    from bbtvp.jobs.compare import Comparison
+    from bbtvp.jobs.tally import Arm
+
+
+@click.command()
+@click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
+@json_flag
+def compare(first: Path, second: Path, as_json: bool) -> None:
+    """Two runs side by side: how they were called, their prompts, what they cost, what was proved.
+
+    No model is asked. Where both prompts were verified on the same images and model, they are compared image by image.
+    """
+    from bbtvp.jobs.compare import compare as compared
+
+    found = compared(first, second)
+    if as_json:
+        give(found.as_json())
+    else:
+        click.echo("\n\n".join(part for part in _parts(found) if part))
+
+
+def _parts(found: Comparison) -> Iterator[str]:
+    names = [run.folder.resolve().name for run in found.runs]
+    if names[0] == names[1]:
+        names = [str(run.folder) for run in found.runs]
+    yield _pairs("configuration", names, found.configuration) or "configuration: the same"
+    yield _pairs("environment", names, found.environment) or "environment: the same"
+    said = {True: "identical to the bit", False: "different", None: "one run is not finished"}[found.identical]
+    yield f"prompts: {said}" + (f"\n{_pairs('parameter', names, found.theta)}" if found.theta else "")
+    yield "\n".join(_journals(found))
+    yield _pairs("validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.arms.items()})
+    yield _pairs("spent", names, found.spent)
+    proofs = {model: (_proof(a), _proof(b)) for model, (a, b) in found.proofs.items()}
+    first, second = (run.verdict for run in found.runs)
+    yield _pairs("proof", names, proofs | ({"verdict": (first, second)} if first or second else {}))
+    yield "\n".join(_paired(found))
+
+
+def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]]) -> str:
+    from bbtvp.report.columns import table
+
+    rows = [(name, *map(_cell, values)) for name, values in pairs.items()]
+    return table([(title, *names), *rows], left=3) if rows else ""
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None or value == "" else str(value)
+
+
+def _arm(arm: Arm | None) -> str | None:
+    if arm is None or arm.accuracy is None or arm.loss is None:
+        return None
+    return f"{100 * arm.accuracy:.1f} %, loss {arm.loss:.3f}"
+
+
+def _proof(row: Mapping[str, Any] | None) -> str | None:
+    if row is None:
+        return None
+    low, high = row["gain_ci95"]
+    shares = f"{100 * row['zero_shot']:.1f} → {100 * row['prompted']:.1f} %"
+    return f"{shares}, gain {100 * row['gain']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], n {row['n']}"
+
+
+def _journals(found: Comparison) -> Iterator[str]:
+    if found.step is None:
+        yield "journals: the same steps"
+        return
+    yield f"journals: the first step that differs is {found.step}"
+    both, different, _ = found.answers
+    yield f"{both} image queries are in both, {different} of them answered otherwise"
+
+
+def _paired(found: Comparison) -> Iterator[str]:
+    if found.unpaired:
+        yield f"no paired comparison on test images: {found.unpaired}"
+    for row in found.paired:
+        low, high = row.gain_ci95
+        yield (
+            f"{row.model}, the same {row.n} test images: {100 * row.first:.1f} → {100 * row.second:.1f} %, "
+            f"second − first {100 * row.gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
+            f"McNemar p {row.mcnemar_p:.3g}"
+        )

@@ -1,0 +1,286 @@
+"""Two runs side by side: how they were called, what they found, what it cost, what was proved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Vector
+from bbtvp.core.errors import BbtvpError, DataError, JournalError
+from bbtvp.core.origin import Origin
+from bbtvp.jobs.differences import (
+    AnswerDifferences,
+    Pairs,
+    StepDifference,
+    answers,
+    differing,
+    environments,
+    first_step,
+)
+from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
+from bbtvp.jobs.tally import Arm, Tally
+from bbtvp.objective.readers import Reader
+from bbtvp.prompt import Prompt
+from bbtvp.query import Reply, Usage
+from bbtvp.report.result import RESULT
+from bbtvp.stats import paired_gain
+from bbtvp.study.journal import FILE as JOURNAL
+from bbtvp.study.optimize import BUNDLE
+from bbtvp.study.recipe import Loader
+from bbtvp.study.record import read_record
+from bbtvp.task import Sample, Task
+
+SCHEMA = "bbtvp.comparison/1"
+_ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95", "failed")
+"""What is shown of a row of a proof."""
+
+
+@final
+@dataclass(frozen=True)
+class Shown:
+    """One run as it lies in its folder.
+
+    prompt: None if the run is not finished. proof: rows by model, may be empty. proved: the journal of the proof, None
+    without one. verdict: of the proof, in a word. seconds: of the last process that worked on it, None where it left
+    no result.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+    recording: Recording
+    tally: Tally
+    prompt: Prompt | None
+    proof: Mapping[str, Mapping[str, Any]]
+    proved: Recording | None
+    verdict: str | None
+    seconds: float | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Shown:
+        """From a run folder; asks and loads nothing. JournalError if it is none, or damaged."""
+        record, recording, tally = read_record(folder), Recording.read(folder), Tally(folder / JOURNAL)
+        tally.update()
+        bundle = folder / BUNDLE
+        prompt = Prompt.load(bundle) if bundle.exists() else None
+        place = folder / "verify" / (prompt.digest[:12] if prompt else "")
+        proof = _json(place / "proof.json")
+        rows = {row["model"]: row for row in proof.get("models", [])}
+        verdict = proof.get("verdict", {}).get("word")
+        proved = Recording.read(place) if (place / JOURNAL).exists() else None
+        seconds = _json(folder / RESULT).get("seconds")
+        return cls(folder, record, recording, tally, prompt, rows, proved, verdict, seconds)
+
+    @property
+    def called(self) -> dict[str, Any]:
+        """How the run was called, by names such as "seed" and "allocation.images"."""
+        models, task, helper = self.record["models"], self.record["task"], self.record["surrogate"]
+        return {
+            "task": task["spec"] or task["name"], "task digest": task["digest"],
+            **{f"task.{name}": value for name, value in task["options"].items()},
+            "models": ", ".join(model["spec"] for model in models),
+            "model revisions": ", ".join(model["revision"] for model in models),
+            **{f"{model['spec']}.{name}": value for model in models for name, value in model["options"].items()},
+            "surrogate": None if helper is None else helper["spec"], **_flat(self.record["arguments"]),
+        }  # fmt: skip
+
+    @property
+    def theta(self) -> dict[str, float | str]:
+        """The prompt's parameters by "layer.name"."""
+        return _flat(self.prompt.theta) if self.prompt else {}
+
+
+class Paired(NamedTuple):
+    """Both prompts on the same `n` test images and one model: shares of right answers, and second − first.
+
+    gain_ci95: paired bootstrap interval. mcnemar_p: exact, two-sided.
+    """
+
+    model: str
+    n: int
+    first: float
+    second: float
+    gain: float
+    gain_ci95: tuple[float, float]
+    mcnemar_p: float
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs; pairs are of the first and the second. unpaired: why no paired comparison was made, "" if one was."""
+
+    runs: tuple[Shown, Shown]
+    configuration: Pairs
+    environment: Pairs
+    step: StepDifference | None
+    answers: AnswerDifferences
+    paired: tuple[Paired, ...]
+    unpaired: str
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether the prompts are the same to the bit; None if one is missing."""
+        first, second = (run.prompt for run in self.runs)
+        return None if first is None or second is None else first.digest == second.digest
+
+    @property
+    def theta(self) -> Pairs:
+        """All parameters of both prompts."""
+        first, second = (run.theta for run in self.runs)
+        return {name: (first.get(name), second.get(name)) for name in [*first, *(n for n in second if n not in first)]}
+
+    @property
+    def arms(self) -> dict[str, tuple[Arm | None, Arm | None]]:
+        """What was validated, by name."""
+        first, second = (run.tally.arms for run in self.runs)
+        return {name: (first.get(name), second.get(name)) for name in [*first, *(n for n in second if n not in first)]}
+
+    @property
+    def spent(self) -> dict[str, tuple[Any, Any]]:
+        """Image queries by phase, failed ones among them, dollars, and seconds where known."""
+        first, second = self.runs
+        phases = [*first.tally.spent, *(p for p in second.tally.spent if p not in first.tally.spent)]
+        return {
+            **{phase: (first.tally.spent[phase], second.tally.spent[phase]) for phase in phases},
+            "failed": (first.tally.failed, second.tally.failed),
+            "usd": (round(first.tally.usd, 6), round(second.tally.usd, 6)),
+            "seconds": (first.seconds, second.seconds),
+        }  # fmt: skip
+
+    @property
+    def proofs(self) -> dict[str, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
+        """Rows of the proofs by model."""
+        first, second = (run.proof for run in self.runs)
+        return {
+            model: (_part(first.get(model)), _part(second.get(model)))
+            for model in [*first, *(m for m in second if m not in first)]
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """A `bbtvp.comparison/1` document."""
+        digests = [run.prompt.digest if run.prompt else None for run in self.runs]
+        return {
+            "schema": SCHEMA, "runs": [str(run.folder) for run in self.runs],
+            "configuration": self.configuration, "environment": self.environment,
+            "prompt": {"identical": self.identical, "digests": digests, "parameters": self.theta},
+            "validation": {
+                name: [None if arm is None else arm.as_json() for arm in arms] for name, arms in self.arms.items()
+            },
+            "spent": self.spent, "verification": self.proofs, "verdicts": [run.verdict for run in self.runs],
+            "paired": [row._asdict() for row in self.paired], "unpaired": self.unpaired or None,
+            "journals": {
+                "first_step_that_differs": None if self.step is None else self.step._asdict(),
+                "answers": self.answers._asdict(),
+            },
+        }  # fmt: skip
+
+
+def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparison:
+    """Compare two run folders. No model is loaded or asked; the task is, for a paired comparison of two proofs.
+
+    Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt.
+    """
+    one, other = Shown.read(first), Shown.read(second)
+    paired, why = _paired(one, other, loader or Loader())
+    return Comparison(
+        (one, other), differing(one.called, other.called),
+        environments(one.record["environments"][-1], other.record["environments"][-1]),
+        first_step(one.recording, other.recording), answers(one.recording, other.recording), tuple(paired), why,
+    )  # fmt: skip
+
+
+def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], str]:
+    """The comparison by model, or why there is none.
+
+    The journal of a proof keeps answers by the digest of what was asked: so the same images are rendered again.
+    """
+    models = [model for model in first.proof if model in second.proof]
+    if not models or first.proved is None or second.proved is None:
+        return [], "the runs were not both verified on one model"
+    digests = {first.proved.config["task"], second.proved.config["task"]}
+    if len(digests) > 1:
+        return [], "they were verified on different tasks"
+    try:
+        task = _task(digests.pop(), (first, second), loader)
+    except (BbtvpError, OSError) as error:
+        return [], str(error)
+    rows = []
+    for model in models:
+        right = _right(task, first, model), _right(task, second, model)
+        if np.isfinite(right).all(axis=0).any():
+            gain = paired_gain(*right)
+            rows.append(Paired(model, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p))
+    return rows, "" if rows else "the journals of the proofs do not hold the answers to these images"
+
+
+def _task(wanted: str, runs: Sequence[Shown], loader: Loader) -> Task:
+    """The task of this digest, if a run names it. DataError if none does, or it is another one by now."""
+    origins = [run.record["task"] for run in runs]
+    found = next((origin for origin in origins if origin["digest"] == wanted and origin["spec"]), None)
+    if found is None:
+        raise DataError("they were verified on a task that neither was searched on")
+    task = loader.task(Origin(found["spec"], found["options"]))
+    if task.digest != wanted:
+        raise DataError(f"the images or answers of {found['spec']} are others now")
+    return task
+
+
+def _identity(run: Shown, spec: str) -> str:
+    """Of a model that was searched, as recorded; of another, its spec, which for most models is all."""
+    return next((str(model["identity"]) for model in run.record["models"] if model["spec"] == spec), spec)
+
+
+def _right(task: Task, run: Shown, model: str) -> Vector:
+    """(n,) whether the prompted answer to each test image was right; NaN where the journal has none."""
+    if run.prompt is None or run.proved is None:
+        return np.full(len(task.test), np.nan)
+    readers, found, who = _readers(run.proved.config), run.proved.answers, _identity(run, model)
+    return np.array([_one(task, sample, run.prompt, found, readers, who) for sample in task.test])
+
+
+def _readers(config: Mapping[str, Any]) -> list[Reader]:
+    """Those that the proof may have taken: which one, its requests tell."""
+    names = ("logprob", "label", "text") if config["reader"] == "auto" else (config["reader"],)
+    return [reader_of(name, config["normalise"]) for name in names]
+
+
+def _one(
+    task: Task, sample: Sample, prompt: Prompt, found: Mapping[str, Sequence[Any]], readers: Sequence[Reader], who: str
+) -> float:
+    pixels, question = prompt.render(sample.pixels()), prompt.ask(task.ask(sample))
+    for reader in readers:
+        if reader.name != "text" and task.sample_labels(sample) is None:
+            continue
+        row = found.get(key_of(reader.request(pixels, question, task, sample), who))
+        reply = None if row is None else outcome_of(row, Usage())
+        if isinstance(reply, Reply):
+            return reader.read(reply, task, sample).correct
+    return float("nan")
+
+
+def _part(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    return None if row is None else {name: row.get(name) for name in _ROW}
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}."""
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; empty without the file."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise JournalError(f"{path} is damaged ({error}); restore it, or delete it") from error
+    return document if isinstance(document, dict) else {}

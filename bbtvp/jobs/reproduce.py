@@ -1,0 +1,232 @@
+"""Making a run again from its folder: with its models, or with its journal in their place."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast, final
+
+from bbtvp.core.errors import DataError, JournalError, UsageError
+from bbtvp.core.origin import Origin
+from bbtvp.endpoint.prices import Estimate
+from bbtvp.endpoint.remote import Endpoint
+from bbtvp.jobs.differences import (
+    AnswerDifferences,
+    Pairs,
+    StepDifference,
+    answers,
+    differing,
+    environments,
+    first_step,
+)
+from bbtvp.jobs.recording import Lacking, Recording, reader_of
+from bbtvp.jobs.tally import UNPROMPTED, plan_of
+from bbtvp.prompt import Prompt
+from bbtvp.query import Model
+from bbtvp.study.optimize import BUNDLE
+from bbtvp.study.recipe import Loader, Recipe
+from bbtvp.study.record import environment, read_record
+from bbtvp.study.search import Watch, silent
+from bbtvp.surrogate import Surrogate
+from bbtvp.task import Task
+
+SCHEMA = "bbtvp.reproduction/1"
+
+
+@final
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before a run is made again. Differences are pairs: in the run, here.
+
+    queries: image queries at most; 0 for a replay. costs: bounds by endpoint. doubts: why an exact reproduction may not
+    be possible.
+    """
+
+    folder: Path
+    replay: bool
+    recipe: Recipe
+    record: Mapping[str, Any]
+    recording: Recording
+    prompt: str
+    queries: int
+    costs: Mapping[str, Estimate]
+    task: Pairs
+    environment: Pairs
+    revisions: Pairs
+    doubts: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA, "run": str(self.folder), "replay": self.replay, "prompt": self.prompt,
+            "planned": {"queries": self.queries, "costs": {spec: cost._asdict() for spec, cost in self.costs.items()}},
+            "differences": {"task": self.task, "environment": self.environment, "revisions": self.revisions},
+            "doubts": list(self.doubts),
+        }  # fmt: skip
+
+
+@final
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it. again: digest of the prompt found now, None if none was (`lacking` says why).
+
+    config, step, answers: how the two journals differ. queries, usd: spent now. stored: answers that the response store
+    gave, for which no model was asked.
+    """
+
+    outlook: Outlook
+    out: Path | None
+    again: str | None
+    lacking: str | None
+    config: Pairs
+    step: StepDifference | None
+    answers: AnswerDifferences
+    queries: int
+    usd: float
+    stored: int
+
+    @property
+    def identical(self) -> bool:
+        """Whether the prompt is the same to the bit."""
+        return self.again == self.outlook.prompt
+
+    def as_json(self) -> dict[str, Any]:
+        """A `bbtvp.reproduction/1` document."""
+        document = self.outlook.as_json()
+        document["differences"] |= {
+            "config": self.config, "step": None if self.step is None else self.step._asdict(),
+            "answers": self.answers._asdict(),
+        }  # fmt: skip
+        return document | {
+            "identical": self.identical, "again": self.again, "lacking": self.lacking,
+            "out": None if self.out is None else str(self.out),
+            "queries": self.queries, "usd": round(self.usd, 6), "stored": self.stored,
+        }  # fmt: skip
+
+
+def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
+    """Read a finished run, load what it needs, and say what making it again would take. Asks nothing.
+
+    Raises JournalError for a run that is not finished or was called with what only its program can make, and what
+    loading raises. A replay loads no model.
+    """
+    record, recipe = read_record(folder), Recipe.of_run(folder)
+    if not (folder / BUNDLE).exists():
+        raise JournalError(f"{folder} is not finished, it holds no {BUNDLE}; continue it by the command that began it")
+    recording = Recording.read(folder)
+    task = loader.task(recipe.task)
+    models = [] if replay else [loader.model(origin) for origin in recipe.models]
+    plan = plan_of(str(recording.config.get("plan")))
+    queries = 0 if replay else plan.queries if plan else int(recipe.arguments["budget"])
+    then = {model["spec"]: model["revision"] for model in record["models"]}
+    now = {model.spec: model.capabilities.revision for model in models}
+    return Outlook(
+        folder, replay, recipe, record, recording, Prompt.load(folder / BUNDLE).digest, queries,
+        _costs(task, models, recording, queries), _task(task, record, recording),
+        environments(record["environments"][-1], environment()), {} if replay else differing(then, now),
+        tuple(_doubts(recipe, record, models)),
+    )  # fmt: skip
+
+
+def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
+    """How the task differs: by its digest, or, since that leaves the pixels of files out, by images that were asked."""
+    if task.digest != record["task"]["digest"]:
+        return {"digest": (record["task"]["digest"], task.digest)}
+    step = recording.steps.get(f"validation/{UNPROMPTED}", {"samples": (), "losses": ()})
+    answered = {name for name, loss in zip(step["samples"], step["losses"], strict=True) if loss is not None}
+    samples = [sample for sample in task.validation if sample.id in answered]
+    reader = reader_of(recording.reader)
+    requests = [reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples]
+    known = sum(any(recording.knows(request, m["identity"]) for m in record["models"]) for request in requests)
+    return {} if known == len(samples) else {"validation images": (len(samples), known)}
+
+
+def _costs(task: Task, models: Sequence[Model], recording: Recording, queries: int) -> dict[str, Estimate]:
+    share = -(-queries // len(models)) if models else 0
+    longest = max(len(task.ask(sample)) for sample in task.train)
+    canvas = recording.config["prompt"]["canvas"]
+    return {m.spec: m.estimate(share, canvas, longest) for m in models if isinstance(m, Endpoint)}
+
+
+def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) -> Iterator[str]:
+    seconds, usd, versions = recipe.arguments.get("seconds"), recipe.arguments.get("usd"), len(record["environments"])
+    if seconds is not None:
+        yield f"the run had a cap of {seconds:g} seconds: if the clock ended it, no other run ends there"
+    if usd is not None and not models:
+        yield f"the run had a cap of ${usd:g}, which a replay does not keep to: if money ended it, the journal ends too"
+    if versions > 1:
+        yield f"{versions} sets of versions worked on the run, one after another"
+    for model in models:
+        if isinstance(model, Endpoint) or not model.capabilities.deterministic:
+            yield f"{model.spec} need not answer the same twice"
+
+
+def reproduce(found: Outlook, loader: Loader, *, out: Path | None = None, watch: Watch = silent) -> Reproduction:
+    """Make the run of `outlook` again, and compare.
+
+    out: the new run folder, in which a reproduction that was killed goes on; None keeps nothing. Raises DataError if
+    the task is another one, before anything is asked; UsageError if `out` holds a finished run; what `optimize` raises.
+    """
+    if found.task:
+        raise DataError(
+            f"the task is not the one of the run: nothing was asked; restore what {found.recipe.task.spec} was then"
+        )
+    if out is not None and (out.resolve() == found.folder.resolve() or (out / BUNDLE).exists()):
+        raise UsageError(f"{out} holds a finished run; name another folder (--out)")
+    with ExitStack() as stack:
+        place = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bbtvp-")))
+        recipe, load = _replayed(found, loader) if found.replay else (found.recipe, loader)
+        again, lacking = None, None
+        try:
+            again = recipe.search(out=place, loader=load, watch=watch).prompt.digest
+        except Lacking as error:
+            lacking = str(error)
+        return _compared(found, place, again, lacking, kept=out)
+
+
+def _compared(
+    found: Outlook, place: Path, again: str | None, lacking: str | None, *, kept: Path | None
+) -> Reproduction:
+    new = Recording.read(place)
+    rows = [one.row for outcomes in new.rows.values() for one in outcomes]
+    asked = 0 if found.replay else sum(row[1][2] for row in rows) + sum(p["queries"] for p in new.probes.values())
+    usd = 0.0 if found.replay else sum(row[1][3] for row in rows) + sum(p["usd"] for p in new.probes.values())
+    stored = 0 if found.replay else sum(row[4] is None and row[1][2] == 0 for row in rows)
+    return Reproduction(
+        found, kept, again, lacking, differing(found.recording.config, new.config), first_step(found.recording, new),
+        answers(found.recording, new), asked, usd, stored,
+    )  # fmt: skip
+
+
+def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loader]:
+    """The recipe with what the models had decided filled in, and a loader that gives the journal for every model."""
+    settled = {"prompt": found.recording.config["prompt"], "reader": found.recording.reader, "canvas": None}
+    arguments = {**found.recipe.arguments, **settled, "usd": None, "seconds": None}
+    models = {
+        origin: found.recording.model(model["spec"], model["identity"])
+        for origin, model in zip(map(_key, found.recipe.models), found.record["models"], strict=True)
+    }
+    return replace(found.recipe, arguments=arguments), cast("Loader", _Journalled(loader, models))
+
+
+def _key(origin: Origin) -> str:
+    return f"{origin.spec} {sorted(origin.options.items())}"
+
+
+@final
+class _Journalled:
+    """Loads tasks and surrogates, and no model."""
+
+    def __init__(self, loader: Loader, models: Mapping[str, Model]) -> None:
+        self._loader, self._models = loader, models
+
+    def task(self, origin: Origin) -> Task:
+        return self._loader.task(origin)
+
+    def model(self, origin: Origin) -> Model:
+        return self._models[_key(origin)]
+
+    def surrogate(self, origin: Origin) -> Surrogate:
+        return self._loader.surrogate(origin)
