@@ -17,8 +17,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SETUP = ROOT / "setup.cfg"
 SOURCES = ("bbtvp", "adapters")
-DISTRIBUTIONS = {"PIL": "pillow", "dotenv": "python-dotenv"}
-"""The distribution of a module where the two have different names."""
+DISTRIBUTIONS = {"PIL": "pillow", "dotenv": "python-dotenv", "pydantic_core": "pydantic"}
+"""The distribution that brings a module, where the two have different names."""
 
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
 
@@ -36,20 +36,24 @@ def lines(text: str) -> list[str]:
 
 def required(config: configparser.ConfigParser) -> list[str]:
     """Names of the libraries that every installation brings."""
-    return [re.split(r"[<>=!~;\[ ]", line)[0] for line in lines(config["options"]["install_requires"])]
+    return [name(line) for line in lines(config["options"]["install_requires"])]
+
+
+def name(requirement: str) -> str:
+    return re.split(r"[<>=!~;\[ ]", requirement)[0]
 
 
 def extras(config: configparser.ConfigParser) -> list[str]:
     """Names of those that only a user of some provider needs."""
     wanted = (text for name, text in config["options.extras_require"].items() if name != "dev")
-    return [line for text in wanted for line in lines(text)]
+    return [name(line) for text in wanted for line in lines(text)]
 
 
 def shipped() -> dict[str, Path]:
     """Name in the wheel → file in the checkout, for everything in the two source folders."""
     files = [path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.is_file()]
     found = {path.relative_to(ROOT).as_posix(): path for path in files if "__pycache__" not in path.parts}
-    return {name if name.startswith("bbtvp/") else f"bbtvp/{name}": path for name, path in found.items()}
+    return {place if place.startswith("bbtvp/") else f"bbtvp/{place}": path for place, path in found.items()}
 
 
 def test_the_list_of_packages_is_complete(config: configparser.ConfigParser) -> None:
