@@ -17,7 +17,7 @@ from typing import Any, ClassVar, final
 from urllib.parse import quote
 
 from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import entry, refuse_error, sequence
+from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Wire
@@ -146,6 +146,7 @@ class Messages(Dialect):
             truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
             input_tokens=total(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
             output_tokens=total(usage, "output_tokens"),
+            model=served_by(reply, "model"),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:

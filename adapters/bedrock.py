@@ -17,7 +17,7 @@ from typing import Any, Protocol, final
 from urllib.parse import quote
 
 from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import entry, refuse_error, sequence
+from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
@@ -166,12 +166,14 @@ class Converse(Dialect):
         blocks = [entry(block, "content block") for block in sequence(message["content"], "content")]
         text = "".join(block["text"] for block in blocks if "text" in block)
         usage = entry(reply.get("usage") or {}, "usage")
+        trace = entry(reply.get("trace") or {}, "trace")  # only a router of models tells which one answered
         return Parsed(
             (unwrapped(text)[0],) if text and stopped in ANSWERED else (),
             refusal=stopped if stopped in REFUSED else None,
             truncated=stopped in ANSWERED[2:],
             input_tokens=total(usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
             output_tokens=total(usage, "outputTokens"),
+            model=served_by(trace.get("promptRouter"), "invokedModelId"),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, final
 from urllib.parse import quote
 
 from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, word
+from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, served_by, word
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Token, Wire
@@ -171,6 +171,7 @@ class GenerateContent(Dialect):
             any(each.truncated for each in said),
             total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
             written or 0 if usage else None,  # a count of 0 is left out
+            served_by(reply, "modelVersion"),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:

@@ -177,6 +177,7 @@ class Chat:
             said[0].refusal if all(each.refusal for each in said) else None,
             any(each.truncated for each in said),
             *billed(usage, "prompt_tokens", "completion_tokens"),
+            served_by(reply, "model", "system_fingerprint"),
         )
 
 
@@ -306,6 +307,12 @@ def refuse_error(reply: Json) -> None:
     if error:
         message = error.get("message") if isinstance(error, dict) else error
         raise ValueError(f"answered 200 with an error: {message or error}")
+
+
+def served_by(reply: object, *names: str) -> str:
+    """The texts under these names of a JSON object, those that are there: what answered is told, never relied upon."""
+    told = [reply.get(name) for name in names] if isinstance(reply, Mapping) else []
+    return " ".join(text for text in told if isinstance(text, str) and text)
 
 
 def billed(usage: Json, asked: str, written: str) -> tuple[int | None, int | None]:

@@ -15,6 +15,7 @@ from bbtvp.adapters.openai_chat import (
     read_tokens,
     refuse_error,
     sequence,
+    served_by,
     word,
 )
 from bbtvp.core.errors import UsageError
@@ -80,11 +81,12 @@ class Responses:
             for part in sequence(item["content"], "content")
         ]
         usage = billed(entry(reply.get("usage") or {}, "usage"), "input_tokens", "output_tokens")
+        model = served_by(reply, "model")
         cut = entry(reply.get("incomplete_details") or {}, "incomplete_details").get("reason")
         refusal = "".join(word(part["refusal"]) for part in parts if part.get("type") == "refusal")
         if refusal or cut == "content_filter":
-            return Parsed(("",), (), refusal or "content filter", False, *usage)
+            return Parsed(("",), (), refusal or "content filter", False, *usage, model)
         said = [part for part in parts if part.get("type") == "output_text"]
         tokens = [token for part in said for token in read_tokens(part.get("logprobs") or ())]
         text, kept = unwrapped("".join(word(part["text"]) for part in said), tokens)
-        return Parsed((text,), kept, None, status == "incomplete", *usage)
+        return Parsed((text,), kept, None, status == "incomplete", *usage, model)

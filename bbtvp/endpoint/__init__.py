@@ -6,6 +6,7 @@ prices     what tokens cost (prices.toml), bounds and estimates
 transport  one HTTP exchange: timeouts, sizes, redirects, keys kept secret
 faults     what a status, a body or an exception means: retry, wait, stop
 limiter    how many at once, how many a minute
+fleet      several servers of one model: whose turn it is, who is down
 caller     many exchanges: retries, limits, the purse, in order
 labels     label log-probabilities from the tokens that an API shows
 remote     `Endpoint`, the model made of all that, and of the response store

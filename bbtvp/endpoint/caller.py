@@ -14,6 +14,7 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint import faults
 from bbtvp.endpoint.dialect import Json, Wire
 from bbtvp.endpoint.faults import Verdict
+from bbtvp.endpoint.fleet import Fleet, Turn
 from bbtvp.endpoint.limiter import Limiter, Permit
 from bbtvp.endpoint.transport import Answer, Broken, Transport
 from bbtvp.query import Purse
@@ -71,12 +72,20 @@ class Ended:
 
 
 @final
-class Caller:
-    """Runs jobs over a transport, as many at once as the limiter allows.
+class _Streak(threading.local):
+    """Per thread that asks, [how many of its requests failed in a row]: those of another job prove nothing."""
 
-    explain: code and message of an error reply. key_variable: the environment variable of the key. secrets: what no
-    message may show. retries: attempts after the first. stop_after: requests that fail in a row, from call to call,
-    until all is given up.
+    def __init__(self) -> None:
+        self.failed = [0]
+
+
+@final
+class Caller:
+    """Runs jobs over a transport, as many at once as the limiter allows. Any number of threads may have it run some.
+
+    fleet: the servers, if they are several. explain: code and message of an error reply. key_variable: the environment
+    variable of the key. secrets: what no message may show. retries: attempts after the first. stop_after: requests that
+    fail in a row, from call to call of one thread, until all is given up.
     """
 
     def __init__(
@@ -89,12 +98,14 @@ class Caller:
         secrets: Sequence[str],
         retries: int = 8,
         stop_after: int = 20,
+        fleet: Fleet | None = None,
     ) -> None:
         self.transport, self.limiter, self.retries, self.stop_after = transport, limiter, retries, stop_after
         self.explain, self.key_variable = explain, key_variable
+        self.fleet = fleet or Fleet()
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
-        self._failed = 0
+        self.abandoned, self._streak, self._runs = False, _Streak(), set[_Run]()
 
     def run(self, jobs: Sequence[Job], purse: Purse, read: Read) -> list[Ended]:
         """Make each request; what became of each, in order.
@@ -104,15 +115,29 @@ class Caller:
         attempt; when it is empty, what was not begun ends unasked. Raises ModelError when no request can succeed or too
         many failed in a row, after the exchanges under way were read. An interrupt leaves within two seconds.
         """
-        return _Run(self, jobs, purse, read).all()
+        run = _Run(self, jobs, purse, read, self._streak.failed)
+        with self._lock:
+            self._runs.add(run)
+        try:
+            return run.all()
+        finally:
+            with self._lock:
+                self._runs.remove(run)
+
+    def abandon(self) -> None:
+        """The process is about to exit: every run, now and later, ends as by an interrupt of the thread it is in."""
+        with self._lock:
+            self.abandoned, runs = True, list(self._runs)
+        for run in runs:
+            run.stop("interrupted")
 
     def count(self, run: _Run, ended: Ended) -> None:
         """Note how a request ended; stop the run if too many failed in a row."""
         with self._lock:
-            self._failed = self._failed + 1 if ended.reason is not None and not ended.refused else 0
-            if self._failed < self.stop_after:
+            run.failed[0] = run.failed[0] + 1 if ended.reason is not None and not ended.refused else 0
+            if run.failed[0] < self.stop_after:
                 return
-            self._failed = 0
+            run.failed[0] = 0
         why = f"{self.stop_after} requests failed in a row, the last with: {ended.reason}"
         run.stop(why, ModelError(why))
 
@@ -137,9 +162,9 @@ class Caller:
 class _Run:
     """One call of `Caller.run`."""
 
-    def __init__(self, caller: Caller, jobs: Sequence[Job], purse: Purse, read: Read) -> None:
-        self.caller, self.jobs, self.purse, self.read = caller, jobs, purse, read
-        self.transport, self.limiter = caller.transport, caller.limiter
+    def __init__(self, caller: Caller, jobs: Sequence[Job], purse: Purse, read: Read, failed: list[int]) -> None:
+        self.caller, self.jobs, self.purse, self.read, self.failed = caller, jobs, purse, read, failed
+        self.transport, self.limiter, self.fleet = caller.transport, caller.limiter, caller.fleet
         self.ended: list[Ended | None] = [None] * len(jobs)
         self.lock = threading.Lock()
         self.done, self.settling = threading.Condition(self.lock), threading.Condition(self.lock)
@@ -156,9 +181,12 @@ class _Run:
         finished = False
         try:
             with self.lock:
-                self._hire()
-                while self.workers:
+                if not self.caller.abandoned:
+                    self._hire()
+                while self.workers and not self.caller.abandoned:
                     self.done.wait(0.5)  # not for ever: on Windows an interrupt is seen between two waits only
+                if self.caller.abandoned:
+                    raise KeyboardInterrupt
             finished = True
         finally:
             if not finished:
@@ -172,6 +200,7 @@ class _Run:
         with self.lock:
             self.over, self.error = self.over or why, self.error or error
             self.settling.notify_all()
+            self.done.notify_all()
         self.limiter.wake()
 
     def _stopped(self) -> bool:
@@ -218,18 +247,21 @@ class _Run:
         clock, most = self.limiter.clock, self.transport.timeouts.total
         deadline = clock() + most
         attempts, wasted, usd, reason = 0, 0, 0.0, ""
+        turn: Turn | None = None
         while True:
             permit = self._permit(job, deadline)
             if permit is None:
                 late = f"the limits left no time for {'another' if attempts else 'an'} attempt within {most:g} s"
                 why = self.over or self.unpaid or late
                 return Ended(f"{reason}; {why}" if reason else why, False, attempts, usd)
-            verdict, cost = self._attempt(index, job, permit, deadline)
+            turn = self.fleet.take(turn)
+            verdict, cost = self._attempt(index, job, permit, deadline, turn)
             attempts, usd = attempts + 1, usd + cost
             if verdict is None:
                 return Ended(None, False, attempts, usd)
             wasted, reason = wasted + verdict.wasted, verdict.reason
-            pause = self.limiter.backoff(attempts, verdict.wait)
+            elsewhere = verdict.elsewhere and attempts < len(self.fleet)
+            pause = 0.0 if elsewhere else self.limiter.backoff(attempts, verdict.wait)
             enough = attempts > self.caller.retries or wasted > WASTED or clock() + pause >= deadline
             if not verdict.retry or enough:
                 return Ended(reason, verdict.refused, attempts, usd)
@@ -278,16 +310,18 @@ class _Run:
             self.settling.notify_all()
             return False
 
-    def _attempt(self, index: int, job: Job, permit: Permit, deadline: float) -> tuple[Verdict | None, float]:
+    def _attempt(
+        self, index: int, job: Job, permit: Permit, deadline: float, turn: Turn | None
+    ) -> tuple[Verdict | None, float]:
         """The verdict, None for an answer, and the cost. What is not known to be free costs as much as it can."""
-        cost, verdict, seconds = 0.0, None, None
+        cost, verdict, seconds, gone = 0.0, None, None, False
         try:
-            wire = job.wire()
+            wire = self.fleet.at(turn, job.wire())
             cost = job.bound
             try:
                 answer = self.transport.send(wire, remaining=deadline - self.limiter.clock())
             except Broken as broken:
-                cost = job.bound if broken.sent else 0.0
+                cost, gone = (job.bound, False) if broken.sent else (0.0, True)
                 reason = self.caller.shown(broken.reason)
                 verdict = Verdict(not broken.lasting, False, False, reason, None)
             except UsageError:
@@ -297,12 +331,14 @@ class _Run:
                 self.limiter.learn(answer.headers)
                 if 200 <= answer.status < 300:
                     seconds = answer.seconds
-                    verdict, cost = self._read(index, answer, job.bound)
+                    verdict, cost = self._read(index, answer, job.bound, turn)
                 else:
                     verdict, cost = self.caller.judge(answer), 0.0
+            verdict = self.fleet.judged(turn, verdict, gone=gone)
             if verdict and verdict.fatal:  # before the permit goes to another
                 self.stop(verdict.reason, ModelError(verdict.reason))
         finally:
+            self.fleet.leave(turn)
             self.purse.settle(job.bound, cost)
             throttled, wait = (verdict.throttled, verdict.wait) if verdict else (False, None)
             self.limiter.leave(permit, seconds, throttled=throttled, wait=wait)
@@ -311,7 +347,7 @@ class _Run:
                 self.settling.notify_all()
         return verdict, cost
 
-    def _read(self, index: int, answer: Answer, bound: float) -> tuple[Verdict | None, float]:
+    def _read(self, index: int, answer: Answer, bound: float, turn: Turn | None) -> tuple[Verdict | None, float]:
         reply = faults.parsed(answer.body)
         if not isinstance(reply, dict):
             what = f"a reply that is no JSON: {faults.summary(answer.body)}" if answer.body else "an empty reply"
@@ -320,6 +356,8 @@ class _Run:
             code = error.get("code") if isinstance(error, dict) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
             return self.caller.judge(answer._replace(status=status)), bound
+        if stranger := self.fleet.recognise(turn, reply):
+            return stranger, bound
         with self.lock:
             if self.left.is_set():
                 return Verdict(False, False, False, "interrupted", None), bound

@@ -72,7 +72,8 @@ class Parsed:
 
     texts: one for each sample; empty where there is none. tokens: of the first text, empty without log-probabilities.
     refusal: the reason, if the model or a filter would not answer. truncated: ended by the limit of tokens.
-    input_tokens, output_tokens: as billed (reasoning included), None where the reply does not say.
+    input_tokens, output_tokens: as billed (reasoning included), None where the reply does not say. model: what answered
+    by its own words: the exact name and, where told, the fingerprint of how it was set up.
     """
 
     texts: tuple[str, ...]
@@ -81,6 +82,7 @@ class Parsed:
     truncated: bool = False
     input_tokens: int | None = None
     output_tokens: int | None = None
+    model: str = ""
 
 
 class Dialect(ABC):
@@ -88,6 +90,7 @@ class Dialect(ABC):
 
     service: the name under which prices and image limits are listed ("openai"). model: the vendor's name of the model.
     spec: what the user typed ("openai/gpt-5"). url: where requests go; with the body it is the identity of a request.
+    servers: where they go instead, if several serve the model: `url` is a name then, and no server's.
     top: most alternatives per token that the API can give, 0 if it has no log-probabilities. can_force: structured
     output exists. can_sample, can_seed, can_repeat: whether there are
     fields for a temperature, a seed, and several replies to one request.
@@ -99,6 +102,7 @@ class Dialect(ABC):
     can_sample: bool
     can_seed: bool
     can_repeat: bool
+    servers: tuple[str, ...] = ()
     version: str = ""
     """Of the API, where a header alone tells it: replies under another one are not the same."""
 

@@ -28,8 +28,8 @@ class Verdict(NamedTuple):
 
     retry: another attempt may succeed. throttled: too much was asked at once. fatal: no request can succeed.
     reason: what happened, and for a fatal one what to do. wait: seconds that the server asks for. refused: the model or
-    a filter would not answer this one. wasted: a reply that was paid for and says nothing. Without any of retry, fatal
-    and refused, this request alone has failed.
+    a filter would not answer this one. wasted: a reply that was paid for and says nothing. elsewhere: another server of
+    the fleet can be asked at once. Without any of retry, fatal and refused, this request alone has failed.
     """
 
     retry: bool
@@ -39,6 +39,7 @@ class Verdict(NamedTuple):
     wait: float | None
     refused: bool = False
     wasted: bool = False
+    elsewhere: bool = False
 
 
 # -- verdicts ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ QUEUEING = 1.5
 """Times the quickest round trip: beyond it the server keeps requests in a queue, and more at once gain nothing."""
 LONG = 3600.0
 """Seconds of one wait: the system's waits take no infinite time."""
+GLANCE = 0.25
+"""Seconds between looks at whether to stop, while a thread of another run waits for room."""
 TOLERATED = 0.15
 """Share of throttled replies that is borne where the rate is known and kept."""
 WALL = 0.25
@@ -161,16 +163,22 @@ class Limiter:
 
     def enter(self, tokens: int, *, until: float, stopped: Callable[[], bool]) -> Permit | None:
         """Wait for leave to begin an exchange of so many tokens. None if it `stopped`, or cannot be before `until`."""
-        with self._turn, self._room:
-            while not stopped():
-                now = self.clock()
-                delay = self._delay(tokens, now)
-                if delay <= 0:
-                    return self._let_in(tokens)
-                if now >= until or until <= now + delay < math.inf:
-                    return None
-                self._wait(self._room, min(delay, until - now, LONG))
-        return None
+        while not self._turn.acquire(timeout=GLANCE):
+            if stopped() or self.clock() >= until:
+                return None
+        try:
+            with self._room:
+                while not stopped():
+                    now = self.clock()
+                    delay = self._delay(tokens, now)
+                    if delay <= 0:
+                        return self._let_in(tokens)
+                    if now >= until or until <= now + delay < math.inf:
+                        return None
+                    self._wait(self._room, min(delay, until - now, LONG))
+            return None
+        finally:
+            self._turn.release()
 
     def leave(
         self, permit: Permit, seconds: float | None, *, throttled: bool = False, wait: float | None = None

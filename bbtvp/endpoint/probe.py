@@ -77,7 +77,9 @@ class _Explorer:
         deterministic = repeated and (self.kept.temperature == 0 or self.kept.seed is not None)
         how = f"top {top} alternatives, structured output" if both else f"top {top} alternatives" if top else ""
         features = replace(self.kept, top=top, forced=both if top else forced)
-        capabilities = Capabilities(logprobs=bool(top), deterministic=deterministic, forced=forced, how=how)
+        capabilities = Capabilities(
+            logprobs=bool(top), deterministic=deterministic, forced=forced, how=how, revision=plain.model
+        )
         return Found(features, capabilities, tuple(self.findings))
 
     def _scores(self) -> tuple[int, bool, bool]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
 from typing import Any, final
 
 from bbtvp.core.digest import canonical_json, digest
@@ -14,6 +14,7 @@ from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller, Ended, Job, Refused, Unusable
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Wire
 from bbtvp.endpoint.faults import redacted
+from bbtvp.endpoint.fleet import Fleet
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
 from bbtvp.endpoint.labels import label_scores
@@ -41,7 +42,10 @@ VERSION = "1"
 
 @final
 class Endpoint(PaidModel):
-    """A vendor's model. Until `probe` has been called it is trusted with text alone."""
+    """A vendor's model. Until `probe` has been called it is trusted with text alone.
+
+    Threads may share it, a job each: limits, store and probe are then one for all, and what ends one job ends no other.
+    """
 
     def __init__(self, dialect: Dialect, settings: Settings, *, key_variable: str, secrets: Sequence[str]) -> None:
         self.dialect, self.settings, self.spec = dialect, settings, dialect.spec
@@ -51,6 +55,15 @@ class Endpoint(PaidModel):
         self.lasting = settings.batch
         self._key_variable, self._secrets = key_variable, tuple(secrets)
         self._store = _open_store(settings)
+        self._probing = threading.Lock()
+        self._probed: Probe | None = None
+        self._transport = Transport(settings.timeouts)
+        self._fleet = Fleet(dialect.servers, dialect.model, shown=self._shown)
+        self._caller = Caller(
+            self._transport, Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency),
+            explain=dialect.error, key_variable=key_variable, secrets=self._secrets, retries=settings.retries,
+            stop_after=settings.stop_after, fleet=self._fleet,
+        )  # fmt: skip
 
     @classmethod
     def of(cls, dialect: Dialect, *, key_variable: str, secrets: Sequence[str], **options: Any) -> Endpoint:
@@ -59,7 +72,7 @@ class Endpoint(PaidModel):
 
     @property
     def identity(self) -> str:
-        """Address and settings too; those of speed and money change no reply."""
+        """Address and settings too; those of speed and money change no reply, nor does which server of a fleet."""
         settings, dialect = self.settings, self.dialect
         how = [settings.format, settings.quality, settings.max_tokens, *asdict(settings.wished).values()]
         return canonical_json([self.spec, dialect.url, dialect.version, *how])
@@ -79,6 +92,15 @@ class Endpoint(PaidModel):
         run = self._run_batch if self.settings.batch else self._run
         outcomes |= run(fresh, purse)
         return [outcomes[errand.key] for errand in errands]
+
+    def abandon(self) -> None:
+        """The process is about to exit: every call, now and later, ends within two seconds in KeyboardInterrupt.
+
+        As Ctrl-C in the thread of that call would: what is answered in the next second is kept. For a thread that has
+        caught the interrupt while others ask; a signal handler must not, since it may have interrupted a holder of the
+        locks. Who waits for a batch is not woken: the batch stays with the vendor.
+        """
+        self._caller.abandon()
 
     def _run(self, fresh: Mapping[str, _Errand], purse: Purse) -> dict[str, Outcome]:
         errands = list(fresh.values())
@@ -158,7 +180,16 @@ class Endpoint(PaidModel):
 
     # -- what it can do -----------------------------------------------------------------------------------------------
     def probe(self, purse: Purse) -> Probe:
-        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds the same."""
+        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds the same.
+
+        Of several threads the first asks, and the others get what it found at no cost.
+        """
+        with self._probing:
+            known = self._probed
+            self._probed = known or self._explored(purse)
+            return self._probed if known is None else replace(known, queries=0, usd=0.0)
+
+    def _explored(self, purse: Purse) -> Probe:
         if not self.settings.probe:
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished
@@ -186,11 +217,12 @@ class Endpoint(PaidModel):
             return kept[-1]
 
         features, capabilities, findings = explore(self.dialect, ask, wished)
+        capabilities = replace(capabilities, revision=self._shown(capabilities.revision))
         self._settle(features, capabilities)
         if self._store:
             facts = {"features": asdict(features), "capabilities": asdict(capabilities), "findings": findings}
             self._store.keep(key, Reply(json.dumps(facts)), model=self.spec)
-        return Probe(capabilities, findings, counted.attempts, counted.usd)
+        return Probe(capabilities, (*findings, *self._fleet.left_out), counted.attempts, counted.usd)
 
     def _shown(self, text: str) -> str:
         """The text without secrets, on one line."""
@@ -198,19 +230,7 @@ class Endpoint(PaidModel):
 
     def _settle(self, features: Features, capabilities: Capabilities) -> None:
         self._features, self.capabilities = features, capabilities
-
-    @cached_property
-    def _transport(self) -> Transport:
-        return Transport(self.settings.timeouts)
-
-    @cached_property
-    def _caller(self) -> Caller:
-        settings = self.settings
-        limiter = Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency)
-        return Caller(
-            self._transport, limiter, explain=self.dialect.error, key_variable=self._key_variable,
-            secrets=self._secrets, retries=settings.retries, stop_after=settings.stop_after,
-        )  # fmt: skip
+        self._fleet.expect(capabilities.revision)
 
 
 @final

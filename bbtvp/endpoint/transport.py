@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -81,7 +82,8 @@ class Transport:
         self._lock = threading.Lock()
         # Handed from thread to thread, one holder at a time: sessions kept by thread would be lost with the threads
         # of one call, and a search makes many calls. The latest is taken first, so that the others can grow old.
-        self._idle: list[_Line] = []
+        self._idle: defaultdict[str, list[_Line]] = defaultdict(list)
+        """By origin: a connection serves one."""
         self._routes: dict[str, _Route] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._watch = _Watch()
@@ -95,13 +97,14 @@ class Transport:
         seconds = min(self.timeouts.attempt, self.timeouts.total if remaining is None else remaining)
         if seconds <= 0:
             raise Broken("no time is left", sent=False)
-        request, route, line = _prepared(wire), self._route(wire.url), self._take()
+        request, route, origin = _prepared(wire), self._route(wire.url), _origin(wire.url)
+        line = self._take(origin)
         began = time.monotonic()
         try:
             with self._watch.over(line, seconds) as exchange:
                 outcome = self._exchange(exchange, request, route, seconds)
         finally:
-            self._put(line)
+            self._put(line, origin)
         if exchange.over:
             outcome = Broken(f"no complete answer from {_host(wire.url)} within {seconds:.3g} s", sent=True)
         # Raised out here: what is raised where another error is caught carries that one, and with it the whole request.
@@ -113,7 +116,8 @@ class Transport:
         """Close every connection; no exchange can be made from now on."""
         with self._lock:
             self._closed = True
-            idle, self._idle = self._idle, []
+            idle = [line for lines in self._idle.values() for line in lines]
+            self._idle.clear()
         for line in idle:
             line.close()
         self._watch.end_all()
@@ -139,22 +143,21 @@ class Transport:
         except UnicodeError:
             return UsageError(HEADER)
 
-    def _take(self) -> _Line:
+    def _take(self, origin: str) -> _Line:
         with self._lock:
             if self._closed:
                 raise Broken("the connection to the model was closed", sent=False, lasting=True)
-            return self._idle.pop() if self._idle else _Line(self._context)
+            return self._idle[origin].pop() if self._idle[origin] else _Line(self._context)
 
-    def _put(self, line: _Line) -> None:
+    def _put(self, line: _Line, origin: str) -> None:
         with self._lock:
             if not self._closed:
-                self._idle.append(line)
+                self._idle[origin].append(line)
                 return
         line.close()
 
     def _route(self, url: str) -> _Route:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        parts, origin = urlsplit(url), _origin(url)
         with self._lock:
             known = self._routes.get(origin)
         if known is not None:
@@ -305,6 +308,12 @@ def _prepared(wire: Wire) -> requests.PreparedRequest:
     if problem:
         raise UsageError(problem)
     return request
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _host(url: str) -> str:

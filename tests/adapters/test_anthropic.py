@@ -219,7 +219,7 @@ def test_a_reply_is_read() -> None:
     Message.model_validate(REPLY)
     parsed = Messages(MODEL, KEY).parse(REPLY)
     assert parsed.texts == ("checks",) and parsed.refusal is None and not parsed.truncated and parsed.tokens == ()
-    assert (parsed.input_tokens, parsed.output_tokens) == (68, 19)
+    assert (parsed.input_tokens, parsed.output_tokens, parsed.model) == (68, 19, MODEL)
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def reply(results: Json, finish: str = "stop", content: str | None = "rows") -> 
 def test_a_reply_that_the_filter_let_pass_is_an_answer() -> None:
     passed = {name: verdict | {"filtered": False} for name, verdict in SEVERE.items()}
     parsed = loaded().parse(reply(passed))
-    assert (parsed.texts, parsed.refusal) == (("rows",), None)
+    assert (parsed.texts, parsed.refusal, parsed.model) == (("rows",), None, "gpt-4.1-2025-04-14")
 
 
 def test_a_reply_that_the_filter_cut_off_is_a_refusal_with_its_reason() -> None:

@@ -279,7 +279,10 @@ def test_a_reply_is_read(operation: Any) -> None:
     assert check.validate(REPLY | {"usage": {"input_tokens": 3}}, operation.output_shape).has_errors()
     parsed = Converse(MODEL, BEARER, "https://x").parse(REPLY)
     assert parsed.texts == ("checks",) and parsed.refusal is None and not parsed.truncated and parsed.tokens == ()
-    assert (parsed.input_tokens, parsed.output_tokens) == (68, 19)
+    assert (parsed.input_tokens, parsed.output_tokens, parsed.model) == (68, 19, "")
+    routed = REPLY | {"trace": {"promptRouter": {"invokedModelId": MODEL}}}
+    assert not check.validate(routed, operation.output_shape).has_errors()
+    assert Converse(MODEL, BEARER, "https://x").parse(routed).model == MODEL
 
 
 @pytest.mark.parametrize("count", [True, 1.5, "3", [3], -1])

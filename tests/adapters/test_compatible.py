@@ -87,6 +87,43 @@ def test_any_other_service_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> 
     assert loaded("my-server/m", base_url="http://127.0.0.1:9/v1").url == "http://127.0.0.1:9/v1/chat/completions"
 
 
+# -- fleets ------------------------------------------------------------------------------------------------------------
+A, B = "http://127.0.0.1:8001/v1", "http://127.0.0.1:8002/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "servers"),
+    [
+        (f"{A},{B}", [A, B]), (f" {B}/ , {A}", [B, A]), (f"{A},", [A]), (f"{A},{B},{A}/", [A, B]),
+        ([A, B], [A, B]), ((A,), [A]), (A, []),
+    ],
+)  # fmt: skip
+def test_several_addresses_are_a_fleet(monkeypatch: pytest.MonkeyPatch, given: Any, servers: list[str]) -> None:
+    made = loaded("vllm/m", base_url=given)
+    assert made.servers == tuple(f"{server}/chat/completions" for server in servers)
+    assert made.url == ("fleet:vllm/chat/completions" if servers else f"{A}/chat/completions")
+    if isinstance(given, str):
+        monkeypatch.setenv("VLLM_BASE_URL", given)
+        assert loaded("vllm/m").servers == made.servers
+
+
+@pytest.mark.parametrize("given", [f"{A},127.0.0.1:8002/v1", [A, "ftp://x"], f"http://me:word@127.0.0.1,{A}"])
+def test_each_address_of_a_fleet_is_checked(given: Any) -> None:
+    with pytest.raises(UsageError, match="address of openai-api/vllm/m"):
+        load("vllm/m", base_url=given)
+
+
+@pytest.mark.parametrize("given", [",", [""], " , "])
+def test_a_fleet_needs_a_server(given: Any) -> None:
+    with pytest.raises(UsageError, match="needs an address"):
+        load("vllm/m", base_url=given)
+
+
+def test_a_fleet_with_a_hosted_service_wants_its_key() -> None:
+    with pytest.raises(UsageError, match="needs a key: export TOGETHER_API_KEY"):
+        load("together/m", base_url=[A, HOSTED["together"]])
+
+
 def test_a_key_variable_that_is_named_must_be_set() -> None:
     with pytest.raises(UsageError, match="export LAB_KEY=…"):
         load("vllm/m", key_env="LAB_KEY")

@@ -255,7 +255,7 @@ def test_a_reply_is_read_without_its_thoughts_which_are_billed() -> None:
     types.GenerateContentResponse.model_validate(REPLY)
     parsed = GenerateContent(MODEL, KEY).parse(REPLY)
     assert parsed.texts == ("checks",) and parsed.refusal is None and not parsed.truncated
-    assert (parsed.input_tokens, parsed.output_tokens) == (266, 46)
+    assert (parsed.input_tokens, parsed.output_tokens, parsed.model) == (266, 46, MODEL)
 
 
 def test_tokens_begin_where_the_label_does() -> None:

@@ -19,6 +19,9 @@ from bbtvp.endpoint.dialect import Parsed, Token
 CHAT, RESPONSES = Chat(Options("gpt-4.1")), Responses(Options("gpt-4.1"))
 
 
+SERVED = "gpt-4.1-2025-04-14 fp_1"
+
+
 def token(text: str | bytes, logprob: float, top: dict[str | bytes, float] | None = None) -> dict[str, Any]:
     """A token as the API shows it; bytes that are no text of their own come as such."""
     raw = text.encode() if isinstance(text, str) else text
@@ -80,10 +83,21 @@ def response(*output: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 # -- texts -------------------------------------------------------------------------------------------------------------
 def test_a_text_and_what_it_cost() -> None:
-    assert CHAT.parse(chat(choice("rows"))) == Parsed(("rows",), input_tokens=262, output_tokens=4)
+    assert CHAT.parse(chat(choice("rows"))) == Parsed(("rows",), input_tokens=262, output_tokens=4, model=SERVED)
     assert RESPONSES.parse(response(THOUGHT, message(said("rows")))) == Parsed(
-        ("rows",), input_tokens=262, output_tokens=70
+        ("rows",), input_tokens=262, output_tokens=70, model="gpt-5-mini"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"system_fingerprint": None}, "gpt-4.1-2025-04-14"), ({"model": ""}, "fp_1"), ({"model": 4}, "fp_1"),
+        ({"model": None, "system_fingerprint": ["fp"]}, ""),
+    ],
+)  # fmt: skip
+def test_what_answered_is_told_as_far_as_the_reply_does(fields: dict[str, Any], told: str) -> None:
+    assert CHAT.parse(chat(choice("rows")) | fields).model == told
 
 
 def test_every_sample_is_there() -> None:
@@ -122,12 +136,12 @@ def test_a_wrapped_label_comes_out_of_its_wrapping_and_plain_text_does_not() -> 
 # -- refusals ----------------------------------------------------------------------------------------------------------
 def test_refusals() -> None:
     no = "I cannot help with that."
-    assert CHAT.parse(chat(choice(None, refusal=no))) == Parsed(("",), (), no, False, 262, 4)
+    assert CHAT.parse(chat(choice(None, refusal=no))) == Parsed(("",), (), no, False, 262, 4, SERVED)
     reply = chat(choice("x"))
     reply["choices"][0]["message"]["content"] = [{"type": "refusal", "refusal": no}]
     assert CHAT.parse(reply).refusal == no
     refused = RESPONSES.parse(response(message({"type": "refusal", "refusal": no})))
-    assert refused == Parsed(("",), (), no, False, 262, 70)
+    assert refused == Parsed(("",), (), no, False, 262, 70, "gpt-5-mini")
 
 
 def test_what_a_filter_cut_off_is_no_answer() -> None:

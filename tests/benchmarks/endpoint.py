@@ -2,11 +2,15 @@
 
     python tests/benchmarks/endpoint.py [--rate 6000] [--seconds 60] [--latency 0.3] [--strays 0.01] [--knows given]
     python tests/benchmarks/endpoint.py --peer litellm --python other-venv/bin/python
+    python tests/benchmarks/endpoint.py --fleet [--slots 16] [--seconds 10]
 
 The server is a token bucket that holds a second's worth; it throttles a share of the requests besides, at random, and
 speaks chat completions. Throughput is answers over what the limit allows from the first request to the last answer;
 CPU is that of this process, PNG included; memory is of a fresh process with 256 requests in flight, over idle. A peer
 asks the same requests of the same kind of server, right after; it must be installed in the other environment.
+
+--fleet: servers that work on so many requests at once and let the others wait: one alone, two, and two of which one is
+three times slower, each beside what the servers can do together.
 """
 
 from __future__ import annotations
@@ -21,8 +25,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from urllib.request import urlopen
 
@@ -46,7 +50,7 @@ async def serve(args: argparse.Namespace) -> None:
     """Serve until standard input ends. The port goes to standard output."""
     rate, rng = args.rate / 60, random.Random(0)
     level, at = rate, time.monotonic()
-    seen = {"attempts": 0, "throttled": 0}
+    seen, slots = {"attempts": 0, "throttled": 0}, asyncio.Semaphore(args.slots)
     message = {"role": "assistant", "content": "rows"}
     body: dict[str, Any] = {
         "id": "x", "object": "chat.completion", "created": 0, "model": "m",
@@ -84,7 +88,8 @@ async def serve(args: argparse.Namespace) -> None:
                     writer.write(refusal)
                     continue
                 level -= 1
-                await asyncio.sleep(args.latency)
+                async with slots:
+                    await asyncio.sleep(args.latency)
                 writer.write(answer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -100,7 +105,7 @@ async def serve(args: argparse.Namespace) -> None:
 @contextmanager
 def server(args: argparse.Namespace, **changes: object) -> Iterator[str]:
     """The base URL of a server in a process of its own."""
-    options = {"rate": args.rate, "latency": args.latency, "strays": args.strays, "knows": args.knows, **changes}
+    options = {name: getattr(args, name) for name in ("rate", "latency", "strays", "knows", "slots")} | changes
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     child = subprocess.Popen(
         [sys.executable, __file__, "--role", "server", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -133,10 +138,13 @@ def chat(png: bytes) -> dict[str, Any]:
     return {"model": "m", "messages": [{"role": "user", "content": parts}], "max_tokens": 4, "temperature": 0}
 
 
-def ours(url: str, n: int, rate: float | None, *, during: Callable[[], None] | None = None) -> Ran:
-    """Ask n requests through `Caller`; each encodes its image when its turn comes."""
+def ours(
+    url: str, n: int, rate: float | None, *, fleet: Sequence[str] = (), during: Callable[[], None] | None = None
+) -> Ran:
+    """Ask n requests through `Caller`; each encodes its image when its turn comes. fleet: addresses in place of one."""
     from bbtvp.endpoint.caller import Caller, Job
     from bbtvp.endpoint.dialect import Json, Wire
+    from bbtvp.endpoint.fleet import Fleet
     from bbtvp.endpoint.images import encode
     from bbtvp.endpoint.limiter import Limiter
     from bbtvp.endpoint.transport import Timeouts, Transport
@@ -154,8 +162,9 @@ def ours(url: str, n: int, rate: float | None, *, during: Callable[[], None] | N
 
     limiter = Limiter(requests=rate, most=FLIGHT)
     caller = Caller(
-        transport, limiter, explain=lambda status, reply: ("", str(reply)), key_variable="OPENAI_API_KEY", secrets=[]
-    )
+        transport, limiter, explain=lambda status, reply: ("", str(reply)), key_variable="OPENAI_API_KEY", secrets=[],
+        fleet=Fleet([f"{base}/chat/completions" for base in fleet], "m"),
+    )  # fmt: skip
     if during is not None:
         threading.Thread(target=during, daemon=True).start()
     began, cpu = time.perf_counter(), time.process_time()
@@ -255,6 +264,23 @@ def peer(args: argparse.Namespace, url: str, n: int) -> Ran:
     return Ran(*json.loads(done.stdout.splitlines()[-1]))
 
 
+def fleets(args: argparse.Namespace) -> None:
+    """One line for each make-up of the fleet."""
+    for slower in ((1,), (1, 1), (1, 3)):
+        able = sum(args.slots / (args.latency * times) for times in slower)
+        with ExitStack() as stack:
+            urls = [
+                stack.enter_context(server(args, rate=1e6, strays=0, latency=args.latency * times)) for times in slower
+            ]
+            ran = ours("fleet:m", int(able * args.seconds), None, fleet=urls)
+            shares = [f"{seen(url)['attempts'] / ran.asked:.3f}" for url in urls]
+        print(
+            f"times slower {slower}: {ran.answered / ran.seconds:.1f} a second of {able:.1f} "
+            f"({ran.answered} of {ran.asked} answered), shares {', '.join(shares)}",
+            flush=True,
+        )
+
+
 # -- the report -------------------------------------------------------------------------------------------------------
 def report(name: str, ran: Ran, args: argparse.Namespace, url: str) -> float:
     used, counts, each = ran.answered / (args.rate / 60 * ran.seconds), seen(url), 1000 * ran.cpu / ran.asked
@@ -274,18 +300,23 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.3)
     parser.add_argument("--strays", type=float, default=0.01, help="share throttled for no reason")
     parser.add_argument("--knows", choices=["given", "told", "unknown"], default="given", help="how we know the limit")
+    parser.add_argument("--fleet", action="store_true")
+    parser.add_argument("--slots", type=int, default=None, help="requests that a server works on at once")
     parser.add_argument("--peer", choices=PEERS)
     parser.add_argument("--python", default=sys.executable, help="interpreter of the peer's environment")
     parser.add_argument("--role", choices=["main", "server", "peer", "memory"], default="main", help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.slots = args.slots or (16 if args.fleet else 100_000)
     if args.role == "server":
         asyncio.run(serve(args))
     elif args.role == "peer":
         child(args)
     elif args.role == "memory":
         print("{:.0f} MB over {:.0f} MB when idle".format(*memory(args.url)))
+    elif args.fleet:
+        fleets(args)
     else:
         n = int(args.rate * args.seconds / 60)
         with server(args) as url:
