@@ -61,7 +61,7 @@ def hold(folder: Path, name: str = NAME) -> Iterator[Owner]:
     Raises JournalError, with the owner's host and process, if another holds it, and OSError if the disk refuses.
     """
     with ExitStack() as stack:
-        stack.enter_context(_acquired(folder, name))
+        stack.callback(_acquired(folder, name).release)
         owner = Owner(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
         stack.callback(_forget, folder)
         owner.write(folder)

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.optim.base import JSON, Choices, Optimiser, Start
-from bbtvp.optim.gp_model import Surface, one_thread
+from bbtvp.optim.gp_model import KEPT, Surface, one_thread
 
 LIMIT = 64
 """Variables beyond which distances say too little to learn from hundreds of losses."""
@@ -34,7 +34,8 @@ class GaussianProcess(Optimiser):
     k is Matérn-5/2 with one length scale per variable; all scales are fitted after each batch by marginal likelihood
     under weak priors (Rasmussen and Williams, 2006, ch. 5; see `Surface`). The offset is what common random numbers
     leave behind: the candidates of a batch see the same images, those of the next batch see others, and easy images
-    must not make a candidate look good. So losses of all batches can be pooled, where an evolution strategy forgets.
+    must not make a candidate look good. So losses of many batches can be pooled (the newest 600), where an evolution
+    strategy forgets.
 
     The first batch is `x0` and a scrambled Sobol design. Later ones hold the current recommendation, then the minima of
     independent draws from the posterior (Thompson, 1933; in batches: Hernández-Lobato et al., 2017) over a pool of
@@ -61,7 +62,7 @@ class GaussianProcess(Optimiser):
             return self._drawn()
 
     def _drawn(self) -> Matrix:
-        rng = stream(self.seed, "optim", "gp", len(self._z))
+        rng = stream(self.seed, "optim", "gp", self._told)
         pool = self._pool(rng)
         draws = self._surface.draws(self._shown(pool), self.popsize - 1, rng)
         chosen: list[int] = []
@@ -108,9 +109,9 @@ class GaussianProcess(Optimiser):
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         number = self._batches[-1] + 1 if len(self._batches) else 0
-        self._z = np.vstack([self._z, z])
-        self._losses = np.concatenate([self._losses, losses])
-        self._batches = np.concatenate([self._batches, np.full(len(z), number)])
+        self._z = np.vstack([self._z, z])[-KEPT:]
+        self._losses = np.concatenate([self._losses, losses])[-KEPT:]
+        self._batches = np.concatenate([self._batches, np.full(len(z), number)])[-KEPT:]
         with one_thread():
             self._surface.fit(self._shown(self._z), self._losses, self._batches)
 
@@ -119,7 +120,7 @@ class GaussianProcess(Optimiser):
             return self._best()
 
     def _best(self) -> Vector:
-        rng = stream(self.seed, "optim", "gp", "recommend", len(self._z))
+        rng = stream(self.seed, "optim", "gp", "recommend", self._told)
         best = self._z
         for share in (0.0, 0.4, 0.2, 0.1, 0.05):
             near = [best] if not share else [best, *(self._around(point, share, rng) for point in best)]

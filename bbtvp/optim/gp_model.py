@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Matrix, Vector
 
 FITTED, KEPT = 128, 600
-"""Newest losses that the scales are fitted to, and that predictions rest on: their cost is cubic."""
+"""Newest losses that the scales are fitted to, and that a search remembers: their cost is cubic."""
 
 ITERATIONS = 15
 """Of L-BFGS after each batch, from the scales of the batch before."""
@@ -65,7 +65,7 @@ class Surface:
         return scales
 
     def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
-        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last."""
+        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last; n at most `KEPT`."""
         from scipy.linalg import cho_solve, cholesky
         from scipy.optimize import minimize  # type: ignore[import-untyped]
 
@@ -77,9 +77,9 @@ class Surface:
             self._cost, self._log, args=recent, jac=True, method="L-BFGS-B", bounds=bounds, options=options
         )
         self._log = found.x
-        self._z = z[-KEPT:]
-        self._chol = cholesky(self._covariance(self._z, batches[-KEPT:]), lower=True)
-        self._weights = cho_solve((self._chol, True), y[-KEPT:])
+        self._z = z
+        self._chol = cholesky(self._covariance(z, batches), lower=True)
+        self._weights = cho_solve((self._chol, True), y)
 
     def mean(self, z: Matrix) -> Vector:
         """(n,) posterior mean of f."""

@@ -14,6 +14,7 @@ stays counted, at the most it can have cost where that is not known: caps hold f
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import threading
@@ -22,24 +23,31 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, final
-
-from filelock import FileLock, Timeout
+from typing import Any, TypeAlias, final
 
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
+from bbtvp.core.lock import hold
 from bbtvp.query import LabelScore, Memory, Outcome, Probe, Reply, Usage
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"
-LOCK = "journal.lock"
+Place: TypeAlias = tuple[int, int]
+"""Where a line lies in the file, and how long it is."""
+
+_PREFIX = 32
+"""Digits of a key, which is a digest, that tell it from all others of a run."""
+
 _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading a record raises that `_append` never wrote."""
 
 
 @final
 class Journal(Memory):
-    """Replies and steps of one run, in memory and, if it has a folder, on disk."""
+    """Replies and steps of one run, on disk if it has a folder. Safe to use from many threads.
+
+    In memory is only where each lies: about 130 bytes per image query.
+    """
 
     def __init__(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
         """Open or begin a journal.
@@ -50,28 +58,31 @@ class Journal(Memory):
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
         self.spent: Counter[str] = Counter()
         self.failed, self.refused, self.usd = 0, 0, 0.0
-        self._replies: dict[str, Reply] = {}
-        self._steps: dict[str, dict[str, Any]] = {}
+        self._replies: dict[str, Place] = {}
+        self._steps: dict[str, Place] = {}
+        self._parsed: tuple[Place, dict[str, list[Any]]] = ((0, 0), {})
         self._lock = threading.Lock()
         self._path = folder / FILE if folder else None
-        self._file: BinaryIO | None = None
+        self._file: io.FileIO | io.BytesIO = io.BytesIO()
+        self._end = 0
         self._closing = ExitStack()
         if self._path is not None:
             self._open(self._path)
 
     def _open(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise JournalError(f"{path.parent} is not a folder, nor can it be; name another (--out)") from error
         with ExitStack() as stack:
-            try:
-                stack.enter_context(FileLock(path.with_name(LOCK), timeout=0))
-            except Timeout as error:
-                raise JournalError(
-                    f"{path.parent} is in use by another process; wait for it, or name another (--out)"
-                ) from error
-            begun = self._load(path)
-            self._file = stack.enter_context(path.open("ab"))
-            if not begun:
+            owner = stack.enter_context(hold(path.parent))
+            if path.is_file():
+                self._load(path)
+            self._file = stack.enter_context(path.open("a+b", buffering=0))
+            self._mend()
+            if not self._end:
                 self._append({"record": "config", **self.config})
+            owner._replace(queries=self.spent.total()).write(path.parent)
             self._closing = stack.pop_all()
 
     def __enter__(self) -> Journal:
@@ -80,21 +91,37 @@ class Journal(Memory):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.close()
+        with self._lock:
+            self._closing.close()
 
     # -- replies: the memory of the meter ----------------------------------------------------------
     def recall(self, key: str) -> Reply | None:
-        return self._replies.get(key)
+        with self._lock:
+            place = self._replies.get(key[:_PREFIX])
+            if place is None:
+                return None
+            if self._parsed[0] != place:
+                self._parsed = place, {row[0]: row for row in self._read(place)["got"]}
+        row = self._parsed[1].get(key)
+        try:
+            return None if row is None else _unpacked(row)
+        except _DAMAGED as error:
+            raise JournalError(
+                f"{self._path}, the reply {key!r} is damaged; restore the file or start anew elsewhere (--out)"
+            ) from error
 
     def record(self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False) -> None:
         """Append the outcomes of one call to the model, as one line."""
         got = [[key, *_packed(outcome)] for key, outcome in asked]
-        self._append({"record": "replies", "phase": phase, "got": got, **({"noted": True} if noted else {})})
-        self._remember(phase, got, noted)
+        with self._lock:
+            place = self._append(
+                {"record": "replies", "phase": phase, "got": got, **({"noted": True} if noted else {})}
+            )
+            self._remember(phase, got, noted, place)
 
     def note(self, phase: str, queries: int, usd: float) -> None:
         with self._lock:
-            if self._file is None or not self._file.closed:  # a thread may outlive an interrupted run
+            if not self._file.closed:  # a thread may outlive an interrupted run
                 self._append({"record": "spent", "phase": phase, "queries": queries, "usd": usd})
                 self._spend(phase, queries, usd)
 
@@ -102,14 +129,13 @@ class Journal(Memory):
         self.spent[phase] += queries
         self.usd += usd
 
-    def _remember(self, phase: str, got: Sequence[Sequence[Any]], noted: bool) -> None:
-        for key, counts, text, scores, failure, *refused in got:
+    def _remember(self, phase: str, got: Sequence[Sequence[Any]], noted: bool, place: Place) -> None:
+        for key, counts, _text, _scores, failure, *refused in got:
             usage = Usage(*counts)
             if not noted:
                 self._spend(phase, usage.attempts, usage.usd)
             if failure is None:
-                found = None if scores is None else tuple(LabelScore(*score) for score in scores)
-                self._replies[key] = Reply(text, found, usage)
+                self._replies[key[:_PREFIX]] = place
             else:
                 self.failed += 1
                 self.refused += bool(refused)
@@ -117,15 +143,18 @@ class Journal(Memory):
     # -- steps: what was decided -------------------------------------------------------------------
     def step(self, name: str) -> dict[str, Any] | None:
         """The step written under this name, if the run has come that far before."""
-        return self._steps.get(name)
+        with self._lock:
+            place = self._steps.get(name)
+            return None if place is None else _content(self._read(place))
 
     def write_step(self, name: str, **content: Any) -> dict[str, Any]:
         """Append a step and force it to disk; gives it back as a later reader would see it."""
         step: dict[str, Any] = json.loads(canonical_json(content))
-        self._append({"record": "step", "id": name, **step})
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-        self._take_step(name, step)
+        with self._lock:
+            place = self._append({"record": "step", "id": name, **step})
+            if isinstance(self._file, io.FileIO):
+                os.fsync(self._file.fileno())
+            self._take_step(name, step, place)
         return step
 
     def write_probe(self, spec: str, probe: Probe) -> None:
@@ -133,53 +162,71 @@ class Journal(Memory):
         if f"probe/{spec}" not in self._steps:
             self.write_step(f"probe/{spec}", queries=probe.queries, usd=probe.usd, findings=probe.findings)
 
-    def _take_step(self, name: str, step: dict[str, Any]) -> None:
-        self._steps[name] = step
+    def _take_step(self, name: str, step: Mapping[str, Any], place: Place) -> None:
+        self._steps[name] = place
         if name.startswith("probe/"):
-            self.spent["probe"] += step["queries"]
-            self.usd += step["usd"]
+            self._spend("probe", step["queries"], step["usd"])
 
     # -- file --------------------------------------------------------------------------------------
-    def _append(self, record: Mapping[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(_line(record))
-            self._file.flush()
+    def _append(self, record: Mapping[str, Any]) -> Place:
+        """Write a line, in one piece unless the disk is full; where it lies."""
+        line, begin = _line(record), self._mend()
+        left = memoryview(line)
+        while left:
+            left = left[self._file.write(left) :]
+        self._end = begin + len(line)
+        return begin, len(line)
 
-    def _load(self, path: Path) -> bool:
-        """Replay what is there; whether there was anything."""
-        if not path.is_file():  # nothing yet; opening says what is wrong with a folder
-            return False
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if not whole and not _line({"record": "config", **self.config}).startswith(data):
-            raise JournalError(f"{path} is not the beginning of this run; name another folder (--out)")
-        if len(whole) < len(data):
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        for number, line in enumerate(whole.splitlines(), start=1):
-            try:
-                self._replay(json.loads(line), number)
-            except _DAMAGED as error:
-                raise JournalError(
-                    f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
-                ) from error
-        return bool(whole)
+    def _mend(self) -> int:
+        """Cut off the torn line of a write that broke off: a crash, a full disk, an interrupt. The end of the file."""
+        size = self._file.seek(0, os.SEEK_END)
+        if size > self._end:
+            self._file.seek(self._end)
+            self._end += self._file.read(size - self._end).rfind(b"\n") + 1
+            self._file.truncate(self._end)
+            self._file.seek(0, os.SEEK_END)
+        return self._end
 
-    def _replay(self, record: dict[str, Any], number: int) -> None:
+    def _read(self, place: Place) -> dict[str, Any]:
+        self._file.seek(place[0])
+        record: dict[str, Any] = json.loads(self._file.read(place[1]))
+        return record
+
+    def _load(self, path: Path) -> None:
+        """Replay the whole lines that are there."""
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    if number == 1 and not _line({"record": "config", **self.config}).startswith(line):
+                        raise JournalError(f"{path} is not the beginning of this run; name another folder (--out)")
+                    return
+                try:
+                    self._replay(json.loads(line), number, (self._end, len(line)))
+                except _DAMAGED as error:
+                    raise JournalError(
+                        f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
+                    ) from error
+                self._end += len(line)
+
+    def _replay(self, record: dict[str, Any], number: int, place: Place) -> None:
         kind = record.pop("record", None)
         if number == 1:
             self._check_config(kind, record)
         elif kind == "replies":
-            self._remember(record["phase"], record["got"], record.get("noted", False))
+            self._remember(record["phase"], record["got"], record.get("noted", False), place)
         elif kind == "spent":
             self._spend(record["phase"], record["queries"], record["usd"])
         elif kind == "step":
-            self._take_step(record.pop("id"), record)
+            self._take_step(record["id"], record, place)
         else:
             raise JournalError(f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade")
 
     def _check_config(self, kind: object, found: dict[str, Any]) -> None:
+        family, _, number = str(found.get("schema")).partition("/")
+        ours, _, known = SCHEMA.partition("/")
         if kind != "config" or found.get("schema") != SCHEMA:
+            if family == ours and number.isdecimal() and int(number) > int(known):
+                raise JournalError(f"{self._path} is a {family}/{number}: a newer bbtvp wrote it, upgrade")
             raise JournalError(f"{self._path} is not a {SCHEMA} journal; name another folder (--out)")
         differing = [key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)]
         if differing:
@@ -199,3 +246,13 @@ def _packed(outcome: Outcome) -> tuple[Any, ...]:
     if isinstance(outcome, Reply):
         return usage, outcome.text, None if outcome.scores is None else [list(s) for s in outcome.scores], None
     return usage, None, None, outcome.reason, *([True] if outcome.refused else [])
+
+
+def _unpacked(row: Sequence[Any]) -> Reply:
+    _key, counts, text, scores = row[:4]
+    return Reply(text, None if scores is None else tuple(LabelScore(*score) for score in scores), Usage(*counts))
+
+
+def _content(record: dict[str, Any]) -> dict[str, Any]:
+    """A step without what the journal added."""
+    return {key: value for key, value in record.items() if key not in ("record", "id")}

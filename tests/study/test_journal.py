@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bbtvp.core.digest import digest
 from bbtvp.core.errors import JournalError
 from bbtvp.query import LabelScore, Outcome, QueryFailed, Reply, Usage
 from bbtvp.study.journal import FILE, Journal
@@ -151,8 +154,10 @@ def test_another_configuration_is_refused_and_named(tmp_path: Path, changed: dic
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"bbtvp.journal/1", b"bbtvp.journal/2"))
-    with pytest.raises(JournalError, match=r"is not a bbtvp\.journal/1 journal"):
+    before = path.read_bytes()
+    with pytest.raises(JournalError, match=r"is a bbtvp\.journal/2: a newer bbtvp wrote it, upgrade"):
         Journal(CONFIG, tmp_path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"a": 1}'])
@@ -164,7 +169,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes)
 
 
 def test_a_run_that_is_still_going_on_is_not_joined(tmp_path: Path) -> None:
-    with Journal(CONFIG, tmp_path), pytest.raises(JournalError, match="in use by another process"):
+    with Journal(CONFIG, tmp_path), pytest.raises(JournalError, match=rf"in use by process {os.getpid()} on "):
         Journal(CONFIG, tmp_path)
     with Journal(CONFIG, tmp_path):
         pass  # free again
@@ -203,3 +208,61 @@ def test_a_copied_folder_is_the_same_run(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     with Journal(CONFIG, tmp_path / "there") as journal:
         assert journal.recall("a") == REPLIES["a"]
+
+
+# -- a write that breaks off ----------------------------------------------------------------------
+class Full(io.FileIO):
+    """A file on a disk with so many bytes left."""
+
+    room = 0
+
+    def write(self, data: Any) -> int:
+        if not self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        count = super().write(memoryview(data)[: self.room])
+        self.room -= count
+        return count
+
+
+@pytest.mark.parametrize("room", [0, 1, 40, 180])
+def test_what_comes_after_a_write_that_broke_off_damages_nothing(tmp_path: Path, room: int) -> None:
+    """A thread may note its attempt while the run ends because of a full disk; there may be room again by then."""
+    before = filled(tmp_path).read_bytes()
+    with Journal(CONFIG, tmp_path) as journal:
+        journal._file.close()
+        journal._file = full = Full(tmp_path / FILE, "a+")
+        full.room = room
+        with pytest.raises(OSError, match="No space left"):
+            journal.record("search", [("e", Reply(text="e" * 200))])
+        assert (tmp_path / FILE).read_bytes()[: len(before) + room].startswith(before)
+        assert len((tmp_path / FILE).read_bytes()) == len(before) + room
+        assert journal.recall("e") is None
+        full.room = 10_000
+        journal.note("search", 1, 0.5)
+        assert journal.recall("a") == REPLIES["a"]
+        full.close()
+    assert lines_of(tmp_path / FILE)[5:] == [b'{"phase":"search","queries":1,"record":"spent","usd":0.5}\n']
+    with Journal(CONFIG, tmp_path) as journal:
+        assert (journal.usd, journal.recall("e")) == (0.5, None)
+
+
+def test_a_reply_is_read_from_where_it_lies_also_among_others(tmp_path: Path) -> None:
+    replies = {digest(str(i).encode()): Reply(text=str(i)) for i in range(300)}
+    with Journal(CONFIG, tmp_path) as journal:
+        for start in range(0, 300, 7):
+            journal.record("search", list(replies.items())[start : start + 7])
+            journal.write_step(f"one/{start}", begin=start)
+    with Journal(CONFIG, tmp_path) as journal:
+        journal.record("search", [("f" * 64, Reply(text="new"))])
+        for key in sorted(replies, key=lambda key: key[::-1]):
+            assert journal.recall(key) == replies[key]
+        assert journal.recall("f" * 64) == Reply(text="new")
+        assert [journal.step(f"one/{start}") for start in (0, 294)] == [{"begin": 0}, {"begin": 294}]
+        assert journal.spent.total() == 301
+
+
+def test_a_row_that_is_damaged_inside_is_named_when_it_is_needed(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"-10000.0,2", b"-10000.0,2,3"))
+    with Journal(CONFIG, tmp_path) as journal, pytest.raises(JournalError, match="reply 'a' is damaged"):
+        journal.recall("a")
