@@ -87,7 +87,7 @@ def test_counts_leave_the_rest_out() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.lists(st.integers(1, 5), min_size=10, max_size=30), st.integers(0, 50))
+@given(st.lists(st.integers(1, 5), min_size=30, max_size=40), st.integers(0, 50))
 def test_the_samples_of_one_image_stay_together(questions: list[int], seed: int) -> None:
     samples = [Sample(f"{i}#{q}", "ab"[q % 2], Path(f"{i}.png")) for i, n in enumerate(questions) for q in range(n)]
     parts = split(samples, seed=seed)
