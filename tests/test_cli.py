@@ -37,12 +37,22 @@ RESULT: Mapping[str, tuple[type, ...]] = {
 QUERIES: Mapping[str, tuple[type, ...]] = dict.fromkeys(
     ("search", "validation", "probe", "verify", "failed", "refused"), COUNT
 )
+VERDICT: Mapping[str, tuple[type, ...]] = {"verdict": (dict,), "notes": (list,)}
+"""With a proof."""
+
 MODEL: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("model", "role"), (str,)),
-    **dict.fromkeys(("n", "failed", "unparsed"), COUNT),
+    **dict.fromkeys(("n", "failed", "unparsed", "images", "gained", "lost"), COUNT),
     **dict.fromkeys(("zero_shot", "empty_frame", "prompted", "gain", "over_empty_frame", "mcnemar_p"), NUMBER),
+    **dict.fromkeys(("mcnemar_p_holm", "noise"), NUMBER),
     **dict.fromkeys(("gain_ci95", "over_empty_frame_ci95"), (list,)),
+    "detail": (dict,),
 }
+CALIBRATED: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("calibrated", "over_calibrated"), NUMBER),
+    "over_calibrated_ci95": (list,),
+}
+"""Of a model that gives log-probabilities, with an output calibration."""
 
 
 def check_keys(found: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]]) -> None:
@@ -53,11 +63,11 @@ def check_keys(found: Mapping[str, Any], expected: Mapping[str, tuple[type, ...]
 
 def check_result(document: Mapping[str, Any]) -> None:
     """Strictly a `bbtvp.result/1`: these keys, these types, shares in 0..1, intervals in order."""
-    check_keys(document, RESULT)
+    check_keys(document, RESULT | (VERDICT if document["models"] else {}))
     assert document["schema"] == "bbtvp.result/1"
     check_keys(document["queries"], QUERIES)
     for row in document["models"]:
-        check_keys(row, MODEL)
+        check_keys(row, MODEL | (CALIBRATED if "calibrated" in row else {}))
         assert row["role"] in ("source", "target")
         assert all(0 <= row[key] <= 1 for key in ("zero_shot", "empty_frame", "prompted", "mcnemar_p"))
         assert row["gain"] == pytest.approx(row["prompted"] - row["zero_shot"])
@@ -123,12 +133,16 @@ def test_optimize_then_verify(images: Path) -> None:
         ("eye/far", "target"),
     ]
     assert document["models"][0]["gain"] > 0.4
-    assert document["queries"]["verify"] <= 3 * 2 * document["models"][0]["n"]
-    assert "verification: at most 216 image queries over 2 models" in proved.err
+    assert document["queries"]["verify"] <= 2 * (3 * document["models"][0]["n"] + 64)
+    assert "verification: at most 344 image queries over 2 models" in proved.err
+    assert "36 test images show that a gain of " in proved.err
+    assert document["verdict"]["word"] == "go"
     assert Path("run/gallery.png").stat().st_size > 10_000
 
     table = bbtvp("verify", "run/prompt.vprompt", "--task", images, *models, "--out", "run")
-    assert table.out.strip().splitlines()[0].startswith("model")
+    lines = table.out.strip().splitlines()
+    assert lines[0].startswith("verdict: go: eye/near gains +")
+    assert any(line.startswith("model ") for line in lines)
     assert "transfer: " in table.out
 
 

@@ -1,14 +1,7 @@
-"""Output calibration: no prompt at all, only a correction of the model's prejudice for some labels.
+"""The baselines that need no image: output calibration (`bbtvp.objective.calibration`) as a method of the benchmark.
 
-What a visual prompt gains must be more than this, for it costs a bias per label and no change of any image. Both are
-fitted on the unprompted training (then validation) images that the budget affords, and change the answers of the
-source alone, as it is asked about the unprompted test image:
-
-    "labels"   argmax_y  s_y(x) + b_y,   b = argmin mean NLL of softmax(s + b) + RIDGE · ‖b‖² / 2     (uses the labels)
-    "prior"    argmax_y  s_y(x) − mean over images of log-softmax(s)_y   (batch calibration, Zhou et al., ICLR 2024)
-
-s_y: log-probability of label y, per token. "labels" is vector scaling of Guo et al. (ICML 2017) without the scale; a
-fixed content-free image in place of the mean would be contextual calibration (Zhao et al., ICML 2021).
+Both corrections are fitted on the unprompted training (then validation) images that the budget affords, and change the
+answers of the source alone, as it is asked about the unprompted test image.
 """
 
 from __future__ import annotations
@@ -16,23 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bbtvp.bench.answers import View, ask
 from bbtvp.bench.method import Job, Outcome
-from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.arrays import Matrix
+from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.objective import choose_reader
+from bbtvp.objective.calibration import corrected as corrected
+from bbtvp.objective.calibration import fitted as fitted
+from bbtvp.objective.calibration import indices as indices
 from bbtvp.query import Meter
 from bbtvp.study import Journal
 from bbtvp.task import Sample
-
-RIDGE = 0.01
-"""Strength of the pull to no correction, in nats per squared nat: with few images of a label its bias stays finite."""
-
-STEPS, TOLERANCE = 100, 1e-9
 
 
 @final
@@ -79,49 +67,3 @@ def calibrate(job: Job, constants: Mapping[str, Any]) -> Outcome:
     correct = corrected(zero_shot, bias, indices(labels, [sample.answer for sample in task.test]))
     facts = {"bias": {label: round(float(b), 4) for label, b in zip(labels, bias, strict=True)}}
     return Outcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)
-
-
-def indices(labels: Sequence[str], answers: Sequence[str]) -> NDArray[np.intp]:
-    """(n,) the place of each answer among the labels."""
-    return np.array([labels.index(answer) for answer in answers], np.intp)
-
-
-def fitted(scores: Matrix, truth: NDArray[np.intp], fit: str) -> Vector:
-    """(labels,) bias of mean 0, from (n, labels) scores; rows with NaN are left out. UsageError for another `fit`."""
-    kept = np.isfinite(scores).all(axis=1)
-    known, answers = _log_softmax(scores[kept]), truth[kept]
-    if fit == "prior":
-        bias = -known.mean(axis=0)
-    elif fit == "labels":
-        bias = _newton(known, answers)
-    else:
-        raise unknown("fit", fit, ("labels", "prior"))
-    centred: Vector = bias - bias.mean()
-    return centred
-
-
-def _newton(scores: Matrix, truth: NDArray[np.intp]) -> Vector:
-    """The minimum of a convex loss in as many variables as labels: damped only by the ridge."""
-    count = scores.shape[1]
-    bias, wanted = np.zeros(count), np.bincount(truth, minlength=count) / len(truth)
-    for _ in range(STEPS):
-        p = np.exp(_log_softmax(scores + bias))
-        slope = p.mean(axis=0) - wanted + RIDGE * bias
-        curve = np.diag(p.mean(axis=0)) - p.T @ p / len(p) + RIDGE * np.eye(count)
-        step = np.linalg.solve(curve, slope)
-        bias = bias - step / max(1.0, float(np.abs(step).max()))  # at most a nat at a time
-        if np.abs(step).max() < TOLERANCE:
-            break
-    return bias
-
-
-def corrected(scores: Matrix, bias: Vector, truth: NDArray[np.intp]) -> Vector:
-    """(n,) 1 right, 0 wrong, NaN where the scores are missing."""
-    right = ((scores + bias).argmax(axis=1) == truth).astype(np.float64)
-    return np.where(np.isfinite(scores).all(axis=1), right, np.nan)
-
-
-def _log_softmax(scores: Matrix) -> Matrix:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    found: Matrix = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return found

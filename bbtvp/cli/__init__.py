@@ -15,10 +15,12 @@ from bbtvp.cli import (
     compare,
     demo,
     doctor,
+    effects,
     gc,
     listing,
     optimize,
     reproduce,
+    robustness,
     run,
     status,
     transfer,
@@ -57,7 +59,8 @@ def cli(env_file: str | None) -> None:
 
 for command in (
     demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, status.status, status.watch,
-    reproduce.reproduce, compare.compare, transfer.transfer, gc.gc, bench.bench, listing.models, listing.tasks,
+    reproduce.reproduce, compare.compare, transfer.transfer, robustness.robustness, effects.effects, gc.gc, bench.bench,
+    listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bbtvp.jobs import Job
     from bbtvp.jobs.run import Ended
 
-GRACE = 1.0
+GRACE = 1.8
 """Seconds that jobs in other threads may take to end after an interrupt."""
 
 
@@ -124,9 +124,11 @@ def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
 
 
 def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -> list[Ended]:
+    from bbtvp.endpoint.remote import Endpoint
     from bbtvp.jobs import run_jobs
     from bbtvp.jobs.run import Stop
     from bbtvp.report.progress import LINES
+    from bbtvp.study.recipe import Loader
 
     done = 0
 
@@ -140,11 +142,14 @@ def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -
         elif event in LINES and jobs == 1:
             say(f"{facts['job']}: {LINES[event](facts)}")
 
-    stop = Stop()
+    stop, loader = Stop(), Loader()
     try:
-        return run_jobs(chosen, folder, every=every, parallel=jobs, watch=watch, stop=stop)
+        return run_jobs(chosen, folder, every=every, parallel=jobs, loader=loader, watch=watch, stop=stop)
     except KeyboardInterrupt:
         stop()
+        for model in loader.models:
+            if isinstance(model, Endpoint):
+                model.abandon()
         if stop.within(GRACE):
             raise
         # Threads that wait for a model cannot be ended; journals are whole after every line, so the process can be.

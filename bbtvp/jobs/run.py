@@ -165,7 +165,8 @@ class _Desk:
                     return
                 self.stop.begin()
                 try:
-                    ended.put(self._ended(job))
+                    with suppress(KeyboardInterrupt):  # an endpoint that was abandoned
+                        ended.put(self._ended(job))
                 finally:
                     self.stop.end()
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO, final
 
 from bbtvp.study.optimize import describe_plan
+from bbtvp.verify import Plan
 
 LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "planned": lambda f: f"plan: {describe_plan(f['plan'])}; answers read as {f['reader']}",
@@ -17,10 +18,24 @@ LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "stopped": lambda f: f"{f['stage']}: stopped, {f['why']}",
     "arbiter": lambda f: f"{f['stage']}: the surrogate's choice {'is taken' if f['taken'] else 'is worse'}",
     "skipped": lambda f: f"{f['stage']}: skipped, {f['why']}",
-    "verifying": lambda f: f"verification: at most {f['queries']} image queries over {f['models']} models",
+    "verifying": lambda f: (
+        f"verification: at most {f['queries']} image queries over {f['models']} models\n{describe_power(f['plan'])}"
+    ),
     "verified": lambda f: f"verified: {f['model']:<18} {100 * f['gain']:+.1f} points on {f['n']} test images",
 }
 """What is said of an event."""
+
+
+def describe_power(plan: Plan) -> str:
+    """What so many test images can show, in one line."""
+    if plan.seen is None:
+        return f"{plan.images} test images are too few to show any gain"
+    lost = f"{100 * plan.lost:g} % of the answers are spoilt"
+    counts = (f"{count:,} for {100 * gain:g}" for gain, count in plan.needed.items() if count is not None)
+    return (
+        f"{plan.images} test images show that a gain of {100 * plan.seen:.1f} points passes the minimum (80 % power, "
+        f"if {lost}); needed: {', '.join(counts)} points"
+    )
 
 
 @final

@@ -14,10 +14,10 @@ RESULT = "result.json"
 def result(
     run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, seconds: float
 ) -> dict[str, Any]:
-    """The document of a search (`run`), a proof, or both. JSON-able; `prompt` is the bundle's path."""
+    """The document of a search (`run`), a proof with its verdict, or both. JSON-able; `prompt`: the bundle's path."""
     queries = dict(run.queries) if run else {}
     failed = (run.failed if run else 0) + (proof.failed if proof else 0)
-    return {
+    document = {
         "schema": "bbtvp.result/1", "task": task, "seed": seed, "prompt": prompt,
         "improved_on_validation": run.improved if run else None,
         "queries": {
@@ -27,6 +27,9 @@ def result(
         },
         "seconds": round(seconds, 1), "usd": _usd(run, proof), "models": proof.as_json() if proof else [],
     }  # fmt: skip
+    if proof:
+        document |= {"verdict": proof.verdict.as_json(), "notes": list(proof.notes)}
+    return document
 
 
 def _usd(run: Run | None, proof: Proof | None) -> float | None:

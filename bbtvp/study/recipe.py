@@ -47,6 +47,11 @@ class Loader:
     def surrogate(self, origin: Origin) -> Surrogate:
         return self._once("surrogate", origin, load_surrogate)
 
+    @property
+    def models(self) -> list[Model]:
+        """Those that are loaded now."""
+        return [found for found in list(self._loaded.values()) if isinstance(found, Model)]
+
     def release(self, model: Origin) -> None:
         """Let go of a model that nobody needs any more: a large one would keep the next from the device."""
         with self._lock:

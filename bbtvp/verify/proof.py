@@ -1,67 +1,33 @@
-"""Three arms per model on the test split, five for a prompt with a sentence, paired image by image."""
+"""The proof: every model in all arms on the test split, paired image by image, and a verdict by a stated rule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 
-from bbtvp.core.arrays import Pixels, Vector
-from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
-from bbtvp.objective import Reading, choose_reader, read_all
-from bbtvp.prompt import Guidance, Prompt
+from bbtvp.core.rng import stream
+from bbtvp.objective import choose_reader
+from bbtvp.prompt import Prompt
 from bbtvp.query import Account, Meter, Model, load_model, probed
-from bbtvp.stats import paired_gain
+from bbtvp.stats import holm
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.registry import load_task
-
-BATCH = 128
-"""Test images in memory at a time, each in all arms."""
-
-ARMS = ("zero_shot", "empty_frame", "prompted")
-GUIDED = ("sentence_only", "image_only")
-"""The two halves of a prompt with Guidance: its sentence with the raw image, its image with the plain question."""
-
-
-_COUNTS = {3: "three", 5: "five"}
-
-
-@final
-@dataclass(frozen=True)
-class Row:
-    """One model's proof. Shares are of the `n` images answered in all arms; `gain` is prompted − zero_shot.
-
-    `gain_ci95`: paired bootstrap interval. `mcnemar_p`: exact, two-sided. `over_empty_frame`, with its interval, is
-    what the search found beyond placement alone. `unparsed`: prompted replies that named no single label.
-    `sentence_only` and `image_only`: shares of the same images, None for a prompt without Guidance; a gain that the
-    sentence alone has too is not the picture's.
-    """
-
-    model: str
-    role: str
-    n: int
-    zero_shot: float
-    empty_frame: float
-    prompted: float
-    gain: float
-    gain_ci95: tuple[float, float]
-    mcnemar_p: float
-    over_empty_frame: float
-    over_empty_frame_ci95: tuple[float, float]
-    failed: int
-    unparsed: int
-    sentence_only: float | None = None
-    image_only: float | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """The fields; without those of arms that there were none of."""
-        return {name: value for name, value in asdict(self).items() if name not in GUIDED or value is not None}
+from bbtvp.verify.inquiry import Inquiry
+from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
+from bbtvp.verify.overlap import Overlap, overlap
+from bbtvp.verify.planning import Looks, plan
+from bbtvp.verify.rows import Row as Row
+from bbtvp.verify.rows import row
+from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, settled
 
 
 @final
@@ -83,7 +49,8 @@ class Example:
 class Proof:
     """Rows in the order of the models, the image queries and dollars they cost, and examples from the first model.
 
-    refused: of the failed queries, those that a model would not answer.
+    refused: of the failed queries, those that a model would not answer. notes: what a reader of the figures must know.
+    saved: test images that the sequential mode did not ask about, over all models.
     """
 
     task: str
@@ -94,6 +61,9 @@ class Proof:
     refused: int
     usd: float
     examples: tuple[Example, ...]
+    verdict: Verdict = UNJUDGED
+    notes: tuple[str, ...] = ()
+    saved: int = 0
 
     @property
     def transfer(self) -> float | None:
@@ -114,6 +84,10 @@ def verify(
     source: str | None = None,
     reader: str = "auto",
     normalise: str = "mean",
+    rule: Rule | None = None,
+    calibration: int = 0,
+    sequential: bool = False,
+    facts: Mapping[str, Any] | None = None,
     usd: float | None = None,
     seed: int = 0,
     out: Path | str | None = None,
@@ -122,21 +96,28 @@ def verify(
 ) -> Proof:
     """Prove a prompt on the test split of `task`, on each model; `source` names the model that the search queried.
 
-    Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance. out: a
-    run folder whose `verify/` part makes the call resumable. usd: a cap on money. Raises UsageError without models,
-    ModelError if a model answers nothing, BudgetReached at the cap.
+    Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance, and
+    zero-shot once more of a model that does not always answer the same. rule: of the verdict. calibration: images that
+    are no test images (`CALIBRATION` of them will do), on which an output calibration is fitted at a query each, for a
+    model that gives log-probabilities; none by default.
+    sequential: look after every tenth of the test images, in an order drawn by the seed, and ask a model no further
+    than its question is settled. facts: what a bundle says of its origin. out: a run folder whose `verify/` part makes
+    the call resumable. usd: a cap on money. Raises UsageError without models, ModelError if a model answers nothing,
+    BudgetReached at the cap.
     """
     if not models:
         raise UsageError("name at least one model to verify on")
-    task = load_task(task) if isinstance(task, str) else task
+    if calibration < 0:
+        raise UsageError(f"calibration on {calibration} images; give a number from 0 up")
+    task, rule = load_task(task) if isinstance(task, str) else task, rule or Rule()
     config = {"task": task.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
     folder = Path(out) / "verify" / prompt.digest[:12] if out is not None else None
-    arms = _arms(prompt)
-    rows: list[Row] = []
-    shown: list[Example] = []
+    planned = plan(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
+    watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
+    shared = overlap(task)
     with Journal(config, folder) as journal:
-        watch("verifying", {"models": len(models), "queries": len(models) * len(arms) * len(task.test)})
-        for given in models:
+
+        def open_(given: Model | str) -> Inquiry:
             model = load_model(given) if isinstance(given, str) else given
             probe = probed(model, usd_cap=None if usd is None else usd - journal.usd)
             if probe is not None:
@@ -145,80 +126,111 @@ def verify(
             account = Account(spent=journal.spent, failed=journal.failed, usd_cap=usd, usd=journal.usd)
             account.phase = f"verify {model.spec}"
             meter = Meter(model, journal, account=account)
-            role = "source" if model.spec == source else "target"
-            readings = _ask(prompt, task, meter, reader, normalise)
-            rows.append(_row(model.spec, role, readings, seed))
-            shown = shown or _examples(model.spec, prompt, task, readings, examples)
-            watch("verified", rows[-1].as_json())
+            inquiry = Inquiry(prompt, task, meter, choose_reader(reader, meter, task, normalise=normalise))
+            inquiry.calibrate(calibration, seed)
+            return inquiry
+
+        court = _Court(task, rule, shared, source, models, sequential, seed)
+        rows, shown, told = court.hear(open_, examples, watch)
         queries, failed, refused, spent = journal.spent.total(), journal.failed, journal.refused, journal.usd
-    proof = Proof(task.name, prompt.digest, tuple(rows), queries, failed, refused, spent, tuple(shown))
+    verdict = judge(rule, court.evidence, withheld(task, shared))
+    notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
+    proof = Proof(
+        task.name, prompt.digest, rows, queries, failed, refused, spent, shown, verdict, notes, court.saved
+    )  # fmt: skip
+    watch("judged", {"verdict": verdict, "notes": notes})
     if folder is not None:
-        atomic_write_json(folder / "proof.json", {"task": task.name, "models": proof.as_json()})
+        document = {"task": task.name, "models": proof.as_json(), "verdict": verdict.as_json(), "notes": list(notes)}
+        atomic_write_json(folder / "proof.json", document)
     return proof
 
 
-def _ask(prompt: Prompt, task: Task, meter: Meter, reader: str, normalise: str) -> dict[str, list[Reading]]:
-    chosen = choose_reader(reader, meter, task, normalise=normalise)
-    readings: dict[str, list[Reading]] = {arm: [] for arm in _arms(prompt)}
-    for start in range(0, len(task.test), BATCH):
-        samples = task.test[start : start + BATCH]
-        for arm, (images, questions) in _sent(prompt, task, samples).items():
-            readings[arm] += read_all(chosen, meter, task, samples, images, questions)
-    return readings
+@final
+class _Court:
+    """Hears the models one by one: those that decide first, where looking early may spare the others."""
+
+    def __init__(
+        self, task: Task, rule: Rule, shared: Overlap, source: str | None, models: Sequence[Model | str],
+        sequential: bool, seed: int,
+    ) -> None:  # fmt: skip
+        self.task, self.rule, self.source, self.seed = task, rule, source, seed
+        self.specs = [model if isinstance(model, str) else model.spec for model in models]
+        self.given = dict(enumerate(models))
+        deciders = sum(map(self._decides, self.specs))
+        order = stream(seed, "verify", "order").permutation(len(task.test)) if sequential else range(len(task.test))
+        self.samples: list[Sample] = [task.test[i] for i in order]
+        self._unseen = [i not in shared.places for i in order]
+        counts = {True: deciders, False: len(models) - deciders}
+        images = len(task.test)
+        self.looks = {kind: Looks.of(images, count) for kind, count in counts.items()} if sequential else None
+        self.evidence: list[Evidence] = []
+        self.saved = 0
+
+    def _decides(self, spec: str) -> bool:
+        return spec == self.source or self.source not in self.specs
+
+    def hear(
+        self, open_: Callable[[Model | str], Inquiry], examples: int, watch: Watch
+    ) -> tuple[tuple[Row, ...], tuple[Example, ...], tuple[str, ...]]:
+        """Rows in the given order, examples from the first model, and notes."""
+        order = list(self.given)
+        if self.looks:
+            order.sort(key=lambda i: not self._decides(self.specs[i]))
+        rows: dict[int, Row] = {}
+        shown: dict[int, tuple[Example, ...]] = {}
+        notes: list[str] = []
+        for i in order:
+            if self.looks and judge(self.rule, self.evidence).word == "no-go":
+                notes.append(f"{self.specs[i]} was not asked: the verdict was settled before")
+                self.saved += len(self.samples)
+                continue
+            inquiry = open_(self.given[i])
+            role = "source" if inquiry.spec == self.source else "target"
+            rows[i] = self._asked(inquiry, role)
+            if self.looks and rows[i].images < len(self.samples):
+                notes.append(f"{inquiry.spec} was settled after {rows[i].images} of {len(self.samples)} test images")
+            notes += canvas_note(inquiry.prompt, inquiry.meter.model)
+            shown[i] = _examples(inquiry, examples)
+            watch("verified", rows[i].as_json())
+        return _adjusted([rows[i] for i in sorted(rows)]), shown[min(shown)], tuple(notes)
+
+    def _asked(self, inquiry: Inquiry, role: str) -> Row:
+        decides = self._decides(inquiry.spec)
+        if not self.looks:
+            inquiry.look(self.samples)
+            self.evidence.append(self._evidence(inquiry, decides))
+            return row(inquiry, role, self.seed)
+        looks = self.looks[decides]
+        for k, batch in enumerate(looks.batches(self.samples)):
+            inquiry.look(batch)
+            found = self._evidence(inquiry, decides)._replace(z=float(looks.z[k]), below_z=float(looks.below_z[k]))
+            if settled(self.rule, found) and not found.fails:
+                break
+        self.evidence.append(found)
+        self.saved += len(self.samples) - len(inquiry.samples)
+        return row(inquiry, role, self.seed, repeated_z=float(looks.limit_z[k]))
+
+    def _evidence(self, inquiry: Inquiry, decides: bool) -> Evidence:
+        """Of the test images that no other split holds."""
+        unseen = np.array(self._unseen[: len(inquiry.samples)])
+        used = unseen & inquiry.answered()
+        before, after = inquiry.correct("zero_shot")[used], inquiry.correct("prompted")[used]
+        gained, lost = int((after > before).sum()), int((after < before).sum())
+        return Evidence(inquiry.spec, decides, gained, lost, int(used.sum()), int(unseen.sum()))
 
 
-def _arms(prompt: Prompt) -> tuple[str, ...]:
-    return (*ARMS, *GUIDED) if Guidance.kind in prompt.space.slices else ARMS
+def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
+    adjusted = holm([row.mcnemar_p for row in rows])
+    return tuple(replace(row, mcnemar_p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))
 
 
-def _sent(prompt: Prompt, task: Task, samples: Sequence[Sample]) -> dict[str, tuple[list[Pixels], list[str]]]:
-    """The images and the questions of each arm."""
-    control = prompt.space.empty_frame(prompt.z)
-    raw, plain = [sample.pixels() for sample in samples], [task.ask(sample) for sample in samples]
-    prompted = [prompt.render(pixels) for pixels in raw]
-    sent = {
-        "zero_shot": (raw, plain),
-        "empty_frame": ([control.render(pixels) for pixels in raw], plain),
-        "prompted": (prompted, [prompt.ask(question) for question in plain]),
-    }
-    if _arms(prompt) != ARMS:
-        # the raw image, so that it differs from zero-shot in the sentence alone
-        sentence = prompt.space.arms(prompt.z)["sentence_only"]
-        sent["sentence_only"] = raw, [sentence.ask(question) for question in plain]
-        sent["image_only"] = prompted, plain
-    return sent
-
-
-def _correct(readings: Sequence[Reading]) -> Vector:
-    return np.array([reading.correct for reading in readings])
-
-
-def _row(spec: str, role: str, readings: Mapping[str, Sequence[Reading]], seed: int) -> Row:
-    correct = {arm: _correct(values) for arm, values in readings.items()}
-    answered = np.isfinite(np.stack(list(correct.values()))).all(axis=0)
-    if not answered.any():
-        raise ModelError(
-            f"{spec} answered no test image in all {_COUNTS[len(correct)]} arms; nothing can be said about it"
-        )
-    kept = {arm: values[answered] for arm, values in correct.items()}
-    gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
-    over = paired_gain(kept["empty_frame"], kept["prompted"], seed=seed)
-    failed = sum(int(np.isnan(values).sum()) for values in correct.values())
-    unparsed = sum(r.answer is None and np.isfinite(r.correct) for r in readings["prompted"])
-    return Row(
-        spec, role, gain.n, gain.before, over.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p,
-        over.gain, over.ci, failed, int(unparsed), *(float(kept[arm].mean()) for arm in GUIDED if arm in kept),
-    )  # fmt: skip
-
-
-def _examples(
-    spec: str, prompt: Prompt, task: Task, readings: Mapping[str, Sequence[Reading]], limit: int
-) -> list[Example]:
+def _examples(inquiry: Inquiry, limit: int) -> tuple[Example, ...]:
     """The first test images, whatever became of them: no picking of the good ones."""
-    return [
+    before, after = inquiry.answers["zero_shot"], inquiry.answers["prompted"]
+    return tuple(
         Example(
-            spec, sample.pixels(), prompt.render(sample.pixels()), task.ask(sample), sample.answer,
-            readings["zero_shot"][i].answer, readings["prompted"][i].answer,
+            inquiry.spec, sample.pixels(), inquiry.prompt.render(sample.pixels()), inquiry.task.ask(sample),
+            sample.answer, before[i].reading.answer, after[i].reading.answer,
         )
-        for i, sample in enumerate(task.test[:limit])
-    ]  # fmt: skip
+        for i, sample in enumerate(inquiry.samples[:limit])
+    )  # fmt: skip

@@ -1,0 +1,99 @@
+"""What runs in a worker's process: the whole model, asked in its own batches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any, NamedTuple, Protocol, final, runtime_checkable
+
+import numpy as np
+
+from bbtvp.core.errors import BbtvpError, ModelError, UsageError
+from bbtvp.query import Capabilities, Model, Outcome, PaidModel, Request, load_model
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A model that says how it batches; any other gets contiguous parts of what is asked."""
+
+    def batches(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Indices of the requests of each batch, decided by texts, labels and image shapes: pixels may be blank.
+
+        A batch asked alone stays one batch.
+        """
+
+
+class Facts(NamedTuple):
+    """What a loaded model is, and the version of bbtvp that loaded it."""
+
+    spec: str
+    identity: str
+    capabilities: Capabilities
+    version: str
+
+
+class Outline(NamedTuple):
+    """A request without its pixels."""
+
+    shape: tuple[int, ...]
+    text: str
+    labels: tuple[str, ...] | None
+    max_tokens: int
+    forced: bool
+
+    @classmethod
+    def of(cls, request: Request) -> Outline:
+        return cls(request.image.shape, request.text, request.labels, request.max_tokens, request.forced)
+
+    def blank(self) -> Request:
+        """A request of this outline, its image one byte in memory."""
+        image = np.broadcast_to(np.uint8(0), self.shape)
+        return Request(image, self.text, self.labels, self.max_tokens, forced=self.forced)
+
+
+@final
+class Worker:
+    """A process that holds a model. Errors raised on purpose are returned: Ray would wrap what is raised."""
+
+    def __init__(self, spec: str, options: dict[str, Any], threads: int, folder: str) -> None:
+        self._spec, self._options = spec, options
+        self._model: Model | None = None
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch, which is not imported yet
+        import ray  # here it is installed
+
+        if "working_dir" not in ray.get_runtime_context().runtime_env:
+            with suppress(OSError):  # so that hf/./folder is found, where the machine has it
+                os.chdir(folder)
+
+    def start(self) -> None:
+        """Answers as soon as the process runs."""
+
+    def load(self) -> Facts | BbtvpError:
+        try:
+            model = load_model(self._spec, **self._options)
+        except BbtvpError as error:
+            return error
+        if isinstance(model, PaidModel):
+            return UsageError(f"ray/ is for local models; an endpoint needs no workers: use {self._spec}")
+        self._model = model
+        return Facts(model.spec, model.identity, model.capabilities, version("bbtvp"))
+
+    def split(self, outlines: Sequence[Outline]) -> list[list[int]] | BbtvpError | None:
+        """The model's own batches, None if it does not say."""
+        model: object = self._model
+        if not isinstance(model, Batched):
+            return None
+        try:
+            return model.batches([outline.blank() for outline in outlines])
+        except BbtvpError as error:
+            return error
+
+    def answer(self, requests: Sequence[Request]) -> list[Outcome] | BbtvpError:
+        if self._model is None:  # never: the driver asks those that loaded
+            return ModelError(f"{self._spec} is not loaded")
+        try:
+            return self._model.query(requests)
+        except BbtvpError as error:
+            return error
