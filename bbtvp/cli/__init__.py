@@ -48,8 +48,8 @@ def cli(env_file: str | None) -> None:
       bbtvp run jobs.toml                           many searches from one file
       bbtvp doctor --model openai/gpt-4o            what a vendor does to your images, what it costs, which key it needs
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 130 interrupted. A run that was
-    stopped continues by the same command, and asks nothing twice.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 4 no-go and 5 undecided (verify),
+    130 interrupted. A run that was stopped continues by the same command, and asks nothing twice.
     """  # noqa: D301
     if env_file:
         from dotenv import load_dotenv
