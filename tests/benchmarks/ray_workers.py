@@ -1,6 +1,6 @@
 """How much faster workers on Ray answer than one process with one thread: the same call, the same answers.
 
-    python tests/benchmarks/ray_workers.py [--model zoo/llava] [--workers 2] [--queries 512] [--side 224] [--runs 5]
+    python tests/benchmarks/ray_workers.py [--model zoo/llava] [--workers 2] [--queries 512] [--runs 5] [--wait 0]
 
 A call of so many image queries, 10 labels each, is made by one process, then by the workers (a thread each), and so on
 by turns; medians of the pairs. Before that both are asked once: what is measured is asking, not loading. A last figure
@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
@@ -39,6 +40,22 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
+def wait_for_quiet(seconds: float) -> None:
+    """Until two seconds pass in which others used less than a tenth of a core, or so many seconds are over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        before = busy()
+        time.sleep(2)
+        if busy() - before < 0.2:
+            return
+
+
+def busy() -> float:
+    """CPU seconds that all processes used since the machine started, those that are niced aside (Linux)."""
+    user, _, system = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:4])
+    return (user + system) / os.sysconf("SC_CLK_TCK")
+
+
 def plain(there: Any, model: str, batch: int, asked: list[Request]) -> None:
     """A process that answers its share each time it is told to."""
     loaded = load_model(model, batch=batch)
@@ -58,6 +75,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--wait", type=float, default=0, help="seconds to wait, before each pair, for a quiet machine")
     args = parser.parse_args()
     asked = requests(args.queries, args.side)
     alone = load_model(args.model, batch=args.batch)
@@ -81,6 +99,7 @@ def main() -> None:
         raise SystemExit("the answers differ")
     rows = []
     for _ in range(args.runs):
+        wait_for_quiet(args.wait)
         one, workers, processes = (
             seconds(work)[0] for work in (lambda: alone.query(asked), lambda: many.query(asked), ceiling)
         )
