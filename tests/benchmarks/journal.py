@@ -120,20 +120,23 @@ def overhead(queries: int) -> dict[str, float]:
 
 # -- a whole search ---------------------------------------------------------------------------------------------------
 class Pace:
-    """When each generation ended."""
+    """When each generation ended. An image query counts, whether the model or memory answers it."""
 
     def __init__(self) -> None:
-        self.marks: list[tuple[int, float]] = []
+        self.marks: list[float] = []
+        self.cost = 0
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "generation":
-            self.marks.append((facts["queries"], time.perf_counter()))
+        if event == "planned":
+            self.cost = facts["plan"].stages[0].cost
+        elif event == "generation":
+            self.marks.append(time.perf_counter())
 
     def around(self, queries: int) -> float:
         """ms per image query, median over the 40 generations up to so many."""
-        marks = [mark for mark in self.marks if mark[0] <= 1.02 * queries][-41:]
-        pairs = list(itertools.pairwise(marks))
-        return statistics.median(1000 * (b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if b[0] > a[0])
+        last = min(queries // self.cost, len(self.marks) - 1)
+        near = self.marks[max(0, last - 40) : last + 1]
+        return statistics.median(1000 * (b - a) / self.cost for a, b in itertools.pairwise(near))
 
 
 def search(method: str, queries: int, folder: Path, watch: Watch) -> int:

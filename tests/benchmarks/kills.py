@@ -213,8 +213,8 @@ def interrupt(args: argparse.Namespace, root: Path) -> dict[str, Any]:
             time.sleep(rng.uniform(0, 0.8 * whole))
             began = time.perf_counter()
             child.send_signal(number)
-            child.communicate()
-        if child.returncode == 0:  # it had ended
+            printed = child.communicate()[0]
+        if child.returncode == 0 or (printed and child.returncode < 0):  # it had ended, the interpreter perhaps not yet
             differing += files(folder) != files(root / "whole")
             run += 1
             continue
