@@ -67,7 +67,7 @@ class Shown:
         tally.update()
         bundle = folder / BUNDLE
         prompt = Prompt.load(bundle) if bundle.exists() else None
-        place = folder / "verify" / (prompt.digest[:12] if prompt else "")
+        place = _proved(folder, prompt, record["task"]["digest"]) if prompt else folder / "verify"
         proof = _json(place / "proof.json")
         rows = {row["model"]: row for row in proof.get("models", [])}
         verdict = proof.get("verdict", {}).get("word")
@@ -228,6 +228,13 @@ def _task(wanted: str, runs: Sequence[Shown], loader: Loader) -> Task:
     if task.digest != wanted:
         raise DataError(f"the images or answers of {found['spec']} are others now")
     return task
+
+
+def _proved(folder: Path, prompt: Prompt, task: str) -> Path:
+    """Where the prompt's proof lies: that on the task of the search, else the first."""
+    found = sorted((folder / "verify").glob(f"{prompt.digest[:12]}-*"))
+    own = [place for place in found if place.name.endswith(task[:12])]
+    return (own or found or [folder / "verify"])[0]
 
 
 def _identity(run: Shown, spec: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast, final
+from typing import Any, final
 
 from bbtvp.core.errors import DataError, JournalError, UsageError
 from bbtvp.core.origin import Origin
@@ -27,7 +27,7 @@ from bbtvp.jobs.tally import UNPROMPTED, plan_of
 from bbtvp.prompt import Prompt
 from bbtvp.query import Model
 from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.recipe import Loader, Recipe
+from bbtvp.study.recipe import Loader, Loads, Recipe
 from bbtvp.study.record import environment, read_record
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate
@@ -118,7 +118,7 @@ def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
     recording = Recording.read(folder)
     task = loader.task(recipe.task)
     models = [] if replay else [loader.model(origin) for origin in recipe.models]
-    plan = plan_of(str(recording.config.get("plan")))
+    plan = plan_of(recording.config.get("plan"))
     queries = 0 if replay else plan.queries if plan else int(recipe.arguments["budget"])
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
@@ -200,7 +200,7 @@ def _compared(
     )  # fmt: skip
 
 
-def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loader]:
+def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
     """The recipe with what the models had decided filled in, and a loader that gives the journal for every model."""
     settled = {"prompt": found.recording.config["prompt"], "reader": found.recording.reader, "canvas": None}
     arguments = {**found.recipe.arguments, **settled, "usd": None, "seconds": None}
@@ -208,7 +208,7 @@ def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loader]:
         origin: found.recording.model(model["spec"], model["identity"])
         for origin, model in zip(map(_key, found.recipe.models), found.record["models"], strict=True)
     }
-    return replace(found.recipe, arguments=arguments), cast("Loader", _Journalled(loader, models))
+    return replace(found.recipe, arguments=arguments), _Journalled(loader, models)
 
 
 def _key(origin: Origin) -> str:
@@ -216,7 +216,7 @@ def _key(origin: Origin) -> str:
 
 
 @final
-class _Journalled:
+class _Journalled(Loads):
     """Loads tasks and surrogates, and no model."""
 
     def __init__(self, loader: Loader, models: Mapping[str, Model]) -> None:

@@ -226,13 +226,13 @@ class _Desk:
         tasks = [run.task, *(self.loader.task(Origin(spec)) for spec in job.also)]
         proofs: list[Proof | None] = []
         spent = run.usd
-        for number, task in enumerate(tasks):
+        for task in tasks:
             left = None if job.usd is None else job.usd - spent
             if left is not None and left <= 0:
                 raise BudgetReached(f"${job.usd:g} are spent; nothing is left for the proof on {task.name}, raise usd")
             proof = verify(
                 run.prompt, task, models, source=run.model.spec, reader=job.reader, usd=left, seed=job.seed,
-                out=place / "also" / task.digest[:12] if number else place, watch=watch,
+                out=place, watch=watch,
             )  # fmt: skip
             spent += proof.usd
             proofs.append(proof)

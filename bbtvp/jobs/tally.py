@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple, final
 from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
-from bbtvp.study.allocation import Allocation
 from bbtvp.study.journal import SCHEMA
 from bbtvp.study.plan import Plan, Stage
 
@@ -103,7 +101,7 @@ class Tally:
         if record.get("schema") != SCHEMA:
             raise JournalError(f"{self._path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade")
         self.config = record
-        self.plan = plan_of(record["plan"]) if "plan" in record else None
+        self.plan = plan_of(record.get("plan"))
 
     def _spend(self, phase: str, queries: int, usd: float) -> None:
         self.spent[phase] += queries
@@ -167,23 +165,12 @@ def parsed(line: bytes) -> Any:
         return json.loads(line)
 
 
-def plan_of(text: str) -> Plan | None:
-    """The plan that a journal names, from its words; None for those of another version. Nothing is run."""
+def plan_of(described: Mapping[str, Any] | None) -> Plan | None:
+    """The plan that a journal describes; None for that of another version."""
     try:
-        found = _values(ast.parse(text, mode="eval").body)
-        stages = tuple(Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in found.pop("stages"))
-        return Plan(stages, allocation=Allocation(**found.pop("allocation")), **found)
-    except (*DAMAGED, SyntaxError):
+        return None if described is None else Plan.of(described)
+    except DAMAGED:
         return None
-
-
-def _values(node: ast.expr) -> Any:
-    """Of a call, its arguments by name; of all else, the literal."""
-    if isinstance(node, ast.Call):
-        return {str(keyword.arg): _values(keyword.value) for keyword in node.keywords}
-    if isinstance(node, ast.Tuple):
-        return [_values(element) for element in node.elts]
-    return ast.literal_eval(node)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

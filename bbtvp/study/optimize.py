@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -171,7 +171,7 @@ def _config(
     """What makes this run another one than any other: a folder holds one, and goes on with no other."""
     return {
         "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.identity for model in models],
-        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": repr(setup.plan),
+        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": asdict(setup.plan),
         **{name: called[name] for name in ("combine", "budget", "method", "options", "seed")},
         "channel": repr(called["channel"]), **surrogacy.spec,
     }  # fmt: skip
@@ -270,6 +270,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
     return {
         "task": run.task.name,
         "question": run.task.question,
+        "labels": run.task.labels and list(run.task.labels),
         "source_model": run.model.spec,
         "source_models": [model.spec for model in run.models],
         "queries": dict(run.queries),

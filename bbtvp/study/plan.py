@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace
@@ -61,6 +61,12 @@ class Plan:
     prime: int = 0
     starts: int = 1
     arbiter: bool = False
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Plan:
+        """From what `dataclasses.asdict` gives, as a journal keeps it. LookupError or TypeError for anything else."""
+        stages = (Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in described["stages"])
+        return cls(**{**described, "stages": tuple(stages), "allocation": Allocation(**described["allocation"])})
 
     @property
     def held(self) -> int:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, Protocol, TypeVar, final
 
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
@@ -30,8 +30,21 @@ _NOT_PLANNED = ("usd", "seconds", "combine", "channel")
 """Arguments of `optimize` that change no plan."""
 
 
+class Loads(Protocol):
+    """What gives a search its task, models and surrogate."""
+
+    def task(self, origin: Origin) -> Task:
+        """The task of this origin."""
+
+    def model(self, origin: Origin) -> Model:
+        """The model of this origin."""
+
+    def surrogate(self, origin: Origin) -> Surrogate:
+        """The surrogate of this origin."""
+
+
 @final
-class Loader:
+class Loader(Loads):
     """Tasks, models and surrogates, each loaded once, however many searches use it. Safe to use from many threads."""
 
     def __init__(self) -> None:
@@ -91,12 +104,12 @@ class Recipe:
             )
         return cls(task, tuple(m for m in models if m is not None), helper, record["arguments"])
 
-    def search(self, *, out: Path | str | None, loader: Loader | None = None, watch: Watch = silent) -> Run:
+    def search(self, *, out: Path | str | None, loader: Loads | None = None, watch: Watch = silent) -> Run:
         """Call `optimize`, with `out` as its run folder. Raises what it raises."""
         task, models, surrogate = self._load(loader or Loader())
         return optimize(task, models, surrogate=surrogate, out=out, watch=watch, **_restored(self.arguments))
 
-    def set_up(self, loader: Loader) -> tuple[Task, list[Model], Setup]:
+    def set_up(self, loader: Loads) -> tuple[Task, list[Model], Setup]:
         """What it would search, settled and checked as before a search; asks nothing."""
         task, models, surrogate = self._load(loader)
         arguments = _restored(self.arguments)
@@ -105,7 +118,7 @@ class Recipe:
             arguments.pop(name, None)
         return task, models, set_up(task, models, surrogacy=Surrogacy(surrogate, **parts), **arguments)
 
-    def _load(self, loader: Loader) -> tuple[Task, list[Model], Surrogate | None]:
+    def _load(self, loader: Loads) -> tuple[Task, list[Model], Surrogate | None]:
         helper = None if self.surrogate is None else loader.surrogate(self.surrogate)
         return loader.task(self.task), [loader.model(origin) for origin in self.models], helper
 

@@ -1,4 +1,4 @@
-"""How a check beside the proof asks its models: through one journal, counted once, resumable."""
+"""How the proof and the checks beside it ask their models: through one journal, counted once, resumable."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ from bbtvp.task import Sample, Task
 
 BATCH = 128
 """Images in memory at a time."""
+
+
+def check_folder(out: Path | str | None, check: str, prompt: Prompt, task: Task) -> Path | None:
+    """The folder of a check below a run folder: one for each prompt and task. None where nothing is kept."""
+    return None if out is None else Path(out) / check / f"{prompt.digest[:12]}-{task.digest[:12]}"
 
 
 class Spent(NamedTuple):

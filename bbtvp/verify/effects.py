@@ -33,7 +33,7 @@ from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.metrics import mean_absolute_error, number
 from bbtvp.task.registry import load_task
-from bbtvp.verify.asking import BATCH, Arm, Desk, ask, held_out
+from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
 
 SCHEMA = "bbtvp.effects/1"
 BLANKS: Mapping[str, int | None] = {"black": 0, "grey": 128, "white": 255, "noise": None}
@@ -194,7 +194,7 @@ def effects(
     own, *rest = (load_task(given) if isinstance(given, str) else given for given in (task, *others))
     samples = held_out(own, limit)
     config = {"check": "effects", "task": own.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
-    folder = Path(out) / "effects" / prompt.digest[:12] if out is not None else None
+    folder = check_folder(out, "effects", prompt, own)
     found: list[Effect] = []
     turned: list[tuple[bool, Turned]] = []
     unanswered = []

@@ -18,9 +18,7 @@ from bbtvp.prompt import Prompt
 from bbtvp.query import Meter, Outcome, QueryFailed, Reply
 from bbtvp.task import Sample, Task
 from bbtvp.verify.arms import Sent, arms, sent
-
-BATCH = 128
-"""Test images in memory at a time, each in all arms."""
+from bbtvp.verify.asking import BATCH
 
 
 class Answer(NamedTuple):

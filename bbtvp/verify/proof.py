@@ -15,12 +15,12 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Account, Meter, Model, load_model, probed
+from bbtvp.query import Model
 from bbtvp.stats import holm
-from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.registry import load_task
+from bbtvp.verify.asking import Desk, check_folder
 from bbtvp.verify.inquiry import Inquiry
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap, overlap
@@ -111,32 +111,25 @@ def verify(
         raise UsageError(f"calibration on {calibration} images; give a number from 0 up")
     task, rule = load_task(task) if isinstance(task, str) else task, rule or Rule()
     config = {"task": task.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
-    folder = Path(out) / "verify" / prompt.digest[:12] if out is not None else None
+    folder = check_folder(out, "verify", prompt, task)
     planned = plan(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
     shared = overlap(task)
-    with Journal(config, folder) as journal:
+    with Desk(config, folder, usd=usd, watch=watch) as desk:
 
         def open_(given: Model | str) -> Inquiry:
-            model = load_model(given) if isinstance(given, str) else given
-            probe = probed(model, usd_cap=None if usd is None else usd - journal.usd)
-            if probe is not None:
-                journal.write_probe(model.spec, probe)
-                watch("probed", {"probes": {model.spec: probe.findings}})
-            account = Account(spent=journal.spent, failed=journal.failed, usd_cap=usd, usd=journal.usd)
-            account.phase = f"verify {model.spec}"
-            meter = Meter(model, journal, account=account)
+            meter = desk.meter(given, "verify")
             inquiry = Inquiry(prompt, task, meter, choose_reader(reader, meter, task, normalise=normalise))
             inquiry.calibrate(calibration, seed)
             return inquiry
 
         court = _Court(task, rule, shared, source, models, sequential, seed)
         rows, shown, told = court.hear(open_, examples, watch)
-        queries, failed, refused, spent = journal.spent.total(), journal.failed, journal.refused, journal.usd
+        spent = desk.spent
     verdict = judge(rule, court.evidence, withheld(task, shared))
     notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
     proof = Proof(
-        task.name, prompt.digest, rows, queries, failed, refused, spent, shown, verdict, notes, court.saved
+        task.name, prompt.digest, rows, *spent, shown, verdict, notes, court.saved
     )  # fmt: skip
     watch("judged", {"verdict": verdict, "notes": notes})
     if folder is not None:

@@ -33,7 +33,7 @@ from bbtvp.stats import bootstrap_mean, holm, paired_gain
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.registry import load_task
-from bbtvp.verify.asking import BATCH, Arm, Desk, ask, held_out
+from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
 from bbtvp.verify.corruptions import FAMILIES, Corruption, choose, find
 
 SCHEMA = "bbtvp.robustness/1"
@@ -170,7 +170,7 @@ def robustness(
     cells = [(kind, severity) for kind in kinds for severity in kind.severities(severities)]
     samples = held_out(task, limit)
     config = {"check": "robustness", "task": task.digest, "prompt": prompt.digest, "reader": reader}
-    folder = Path(out) / "robustness" / prompt.digest[:12] if out is not None else None
+    folder = check_folder(out, "robustness", prompt, task)
     found = []
     with Desk({**config, "normalise": normalise}, folder, usd=usd, watch=watch) as desk:
         most = planned(task, kinds, severities, limit, len(models))

@@ -38,7 +38,7 @@ from bbtvp.query import Meter, Model, QueryFailed
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.registry import load_task
-from bbtvp.verify.asking import BATCH, Desk, held_out
+from bbtvp.verify.asking import BATCH, Desk, check_folder, held_out
 
 SCHEMA = "bbtvp.saliency/1"
 METHODS = ("occlusion", "rise")
@@ -224,7 +224,7 @@ def saliency(
     task = load_task(task) if isinstance(task, str) else task
     way, samples = way or Way(), held_out(task, limit)
     config = {"check": "saliency", "task": task.digest, "prompt": prompt.digest, "reader": reader}
-    folder = Path(out) / "saliency" / prompt.digest[:12] if out is not None else None
+    folder = check_folder(out, "saliency", prompt, task)
     looks = []
     with Desk({**config, "normalise": normalise}, folder, usd=usd, watch=watch) as desk:
         watch(

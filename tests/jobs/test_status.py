@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,19 +109,27 @@ def test_half_a_surrogate_pair_in_a_reply_is_read() -> None:
     assert tally.total == 3
 
 
-def test_a_plan_is_read_from_the_words_of_the_journal_and_nothing_is_run() -> None:
+def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
     stages = (Stage("tone", ("tone",), 7, 4, 9, 28), Stage("frame", ("frame", "overlay"), 8, 4, 5, 32))
     plan = Plan(stages, 24, Allocation(4, 2, paired=True), prime=3, starts=2, arbiter=True)
-    assert plan_of(repr(plan)) == plan
-    for words in ("", "Plan(", "__import__('os').abort()", "Plan(stages=abort())", "Plan(validation=3)"):
-        assert plan_of(words) is None
+    kept = json.loads(json.dumps(asdict(plan)))
+    assert plan_of(kept) == plan
+    for other in (
+        None,
+        {},
+        "Plan(validation=3)",
+        {**kept, "newer": 1},
+        {**kept, "stages": 3},
+        {**kept, "stages": [{}]},
+    ):
+        assert plan_of(other) is None
 
 
 def test_the_stage_and_the_share_follow_the_steps() -> None:
     stages = (Stage("tone", ("tone",), 5, 2, 4, 10), Stage("frame", ("frame",), 5, 2, 2, 10))
     plan = Plan(stages, 10)
     seen = []
-    with Journal({"plan": repr(plan), "budget": 90}, Path("run")) as journal:
+    with Journal({"plan": asdict(plan), "budget": 90}, Path("run")) as journal:
         rows = [{"loss": 0.5}, {"loss": None}]
         for name in ("validation/unprompted", "tone/0", "tone/1", "validation/tone", "frame/0", "validation/frame"):
             content = {"evaluations": rows} if name[-1].isdecimal() else {"losses": [0.2, None], "correct": [1, None]}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.core.errors import JournalError, ModelError, UsageError
+from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
 from bbtvp.query import Capabilities, Model, Outcome, Reply, Request
 from bbtvp.report.gallery import save_gallery
@@ -121,10 +121,15 @@ def test_more_test_images_than_fit_into_one_batch() -> None:
     assert row.prompted == pytest.approx(np.mean(shares))
 
 
-def test_another_task_in_the_same_folder_is_refused(tmp_path: Path) -> None:
-    verify(prompt(), TASK, [Eye()], out=tmp_path)
-    with pytest.raises(JournalError, match=r"holds another run .*task"):
-        verify(prompt(), patterns(amplitude=0.1), [Eye()], out=tmp_path)
+def test_a_proof_on_another_task_lies_beside_the_first(tmp_path: Path) -> None:
+    first = verify(prompt(), TASK, [Eye()], out=tmp_path)
+    other = verify(prompt(), patterns(amplitude=0.1), [Eye()], out=tmp_path)
+    assert other.rows != first.rows
+    model = Recorder()
+    again = verify(prompt(), TASK, [model], out=tmp_path)
+    assert model.calls == []
+    assert again.rows == first.rows
+    assert len(list(tmp_path.glob("verify/*/journal.jsonl"))) == 2
 
 
 def test_another_prompt_or_model_in_the_same_folder_is_welcome(tmp_path: Path) -> None:
