@@ -28,7 +28,8 @@ FLOORS = {
     "bbtvp.study": 5, "bbtvp.verify": 5,
     "bbtvp.report": 6, "bbtvp.zoo": 6,
     "bbtvp.bench": 7, "bbtvp.jobs": 7,
-    "bbtvp.cli": 8, "bbtvp": 8,
+    "bbtvp.page": 8,
+    "bbtvp.cli": 9, "bbtvp": 9,
 }  # fmt: skip
 
 SIDEWAYS = {

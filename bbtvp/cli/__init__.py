@@ -19,6 +19,7 @@ from bbtvp.cli import (
     gc,
     listing,
     optimize,
+    report,
     reproduce,
     robustness,
     run,
@@ -44,6 +45,7 @@ def cli(env_file: str | None) -> None:
       bbtvp demo                                    the whole job on the miniature models in this package
       bbtvp optimize --task photos/ --model hf/llava-hf/llava-1.5-7b-hf --out runs/photos
       bbtvp verify runs/photos/prompt.vprompt --task photos/ --model hf/llava-hf/llava-1.5-7b-hf
+      bbtvp report runs/photos                      one page of it, for who decides and for who checks
       bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
       bbtvp run jobs.toml                           many searches from one file
       bbtvp doctor --model openai/gpt-4o            what a vendor does to your images, what it costs, which key it needs
@@ -58,9 +60,9 @@ def cli(env_file: str | None) -> None:
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, doctor.doctor, run.run, status.status, status.watch,
-    reproduce.reproduce, compare.compare, transfer.transfer, robustness.robustness, effects.effects, gc.gc, bench.bench,
-    listing.models, listing.tasks,
+    demo.demo, optimize.optimize, verify.verify, apply.apply, report.report, doctor.doctor, run.run, status.status,
+    status.watch, reproduce.reproduce, compare.compare, transfer.transfer, robustness.robustness, effects.effects,
+    gc.gc, bench.bench, listing.models, listing.tasks,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.core.errors import BbtvpError, DataError, JournalError
+from bbtvp.core.errors import BbtvpError, DataError
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.differences import (
     AnswerDifferences,
@@ -22,18 +21,17 @@ from bbtvp.jobs.differences import (
     environments,
     first_step,
 )
-from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
+from bbtvp.jobs.proofs import Answers, KeptProof, identity_of, proofs_in, read_json
+from bbtvp.jobs.recording import Recording
 from bbtvp.jobs.tally import Arm, Tally
-from bbtvp.objective.readers import Reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Reply, Usage
 from bbtvp.report.result import RESULT
 from bbtvp.stats import paired_gain
 from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.study.recipe import Loader
 from bbtvp.study.record import read_record
-from bbtvp.task import Sample, Task
+from bbtvp.task import Task
 
 SCHEMA = "bbtvp.comparison/1"
 _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95", "failed")
@@ -45,9 +43,8 @@ _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95"
 class Shown:
     """One run as it lies in its folder.
 
-    prompt: None if the run is not finished. proof: rows by model, may be empty. proved: the journal of the proof, None
-    without one. verdict: of the proof, in a word. seconds: of the last process that worked on it, None where it left
-    no result.
+    prompt: None if the run is not finished. proof: of the prompt, that on the task of the search if there is one.
+    seconds: of the last process that worked on it, None where it left no result.
     """
 
     folder: Path
@@ -55,9 +52,7 @@ class Shown:
     recording: Recording
     tally: Tally
     prompt: Prompt | None
-    proof: Mapping[str, Mapping[str, Any]]
-    proved: Recording | None
-    verdict: str | None
+    proof: KeptProof | None
     seconds: float | None
 
     @classmethod
@@ -67,13 +62,19 @@ class Shown:
         tally.update()
         bundle = folder / BUNDLE
         prompt = Prompt.load(bundle) if bundle.exists() else None
-        place = _proved(folder, prompt, record["task"]["digest"]) if prompt else folder / "verify"
-        proof = _json(place / "proof.json")
-        rows = {row["model"]: row for row in proof.get("models", [])}
-        verdict = proof.get("verdict", {}).get("word")
-        proved = Recording.read(place) if (place / JOURNAL).exists() else None
-        seconds = _json(folder / RESULT).get("seconds")
-        return cls(folder, record, recording, tally, prompt, rows, proved, verdict, seconds)
+        proofs = proofs_in(folder, prompt, record["task"]["digest"]) if prompt else []
+        seconds = read_json(folder / RESULT).get("seconds")
+        return cls(folder, record, recording, tally, prompt, proofs[0] if proofs else None, seconds)
+
+    @property
+    def rows(self) -> Mapping[str, Mapping[str, Any]]:
+        """Of the proof, by model."""
+        return self.proof.rows if self.proof else {}
+
+    @property
+    def verdict(self) -> str | None:
+        """Of the proof, in a word."""
+        return self.proof.document["verdict"]["word"] if self.proof else None
 
     @property
     def called(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ class Comparison:
     @property
     def proofs(self) -> dict[str, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
         """Rows of the proofs by model."""
-        first, second = (run.proof for run in self.runs)
+        first, second = (run.rows for run in self.runs)
         return {
             model: (_part(first.get(model)), _part(second.get(model)))
             for model in [*first, *(m for m in second if m not in first)]
@@ -195,14 +196,11 @@ def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparis
 
 
 def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], str]:
-    """The comparison by model, or why there is none.
-
-    The journal of a proof keeps answers by the digest of what was asked: so the same images are rendered again.
-    """
-    models = [model for model in first.proof if model in second.proof]
-    if not models or first.proved is None or second.proved is None:
+    """The comparison by model, or why there is none."""
+    models = [model for model in first.rows if model in second.rows]
+    if not models or first.proof is None or second.proof is None:
         return [], "the runs were not both verified on one model"
-    digests = {first.proved.config["task"], second.proved.config["task"]}
+    digests = {first.proof.task, second.proof.task}
     if len(digests) > 1:
         return [], "they were verified on different tasks"
     try:
@@ -230,44 +228,13 @@ def _task(wanted: str, runs: Sequence[Shown], loader: Loader) -> Task:
     return task
 
 
-def _proved(folder: Path, prompt: Prompt, task: str) -> Path:
-    """Where the prompt's proof lies: that on the task of the search, else the first."""
-    found = sorted((folder / "verify").glob(f"{prompt.digest[:12]}-*"))
-    own = [place for place in found if place.name.endswith(task[:12])]
-    return (own or found or [folder / "verify"])[0]
-
-
-def _identity(run: Shown, spec: str) -> str:
-    """Of a model that was searched, as recorded; of another, its spec, which for most models is all."""
-    return next((str(model["identity"]) for model in run.record["models"] if model["spec"] == spec), spec)
-
-
 def _right(task: Task, run: Shown, model: str) -> Vector:
     """(n,) whether the prompted answer to each test image was right; NaN where the journal has none."""
-    if run.prompt is None or run.proved is None:
+    if run.prompt is None or run.proof is None:
         return np.full(len(task.test), np.nan)
-    readers, found, who = _readers(run.proved.config), run.proved.answers, _identity(run, model)
-    return np.array([_one(task, sample, run.prompt, found, readers, who) for sample in task.test])
-
-
-def _readers(config: Mapping[str, Any]) -> list[Reader]:
-    """Those that the proof may have taken: which one, its requests tell."""
-    names = ("logprob", "label", "text") if config["reader"] == "auto" else (config["reader"],)
-    return [reader_of(name, config["normalise"]) for name in names]
-
-
-def _one(
-    task: Task, sample: Sample, prompt: Prompt, found: Mapping[str, Sequence[Any]], readers: Sequence[Reader], who: str
-) -> float:
-    pixels, question = prompt.render(sample.pixels()), prompt.ask(task.ask(sample))
-    for reader in readers:
-        if reader.name != "text" and task.sample_labels(sample) is None:
-            continue
-        row = found.get(key_of(reader.request(pixels, question, task, sample), who))
-        reply = None if row is None else outcome_of(row, Usage())
-        if isinstance(reply, Reply):
-            return reader.read(reply, task, sample).correct
-    return float("nan")
+    answers = Answers(run.proof, task, run.prompt, identity_of(run.record, model))
+    readings = [answers.prompted(sample) for sample in task.test]
+    return np.array([float("nan") if reading is None else reading.correct for reading in readings])
 
 
 def _part(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -280,14 +247,3 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in nested.items():
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return found
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a file; empty without the file."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise JournalError(f"{path} is damaged ({error}); restore it, or delete it") from error
-    return document if isinstance(document, dict) else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +13,37 @@ def save_matrix(gains: Mapping[tuple[str, str], float], title: str, path: Path) 
     """Heat map of mean gain, a row for each source, a column for each target; the diagonal is the source itself."""
     sources = sorted({source for source, _ in gains})
     targets = list(dict.fromkeys([*sources, *sorted(target for _, target in gains)]))
-    values = np.array([[100 * gains.get((source, target), np.nan) for target in targets] for source in sources])
+    save_figure(matrix_figure(gains, title, (sources, targets)), path)
+
+
+def matrix_figure(
+    gains: Mapping[tuple[str, str], float],
+    title: str = "",
+    order: tuple[Sequence[str], Sequence[str]] | None = None,
+    *,
+    labels: tuple[str, str, str] = ("source", "target", "gain, points"),
+) -> Any:
+    """Heat map of (row, column) → gain, rows and columns as they come unless `order` names them.
+
+    labels: of rows, columns, and the scale.
+    """
+    rows, columns = order or tuple(list(dict.fromkeys(pair[i] for pair in gains)) for i in (0, 1))
+    values = np.array([[100 * gains.get((row, column), np.nan) for column in columns] for row in rows])
     limit = max(5.0, float(np.nanmax(np.abs(values))))
-    figure = new_figure(2.4 + 0.95 * len(targets), 1.8 + 0.6 * len(sources))
+    figure = new_figure(2.4 + 0.95 * len(columns), 1.8 + 0.6 * len(rows))
     ax = figure.subplots()
     image = ax.imshow(values, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
             shade = "white" if abs(value) > 0.6 * limit else "black"
             ax.text(column, row, f"{value:+.1f}", ha="center", va="center", color=shade)
-    ax.set_xticks(range(len(targets)), [_short(name) for name in targets], rotation=30, ha="right")
-    ax.set_yticks(range(len(sources)), [_short(name) for name in sources])
-    ax.set_xlabel("target")
-    ax.set_ylabel("source")
+    ax.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=30, ha="right", parse_math=False)
+    ax.set_yticks(range(len(rows)), [_short(name) for name in rows], parse_math=False)
+    ax.set_ylabel(labels[0])
+    ax.set_xlabel(labels[1])
     ax.set_title(title, fontsize=10, parse_math=False)
-    figure.colorbar(image, ax=ax, label="gain, points")
-    save_figure(figure, path)
+    figure.colorbar(image, ax=ax, label=labels[2])
+    return figure
 
 
 def _short(spec: str) -> str:

@@ -28,7 +28,7 @@ def result(
         "seconds": round(seconds, 1), "usd": _usd(run, proof), "models": proof.as_json() if proof else [],
     }  # fmt: skip
     if proof:
-        document |= {"verdict": proof.verdict.as_json(), "notes": list(proof.notes)}
+        document |= proof.words()
     return document
 
 

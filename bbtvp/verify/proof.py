@@ -25,6 +25,7 @@ from bbtvp.verify.inquiry import Inquiry
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap, overlap
 from bbtvp.verify.planning import Looks, plan
+from bbtvp.verify.remark import Remark, remark
 from bbtvp.verify.rows import Row as Row
 from bbtvp.verify.rows import row
 from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, settled
@@ -62,7 +63,7 @@ class Proof:
     usd: float
     examples: tuple[Example, ...]
     verdict: Verdict = UNJUDGED
-    notes: tuple[str, ...] = ()
+    notes: tuple[Remark, ...] = ()
     saved: int = 0
 
     @property
@@ -74,6 +75,10 @@ class Proof:
     def as_json(self) -> list[dict[str, Any]]:
         """The `models` part of a `bbtvp.result/1` document."""
         return [row.as_json() for row in self.rows]
+
+    def words(self) -> dict[str, Any]:
+        """The `verdict` and `notes` parts."""
+        return {"verdict": self.verdict.as_json(), "notes": [note.as_json() for note in self.notes]}
 
 
 def verify(
@@ -133,7 +138,7 @@ def verify(
     )  # fmt: skip
     watch("judged", {"verdict": verdict, "notes": notes})
     if folder is not None:
-        document = {"task": task.name, "models": proof.as_json(), "verdict": verdict.as_json(), "notes": list(notes)}
+        document = {"task": task.name, "models": proof.as_json(), **proof.words()}
         atomic_write_json(folder / "proof.json", document)
     return proof
 
@@ -164,24 +169,25 @@ class _Court:
 
     def hear(
         self, open_: Callable[[Model | str], Inquiry], examples: int, watch: Watch
-    ) -> tuple[tuple[Row, ...], tuple[Example, ...], tuple[str, ...]]:
+    ) -> tuple[tuple[Row, ...], tuple[Example, ...], tuple[Remark, ...]]:
         """Rows in the given order, examples from the first model, and notes."""
         order = list(self.given)
         if self.looks:
             order.sort(key=lambda i: not self._decides(self.specs[i]))
         rows: dict[int, Row] = {}
         shown: dict[int, tuple[Example, ...]] = {}
-        notes: list[str] = []
+        notes: list[Remark] = []
         for i in order:
             if self.looks and judge(self.rule, self.evidence).word == "no-go":
-                notes.append(f"{self.specs[i]} was not asked: the verdict was settled before")
+                notes.append(remark("not-asked", model=self.specs[i]))
                 self.saved += len(self.samples)
                 continue
             inquiry = open_(self.given[i])
             role = "source" if inquiry.spec == self.source else "target"
             rows[i] = self._asked(inquiry, role)
             if self.looks and rows[i].images < len(self.samples):
-                notes.append(f"{inquiry.spec} was settled after {rows[i].images} of {len(self.samples)} test images")
+                asked, images = rows[i].images, len(self.samples)
+                notes.append(remark("settled-early", model=inquiry.spec, asked=asked, images=images))
             notes += canvas_note(inquiry.prompt, inquiry.meter.model)
             shown[i] = _examples(inquiry, examples)
             watch("verified", rows[i].as_json())

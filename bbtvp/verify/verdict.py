@@ -23,6 +23,7 @@ import numpy as np
 from bbtvp.core.errors import UsageError
 from bbtvp.stats import holm, images_needed, paired_z
 from bbtvp.stats.power import Z
+from bbtvp.verify.remark import Remark, remark
 
 Word: TypeAlias = Literal["go", "no-go", "undecided"]
 LEVEL = 0.05
@@ -59,12 +60,15 @@ class Rule:
                 raise UsageError(f"{name} is {getattr(self, name)}; give a share from 0 up, below 1 (0.02: 2 points)")
 
     def __str__(self) -> str:
-        gain, harm, level = _points(self.min_gain), _points(self.max_harm), f"{100 * LEVEL:g} %"
-        return (
-            f"go if the source (every model, if it is not among them) is shown to gain more than {gain} and no other "
-            f"is shown to lose more than {harm}; no-go if it is shown to gain less, or another to lose more; else "
-            f"undecided; one-sided at {level}, for harm over all models together"
-        )
+        return str(self._remark())
+
+    def as_json(self) -> dict[str, Any]:
+        """min_gain, max_harm and level as shares, and the English text."""
+        said = self._remark()
+        return {**said.values, "text": str(said)}
+
+    def _remark(self) -> Remark:
+        return remark("rule", min_gain=self.min_gain, max_harm=self.max_harm, level=LEVEL)
 
 
 @final
@@ -105,8 +109,8 @@ class Verdict:
     """
 
     word: Word
-    rule: str
-    reasons: tuple[str, ...]
+    rule: Rule
+    reasons: tuple[Remark, ...]
     more_images: int | None = None
 
     @property
@@ -118,31 +122,28 @@ class Verdict:
         return f"{self.word}: {'; '.join(self.reasons)}"
 
     def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"word": self.word, "rule": self.rule, "reasons": list(self.reasons)}
+        reasons = [reason.as_json() for reason in self.reasons]
+        found: dict[str, Any] = {"word": self.word, "rule": self.rule.as_json(), "reasons": reasons}
         return found | ({} if self.more_images is None else {"more_images": self.more_images})
 
 
-def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[str] = ()) -> Verdict:
+def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Remark] = ()) -> Verdict:
     """The verdict. withheld: what is wrong with the test set itself; with any of it nothing is decided."""
     if withheld:
-        return Verdict("undecided", str(rule), tuple(withheld))
+        return Verdict("undecided", rule, tuple(withheld))
     sound = [e for e in evidence if not e.fails]
     harm = [*(_too_little(rule, [e for e in sound if e.decides])), *_harmed(rule, [e for e in sound if not e.decides])]
     if harm:
-        return Verdict("no-go", str(rule), tuple(harm))
-    failing = tuple(
-        f"{e.model} failed on {e.asked - e.n} of {e.asked} images: what it answered says little" for e in evidence
-        if e.fails
-    )  # fmt: skip
+        return Verdict("no-go", rule, tuple(harm))
+    failing = [remark("fails", model=e.model, failed=e.asked - e.n, asked=e.asked) for e in evidence if e.fails]
     if failing:
-        return Verdict("undecided", str(rule), failing)
+        return Verdict("undecided", rule, tuple(failing))
     deciders = [e for e in sound if e.decides]
     open_ = [e for e in deciders if e.at(rule.min_gain) < e.z]
     if not open_ and deciders:
-        shown = tuple(f"{e.model} gains {_signed(e.gain)} points on {e.n} images" for e in deciders)
-        others = len(sound) - len(deciders)
-        safe = f"no other model is shown to lose more than {_points(rule.max_harm)}"
-        return Verdict("go", str(rule), (*shown, *([safe] if others else [])))
+        shown = [remark("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
+        safe = [remark("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
+        return Verdict("go", rule, (*shown, *safe))
     return _undecided(rule, open_)
 
 
@@ -152,14 +153,14 @@ def settled(rule: Rule, evidence: Evidence) -> bool:
     return z >= evidence.z or z <= -(evidence.below_z or evidence.z)
 
 
-def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[str]:
+def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Remark]:
     shown = _below(rule, deciders, rule.min_gain)
-    return [f"{e.model} is shown to gain less than {_points(rule.min_gain)} ({_signed(e.gain)})" for e in shown]
+    return [remark("gains-too-little", model=e.model, min_gain=rule.min_gain, gain=e.gain) for e in shown]
 
 
-def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[str]:
+def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[Remark]:
     shown = _below(rule, others, -rule.max_harm)
-    return [f"{e.model} is shown to lose more than {_points(rule.max_harm)} ({_signed(e.gain)})" for e in shown]
+    return [remark("harmed", model=e.model, max_harm=rule.max_harm, gain=e.gain) for e in shown]
 
 
 def _below(rule: Rule, evidence: Sequence[Evidence], margin: float) -> list[Evidence]:
@@ -173,19 +174,14 @@ def _below(rule: Rule, evidence: Sequence[Evidence], margin: float) -> list[Evid
 
 
 def _undecided(rule: Rule, open_: Sequence[Evidence]) -> Verdict:
-    reasons, more = [], []
-    for e in open_:
-        reasons.append(
-            f"{e.model} gains {_signed(e.gain)} points on {e.n} images, which shows neither more nor less than "
-            f"{_points(rule.min_gain)}"
-        )
-        more.append(_more(rule, e))
+    reasons = [remark("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain) for e in open_]
+    more = [_more(rule, e) for e in open_]
     wanted = None if any(count is None for count in more) else max((count or 0 for count in more), default=None)
     if wanted:
-        reasons.append(f"about {wanted:,} more test images would settle it, if what was seen holds")
+        reasons.append(remark("more-images", images=wanted))
     elif open_:
-        reasons.append("the gain lies so near the margin that no number of images in reach would settle it")
-    return Verdict("undecided", str(rule), tuple(reasons), wanted)
+        reasons.append(remark("at-the-margin"))
+    return Verdict("undecided", rule, tuple(reasons), wanted)
 
 
 def _more(rule: Rule, e: Evidence) -> int | None:
@@ -197,12 +193,4 @@ def _more(rule: Rule, e: Evidence) -> int | None:
     return None if wanted is None else max(1, wanted - e.n)
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:g} points" if share != 0.01 else "1 point"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}"
-
-
-UNJUDGED = Verdict("undecided", str(Rule()), ("nothing was judged",))
+UNJUDGED = Verdict("undecided", Rule(), (remark("nothing-judged"),))

@@ -267,7 +267,7 @@ def test_the_proof_is_kept_with_its_verdict(tmp_path: Path) -> None:
     proof = verify(PROMPT, TASK, [Eye()], out=tmp_path, rule=Rule(min_gain=0.3))
     kept = next((tmp_path / "verify").glob("*/proof.json")).read_text("utf-8")
     assert f'"word": "{proof.verdict.word}"' in kept
-    assert "30 points" in proof.verdict.rule
+    assert "30 points" in str(proof.verdict.rule)
 
 
 # -- the plan -----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, score_interval
 from bbtvp.verify.planning import Looks
+from bbtvp.verify.remark import remark
 from bbtvp.verify.verdict import Evidence, Rule, judge, settled
 
 RULE = Rule()
@@ -94,9 +95,11 @@ def test_harm_that_is_shown_is_no_go_whatever_else_fails() -> None:
 
 
 def test_what_is_withheld_is_undecided() -> None:
-    verdict = judge(RULE, [source(100, 5)], ("the split leaks",))
-    assert (verdict.word, verdict.reasons) == ("undecided", ("the split leaks",))
-    assert verdict.as_json() == {"word": "undecided", "rule": str(RULE), "reasons": ["the split leaks"]}
+    leaks = remark("split-leaks", seen=30, images=80)
+    verdict = judge(RULE, [source(100, 5)], (leaks,))
+    assert (verdict.word, verdict.reasons) == ("undecided", (leaks,))
+    rule = {"min_gain": 0.02, "max_harm": 0.02, "level": 0.05, "text": str(RULE)}
+    assert verdict.as_json() == {"word": "undecided", "rule": rule, "reasons": [leaks.as_json()]}
 
 
 @pytest.mark.parametrize("values", [{"min_gain": -0.1}, {"max_harm": 1.0}])

@@ -50,7 +50,8 @@ def test_no_go_is_4_and_undecided_5(images: Path) -> None:
     assert nothing.code == 5
     verdict = json.loads(nothing.out)["verdict"]
     assert verdict["word"] == "undecided" and verdict["more_images"] > 100
-    assert "2 points" in verdict["rule"] and verdict["reasons"][0].startswith("eye/near gains +0.0 points")
+    assert "2 points" in verdict["rule"]["text"] and verdict["rule"]["min_gain"] == 0.02
+    assert verdict["reasons"][0]["text"].startswith("eye/near gains +0.0 points")
 
 
 def test_details_and_the_baseline_that_can_be_turned_off(images: Path) -> None:

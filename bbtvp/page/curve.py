@@ -1,0 +1,82 @@
+"""Gain against image queries, from the journal of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Vector
+from bbtvp.jobs.recording import Recording
+from bbtvp.jobs.tally import UNPROMPTED
+from bbtvp.stats import paired_gain
+
+
+@final
+class Generation(NamedTuple):
+    """After `queries` image queries in all: the mean and the least loss of a generation's candidates."""
+
+    queries: int
+    stage: str
+    mean: float
+    best: float
+
+
+@final
+class Validated(NamedTuple):
+    """After `queries` image queries: the gain of a stage's prompt over no prompt, on the `n` validation images."""
+
+    queries: int
+    name: str
+    n: int
+    accuracy: float
+    gain: float
+    interval: tuple[float, float]
+
+
+@final
+@dataclass(frozen=True)
+class Curve:
+    """What the search saw. unprompted: share of right answers on validation without a prompt, None if not known yet."""
+
+    unprompted: float | None
+    generations: tuple[Generation, ...]
+    validated: tuple[Validated, ...]
+
+
+def curve_of(recording: Recording) -> Curve:
+    """From a journal, however far it has come."""
+    spent = _spent(recording)
+    bare: Vector | None = None
+    generations: list[Generation] = []
+    validated: list[Validated] = []
+    for (name, step), queries in zip(recording.steps.items(), spent, strict=True):
+        stage, _, rest = name.rpartition("/")
+        if name == f"validation/{UNPROMPTED}":
+            bare = _floats(step["correct"])
+        elif stage == "validation" and bare is not None:
+            gain = paired_gain(bare, _floats(step["correct"]))
+            validated.append(Validated(queries, rest, gain.n, gain.after, gain.gain, gain.ci))
+        elif "evaluations" in step and rest.isdecimal():
+            losses = _floats([row["loss"] for row in step["evaluations"]])
+            losses = losses[np.isfinite(losses)]
+            if losses.size:
+                generations.append(Generation(queries, stage, float(losses.mean()), float(losses.min())))
+    known = bare is not None and np.isfinite(bare).any()
+    return Curve(float(np.nanmean(bare)) if bare is not None and known else None, tuple(generations), tuple(validated))
+
+
+def _spent(recording: Recording) -> Sequence[int]:
+    """Image queries until each step was written, attempts counted."""
+    per_step = np.zeros(len(recording.steps) + 1, np.int64)
+    for kept in recording.rows.values():
+        for one in kept:
+            per_step[one.steps] += one.row[1][2]
+    total: list[int] = np.cumsum(per_step)[:-1].tolist()
+    return total
+
+
+def _floats(values: Sequence[float | None]) -> Vector:
+    return np.array([np.nan if value is None else value for value in values], np.float64)

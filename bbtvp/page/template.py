@@ -1,0 +1,19 @@
+"""Templates filled in: all values escaped, and a name that was not given is an error."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from bbtvp.page.words import Words
+
+
+def rendered(template: str, words: Words, **values: Any) -> str:
+    """The template of this name, in the language of `words`."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("bbtvp.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template(template).render(t=words, version=version("bbtvp"), **values)

@@ -1,0 +1,71 @@
+"""The words of a report in each language, from one catalogue, and how its numbers are written."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, final
+
+from bbtvp.core.errors import unknown
+from bbtvp.verify.remark import say
+
+LANGUAGES = ("en", "ja")
+"""A new one is a column of `words.toml`, and a name here."""
+
+
+@final
+class Words:
+    """Call it with a key of the catalogue, and the values that its sentence names. KeyError for another key."""
+
+    def __init__(self, language: str) -> None:
+        if language not in LANGUAGES:
+            raise unknown("language", language, LANGUAGES)
+        self.language = language
+        self._said = {key: row[language] for key, row in catalogue()["words"].items()}
+        self._remarks = {key: row.get(language) for key, row in catalogue()["remarks"].items()}
+
+    def __call__(self, key: str, **values: Any) -> str:
+        return str(self._said[key].format(**values))
+
+    def remark(self, remark: Mapping[str, Any]) -> str:
+        """What a proof says of itself. One that the catalogue does not know, of a newer bbtvp, stays English."""
+        template = self._remarks.get(remark["code"])
+        return str(remark["text"]) if template is None else say(template, remark["values"])
+
+
+@cache
+def catalogue() -> Mapping[str, Any]:
+    """words.toml: {"words": {key: {language: sentence}}, "remarks": {code: {language: template}}}."""
+    return tomllib.loads((files("bbtvp.page") / "words.toml").read_text("utf-8"))
+
+
+# -- numbers, the same in every language ------------------------------------------------------------------------------
+def percent(share: float | None) -> str:
+    """A share, 0 to 1."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def points(change: float | None) -> str:
+    """A difference of shares, −1 to 1."""
+    return "–" if change is None else f"{100 * change:+.1f}"
+
+
+def interval(bounds: Sequence[float] | None) -> str:
+    """Two differences of shares."""
+    return "–" if bounds is None else f"[{points(bounds[0])}, {points(bounds[1])}]"
+
+
+def p_value(p: float | None) -> str:
+    """As small as it is worth printing."""
+    return "–" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def plain(value: Any) -> str:
+    """A setting as it stands in a configuration."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(plain, value))
+    return "–" if value is None or value == "" else str(value)

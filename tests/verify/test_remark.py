@@ -1,0 +1,338 @@
+"""What a proof says in words: every sentence is made somewhere, from values alone, and from JSON again."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import json
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from string import Formatter
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bbtvp.prompt import Prompt, PromptSpace, Tone
+from bbtvp.report.result import result
+from bbtvp.verify import Row, Rule, verify
+from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
+from bbtvp.verify.overlap import Overlap
+from bbtvp.verify.proof import Proof
+from bbtvp.verify.remark import REMARKS, Remark, remark, say
+from bbtvp.verify.verdict import UNJUDGED, Evidence, judge
+from tests.support import LABELS, SIDE, Eye, Vendor, patterns
+
+TASK = patterns()
+FREE = replace(TASK, labels=None, metric="exact")
+ROW = Row("a/b", "source", 80, 0.5, 0.5, 0.6, 0.1, (0.0, 0.2), 0.1, 0.1, (0.0, 0.2), 0, 0)
+
+
+def flat(canvas: int) -> Prompt:
+    return PromptSpace((Tone(("contrast",)),), canvas).prompt(np.array([-3.0]))
+
+
+def judged(*evidence: Evidence, rule: Rule | None = None) -> Sequence[Remark]:
+    return judge(rule or Rule(), evidence).reasons
+
+
+def source(gained: int, lost: int, n: int = 500, asked: int = 500) -> Evidence:
+    return Evidence("a/source", True, gained, lost, n, asked)
+
+
+OTHER = Evidence("a/other", False, 10, 60, 500, 500)
+NARROW = Evidence("a/b", True, 700, 490, 10_000, 10_000)
+MORE = judge(Rule(), [NARROW]).more_images or 0
+"""Hundreds of thousands: written with a comma."""
+
+
+def resampled() -> list[Remark]:
+    with patch.object(Vendor, "fitting_canvas", return_value=32):
+        return canvas_note(flat(64), Vendor())
+
+
+class Case(NamedTuple):
+    """A way to have it said, the sentence, and its values, in the order of the sentence's making."""
+
+    made: Callable[[], Sequence[Remark]]
+    text: str
+    values: dict[str, Any]
+
+
+TO_ONE = "to one in train or validation: the verdict leaves them out, the table does not"
+MADE_FOR = "the prompt was made for a canvas of"
+CASES = {
+    "nothing-judged": Case(lambda: UNJUDGED.reasons, "nothing was judged", {}),
+    "gains": Case(
+        lambda: judged(source(100, 20)),
+        "a/source gains +16.0 points on 500 images",
+        {"model": "a/source", "gain": 0.16, "images": 500},
+    ),
+    "no-harm": Case(
+        lambda: judged(source(100, 20), OTHER, rule=Rule(max_harm=0.5)),
+        "no other model is shown to lose more than 50 points",
+        {"max_harm": 0.5},
+    ),
+    "gains-too-little": Case(
+        lambda: judged(source(20, 100), rule=Rule(min_gain=0.01)),
+        "a/source is shown to gain less than 1 point (-16.0)",
+        {"model": "a/source", "min_gain": 0.01, "gain": -0.16},
+    ),
+    "harmed": Case(
+        lambda: judged(OTHER),
+        "a/other is shown to lose more than 2 points (-10.0)",
+        {"model": "a/other", "max_harm": 0.02, "gain": -0.1},
+    ),
+    "fails": Case(
+        lambda: judged(source(50, 5, n=300)),
+        "a/source failed on 200 of 500 images: what it answered says little",
+        {"model": "a/source", "failed": 200, "asked": 500},
+    ),
+    "open": Case(
+        lambda: judged(source(16, 8, n=100, asked=100)),
+        "a/source gains +8.0 points on 100 images, which shows neither more nor less than 2 points",
+        {"model": "a/source", "gain": 0.08, "images": 100, "min_gain": 0.02},
+    ),
+    "more-images": Case(
+        lambda: judged(NARROW),
+        f"about {MORE:,} more test images would settle it, if what was seen holds",
+        {"images": MORE},
+    ),
+    "at-the-margin": Case(
+        lambda: judged(source(205, 195, n=499)),
+        "the gain lies so near the margin that no number of images in reach would settle it",
+        {},
+    ),
+    "split-leaks": Case(
+        lambda: withheld(TASK, Overlap(tuple(range(30)))),
+        "30 of 80 test images are in train or validation too: split the data anew, so that what is held out was not "
+        "seen",
+        {"seen": 30, "images": 80},
+    ),
+    "too-few-images": Case(
+        lambda: withheld(patterns(test=TASK.test[:12]), Overlap((0,))),
+        "11 test images say too little: give at least 30",
+        {"images": 11, "least": 30},
+    ),
+    "one-answer": Case(
+        lambda: withheld(patterns(test=tuple(replace(one, answer="rows") for one in TASK.test)), Overlap()),
+        "all test images have the answer 'rows': who always says it is always right",
+        {"answer": "rows"},
+    ),
+    "seen-equal": Case(
+        lambda: overlap_note(Overlap((1, 2)), TASK),
+        f"of 80 test images, 2 equal {TO_ONE}",
+        {"images": 80, "equal": 2},
+    ),
+    "seen-alike": Case(
+        lambda: overlap_note(Overlap((), (1, 2, 3)), TASK),
+        f"of 80 test images, 3 nearly alike {TO_ONE}",
+        {"images": 80, "alike": 3},
+    ),
+    "seen-equal-and-alike": Case(
+        lambda: overlap_note(Overlap((1, 2), (3,)), TASK),
+        f"of 80 test images, 2 equal and 1 nearly alike {TO_ONE}",
+        {"images": 80, "equal": 2, "alike": 1},
+    ),
+    "other-question": Case(
+        lambda: fact_notes({"question": "what's {that}?"}, TASK),
+        "the prompt was searched with the question \"what's {that}?\", and is asked 'which pattern is this?' here",
+        {"searched": "what's {that}?", "asked": "which pattern is this?"},
+    ),
+    "other-labels": Case(
+        lambda: fact_notes({"labels": ["red", "blue"]}, TASK),
+        "the prompt was searched with the labels red, blue; this task has rows, columns, checks, diagonals",
+        {"searched": ["red", "blue"], "labels": list(LABELS)},
+    ),
+    "free-answers": Case(
+        lambda: fact_notes({"labels": ["red", "blue"]}, FREE),
+        "the prompt was searched with the labels red, blue; this task has free answers",
+        {"searched": ["red", "blue"]},
+    ),
+    "other-task": Case(
+        lambda: fact_notes({"task": "colours", "question": FREE.question}, FREE),
+        "the prompt was searched on the task colours, and is proved on patterns",
+        {"searched": "colours", "task": "patterns"},
+    ),
+    "canvas-resampled": Case(
+        resampled,
+        f"{MADE_FOR} 64 px, which vendor/eye/near resamples; 32 px it would take as it is",
+        {"model": "vendor/eye/near", "canvas": 64, "fitting": 32},
+    ),
+    "canvas-blurred": Case(
+        lambda: canvas_note(flat(SIDE // 2), Eye()),
+        f"{MADE_FOR} 8 px; the processor of eye/near makes it 16 px, blurred",
+        {"model": "eye/near", "canvas": 8, "side": 16},
+    ),
+    "canvas-loses-detail": Case(
+        lambda: canvas_note(flat(64), Eye()),
+        f"{MADE_FOR} 64 px; the processor of eye/near makes it 16 px, and details of two pixels are lost",
+        {"model": "eye/near", "canvas": 64, "side": 16},
+    ),
+    "noise": Case(
+        lambda: row_notes([replace(ROW, noise=0.0375)]),
+        "a/b: 3.8 % of the answers change when it is asked the same again",
+        {"model": "a/b", "noise": 0.0375},
+    ),
+    "calibration-does-it": Case(
+        lambda: row_notes([replace(ROW, calibrated=0.7, over_calibrated_ci95=(-0.2, 0.1))]),
+        "a/b: a correction of its answers alone, without a prompt, reaches 70.0 %, and the prompt is not shown to do "
+        "better",
+        {"model": "a/b", "calibrated": 0.7},
+    ),
+    "sentence-does-it": Case(
+        lambda: row_notes([replace(ROW, sentence_only=0.6)]),
+        "a/b: the sentence alone does as well as the prompt with its picture",
+        {"model": "a/b"},
+    ),
+}
+
+
+def check(said: Remark) -> None:
+    """The sentence is its template with its values, here and after a way through JSON."""
+    kept = json.loads(json.dumps(said.as_json(), allow_nan=False))
+    assert kept.keys() == {"code", "text", "values"}
+    assert said == kept["text"] == say(REMARKS[kept["code"]], kept["values"]) == remark(kept["code"], **kept["values"])
+    assert (said.code, dict(said.values)) == (kept["code"], kept["values"])
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_each_is_said_by_its_maker(code: str) -> None:
+    case = CASES[code]
+    (said,) = (one for one in case.made() if one.code == code)
+    assert said == case.text
+    assert said.values == pytest.approx(case.values) if code in ("gains", "harmed") else said.values == case.values
+    check(said)
+
+
+@pytest.fixture(scope="module")
+def stopped() -> Proof:
+    """Looked at early: no-go by the source, so that the other is not asked."""
+    task = patterns(test=tuple(replace(one, id=f"{one.id}-{i}") for i in range(2) for one in TASK.test))
+    return verify(flat(SIDE), task, [Eye("eye/far"), Eye(gain=60.0)], source="eye/near", sequential=True)
+
+
+def test_what_looking_early_says(stopped: Proof) -> None:
+    assert stopped.verdict.word == "no-go"
+    asked = stopped.rows[0].images
+    assert [(note.code, dict(note.values)) for note in stopped.notes] == [
+        ("settled-early", {"model": "eye/near", "asked": asked, "images": 160}),
+        ("not-asked", {"model": "eye/far"}),
+    ]
+    assert stopped.notes == (
+        f"eye/near was settled after {asked} of 160 test images",
+        "eye/far was not asked: the verdict was settled before",
+    )
+    for note in stopped.notes:
+        check(note)
+
+
+def test_result_and_proof_keep_remarks_as_objects(stopped: Proof) -> None:
+    document = json.loads(json.dumps(result(None, stopped, task="t", seed=0, prompt="p", seconds=1.0)))
+    assert document["notes"] == [note.as_json() for note in stopped.notes]
+    verdict = document["verdict"]
+    assert [reason["code"] for reason in verdict["reasons"]] == ["gains-too-little"]
+    rule = verdict["rule"]
+    assert rule == {"min_gain": 0.02, "max_harm": 0.02, "level": 0.05, "text": str(stopped.verdict.rule)}
+    assert rule["text"] == say(REMARKS["rule"], rule)
+
+
+def test_the_rule_in_english() -> None:
+    assert str(Rule(0.01, 0.025)) == (
+        "go if the source (every model, if it is not among them) is shown to gain more than 1 point and no other is "
+        "shown to lose more than 2.5 points; no-go if it is shown to gain less, or another to lose more; else "
+        "undecided; one-sided at 5 %, for harm over all models together"
+    )
+
+
+# -- the table and the calls ------------------------------------------------------------------------------------------
+def calls() -> Iterator[tuple[str, ast.Call]]:
+    for path in sorted(Path(inspect.getfile(Remark)).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "remark":
+                yield f"{path.name}:{node.lineno}", node
+
+
+def test_every_code_is_made_with_the_values_that_its_template_names() -> None:
+    made = set()
+    for place, call in calls():
+        (code,) = call.args
+        named = code.value if isinstance(code, ast.Constant) else None
+        assert isinstance(named, str) and named in REMARKS, f"{place}: name a code of REMARKS"
+        fields = {name for _, name, _, _ in Formatter().parse(REMARKS[named]) if name is not None}
+        assert {keyword.arg for keyword in call.keywords} == fields, f"{place}: {named}"
+        made.add(named)
+    assert made == set(REMARKS)
+
+
+def test_every_code_is_tried_here() -> None:
+    assert set(REMARKS) == {*CASES, "rule", "settled-early", "not-asked"}
+
+
+# -- templates --------------------------------------------------------------------------------------------------------
+def test_a_copy_and_a_pickle_say_the_same() -> None:
+    said = remark("noise", model="a/b", noise=0.5)
+    for again in (copy.copy(said), copy.deepcopy(said), pickle.loads(pickle.dumps(said))):
+        assert again.as_json() == said.as_json()
+
+
+def test_values_cannot_be_changed_under_the_sentence() -> None:
+    with pytest.raises(TypeError):
+        remark("noise", model="a/b", noise=0.5).values["noise"] = 0.1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{share!p:.1f} %", "12.5 %"),
+        ("{share!p:+g} ポイント", "+12.5 ポイント"),
+        ("{one!p:g} {one!p:point|points}", "1 point"),
+        ("{count} {count:image|images}", "1 image"),
+        ("{none} {none:image|images}", "0 images"),
+        ("{labels:、}", "赤、青"),
+        ("{labels: / }", "赤 / 青"),
+        ("{model!r:>7}", "  'a/b'"),
+        ("nothing of it", "nothing of it"),
+    ],
+)  # fmt: skip
+def test_what_a_translator_can_write(template: str, said: str) -> None:
+    values = {"share": 0.125, "one": 0.01, "count": 1, "none": 0, "labels": ["赤", "青"], "model": "a/b"}
+    assert say(template, values) == said
+
+
+@given(st.integers(0, 99))
+def test_points_are_singular_at_one_only(points: int) -> None:
+    """Also where 100 times the share is not the whole number."""
+    said = say("{share!p:g} {share!p:point|points}", {"share": points / 100})
+    assert said == f"{points} point{'' if points == 1 else 's'}"
+
+
+@given(st.text(), st.text())
+def test_values_are_no_templates(question: str, asked: str) -> None:
+    said = remark("other-question", searched=question, asked=asked)
+    assert said == f"the prompt was searched with the question {question!r}, and is asked {asked!r} here"
+    check(said)
+
+
+@pytest.mark.parametrize(
+    ("template", "error"), [("{model}", KeyError), ("{noise:q}", ValueError), ("{noise!x}", ValueError)]
+)
+def test_a_template_that_does_not_fit_is_an_error(template: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        say(template, {"noise": 0.5})
+
+
+def test_one_image_is_no_images() -> None:
+    assert remark("more-images", images=1).startswith("about 1 more test image would settle it")
+    assert remark("too-few-images", images=1, least=30) == "1 test image says too little: give at least 30"
+
+
+def test_an_unknown_code_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        remark("nonsense")
