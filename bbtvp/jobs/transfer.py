@@ -1,7 +1,7 @@
 """From a folder of jobs with proofs to its transfer matrix: source × target × task, and which pairs harm.
 
 A figure is a mean over tasks and seeds of gains on held-out images. Its interval resamples those (task, seed) cells,
-which is what a reader would replace; of a single cell it is the interval over its test images.
+which is what a reader would replace; of a single (task, seed) it is the mean of the intervals over its test images.
 """
 
 from __future__ import annotations
@@ -108,11 +108,12 @@ def _methods(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def figure(cells: Sequence[Cell]) -> Figure:
     """The mean of the cells' gains; each (task, seed) counts the same."""
-    if len(cells) == 1:
-        return Figure(cells[0].gain, *cells[0].interval, 1)
     by_place: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for cell in cells:
         by_place[cell.trained, cell.task, cell.seed].append(cell.gain)
+    if len(by_place) == 1:  # nothing to resample; the cells share their images, so their errors may be one
+        low, high = np.mean([cell.interval for cell in cells], axis=0).tolist()
+        return Figure(float(np.mean([cell.gain for cell in cells])), low, high, len(cells))
     found = bootstrap_mean(np.array([np.mean(gains) for gains in by_place.values()]))
     return Figure(found.mean, found.lo, found.hi, len(cells))
 

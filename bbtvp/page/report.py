@@ -10,7 +10,9 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import DataError
 from bbtvp.jobs.proofs import KeptProof, identity_of
+from bbtvp.jobs.run import JOBS
 from bbtvp.page import charts
+from bbtvp.page.batch import batch_report
 from bbtvp.page.checks import effects_view, robustness_view, saliency_view
 from bbtvp.page.curve import curve_of
 from bbtvp.page.folder import RunFolder
@@ -40,11 +42,13 @@ class Fact(NamedTuple):
 
 
 def report(folder: Path, language: str = "en", *, images: bool = True, loader: Loads | None = None) -> str:
-    """The run in `folder` as one HTML document that needs no other file and no network.
+    """The run in `folder`, or its jobs, as one HTML document that needs no other file and no network.
 
     images: show test images, for which the task is loaded; no model is. Raises UsageError for another language,
     JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt.
     """
+    if (folder / JOBS).exists():
+        return batch_report(folder, language)
     run, words = RunFolder.read(folder), Words(language)
     gallery, why = _gallery(run, loader or Loader(), words) if images else (None, words("images_left_out"))
     proofs = [_proof(proof, words) for proof in run.proofs]
@@ -157,8 +161,9 @@ def _detail(row: Mapping[str, Any], words: Words) -> View:
             for label, found in detail["per_class"].items()
         ],
         "figures": [
-            [words(one["name"]) + (f" ({one['positive']})" if one["positive"] else ""), f"{one['before']:.3f}",
-             f"{one['after']:.3f}", f"{one['difference']:+.3f}", "[{:+.3f}, {:+.3f}]".format(*one["difference_ci95"])]
+            [words(f"figure_{one['name']}") + (f" ({one['positive']})" if one["positive"] else ""),
+             f"{one['before']:.3f}", f"{one['after']:.3f}", f"{one['difference']:+.3f}",
+             "[{:+.3f}, {:+.3f}]".format(*one["difference_ci95"])]
             for one in detail["figures"]
         ],
     }  # fmt: skip

@@ -121,3 +121,9 @@ def test_train_keeps_fewer_images_and_each_answer_in_its_proportion(tmp_path: Pa
 def test_a_folder_without_proofs(tmp_path: Path) -> None:
     ran = bbtvp("transfer", tmp_path)
     assert (ran.code, "bbtvp run" in ran.err) == (2, True)
+
+
+def test_of_one_task_and_seed_the_interval_is_that_of_the_images() -> None:
+    cells = [cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
+             for target, gain in (("b", 0.1), ("c", 0.3))]  # fmt: skip
+    assert transfer.figure(cells) == pytest.approx((0.2, 0.15, 0.3, 2))

@@ -1,0 +1,288 @@
+"""The page of a run: whole, self-contained, safe whatever the folder says, and true to the figures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bbtvp.cli.report import SCHEMA
+from bbtvp.core.errors import BundleError, JournalError
+from bbtvp.page.curve import curve_of
+from bbtvp.page.folder import RunFolder
+from bbtvp.page.gallery import gallery_of
+from bbtvp.page.pictures import colour_card, image_uri
+from bbtvp.page.report import report
+from bbtvp.prompt import Prompt
+from bbtvp.query import load_model
+from bbtvp.task.registry import load_task
+from bbtvp.verify import verify
+from bbtvp.verify.effects import effects
+from bbtvp.verify.robustness import robustness
+from bbtvp.verify.saliency import saliency
+from tests.jobs.made import edit, images, made, proved
+from tests.support import Eye, Flaky, bbtvp, install_plugin
+
+VOID = {"meta", "img", "link", "br"}
+
+
+@pytest.fixture(autouse=True)
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(install_plugin(tmp_path / "site"))
+
+
+class Page(HTMLParser):
+    """What a browser would make of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._open = "", []  # type: ignore[var-annotated]
+        self.feed(text)
+        self.close()
+        assert self._open == [], "unclosed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data if "style" not in self._open else ""
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def check_page(text: str, language: str = "en") -> Page:
+    """Self-contained and accessible."""
+    page = Page(text)
+    assert page.all("html") == [{"lang": language}]
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form")]
+    for tag, attrs in page.tags:
+        assert not [name for name in attrs if name.startswith("on")], tag
+        for name in ("src", "href"):
+            assert str(attrs.get(name, "#")).startswith(("data:image/", "#")), attrs
+    assert "url(" not in text.split("</style>")[0]
+    assert all(attrs.get("alt") for attrs in page.all("img"))
+    ids = Counter(attrs["id"] for _, attrs in page.tags if attrs.get("id"))
+    assert set(ids.values()) <= {1}
+    assert all(str(attrs["href"])[1:] in ids for attrs in page.all("a"))
+    assert len(page.all("h1")) == 1
+    assert len(text) < 5_000_000
+    return page
+
+
+def checked(folder: str) -> None:
+    """All the checks on a run."""
+    prompt, model = Prompt.load(Path(folder) / "prompt.vprompt"), load_model("eye/near")
+    proved(folder, "eye/near", "eye/far")
+    robustness(prompt, str(images()), [model], families=("noise", "channel"), severities=(1, 5), limit=6, out=folder)
+    effects(prompt, str(images()), model, limit=6, out=folder)
+    saliency(prompt, str(images()), model, limit=1, out=folder)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_run_with_all_its_checks(language: str) -> None:
+    made("run")
+    checked("run")
+    page = check_page(report(Path("run"), language), language)
+    (proof,) = Path("run").glob("verify/*/proof.json")
+    document = json.loads(proof.read_text())
+    source = document["models"][0]
+    for shown in (f"{100 * source['zero_shot']:.1f} %", f"{100 * source['gain']:+.1f}", f"{source['mcnemar_p']:.4f}"):
+        assert shown in page.text
+    for section in ("proof", "gallery", "prompt", "search", "robustness", "effects", "saliency", "costs", "reproduce"):
+        assert {"id": section, "aria-labelledby": f"{section}-head"} in page.all("section")
+    assert RunFolder.read(Path("run")).prompt.digest in page.text  # type: ignore[union-attr]
+    words = {"en": "bbtvp reproduce run --replay", "ja": "判定"}
+    assert words[language] in page.text
+
+
+def test_it_is_the_same_whenever_it_is_made_and_leaves_the_folder_as_it_is() -> None:
+    made("run")
+    proved("run")
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert report(Path("run")) == report(Path("run"))
+    assert {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()} == before
+
+
+def test_without_a_proof_it_says_how_to_get_one() -> None:
+    made("run")
+    page = check_page(report(Path("run")))
+    assert "Not proven yet" in page.text
+    assert f"bbtvp verify run/prompt.vprompt --task {images()} --model eye/near --out run" in page.text
+
+
+def test_an_unfinished_search_shows_what_it_found_so_far() -> None:
+    made("run")
+    Path("run/prompt.vprompt").unlink()
+    lines = Path("run/journal.jsonl").read_bytes().splitlines(keepends=True)
+    Path("run/journal.jsonl").write_bytes(b"".join(lines[: len(lines) // 2]) + b'{"record": "st')
+    page = check_page(report(Path("run")))
+    assert "The search is not finished" in page.text
+    for empty in (1, 2):  # only the first line, then the first call
+        Path("run/journal.jsonl").write_bytes(b"".join(lines[:empty]))
+        check_page(report(Path("run")))
+
+
+def test_the_gallery_is_true() -> None:
+    made("run")
+    proved("run", "eye/near", "eye/far")
+    run, task, prompt = RunFolder.read(Path("run")), load_task(str(images())), Prompt.load("run/prompt.vprompt")
+    for spec in ("eye/near", "eye/far"):
+        found = gallery_of(run.proofs[0], task, prompt, spec, spec)
+        row = run.proofs[0].rows[spec]
+        assert (len(found.broken), len(found.mended)) == (min(6, row["lost"]), min(6, row["gained"]))
+        assert [pair.id for pair in found.first] == [sample.id for sample in task.test[:6]]
+        for pair in (*found.first, *found.broken, *found.mended):
+            (sample,) = [one for one in task.test if one.id == pair.id]
+            assert pair.truth == sample.answer
+            for said in (pair.said_before, pair.said_after):
+                assert said is not None
+                assert said.right == (said.answer == sample.answer)
+            assert pair.after == image_uri(prompt.render(sample.pixels()))
+
+
+def test_failed_queries_have_no_answer_in_the_gallery() -> None:
+    made("run")
+    prompt = Prompt.load("run/prompt.vprompt")
+    verify(prompt, str(images()), [Flaky(share=0.4)], source="flaky", out="run")
+    page = check_page(report(Path("run")))
+    assert "no answer" in page.text
+
+
+def test_images_that_are_not_there_any_more() -> None:
+    made("run")
+    proved("run")
+    shutil.rmtree("images")
+    page = check_page(report(Path("run")))
+    assert "The images are not shown" in page.text
+
+
+def test_no_image_is_shown_on_request() -> None:
+    made("run")
+    checked("run")
+    text = report(Path("run"), images=False)
+    assert "images were left out on request" in check_page(text).text
+    shown = [str(attrs["src"]) for attrs in Page(text).all("img")]
+    pictures = [uri for uri in shown if uri.startswith("data:image/png")]
+    prompt = Prompt.load("run/prompt.vprompt")
+    card = colour_card(prompt.space.canvas)
+    assert pictures == [image_uri(card), image_uri(prompt.render(card))]
+
+
+def test_what_a_folder_says_is_never_markup() -> None:
+    made("run")
+    checked("run")
+    nasty = "<script>alert(1)</script><img src=x onerror=alert(1)> $x_1^2$ \u202e"
+    record = json.loads(Path("run/run.json").read_text())
+    edit("run/run.json", task={**record["task"], "name": nasty}, arguments={**record["arguments"], nasty: nasty})
+    for path in Path("run").glob("*/*/*.json"):
+        path.write_text(json.dumps(_renamed(json.loads(path.read_text()), "eye/near", nasty)))
+    page = check_page(report(Path("run")))
+    assert "<script>alert(1)</script>" in page.text, "as text"
+
+
+def _renamed(document: Any, old: str, new: str) -> Any:
+    if isinstance(document, dict):
+        return {key: _renamed(value, old, new) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_renamed(value, old, new) for value in document]
+    return new if document == old else document
+
+
+def test_damage_is_said() -> None:
+    with pytest.raises(JournalError, match="is no run folder"):
+        report(Path())
+    made("run")
+    proved("run")
+    (proof,) = Path("run").glob("verify/*/proof.json")
+    whole = proof.read_text()
+    proof.write_text(whole[:-9])
+    with pytest.raises(JournalError, match=r"proof\.json is damaged"):
+        report(Path("run"))
+    proof.write_text(whole)
+    Path("run/prompt.vprompt").write_bytes(b"PK")
+    with pytest.raises(BundleError):
+        report(Path("run"))
+
+
+def test_the_curve_counts_what_the_journal_counted() -> None:
+    run = made("run", [Flaky(share=0.2)])
+    folder = RunFolder.read(Path("run"))
+    found = curve_of(folder.recording)
+    places = [row.queries for row in found.generations]
+    assert places == sorted(places)
+    assert found.validated[-1].queries == sum(run.queries.values()) == folder.spent["search"][0]
+    assert found.unprompted == pytest.approx(run.arms[0].accuracy)
+    assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(found.unprompted, abs=0.1)
+
+
+def test_small_images_keep_their_pixels_and_large_ones_are_made_smaller() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (128, 64, 3), np.uint8)
+    head, data = image_uri(pixels).split(",")
+    assert head == "data:image/png;base64"
+    Path("small.png").write_bytes(base64.b64decode(data))
+    with Image.open("small.png") as small:
+        assert np.array_equal(np.asarray(small), pixels)
+    head, data = image_uri(np.zeros((900, 600, 3), np.uint8)).split(",")
+    Path("large.jpg").write_bytes(base64.b64decode(data))
+    assert head == "data:image/jpeg;base64"
+    with Image.open("large.jpg") as large:
+        assert large.size == (213, 320)
+
+
+def test_the_command_writes_one_file() -> None:
+    made("run")
+    proved("run")
+    done = bbtvp("report", "run", "--json")
+    told = json.loads(done.out)
+    assert told == {"schema": SCHEMA, "file": "run/report.html", "bytes": Path("run/report.html").stat().st_size,
+                    "language": "en"}  # fmt: skip
+    assert bbtvp("report", "run", "--lang", "ja", "-o", "pages/ja.html").out.strip() == "pages/ja.html"
+    check_page(Path("pages/ja.html").read_text("utf-8"), "ja")
+    assert bbtvp("report", "nowhere").code == 1
+
+
+JOBS = """
+[[grid]]
+name = "eyes"
+task = "images"
+model = ["eye/near", "eye/far"]
+queries = 60
+images = 2
+prompt = "tone"
+verify = ["eye/near", "eye/far"]
+train = [8, 20]
+"""
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_a_folder_of_jobs(verified: bool) -> None:
+    images()
+    text = JOBS if verified else "\n".join(line for line in JOBS.splitlines() if not line.startswith("verify"))
+    Path("jobs.toml").write_text(text)
+    assert bbtvp("run", "jobs.toml", "--out", "jobs").code == 0
+    page = check_page(report(Path("jobs")))
+    assert "4 jobs, 4 of them done" in page.text
+    assert ("Gain against training images" in page.text) is verified
+    assert ("No job was verified yet" in page.text) is not verified
+    check_page(report(Path("jobs"), "ja"), "ja")
+
+
+def test_models_made_in_python_are_no_hindrance() -> None:
+    made("run", [Eye("eye/here")])
+    verify(Prompt.load("run/prompt.vprompt"), str(images()), [Eye("eye/here")], source="eye/here", out="run")
+    assert "eye/here" in check_page(report(Path("run"))).text
