@@ -19,15 +19,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from bbtvp.bench import methods
 from bbtvp.bench.answers import Answers, Shelf, View
 from bbtvp.bench.cells import CELL_SCHEMA, Cell, Grid, cell_id, to_bits
 from bbtvp.bench.method import Job, Method, Outcome
 from bbtvp.bench.rows import row
-from bbtvp.core.errors import BbtvpError, JournalError, UsageError
+from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.core.files import atomic_write_json
+from bbtvp.core.lock import hold
 from bbtvp.query import Model, load_model
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
@@ -185,22 +186,19 @@ def folder_for(settings: Settings) -> Iterator[None]:
         "options": dict(settings.options),
     }
     settings.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.folder / "bench.lock", timeout=0):
-            path = settings.folder / SETTINGS
-            there = json.loads(path.read_text("utf-8")) if path.exists() else here
-            changed = [key for key in here if there.get(key) != here[key]]
-            if changed:
-                key = changed[0]
-                raise UsageError(
-                    f"{settings.folder} holds a benchmark with {key} {there.get(key)}, not {here[key]}; "
-                    "name another folder (--out)"
-                )
-            if not path.exists():
-                atomic_write_json(path, here)
-            yield
-    except Timeout as error:
-        raise JournalError(f"{settings.folder} is in use by another process; wait, or name another (--out)") from error
+    with hold(settings.folder, "bench"):
+        path = settings.folder / SETTINGS
+        there = json.loads(path.read_text("utf-8")) if path.exists() else here
+        changed = [key for key in here if there.get(key) != here[key]]
+        if changed:
+            key = changed[0]
+            raise UsageError(
+                f"{settings.folder} holds a benchmark with {key} {there.get(key)}, not {here[key]}; "
+                "name another folder (--out)"
+            )
+        if not path.exists():
+            atomic_write_json(path, here)
+        yield
 
 
 @contextmanager

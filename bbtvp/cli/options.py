@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -20,6 +20,17 @@ def say(text: str) -> None:
 def give(document: Mapping[str, Any]) -> None:
     """The one JSON document, on stdout."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def together(*options: Callable[..., Any]) -> Callable[..., Any]:
+    """One decorator for several options, in the order of the help."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:

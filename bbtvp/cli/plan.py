@@ -1,21 +1,35 @@
-"""`bbtvp optimize --dry-run`: what a run would ask, and what that costs at most."""
+"""`--dry-run`: what a command would ask, and what that costs at most."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bbtvp.cli.options import give, say
-from bbtvp.jobs.plan import costs
-from bbtvp.query import Model
-from bbtvp.study.optimize import Setup, describe_plan
-from bbtvp.task import Task
+
+if TYPE_CHECKING:
+    from bbtvp.endpoint.prices import Estimate
+    from bbtvp.query import Model
+    from bbtvp.study.optimize import Setup
+    from bbtvp.task import Task
+
+
+def tell(document: Mapping[str, Any], lines: Iterable[str], costs: Mapping[str, Estimate], as_json: bool) -> None:
+    """Print a plan, and what each endpoint costs at most: as one JSON document, or as lines."""
+    if as_json:
+        give({**document, **({"costs": {spec: cost._asdict() for spec, cost in costs.items()}} if costs else {})})
+        return
+    for line in (*lines, *(f"{spec}: {cost}" for spec, cost in costs.items())):
+        click.echo(line)
 
 
 def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
-    """Print the plan, and for each endpoint its tokens, its cost and the time at its rate limit; ask nothing."""
+    """Print the plan of a search, and for each endpoint its tokens, its cost and the time at its rate limit."""
+    from bbtvp.jobs.plan import costs
+    from bbtvp.study.optimize import describe_plan
+
     found = costs(task, models, setup)
     names = "+".join(model.spec for model in models)
     say(
@@ -23,10 +37,4 @@ def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) 
         f"answers read as {setup.reader.name}" + (" until a probe finds more" if found else "")
     )
     planned = describe_plan(setup.plan)
-    if as_json:
-        document: dict[str, Any] = {"queries": setup.plan.queries, "plan": planned}
-        give(document | {"costs": {spec: cost._asdict() for spec, cost in found.items()}} if found else document)
-        return
-    click.echo(planned)
-    for spec, cost in found.items():
-        click.echo(f"{spec}: {cost}")
+    tell({"queries": setup.plan.queries, "plan": planned}, [planned], found, as_json)

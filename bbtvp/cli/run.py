@@ -163,8 +163,10 @@ def _told(ended: Ended) -> str:
         return f"FAILED {ended.job.name}: {ended.error}"
     if not ended.fresh:
         return f"{ended.job.name}: done before"
+    from bbtvp.report.figures import points
+
     rows = ended.document["models"]
-    gain = f", {100 * rows[0]['gain']:+.1f} points on {rows[0]['n']} test images" if rows else ""
+    gain = f", {points(rows[0]['gain'])} points on {rows[0]['n']} test images" if rows else ""
     better = "better on validation" if ended.document["improved_on_validation"] else "no gain on validation"
     return f"{ended.job.name}: {better}{gain}, {ended.document['seconds']:.0f} s"
 
@@ -176,23 +178,28 @@ def _row(ended: Ended, folder: Path) -> dict[str, Any]:
     return {**row, "result": ended.document}
 
 
-HEAD = ("job", "state", "queries", "US$", "validation", "test gain", "95 % interval")
+HEAD = ("job", "state", "queries", "US$", "validation", "test gain", "95 % interval", "verdict")
 
 
 def _table(ended: Sequence[Ended]) -> str:
+    """A line for each job; with the verdicts, if jobs were verified."""
     from bbtvp.report.columns import table
 
-    return table([HEAD, *map(_cells, ended)], left=2)
+    rows = [HEAD, *map(_cells, ended)]
+    if all(row[-1] == "-" for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    return table(rows, left={0, 1, len(HEAD) - 1})
 
 
 def _cells(ended: Ended) -> tuple[str, ...]:
+    from bbtvp.report.figures import interval, points
+
     if ended.document is None:
-        return (ended.job.name, "failed", "", "", "", "", "")
+        return (ended.job.name, "failed", "", "", "", "", "", "-")
     document = ended.document
     spent = sum(document["queries"][phase] for phase in ("search", "validation", "probe", "verify"))
     usd = "" if document["usd"] is None else f"{document['usd']:.4f}"
     better = "better" if document["improved_on_validation"] else "no gain"
-    proof = document["models"][:1]
-    gains = [f"{100 * row['gain']:+.1f}" for row in proof] or [""]
-    cis = ["[{:+.1f}, {:+.1f}]".format(*(100 * end for end in row["gain_ci95"])) for row in proof] or [""]
-    return (ended.job.name, "done", f"{spent:,}", usd, better, gains[0], cis[0])
+    gain, ends = next(((points(row["gain"]), interval(row["gain_ci95"])) for row in document["models"]), ("", ""))
+    verdict = document.get("verdict", {}).get("word", "-")
+    return (ended.job.name, "done", f"{spent:,}", usd, better, gain, ends, verdict)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, final
 from urllib.parse import parse_qsl
 
-from bbtvp.core.errors import DataError, UsageError, unknown
+from bbtvp.core.errors import UsageError, unknown
 from bbtvp.task import Sample, Task, arrange, split
-from bbtvp.task.splits import FRACTIONS, Splits, hold_out
+from bbtvp.task.splits import Splits, published
 
 TVP_QUESTION = "This is a photo of a"
 """What TVP puts before a class name (Zhang et al., arXiv 2404.11207)."""
@@ -150,13 +150,7 @@ def _finished(sample: Sample, names: Mapping[str, str], fetch: Callable[[Sample]
 def _splits(found: Contents, seed: int) -> Splits:
     if not found.test:
         return _drawn(found.train, seed) if found.by_image else split(found.train, seed=seed)
-    test = arrange(found.test, seed=seed)
-    if found.validation:
-        return arrange(found.train, seed=seed), arrange(found.validation, seed=seed), test
-    train, validation = hold_out(found.train, seed=seed, share=FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1]))
-    if not validation:
-        raise DataError(f"{len(found.train)} training samples of {found.name} are too few to hold some out; add some")
-    return train, validation, test
+    return published(found.train, found.validation, found.test, seed=seed, name=found.name)
 
 
 def _drawn(samples: Sequence[Sample], seed: int) -> Splits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, final
 
@@ -25,6 +25,7 @@ from bbtvp.endpoint.settings import Settings
 from bbtvp.endpoint.transport import Transport
 from bbtvp.query import (
     Capabilities,
+    Model,
     Outcome,
     PaidModel,
     Probe,
@@ -231,6 +232,22 @@ class Endpoint(PaidModel):
     def _settle(self, features: Features, capabilities: Capabilities) -> None:
         self._features, self.capabilities = features, capabilities
         self._fleet.expect(capabilities.revision)
+
+
+def bounds(
+    models: Sequence[Model], queries: int | Sequence[int], sides: Iterable[int], texts: Iterable[str]
+) -> dict[str, Estimate]:
+    """What image queries cost at most, by spec, on those of the models that are endpoints.
+
+    queries: of each model, or of all together, dealt to them in turn. sides: longer sides of the images, in pixels;
+    texts: what is asked. The largest counts, and neither is read without an endpoint.
+    """
+    shares = [-(-queries // max(1, len(models)))] * len(models) if isinstance(queries, int) else queries
+    endpoints = [(each, share) for each, share in zip(models, shares, strict=True) if isinstance(each, Endpoint)]
+    if not endpoints:
+        return {}
+    side, longest = max(sides), max(map(len, texts), default=0)
+    return {each.spec: each.estimate(share, side, longest) for each, share in endpoints}
 
 
 @final

@@ -8,15 +8,14 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
-from bbtvp.endpoint.remote import Endpoint
+from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import Job
 from bbtvp.query import Model
 from bbtvp.study.optimize import Setup, describe_plan
 from bbtvp.study.recipe import Loader
 from bbtvp.task import Task
-
-ARMS = 3
-"""Arms of a proof, without a sentence: five with one."""
+from bbtvp.verify import Rule
+from bbtvp.verify import plan as proof_plan
 
 
 @final
@@ -42,8 +41,7 @@ class Planned(NamedTuple):
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
     """What the search uses at most on each of its sources that is an endpoint, by spec."""
-    share = -(-setup.plan.queries // len(models))  # images are dealt to the sources in turn
-    return {model.spec: _estimate(model, share, task, setup) for model in models if isinstance(model, Endpoint)}
+    return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
 
 
 def plan(job: Job, loader: Loader) -> Planned:
@@ -52,19 +50,15 @@ def plan(job: Job, loader: Loader) -> Planned:
     task, models, setup = recipe.set_up(loader)
     found = costs(task, models, setup)
     proved = [loader.model(job.origin(spec)) for spec in job.proved_on]
-    arms = ARMS + 2 * ("guidance" in setup.space.slices)
-    others = [loader.task(Origin(spec)) for spec in job.also] if proved else []
-    shown = arms * sum(len(one.test) for one in (task, *others))
-    proofs = [_estimate(model, shown, task, setup) for model in proved if isinstance(model, Endpoint)]
-    bounds = [*found.values(), *proofs]
-    usd = None if any(b.usd_bound is None for b in bounds) else math.fsum(b.usd_bound or 0 for b in bounds)
-    seconds = [b.seconds for b in bounds if b.seconds is not None]
+    tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)] if proved else []
+    some = setup.space.prompt(setup.space.neutral())  # which arms there are, its layers decide
+    proofs = [proof_plan(some, one, proved, reader=job.reader, calibration=0, rule=Rule()) for one in tasks]
+    shown = [sum(share.queries for share in shares) for shares in zip(*(one.shares for one in proofs), strict=True)]
+    paid = bounds(proved, shown, [setup.space.canvas], map(task.ask, task.train))
+    parts = [*found.values(), *paid.values()]
+    usd = None if any(part.usd_bound is None for part in parts) else math.fsum(part.usd_bound or 0 for part in parts)
+    seconds = [part.seconds for part in parts if part.seconds is not None]
     return Planned(
-        job, describe_plan(setup.plan), setup.plan.queries, shown * len(proved),
+        job, describe_plan(setup.plan), setup.plan.queries, sum(shown),
         usd if job.usd is None or usd is None else min(usd, job.usd), math.fsum(seconds) if seconds else None,
     )  # fmt: skip
-
-
-def _estimate(model: Endpoint, queries: int, task: Task, setup: Setup) -> Estimate:
-    longest = max((len(task.ask(sample)) for sample in task.train), default=0)
-    return model.estimate(queries, setup.space.canvas, longest)

@@ -12,7 +12,7 @@ from typing import Any, final
 from bbtvp.core.errors import DataError, JournalError, UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
-from bbtvp.endpoint.remote import Endpoint
+from bbtvp.endpoint.remote import Endpoint, bounds
 from bbtvp.jobs.differences import (
     AnswerDifferences,
     Pairs,
@@ -124,7 +124,8 @@ def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
     now = {model.spec: model.capabilities.revision for model in models}
     return Outlook(
         folder, replay, recipe, record, recording, Prompt.load(folder / BUNDLE).digest, queries,
-        _costs(task, models, recording, queries), _task(task, record, recording),
+        bounds(models, queries, [recording.config["prompt"]["canvas"]], map(task.ask, task.train)),
+        _task(task, record, recording),
         environments(record["environments"][-1], environment()), {} if replay else differing(then, now),
         tuple(_doubts(recipe, record, models)),
     )  # fmt: skip
@@ -141,13 +142,6 @@ def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
     requests = [reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples]
     known = sum(any(recording.knows(request, m["identity"]) for m in record["models"]) for request in requests)
     return {} if known == len(samples) else {"validation images": (len(samples), known)}
-
-
-def _costs(task: Task, models: Sequence[Model], recording: Recording, queries: int) -> dict[str, Estimate]:
-    share = -(-queries // len(models)) if models else 0
-    longest = max(len(task.ask(sample)) for sample in task.train)
-    canvas = recording.config["prompt"]["canvas"]
-    return {m.spec: m.estimate(share, canvas, longest) for m in models if isinstance(m, Endpoint)}
 
 
 def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) -> Iterator[str]:

@@ -177,6 +177,26 @@ class Optimiser(ABC):
         self._told += len(values)
         self._batch = None
 
+    @property
+    def memory(self) -> JSON:
+        """What it has learnt beyond the batches and losses, if working that out again is slow; None if it is not."""
+        return None
+
+    @final
+    def resume(self, history: Sequence[tuple[Matrix, Vector]], memory: JSON) -> None:
+        """Take up, in a new optimiser, a search that told `history` and then had this `memory`; nothing is asked again.
+
+        history: (batch, losses) pairs in the order they were told. UsageError if this optimiser was told something
+        before, or if the memory is none of its own.
+        """
+        if self._told or self._batch is not None:
+            raise UsageError(f"this {self.method} has begun; resume a new one")
+        if memory is None:
+            raise UsageError(f"{self.method} keeps no memory: replay the history")
+        if history:
+            self._resume([np.array(z, np.float64) for z, _ in history], [np.array(of) for _, of in history], memory)
+            self._told = sum(len(z) for z, _ in history)
+
     @final
     def recommend(self) -> Vector:
         """(dim,) the point to deploy by the search's own rule; `x0` before anything is told."""
@@ -202,6 +222,10 @@ class Optimiser(ABC):
     @abstractmethod
     def _tell(self, z: Matrix, losses: Vector) -> None:
         """Learn from the asked batch and its finite losses; both are the optimiser's to keep."""
+
+    def _resume(self, batches: Sequence[Matrix], losses: Sequence[Vector], memory: JSON) -> None:
+        """Be where `_tell` of all of these would have led. For who has a `memory`."""
+        raise NotImplementedError
 
     @abstractmethod
     def _recommend(self) -> Vector:

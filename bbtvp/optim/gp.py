@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
 import numpy as np
@@ -67,8 +68,8 @@ class GaussianProcess(Optimiser):
         draws = self._surface.draws(self._shown(pool), self.popsize - 1, rng)
         chosen: list[int] = []
         for draw in draws:  # the minima of two draws may be one candidate: then the next best
-            taken = np.isin(np.arange(len(pool)), chosen)
-            chosen.append(int(np.where(taken, np.inf, draw).argmin()))
+            draw[chosen] = np.inf
+            chosen.append(int(draw.argmin()))
         return np.vstack([self._best()[None], pool[chosen]])
 
     def _design(self) -> Matrix:
@@ -114,6 +115,18 @@ class GaussianProcess(Optimiser):
         self._batches = np.concatenate([self._batches, np.full(len(z), number)])[-KEPT:]
         with one_thread():
             self._surface.fit(self._shown(self._z), self._losses, self._batches)
+
+    @property
+    def memory(self) -> JSON:
+        """The fitted scales: each fit begins at the one before."""
+        return self._surface.memory
+
+    def _resume(self, batches: Sequence[Matrix], losses: Sequence[Vector], memory: JSON) -> None:
+        numbers = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
+        self._z, self._losses = np.vstack(batches)[-KEPT:], np.concatenate(losses)[-KEPT:]
+        self._batches = numbers[-KEPT:]
+        with one_thread():
+            self._surface.recall(memory, self._shown(self._z), self._losses, self._batches)
 
     def _recommend(self) -> Vector:
         with one_thread():

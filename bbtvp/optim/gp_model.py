@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.optim.base import JSON
 
 FITTED, KEPT = 128, 600
 """Newest losses that the scales are fitted to, and that a search remembers: their cost is cubic."""
@@ -53,7 +55,9 @@ class Surface:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._log = np.concatenate([[0.0], np.full(dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
+        self._prior_mean = np.concatenate([[0.0], np.full(dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
+        self._prior_variance = np.concatenate([[1.0], np.full(dim, _PRIOR_SPREAD**2), [1.0, 1.0]])
+        self._log = self._prior_mean
         self._z = np.empty((0, dim))
         self._chol = np.empty((0, 0))
         self._weights = np.empty(0)
@@ -66,17 +70,33 @@ class Surface:
 
     def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
         """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last; n at most `KEPT`."""
-        from scipy.linalg import cho_solve, cholesky
         from scipy.optimize import minimize  # type: ignore[import-untyped]
 
         y = standardised(losses)
-        recent = (z[-FITTED:], y[-FITTED:], batches[-FITTED:])
+        near, recent = z[-FITTED:], batches[-FITTED:]
+        known = (near[:, None] - near[None], y[-FITTED:], recent[:, None] == recent)
         bounds = [(-3.0, 3.0), *[(-1.5, 3.0)] * self.dim, (-4.0, 2.0), (-4.0, 2.0)]
         options = {"maxiter": ITERATIONS}
-        found = minimize(
-            self._cost, self._log, args=recent, jac=True, method="L-BFGS-B", bounds=bounds, options=options
-        )
+        found = minimize(self._cost, self._log, args=known, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         self._log = found.x
+        self._condition(z, y, batches)
+
+    @property
+    def memory(self) -> list[JSON]:
+        """The fitted scales, as logarithms."""
+        return list(self._log.tolist())
+
+    def recall(self, memory: JSON, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
+        """Be as after the `fit` to these that led to this memory. UsageError for a memory that is none."""
+        numbers = [value for value in memory if isinstance(value, float)] if isinstance(memory, list) else []
+        if len(numbers) != self.dim + 3 or not np.isfinite(numbers).all():
+            raise UsageError(f"the memory of gp over {self.dim} variables is {self.dim + 3} numbers, got {memory!r}")
+        self._log = np.array(numbers)
+        self._condition(z, standardised(losses), batches)
+
+    def _condition(self, z: Matrix, y: Vector, batches: NDArray[np.int64]) -> None:
+        from scipy.linalg import cho_solve, cholesky
+
         self._z = z
         self._chol = cholesky(self._covariance(z, batches), lower=True)
         self._weights = cho_solve((self._chol, True), y)
@@ -100,8 +120,10 @@ class Surface:
 
     def _kernel(self, one: Matrix, other: Matrix) -> Matrix:
         a, b = one / self.scales, other / self.scales
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-        kernel: Matrix = matern(np.maximum(squares, 0)) * np.exp(2 * self._log[0])
+        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
+        squares -= 2 * a @ b.T
+        kernel, _ = matern(np.maximum(squares, 0, out=squares))
+        kernel *= np.exp(2 * self._log[0])
         return kernel
 
     def _covariance(self, z: Matrix, batches: NDArray[np.int64]) -> Matrix:
@@ -109,36 +131,33 @@ class Surface:
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._log[-2]) + _JITTER
         return covariance
 
-    def _cost(self, log: Vector, z: Matrix, y: Vector, batches: NDArray[np.int64]) -> tuple[float, Vector]:
-        """Negative log posterior of the scales, and its gradient (Rasmussen and Williams, eq. 5.9)."""
+    def _cost(
+        self, log: Vector, differences: NDArray[np.float64], y: Vector, same: NDArray[np.bool_]
+    ) -> tuple[float, Vector]:
+        """Negative log posterior of the scales, and its gradient (Rasmussen and Williams, eq. 5.9).
+
+        differences: (n, n, dim) of points. same: (n, n), whether both are of one batch.
+        """
         from scipy.linalg import cho_solve, cholesky
 
         variance, noise, offset = np.exp(2 * log[[0, -2, -1]])
-        differences = (z[:, None] - z[None]) / np.exp(log[1 : 1 + self.dim])
-        squares = differences**2
-        distances = squares.sum(axis=-1)
-        kernel, same = variance * matern(distances), batches[:, None] == batches
+        squares = differences / np.exp(log[1 : 1 + self.dim])
+        np.square(squares, out=squares)
+        kernel, slopes = matern(squares.sum(axis=-1))
+        kernel *= variance
         covariance = kernel + offset * same
         covariance[np.diag_indices_from(covariance)] += noise + _JITTER
-        root = cholesky(covariance, lower=True)
+        root = cholesky(covariance, lower=True, overwrite_a=True)
         weights = cho_solve((root, True), y)
-        slack = cho_solve((root, True), np.eye(len(y))) - np.outer(weights, weights)
+        slack = cho_solve((root, True), np.eye(len(y)), overwrite_b=True) - np.outer(weights, weights)
         cost = float(0.5 * y @ weights + np.log(np.diag(root)).sum())
         slope = np.empty_like(log)
         slope[0] = (slack * kernel).sum()
-        slope[1 : 1 + self.dim] = 0.5 * np.einsum("ij,ijk->k", slack * variance * matern_slope(distances), squares)
+        slope[1 : 1 + self.dim] = 0.5 * np.einsum("ij,ijk->k", slack * variance * slopes, squares)
         slope[-2] = np.trace(slack) * noise
         slope[-1] = (slack * same).sum() * offset
         off = log - self._prior_mean
         return cost + float(0.5 * (off**2 / self._prior_variance).sum()), slope + off / self._prior_variance
-
-    @property
-    def _prior_mean(self) -> Vector:
-        return np.concatenate([[0.0], np.full(self.dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
-
-    @property
-    def _prior_variance(self) -> Vector:
-        return np.concatenate([[1.0], np.full(self.dim, _PRIOR_SPREAD**2), [1.0, 1.0]])
 
 
 def standardised(losses: Vector) -> Vector:
@@ -151,15 +170,17 @@ def standardised(losses: Vector) -> Vector:
     return result
 
 
-def matern(squares: Matrix) -> Matrix:
-    """Matérn-5/2 correlation at squared distances in length scales."""
-    root = np.sqrt(5 * squares)
-    result: Matrix = (1 + root + root**2 / 3) * np.exp(-root)
-    return result
+def matern(squares: Matrix) -> tuple[Matrix, Matrix]:
+    """Matérn-5/2 correlation k at squared distances in length scales, and −2 dk/d(squared distance).
 
-
-def matern_slope(squares: Matrix) -> Matrix:
-    """−2 dk/d(squared distance): times a variable's squared difference it is the slope in its log length scale."""
+    The latter times a variable's squared difference is the slope in its log length scale.
+    """
     root = np.sqrt(5 * squares)
-    result: Matrix = (5 / 3) * (1 + root) * np.exp(-root)
-    return result
+    decay, slope = np.exp(-root), 1 + root
+    kernel = root**2
+    kernel /= 3
+    kernel += slope  # 1 + root + root ** 2 / 3
+    kernel *= decay
+    slope *= 5 / 3
+    slope *= decay
+    return kernel, slope

@@ -26,6 +26,8 @@ _FINEST = 1.5
 """Standard deviation in pixels, at least, that a blur keeps on a reduced picture."""
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
+_MARGIN = _BLUR_TAPS // 2
+"""Pixels on each side that the blur reaches."""
 
 
 @final
@@ -86,14 +88,16 @@ class Tone(PaintLayer):
         clarity, radius = values.get("clarity", 1.0), geometry.canvas * _CLARITY_RADIUS
 
         def paint(canvas: Pixels, box: Box) -> None:
-            inside = _clarified(np.ascontiguousarray(box.of(canvas)), clarity, radius)
-            curve = _curve(values, float(inside.sum(dtype=np.uint32)) / inside.size / 255) * 255
+            inside = box.of(canvas)
+            image = _clarified(np.ascontiguousarray(inside), clarity, radius)
+            curve = _curve(values, float(image.sum(dtype=np.uint32)) / image.size / 255) * 255
             if saturation == sharpness == 1:
-                result = _levels(curve).take(inside)
-            else:
-                toned = curve.astype(np.float32).take(inside, out=_MEMORY.floats("toned", inside.shape), mode="clip")
-                result = _levels(_sharpened(_saturated(toned, saturation), sharpness))
-            box.of(canvas)[...] = result
+                inside[...] = _levels(curve).take(image)
+                return
+            margin = 0 if sharpness == 1 else _MARGIN
+            toned = _saturated(_looked_up(curve, _framed(image, margin)), saturation)
+            finished = _levels(_sharpened(toned, sharpness))
+            inside[...] = finished[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
         return paint
 
@@ -138,6 +142,12 @@ def _levels(values: NDArray[np.floating]) -> Pixels:
     return levels
 
 
+def _looked_up(curve: NDArray[np.float64], image: Pixels) -> _Floats:
+    result = _MEMORY.floats("toned", image.shape)
+    curve.astype(np.float32).take(image, out=result, mode="wrap")  # no level is beyond the curve: the cheapest mode
+    return result
+
+
 def _saturated(image: _Floats, gain: float) -> _Floats:
     if gain == 1:
         return image
@@ -147,6 +157,7 @@ def _saturated(image: _Floats, gain: float) -> _Floats:
     return result
 
 
+# -- clarity ----------------------------------------------------------------------------------------------------------
 def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
     """By Pillow's blur, in whole levels: at this width a level more or less does not show."""
     if gain == 1:
@@ -165,37 +176,70 @@ def _wide(image: Image.Image, radius: float) -> Pixels:
     if factor < 2:
         return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)))
     small = image.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))
+    if not factor & (factor - 1):
+        return _enlarged(small, image.size, factor)
     box = (0.0, 0.0, image.width / factor, image.height / factor)
     return np.asarray(small.resize(image.size, Image.Resampling.BILINEAR, box=box))
 
 
+def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
+    """What Pillow's resize of a picture reduced by a power of two gives, BILINEAR and to the bit, in half its time.
+
+    Pillow widens the picture; what makes it taller is exact in 16 bits, for the weights are odd shares of twice the
+    factor.
+    """
+    (width, height), parts = size, 2 * factor
+    widened = small.resize((width, small.height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, small.height))
+    rows = np.asarray(widened, np.uint16)
+    rows = np.concatenate([rows[:1], rows, rows[-1:]])
+    large = np.empty((height, width, 3), np.uint8)
+    for first in range(min(factor, height)):
+        lines = large[first::factor]
+        above, share = divmod(2 * first + 1 + factor, parts)
+        values = rows[above : above + len(lines)] * (parts - share)
+        values += rows[above + 1 : above + 1 + len(lines)] * share
+        values += factor  # a half, for rounding
+        values //= parts
+        lines[...] = values
+    return large
+
+
+# -- sharpness --------------------------------------------------------------------------------------------------------
+def _framed(image: Pixels, margin: int) -> Pixels:
+    """With so many more pixels on each side, all like the outermost; what `np.pad` does in five times as long."""
+    if not margin:
+        return image
+    height, width = image.shape[:2]
+    framed = np.empty((height + 2 * margin, width + 2 * margin, 3), np.uint8)
+    middle = framed[margin:-margin]
+    middle[:, margin:-margin] = image
+    middle[:, :margin], middle[:, -margin:] = image[:, :1], image[:, -1:]
+    framed[:margin], framed[-margin:] = middle[0], middle[-1]
+    return framed
+
+
 def _sharpened(image: _Floats, gain: float) -> _Floats:
-    """Uses up the image."""
+    """In place, for an image framed by `_MARGIN`; what is left in the margins means nothing."""
     if gain == 1:
         return image
-    blurred = _blurred(image, 1 - gain)
-    image *= np.float32(gain)
-    image += blurred
+    blurred = _blurred(image)
+    blurred *= np.float32((1 - gain) * 4.0**-_BLUR_TAPS)
+    start = _MARGIN * (image[0].size + 3)
+    centre = image.reshape(-1)[start : start + blurred.size]
+    centre *= np.float32(gain)
+    centre += blurred
     return image
 
 
-def _blurred(image: _Floats, scale: float) -> _Floats:
-    """A binomial blur with replicated edges, times `scale`.
+def _blurred(image: _Floats) -> _Floats:
+    """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image: flat, in rows as long as the image's.
 
-    Each pass adds to every value the one a row, or a pixel, further on, along the flat padded image. What runs over the
-    end of a row falls into its right margin, which is cut off.
+    Each pass adds to every value the one a row, or a pixel, further on, along the flat image. What runs over the end of
+    a row falls into its right margin.
     """
-    height, width = image.shape[:2]
-    margin = _BLUR_TAPS // 2
-    shape = (height + 2 * margin, width + 2 * margin, 3)
-    padded = _MEMORY.floats("padded", shape)
-    padded[margin:-margin, margin:-margin] = image
-    padded[:margin, margin:-margin], padded[-margin:, margin:-margin] = image[0], image[-1]
-    padded[:, :margin], padded[:, -margin:] = padded[:, margin, None], padded[:, -margin - 1, None]
-    now, then = padded.reshape(-1), _MEMORY.floats("blurred", shape).reshape(-1)
-    then[-padded[0].size :] = 0  # read, but by no pass written
-    for shift in (padded[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
-        np.add(now[:-shift], now[shift:], out=then[:-shift])
-        now, then = then, now
-    now *= np.float32(scale * 4.0**-_BLUR_TAPS)
-    return now.reshape(padded.shape)[:height, :width]
+    now = image.reshape(-1)
+    spare, other = _MEMORY.floats("blurred", now.shape), _MEMORY.floats("blurring", now.shape)
+    for shift in (image[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
+        now = np.add(now[:-shift], now[shift:], out=spare[: now.size - shift])
+        spare, other = other, spare
+    return now

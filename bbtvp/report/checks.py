@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from bbtvp.report.columns import table
-from bbtvp.verify.effects import Effects, Shift
+from bbtvp.report.figures import change, interval, p_value, points
+from bbtvp.verify.effects import Effect, Effects, Shift
 from bbtvp.verify.robustness import ModelRobustness, Robustness
 from bbtvp.verify.saliency import Look, Saliency
 
@@ -18,22 +19,22 @@ def robustness_table(found: Robustness) -> str:
 
 
 def _table(model: ModelRobustness) -> str:
-    clean, low, high = model.clean, *model.mean_gain_ci95
+    clean = model.clean
     asked = ", ".join(str(severity) for severity in sorted({cell.severity for cell in model.cells}))
     rows: list[tuple[str, ...]] = [("corruption", f"zero-shot at {asked}", "prompted", "gain", "harms at")]
     for name in dict.fromkeys(cell.corruption for cell in model.cells):
         cells = [cell for cell in model.cells if cell.corruption == name]
         shares = [" ".join(f"{100 * share:3.0f}" for share in of)
                   for of in ([c.zero_shot for c in cells], [c.prompted for c in cells])]  # fmt: skip
-        gain = 100 * float(np.mean([cell.gain for cell in cells]))
+        gain = float(np.mean([cell.gain for cell in cells]))
         harms = [str(cell.severity) for cell in cells if cell in model.harmed()]
-        rows.append((name, *shares, f"{gain:+.1f}", ", ".join(harms)))
+        rows.append((name, *shares, points(gain), ", ".join(harms)))
     lines = [table(rows, left=len(rows[0]))]
     kept = "" if model.gain_kept is None else f"; {100 * model.gain_kept:.0f} % of the clean gain is kept"
     means = f"mean over corruptions: {100 * model.mean_zero_shot:.1f} → {100 * model.mean_prompted:.1f} %"
     helped, harmed = len(model.helped()), len(model.harmed())
     lines += [
-        f"{means}, gain {100 * model.mean_gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]{kept}",
+        f"{means}, gain {change(model.mean_gain, model.mean_gain_ci95)}{kept}",
         f"helps in {helped} of {len(model.cells)} cells, harms in {harmed} (McNemar, Holm over all cells, 5 %)",
     ]
     if model.unanswered:
@@ -49,18 +50,21 @@ def effects_table(found: Effects) -> str:
 
 
 def _tasks(found: Effects) -> str:
-    rows = [("task", "n", "before", "after", "change", "95 % interval", "Holm p", "yes", "error", "labels moved",
-             "unparsed", "refused")]  # fmt: skip
-    for one in found.tasks:
-        low, high = one.change_ci95
-        rows.append((
-            f"{one.task} (own)" if one.role == "own" else one.task, str(one.n),
-            f"{100 * one.before:.1f}", f"{100 * one.after:.1f}", f"{100 * one.change:+.1f}",
-            f"[{100 * low:+.1f}, {100 * high:+.1f}]", _p(one.holm_p), _pair(one.yes_before, one.yes_after, 100, 0),
-            _pair(one.error_before, one.error_after, 1, 2), _moved(one.shift),
-            f"{one.unparsed_before} → {one.unparsed_after}", f"{one.refused_before} → {one.refused_after}",
-        ))  # fmt: skip
-    return table(rows, left=len(rows[0]))
+    head = (
+        "task", "n", "before", "after", "change", "95 % interval", "Holm p", "yes", "error", "labels moved", "unparsed",
+        "refused",
+    )  # fmt: skip
+    return table([head, *map(_task, found.tasks)], left=len(head))
+
+
+def _task(one: Effect) -> tuple[str, ...]:
+    return (
+        f"{one.task} (own)" if one.role == "own" else one.task, str(one.n),
+        f"{100 * one.before:.1f}", f"{100 * one.after:.1f}", points(one.change), interval(one.change_ci95),
+        p_value(one.holm_p), _pair(one.yes_before, one.yes_after, 100, 0),
+        _pair(one.error_before, one.error_after, 1, 2), _moved(one.shift),
+        f"{one.unparsed_before} → {one.unparsed_after}", f"{one.refused_before} → {one.refused_after}",
+    )  # fmt: skip
 
 
 def _strays(found: Effects) -> str:
@@ -99,7 +103,7 @@ def _rest(found: Effects) -> str:
 def _moved(shift: Shift | None) -> str:
     if shift is None:
         return "-"
-    p = "" if shift.p is None else f", p {_p(shift.p)}"
+    p = "" if shift.p is None else f", p {p_value(shift.p)}"
     return f"{100 * shift.distance:.0f} % ({shift.label} {100 * shift.change:+.0f}{p})"
 
 
@@ -110,10 +114,6 @@ def _commonest(shares: Mapping[str, float]) -> str:
 
 def _pair(before: float | None, after: float | None, times: float, digits: int) -> str:
     return "-" if before is None or after is None else f"{times * before:.{digits}f} → {times * after:.{digits}f}"
-
-
-def _p(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def saliency_table(found: Saliency) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 
-def table(lines: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """The first line is the head; the first `left` columns are set flush left, numbers after them flush right."""
+def table(lines: Sequence[Sequence[str]], *, left: int | Container[int] = 1, rule: bool = True) -> str:
+    """The first line is the head, with a rule below it.
+
+    left: the columns that are words and set flush left, the first so many or by their places; numbers are set flush
+    right.
+    """
+    words = range(left) if isinstance(left, int) else left
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = "  ".join("-" * width for width in widths)
-    head, *rest = (_line(line, widths, left) for line in lines)
-    return "\n".join([head, rule, *rest])
+    text = [_line(line, widths, words) for line in lines]
+    if rule:
+        text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(text)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], left: int) -> str:
-    padded = [
-        cell.ljust(width) if place < left else cell.rjust(width)
-        for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
+def _line(cells: Sequence[str], widths: Sequence[int], words: Container[int]) -> str:
+    places = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(cell.ljust(width) if i in words else cell.rjust(width) for i, (cell, width) in places).rstrip()

@@ -20,6 +20,7 @@ from bbtvp.study.allocation import race, told
 from bbtvp.study.engines import Engines
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, Stage
+from bbtvp.study.recall import Recalled
 from bbtvp.study.steps import from_json, journalled, mark_of, to_json
 from bbtvp.study.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
 from bbtvp.study.validation import Validation, paired
@@ -155,7 +156,7 @@ class Searcher:
         self.account.phase, self.account.kept = "search", reserve
         start = self._start(stage, base)
         guide = (self._ready_head(), self._free()) if self._engines.guided else ()
-        engine = self._engines.begin(stage, base, start, *guide)
+        engine = Recalled(self._engines.begin(stage, base, start, *guide), self.journal, stage.name)
         left, index, lowest, stale = stage.queries, 0, np.inf, 0
         seen: list[tuple[float, Vector]] = []
         while True:
@@ -165,7 +166,7 @@ class Searcher:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
             try:
-                evaluations = self._generation(stage, index, z)
+                evaluations = self._generation(stage, index, z, engine)
             except BudgetReached:
                 if index == 0:
                     raise
@@ -183,21 +184,22 @@ class Searcher:
         rivals = [row for _, row in sorted(seen, key=lambda pair: pair[0])[:RIVALS]]
         return np.stack([space.embed(engine.recommend(), stage.kinds, base), *rivals])
 
-    def _generation(self, stage: Stage, index: int, z: Matrix) -> list[Evaluation]:
+    def _generation(self, stage: Stage, index: int, z: Matrix, engine: Recalled) -> list[Evaluation]:
         """Evaluations of one generation, from the journal or from the model."""
         name, mark = f"{stage.name}/{index}", mark_of(z)
         done = journalled(self.journal, name, mark)
         if done is None:
             samples = self._minibatch(stage, index)
-            done = self._judged(name, mark, z, samples, self._sends(stage, index, len(samples)))
+            sends = self._sends(stage, index, len(samples))
+            done = self._judged(name, z, samples, sends, {"z": mark, **engine.note})
         if self._scale is None:
             self._scale = Scale(*done["scale"])
         return [Evaluation(**from_json(row)) for row in done["evaluations"]]
 
     def _judged(
-        self, name: str, mark: str, z: Matrix, samples: Sequence[Sample], sends: Sequence[Send]
+        self, name: str, z: Matrix, samples: Sequence[Sample], sends: Sequence[Send], asked: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Query one generation and journal what became of it."""
+        """Query one generation and journal what was asked and what became of it."""
         how, objective = self.plan.allocation, self.objective
         baseline = objective.unprompted(samples).losses[0] if how.paired else None
         table = race(objective, z, samples, how, sends)
@@ -210,7 +212,7 @@ class Searcher:
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
         finite(weighted)  # a generation without any answer is not journalled: it would be taken for good
         return self.journal.write_step(
-            name, z=mark, samples=[sample.id for sample in samples], scale=list(scale),
+            name, **asked, samples=[sample.id for sample in samples], scale=list(scale),
             seen=table.asked.sum(axis=1).tolist(), evaluations=[to_json(asdict(e)) for e in weighted],
         )  # fmt: skip
 

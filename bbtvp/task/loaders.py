@@ -10,7 +10,7 @@ from pathlib import Path
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.task.folder import read_folder
 from bbtvp.task.rows import Row
-from bbtvp.task.splits import FRACTIONS, Splits, arrange, hold_out, split
+from bbtvp.task.splits import Splits, published, split
 from bbtvp.task.table import read_csv, read_jsonl
 from bbtvp.task.task import Sample, Task
 
@@ -105,19 +105,5 @@ def _splits(path: Path, rows: Sequence[Row], seed: int, stratify: bool) -> Split
     for name in ("train", "test"):
         if name not in stated:
             raise DataError(f"{path} states splits and has no {name} images; add some, or state no splits at all")
-    test = arrange(stated["test"], seed=seed, stratify=stratify)
-    if "validation" in stated:
-        train = arrange(stated["train"], seed=seed, stratify=stratify)
-        return train, arrange(stated["validation"], seed=seed, stratify=stratify), test
-    return *_with_validation(path, stated["train"], seed, stratify), test
-
-
-def _with_validation(
-    path: Path, samples: Sequence[Sample], seed: int, stratify: bool
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Train without, and validation with, the share that validation has beside train by default."""
-    share = FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1])
-    train, validation = hold_out(samples, seed=seed, share=share, stratify=stratify)
-    if not validation:
-        raise DataError(f"{path} has no validation images and too few in train to take some; add a validation split")
-    return train, validation
+    train, validation, test = stated["train"], stated["validation"], stated["test"]
+    return published(train, validation, test, seed=seed, name=str(path), stratify=stratify)

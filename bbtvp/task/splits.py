@@ -64,6 +64,24 @@ def hold_out(
     return kept, held
 
 
+def published(
+    train: Sequence[Sample], validation: Sequence[Sample], test: Sequence[Sample], *, seed: int, name: str,
+    stratify: bool = True,
+) -> Splits:  # fmt: skip
+    """Splits that are stated with the samples, each as `arrange` puts it.
+
+    Where only validation is missing, train gives up the share that validation has beside train by default. DataError,
+    with the `name` of what states them, if train has too few for that.
+    """
+    kept, held = (arrange(part, seed=seed, stratify=stratify) for part in (train, validation))
+    if not held:
+        share = FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1])
+        kept, held = hold_out(train, seed=seed, share=share, stratify=stratify)
+    if not held:
+        raise DataError(f"{name} has no validation images and too few in train to take some; add a validation split")
+    return kept, held, arrange(test, seed=seed, stratify=stratify)
+
+
 def arrange(samples: Iterable[Sample], *, seed: int, stratify: bool = True) -> tuple[Sample, ...]:
     """The samples in hash order, answers interleaved: every prefix has each answer in proportion, within rounding."""
     return tuple(sample for group in _arranged(samples, seed, stratify) for sample in group.samples)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -199,6 +200,23 @@ class OptimiserContract(Contract, ABC):
         search.recommend()[:] = 9.0
         ensure(search.recommend().tobytes() == point.tobytes(), "what the caller does to a recommendation stays theirs")
         ensure(search.ask().tobytes() == twin.ask().tobytes(), "recommend does not change the search")
+
+    def test_a_memory_is_json_and_enough_to_go_on(self) -> None:
+        search, other = self._new(), self._new()
+        if search.memory is None:
+            with refused("who has no memory cannot be resumed", "replay"):
+                other.resume([], None)
+            return
+        told = drive(search, sphere, self.candidates)
+        other.resume([(z, sphere(z)) for z, _ in told], json.loads(canonical_json(search.memory)))
+        ensure(other.recommend().tobytes() == search.recommend().tobytes(), "a resumed search recommends the same")
+        for _ in range(2):
+            z = search.ask()
+            ensure(other.ask().tobytes() == z.tobytes(), "a resumed search asks the same")
+            search.tell(z, sphere(z))
+            other.tell(z, sphere(z))
+        with refused("one that has begun is not resumed", "new one"):
+            other.resume([], search.memory)
 
     def test_resolved_is_json_and_complete(self) -> None:
         search = self._new(7)

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from bbtvp.bench import whitebox
+from bbtvp.core.lock import hold
 from bbtvp.prompt import Prompt
 from bbtvp.query import Outcome, Request
 from bbtvp.zoo.catalogue import weights
@@ -153,6 +154,18 @@ def test_a_folder_takes_more_seeds_and_more_targets(images: Path, counting: type
     }
     refused = bbtvp(*command(images, "b", "--test-limit", 5, methods=methods))
     assert refused.code == 2 and "test_limit None, not 5" in refused.err
+
+
+def test_a_folder_is_for_one_process(images: Path) -> None:
+    Path("b").mkdir()
+    with hold(Path("b"), "bench"):
+        ran = bbtvp(*command(images, "b", methods="zero-shot"))
+    assert ran.code == 1
+    assert f"b is in use by process {os.getpid()} on " in ran.err and "--out" in ran.err
+    assert bbtvp(*command(images, "b", methods="zero-shot")).code == 0
+    assert not Path("b/owner.json").exists()
+    other = bbtvp(*command(images, "b", "--test-limit", 3, methods="zero-shot"))
+    assert other.code == 2 and "holds a benchmark with test_limit None, not 3" in other.err
 
 
 def test_two_processes_give_the_rows_of_one(images: Path) -> None:

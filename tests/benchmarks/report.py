@@ -2,9 +2,9 @@
 
     python tests/benchmarks/report.py [--queries 100000] [--runs 5] [--keep FOLDER]
 
-A search of so many image queries on zoo/shapes-dark, by a model that guesses, and its proof on 500 test images; then the
-page of it, each time in a process of its own, with the gallery, for which the task is loaded and images rendered again.
-Wall and CPU time with the start of Python, memory, and size of the page, medians.
+A search of so many image queries on zoo/shapes-dark, by a model that guesses, and its proof on 500 test images; then
+the page of it, each time in a process of its own, with the gallery, for which the task is loaded and images rendered
+again. Wall and CPU time with the start of Python, memory, and size of the page, medians.
 """
 
 from __future__ import annotations

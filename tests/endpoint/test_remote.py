@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.endpoint.remote import Endpoint, bounds
 from bbtvp.query import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
 from bbtvp.study import optimize
 from bbtvp.testing import AdapterContract
@@ -210,3 +211,20 @@ def test_a_label_that_was_not_forced_is_no_answer(tmp_path: Path) -> None:
         outcome = endpoint(server, tmp_path, retries=0).query(asked)[0]
         assert isinstance(outcome, QueryFailed)
         assert "none of the labels" in outcome.reason
+
+
+# -- bounds before a run --------------------------------------------------------------------------
+def test_bounds_take_the_largest_image_and_the_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    first, second = (load_model(f"openai/{name}") for name in ("gpt-4o", "gpt-4o-mini"))
+    assert isinstance(first, Endpoint) and isinstance(second, Endpoint)
+    dealt = bounds([first, Eye(), second], 31, iter([64, 900, 32]), iter(["?", "what is it?"]))
+    assert dealt == {
+        "openai/gpt-4o": first.estimate(11, 900, 11), "openai/gpt-4o-mini": second.estimate(11, 900, 11)
+    }  # fmt: skip
+    assert bounds([Eye(), first], [7, 5], [64], ["?"]) == {"openai/gpt-4o": first.estimate(5, 64, 1)}
+
+
+def test_bounds_of_models_that_cost_nothing_look_at_no_image() -> None:
+    assert bounds([Eye()], 10, (1 // 0 for _ in "?"), (1 // 0 for _ in "?")) == {}
+    assert bounds([], 0, [64], []) == {}

@@ -142,6 +142,8 @@ def test_a_folder_of_jobs_is_for_one_process(images: Path) -> None:
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
+MODEL = "model=openai/gpt-4o"
+
 FILE = """
 [defaults]
 task = "{images}"
@@ -151,6 +153,24 @@ queries = 200
 model = ["eye/near", "eye/far"]
 seed = [0, 1]
 task = ["{images}"]
+"""
+
+
+PROVED = """
+[defaults]
+task = "{images}"
+model = "eye/near"
+prompt = "tone"
+queries = 200
+[[job]]
+name = "proved"
+verify = true
+[[job]]
+name = "searched"
+[[job]]
+name = "broken"
+model = "eye/down"
+verify = true
 """
 
 
@@ -170,6 +190,18 @@ def test_the_command_prints_a_table_and_leaves_the_resolved_jobs(file: Path) -> 
     assert [row["queries"] for row in listed["jobs"]] == [150] * 4
     assert all(Path("out", row["folder"], "run.json").is_file() for row in listed["jobs"])
     assert "4 jobs done" in ran.err
+
+
+def test_the_table_has_the_verdicts_of_jobs_that_were_verified(images: Path) -> None:
+    Path("jobs.toml").write_text(PROVED.format(images=images))
+    ran = bbtvp("run", "jobs.toml", "--out", "out")
+    head, _, *rows = ran.out.splitlines()
+    assert head.split()[-1] == "verdict"
+    said = {name: row.split()[-1] for name, row in zip(("proved", "searched", "broken"), rows, strict=True)}
+    word = json.loads(Path("out/proved/result.json").read_text())["verdict"]["word"]
+    assert said == {"proved": word, "searched": "-", "broken": "-"}
+    alone = bbtvp("run", "jobs.toml", "--out", "out", "--only", "searched")
+    assert "verdict" not in alone.out
 
 
 def test_only_and_limit_choose_jobs(file: Path, images: Path) -> None:
@@ -192,7 +224,19 @@ def test_a_dry_run_asks_nothing_leaves_nothing_and_finds_mistakes(file: Path) ->
     ran = bbtvp("run", file, "--dry-run", "--set", "method=cmaes")
     assert ran.code == 2 and "did you mean cma" in ran.err
     ran = bbtvp("run", file, "--dry-run", "--set", "verify=true")
-    assert "verification" in ran.out
+    assert "verification 108;" in ran.out  # three arms
+
+
+def test_a_dry_run_counts_what_an_endpoint_is_asked_twice(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the proof does: an endpoint need not answer the same twice, so zero-shot is asked again."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    ran = bbtvp("run", file, "--dry-run", "--only", "*near*0", "--json", "--set", "verify=true")
+    more = bbtvp("run", file, "--dry-run", "--only", "*0", "--json", "--set", "verify=true", "--set", MODEL)
+    (near,), (paid, *_) = (json.loads(one.out)["jobs"] for one in (ran, more))
+    assert (near["verify"], paid["verify"]) == (108, 144)
+    searched = json.loads(bbtvp("run", file, "--dry-run", "--only", "*0", "--json", "--set", MODEL).out)["jobs"][0]
+    each = (paid["usd_bound"] - searched["usd_bound"]) / 144
+    assert each * searched["search"] == pytest.approx(searched["usd_bound"]) and each > 0
 
 
 def test_a_failure_is_in_the_exit_code(file: Path) -> None:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.prompt.basis import tiles
+from bbtvp.prompt.tone import _enlarged
 
 ALL_TONES = ("contrast", "brightness", "gamma", "saturation", "sharpness")
 
@@ -192,6 +194,15 @@ def test_the_blur_is_the_binomial_kernel() -> None:
     expected = (1 - share) * 255 * np.outer(row, row)
     expected[2, 2] += share * 255
     assert np.abs(tone("sharpness", -1e9, dot)[2:7, 2:7, 1] - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize(("height", "width"), [(224, 224), (190, 141), (37, 223), (1, 97), (97, 1), (3, 2)])
+@pytest.mark.parametrize("factor", [2, 4, 8, 32])
+def test_a_reduced_picture_is_enlarged_as_pillow_does_it(factor: int, height: int, width: int) -> None:
+    small = Image.fromarray(noise(height, width, factor)).reduce(factor)
+    box = (0.0, 0.0, width / factor, height / factor)
+    expected = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR, box=box))
+    assert np.array_equal(_enlarged(small, (width, height), factor), expected)
 
 
 # Frame

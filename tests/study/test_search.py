@@ -147,7 +147,7 @@ def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path
     assert len(generations(tmp_path)) == 1 + patience
     planned = (1 + patience) * 7 * 4
     assert 0.8 * planned < run.queries["search"] <= planned  # equal pictures are asked about once
-    assert f"patience={patience}" in (tmp_path / "journal.jsonl").read_text().splitlines()[0]
+    assert f'"patience":{patience}' in (tmp_path / "journal.jsonl").read_text().splitlines()[0]
 
 
 def test_without_patience_a_stage_spends_what_it_has(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.task import Sample, arrange, split
-from bbtvp.task.splits import FRACTIONS, Splits, hold_out
+from bbtvp.task.splits import FRACTIONS, Splits, hold_out, published
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 
@@ -98,6 +98,25 @@ def test_the_samples_of_one_image_stay_together(questions: list[int], seed: int)
         assert abs(len(part) - FRACTIONS[place] * len(samples)) < 1 + max(questions)
     kept, held = hold_out(samples, seed=seed, share=0.3)
     assert not {sample.image for sample in kept} & {sample.image for sample in held}
+
+
+@settings(deadline=None, max_examples=40)
+@given(sizes_by_answer, st.integers(0, 1000), st.booleans())
+def test_published_splits_are_kept_and_train_gives_up_what_is_missing(
+    sizes: dict[str, int], seed: int, stratify: bool
+) -> None:
+    train, rest = samples_of(sizes), [Sample(f"rest/{i}", "a", PIXELS) for i in range(6)]
+    kept = published(train, rest[:3], rest[3:], seed=seed, name="it", stratify=stratify)
+    wanted = [arrange(part, seed=seed, stratify=stratify) for part in (train, rest[:3], rest[3:])]
+    assert [ids(part) for part in kept] == [ids(part) for part in wanted]
+    drawn = published(train, [], rest, seed=seed, name="it", stratify=stratify)
+    assert ids(drawn[0] + drawn[1]) == ids(wanted[0]), "validation is the end of what train would be"
+    assert abs(len(drawn[1]) - len(train) * 2 / 7) <= 0.5
+
+
+def test_a_train_that_cannot_give_validation_anything() -> None:
+    with pytest.raises(DataError, match="it has no validation images and too few in train"):
+        published(samples_of({"a": 1}), [], samples_of({"b": 2}), seed=0, name="it")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import final
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from bbtvp.cli.robustness import robustness as command
 from bbtvp.core.arrays import Pixels
@@ -244,3 +245,31 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "zero-shot at 2, 4" in table and "of 2 cells" in table
     bad = CliRunner().invoke(command, [*words, "--severities", "1,6"])
     assert "--severities '1,6'" in str(bad.exception)
+
+
+def test_the_bound_on_cost_counts_images_that_are_larger_than_the_canvas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the prompt they are sent as they are."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    prompt().save(tmp_path / "p.vprompt", {"question": QUESTION})
+    images = folder_of_patterns(tmp_path / "images", per_class=4)
+    words = [
+        str(tmp_path / "p.vprompt"),
+        "--task",
+        str(images),
+        "--model",
+        "openai/gpt-4.1-mini",
+        "--dry-run",
+        "--json",
+    ]
+    costs = []
+    for _ in range(2):
+        costs.append(
+            json.loads(CliRunner().invoke(command, words).stdout)["costs"]["openai/gpt-4.1-mini"]["input_tokens"]
+        )
+        for path in images.rglob("*.png"):
+            with Image.open(path) as image:
+                larger = image.resize((1400, 700))
+            larger.save(path)
+    assert costs[1] > 1.5 * costs[0] > 0

@@ -1,0 +1,134 @@
+"""What verify, robustness and effects share: how they are called, what they load, what they say of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import click
+
+from bbtvp.cli.options import (
+    json_flag,
+    model_option_flag,
+    model_options,
+    prices_option,
+    reader_option,
+    say,
+    seed_option,
+    together,
+    usd_option,
+)  # fmt: skip
+
+if TYPE_CHECKING:
+    from bbtvp.endpoint.prices import Estimate
+    from bbtvp.prompt import Prompt
+    from bbtvp.query import Model
+    from bbtvp.task import Task
+
+prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
+question_option = click.option(
+    "--question", help="Question, for a folder or file [default: the one the prompt was searched with]."
+)
+asking_options = together(usd_option, prices_option, reader_option, seed_option, model_option_flag)
+check_options = together(
+    question_option,
+    click.option(
+        "--limit",
+        default=100,
+        show_default=True,
+        type=click.IntRange(1),
+        help="Test images asked about, the first ones.",
+    ),
+    asking_options,
+    click.option("--out", type=click.Path(path_type=Path), help="Run folder: makes the check resumable."),
+    click.option("--dry-run", is_flag=True, help="Print how many image queries it takes; ask nothing."),
+    json_flag,
+)
+
+
+@final
+@dataclass(frozen=True)
+class Subject:
+    """What is asked about what: a prompt, the facts that its bundle states, its task, and models."""
+
+    prompt: Prompt
+    facts: Mapping[str, Any]
+    task: Task
+    models: Sequence[Model]
+
+    @classmethod
+    def load(
+        cls, prompt: Path, task: str, models: Sequence[str], *, question: str | None, options: tuple[str, ...]
+    ) -> Subject:
+        """Load all of it; a folder or a file is asked the question that the bundle remembers, if none is given."""
+        from bbtvp.prompt import Prompt, bundle
+        from bbtvp.query import load_model
+        from bbtvp.task.registry import load_task
+
+        loaded, facts = Prompt.load(prompt), bundle.read(prompt).meta
+        if question is None and Path(task).exists():
+            question = facts.get("question")
+        found = load_task(task, **({"question": question} if question else {}))
+        say(f"question: {found.question}")
+        return cls(loaded, facts, found, [load_model(spec, **model_options(options)) for spec in models])
+
+    def costs(self, queries: int | Sequence[int]) -> dict[str, Estimate]:
+        """What endpoints cost at most; queries: of all models together, or of each."""
+        from bbtvp.endpoint.remote import bounds
+
+        canvas, test = self.prompt.space.canvas, self.task.test
+        sides = (max(canvas, *sample.pixels().shape[:2]) for sample in test)  # zero-shot sends the image as it is
+        return bounds(self.models, queries, sides, (self.prompt.ask(self.task.ask(sample)) for sample in test))
+
+    def announce(self, queries: int, as_json: bool) -> None:
+        """How many image queries at most, and what they cost at most; nothing is asked."""
+        from bbtvp.cli.plan import tell
+
+        tell({"queries": queries}, [f"at most {queries} image queries"], self.costs(queries), as_json)
+
+
+@final
+@dataclass
+class Told:
+    """A watch for people: one line for an event, a bar for cells on a terminal."""
+
+    bar: Any = None
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Tell of one event."""
+        from bbtvp.report.figures import points
+
+        if event == "corrupted":
+            self._cell(facts)
+            return
+        for spec, findings in facts.get("probes", {}).items():
+            say(f"{spec}: {'; '.join(findings)}")
+        if "queries" in facts:
+            say(f"at most {facts['queries']} image queries")
+        if facts.get("resumed"):
+            say(f"continuing: {facts['resumed']} image queries were sent before; answered ones are not sent again")
+        if event == "strayed":
+            say(f"{facts['task']}: {points(facts['change'])} points on {facts['n']} images")
+        if event == "looked":
+            say(f"mapped: {facts['id']} {facts['arm']}, {facts['label']} {facts['score']:.2f}")
+
+    def _cell(self, facts: Mapping[str, Any]) -> None:
+        from bbtvp.report.figures import points
+
+        cell = facts["cell"]
+        gain = f"{points(cell['gain'])} points" if cell else "no answers"
+        if not sys.stderr.isatty():
+            say(f"{facts['done']}/{facts['cells']} {facts['model']} {facts['corruption']} {facts['severity']}: {gain}")
+            return
+        from tqdm import tqdm
+
+        if self.bar is None:
+            self.bar = tqdm(total=facts["cells"], desc=facts["model"], leave=False)
+        self.bar.update(facts["done"] - self.bar.n)
+        self.bar.set_postfix_str(f"{facts['corruption']} {facts['severity']}: {gain}")
+        if facts["done"] == facts["cells"]:
+            self.bar.close()
+            self.bar = None
