@@ -25,7 +25,9 @@ from bbtvp.cli.options import (
 
 @click.command()
 @click.option(
-    "--task", required=True, help="zoo/NAME, a folder with one sub-folder per class, or a .csv / .jsonl file."
+    "--task",
+    required=True,
+    help="zoo/NAME, a folder with one sub-folder per class, a .csv / .jsonl file, or DATA SET:FOLDER (docs/data.md).",
 )
 @click.option(
     "--model",

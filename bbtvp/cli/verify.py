@@ -22,7 +22,9 @@ points = click.FloatRange(0, 100, max_open=True)
 @prompt_argument
 @click.option("--task", required=True, help="As for optimize; its test split is used.")
 @click.option("--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more.")
-@click.option("--source", help="The model that the search queried [default: as the bundle says].")
+@click.option(
+    "--source", "sources", multiple=True, help="A model that the search queried [default: as the bundle says]; repeat."
+)
 @question_option
 @click.option(
     "--min-gain", default=2.0, show_default=True, type=points, help="Points that the source must gain for a go."
@@ -46,7 +48,7 @@ points = click.FloatRange(0, 100, max_open=True)
 @click.option("--dry-run", is_flag=True, help="Print what would be asked and what it can show; ask nothing.")
 @json_flag
 def verify(
-    prompt: Path, task: str, models: tuple[str, ...], source: str | None, question: str | None, min_gain: float,
+    prompt: Path, task: str, models: tuple[str, ...], sources: tuple[str, ...], question: str | None, min_gain: float,
     max_harm: float, sequential: bool, calibration: int, usd: float | None, reader: str, seed: int,
     options: tuple[str, ...], out: Path | None, details: bool, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
@@ -70,7 +72,7 @@ def verify(
         show_plan(subject, plan(loaded, own, asked, reader=reader, calibration=calibration, rule=rule), as_json)
         return
     proof = prove(
-        loaded, own, asked, source=source or subject.facts.get("source_model"), reader=reader, rule=rule,
+        loaded, own, asked, source=sources or subject.facts.get("source_models"), reader=reader, rule=rule,
         calibration=calibration, sequential=sequential, facts=subject.facts, usd=usd, seed=seed, out=out,
         watch=Progress(say, sys.stderr),
     )  # fmt: skip

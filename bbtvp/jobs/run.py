@@ -231,8 +231,8 @@ class _Desk:
             if left is not None and left <= 0:
                 raise BudgetReached(f"${job.usd:g} are spent; nothing is left for the proof on {task.name}, raise usd")
             proof = verify(
-                run.prompt, task, models, source=run.model.spec, reader=job.reader, usd=left, seed=job.seed,
-                out=place, watch=watch,
+                run.prompt, task, models, source=[model.spec for model in run.models], reader=job.reader, usd=left,
+                seed=job.seed, out=place, watch=watch,
             )  # fmt: skip
             spent += proof.usd
             proofs.append(proof)

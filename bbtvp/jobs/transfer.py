@@ -121,7 +121,7 @@ def figure(cells: Sequence[Cell]) -> Figure:
 def matrix(cells: Iterable[Cell]) -> dict[tuple[str, str], Figure]:
     """(source, target) → figure, in the order of their appearance; proofs on the search's own task alone."""
     found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
+    for cell in _fullest(cells):
         if cell.task == cell.trained:
             found[cell.source, cell.target].append(cell)
     return {pair: figure(of_pair) for pair, of_pair in found.items()}
@@ -130,9 +130,16 @@ def matrix(cells: Iterable[Cell]) -> dict[tuple[str, str], Figure]:
 def across(cells: Iterable[Cell]) -> dict[tuple[str, str], Figure]:
     """(task of the search, task of the proof) → figure, where prompts were tried on other tasks too."""
     found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in cells:
+    for cell in _fullest(cells):
         found[cell.trained, cell.task].append(cell)
     return {pair: figure(of_pair) for pair, of_pair in found.items()} if len({t for _, t in found}) > 1 else {}
+
+
+def _fullest(cells: Iterable[Cell]) -> list[Cell]:
+    """Those of the most training images: fewer are another question, that of `by_size`."""
+    kept = list(cells)
+    most = max((cell.train or np.inf for cell in kept), default=np.inf)
+    return [cell for cell in kept if (cell.train or np.inf) == most]
 
 
 def harmed(cells: Sequence[Cell]) -> list[Cell]:

@@ -31,10 +31,11 @@ def describe_power(plan: Plan) -> str:
     if plan.seen is None:
         return f"{plan.images} test images are too few to show any gain"
     lost = f"{100 * plan.lost:g} % of the answers are spoilt"
-    counts = (f"{count:,} for {100 * gain:g}" for gain, count in plan.needed.items() if count is not None)
+    counts = [f"{count:,} for {100 * gain:g}" for gain, count in plan.needed.items() if count is not None]
+    needed = f"; needed: {', '.join(counts)} points" if counts else ""
     return (
         f"{plan.images} test images show that a gain of {100 * plan.seen:.1f} points passes the minimum (80 % power, "
-        f"if {lost}); needed: {', '.join(counts)} points"
+        f"if {lost}){needed}"
     )
 
 

@@ -59,7 +59,7 @@ def fact_notes(facts: Mapping[str, Any], task: Task) -> tuple[Remark, ...]:
     question, labels, name = facts.get("question"), facts.get("labels"), facts.get("task")
     if question is not None and question != task.question:
         found.append(remark("other-question", searched=question, asked=task.question))
-    if labels is not None and list(labels) != list(task.labels or ()):
+    if labels is not None and sorted(map(str, labels)) != sorted(task.labels or ()):
         if task.labels:
             found.append(remark("other-labels", searched=list(labels), labels=list(task.labels)))
         else:

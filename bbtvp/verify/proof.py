@@ -86,7 +86,7 @@ def verify(
     task: Task | str,
     models: Sequence[Model | str],
     *,
-    source: str | None = None,
+    source: str | Sequence[str] | None = None,
     reader: str = "auto",
     normalise: str = "mean",
     rule: Rule | None = None,
@@ -99,7 +99,7 @@ def verify(
     examples: int = 8,
     watch: Watch = silent,
 ) -> Proof:
-    """Prove a prompt on the test split of `task`, on each model; `source` names the model that the search queried.
+    """Prove a prompt on the test split of `task`, on each model; `source` names the model, or those, that were searched.
 
     Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance, and
     zero-shot once more of a model that does not always answer the same. rule: of the verdict. calibration: images that
@@ -148,10 +148,11 @@ class _Court:
     """Hears the models one by one: those that decide first, where looking early may spare the others."""
 
     def __init__(
-        self, task: Task, rule: Rule, shared: Overlap, source: str | None, models: Sequence[Model | str],
-        sequential: bool, seed: int,
+        self, task: Task, rule: Rule, shared: Overlap, source: str | Sequence[str] | None,
+        models: Sequence[Model | str], sequential: bool, seed: int,
     ) -> None:  # fmt: skip
-        self.task, self.rule, self.source, self.seed = task, rule, source, seed
+        self.task, self.rule, self.seed = task, rule, seed
+        self.sources = {source} if isinstance(source, str) else set(source or ())
         self.specs = [model if isinstance(model, str) else model.spec for model in models]
         self.given = dict(enumerate(models))
         deciders = sum(map(self._decides, self.specs))
@@ -165,7 +166,7 @@ class _Court:
         self.saved = 0
 
     def _decides(self, spec: str) -> bool:
-        return spec == self.source or self.source not in self.specs
+        return spec in self.sources or self.sources.isdisjoint(self.specs)
 
     def hear(
         self, open_: Callable[[Model | str], Inquiry], examples: int, watch: Watch
@@ -183,7 +184,7 @@ class _Court:
                 self.saved += len(self.samples)
                 continue
             inquiry = open_(self.given[i])
-            role = "source" if inquiry.spec == self.source else "target"
+            role = "source" if inquiry.spec in self.sources else "target"
             rows[i] = self._asked(inquiry, role)
             if self.looks and rows[i].images < len(self.samples):
                 asked, images = rows[i].images, len(self.samples)

@@ -22,9 +22,9 @@ from typing import Any, Self, final
 
 REMARKS: Mapping[str, str] = MappingProxyType({
     # the rule, and why the verdict is what it is
-    "rule": "go if the source (every model, if it is not among them) is shown to gain more than {min_gain!p:g} "
+    "rule": "go if every source (every model, if none is among them) is shown to gain more than {min_gain!p:g} "
             "{min_gain!p:point|points} and no other is shown to lose more than {max_harm!p:g} "
-            "{max_harm!p:point|points}; no-go if it is shown to gain less, or another to lose more; else undecided; "
+            "{max_harm!p:point|points}; no-go if one is shown to gain less, or another to lose more; else undecided; "
             "one-sided at {level!p:g} %, for harm over all models together",
     "nothing-judged": "nothing was judged",
     "gains": "{model} gains {gain!p:+.1f} points on {images} images",

@@ -1,6 +1,6 @@
 """Go, no-go or undecided: the rule, what it is told, and what it says.
 
-The models that decide are the source, or all if none is named. A model's gain is judged by the paired score test
+The models that decide are the sources, or all if none is among them. A model's gain is judged by the paired score test
 (`bbtvp.stats.score`), one-sided at `LEVEL`:
 
     go         every model that decides is shown to gain more than `min_gain`, and no other is shown to lose more than

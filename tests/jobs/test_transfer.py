@@ -127,3 +127,9 @@ def test_of_one_task_and_seed_the_interval_is_that_of_the_images() -> None:
     cells = [cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
              for target, gain in (("b", 0.1), ("c", 0.3))]  # fmt: skip
     assert transfer.figure(cells) == pytest.approx((0.2, 0.15, 0.3, 2))
+
+
+def test_a_matrix_is_of_the_most_training_images() -> None:
+    cells = [cell(train=train, gain=gain) for train, gain in ((8, 0.1), (32, 0.3))]
+    assert transfer.matrix(cells)["a", "a"].gain == 0.3
+    assert transfer.matrix([*cells, cell(gain=0.5)])["a", "a"].gain == 0.5

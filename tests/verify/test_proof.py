@@ -60,6 +60,16 @@ def test_a_row_by_hand() -> None:
     assert (row.failed, row.unparsed) == (0, 0)
 
 
+def test_every_source_decides_and_is_no_target() -> None:
+    near, far = Eye(gain=25), Eye("eye/far", prejudice="columns")
+    for sources in ([near.spec, far.spec], [far.spec, near.spec, "eye/elsewhere"]):
+        proof = verify(prompt(), TASK, [near, far], source=sources)
+        assert [row.role for row in proof.rows] == ["source", "source"]
+        assert proof.transfer is None
+    one = verify(prompt(), TASK, [near, far], source=near.spec)
+    assert [row.role for row in one.rows] == ["source", "target"]
+
+
 def test_the_control_is_the_image_placed_and_nothing_more() -> None:
     model = Recorder()
     verify(prompt(zoom=-1.5, colour=2.0), TASK, [model])

@@ -245,8 +245,8 @@ def test_result_and_proof_keep_remarks_as_objects(stopped: Proof) -> None:
 
 def test_the_rule_in_english() -> None:
     assert str(Rule(0.01, 0.025)) == (
-        "go if the source (every model, if it is not among them) is shown to gain more than 1 point and no other is "
-        "shown to lose more than 2.5 points; no-go if it is shown to gain less, or another to lose more; else "
+        "go if every source (every model, if none is among them) is shown to gain more than 1 point and no other is "
+        "shown to lose more than 2.5 points; no-go if one is shown to gain less, or another to lose more; else "
         "undecided; one-sided at 5 %, for harm over all models together"
     )
 
