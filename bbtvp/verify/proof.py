@@ -99,7 +99,7 @@ def verify(
     examples: int = 8,
     watch: Watch = silent,
 ) -> Proof:
-    """Prove a prompt on the test split of `task`, on each model; `source` names the model, or those, that were searched.
+    """Prove a prompt on the test split of `task`, on each model; `source` names what was searched, one or several.
 
     Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance, and
     zero-shot once more of a model that does not always answer the same. rule: of the verdict. calibration: images that

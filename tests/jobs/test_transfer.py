@@ -96,7 +96,7 @@ def test_a_folder_of_jobs_becomes_matrices(folder: Path) -> None:
     assert len(document["cells"]) == 8 * 2 * 2
     assert {row["method"] for row in document["matrix"]} == {"tone", "frame"}
     tone = {(row["source"], row["target"]): row["cells"] for row in document["matrix"] if row["method"] == "tone"}
-    assert tone == {(s, t): 2 for s in ("eye/near", "eye/near+eye/far") for t in ("eye/near", "eye/far")}
+    assert tone == {(s, t): 1 for s in ("eye/near", "eye/near+eye/far") for t in ("eye/near", "eye/far")}
     assert [row["train"] for row in document["by_size"]] == [16, 40, 16, 40]
     assert {(row["trained"], row["task"]) for row in document["across_tasks"]} == {
         ("images", "images"), ("images", "other")
