@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bbtvp.cli.options import give, json_flag
+from bbtvp.report.figures import change, interval, points, share
 
 if TYPE_CHECKING:
     from bbtvp.jobs.compare import Comparison
@@ -66,15 +67,14 @@ def _cell(value: Any) -> str:
 def _arm(arm: Arm | None) -> str | None:
     if arm is None or arm.accuracy is None or arm.loss is None:
         return None
-    return f"{100 * arm.accuracy:.1f} %, loss {arm.loss:.3f}"
+    return f"{share(arm.accuracy)}, loss {arm.loss:.3f}"
 
 
 def _proof(row: Mapping[str, Any] | None) -> str | None:
     if row is None:
         return None
-    low, high = row["gain_ci95"]
-    shares = f"{100 * row['zero_shot']:.1f} → {100 * row['prompted']:.1f} %"
-    return f"{shares}, gain {100 * row['gain']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], n {row['n']}"
+    shares = f"{share(row['zero_shot'])} → {share(row['prompted'])}"
+    return f"{shares}, gain {points(row['gain'])} {interval(row['gain_ci95'])}, n {row['n']}"
 
 
 def _journals(found: Comparison) -> Iterator[str]:
@@ -90,9 +90,7 @@ def _paired(found: Comparison) -> Iterator[str]:
     if found.unpaired:
         yield f"no paired comparison on test images: {found.unpaired}"
     for row in found.paired:
-        low, high = row.gain_ci95
         yield (
-            f"{row.model}, the same {row.n} test images: {100 * row.first:.1f} → {100 * row.second:.1f} %, "
-            f"second − first {100 * row.gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}], "
-            f"McNemar p {row.mcnemar_p:.3g}"
+            f"{row.model}, the same {row.n} test images: {share(row.first)} → {share(row.second)}, "
+            f"second − first {change(row.gain, row.gain_ci95)}, McNemar p {row.mcnemar_p:.3g}"
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bbtvp.cli.options import give, json_flag, say
+from bbtvp.report.figures import interval, points
 
 if TYPE_CHECKING:
     from bbtvp.jobs.transfer import Cell, Figure
@@ -65,7 +66,7 @@ def transfer(folder: Path, pictures: Path | None, as_json: bool) -> None:
         fewer = f", {cell.train} training images" if cell.train else ""
         click.echo(
             f"harm: {cell.method}: {cell.source} → {cell.target} on {where}{fewer}, seed {cell.seed}: "
-            f"{100 * cell.gain:+.1f} points"
+            f"{points(cell.gain)} points"
         )
     say(f"{len(cells)} proofs, {len(worst)} of them significantly below the target's zero-shot (5 %, Holm)")
 
@@ -80,7 +81,7 @@ def _square(found: Mapping[tuple[str, str], Figure], cells: Sequence[Cell]) -> s
     carried = [cell.gain for cell in cells if cell.carried and cell.task == cell.trained]
     text = table(lines)
     if own and carried:
-        text += f"\nmean {_points(own)} on models that were asked, {_points(carried)} on models that were not"
+        text += f"\nmean {_mean(own)} on models that were asked, {_mean(carried)} on models that were not"
     return text
 
 
@@ -95,11 +96,9 @@ def _sizes(found: Mapping[tuple[str, int | None], tuple[Figure, Figure | None]])
     return table(lines) + "\n"
 
 
-def _points(gains: Sequence[float]) -> str:
-    return f"{100 * sum(gains) / len(gains):+.1f}"
+def _mean(gains: Sequence[float]) -> str:
+    return points(sum(gains) / len(gains))
 
 
 def _shown(figure: Figure | None) -> str:
-    if figure is None:
-        return "-"
-    return f"{100 * figure.gain:+.1f} [{100 * figure.low:+.1f}, {100 * figure.high:+.1f}]"
+    return "-" if figure is None else f"{points(figure.gain)} {interval((figure.low, figure.high))}"

@@ -12,7 +12,7 @@ from bbtvp.jobs.tally import Arm
 from bbtvp.jobs.transfer import Cell, Figure, across, by_size, harmed, matrix, read_cells
 from bbtvp.page.pictures import figure_uri
 from bbtvp.page.template import rendered
-from bbtvp.page.words import Words, interval, percent, points
+from bbtvp.page.words import NONE, Words, interval, percent, points
 from bbtvp.report.pictures import matrix_figure
 
 Pairs = Mapping[tuple[str, str], Figure]
@@ -44,7 +44,7 @@ def batch_report(folder: Path, language: str = "en") -> str:
 def _job(one: Standing, words: Words) -> list[str]:
     shares = f"{_share(one.unprompted)} → {_share(one.best)}"
     state = words(f"state_{one.state}")
-    return [one.name, state, one.task or "–", ", ".join(one.models), shares, f"{one.queries:,}", f"{one.usd:.4f}"]
+    return [one.name, state, one.task or NONE, ", ".join(one.models), shares, f"{one.queries:,}", f"{one.usd:.4f}"]
 
 
 def _share(arm: Arm | None) -> str:
@@ -73,7 +73,7 @@ def _rows(pairs: Pairs) -> list[list[str]]:
 
 
 def _figure(one: Figure | None) -> str:
-    return "–" if one is None else f"{points(one.gain)} {interval((one.low, one.high))}"
+    return NONE if one is None else f"{points(one.gain)} {interval((one.low, one.high))}"
 
 
 def _harm(cell: Cell) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bbtvp.page import charts
 from bbtvp.page.pictures import figure_uri, file_uri
-from bbtvp.page.words import Words, interval, p_value, percent, points
+from bbtvp.page.words import NONE, Words, interval, p_value, percent, points
 
 _BROKEN = 40
 """Broken images that are listed."""
@@ -64,19 +64,19 @@ def effects_view(document: Mapping[str, Any], words: Words) -> dict[str, Any]:
         else words("stability", before=same[0], after=same[1]),
         "broken_count": len(broken), "broken_left": max(0, len(broken) - _BROKEN),
         "broken": [
-            [one["task"], one["id"], one["truth"], one["before"] or "–", one["after"] or "–"]
+            [one["task"], one["id"], one["truth"], one["before"] or NONE, one["after"] or NONE]
             for one in broken[:_BROKEN]
         ],
     }  # fmt: skip
 
 
 def _moved(shift: Mapping[str, Any] | None) -> str:
-    return "–" if shift is None else f"{percent(shift['distance'])} ({shift['label']} {points(shift['change'])})"
+    return NONE if shift is None else f"{percent(shift['distance'])} ({shift['label']} {points(shift['change'])})"
 
 
 def _commonest(shift: Mapping[str, Any] | None) -> str:
     if shift is None:
-        return "–"
+        return NONE
     shares = (max(shift[arm].items(), key=lambda item: item[1]) for arm in ("before", "after"))
     return " → ".join(f"{label} {100 * share:.0f} %" for label, share in shares)
 

@@ -19,7 +19,7 @@ from bbtvp.page.folder import RunFolder
 from bbtvp.page.gallery import SCANNED, Gallery, gallery_of
 from bbtvp.page.pictures import colour_card, figure_uri, image_uri
 from bbtvp.page.template import rendered
-from bbtvp.page.words import Words, interval, p_value, percent, plain, points
+from bbtvp.page.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.prompt import Guidance
 from bbtvp.report.pictures import matrix_figure
 from bbtvp.study.optimize import BUNDLE
@@ -205,7 +205,7 @@ def _curve(run: RunFolder, words: Words) -> View:
         [row.name, f"{row.queries:,}", str(row.n), percent(row.accuracy), points(row.gain), interval(row.interval)]
         for row in found.validated
     ]
-    bare = [[words("unprompted"), "–", "–", percent(found.unprompted), "–", "–"]]
+    bare = [[words("unprompted"), NONE, NONE, percent(found.unprompted), NONE, NONE]]
     proved = _main(run.proofs[0]) if run.proofs and run.proofs[0].task == run.record["task"]["digest"] else None
     return {"chart": figure_uri(charts.curve(found, proved, words)), "rows": bare + rows}
 

@@ -9,10 +9,13 @@ from importlib.resources import files
 from typing import Any, final
 
 from bbtvp.core.errors import unknown
+from bbtvp.report import figures
 from bbtvp.verify.remark import say
 
 LANGUAGES = ("en", "ja")
 """A new one is a column of `words.toml`, and a name here."""
+NONE = "–"
+"""Stands where there is no figure."""
 
 
 @final
@@ -41,25 +44,25 @@ def catalogue() -> Mapping[str, Any]:
     return tomllib.loads((files("bbtvp.page") / "words.toml").read_text("utf-8"))
 
 
-# -- numbers, the same in every language ------------------------------------------------------------------------------
+# -- figures, the same in every language -------------------------------------------------------------------------------
 def percent(share: float | None) -> str:
     """A share, 0 to 1."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return NONE if share is None else figures.share(share)
 
 
 def points(change: float | None) -> str:
     """A difference of shares, −1 to 1."""
-    return "–" if change is None else f"{100 * change:+.1f}"
+    return NONE if change is None else figures.points(change)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
     """Two differences of shares."""
-    return "–" if bounds is None else f"[{points(bounds[0])}, {points(bounds[1])}]"
+    return NONE if bounds is None else figures.interval(bounds)
 
 
 def p_value(p: float | None) -> str:
     """As small as it is worth printing."""
-    return "–" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+    return NONE if p is None else figures.p_value(p)
 
 
 def plain(value: Any) -> str:
@@ -68,4 +71,4 @@ def plain(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(plain, value))
-    return "–" if value is None or value == "" else str(value)
+    return NONE if value is None or value == "" else str(value)

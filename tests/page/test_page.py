@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 from bbtvp.cli.report import SCHEMA
 from bbtvp.core.errors import BundleError, JournalError
+from bbtvp.page import charts
 from bbtvp.page.curve import curve_of
 from bbtvp.page.folder import RunFolder
 from bbtvp.page.gallery import gallery_of
@@ -286,3 +289,20 @@ def test_models_made_in_python_are_no_hindrance() -> None:
     made("run", [Eye("eye/here")])
     verify(Prompt.load("run/prompt.vprompt"), str(images()), [Eye("eye/here")], source="eye/here", out="run")
     assert "eye/here" in check_page(report(Path("run"))).text
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of "#rrggbb" or "#rgb" (WCAG 2.2)."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_colour_of_text_stands_out_from_every_ground() -> None:
+    style = (files("bbtvp.page") / "templates/style.css").read_text("utf-8")
+    named = dict(re.findall(r"--(\w+): (#\w+);", style))
+    grounds = [luminance(named.pop(name)) for name in ("paper", "shade")]
+    del named["line"]
+    for color in (*named.values(), charts.BEFORE, charts.AFTER, charts.LOSS):
+        assert all((ground + 0.05) / (luminance(color) + 0.05) >= 4.5 for ground in grounds), color
