@@ -57,7 +57,7 @@ class Progress:
             self._say(f"{spec}: {'; '.join(findings)}")
         if event in LINES:
             self._say(LINES[event](facts))
-        if event == "planned" and facts["resumed"]:
+        if facts.get("resumed"):
             self._say(f"continuing: {facts['resumed']} image queries were answered before and are not sent again")
 
     def _generation(self, facts: Mapping[str, Any]) -> None:

@@ -121,6 +121,7 @@ def verify(
     watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
     shared = overlap(task)
     with Desk(config, folder, usd=usd, watch=watch) as desk:
+        watch("opened", {"resumed": desk.before})
 
         def open_(given: Model | str) -> Inquiry:
             meter = desk.meter(given, "verify")

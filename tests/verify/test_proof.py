@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
 from bbtvp.query import Capabilities, Model, Outcome, Reply, Request
 from bbtvp.report.gallery import save_gallery
+from bbtvp.report.progress import Progress
 from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
 from bbtvp.task import Sample, Task
@@ -216,6 +218,14 @@ def test_five_arms_with_their_images_and_questions() -> None:
     assert {key: seen[0][key] for key in ("event", "models", "queries")} == {
         "event": "verifying", "models": 1, "queries": 5 * 80,
     }  # fmt: skip
+
+
+def test_it_says_when_it_goes_on(tmp_path: Path) -> None:
+    heard: list[str] = []
+    verify(prompt(), TASK, [Eye()], out=tmp_path, watch=Progress(heard.append, io.StringIO()))
+    assert not any(line.startswith("continuing") for line in heard)
+    verify(prompt(), TASK, [Eye()], out=tmp_path, watch=Progress(heard.append, io.StringIO()))
+    assert "continuing: 160 image queries were answered before and are not sent again" in heard
 
 
 def test_the_halves_by_hand() -> None:
