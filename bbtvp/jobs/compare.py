@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.core.errors import BbtvpError, DataError
-from bbtvp.core.origin import Origin
+from bbtvp.core.errors import DataError
 from bbtvp.jobs.differences import (
     AnswerDifferences,
     Pairs,
@@ -200,12 +199,11 @@ def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], 
     models = [model for model in first.rows if model in second.rows]
     if not models or first.proof is None or second.proof is None:
         return [], "the runs were not both verified on one model"
-    digests = {first.proof.task, second.proof.task}
-    if len(digests) > 1:
+    if first.proof.task != second.proof.task:
         return [], "they were verified on different tasks"
     try:
-        task = _task(digests.pop(), (first, second), loader)
-    except (BbtvpError, OSError) as error:
+        task = first.proof.load_task(loader)
+    except DataError as error:
         return [], str(error)
     rows = []
     for model in models:
@@ -214,18 +212,6 @@ def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], 
             gain = paired_gain(*right)
             rows.append(Paired(model, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p))
     return rows, "" if rows else "the journals of the proofs do not hold the answers to these images"
-
-
-def _task(wanted: str, runs: Sequence[Shown], loader: Loader) -> Task:
-    """The task of this digest, if a run names it. DataError if none does, or it is another one by now."""
-    origins = [run.record["task"] for run in runs]
-    found = next((origin for origin in origins if origin["digest"] == wanted and origin["spec"]), None)
-    if found is None:
-        raise DataError("they were verified on a task that neither was searched on")
-    task = loader.task(Origin(found["spec"], found["options"]))
-    if task.digest != wanted:
-        raise DataError(f"the images or answers of {found['spec']} are others now")
-    return task
 
 
 def _right(task: Task, run: Shown, model: str) -> Vector:

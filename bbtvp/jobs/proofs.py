@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.core.errors import JournalError
+from bbtvp.core.errors import BbtvpError, DataError, JournalError
+from bbtvp.core.origin import Origin
 from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
 from bbtvp.objective import Reader, Reading
 from bbtvp.prompt import Prompt
 from bbtvp.query import Reply, Usage
 from bbtvp.study.journal import FILE as JOURNAL
+from bbtvp.study.recipe import Loads
 from bbtvp.task import Sample, Task
 
 
@@ -31,6 +33,19 @@ class KeptProof:
     def task(self) -> str:
         """Digest of the task that it was made on."""
         return str(self.recording.config["task"])
+
+    def load_task(self, loader: Loads) -> Task:
+        """That task, for its images. DataError where it is not here, or another one now."""
+        name, origin = self.document["task"], self.document["origin"]
+        if not origin:
+            raise DataError(f"the task {name} was made in Python")
+        try:
+            task = loader.task(Origin(origin["spec"], origin["options"]))
+        except (BbtvpError, OSError) as error:
+            raise DataError(str(error)) from error
+        if task.digest != self.task:
+            raise DataError(f"the images or answers of {origin['spec']} are others now")
+        return task
 
     @property
     def rows(self) -> dict[str, Mapping[str, Any]]:

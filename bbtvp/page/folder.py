@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from bbtvp.core.errors import BbtvpError, DataError
-from bbtvp.core.origin import Origin
 from bbtvp.jobs.proofs import KeptProof, proofs_in, read_json
 from bbtvp.jobs.recording import Recording
 from bbtvp.jobs.tally import Tally
@@ -17,9 +15,7 @@ from bbtvp.prompt.bundle import read
 from bbtvp.report.result import RESULT
 from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.recipe import Loads
 from bbtvp.study.record import read_record
-from bbtvp.task import Task
 
 CHECKS = ("robustness", "effects", "saliency")
 
@@ -72,19 +68,6 @@ class RunFolder:
                 tally.update()
                 found[f"{kind}/{journal.parent.name}"] = (tally.total, tally.failed, tally.usd)
         return found
-
-    def task(self, loader: Loads) -> Task:
-        """The task that the run was searched on, for its images. DataError where it is not here, or another one now."""
-        origin = self.record["task"]
-        if not origin["spec"]:
-            raise DataError(f"the task {origin['name']} was made in Python")
-        try:
-            task = loader.task(Origin(origin["spec"], origin["options"]))
-        except (BbtvpError, OSError) as error:
-            raise DataError(str(error)) from error
-        if task.digest != origin["digest"]:
-            raise DataError(f"the images or answers of {origin['spec']} are others now")
-        return task
 
 
 def _documents(folder: Path, digest: str) -> dict[Path, Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -81,11 +82,9 @@ def _gallery(run: RunFolder, loader: Loads, words: Words) -> tuple[Gallery | Non
         return None, words("say_unproven").rstrip(".。")
     proof = run.proofs[0]
     try:
-        task = run.task(loader)
+        task = proof.load_task(loader)
     except DataError as error:
         return None, str(error)
-    if task.digest != proof.task:
-        return None, f"{proof.document['task']} ≠ {task.name}"
     model = _main(proof)["model"]
     return gallery_of(proof, task, run.prompt, model, identity_of(run.record, model)), ""
 
@@ -108,17 +107,15 @@ def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
         if others and row["role"] == "source":
             note = words("fact_transfer_note", models=len(others))
             yield Fact(words("fact_transfer"), points(sum(others) / len(others)), note)
-    for document in run.checks["robustness"].values():
+    for document in islice(run.checks["robustness"].values(), 1):
         model = document["models"][0]
         kinds = len({cell["corruption"] for cell in model["cells"]})
         note = words("fact_robust_note", kinds=kinds, clean=points(model["clean"]["gain"]))
         yield Fact(words("fact_robust"), points(model["mean_gain"]), note)
-        break
-    for document in run.checks["effects"].values():
+    for document in islice(run.checks["effects"].values(), 1):
         tried = [task for task in document["tasks"] if task["role"] == "other"]
         harmed = [task for task in tried if task["change"] < 0 and task["holm_p"] < 0.05]
         yield Fact(words("fact_harm"), str(len(harmed)), words("fact_harm_note", tasks=len(tried)))
-        break
     money = words("money", usd=f"{run.tally.usd:.2f}") if run.tally.usd else ""
     yield Fact(words("fact_cost"), f"{run.tally.total:,}", words("fact_cost_note", money=money))
 

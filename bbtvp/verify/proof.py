@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -139,7 +139,8 @@ def verify(
     )  # fmt: skip
     watch("judged", {"verdict": verdict, "notes": notes})
     if folder is not None:
-        document = {"task": task.name, "models": proof.as_json(), **proof.words()}
+        origin = task.origin and asdict(task.origin)
+        document = {"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()}
         atomic_write_json(folder / "proof.json", document)
     return proof
 

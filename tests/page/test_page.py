@@ -32,7 +32,7 @@ from bbtvp.verify.effects import effects
 from bbtvp.verify.robustness import robustness
 from bbtvp.verify.saliency import saliency
 from tests.jobs.made import edit, images, made, proved
-from tests.support import Eye, Flaky, bbtvp, install_plugin
+from tests.support import Eye, Flaky, bbtvp, folder_of_patterns, install_plugin
 
 VOID = {"meta", "img", "link", "br"}
 
@@ -164,6 +164,15 @@ def test_failed_queries_have_no_answer_in_the_gallery() -> None:
     verify(prompt, str(images()), [Flaky(share=0.4)], source="flaky", out="run")
     page = check_page(report(Path("run")))
     assert "no answer" in page.text
+
+
+def test_a_proof_on_another_task_alone_has_its_images() -> None:
+    made("run")
+    other = folder_of_patterns(Path("other"), per_class=10)
+    verify(Prompt.load("run/prompt.vprompt"), str(other), ["eye/near"], source="eye/near", out="run")
+    page = check_page(report(Path("run")))
+    assert "The images are not shown" not in page.text
+    assert load_task(str(other)).test[0].id in page.text
 
 
 def test_images_that_are_not_there_any_more() -> None:
