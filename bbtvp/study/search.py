@@ -219,11 +219,12 @@ class Searcher:
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
         """The images of one generation: the training split in a random order, dealt out, again and again."""
         train, size = self.task.train, stage.images
-        first = index * size
+        first, skipped = index * size, index * size // len(train)
         order: list[int] = []
-        while len(order) < first + size:
-            rng = stream(self.seed, "minibatch", stage.name, len(order) // len(train))
+        for deal in range(skipped, (first + size - 1) // len(train) + 1):
+            rng = stream(self.seed, "minibatch", stage.name, deal)
             order.extend(rng.permutation(len(train)).tolist())
+        first -= skipped * len(train)
         return [train[i] for i in order[first : first + size]]
 
     def _sends(self, stage: Stage, index: int, count: int) -> list[Send]:
