@@ -6,8 +6,9 @@
 
 overhead: calls of 64 image queries with ten labels each through a meter and its journal, against the same calls to the
 model, and a step after each. growth: a whole search on a model that answers from the mean of the pixels and noise, ten
-labels, 32 px; time of a generation per image query, medians around 10³, 10⁴, …, and the memory of the process. resume:
-such a search is broken off near its end, and the same call goes on, in a process of its own; from the call to the end.
+labels, 32 px; wall clock and CPU of a generation per image query, medians around 10³, 10⁴, …, and the memory of the
+process. resume: such a search is broken off near its end, and the same call goes on, in a process of its own; from the
+call to the end.
 """
 
 from __future__ import annotations
@@ -123,20 +124,21 @@ class Pace:
     """When each generation ended. An image query counts, whether the model or memory answers it."""
 
     def __init__(self) -> None:
-        self.marks: list[float] = []
+        self.marks: list[tuple[float, float]] = []
         self.cost = 0
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
         if event == "planned":
             self.cost = facts["plan"].stages[0].cost
         elif event == "generation":
-            self.marks.append(time.perf_counter())
+            self.marks.append((time.perf_counter(), time.process_time()))
 
-    def around(self, queries: int) -> float:
-        """ms per image query, median over the 40 generations up to so many."""
+    def around(self, queries: int) -> list[float]:
+        """ms per image query, of wall clock and of CPU, medians over the 40 generations up to so many."""
         last = min(queries // self.cost, len(self.marks) - 1)
-        near = self.marks[max(0, last - 40) : last + 1]
-        return statistics.median(1000 * (b - a) / self.cost for a, b in itertools.pairwise(near))
+        near = zip(*self.marks[max(0, last - 40) : last + 1], strict=True)
+        spans = ([1000 * (b - a) / self.cost for a, b in itertools.pairwise(clock)] for clock in near)
+        return [round(statistics.median(span), 3) for span in spans]
 
 
 def search(method: str, queries: int, folder: Path, watch: Watch) -> int:
@@ -158,7 +160,7 @@ def growth(method: str, queries: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
         search(method, queries, Path(root), pace)
     places = [10**k for k in range(3, 10) if 10**k <= queries]
-    return {"ms per image query": {f"{n:.0e}": round(pace.around(n), 3) for n in places}, "MiB": round(memory())}
+    return {"ms per image query, wall and CPU": {f"{n:.0e}": pace.around(n) for n in places}, "MiB": round(memory())}
 
 
 def resumed(method: str, queries: int, folder: Path) -> dict[str, Any]:
