@@ -27,8 +27,11 @@ from bbtvp.core.errors import JournalError
 
 OWNER = "owner.json"
 NAME = "journal"
-PATIENCE = 0.3
+PATIENCE = 1.0
 """Seconds before a held folder is refused: whoever looks at the owner holds the lock for an instant."""
+
+_POLL = 0.01
+"""Seconds between tries: often enough to come between the looks of a busy watcher."""
 
 _MISSING = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """What a file system without locks answers."""
@@ -91,14 +94,14 @@ def owner_of(folder: Path, name: str = NAME) -> Owner | None:
 def _acquired(folder: Path, name: str) -> BaseFileLock:
     marker = folder / f"{name}.held"
     try:
-        lock: BaseFileLock = FileLock(folder / f"{name}.lock", timeout=PATIENCE, fallback_to_soft=False)
+        lock: BaseFileLock = FileLock(folder / f"{name}.lock", fallback_to_soft=False)
         try:
-            lock.acquire()
+            lock.acquire(PATIENCE, _POLL)
         except OSError as error:
             if error.errno not in _MISSING:
                 raise
-            lock = SoftFileLock(marker, timeout=PATIENCE)
-            lock.acquire()
+            lock = SoftFileLock(marker)
+            lock.acquire(PATIENCE, _POLL)
     except Timeout as error:
         raise JournalError(_refusal(folder, owner_of(folder, name), marker)) from error
     return lock
