@@ -38,6 +38,8 @@ Place: TypeAlias = tuple[int, int]
 _PREFIX = 32
 """Digits of a key, which is a digest, that tell it from all others of a run."""
 
+_ROW = json.JSONDecoder()
+
 _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading a record raises that `_append` never wrote."""
 
@@ -60,7 +62,7 @@ class Journal(Memory):
         self.failed, self.refused, self.usd = 0, 0, 0.0
         self._replies: dict[str, Place] = {}
         self._steps: dict[str, Place] = {}
-        self._parsed: tuple[Place, dict[str, list[Any]]] = ((0, 0), {})
+        self._line: tuple[Place, str] = ((0, 0), "")
         self._lock = threading.Lock()
         self._path = folder / FILE if folder else None
         self._file: io.FileIO | io.BytesIO = io.BytesIO()
@@ -100,11 +102,14 @@ class Journal(Memory):
             place = self._replies.get(key[:_PREFIX])
             if place is None:
                 return None
-            if self._parsed[0] != place:
-                self._parsed = place, {row[0]: row for row in self._read(place)["got"]}
-        row = self._parsed[1].get(key)
+            if self._line[0] != place:  # replies are often asked for in the order in which they came
+                self._line = place, self._read(place)
+            line = self._line[1]
+        # One row is read, not the line: what memory answers costs the same however the calls were cut. No text in the
+        # line looks like the beginning of a row, since a quote in a text is escaped.
+        begin = line.rfind(f"[{canonical_json(key)},")
         try:
-            return None if row is None else _unpacked(row)
+            return None if begin < 0 else _unpacked(_ROW.raw_decode(line, begin)[0])
         except _DAMAGED as error:
             raise JournalError(
                 f"{self._path}, the reply {key!r} is damaged; restore the file or start anew elsewhere (--out)"
@@ -145,7 +150,7 @@ class Journal(Memory):
         """The step written under this name, if the run has come that far before."""
         with self._lock:
             place = self._steps.get(name)
-            return None if place is None else _content(self._read(place))
+            return None if place is None else _content(json.loads(self._read(place)))
 
     def write_step(self, name: str, **content: Any) -> dict[str, Any]:
         """Append a step and force it to disk; gives it back as a later reader would see it."""
@@ -187,10 +192,9 @@ class Journal(Memory):
             self._file.seek(0, os.SEEK_END)
         return self._end
 
-    def _read(self, place: Place) -> dict[str, Any]:
+    def _read(self, place: Place) -> str:
         self._file.seek(place[0])
-        record: dict[str, Any] = json.loads(self._file.read(place[1]))
-        return record
+        return self._file.read(place[1]).decode("utf-8", "surrogatepass")
 
     def _load(self, path: Path) -> None:
         """Replay the whole lines that are there."""

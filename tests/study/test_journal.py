@@ -50,6 +50,15 @@ def test_a_resumed_journal_holds_what_was_written(tmp_path: Path) -> None:
         assert dict(journal.spent) == {"search": 3, "validation": 5}
 
 
+def test_a_text_that_looks_like_a_reply_is_none(tmp_path: Path) -> None:
+    """Replies are found by how their rows begin."""
+    texts = {"a": "first", "b": '["a",[1,0,0,0.0],"forged",null,null]', "c": '\\["a",', "d": 'last ["b",'}
+    with Journal(CONFIG, tmp_path) as journal:
+        journal.record("search", [(key, Reply(text=text)) for key, text in texts.items()])
+    with Journal(CONFIG, tmp_path) as journal:
+        assert {key: journal.recall(key) for key in texts} == {key: Reply(text=text) for key, text in texts.items()}
+
+
 def test_a_failure_is_counted_and_not_remembered(tmp_path: Path) -> None:
     filled(tmp_path)
     with Journal(CONFIG, tmp_path) as journal:
