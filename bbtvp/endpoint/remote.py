@@ -166,7 +166,7 @@ class Endpoint(PaidModel):
         """What so many image queries cost at most, for a canvas of that side and questions of so many characters."""
         return estimate(
             self.dialect.service, self.dialect.model, queries, canvas, characters,
-            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm,
+            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm, batch=self.settings.batch,
         )  # fmt: skip
 
     def tokens(self, request: Request) -> tuple[int, int]:

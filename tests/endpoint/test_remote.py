@@ -225,6 +225,15 @@ def test_bounds_take_the_largest_image_and_the_longest_text(monkeypatch: pytest.
     assert bounds([Eye(), first], [7, 5], [64], ["?"]) == {"openai/gpt-4o": first.estimate(5, 64, 1)}
 
 
+def test_a_batch_is_bounded_at_the_price_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    one_by_one, batched = (load_model("openai/gpt-4o", batch=batch, rpm=10) for batch in (False, True))
+    assert isinstance(one_by_one, Endpoint) and isinstance(batched, Endpoint)
+    whole, half = one_by_one.estimate(100, 224, 50), batched.estimate(100, 224, 50)
+    assert half.usd_bound == (whole.usd_bound or 0) / 2 > 0
+    assert (whole.seconds, half.seconds) == (600, None)
+
+
 def test_bounds_of_models_that_cost_nothing_look_at_no_image() -> None:
     assert bounds([Eye()], 10, (1 // 0 for _ in "?"), (1 // 0 for _ in "?")) == {}
     assert bounds([], 0, [64], []) == {}

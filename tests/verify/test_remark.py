@@ -218,6 +218,12 @@ def stopped() -> Proof:
     return verify(flat(SIDE), task, [Eye("eye/far"), Eye(gain=60.0)], source="eye/near", sequential=True)
 
 
+@pytest.mark.parametrize("labels", [3, True, "rows", {"rows": 1}, None])
+def test_labels_that_are_no_list_say_nothing(labels: object) -> None:
+    """A bundle's facts are whatever its maker wrote."""
+    assert fact_notes({"labels": labels, "question": TASK.question, "task": TASK.name}, TASK) == ()
+
+
 def test_what_looking_early_says(stopped: Proof) -> None:
     assert stopped.verdict.word == "no-go"
     asked = stopped.rows[0].images
