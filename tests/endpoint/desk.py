@@ -96,7 +96,7 @@ class Desk:
 
 def settled(threads: str = "bbtvp-caller") -> bool:
     """Whether the workers are gone, soon."""
-    end = time.monotonic() + 2
+    end = time.monotonic() + 10
     while any(thread.name == threads for thread in threading.enumerate()):
         if time.monotonic() > end:
             return False

@@ -221,7 +221,7 @@ def test_who_is_stopped_does_not_wait_for_whoever_waits_for_room() -> None:
     began = time.monotonic()
     assert limiter.enter(1, until=began + 60, stopped=lambda: time.monotonic() > began + 0.1) is None
     assert limiter.enter(1, until=began + 0.2, stopped=lambda: False) is None
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 10
     over.set()
     limiter.wake()
     held.join(2)
