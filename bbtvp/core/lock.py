@@ -27,7 +27,7 @@ from bbtvp.core.errors import JournalError
 
 OWNER = "owner.json"
 NAME = "journal"
-PATIENCE = 1.0
+_PATIENCE = 1.0
 """Seconds before a held folder is refused: whoever looks at the owner holds the lock for an instant."""
 
 _POLL = 0.01
@@ -96,12 +96,12 @@ def _acquired(folder: Path, name: str) -> BaseFileLock:
     try:
         lock: BaseFileLock = FileLock(folder / f"{name}.lock", fallback_to_soft=False)
         try:
-            lock.acquire(PATIENCE, _POLL)
+            lock.acquire(_PATIENCE, _POLL)
         except OSError as error:
             if error.errno not in _MISSING:
                 raise
             lock = SoftFileLock(marker)
-            lock.acquire(PATIENCE, _POLL)
+            lock.acquire(_PATIENCE, _POLL)
     except Timeout as error:
         raise JournalError(_refusal(folder, owner_of(folder, name), marker)) from error
     return lock

@@ -162,18 +162,23 @@ class Estimate(NamedTuple):
 
 def estimate(
     service: str, model: str, queries: int, canvas: Size, text_characters: int, max_tokens: int, rpm: int | None,
-    *, batch: bool = False, prices: Prices | None = None, limits: Limits | None = None,
+    *, batch: bool = False, singly: int = 0, prices: Prices | None = None, limits: Limits | None = None,
 ) -> Estimate:  # fmt: skip
     """Bounds for `queries` image queries with a canvas of that side and a question of that length.
 
     max_tokens: longest reply, what a model thinks included. rpm: requests per minute, None if there is no limit; a
-    batch has none. Retries are not counted: as a rule an attempt that fails costs nothing.
+    batch has none. singly: of the queries of a batch, how many are sent before it all the same. Retries are not
+    counted: as a rule an attempt that fails costs nothing.
     """
-    asked = queries * input_tokens(service, model, canvas, text_characters, limits=limits)
-    answered = queries * max_tokens
+    asked = input_tokens(service, model, canvas, text_characters, limits=limits)
+    alone = min(queries, singly) if batch else queries
+    rest = queries - alone
     price = (prices or Prices.load()).price(service, model)
-    usd = price.usd(asked, answered, batch) if price else None
-    return Estimate(queries, asked, answered, usd, queries * 60 / rpm if rpm and not batch else None)
+    usd = None
+    if price:
+        usd = price.usd(alone * asked, alone * max_tokens) + price.usd(rest * asked, rest * max_tokens, batch=True)
+    seconds = alone * 60 / rpm if rpm and alone else None
+    return Estimate(queries, queries * asked, queries * max_tokens, usd, seconds)
 
 
 def dollars(usd: float) -> str:

@@ -31,6 +31,10 @@ def _filled(colour: tuple[int, int, int]) -> Pixels:
 RED, BLUE = _filled((220, 30, 30)), _filled((30, 30, 220))
 
 
+MOST = 9
+"""Image queries of a probe, if none is retried."""
+
+
 class Found(NamedTuple):
     """Features that are honoured, what they make possible, and the findings in words."""
 
@@ -40,7 +44,7 @@ class Found(NamedTuple):
 
 
 def explore(dialect: Dialect, ask: Ask, wished: Features) -> Found:
-    """Try one field after another, at most nine image queries. Raises ModelError if even a plain question fails."""
+    """Try one field after another, at most `MOST` image queries. Raises ModelError if even a plain question fails."""
     return _Explorer(dialect, ask, wished).run()
 
 

@@ -20,7 +20,7 @@ from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.limiter import Limiter
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
-from bbtvp.endpoint.probe import QUESTION, RED, explore
+from bbtvp.endpoint.probe import MOST, QUESTION, RED, explore
 from bbtvp.endpoint.settings import Settings
 from bbtvp.endpoint.transport import Transport
 from bbtvp.query import (
@@ -81,7 +81,8 @@ class Endpoint(PaidModel):
     # -- asking -------------------------------------------------------------------------------------------------------
     def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
         """Answer from the store what was paid for before; ask the rest, all at once as far as the limits allow."""
-        errands = [_Errand(self, request, self._features_for(request)) for request in requests]
+        batch = self.settings.batch
+        errands = [_Errand(self, request, self._features_for(request), batch=batch) for request in requests]
         outcomes: dict[str, Outcome] = {}
         fresh: dict[str, _Errand] = {}
         for errand in errands:
@@ -90,7 +91,7 @@ class Endpoint(PaidModel):
                 fresh[errand.key] = errand
             else:
                 outcomes[errand.key] = known
-        run = self._run_batch if self.settings.batch else self._run
+        run = self._run_batch if batch else self._run
         outcomes |= run(fresh, purse)
         return [outcomes[errand.key] for errand in errands]
 
@@ -154,7 +155,7 @@ class Endpoint(PaidModel):
 
     # -- money --------------------------------------------------------------------------------------------------------
     def bound(self, request: Request) -> float:
-        return self._usd(*self.tokens(request))
+        return self.usd(*self.tokens(request), batch=self.settings.batch)
 
     def fitting_canvas(self, wanted: int) -> int:
         return fitting_canvas(self.dialect.service, self.dialect.model, wanted)
@@ -166,7 +167,8 @@ class Endpoint(PaidModel):
         """What so many image queries cost at most, for a canvas of that side and questions of so many characters."""
         return estimate(
             self.dialect.service, self.dialect.model, queries, canvas, characters,
-            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm, batch=self.settings.batch,
+            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm,
+            batch=self.settings.batch, singly=MOST if self.settings.probe else 0,
         )  # fmt: skip
 
     def tokens(self, request: Request) -> tuple[int, int]:
@@ -175,9 +177,10 @@ class Endpoint(PaidModel):
         asked = input_tokens(self.dialect.service, self.dialect.model, _size(request), characters)
         return asked, max(request.max_tokens, self.settings.max_tokens or 0) + WRAPPING
 
-    def _usd(self, asked: int, answered: int) -> float:
+    def usd(self, asked: int, answered: int, *, batch: bool) -> float:
+        """US dollars for so many tokens; 0 if the price is not known."""
         price: Price | None = self._price
-        return price.usd(asked, answered, batch=self.settings.batch) if price else 0.0
+        return price.usd(asked, answered, batch) if price else 0.0
 
     # -- what it can do -----------------------------------------------------------------------------------------------
     def probe(self, purse: Purse) -> Probe:
@@ -194,7 +197,7 @@ class Endpoint(PaidModel):
         if not self.settings.probe:
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished
-        plain = _Errand(self, Request(RED, QUESTION), Features(temperature=None))
+        plain = _Errand(self, Request(RED, QUESTION), Features(temperature=None), batch=False)
         key = digest(b"probe", plain.key.encode(), canonical_json(asdict(wished)).encode())
         known = self._store.recall(key) if self._store else None
         if known is not None and known.text is not None:
@@ -204,7 +207,7 @@ class Endpoint(PaidModel):
         counted = _Counted(purse)
 
         def ask(request: Request, features: Features) -> Parsed:
-            errand = _Errand(self, request, features)
+            errand = _Errand(self, request, features, batch=False)
             kept: list[Parsed] = []
 
             def read(index: int, reply: Json) -> float:
@@ -270,8 +273,8 @@ class _Counted(Purse):
 class _Errand:
     """One request on its way: its bytes, its key in the store, what it can cost, what came of it."""
 
-    def __init__(self, endpoint: Endpoint, request: Request, features: Features) -> None:
-        self.endpoint, self.request, self.features = endpoint, request, features
+    def __init__(self, endpoint: Endpoint, request: Request, features: Features, *, batch: bool) -> None:
+        self.endpoint, self.request, self.features, self.batch = endpoint, request, features, batch
         settings, dialect = endpoint.settings, endpoint.dialect
         picture = encode(request.image, settings.format, settings.quality)
         check(dialect.service, dialect.model, _size(request), len(picture.data), format=settings.format)
@@ -283,7 +286,8 @@ class _Errand:
         # The labels decide how tokens are read, and are not always in the body.
         how = canonical_json([VERSION, dialect.version, request.labels, asdict(features)])
         self.key = reply_key(dialect.url, self.body, request.replicate, how)
-        self.bound, self.tokens = endpoint.bound(request), sum(endpoint.tokens(request))
+        asked, answered = endpoint.tokens(request)
+        self.bound, self.tokens = endpoint.usd(asked, answered, batch=batch), asked + answered
         self._reply: Reply | None = None
 
     def wire(self) -> Wire:
@@ -303,7 +307,7 @@ class _Errand:
             asked if parsed.input_tokens is None else parsed.input_tokens,
             answered if parsed.output_tokens is None else parsed.output_tokens,
         )
-        return parsed, self.endpoint._usd(*tokens)
+        return parsed, self.endpoint.usd(*tokens, batch=self.batch)
 
     def read(self, reply: Json) -> float:
         """Keep the answer, in the store too, and say what it cost. Raises Refused, or Unusable if there is none."""

@@ -38,7 +38,7 @@ Place: TypeAlias = tuple[int, int]
 _PREFIX = 32
 """Digits of a key, which is a digest, that tell it from all others of a run."""
 
-_ROW = json.JSONDecoder()
+_DECODER = json.JSONDecoder()
 
 _DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What reading a record raises that `_append` never wrote."""
@@ -109,7 +109,7 @@ class Journal(Memory):
         # line looks like the beginning of a row, since a quote in a text is escaped.
         begin = line.rfind(f"[{canonical_json(key)},")
         try:
-            return None if begin < 0 else _unpacked(_ROW.raw_decode(line, begin)[0])
+            return None if begin < 0 else _unpacked(_DECODER.raw_decode(line, begin)[0])
         except _DAMAGED as error:
             raise JournalError(
                 f"{self._path}, the reply {key!r} is damaged; restore the file or start anew elsewhere (--out)"

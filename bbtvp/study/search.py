@@ -219,12 +219,11 @@ class Searcher:
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
         """The images of one generation: the training split in a random order, dealt out, again and again."""
         train, size = self.task.train, stage.images
-        first, skipped = index * size, index * size // len(train)
+        deal, first = divmod(index * size, len(train))
         order: list[int] = []
-        for deal in range(skipped, (first + size - 1) // len(train) + 1):
-            rng = stream(self.seed, "minibatch", stage.name, deal)
-            order.extend(rng.permutation(len(train)).tolist())
-        first -= skipped * len(train)
+        while len(order) < first + size:
+            order.extend(stream(self.seed, "minibatch", stage.name, deal).permutation(len(train)).tolist())
+            deal += 1
         return [train[i] for i in order[first : first + size]]
 
     def _sends(self, stage: Stage, index: int, count: int) -> list[Send]:

@@ -59,8 +59,7 @@ def fact_notes(facts: Mapping[str, Any], task: Task) -> tuple[Remark, ...]:
     question, labels, name = facts.get("question"), facts.get("labels"), facts.get("task")
     if question is not None and question != task.question:
         found.append(remark("other-question", searched=question, asked=task.question))
-    if not isinstance(labels, list | tuple):  # a bundle's facts may be anything that is JSON
-        labels = None
+    labels = labels if isinstance(labels, list | tuple) else None  # a bundle's facts may be anything that is JSON
     if labels is not None and sorted(map(str, labels)) != sorted(task.labels or ()):
         if task.labels:
             found.append(remark("other-labels", searched=list(labels), labels=list(task.labels)))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.endpoint.probe import MOST
 from bbtvp.endpoint.remote import Endpoint, bounds
 from bbtvp.query import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
 from bbtvp.study import optimize
@@ -143,6 +144,19 @@ def test_money_is_counted_from_the_usage_of_the_reply(eye: tuple[EyeServer, Reco
     assert meter.account.usd <= meter.account.usd_cap  # type: ignore[operator]
 
 
+def test_a_probe_is_no_batch_and_costs_the_whole_price(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(PRICES + "batch = 0.5\n")
+    paid = [
+        endpoint(eye[1], tmp_path, prices=str(prices), batch=batch, store=str(tmp_path / f"{batch}.sqlite")).probe(
+            Unlimited()
+        )
+        for batch in (False, True)
+    ]
+    assert paid[0].usd == paid[1].usd > 0
+    assert paid[0].queries == paid[1].queries <= MOST
+
+
 def test_a_cap_on_money_needs_a_price(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="price"):
         optimize(TASK, endpoint(eye[1], tmp_path), budget=300, usd=1.0, prompt="tone")
@@ -229,9 +243,9 @@ def test_a_batch_is_bounded_at_the_price_of_a_batch(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     one_by_one, batched = (load_model("openai/gpt-4o", batch=batch, rpm=10) for batch in (False, True))
     assert isinstance(one_by_one, Endpoint) and isinstance(batched, Endpoint)
-    whole, half = one_by_one.estimate(100, 224, 50), batched.estimate(100, 224, 50)
-    assert half.usd_bound == (whole.usd_bound or 0) / 2 > 0
-    assert (whole.seconds, half.seconds) == (600, None)
+    whole, half = one_by_one.estimate(109, 224, 50), batched.estimate(109, 224, 50)
+    assert half.usd_bound == pytest.approx((whole.usd_bound or 0) * 59 / 109)  # nine of them probe, singly
+    assert (whole.seconds, half.seconds) == (654, 54)
 
 
 def test_bounds_of_models_that_cost_nothing_look_at_no_image() -> None:
