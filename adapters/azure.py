@@ -20,7 +20,7 @@ from bbtvp.adapters.openai_chat import Form, Options, filtered
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Model, Request
+from bbtvp.models import Model, Request
 
 EXAMPLE = "https://my-resource.openai.azure.com"
 

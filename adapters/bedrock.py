@@ -23,7 +23,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Model, Request
+from bbtvp.models import Model, Request
 
 TOKEN = "AWS_BEARER_TOKEN_BEDROCK"
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")

@@ -24,7 +24,7 @@ from bbtvp.adapters.openai_chat import Form, Options
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Model, Request
+from bbtvp.models import Model, Request
 
 HOSTED = {"openrouter": "https://openrouter.ai/api/v1", "together": "https://api.together.xyz/v1"}
 """Addresses of services that want a key."""

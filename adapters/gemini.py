@@ -23,7 +23,7 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Token, Wire
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Model, Request
+from bbtvp.models import Model, Request
 
 BASE = "https://generativelanguage.googleapis.com"
 KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")

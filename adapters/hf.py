@@ -29,7 +29,7 @@ from bbtvp.adapters.hf_scoring import Scorer
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.query.port import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.models.port import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request, Usage
 
 LONGEST_SIDE = 10_000
 """Pixels; beyond that it is no side."""

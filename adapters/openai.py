@@ -19,7 +19,7 @@ from bbtvp.adapters.openai_responses import Responses
 from bbtvp.core.errors import unknown
 from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Model, Request
+from bbtvp.models import Model, Request
 
 HOME = "https://api.openai.com/v1"
 APIS = ("chat", "responses")

@@ -16,7 +16,7 @@ import numpy as np
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.dialect import Features, Json, Parsed, Picture, Token
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
 """Names of OpenAI's models that think before they answer, and then have neither a temperature nor log-probabilities."""

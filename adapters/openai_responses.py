@@ -21,7 +21,7 @@ from bbtvp.adapters.openai_chat import (
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Json, Parsed, Picture
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 LEAST = 16
 """Fewest tokens that `max_output_tokens` may allow."""

@@ -18,7 +18,7 @@ import numpy as np
 from bbtvp.adapters.ray_crew import SENDS, Crew, Lost, connect, room
 from bbtvp.adapters.ray_worker import Outline
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.query import Model, Outcome, QueryFailed, Request
+from bbtvp.models import Model, Outcome, QueryFailed, Request
 
 SHARE = 4
 """Parts per worker where a model does not say how it batches: small enough that none waits long for the last."""

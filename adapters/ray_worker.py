@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 import numpy as np
 
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError
-from bbtvp.query import Capabilities, Model, Outcome, PaidModel, Request, load_model
+from bbtvp.models import Capabilities, Model, Outcome, PaidModel, Request, load_model
 
 
 @runtime_checkable

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bbtvp.core.errors import BbtvpError as BbtvpError
+    from bbtvp.models import Model as Model
+    from bbtvp.models import load_model as load_model
     from bbtvp.prompt import Prompt as Prompt
     from bbtvp.prompt import PromptSpace as PromptSpace
     from bbtvp.prompt import preset as preset
     from bbtvp.prompt.channel import Channel as Channel
-    from bbtvp.query import Model as Model
-    from bbtvp.query import load_model as load_model
     from bbtvp.study import Allocation as Allocation
     from bbtvp.study import Run as Run
     from bbtvp.study import optimize as optimize
@@ -36,14 +36,14 @@ _HOME = {
     "Allocation": "bbtvp.study",
     "BbtvpError": "bbtvp.core.errors",
     "Channel": "bbtvp.prompt.channel",
-    "Model": "bbtvp.query",
+    "Model": "bbtvp.models",
     "Prompt": "bbtvp.prompt",
     "PromptSpace": "bbtvp.prompt",
     "Proof": "bbtvp.verify",
     "Run": "bbtvp.study",
     "Sample": "bbtvp.task",
     "Task": "bbtvp.task",
-    "load_model": "bbtvp.query",
+    "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
     "load_task": "bbtvp.task.registry",
     "optimize": "bbtvp.study",

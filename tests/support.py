@@ -24,7 +24,7 @@ from bbtvp.cli import main
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.core.rng import stream
-from bbtvp.query import (
+from bbtvp.models import (
     Capabilities,
     LabelScore,
     Model,

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "bbtvp.core": 0,
     "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.task": 1, "bbtvp.stats": 1,
-    "bbtvp.datasets": 2, "bbtvp.query": 2,
+    "bbtvp.datasets": 2, "bbtvp.models": 2,
     "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
     "bbtvp.adapters": 4, "bbtvp.objective": 4,
     "bbtvp.study": 5, "bbtvp.verify": 5,
@@ -269,7 +269,7 @@ def test_every_sideways_import_is_in_use(modules: list[Module]) -> None:
 BAD = [
     (imports_go_down, "bbtvp.core.x", "from bbtvp.prompt import Prompt"),
     (imports_go_down, "bbtvp.core.x", "import bbtvp.stats"),
-    (imports_go_down, "bbtvp.query.x", "def f():\n    from bbtvp.study.journal import Journal"),
+    (imports_go_down, "bbtvp.models.x", "def f():\n    from bbtvp.study.journal import Journal"),
     (imports_go_down, "bbtvp.study.x", "from bbtvp import optimize"),
     (imports_go_down, "bbtvp.prompt.x", "from bbtvp.optim import optimiser"),
     (imports_go_down, "bbtvp.task.x", "from bbtvp.prompt import Prompt"),
@@ -381,7 +381,7 @@ def loads(code: str, names: Iterable[str]) -> set[str]:
         (RENDER, HEAVY),
         ("import bbtvp.task, bbtvp.stats", HEAVY),
         ("import bbtvp.optim", (*HEAVY, "cma")),
-        ("import bbtvp.query, bbtvp.objective, bbtvp.study, bbtvp.verify", ("torch", "transformers", "nevergrad")),
+        ("import bbtvp.models, bbtvp.objective, bbtvp.study, bbtvp.verify", ("torch", "transformers", "nevergrad")),
     ],
     ids=["bbtvp", "cli", "render", "task", "optim", "study"],
 )

@@ -22,7 +22,7 @@ from PIL import Image
 
 import bbtvp
 from bbtvp.endpoint.probe import QUESTION as PROBING
-from bbtvp.query import PaidModel, Request
+from bbtvp.models import PaidModel, Request
 from bbtvp.zoo import catalogue
 from bbtvp.zoo.families import FAMILIES
 from tests.adapters.wire import Asked, recorder

@@ -15,10 +15,10 @@ from bbtvp.bench.cells import from_bits, slug, to_bits
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.files import atomic_write_json
+from bbtvp.models import Meter, Model, Outcome, Reply
+from bbtvp.models.budget import Forgetful
 from bbtvp.objective import LogProbReader, Reader, choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Meter, Model, Outcome, Reply
-from bbtvp.query.meter import Forgetful
 from bbtvp.task import Sample, Task
 
 BATCH = 128

@@ -14,11 +14,11 @@ from bbtvp.bench.method import Job, Outcome
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
+from bbtvp.models import Meter
 from bbtvp.objective import choose_reader
 from bbtvp.objective.calibration import corrected as corrected
 from bbtvp.objective.calibration import fitted as fitted
 from bbtvp.objective.calibration import indices as indices
-from bbtvp.query import Meter
 from bbtvp.study import Journal
 from bbtvp.task import Sample
 

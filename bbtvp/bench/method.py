@@ -13,8 +13,8 @@ from bbtvp.bench.cells import Axis, from_bits, to_bits
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.task import Task

@@ -29,7 +29,7 @@ from bbtvp.bench.rows import row
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import hold
-from bbtvp.query import Model, load_model
+from bbtvp.models import Model, load_model
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.task import Task

@@ -24,8 +24,8 @@ from bbtvp.cli.options import (
 
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
+    from bbtvp.models import Model
     from bbtvp.prompt import Prompt
-    from bbtvp.query import Model
     from bbtvp.task import Task
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
@@ -64,8 +64,8 @@ class Subject:
         cls, prompt: Path, task: str, models: Sequence[str], *, question: str | None, options: tuple[str, ...]
     ) -> Subject:
         """Load all of it; a folder or a file is asked the question that the bundle remembers, if none is given."""
+        from bbtvp.models import load_model
         from bbtvp.prompt import Prompt, bundle
-        from bbtvp.query import load_model
         from bbtvp.task.registry import load_task
 
         loaded, facts = Prompt.load(prompt), bundle.read(prompt).meta

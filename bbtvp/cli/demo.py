@@ -32,7 +32,7 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
 
     Nothing is downloaded and nothing leaves this machine. Takes a minute or two on two cores.
     """
-    from bbtvp.query import load_model
+    from bbtvp.models import load_model
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
     from bbtvp.study import optimize

@@ -46,7 +46,7 @@ def doctor(
     from bbtvp.core import plugins
     from bbtvp.endpoint.images import Limits
     from bbtvp.endpoint.prices import Prices
-    from bbtvp.query.registry import GROUP
+    from bbtvp.models.registry import GROUP
     from bbtvp.report.doctor import KEYS, Subject, diagnose
 
     given = model_options(options)
@@ -76,7 +76,7 @@ def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any
     """Ask the model, and say what was found."""
     from dataclasses import asdict
 
-    from bbtvp.query import PaidModel, Unlimited, load_model
+    from bbtvp.models import PaidModel, Unlimited, load_model
 
     model = load_model(spec, **options)
     if isinstance(model, PaidModel):

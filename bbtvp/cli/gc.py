@@ -15,7 +15,7 @@ from bbtvp.cli.options import give, json_flag, say
 from bbtvp.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.query.store import Entry, Store
+    from bbtvp.models.cache import Entry, Store
 
 SCHEMA = "bbtvp.gc/1"
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -42,7 +42,7 @@ def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) ->
     A reply that is removed is paid for again by the next run that asks for it. Run folders do not need the store: a run
     that is finished, or goes on, has its replies in its journal.
     """
-    from bbtvp.query.store import Store, default_path
+    from bbtvp.models.cache import Store, default_path
 
     if remove and age is None and not models:
         raise UsageError("say what to remove: --older-than 30d, --model SPEC, or --older-than 0d for everything")

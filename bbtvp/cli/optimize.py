@@ -114,8 +114,8 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
+    from bbtvp.models import load_model
     from bbtvp.prompt.channel import Channel
-    from bbtvp.query import load_model
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import RESULT, result
     from bbtvp.study import Allocation

@@ -11,7 +11,7 @@ from bbtvp.cli.options import give, say
 
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
-    from bbtvp.query import Model
+    from bbtvp.models import Model
     from bbtvp.study.optimize import Setup
     from bbtvp.task import Task
 

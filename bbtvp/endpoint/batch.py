@@ -21,7 +21,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.dialect import BatchDialect, Json, Wire
 from bbtvp.endpoint.faults import Verdict, judge, parsed, redacted
 from bbtvp.endpoint.transport import Answer, Broken, Transport
-from bbtvp.query.store import Intent, Store
+from bbtvp.models.cache import Intent, Store
 
 _log = logging.getLogger("bbtvp")
 

@@ -17,7 +17,7 @@ from bbtvp.endpoint.faults import Verdict
 from bbtvp.endpoint.fleet import Fleet, Turn
 from bbtvp.endpoint.limiter import Limiter, Permit
 from bbtvp.endpoint.transport import Answer, Broken, Transport
-from bbtvp.query import Purse
+from bbtvp.models import Purse
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final
 
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 Json: TypeAlias = dict[str, Any]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from bbtvp.endpoint.dialect import Features, Json, Token
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 KEY = "answer"
 WRAPPING = 16

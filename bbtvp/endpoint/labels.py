@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bbtvp.endpoint.dialect import Token
-from bbtvp.query import LabelScore
+from bbtvp.models import LabelScore
 
 _LEAST = 1e-6
 """Probability that is left for labels which were not shown, at least."""

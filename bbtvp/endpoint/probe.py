@@ -12,7 +12,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.dialect import Dialect, Features, Parsed
 from bbtvp.endpoint.labels import label_scores
-from bbtvp.query import Capabilities, Request
+from bbtvp.models import Capabilities, Request
 
 SIDE = 224
 COLOURS = ("red", "blue")

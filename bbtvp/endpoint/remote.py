@@ -23,7 +23,7 @@ from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
 from bbtvp.endpoint.probe import MOST, QUESTION, RED, explore
 from bbtvp.endpoint.settings import Settings
 from bbtvp.endpoint.transport import Transport
-from bbtvp.query import (
+from bbtvp.models import (
     Capabilities,
     Model,
     Outcome,
@@ -35,7 +35,7 @@ from bbtvp.query import (
     Request,
     Usage,
 )
-from bbtvp.query.store import Store, reply_key
+from bbtvp.models.cache import Store, reply_key
 
 VERSION = "1"
 """Of how replies are read; another one makes the store forget. Bodies speak for themselves."""

@@ -10,7 +10,7 @@ from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import Job
-from bbtvp.query import Model
+from bbtvp.models import Model
 from bbtvp.study.optimize import Setup, describe_plan
 from bbtvp.study.recipe import Loader
 from bbtvp.task import Task

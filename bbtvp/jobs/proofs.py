@@ -12,9 +12,9 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, DataError, JournalError
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
+from bbtvp.models import Reply, Usage
 from bbtvp.objective import Reader, Reading
 from bbtvp.prompt import Prompt
-from bbtvp.query import Reply, Usage
 from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.recipe import Loads
 from bbtvp.task import Sample, Task

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, final
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError
 from bbtvp.jobs.tally import DAMAGED, parsed
-from bbtvp.objective.readers import LogProbReader, Reader, TextReader
-from bbtvp.query import (
+from bbtvp.models import (
     Capabilities,
     LabelScore,
     Model,
@@ -26,6 +25,7 @@ from bbtvp.query import (
     Request,
     Usage,
 )  # fmt: skip
+from bbtvp.objective.readers import LogProbReader, Reader, TextReader
 from bbtvp.study.journal import FILE, SCHEMA
 
 Row = Sequence[Any]

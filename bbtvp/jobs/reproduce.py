@@ -24,8 +24,8 @@ from bbtvp.jobs.differences import (
 )
 from bbtvp.jobs.recording import Lacking, Recording, reader_of
 from bbtvp.jobs.tally import UNPROMPTED, plan_of
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.study.recipe import Loader, Loads, Recipe
 from bbtvp.study.record import environment, read_record

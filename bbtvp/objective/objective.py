@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.models import Model
 from bbtvp.objective.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.objective.readers import Reader, Reading, read_all
 from bbtvp.prompt import Prepared, PromptSpace
-from bbtvp.query import Model
 from bbtvp.surrogate import Features, Surrogate
 from bbtvp.task import Sample, Task
 

@@ -28,7 +28,7 @@ from typing import Any, TypeAlias, final
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import hold
-from bbtvp.query import LabelScore, Memory, Outcome, Probe, Reply, Usage
+from bbtvp.models import LabelScore, Memory, Outcome, Probe, Reply, Usage
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
+from bbtvp.models import Account, Meter, Model, PaidModel, Probe, load_model, probed
 from bbtvp.objective import Objective, Reader, choose_reader
 from bbtvp.objective.objective import Combine
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Account, Meter, Model, PaidModel, Probe, load_model, probed
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.engines import AUTO, Engines, popsize_for
 from bbtvp.study.journal import Journal

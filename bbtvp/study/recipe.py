@@ -11,10 +11,10 @@ from typing import Any, Protocol, TypeVar, final
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.core.origin import Origin
+from bbtvp.models import Model, load_model
 from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Model, load_model
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.optimize import Run, Setup, optimize, set_up
 from bbtvp.study.record import FILE, read_record

@@ -24,8 +24,8 @@ from typing import Any
 from bbtvp.core.errors import JournalError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
+from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace
-from bbtvp.query import Model
 from bbtvp.surrogate import Surrogate
 from bbtvp.task import Task
 

@@ -11,11 +11,11 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
+from bbtvp.models import Account
 from bbtvp.objective import Evaluation, Objective, Scale
 from bbtvp.objective.objective import Send
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Account
 from bbtvp.study.allocation import race, told
 from bbtvp.study.engines import Engines
 from bbtvp.study.journal import Journal

@@ -11,10 +11,10 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed, stream
+from bbtvp.models import Reply, Request
 from bbtvp.objective import Objective, check_terms
 from bbtvp.objective.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.prompt import PromptSpace
-from bbtvp.query import Reply, Request
 from bbtvp.study.journal import Journal
 from bbtvp.study.steps import journalled, mark_of
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points, warm_start

@@ -10,8 +10,8 @@ import numpy as np
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
+from bbtvp.models import Account
 from bbtvp.objective import MISSING, Objective, Reading
-from bbtvp.query import Account
 from bbtvp.study.journal import Journal
 from bbtvp.study.plan import Plan
 from bbtvp.study.steps import journalled, mark_of, to_json

@@ -10,7 +10,7 @@ from typing import final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.query import Model, Outcome, PaidModel, Purse, QueryFailed, Reply, Request, Unlimited
+from bbtvp.models import Model, Outcome, PaidModel, Purse, QueryFailed, Reply, Request, Unlimited
 from bbtvp.testing.support import Contract, ensure
 
 SIDE = 64

@@ -13,9 +13,9 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
+from bbtvp.models import Account, Meter, Model, Outcome, Request, load_model, probed
 from bbtvp.objective import Reader, Reading, read_all
 from bbtvp.prompt import Prompt
-from bbtvp.query import Account, Meter, Model, Outcome, Request, load_model, probed
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch
 from bbtvp.task import Sample, Task

@@ -25,9 +25,9 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
+from bbtvp.models import Meter, Model
 from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Meter, Model
 from bbtvp.stats import holm, paired_gain
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task

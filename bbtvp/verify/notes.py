@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bbtvp.models import Model, PaidModel
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model, PaidModel
 from bbtvp.task import Task
 from bbtvp.verify.overlap import Overlap
 from bbtvp.verify.remark import Remark, remark

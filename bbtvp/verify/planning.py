@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
+from bbtvp.models import Model, PaidModel
 from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model, PaidModel
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.task import Sample, Task

@@ -13,9 +13,9 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
+from bbtvp.models import Model
 from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model
 from bbtvp.stats import holm
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task

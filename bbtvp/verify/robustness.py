@@ -26,9 +26,9 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
+from bbtvp.models import Meter, Model
 from bbtvp.objective import Reader, choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.query import Meter, Model
 from bbtvp.stats import bootstrap_mean, holm, paired_gain
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task

@@ -30,11 +30,11 @@ from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import encode
+from bbtvp.models import Meter, Model, QueryFailed
 from bbtvp.objective import Reader, Reading, choose_reader
 from bbtvp.objective.readers import LogProbReader, label_logprobs
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
-from bbtvp.query import Meter, Model, QueryFailed
 from bbtvp.study.search import Watch, silent
 from bbtvp.task import Sample, Task
 from bbtvp.task.registry import load_task

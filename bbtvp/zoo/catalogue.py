@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.query import Model
+from bbtvp.models import Model
 from bbtvp.surrogate import Surrogate
 
 CLIP = "clip"

@@ -29,9 +29,9 @@ from torch.nn import functional as F
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
+from bbtvp.models import load_model
 from bbtvp.objective import LogProbReader, read_all
 from bbtvp.prompt import Placement, PromptSpace
-from bbtvp.query import load_model
 from bbtvp.stats import paired_gain
 from bbtvp.surrogate import load_surrogate
 from bbtvp.task import Sample, Task

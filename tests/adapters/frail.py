@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import final
 
 from bbtvp.core.errors import ModelError
-from bbtvp.query import Model, Outcome, Reply, Request, Usage
+from bbtvp.models import Model, Outcome, Reply, Request, Usage
 from tests.support import Eye, Vendor, Wrapper
 
 DEADLY = "which of these kills?"
@@ -36,7 +36,7 @@ class Frail(Wrapper):
 
     def __init__(self, kind: str, folder: Path, inner: str) -> None:
         if inner:
-            from bbtvp.query import load_model
+            from bbtvp.models import load_model
 
             super().__init__(load_model(inner))
         else:

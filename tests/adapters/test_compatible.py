@@ -16,7 +16,7 @@ from PIL import Image
 from bbtvp.adapters.compatible import HOSTED, LOCAL, Compatible, load
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Json, Token
-from bbtvp.query import Reply
+from bbtvp.models import Reply
 from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, conforms, picture, recorder, request
 
 KEY = "not-a-real-key"

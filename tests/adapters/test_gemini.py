@@ -18,7 +18,7 @@ from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Json, Wire
 from bbtvp.endpoint.forced import schema
-from bbtvp.query import QueryFailed, Reply
+from bbtvp.models import QueryFailed, Reply
 from tests.adapters.damage import survives
 from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, picture, recorder, request
 

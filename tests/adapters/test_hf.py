@@ -18,7 +18,7 @@ from PIL import Image
 from bbtvp.adapters import hf
 from bbtvp.adapters.layout import prompt_text
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.query import Outcome, Reply, Request, load_model
+from bbtvp.models import Outcome, Reply, Request, load_model
 from bbtvp.zoo.families import FAMILIES, tokenizer
 
 Folder = Callable[[str], Path]

@@ -23,7 +23,7 @@ from bbtvp.adapters.hf_memory import Room, is_full
 from bbtvp.adapters.hf_scoring import Chain, chains
 from bbtvp.adapters.layout import prompt_text
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.query import QueryFailed, Request
+from bbtvp.models import QueryFailed, Request
 from bbtvp.zoo.families import FAMILIES
 from tests.adapters.test_hf import QUESTIONS, images, load, reference_score, requests, scores, texts
 from tests.benchmarks.sizes import drawn, qwen

@@ -27,7 +27,7 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError  # noqa: E402
 from bbtvp.core.rng import stream  # noqa: E402
-from bbtvp.query import Model, QueryFailed, Reply, Request, load_model  # noqa: E402
+from bbtvp.models import Model, QueryFailed, Reply, Request, load_model  # noqa: E402
 from bbtvp.study import optimize  # noqa: E402
 from bbtvp.study.journal import FILE  # noqa: E402
 from bbtvp.study.optimize import BUNDLE  # noqa: E402
@@ -275,7 +275,7 @@ def test_no_ray_at_the_address(address: str) -> None:
     call = f'load_model("ray/eye/near", address={address!r})'
     code = f"""
 from bbtvp.core.errors import ModelError
-from bbtvp.query import load_model
+from bbtvp.models import load_model
 try:
     {call}
 except ModelError as error:
@@ -343,7 +343,7 @@ main()
 OWN = """
 import signal, sys
 import numpy as np
-from bbtvp.query import Request, load_model
+from bbtvp.models import Request, load_model
 from tests.support import LABELS
 
 def interrupt(signum, frame):

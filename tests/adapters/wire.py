@@ -16,7 +16,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from bbtvp.endpoint.dialect import Picture, Wire
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 LABELS = ("rows", "columns", "checks")
 QUESTION = "Which pattern is this? Réponds en un mot."

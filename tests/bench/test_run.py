@@ -17,8 +17,8 @@ import pytest
 
 from bbtvp.bench import whitebox
 from bbtvp.core.lock import hold
+from bbtvp.models import Outcome, Request
 from bbtvp.prompt import Prompt
-from bbtvp.query import Outcome, Request
 from bbtvp.zoo.catalogue import weights
 from tests.support import ROOT, Eye, Flaky, Wrapper, bbtvp, folder_of_patterns, install_plugin
 

@@ -148,7 +148,7 @@ def ours(
     from bbtvp.endpoint.images import encode
     from bbtvp.endpoint.limiter import Limiter
     from bbtvp.endpoint.transport import Timeouts, Transport
-    from bbtvp.query import Unlimited
+    from bbtvp.models import Unlimited
 
     pixels, transport = photo(), Transport(Timeouts())
 

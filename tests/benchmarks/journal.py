@@ -33,7 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 import numpy as np
 
 from bbtvp.core.rng import stream
-from bbtvp.query import Capabilities, Forgetful, LabelScore, Meter, Model, Outcome, Reply, Request, Usage
+from bbtvp.models import Capabilities, Forgetful, LabelScore, Meter, Model, Outcome, Reply, Request, Usage
 from bbtvp.study import optimize
 from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.search import Watch, silent

@@ -31,7 +31,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 
 from bbtvp.core.digest import digest
-from bbtvp.query import Model, Outcome, Request, load_model
+from bbtvp.models import Model, Outcome, Request, load_model
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE

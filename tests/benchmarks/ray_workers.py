@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
 import numpy as np
 
 from bbtvp.core.rng import stream
-from bbtvp.query import Request, load_model
+from bbtvp.models import Request, load_model
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

@@ -26,8 +26,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from bbtvp.core.rng import stream
+from bbtvp.models import Capabilities, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt import Prompt
-from bbtvp.query import Capabilities, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.study import optimize
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.verify import verify

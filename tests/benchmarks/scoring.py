@@ -34,7 +34,7 @@ from bbtvp.adapters.hf import HuggingFaceModel
 from bbtvp.adapters.hf_memory import Room
 from bbtvp.adapters.layout import answer_ids, prompt_text
 from bbtvp.core.rng import stream
-from bbtvp.query import Reply, Request, load_model
+from bbtvp.models import Reply, Request, load_model
 from bbtvp.zoo import scenes
 from bbtvp.zoo.catalogue import members
 

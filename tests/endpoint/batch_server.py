@@ -26,8 +26,8 @@ from bbtvp.adapters.openai_chat import Options
 from bbtvp.endpoint.batch import BatchRunner, Progress
 from bbtvp.endpoint.dialect import Dialect, Json
 from bbtvp.endpoint.transport import Timeouts, Transport
-from bbtvp.query import Reply
-from bbtvp.query.store import Store, reply_key
+from bbtvp.models import Reply
+from bbtvp.models.cache import Store, reply_key
 
 KEY = "sk-test-0123456789"
 

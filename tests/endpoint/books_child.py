@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.query import Account, Meter, QueryFailed, Request, load_model
+from bbtvp.models import Account, Meter, QueryFailed, Request, load_model
 from bbtvp.study.journal import Journal
 from tests.endpoint.books_server import picture
 

@@ -14,7 +14,7 @@ from bbtvp.endpoint.caller import Caller, Ended, Job, Read, Refused, Unusable
 from bbtvp.endpoint.dialect import Json, Wire
 from bbtvp.endpoint.limiter import Limiter
 from bbtvp.endpoint.transport import Timeouts, Transport
-from bbtvp.query import Purse, Unlimited
+from bbtvp.models import Purse, Unlimited
 from tests.endpoint.faulty import Step, reply
 
 KEY = "sk-Kq7fJ2mN8vX4bZ1c"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bbtvp.query import Request
+from bbtvp.models import Request
 from tests.adapters.wire import Asked
 from tests.support import LABELS, Eye
 

@@ -17,8 +17,8 @@ import pytest
 
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
-from bbtvp.query import Reply
-from bbtvp.query.store import Store
+from bbtvp.models import Reply
+from bbtvp.models.cache import Store
 from tests.endpoint.batch_server import KEY, BatchServer, Client, Fault, answers, bodies_of
 from tests.support import ROOT
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bbtvp.query import load_model
+from bbtvp.models import load_model
 from bbtvp.study import optimize
 from tests.adapters.wire import recorder
 from tests.endpoint.batch_server import KEY, BatchServer

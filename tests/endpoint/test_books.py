@@ -24,8 +24,8 @@ from typing import Any, final
 import pytest
 
 from bbtvp.core.errors import ModelError
-from bbtvp.query import Meter, Request
-from bbtvp.query.store import Store
+from bbtvp.models import Meter, Request
+from bbtvp.models.cache import Store
 from bbtvp.study.journal import Journal
 from tests.endpoint.books_child import CONCURRENCY, QUESTION
 from tests.endpoint.books_server import INPUT, LOSSY, OUTPUT, Line, answer, picture

@@ -15,7 +15,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.caller import Ended, Job
 from bbtvp.endpoint.dialect import Json, Wire
 from bbtvp.endpoint.transport import Timeouts
-from bbtvp.query import Purse, Unlimited
+from bbtvp.models import Purse, Unlimited
 from tests.endpoint.desk import BOUND, KEY, OK, PRICE, Desk, Till, settled, throttled
 from tests.endpoint.faulty import FaultyServer, Seen, Step, error, in_turn, reply
 

@@ -190,7 +190,7 @@ from bbtvp.endpoint.caller import Caller, Job
 from bbtvp.endpoint.dialect import Wire
 from bbtvp.endpoint.limiter import Limiter
 from bbtvp.endpoint.transport import Timeouts, Transport
-from bbtvp.query import Unlimited
+from bbtvp.models import Unlimited
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 url = sys.argv[1]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bbtvp.cli.doctor import doctor
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
-from bbtvp.query import Capabilities, Outcome, PaidModel, Probe, Purse, Reply, Request
+from bbtvp.models import Capabilities, Outcome, PaidModel, Probe, Purse, Reply, Request
 from bbtvp.report.doctor import KEYS, Processing, Subject
 from tests.support import Eye
 
@@ -259,7 +259,7 @@ def test_a_probe_is_asked_only_on_demand_and_its_findings_told(monkeypatch: pyte
         loaded.append((spec, options))
         return Asked()
 
-    monkeypatch.setattr("bbtvp.query.load_model", load)
+    monkeypatch.setattr("bbtvp.models.load_model", load)
     run("--model", "openai/gpt-4o")
     assert loaded == []
     text = run("--model", "openai/gpt-4o", "--format", "webp", "-M", "top=5", "--probe").output
@@ -271,7 +271,7 @@ def test_a_probe_is_asked_only_on_demand_and_its_findings_told(monkeypatch: pyte
 
 
 def test_a_local_model_has_nothing_to_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bbtvp.query.load_model", lambda spec, **options: Eye())
+    monkeypatch.setattr("bbtvp.models.load_model", lambda spec, **options: Eye())
     found = document("--model", "zoo/llava", "--format", "jpeg", "--probe")["probe"]
     assert found["queries"] == 0 and found["capabilities"] == Eye().capabilities.__dict__
 

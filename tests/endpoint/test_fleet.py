@@ -22,7 +22,7 @@ from bbtvp.endpoint.faults import Verdict
 from bbtvp.endpoint.fleet import FAULTS, FIRST, LONGEST, Fleet, Turn
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
-from bbtvp.query import Account, Forgetful, Meter, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Unlimited, load_model
 from bbtvp.study import optimize
 from bbtvp.study.journal import Journal
 from tests.adapters.wire import recorder

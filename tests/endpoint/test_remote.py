@@ -11,7 +11,7 @@ import pytest
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint.probe import MOST
 from bbtvp.endpoint.remote import Endpoint, bounds
-from bbtvp.query import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.models import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
 from bbtvp.study import optimize
 from bbtvp.testing import AdapterContract
 from bbtvp.verify import verify

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BbtvpError
-from bbtvp.query import Account, Forgetful, Meter, QueryFailed, Request, load_model, probed
+from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Request, load_model, probed
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, in_turn
 from tests.support import ROOT, folder_of_patterns
 

@@ -16,8 +16,8 @@ import pytest
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.endpoint.limiter import Limiter
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.query import Account, Forgetful, Meter, Outcome, Reply, Request, Unlimited, load_model
-from bbtvp.query.store import Store
+from bbtvp.models import Account, Forgetful, Meter, Outcome, Reply, Request, Unlimited, load_model
+from bbtvp.models.cache import Store
 from tests.adapters.wire import Recorder, recorder
 from tests.endpoint.desk import settled
 from tests.endpoint.eye_server import EyeServer

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.origin import Origin
-from bbtvp.query import Model, load_model
+from bbtvp.models import Model, load_model
 from bbtvp.study import Run, optimize
 from bbtvp.study.journal import FILE
 from bbtvp.task.registry import load_task

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from bbtvp.jobs.compare import compare
+from bbtvp.models import load_model
 from bbtvp.objective import read_all
 from bbtvp.objective.readers import LogProbReader
 from bbtvp.prompt import Prompt
-from bbtvp.query import load_model
 from bbtvp.stats import paired_gain
 from bbtvp.task.registry import load_task
 from tests.jobs.made import edit, images, made, proved

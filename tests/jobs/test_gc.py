@@ -12,8 +12,8 @@ import pytest
 
 from bbtvp.cli.gc import seconds_of
 from bbtvp.core.errors import UsageError
-from bbtvp.query import Reply
-from bbtvp.query.store import Store
+from bbtvp.models import Reply
+from bbtvp.models.cache import Store
 from tests.support import bbtvp
 
 DAY, NOW = 86_400, 1_800_000_000.0
@@ -31,7 +31,7 @@ def filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with closing(Store(path)) as store:
         for model, ages in AGES.items():
             for age in ages:
-                monkeypatch.setattr("bbtvp.query.store.time.time", lambda age=age: NOW - age * DAY)
+                monkeypatch.setattr("bbtvp.models.cache.time.time", lambda age=age: NOW - age * DAY)
                 store.keep(f"{model} {age}", Reply("x" * 50_000), model=model)
         store.begin_batch("b", "openai/gpt-4o", ["wanted"])
     monkeypatch.setattr("bbtvp.cli.gc.time.time", lambda: NOW)
@@ -146,7 +146,7 @@ def test_a_store_of_a_newer_version_is_an_error_and_stays(filled: Path) -> None:
 
 
 def test_a_store_that_another_process_writes_to_is_an_error(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bbtvp.query.store._BUSY", 0.1)
+    monkeypatch.setattr("bbtvp.models.cache._BUSY", 0.1)
     with closing(sqlite3.connect(filled, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         ran = bbtvp("gc", "--older-than", "0d", "--remove")

@@ -15,8 +15,8 @@ from bbtvp.core.errors import BudgetReached, JournalError
 from bbtvp.jobs.differences import AnswerDifferences, StepDifference, answers, environments, first_step
 from bbtvp.jobs.recording import Kept, Recording, key_of
 from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
+from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, probed
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Account, Forgetful, Meter, Model, Outcome, Request, probed
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.journal import FILE
 from bbtvp.study.recipe import Loader

@@ -24,7 +24,7 @@ from bbtvp.core.lock import Owner, hold
 from bbtvp.core.rng import stream
 from bbtvp.jobs.status import Board, Standing, runs_in, seconds_left
 from bbtvp.jobs.tally import Tally, plan_of
-from bbtvp.query import Reply, Usage
+from bbtvp.models import Reply, Usage
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.plan import Plan, Stage

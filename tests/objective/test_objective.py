@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.models import Forgetful, LabelScore, Meter, Model, Reply, Request
 from bbtvp.objective import (
     LogProbReader,
     Objective,
@@ -18,7 +19,6 @@ from bbtvp.objective import (
     read_all,
 )
 from bbtvp.prompt import preset
-from bbtvp.query import Forgetful, LabelScore, Meter, Model, Reply, Request
 from bbtvp.task import Sample, Task
 from tests.support import FAINT, LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from bbtvp.cli.report import SCHEMA
 from bbtvp.core.errors import BundleError, JournalError
+from bbtvp.models import load_model
 from bbtvp.page import charts
 from bbtvp.page.curve import curve_of
 from bbtvp.page.folder import RunFolder
@@ -25,7 +26,6 @@ from bbtvp.page.gallery import gallery_of
 from bbtvp.page.pictures import colour_card, image_uri
 from bbtvp.page.report import report
 from bbtvp.prompt import Prompt
-from bbtvp.query import load_model
 from bbtvp.task.registry import load_task
 from bbtvp.verify import verify
 from bbtvp.verify.effects import effects

@@ -11,7 +11,7 @@ from PIL import Image
 
 from bbtvp import load_model
 from bbtvp.core.arrays import Pixels
-from bbtvp.query import Model, Reply, Request
+from bbtvp.models import Model, Reply, Request
 from bbtvp.task import Task
 from bbtvp.zoo import tasks
 

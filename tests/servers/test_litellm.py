@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from bbtvp import load_model
-from bbtvp.query import Model, QueryFailed
+from bbtvp.models import Model, QueryFailed
 from tests.servers.servers import Server
 from tests.servers.support import KEY, asking, endpoint, pictures, replies, texts
 

@@ -21,7 +21,7 @@ from bbtvp.adapters.openai_chat import read_tokens
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint import Token
-from bbtvp.query import Model, PaidModel, Probe, Reply, Unlimited
+from bbtvp.models import Model, PaidModel, Probe, Reply, Unlimited
 from tests.servers.servers import Server
 from tests.servers.support import KEY, asking, digits, endpoint, pictures, replies, texts
 

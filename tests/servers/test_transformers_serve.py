@@ -10,7 +10,7 @@ from PIL import Image
 import bbtvp
 from bbtvp import load_model
 from bbtvp.core.errors import BudgetReached
-from bbtvp.query import Forgetful, Meter, PaidModel, QueryFailed, Request, Unlimited
+from bbtvp.models import Forgetful, Meter, PaidModel, QueryFailed, Request, Unlimited
 from bbtvp.zoo.catalogue import members
 from tests.servers.servers import Server
 from tests.servers.support import Folder, asking, digits, endpoint, pictures, replies, texts

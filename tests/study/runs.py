@@ -11,8 +11,8 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
+from bbtvp.models import LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import LabelScore, Model, Outcome, Reply, Request
 from bbtvp.study import Run, optimize
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.journal import FILE

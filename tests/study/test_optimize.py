@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.models import Request
 from bbtvp.prompt import Prompt
-from bbtvp.query import Request
 from bbtvp.study import Run, optimize
 from bbtvp.study.optimize import choose_canvas
 from bbtvp.task import Sample
@@ -92,7 +92,7 @@ def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.
     monkeypatch.setattr(
         "bbtvp.prompt.space.Renderer.__call__", lambda self, image: np.array(self.space.ready(image).copies[-1])
     )
-    monkeypatch.setattr("bbtvp.query.meter.Meter.query", lambda self, requests: self.model.query(requests))
+    monkeypatch.setattr("bbtvp.models.budget.Meter.query", lambda self, requests: self.model.query(requests))
     run = optimize(patterns(), model, budget=300, prompt="tone", images=4)
     generations = [[request.image.tobytes() for request in call] for call in model.calls[1:-1]]
     assert len(generations) >= 2

@@ -11,9 +11,9 @@ import pytest
 
 from bbtvp.core.errors import JournalError
 from bbtvp.core.origin import Origin
+from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace, Tone
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import load_model
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.recipe import Loader, Recipe
 from bbtvp.study.record import FILE, read_record

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from bbtvp.query import Model
+from bbtvp.models import Model
 from bbtvp.study import Run, optimize
 from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE

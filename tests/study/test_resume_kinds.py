@@ -9,8 +9,8 @@ from typing import final
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.models import Model, Outcome, Request
 from bbtvp.prompt import Prompt
-from bbtvp.query import Model, Outcome, Request
 from bbtvp.study import Run
 from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE

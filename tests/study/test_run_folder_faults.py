@@ -24,7 +24,7 @@ import pytest
 
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import OWNER, Owner, hold, owner_of
-from bbtvp.query import Reply
+from bbtvp.models import Reply
 from bbtvp.study import optimize
 from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.optimize import BUNDLE

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.models import Account, Forgetful, Meter, Request
 from bbtvp.objective import Evaluation, LogProbReader, Objective, Scale
 from bbtvp.prompt import bundle, preset
 from bbtvp.prompt.channel import Channel
-from bbtvp.query import Account, Forgetful, Meter, Request
 from bbtvp.study import Journal, optimize
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.plan import CHECK, make_plan

@@ -9,8 +9,8 @@ import pytest
 
 from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import UsageError
+from bbtvp.models import Model, Reply, Request
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
-from bbtvp.query import Model, Reply, Request
 from bbtvp.surrogate import Guide, Surrogate, ares_student, prime, priming_points, probe
 from bbtvp.task import Sample, Task
 from tests.support import Eye

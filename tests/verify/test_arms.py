@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import UsageError
+from bbtvp.models import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.objective.calibration import corrected, fitted, indices
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
-from bbtvp.query import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.report.terminal import proof_details, verdict_lines
 from bbtvp.task import Sample, Task
 from bbtvp.verify import Rule, plan, verify

@@ -15,8 +15,8 @@ from bbtvp.cli.effects import effects as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
+from bbtvp.models import Capabilities, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
-from bbtvp.query import Capabilities, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
 from bbtvp.task import Sample, Task

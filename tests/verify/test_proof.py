@@ -14,8 +14,8 @@ import pytest
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.models import Capabilities, Model, Outcome, Reply, Request
 from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
-from bbtvp.query import Capabilities, Model, Outcome, Reply, Request
 from bbtvp.report.gallery import save_gallery
 from bbtvp.report.progress import Progress
 from bbtvp.report.terminal import proof_table

@@ -15,8 +15,8 @@ from PIL import Image
 from bbtvp.cli.robustness import robustness as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.models import Outcome, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
-from bbtvp.query import Outcome, Request
 from bbtvp.report.checks import robustness_table
 from bbtvp.stats import holm, paired_gain
 from bbtvp.verify.corruptions import CORRUPTIONS, corrupt, vendors

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bbtvp.core.errors import UsageError
-from bbtvp.query import load_model
+from bbtvp.models import load_model
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.zoo import catalogue
 from bbtvp.zoo.families import FAMILIES, build_clip

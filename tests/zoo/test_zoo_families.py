@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from bbtvp.adapters import hf
-from bbtvp.query import Reply, Request
+from bbtvp.models import Reply, Request
 from bbtvp.zoo import scenes, tasks
 from bbtvp.zoo.catalogue import STANDS_FOR
 from bbtvp.zoo.families import FAMILIES, build_clip, tokenizer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from bbtvp.query import load_model
+from bbtvp.models import load_model
 from bbtvp.surrogate import load_surrogate
 from bbtvp.zoo import catalogue, scenes, tasks
 from bbtvp.zoo.card import CLEAN, accuracy

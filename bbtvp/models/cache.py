@@ -27,7 +27,7 @@ from filelock import FileLock
 
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BbtvpError
-from bbtvp.query.port import LabelScore, Reply, Usage
+from bbtvp.models.port import LabelScore, Reply, Usage
 
 VARIABLE = "BBTVP_STORE"
 VERSION = 1

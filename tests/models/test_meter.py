@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.query import Account, Forgetful, LabelScore, Meter, Outcome, QueryFailed, Reply, Request
-from bbtvp.query.meter import CALL
+from bbtvp.models import Account, Forgetful, LabelScore, Meter, Outcome, QueryFailed, Reply, Request
+from bbtvp.models.budget import CALL
 from tests.support import LABELS, QUESTION, Eye, Flaky, Recorder, Wrapper
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.query.port import Model, Outcome, PaidModel, Probe, Purse, QueryFailed, Reply, Request
+from bbtvp.models.port import Model, Outcome, PaidModel, Probe, Purse, QueryFailed, Reply, Request
 
 CALL = 128
 """Most requests in one call to the model: what a kill can lose, since replies are recorded call by call."""

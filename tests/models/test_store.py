@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.rng import stream
-from bbtvp.query import LabelScore, Reply, Usage
-from bbtvp.query import store as store_module
-from bbtvp.query.store import Store, reply_key
+from bbtvp.models import LabelScore, Reply, Usage
+from bbtvp.models import cache as store_module
+from bbtvp.models.cache import Store, reply_key
 from tests.support import ROOT
 
 FORK = multiprocessing.get_context("fork")
@@ -50,7 +50,7 @@ def test_a_kept_reply_is_recalled_and_costs_nothing(store: Store) -> None:
 def test_another_process_recalls_it(store: Store) -> None:
     store.keep("a", Reply("yes", usage=Usage(9, 1)), model="m")
     environment = {**os.environ, "BBTVP_STORE": str(store.path)}
-    code = "from bbtvp.query.store import Store\nprint(Store().recall('a').text)"
+    code = "from bbtvp.models.cache import Store\nprint(Store().recall('a').text)"
     python = [sys.executable, "-c", code]
     done = subprocess.run(python, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "yes\n"), done.stderr
@@ -186,7 +186,7 @@ def test_a_forked_child_opens_the_file_anew(store: Store) -> None:
 VICTIM = """
 import sys, threading
 from pathlib import Path
-from bbtvp.query import Reply, store
+from bbtvp.models import Reply, cache as store
 if sys.argv[3] == "rollback":
     store.on_one_machine = lambda _: False
 disk, name = store.Store(Path(sys.argv[1])), sys.argv[2]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from bbtvp.core.errors import BbtvpError
-from bbtvp.query import Reply
-from bbtvp.query import store as store_module
-from bbtvp.query.store import VERSION, Store, StoreError, default_path, on_one_machine
+from bbtvp.models import Reply
+from bbtvp.models import cache as store_module
+from bbtvp.models.cache import VERSION, Store, StoreError, default_path, on_one_machine
 
 FORK = multiprocessing.get_context("fork")
 

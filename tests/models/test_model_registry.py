@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bbtvp.core.errors import UsageError
-from bbtvp.query import load_model
+from bbtvp.models import load_model
 from tests.support import Eye, install_plugin
 
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.query import Account, Forgetful, Meter, QueryFailed, Reply, Request, Usage, probed
+from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Usage, probed
 from tests.support import Vendor, patterns
 
 TASK = patterns()

@@ -7,7 +7,7 @@ from typing import Any
 from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
-from bbtvp.query.port import Model
+from bbtvp.models.port import Model
 
 GROUP = "bbtvp.models"
 
@@ -29,6 +29,6 @@ def load_model(spec: str, **options: Any) -> Model:
         given = ", ".join(f"{key}={value}" for key, value in options.items())
         raise UsageError(f"model provider {provider!r} cannot take {given}: {error}") from error
     if not isinstance(model, Model):
-        raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.query.Model")
+        raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.models.Model")
     model.origin = Origin.of(spec, options)
     return model

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.query import Request
+from bbtvp.models import Request
 
 IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(3)).flatmap(
     lambda shape: arrays.arrays(np.uint8, shape)
