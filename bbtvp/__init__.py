@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from bbtvp.study import Run as Run
     from bbtvp.study import optimize as optimize
     from bbtvp.surrogate import load_surrogate as load_surrogate
-    from bbtvp.task import Sample as Sample
-    from bbtvp.task import Task as Task
-    from bbtvp.task.registry import load_task as load_task
+    from bbtvp.tasks import Sample as Sample
+    from bbtvp.tasks import Task as Task
+    from bbtvp.tasks.registry import load_task as load_task
     from bbtvp.verify import Proof as Proof
     from bbtvp.verify import verify as verify
 
@@ -41,11 +41,11 @@ _HOME = {
     "PromptSpace": "bbtvp.prompt",
     "Proof": "bbtvp.verify",
     "Run": "bbtvp.study",
-    "Sample": "bbtvp.task",
-    "Task": "bbtvp.task",
+    "Sample": "bbtvp.tasks",
+    "Task": "bbtvp.tasks",
     "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
-    "load_task": "bbtvp.task.registry",
+    "load_task": "bbtvp.tasks.registry",
     "optimize": "bbtvp.study",
     "preset": "bbtvp.prompt",
     "verify": "bbtvp.verify",

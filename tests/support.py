@@ -37,7 +37,7 @@ from bbtvp.models import (
     Request,
     Usage,
 )  # fmt: skip
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 ROOT = Path(__file__).parents[1]
 SIDE = 16

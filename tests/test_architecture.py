@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "bbtvp.core": 0,
-    "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.task": 1, "bbtvp.stats": 1,
+    "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.tasks": 1, "bbtvp.stats": 1,
     "bbtvp.datasets": 2, "bbtvp.models": 2,
     "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
     "bbtvp.adapters": 4, "bbtvp.objective": 4,
@@ -33,7 +33,7 @@ FLOORS = {
 }  # fmt: skip
 
 SIDEWAYS = {
-    ("bbtvp.task", "bbtvp.prompt.image"): "an image file is opened in one way, whoever opens it",
+    ("bbtvp.tasks", "bbtvp.prompt.image"): "an image file is opened in one way, whoever opens it",
     ("bbtvp.verify", "bbtvp.study.journal"): "a verification resumes as a search does",
     ("bbtvp.verify", "bbtvp.study.search"): "progress is watched through one type",
 }
@@ -272,7 +272,7 @@ BAD = [
     (imports_go_down, "bbtvp.models.x", "def f():\n    from bbtvp.study.journal import Journal"),
     (imports_go_down, "bbtvp.study.x", "from bbtvp import optimize"),
     (imports_go_down, "bbtvp.prompt.x", "from bbtvp.optim import optimiser"),
-    (imports_go_down, "bbtvp.task.x", "from bbtvp.prompt import Prompt"),
+    (imports_go_down, "bbtvp.tasks.x", "from bbtvp.prompt import Prompt"),
     (imports_go_down, "bbtvp.study.x", "from bbtvp.adapters import hf"),
     (imports_go_down, "bbtvp.cli", "import bbtvp.adapters.hf"),
     (imports_go_down, "bbtvp.prompt.x", "from . import frame"),
@@ -316,7 +316,7 @@ import json, numpy as np, torch
 from pathlib import Path
 from bbtvp.core import plugins
 from bbtvp.prompt.image import open_image
-from bbtvp.task.splits import split
+from bbtvp.tasks.splits import split
 with torch.random.fork_rng():
     torch.manual_seed(0)
 def f(rng: np.random.Generator, model):
@@ -329,7 +329,7 @@ def f(rng: np.random.Generator, model):
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_a_rule_accepts_plain_code(rule: Callable[[Module], Iterator[Fault]]) -> None:
-    assert list(rule(Module("bbtvp.task.x", GOOD))) == []
+    assert list(rule(Module("bbtvp.tasks.x", GOOD))) == []
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def loads(code: str, names: Iterable[str]) -> set[str]:
         ("import bbtvp", HEAVY),
         ("import bbtvp.cli", HEAVY),
         (RENDER, HEAVY),
-        ("import bbtvp.task, bbtvp.stats", HEAVY),
+        ("import bbtvp.tasks, bbtvp.stats", HEAVY),
         ("import bbtvp.optim", (*HEAVY, "cma")),
         ("import bbtvp.models, bbtvp.objective, bbtvp.study, bbtvp.verify", ("torch", "transformers", "nevergrad")),
     ],

@@ -19,7 +19,7 @@ from bbtvp.models import Meter, Model, Outcome, Reply
 from bbtvp.models.budget import Forgetful
 from bbtvp.objective import LogProbReader, Reader, choose_reader
 from bbtvp.prompt import Prompt
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 BATCH = 128
 """Images rendered and asked about at a time."""

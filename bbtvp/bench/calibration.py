@@ -20,7 +20,7 @@ from bbtvp.objective.calibration import corrected as corrected
 from bbtvp.objective.calibration import fitted as fitted
 from bbtvp.objective.calibration import indices as indices
 from bbtvp.study import Journal
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 
 @final

@@ -17,7 +17,7 @@ from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 Kind = Literal["ours", "peer", "control", "output", "white-box"]
 OUTCOME, BUNDLE = "outcome.json", "prompt.vprompt"

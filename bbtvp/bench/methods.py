@@ -17,7 +17,7 @@ from bbtvp.prompt.channel import Channel
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.optimize import choose_canvas
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 SURROGATE = "zoo/clip"
 

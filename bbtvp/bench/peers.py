@@ -25,7 +25,7 @@ from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.study import Journal
 from bbtvp.study.optimize import choose_canvas
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 SEARCH = ("space", "optimiser", "images", "popsize", "sigma", "loss", "fixed")
 """Constants of the search; all others go to the optimiser."""

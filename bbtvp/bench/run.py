@@ -32,8 +32,8 @@ from bbtvp.core.lock import hold
 from bbtvp.models import Model, load_model
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
-from bbtvp.task import Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 
 SCHEMA = "bbtvp.bench/1"
 SETTINGS = "bench.json"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
     from bbtvp.prompt import Prompt
-    from bbtvp.task import Task
+    from bbtvp.tasks import Task
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
 question_option = click.option(
@@ -66,7 +66,7 @@ class Subject:
         """Load all of it; a folder or a file is asked the question that the bundle remembers, if none is given."""
         from bbtvp.models import load_model
         from bbtvp.prompt import Prompt, bundle
-        from bbtvp.task.registry import load_task
+        from bbtvp.tasks.registry import load_task
 
         loaded, facts = Prompt.load(prompt), bundle.read(prompt).meta
         if question is None and Path(task).exists():

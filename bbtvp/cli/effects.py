@@ -35,7 +35,7 @@ def effects(
 ) -> None:  # fmt: skip
     """What else PROMPT does to a model: other tasks, images of no task, blank ones; which answers it broke."""
     from bbtvp.report.checks import effects_table, saliency_table
-    from bbtvp.task.registry import load_task
+    from bbtvp.tasks.registry import load_task
     from bbtvp.verify.asking import held_out
     from bbtvp.verify.effects import effects as check
     from bbtvp.verify.effects import planned

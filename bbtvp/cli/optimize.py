@@ -123,7 +123,7 @@ def optimize(
     from bbtvp.study.optimize import BUNDLE, set_up
     from bbtvp.study.surrogacy import Surrogacy
     from bbtvp.surrogate import load_surrogate
-    from bbtvp.task.registry import load_task
+    from bbtvp.tasks.registry import load_task
 
     began = time.monotonic()
     loaded = load_task(task, **({"question": question} if question else {}))

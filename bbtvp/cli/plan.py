@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
     from bbtvp.study.optimize import Setup
-    from bbtvp.task import Task
+    from bbtvp.tasks import Task
 
 
 def tell(document: Mapping[str, Any], lines: Iterable[str], costs: Mapping[str, Estimate], as_json: bool) -> None:

@@ -15,7 +15,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.datasets.contents import TVP_QUESTION, Contents, chosen, dataset
 from bbtvp.datasets.files import find, folder, labelled, read_bytes, read_names
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE

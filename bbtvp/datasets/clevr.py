@@ -11,7 +11,7 @@ from typing import Any
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import YES_NO, Contents, chosen, dataset
 from bbtvp.datasets.files import find, folder, items, picture, value
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 GET = "get CLEVR_v1.0.zip and unpack it there"
 PARTS = ("train", "val")

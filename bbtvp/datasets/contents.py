@@ -13,8 +13,8 @@ from typing import Any, final
 from urllib.parse import parse_qsl
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.task import Sample, Task, arrange, split
-from bbtvp.task.splits import Splits, published
+from bbtvp.tasks import Sample, Task, arrange, split
+from bbtvp.tasks.splits import Splits, published
 
 TVP_QUESTION = "This is a photo of a"
 """What TVP puts before a class name (Zhang et al., arXiv 2404.11207)."""

@@ -15,7 +15,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import Contents, dataset
 from bbtvp.datasets.files import find, folder, labelled
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 DIGITS = tuple("0123456789")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 T = TypeVar("T", str, int, list[Any], dict[str, Any])
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import NAMED_OPTIONS, TVP_QUESTION, Contents, dataset
 from bbtvp.datasets.files import find, folder
-from bbtvp.task import Sample
-from bbtvp.task.folder import read_folder
+from bbtvp.tasks import Sample
+from bbtvp.tasks.folder import read_folder
 
 IMAGENETTE_NAMES = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",

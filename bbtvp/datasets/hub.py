@@ -15,7 +15,7 @@ from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.files import atomic_write
 from bbtvp.datasets.contents import NAMED_OPTIONS, Contents, dataset
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 OLDEST = (5, 2)
 HELD_OUT = ("test", "validation", "valid", "val")

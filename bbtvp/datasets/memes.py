@@ -7,7 +7,7 @@ from pathlib import Path
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import YES_NO, Contents, dataset
 from bbtvp.datasets.files import find, folder, lines, picture, value
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 GET = "get the Hateful Memes data set and unpack it there"
 

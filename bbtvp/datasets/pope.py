@@ -9,7 +9,7 @@ from pathlib import Path
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import YES_NO, Contents, chosen, dataset
 from bbtvp.datasets.files import find, folder, lines, picture, value
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 SAMPLINGS = ("random", "popular", "adversarial")
 _OBJECT = re.compile(r"is there an? (.+?) in the im(?:age|gae)\s*\??", re.IGNORECASE)

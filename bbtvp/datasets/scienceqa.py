@@ -10,7 +10,7 @@ from typing import Any
 from bbtvp.core.errors import DataError
 from bbtvp.datasets.contents import Contents, dataset
 from bbtvp.datasets.files import find, folder, picture, read_json, value
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 QUESTION = "{context}{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 """LLaVA's wording (Liu et al., 2023)."""

@@ -30,7 +30,7 @@ from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.study.recipe import Loader
 from bbtvp.study.record import read_record
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.comparison/1"
 _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95", "failed")

@@ -13,7 +13,7 @@ from bbtvp.jobs.job import Job
 from bbtvp.models import Model
 from bbtvp.study.optimize import Setup, describe_plan
 from bbtvp.study.recipe import Loader
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 from bbtvp.verify import Rule
 from bbtvp.verify import plan as proof_plan
 

@@ -17,7 +17,7 @@ from bbtvp.objective import Reader, Reading
 from bbtvp.prompt import Prompt
 from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.recipe import Loads
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 
 @final

@@ -31,7 +31,7 @@ from bbtvp.study.recipe import Loader, Loads, Recipe
 from bbtvp.study.record import environment, read_record
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.reproduction/1"
 

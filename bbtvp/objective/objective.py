@@ -15,7 +15,7 @@ from bbtvp.objective.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.objective.readers import Reader, Reading, read_all
 from bbtvp.prompt import Prepared, PromptSpace
 from bbtvp.surrogate import Features, Surrogate
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 Send: TypeAlias = Callable[[Pixels], Pixels]
 Combine: TypeAlias = Literal["mean", "worst"]

@@ -14,7 +14,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model, QueryFailed, Reply, Request
 from bbtvp.objective.evaluation import MISSING
-from bbtvp.task import UNPARSED, Sample, Task, per_sample, prediction
+from bbtvp.tasks import UNPARSED, Sample, Task, per_sample, prediction
 
 _NO_LABEL = -math.log(1e-4)
 """Nats that the true label is held to cost in a reply that names none."""

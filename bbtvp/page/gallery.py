@@ -10,7 +10,7 @@ from bbtvp.jobs.proofs import Answers, KeptProof
 from bbtvp.objective import Reading
 from bbtvp.page.pictures import image_uri
 from bbtvp.prompt import Prompt
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 SCANNED = 1000
 """Test images that are looked through for changed answers; each is rendered again, at about a millisecond."""

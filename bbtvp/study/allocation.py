@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.objective import Objective, Table, additive
 from bbtvp.objective.objective import Send
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 
 @final

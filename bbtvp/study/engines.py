@@ -16,7 +16,7 @@ from bbtvp.study.plan import Plan, Stage, default_popsize
 from bbtvp.study.surrogacy import GUIDED, Surrogacy, gradients_near, guide_of
 from bbtvp.surrogate import active_part
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 AUTO = "auto"
 ESTIMATORS = ("spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td")

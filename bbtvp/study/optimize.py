@@ -25,8 +25,8 @@ from bbtvp.study.record import write_record
 from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
 from bbtvp.study.surrogacy import Surrogacy, free_samples
 from bbtvp.surrogate import Surrogate, load_surrogate
-from bbtvp.task import Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 
 BUNDLE = "prompt.vprompt"
 LARGEST_CANVAS = 768

@@ -21,8 +21,8 @@ from bbtvp.study.record import FILE, read_record
 from bbtvp.study.search import Watch, silent
 from bbtvp.study.surrogacy import Surrogacy
 from bbtvp.surrogate import Surrogate, load_surrogate
-from bbtvp.task import Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 
 _T = TypeVar("_T")
 _SURROGATE = ("fca", "tse", "matched", "warm", "prime", "arbiter")

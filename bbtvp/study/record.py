@@ -27,7 +27,7 @@ from bbtvp.core.origin import Origin
 from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace
 from bbtvp.surrogate import Surrogate
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.run/1"
 _APART = ("task", "model", "surrogate", "out", "watch", "options")

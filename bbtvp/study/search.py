@@ -25,7 +25,7 @@ from bbtvp.study.steps import from_json, journalled, mark_of, to_json
 from bbtvp.study.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
 from bbtvp.study.validation import Validation, paired
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Called with an event name and its facts, as the run goes: for progress bars and logs."""

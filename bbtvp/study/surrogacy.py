@@ -19,7 +19,7 @@ from bbtvp.study.journal import Journal
 from bbtvp.study.steps import journalled, mark_of
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 GUIDED = ("guided-es", "p-rgf")
 """Methods that ask for the surrogate's gradient."""

@@ -27,7 +27,7 @@ from bbtvp.surrogate.features import Surrogate
 from bbtvp.surrogate.gradient import Guide
 from bbtvp.surrogate.priming import Inputs, Student, prime
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 INSIDE = 164 / 224
 RATE, EPOCHS, BATCH = 0.01, 200, 64

@@ -14,7 +14,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.surrogate.pixels import float_path
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 if TYPE_CHECKING:
     import torch

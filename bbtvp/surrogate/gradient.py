@@ -19,7 +19,7 @@ from bbtvp.prompt import Prepared, PromptSpace
 from bbtvp.surrogate.features import Features, Surrogate
 from bbtvp.surrogate.pullback import STEP, Levels, pullback
 from bbtvp.surrogate.terms import TERMS, Head, semantics, token_distance, token_norm
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 if TYPE_CHECKING:
     import torch

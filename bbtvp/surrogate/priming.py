@@ -23,7 +23,7 @@ from bbtvp.core.rng import stream
 from bbtvp.prompt import PromptSpace
 from bbtvp.surrogate.features import TEMPLATE, Features, Surrogate
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 if TYPE_CHECKING:
     import torch

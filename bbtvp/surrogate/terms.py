@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.surrogate.features import TEMPLATE, Features, Surrogate, wording
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 if TYPE_CHECKING:
     import torch

@@ -17,7 +17,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.surrogate.features import Surrogate
 from bbtvp.surrogate.gradient import Augment, Guide, through
 from bbtvp.surrogate.terms import Head
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 
 CMA_LIMIT = 200
 """Up to so many variables CMA-ES searches; above, gradient steps."""

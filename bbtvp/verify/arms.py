@@ -7,7 +7,7 @@ from typing import NamedTuple, final
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.prompt import Guidance, Prompt
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
 GUIDED = ("sentence_only", "image_only")

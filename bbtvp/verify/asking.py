@@ -18,7 +18,7 @@ from bbtvp.objective import Reader, Reading, read_all
 from bbtvp.prompt import Prompt
 from bbtvp.study.journal import Journal
 from bbtvp.study.search import Watch
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 BATCH = 128
 """Images in memory at a time."""

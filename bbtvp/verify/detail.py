@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Vector
 from bbtvp.objective import Reading
 from bbtvp.stats import paired_interval, roc_auc
-from bbtvp.task.metrics import UNPARSED, confusion, per_class
-from bbtvp.task.replies import number
+from bbtvp.tasks.metrics import UNPARSED, confusion, per_class
+from bbtvp.tasks.replies import number
 from bbtvp.verify.inquiry import Inquiry
 
 _Resampled = Callable[[NDArray[np.intp]], Vector]

@@ -30,9 +30,9 @@ from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
 from bbtvp.stats import holm, paired_gain
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Sample, Task
-from bbtvp.task.metrics import mean_absolute_error, number
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Sample, Task
+from bbtvp.tasks.metrics import mean_absolute_error, number
+from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
 
 SCHEMA = "bbtvp.effects/1"

@@ -16,7 +16,7 @@ from bbtvp.objective import MISSING, Reader, Reading
 from bbtvp.objective.calibration import corrected, fitted, indices
 from bbtvp.objective.readers import LogProbReader, label_logprobs
 from bbtvp.prompt import Prompt
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify.arms import Sent, arms, sent
 from bbtvp.verify.asking import BATCH
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from bbtvp.models import Model, PaidModel
 from bbtvp.prompt import Prompt
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 from bbtvp.verify.overlap import Overlap
 from bbtvp.verify.remark import Remark, remark
 from bbtvp.verify.rows import Row

@@ -23,7 +23,7 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import digest
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 BITS, ALIKE = 12, 0.99
 _SIDE, _LOW, _THUMBNAIL = 32, 8, 16

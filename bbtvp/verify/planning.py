@@ -14,7 +14,7 @@ from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify.arms import AGAIN, arms
 from bbtvp.verify.inquiry import Inquiry
 from bbtvp.verify.verdict import LEVEL, Rule

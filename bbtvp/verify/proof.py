@@ -18,8 +18,8 @@ from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
 from bbtvp.stats import holm
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Sample, Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Sample, Task
+from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import Desk, check_folder
 from bbtvp.verify.inquiry import Inquiry
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld

@@ -31,8 +31,8 @@ from bbtvp.objective import Reader, choose_reader
 from bbtvp.prompt import Prompt
 from bbtvp.stats import bootstrap_mean, holm, paired_gain
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Sample, Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Sample, Task
+from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
 from bbtvp.verify.corruptions import FAMILIES, Corruption, choose, find
 

@@ -36,8 +36,8 @@ from bbtvp.objective.readers import LogProbReader, label_logprobs
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Sample, Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Sample, Task
+from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Desk, check_folder, held_out
 
 SCHEMA = "bbtvp.saliency/1"

@@ -34,7 +34,7 @@ from bbtvp.objective import LogProbReader, read_all
 from bbtvp.prompt import Placement, PromptSpace
 from bbtvp.stats import paired_gain
 from bbtvp.surrogate import load_surrogate
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.zoo import tasks
 from bbtvp.zoo.catalogue import members, weights
 from bbtvp.zoo.member import Member

@@ -15,7 +15,7 @@ import numpy as np
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.zoo import scenes
 from bbtvp.zoo.shifts import SHIFTS, STRENGTH
 

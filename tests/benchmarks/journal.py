@@ -37,7 +37,7 @@ from bbtvp.models import Capabilities, Forgetful, LabelScore, Meter, Model, Outc
 from bbtvp.study import optimize
 from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.search import Watch, silent
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SIDE, CALL = 32, 64

@@ -35,8 +35,8 @@ from bbtvp.models import Model, Outcome, Request, load_model
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE
-from bbtvp.task import Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 
 MODEL, TASK = "zoo/llava", "zoo/digits-low-contrast"
 KINDS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import bbtvp.task.task
+import bbtvp.tasks.task
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.datasets.hub import hf
 
@@ -57,7 +57,7 @@ def rows(library: Any, n: int, **others: list[Any]) -> Any:
 def test_a_data_set_that_the_library_saved(library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library.DatasetDict({"train": rows(library, 30), "test": rows(library, 10)}).save_to_disk("saved")
     with monkeypatch.context() as patch:
-        patch.setattr(bbtvp.task.task, "open_image", lambda path: pytest.fail(f"{path} was decoded"))
+        patch.setattr(bbtvp.tasks.task, "open_image", lambda path: pytest.fail(f"{path} was decoded"))
         task = hf("./saved")
     assert tuple(map(len, task.splits.values())) == (21, 9, 10)
     assert task.ask(task.test[0]) == "what is in the image? answer with one of: tabby cat, dog"

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import bbtvp.task.task
+import bbtvp.tasks.task
 from bbtvp.core import plugins
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.datasets import cifar, clevr, digits, folders, memes, pope, scienceqa
 from bbtvp.prompt import preset
-from bbtvp.task import Task
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 from tests.data_sets import writers
 from tests.data_sets.writers import ALL, Published
 
@@ -84,7 +84,7 @@ def test_every_image_can_be_shown(name: str, tmp_path: Path) -> None:
 @every
 def test_nothing_is_decoded_when_it_is_loaded(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = written(name, tmp_path)
-    monkeypatch.setattr(bbtvp.task.task, "open_image", lambda path: pytest.fail(f"{path} was decoded"))
+    monkeypatch.setattr(bbtvp.tasks.task, "open_image", lambda path: pytest.fail(f"{path} was decoded"))
     ALL[name].load(spec)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from bbtvp.datasets import cifar, clevr, digits, folders, memes, pope, scienceqa
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 NAMES10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 NAMES100 = [f"fine_{number}" for number in range(100)]

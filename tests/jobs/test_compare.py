@@ -16,7 +16,7 @@ from bbtvp.objective import read_all
 from bbtvp.objective.readers import LogProbReader
 from bbtvp.prompt import Prompt
 from bbtvp.stats import paired_gain
-from bbtvp.task.registry import load_task
+from bbtvp.tasks.registry import load_task
 from tests.jobs.made import edit, images, made, proved
 from tests.support import Eye, Flaky, bbtvp, folder_of_patterns, install_plugin
 

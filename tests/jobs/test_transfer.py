@@ -11,7 +11,7 @@ import pytest
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs import transfer
 from bbtvp.jobs.transfer import Cell
-from bbtvp.task.registry import load_task
+from bbtvp.tasks.registry import load_task
 from tests.support import bbtvp, folder_of_patterns, install_plugin
 
 

@@ -19,7 +19,7 @@ from bbtvp.objective import (
     read_all,
 )
 from bbtvp.prompt import preset
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from tests.support import FAINT, LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
 
 TASK = patterns()

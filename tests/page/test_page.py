@@ -26,7 +26,7 @@ from bbtvp.page.gallery import gallery_of
 from bbtvp.page.pictures import colour_card, image_uri
 from bbtvp.page.report import report
 from bbtvp.prompt import Prompt
-from bbtvp.task.registry import load_task
+from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify
 from bbtvp.verify.effects import effects
 from bbtvp.verify.robustness import robustness

@@ -12,7 +12,7 @@ from PIL import Image
 from bbtvp import load_model
 from bbtvp.core.arrays import Pixels
 from bbtvp.models import Model, Reply, Request
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 from bbtvp.zoo import tasks
 
 KEY = "sk-local-0123456789abcdef0123456789abcdef"

@@ -14,7 +14,7 @@ from bbtvp.models import Request
 from bbtvp.prompt import Prompt
 from bbtvp.study import Run, optimize
 from bbtvp.study.optimize import choose_canvas
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 from bbtvp.verify import verify
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, patterns
 

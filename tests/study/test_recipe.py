@@ -17,7 +17,7 @@ from bbtvp.prompt.channel import Channel
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.recipe import Loader, Recipe
 from bbtvp.study.record import FILE, read_record
-from bbtvp.task.registry import load_task
+from bbtvp.tasks.registry import load_task
 from tests.support import Eye, patterns
 
 SPACE = PromptSpace((Placement(), Tone(("contrast", "gamma"))), 64)

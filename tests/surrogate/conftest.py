@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bbtvp.surrogate import Surrogate
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from tests.support import LABELS, SIDE, pattern, patterns
 
 if TYPE_CHECKING:

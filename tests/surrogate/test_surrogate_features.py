@@ -10,7 +10,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.objective import LogProbReader, Objective
 from bbtvp.prompt import preset
 from bbtvp.surrogate import TEMPLATE, Surrogate, load_surrogate, wording
-from bbtvp.task import Sample
+from bbtvp.tasks import Sample
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
 
 

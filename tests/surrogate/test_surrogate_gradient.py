@@ -15,7 +15,7 @@ from bbtvp.prompt import Frame, Layer, Placement, PromptSpace, Tone
 from bbtvp.prompt.overlay import Overlay
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradient, gradients_at, pullback
 from bbtvp.surrogate.pixels import float_path
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 
 torch = pytest.importorskip("torch")
 CANVAS = 20

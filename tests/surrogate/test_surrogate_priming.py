@@ -12,7 +12,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.models import Model, Reply, Request
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.surrogate import Guide, Surrogate, ares_student, prime, priming_points, probe
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from tests.support import Eye
 
 pytest.importorskip("torch")

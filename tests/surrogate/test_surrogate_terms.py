@@ -10,7 +10,7 @@ import pytest
 from bbtvp.core.errors import UsageError
 from bbtvp.surrogate import Surrogate, ZeroShot
 from bbtvp.surrogate.terms import MAX_LABELS, token_distance
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from tests.support import LABELS
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.surrogate import Student, Surrogate, ZeroShot, active_part, probe, warm_start
-from bbtvp.task import Task
+from bbtvp.tasks import Task
 from tests.support import patterns
 
 pytest.importorskip("torch")

@@ -15,7 +15,7 @@ from bbtvp.models import Capabilities, LabelScore, Model, Outcome, QueryFailed, 
 from bbtvp.objective.calibration import corrected, fitted, indices
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.terminal import proof_details, verdict_lines
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Rule, plan, verify
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Vendor, Wrapper, pattern, patterns
 

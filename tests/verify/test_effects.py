@@ -19,7 +19,7 @@ from bbtvp.models import Capabilities, Model, Outcome, QueryFailed, Reply, Reque
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify.effects import NOISES, effects, label_shift, planned
 from tests.support import (
     QUESTION,

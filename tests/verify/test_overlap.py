@@ -12,7 +12,7 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify.overlap import Overlap, fingerprint, overlap
 
 LABELS = ("left", "right")

@@ -20,7 +20,7 @@ from bbtvp.report.gallery import save_gallery
 from bbtvp.report.progress import Progress
 from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Row, verify
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Wrapper, pattern, patterns
 

@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.verify.asking import held_out
 from bbtvp.verify.saliency import (
     Way,

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import UsageError
-from bbtvp.task import Sample
-from bbtvp.task.registry import load_task
+from bbtvp.tasks import Sample
+from bbtvp.tasks.registry import load_task
 from bbtvp.zoo import scenes, tasks
 from bbtvp.zoo.shifts import SHIFTS, STRENGTH
 

@@ -8,8 +8,8 @@ import pytest
 
 from bbtvp.core import plugins
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task import Task, load
-from bbtvp.task.registry import load_task as task
+from bbtvp.tasks import Task, load
+from bbtvp.tasks.registry import load_task as task
 
 CALLS: list[tuple[str, dict[str, Any]]] = []
 FOUND: list[object] = []

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import DataError, unknown
-from bbtvp.task.rows import Row, split_named
-from bbtvp.task.task import Sample
+from bbtvp.tasks.rows import Row, split_named
+from bbtvp.tasks.task import Sample
 
 _NEEDED = ("image", "answer")
 _OWN = frozenset({*_NEEDED, "split", "labels", "id"})

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task import Sample, arrange, split
-from bbtvp.task.splits import FRACTIONS, Splits, hold_out, published
+from bbtvp.tasks import Sample, arrange, split
+from bbtvp.tasks.splits import FRACTIONS, Splits, hold_out, published
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 

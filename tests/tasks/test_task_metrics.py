@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
-from bbtvp.task.metrics import (
+from bbtvp.tasks.metrics import (
     METRICS,
     UNPARSED,
     Score,

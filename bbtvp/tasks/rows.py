@@ -6,7 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 from bbtvp.core.errors import DataError, unknown
-from bbtvp.task.task import Sample
+from bbtvp.tasks.task import Sample
 
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """Accepted spellings of the three splits."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.errors import unknown
-from bbtvp.task.replies import UNPARSED, normalise, number, parse_label, prediction
+from bbtvp.tasks.replies import UNPARSED, normalise, number, parse_label, prediction
 
 __all__ = [
     "METRICS",

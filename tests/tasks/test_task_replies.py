@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbtvp.task.replies import UNPARSED, normalise, number, parse_label, prediction
+from bbtvp.tasks.replies import UNPARSED, normalise, number, parse_label, prediction
 
 YES_NO = ("yes", "no")
 COLORS = ("red", "green", "blue")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task import Task, load
+from bbtvp.tasks import Task, load
 
 Write = Callable[[str], Path]
 

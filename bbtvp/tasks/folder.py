@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bbtvp.core.errors import DataError
-from bbtvp.task.rows import SPLITS, Row, split_named
-from bbtvp.task.task import Sample
+from bbtvp.tasks.rows import SPLITS, Row, split_named
+from bbtvp.tasks.task import Sample
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """Files with another suffix in a class folder are passed over."""

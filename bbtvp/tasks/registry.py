@@ -11,9 +11,9 @@ from typing import Any
 from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.origin import Origin
-from bbtvp.task.loaders import TABLES, is_table, load
-from bbtvp.task.splits import arrange
-from bbtvp.task.task import Task
+from bbtvp.tasks.loaders import TABLES, is_table, load
+from bbtvp.tasks.splits import arrange
+from bbtvp.tasks.task import Task
 
 TASKS = "bbtvp.tasks"
 """Entry points called as `loader(name, **options)` for the spec "prefix/name"."""

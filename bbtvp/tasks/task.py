@@ -17,7 +17,7 @@ from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.origin import Origin
 from bbtvp.prompt.image import open_image
-from bbtvp.task.metrics import METRICS
+from bbtvp.tasks.metrics import METRICS
 
 
 @final
@@ -58,7 +58,7 @@ class Task:
     """A question over labelled images, split into train, validation and test; checked when it is made.
 
     `question` is a template over the sample's fields: "is there a {object} in the image?". `labels` are the answers
-    allowed; None means free answers. `metric` is a name in `bbtvp.task.metrics.METRICS`. The search sees train, the
+    allowed; None means free answers. `metric` is a name in `bbtvp.tasks.metrics.METRICS`. The search sees train, the
     choice of the winner sees validation, and only verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not allowed, a label

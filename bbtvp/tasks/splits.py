@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task.task import Sample
+from bbtvp.tasks.task import Sample
 
 FRACTIONS = (0.5, 0.2, 0.3)
 """Default shares of train, validation and test."""

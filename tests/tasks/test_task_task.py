@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task import Sample, Task
+from bbtvp.tasks import Sample, Task
 
 
 def sample(name: str, answer: str = "yes", **rest: Any) -> Sample:

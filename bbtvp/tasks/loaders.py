@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.task.folder import read_folder
-from bbtvp.task.rows import Row
-from bbtvp.task.splits import Splits, published, split
-from bbtvp.task.table import read_csv, read_jsonl
-from bbtvp.task.task import Sample, Task
+from bbtvp.tasks.folder import read_folder
+from bbtvp.tasks.rows import Row
+from bbtvp.tasks.splits import Splits, published, split
+from bbtvp.tasks.table import read_csv, read_jsonl
+from bbtvp.tasks.task import Sample, Task
 
 _TABLES: Mapping[str, Callable[[Path], list[Row]]] = {".csv": read_csv, ".jsonl": read_jsonl}
 
