@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "bbtvp.core": 0,
     "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.tasks": 1, "bbtvp.stats": 1,
-    "bbtvp.datasets": 2, "bbtvp.models": 2,
+    "bbtvp.models": 2,
     "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
     "bbtvp.adapters": 4, "bbtvp.objective": 4,
     "bbtvp.study": 5, "bbtvp.verify": 5,

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import YES_NO, Contents, chosen, dataset
-from bbtvp.datasets.files import find, folder, items, picture, value
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import YES_NO, Contents, chosen, dataset
+from bbtvp.tasks.formats.files import find, folder, items, picture, value
 
 GET = "get CLEVR_v1.0.zip and unpack it there"
 PARTS = ("train", "val")

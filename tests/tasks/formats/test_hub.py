@@ -13,7 +13,7 @@ from PIL import Image
 
 import bbtvp.tasks.task
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.datasets.hub import hf
+from bbtvp.tasks.formats.hub import hf
 
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from bbtvp.zoo.families import FAMILIES
 
-FOLDER = Path(__file__).parents[2] / "examples" / "paper"
+FOLDER = Path(__file__).parents[3] / "examples" / "paper"
 ROW = re.compile(
     r"(\S+) \| (.+) \| (\S+), (source|target) \| [\d.]+% \| [\d.]+% "
     r"\| ([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\] \| (\d+)"

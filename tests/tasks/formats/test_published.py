@@ -18,12 +18,12 @@ import pytest
 import bbtvp.tasks.task
 from bbtvp.core import plugins
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.datasets import cifar, clevr, digits, folders, memes, pope, scienceqa
 from bbtvp.prompt import preset
 from bbtvp.tasks import Task
+from bbtvp.tasks.formats import cifar, clevr, digits, folders, memes, pope, scienceqa
 from bbtvp.tasks.registry import load_task
-from tests.data_sets import writers
-from tests.data_sets.writers import ALL, Published
+from tests.tasks.formats import writers
+from tests.tasks.formats.writers import ALL, Published
 
 every = pytest.mark.parametrize("name", ALL)
 
@@ -140,9 +140,9 @@ def test_a_spec_reaches_its_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyP
     points = [
         EntryPoint(name, f"{module}:{attribute}", "bbtvp.datasets")
         for name, module, attribute in (
-            ("cifar10", "bbtvp.datasets.cifar", "cifar10"),
-            ("hateful-memes", "bbtvp.datasets.memes", "hateful_memes"),
-            ("pope", "bbtvp.datasets.pope", "pope"),
+            ("cifar10", "bbtvp.tasks.formats.cifar", "cifar10"),
+            ("hateful-memes", "bbtvp.tasks.formats.memes", "hateful_memes"),
+            ("pope", "bbtvp.tasks.formats.pope", "pope"),
         )
     ]
     monkeypatch.setattr(plugins, "entry_points", lambda group: [point for point in points if point.group == group])

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import Contents, dataset
-from bbtvp.datasets.files import find, folder, picture, read_json, value
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import Contents, dataset
+from bbtvp.tasks.formats.files import find, folder, picture, read_json, value
 
 QUESTION = "{context}{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 """LLaVA's wording (Liu et al., 2023)."""

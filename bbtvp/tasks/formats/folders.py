@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import NAMED_OPTIONS, TVP_QUESTION, Contents, dataset
-from bbtvp.datasets.files import find, folder
 from bbtvp.tasks import Sample
 from bbtvp.tasks.folder import read_folder
+from bbtvp.tasks.formats.contents import NAMED_OPTIONS, TVP_QUESTION, Contents, dataset
+from bbtvp.tasks.formats.files import find, folder
 
 IMAGENETTE_NAMES = {
     "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",

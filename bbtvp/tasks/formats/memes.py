@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import YES_NO, Contents, dataset
-from bbtvp.datasets.files import find, folder, lines, picture, value
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import YES_NO, Contents, dataset
+from bbtvp.tasks.formats.files import find, folder, lines, picture, value
 
 GET = "get the Hateful Memes data set and unpack it there"
 

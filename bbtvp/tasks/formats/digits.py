@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import Contents, dataset
-from bbtvp.datasets.files import find, folder, labelled
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import Contents, dataset
+from bbtvp.tasks.formats.files import find, folder, labelled
 
 DIGITS = tuple("0123456789")
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from bbtvp.core.errors import DataError
-from bbtvp.datasets.contents import YES_NO, Contents, chosen, dataset
-from bbtvp.datasets.files import find, folder, lines, picture, value
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import YES_NO, Contents, chosen, dataset
+from bbtvp.tasks.formats.files import find, folder, lines, picture, value
 
 SAMPLINGS = ("random", "popular", "adversarial")
 _OBJECT = re.compile(r"is there an? (.+?) in the im(?:age|gae)\s*\??", re.IGNORECASE)

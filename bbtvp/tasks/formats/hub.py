@@ -14,8 +14,8 @@ from typing import Any
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.files import atomic_write
-from bbtvp.datasets.contents import NAMED_OPTIONS, Contents, dataset
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import NAMED_OPTIONS, Contents, dataset
 
 OLDEST = (5, 2)
 HELD_OUT = ("test", "validation", "valid", "val")

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.datasets.contents import TVP_QUESTION, Contents, chosen, dataset
-from bbtvp.datasets.files import find, folder, labelled, read_bytes, read_names
 from bbtvp.tasks import Sample
+from bbtvp.tasks.formats.contents import TVP_QUESTION, Contents, chosen, dataset
+from bbtvp.tasks.formats.files import find, folder, labelled, read_bytes, read_names
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE

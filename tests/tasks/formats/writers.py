@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from bbtvp.datasets import cifar, clevr, digits, folders, memes, pope, scienceqa
 from bbtvp.tasks import Task
+from bbtvp.tasks.formats import cifar, clevr, digits, folders, memes, pope, scienceqa
 
 NAMES10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 NAMES100 = [f"fine_{number}" for number in range(100)]

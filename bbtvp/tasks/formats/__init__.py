@@ -8,5 +8,5 @@ One module per format, each reader an entry point of the group `bbtvp.datasets`.
 `dataset` makes an entry point of it. docs/data.md lists the files, the questions and the options of each.
 """
 
-from bbtvp.datasets.contents import Contents as Contents
-from bbtvp.datasets.contents import dataset as dataset
+from bbtvp.tasks.formats.contents import Contents as Contents
+from bbtvp.tasks.formats.contents import dataset as dataset
