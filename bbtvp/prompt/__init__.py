@@ -10,13 +10,13 @@ Prompt.load("cat.vprompt").apply(Image.open("dog.png")).save("prompted.png")
 
 from bbtvp.prompt.coordinator import Coordinator as Coordinator
 from bbtvp.prompt.frame import Frame as Frame
-from bbtvp.prompt.guidance import Guidance as Guidance
 from bbtvp.prompt.image import open_image as open_image
 from bbtvp.prompt.image import to_rgb as to_rgb
 from bbtvp.prompt.layer import Layer as Layer
 from bbtvp.prompt.layer import PaintLayer as PaintLayer
-from bbtvp.prompt.legend import Legend as Legend
-from bbtvp.prompt.marks import Marks as Marks
+from bbtvp.prompt.marks.guidance import Guidance as Guidance
+from bbtvp.prompt.marks.legend import Legend as Legend
+from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay
 from bbtvp.prompt.placement import Placement as Placement
 from bbtvp.prompt.presets import preset as preset

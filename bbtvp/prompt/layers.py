@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.prompt.frame import Frame
-from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.layer import Layer
-from bbtvp.prompt.legend import Legend
-from bbtvp.prompt.marks import Marks
+from bbtvp.prompt.marks.guidance import Guidance
+from bbtvp.prompt.marks.legend import Legend
+from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.overlay import Overlay
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.tone import Tone

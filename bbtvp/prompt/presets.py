@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bbtvp.core.errors import unknown
 from bbtvp.prompt.frame import Frame
-from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.layer import Layer
-from bbtvp.prompt.marks import Marks
+from bbtvp.prompt.marks.guidance import Guidance
+from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.space import PromptSpace
 from bbtvp.prompt.tone import Tone

@@ -16,14 +16,14 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.prompt.frame import Frame
-from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.image import to_rgb
 from bbtvp.prompt.layer import BACKGROUND, MAX_CANVAS, MIN_CANVAS, Geometry, Group, Insets, Layer, Paint, PaintLayer
 from bbtvp.prompt.layers import LAYERS
-from bbtvp.prompt.legend import Legend
-from bbtvp.prompt.marks import Marks
+from bbtvp.prompt.marks.guidance import Guidance
+from bbtvp.prompt.marks.legend import Legend
+from bbtvp.prompt.marks.marks import Marks
+from bbtvp.prompt.marks.starts import STARTS
 from bbtvp.prompt.placement import Placement, View, place
-from bbtvp.prompt.starts import STARTS
 
 _L = TypeVar("_L", bound=Layer)
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt import Legend, Marks, PromptSpace, glyphs
-from bbtvp.prompt.atlas import atlas_of
-from bbtvp.prompt.glyphs import CHARACTERS, drawn, fitting
-from bbtvp.prompt.marks import LAYOUTS
-from bbtvp.prompt.naming import SYMBOLS
+from bbtvp.prompt import Legend, Marks, PromptSpace
+from bbtvp.prompt.marks import glyphs
+from bbtvp.prompt.marks.atlas import atlas_of
+from bbtvp.prompt.marks.glyphs import CHARACTERS, drawn, fitting
+from bbtvp.prompt.marks.marks import LAYOUTS
+from bbtvp.prompt.marks.naming import SYMBOLS
 from tests.prompt.scenes import blank, noise
 
 FOLDER = Path(glyphs.__file__).parent

@@ -14,9 +14,9 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Legend, Marks, Placement, PromptSpace, preset
-from bbtvp.prompt.ink import TILE, strip
-from bbtvp.prompt.marks import ANCHORS, INKS, LAYOUTS, PLACES
-from bbtvp.prompt.naming import Named, axes, parts
+from bbtvp.prompt.marks.ink import TILE, strip
+from bbtvp.prompt.marks.marks import ANCHORS, INKS, LAYOUTS, PLACES
+from bbtvp.prompt.marks.naming import Named, axes, parts
 from tests.prompt.scenes import MARKS, blank, inked, marked, noise, plain_scene, with_values
 
 SPACE = PromptSpace((MARKS,), 96)

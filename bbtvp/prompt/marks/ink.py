@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.prompt.glyphs import Coverage, drawn
 from bbtvp.prompt.layer import Box
+from bbtvp.prompt.marks.glyphs import Coverage, drawn
 
 TILE = 512
 """Endpoints that cut an image into tiles of this many pixels would see a line on the cut twice, as two halves."""

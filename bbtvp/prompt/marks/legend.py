@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt import glyphs
-from bbtvp.prompt.ink import Label, labels
 from bbtvp.prompt.layer import Box, Geometry, Group, Insets, Paint, PaintLayer, chosen
+from bbtvp.prompt.marks import glyphs
+from bbtvp.prompt.marks.ink import Label, labels
 
 _OPTIONS = ("none", "each")
 _MOST_ENTRIES, _MOST_CHARACTERS, _MOST_WORDS = 32, 24, 3

@@ -86,7 +86,7 @@ def _line(text: str) -> Coverage:
 @cache
 def _atlas() -> dict[str, Coverage]:
     """Each character's cell, full height, cut to the columns that hold ink."""
-    data = resources.files("bbtvp.prompt").joinpath("glyphs.png").read_bytes()
+    data = resources.files("bbtvp.prompt.marks").joinpath("glyphs.png").read_bytes()
     with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
         sheet = np.array(image)
     cells = {}

@@ -1,6 +1,6 @@
 """Draws the atlas of `glyphs` from a font; for who changes it, never at run time.
 
-    python -m bbtvp.prompt.atlas DejaVuSans-Bold.ttf
+    python -m bbtvp.prompt.marks.atlas DejaVuSans-Bold.ttf
 
 writes `glyphs.png` beside this module. Another font needs its licence beside it, and the digests in the tests renewed.
 """
@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write
-from bbtvp.prompt.glyphs import ABOVE, BELOW, CAP, CHARACTERS, COLUMNS, HEIGHT, WIDTH, Coverage
+from bbtvp.prompt.marks.glyphs import ABOVE, BELOW, CAP, CHARACTERS, COLUMNS, HEIGHT, WIDTH, Coverage
 
 
 def atlas_of(font: Path | str) -> Coverage:

@@ -10,10 +10,10 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.prompt import naming
-from bbtvp.prompt.glyphs import drawn, fitting
-from bbtvp.prompt.ink import Ink, Label, dots, labels, lines, patches, strip
 from bbtvp.prompt.layer import Box, Geometry, Group, Insets, Paint, PaintLayer, chosen, soft
+from bbtvp.prompt.marks import naming
+from bbtvp.prompt.marks.glyphs import drawn, fitting
+from bbtvp.prompt.marks.ink import Ink, Label, dots, labels, lines, patches, strip
 
 LAYOUTS = ("none", "rows", "columns", "grid", "dots")
 ANCHORS = ("none", "digits", "letters", "symbols")

@@ -9,8 +9,8 @@ import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import unknown
-from bbtvp.prompt import naming
 from bbtvp.prompt.layer import Geometry, Group, Layer, chosen
+from bbtvp.prompt.marks import naming
 
 WORDINGS = ("none", "structure", "scan", "report")
 
