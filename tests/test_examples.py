@@ -335,6 +335,6 @@ def test_an_example_runs_on_the_miniature(script: Path, tmp_path: Path) -> None:
     assert wanted
     missing = {name for name in wanted if not (catalogue.weights() / name / "config.json").is_file()}
     if missing:
-        pytest.skip(f"not trained: {', '.join(sorted(missing))}; python -m bbtvp.zoo.train all")
+        pytest.skip(f"not trained: {', '.join(sorted(missing))}; python -m bbtvp.zoo.training.train all")
     out = tmp_path / "found.vprompt"
     check(run(script, "--queries", "150", "--out", str(out)), out)

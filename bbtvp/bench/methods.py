@@ -135,11 +135,11 @@ _CONTROLS = (
     _free(
         "whitebox-vp", "white-box", "a per-pixel frame by the model's gradients, full training split",
         "Bahng et al., arXiv 2203.17274; update of arXiv 2404.11207", whitebox.train,
-        "as the zoo's card (bbtvp.zoo.ceiling)", fca=0.0, tse=0.0, steps=120, batch=32, surrogate=SURROGATE,
+        "as the zoo's card (bbtvp.zoo.training.ceiling)", fca=0.0, tse=0.0, steps=120, batch=32, surrogate=SURROGATE,
     ),
     _free(
         "whitebox-tvp", "white-box", "TVP: with FCA on the model's own tokens and TSE",
-        "Zhang et al., arXiv 2404.11207", whitebox.train, "as the zoo's card (bbtvp.zoo.ceiling)", fca=0.05, tse=0.5,
+        "Zhang et al., arXiv 2404.11207", whitebox.train, "as the zoo's card (bbtvp.zoo.training.ceiling)", fca=0.05, tse=0.5,
         steps=120, batch=32, surrogate=SURROGATE,
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """White-box references: VP and TVP with the model's own gradients, on the full training split. No image query is asked.
 
-The frames of `bbtvp.zoo.ceiling`, as prompts: so they are rendered, verified and transferred as all others are.
+The frames of `bbtvp.zoo.training.ceiling`, as prompts: so they are rendered, verified and transferred as all others are.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def train(job: Job, constants: Mapping[str, Any]) -> Outcome:
     """constants: fca, tse (weights), steps, batch, surrogate. UsageError for a source that is no miniature."""
     import torch
 
-    from bbtvp.zoo.ceiling import train_frame
     from bbtvp.zoo.member import Member
+    from bbtvp.zoo.training.ceiling import train_frame
 
     provider, _, name = job.model.spec.partition("/")
     if provider != "zoo":

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bbtvp.zoo import tasks
-from bbtvp.zoo.card import CLEAN, ceiling_table, members_table
 from bbtvp.zoo.catalogue import card, members
+from bbtvp.zoo.training.card import CLEAN, ceiling_table, members_table
 
 TASK = f"zoo/{tasks.SUITE[0]}"
 
@@ -29,7 +29,7 @@ def test_a_cell_that_was_not_measured_stays_empty() -> None:
     assert f"| zoo/{tasks.SUITE[1]} |  |" in ceiling_table([cell("zoo/llava", 0.5, 0.5)])
 
 
-@pytest.mark.skipif(not members(), reason="no miniature has been trained: python -m bbtvp.zoo.train all")
+@pytest.mark.skipif(not members(), reason="no miniature has been trained: python -m bbtvp.zoo.training.train all")
 def test_the_members_table_gives_sizes_and_means() -> None:
     name = members()[0]
     scores = {subject: 0.5 + i / 10 for i, subject in enumerate(CLEAN)}

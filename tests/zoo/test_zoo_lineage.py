@@ -8,9 +8,9 @@ import torch
 
 from bbtvp.zoo import scenes
 from bbtvp.zoo.families import FAMILIES, WIDTH
-from bbtvp.zoo.lineage import _positions, inherit
 from bbtvp.zoo.member import Member
-from bbtvp.zoo.pool import augment
+from bbtvp.zoo.training.lineage import _positions, inherit
+from bbtvp.zoo.training.pool import augment
 
 CPU = torch.device("cpu")
 

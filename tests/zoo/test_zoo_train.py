@@ -13,10 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bbtvp.zoo import scenes, train
+from bbtvp.zoo import scenes
 from bbtvp.zoo.member import Member
-from bbtvp.zoo.pool import MIX, Pool, augment, make_pool
-from bbtvp.zoo.train import Perception, instruction_step, perception_step, run_stage
+from bbtvp.zoo.training import train
+from bbtvp.zoo.training.pool import MIX, Pool, augment, make_pool
+from bbtvp.zoo.training.train import Perception, instruction_step, perception_step, run_stage
 
 STEPS, BATCH = 6, 8
 
@@ -154,7 +155,7 @@ def test_every_parameter_has_one_optimiser_and_an_inherited_tower_a_tenth_of_the
 
 
 def test_help_names_the_members() -> None:
-    command = [sys.executable, "-m", "bbtvp.zoo.train", "--help"]
+    command = [sys.executable, "-m", "bbtvp.zoo.training.train", "--help"]
     found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert "instructblip" in found.stdout and "--device" in found.stdout
 

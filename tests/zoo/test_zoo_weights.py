@@ -9,9 +9,9 @@ from safetensors import safe_open
 from bbtvp.models import load_model
 from bbtvp.surrogate import load_surrogate
 from bbtvp.zoo import catalogue, scenes, tasks
-from bbtvp.zoo.card import CLEAN, accuracy
 from bbtvp.zoo.families import FAMILIES
 from bbtvp.zoo.shifts import SHIFTS
+from bbtvp.zoo.training.card import CLEAN, accuracy
 
 MAX_BYTES = 20_000_000
 FLOOR = 0.8
@@ -19,7 +19,9 @@ FLOOR = 0.8
 
 MEMBERS = [*sorted(FAMILIES), "clip"]
 here = {name for name in MEMBERS if (catalogue.weights() / name / "config.json").is_file()}
-pytestmark = pytest.mark.skipif(not here, reason="no miniature has been trained: python -m bbtvp.zoo.train all")
+pytestmark = pytest.mark.skipif(
+    not here, reason="no miniature has been trained: python -m bbtvp.zoo.training.train all"
+)
 
 
 def test_every_family_is_there() -> None:

@@ -1,6 +1,6 @@
 """White-box ceilings: what a frame could do if the model gave gradients. A reference, not part of the black-box path.
 
-`python -m bbtvp.zoo.ceiling --out ceilings.json` trains, for each miniature and task, TVP's frame (arXiv 2404.11207:
+`python -m bbtvp.zoo.training.ceiling --out ceilings.json` trains, for each miniature and task, TVP's frame (arXiv 2404.11207:
 image 164/224 of the canvas, one variable per frame pixel and channel) on the full training split:
 
     VP    L = NLL of the answer
@@ -155,7 +155,7 @@ def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[st
 
 def main() -> None:
     """Command line of the ceilings; continues where it was stopped."""
-    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.ceiling", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.ceiling", description=__doc__)
     parser.add_argument("--models", nargs="+", default=members(), help="miniatures, without zoo/")
     parser.add_argument("--tasks", nargs="+", default=list(tasks.SUITE), help="tasks, without zoo/")
     parser.add_argument("--steps", type=int, default=120)

@@ -1,7 +1,7 @@
-"""The zoo card: `python -m bbtvp.zoo.card --out docs/zoo.md` measures every miniature and writes the tables.
+"""The zoo card: `python -m bbtvp.zoo.training.card --out docs/zoo.md` measures every miniature and writes the tables.
 
 In-distribution accuracy (the clean tasks), zero-shot on the suite, and the white-box ceilings from
-`python -m bbtvp.zoo.ceiling`. All on test splits; nothing in the tables is typed by hand.
+`python -m bbtvp.zoo.training.ceiling`. All on test splits; nothing in the tables is typed by hand.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _reached(rows: Sequence[Mapping[str, Any]], base: str) -> tuple[int, float]:
 
 def main() -> None:
     """Command line of the card."""
-    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.card", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.card", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/zoo.md"))
     parser.add_argument("--ceilings", type=Path, default=weights() / "ceilings.json")
     args = parser.parse_args()
@@ -115,8 +115,8 @@ PAGE = """# The miniature zoo
 
 Real transformers classes at miniature size, trained on procedural scenes and UCI handwritten digits, and loaded by the
 same Hugging Face adapter as a model of 7 billion parameters. `zoo/clip` is the surrogate. Rebuild any of them with
-`python -m bbtvp.zoo.train NAME` (about 10 to 25 minutes on one core), this page with
-`python -m bbtvp.zoo.ceiling && python -m bbtvp.zoo.card`.
+`python -m bbtvp.zoo.training.train NAME` (about 10 to 25 minutes on one core), this page with
+`python -m bbtvp.zoo.training.ceiling && python -m bbtvp.zoo.training.card`.
 
 LLaVA and CLIP are trained from nothing. The others start from LLaVA's vision tower and, if they have a Llama, from its
 decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former: as the real ones start from a CLIP and an LLM that

@@ -1,4 +1,4 @@
-"""Rebuild the miniature zoo: `python -m bbtvp.zoo.train llava blip2 … | all`.
+"""Rebuild the miniature zoo: `python -m bbtvp.zoo.training.train llava blip2 … | all`.
 
 Each miniature is trained in two stages, as its real counterpart is: perception (the image tokens must tell what is
 in the scene: digit, count, categories, positions), then instruction (answer questions); CLIP is trained on captions.
@@ -28,9 +28,9 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import derived_seed, stream
 from bbtvp.zoo import scenes
 from bbtvp.zoo.families import FAMILIES, WIDTH
-from bbtvp.zoo.lineage import inherit
 from bbtvp.zoo.member import Member
-from bbtvp.zoo.pool import POSITIONS, PRESENCES, Pool, augment, caption, make_pool
+from bbtvp.zoo.training.lineage import inherit
+from bbtvp.zoo.training.pool import POSITIONS, PRESENCES, Pool, augment, caption, make_pool
 
 
 class Perception(nn.Module):
@@ -261,7 +261,7 @@ def train(
     taken: set[str] = set()
     for parent in parents:
         if not (out / parent / "config.json").is_file():
-            raise SystemExit(f"{name} starts from {parent}: run python -m bbtvp.zoo.train {parent} first")
+            raise SystemExit(f"{name} starts from {parent}: run python -m bbtvp.zoo.training.train {parent} first")
         finished = Member.finished(parent, out / parent, member.device)
         rng = torch.Generator(device=member.device).manual_seed(seed)
         taken |= inherit(finished, member, augment(pool.pixels[:256], finished.side, rng)[0])
@@ -284,10 +284,10 @@ def train(
 
 def main() -> None:
     """Command line of the trainer."""
-    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.train", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.train", description=__doc__)
     parser.add_argument("members", nargs="+", choices=["all", "clip", *FAMILIES], help="which members to rebuild")
     parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "weights", help="where the finished models go"
+        "--out", type=Path, default=Path(__file__).parents[1] / "weights", help="where the finished models go"
     )
     parser.add_argument("--work", type=Path, default=Path("build/zoo"), help="checkpoints and logs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
