@@ -25,11 +25,11 @@ from bbtvp.jobs.recording import Recording
 from bbtvp.jobs.tally import Arm, Tally
 from bbtvp.prompt import Prompt
 from bbtvp.report.result import RESULT
+from bbtvp.runs.journal import FILE as JOURNAL
+from bbtvp.runs.record import read_record
 from bbtvp.stats import paired_gain
-from bbtvp.study.journal import FILE as JOURNAL
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.study.recipe import Loader
-from bbtvp.study.record import read_record
 from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.comparison/1"

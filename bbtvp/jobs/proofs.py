@@ -15,7 +15,7 @@ from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
 from bbtvp.models import Reply, Usage
 from bbtvp.objective import Reader, Reading
 from bbtvp.prompt import Prompt
-from bbtvp.study.journal import FILE as JOURNAL
+from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.study.recipe import Loads
 from bbtvp.tasks import Sample, Task
 

@@ -26,7 +26,7 @@ from bbtvp.models import (
     Usage,
 )  # fmt: skip
 from bbtvp.objective.readers import LogProbReader, Reader, TextReader
-from bbtvp.study.journal import FILE, SCHEMA
+from bbtvp.runs.journal import FILE, SCHEMA
 
 Row = Sequence[Any]
 """An outcome as the journal has it: key, usage, text, scores, reason of a failure, and true if it was a refusal."""

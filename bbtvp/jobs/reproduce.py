@@ -26,9 +26,9 @@ from bbtvp.jobs.recording import Lacking, Recording, reader_of
 from bbtvp.jobs.tally import UNPROMPTED, plan_of
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.runs.record import environment, read_record
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.study.recipe import Loader, Loads, Recipe
-from bbtvp.study.record import environment, read_record
 from bbtvp.study.search import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task

@@ -15,10 +15,10 @@ from bbtvp.jobs.run import FAILURE, JOBS
 from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
 from bbtvp.jobs.tally import UNPROMPTED, Arm, Tally
 from bbtvp.report.result import RESULT
-from bbtvp.study.journal import FILE as JOURNAL
+from bbtvp.runs.journal import FILE as JOURNAL
+from bbtvp.runs.record import FILE as RECORD
+from bbtvp.runs.record import read_record
 from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.record import FILE as RECORD
-from bbtvp.study.record import read_record
 
 SCHEMA = "bbtvp.status/1"
 State: TypeAlias = Literal["waiting", "running", "stopped", "failed", "done", "unreadable"]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, final
 from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
-from bbtvp.study.journal import SCHEMA
+from bbtvp.runs.journal import SCHEMA
 from bbtvp.study.plan import Plan, Stage
 
 UNPROMPTED = "unprompted"

@@ -13,9 +13,9 @@ from bbtvp.jobs.tally import Tally
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.bundle import read
 from bbtvp.report.result import RESULT
-from bbtvp.study.journal import FILE as JOURNAL
+from bbtvp.runs.journal import FILE as JOURNAL
+from bbtvp.runs.record import read_record
 from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.record import read_record
 
 CHECKS = ("robustness", "effects", "saliency")
 

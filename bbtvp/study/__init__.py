@@ -4,8 +4,8 @@
 >>> run.save("digits.vprompt")
 """
 
+from bbtvp.runs.journal import Journal as Journal
 from bbtvp.study.allocation import Allocation as Allocation
-from bbtvp.study.journal import Journal as Journal
 from bbtvp.study.optimize import Run as Run
 from bbtvp.study.optimize import optimize as optimize
 from bbtvp.study.plan import Plan as Plan

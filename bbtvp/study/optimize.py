@@ -17,11 +17,11 @@ from bbtvp.objective import Objective, Reader, choose_reader
 from bbtvp.objective.objective import Combine
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.journal import Journal
+from bbtvp.runs.record import write_record
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.engines import AUTO, Engines, popsize_for
-from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, make_plan
-from bbtvp.study.record import write_record
 from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
 from bbtvp.study.surrogacy import Surrogacy, free_samples
 from bbtvp.surrogate import Surrogate, load_surrogate

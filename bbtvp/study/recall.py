@@ -8,7 +8,7 @@ import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.optim import Optimiser
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 
 
 @final

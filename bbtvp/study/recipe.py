@@ -15,9 +15,9 @@ from bbtvp.models import Model, load_model
 from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.record import FILE, read_record
 from bbtvp.study.allocation import Allocation
 from bbtvp.study.optimize import Run, Setup, optimize, set_up
-from bbtvp.study.record import FILE, read_record
 from bbtvp.study.search import Watch, silent
 from bbtvp.study.surrogacy import Surrogacy
 from bbtvp.surrogate import Surrogate, load_surrogate

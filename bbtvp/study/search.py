@@ -16,9 +16,9 @@ from bbtvp.objective import Evaluation, Objective, Scale
 from bbtvp.objective.objective import Send
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.journal import Journal
 from bbtvp.study.allocation import race, told
 from bbtvp.study.engines import Engines
-from bbtvp.study.journal import Journal
 from bbtvp.study.plan import CHECK, Plan, Stage
 from bbtvp.study.recall import Recalled
 from bbtvp.study.steps import from_json, journalled, mark_of, to_json

@@ -9,7 +9,7 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import JournalError
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 
 
 def journalled(journal: Journal, name: str, mark: str | None) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ from bbtvp.models import Reply, Request
 from bbtvp.objective import Objective, check_terms
 from bbtvp.objective.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.prompt import PromptSpace
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 from bbtvp.study.steps import journalled, mark_of
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head

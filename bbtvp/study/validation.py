@@ -12,7 +12,7 @@ from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Account
 from bbtvp.objective import MISSING, Objective, Reading
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 from bbtvp.study.plan import Plan
 from bbtvp.study.steps import journalled, mark_of, to_json
 

@@ -16,7 +16,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.models import Account, Meter, Model, Outcome, Request, load_model, probed
 from bbtvp.objective import Reader, Reading, read_all
 from bbtvp.prompt import Prompt
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 from bbtvp.study.search import Watch
 from bbtvp.tasks import Sample, Task
 

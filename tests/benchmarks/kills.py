@@ -32,8 +32,8 @@ import numpy as np
 
 from bbtvp.core.digest import digest
 from bbtvp.models import Model, Outcome, Request, load_model
+from bbtvp.runs.journal import FILE
 from bbtvp.study import Allocation, optimize
-from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task

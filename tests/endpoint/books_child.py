@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bbtvp.core.errors import BudgetReached
 from bbtvp.models import Account, Meter, QueryFailed, Request, load_model
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 from tests.endpoint.books_server import picture
 
 CALL = 500

@@ -26,7 +26,7 @@ import pytest
 from bbtvp.core.errors import ModelError
 from bbtvp.models import Meter, Request
 from bbtvp.models.cache import Store
-from bbtvp.study.journal import Journal
+from bbtvp.runs.journal import Journal
 from tests.endpoint.books_child import CONCURRENCY, QUESTION
 from tests.endpoint.books_server import INPUT, LOSSY, OUTPUT, Line, answer, picture
 from tests.support import ROOT, Vendor

@@ -23,8 +23,8 @@ from bbtvp.endpoint.fleet import FAULTS, FIRST, LONGEST, Fleet, Turn
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.runs.journal import Journal
 from bbtvp.study import optimize
-from bbtvp.study.journal import Journal
 from tests.adapters.wire import recorder
 from tests.endpoint.desk import KEY, OK, PRICE, Desk, explain, throttled
 from tests.endpoint.eye_server import EyeServer

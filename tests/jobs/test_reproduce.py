@@ -17,8 +17,8 @@ from bbtvp.jobs.recording import Kept, Recording, key_of
 from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
 from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, probed
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.journal import FILE
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.journal import FILE
 from bbtvp.study.recipe import Loader
 from tests.jobs.made import edit, images, lines, made, rewrite
 from tests.study.runs import Fickle

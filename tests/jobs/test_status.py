@@ -25,8 +25,8 @@ from bbtvp.core.rng import stream
 from bbtvp.jobs.status import Board, Standing, runs_in, seconds_left
 from bbtvp.jobs.tally import Tally, plan_of
 from bbtvp.models import Reply, Usage
+from bbtvp.runs.journal import FILE, Journal
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.plan import Plan, Stage
 from tests.jobs.made import edit, lines, made, proved
 from tests.support import ROOT, Eye, Flaky, Vendor, bbtvp, install_plugin

@@ -13,9 +13,9 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.models import LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.journal import FILE
 from bbtvp.study import Run, optimize
 from bbtvp.study.allocation import Allocation
-from bbtvp.study.journal import FILE
 from tests.support import Eye, Wrapper, patterns
 
 

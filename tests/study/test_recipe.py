@@ -14,9 +14,9 @@ from bbtvp.core.origin import Origin
 from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace, Tone
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.record import FILE, read_record
 from bbtvp.study import Allocation, optimize
 from bbtvp.study.recipe import Loader, Recipe
-from bbtvp.study.record import FILE, read_record
 from bbtvp.tasks.registry import load_task
 from tests.support import Eye, patterns
 

@@ -11,8 +11,8 @@ import pytest
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Model, Outcome, Request
 from bbtvp.prompt import Prompt
+from bbtvp.runs.journal import FILE
 from bbtvp.study import Run
-from bbtvp.study.journal import FILE
 from bbtvp.study.optimize import BUNDLE
 from bbtvp.surrogate import Surrogate
 from tests.study.runs import KINDS, Kind, search, steps

@@ -25,8 +25,8 @@ import pytest
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import OWNER, Owner, hold, owner_of
 from bbtvp.models import Reply
+from bbtvp.runs.journal import FILE, Journal
 from bbtvp.study import optimize
-from bbtvp.study.journal import FILE, Journal
 from bbtvp.study.optimize import BUNDLE
 from tests.study.test_journal import Full
 from tests.support import Eye, Mortal, Recorder, bbtvp, patterns
