@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from bbtvp.prompt import PromptSpace as PromptSpace
     from bbtvp.prompt import preset as preset
     from bbtvp.prompt.channel import Channel as Channel
-    from bbtvp.study import Allocation as Allocation
-    from bbtvp.study import Run as Run
-    from bbtvp.study import optimize as optimize
+    from bbtvp.search import Allocation as Allocation
+    from bbtvp.search import Run as Run
+    from bbtvp.search import optimize as optimize
     from bbtvp.surrogate import load_surrogate as load_surrogate
     from bbtvp.tasks import Sample as Sample
     from bbtvp.tasks import Task as Task
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from bbtvp.verify import verify as verify
 
 _HOME = {
-    "Allocation": "bbtvp.study",
+    "Allocation": "bbtvp.search",
     "BbtvpError": "bbtvp.core.errors",
     "Channel": "bbtvp.prompt.channel",
     "Model": "bbtvp.models",
     "Prompt": "bbtvp.prompt",
     "PromptSpace": "bbtvp.prompt",
     "Proof": "bbtvp.verify",
-    "Run": "bbtvp.study",
+    "Run": "bbtvp.search",
     "Sample": "bbtvp.tasks",
     "Task": "bbtvp.tasks",
     "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
     "load_task": "bbtvp.tasks.registry",
-    "optimize": "bbtvp.study",
+    "optimize": "bbtvp.search",
     "preset": "bbtvp.prompt",
     "verify": "bbtvp.verify",
 }

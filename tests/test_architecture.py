@@ -24,17 +24,16 @@ FLOORS = {
     "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.tasks": 1, "bbtvp.stats": 1,
     "bbtvp.models": 2,
     "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
-    "bbtvp.adapters": 4, "bbtvp.objective": 4, "bbtvp.runs": 4,
-    "bbtvp.study": 5, "bbtvp.verify": 5,
-    "bbtvp.report": 6, "bbtvp.zoo": 6,
-    "bbtvp.bench": 7, "bbtvp.jobs": 7,
-    "bbtvp.page": 8,
+    "bbtvp.adapters": 4, "bbtvp.runs": 4,
+    "bbtvp.search": 5,
+    "bbtvp.verify": 6, "bbtvp.zoo": 6,
+    "bbtvp.jobs": 7,
+    "bbtvp.bench": 8, "bbtvp.report": 6, "bbtvp.page": 8,
     "bbtvp.cli": 9, "bbtvp": 9,
 }  # fmt: skip
 
 SIDEWAYS = {
     ("bbtvp.tasks", "bbtvp.prompt.image"): "an image file is opened in one way, whoever opens it",
-    ("bbtvp.verify", "bbtvp.study.search"): "progress is watched through one type",
 }
 """Imports between packages of one floor, from a package to a module, each with its reason."""
 
@@ -269,10 +268,10 @@ BAD = [
     (imports_go_down, "bbtvp.core.x", "from bbtvp.prompt import Prompt"),
     (imports_go_down, "bbtvp.core.x", "import bbtvp.stats"),
     (imports_go_down, "bbtvp.models.x", "def f():\n    from bbtvp.runs.journal import Journal"),
-    (imports_go_down, "bbtvp.study.x", "from bbtvp import optimize"),
+    (imports_go_down, "bbtvp.search.x", "from bbtvp import optimize"),
     (imports_go_down, "bbtvp.prompt.x", "from bbtvp.optim import optimiser"),
     (imports_go_down, "bbtvp.tasks.x", "from bbtvp.prompt import Prompt"),
-    (imports_go_down, "bbtvp.study.x", "from bbtvp.adapters import hf"),
+    (imports_go_down, "bbtvp.search.x", "from bbtvp.adapters import hf"),
     (imports_go_down, "bbtvp.cli", "import bbtvp.adapters.hf"),
     (imports_go_down, "bbtvp.prompt.x", "from . import frame"),
     (imports_go_down, "bbtvp.newcomer", "import json"),
@@ -284,7 +283,7 @@ BAD = [
     (nothing_too_long, "bbtvp.x", "\n" * 401),
     (nothing_too_long, "bbtvp.x", "class A:\n    def f(self):\n" + "        pass\n" * 70),
     (no_assert, "bbtvp.x", "def f(x):\n    assert x"),
-    (only_the_command_line_prints, "bbtvp.study.x", "print(1)\nif __name__ == '__main__':\n    pass"),
+    (only_the_command_line_prints, "bbtvp.search.x", "print(1)\nif __name__ == '__main__':\n    pass"),
     (only_the_command_line_prints, "bbtvp.zoo.x", "print(1)"),
     (only_the_command_line_prints, "bbtvp.x", "from sys import exit as leave\nleave(1)"),
     (only_the_command_line_prints, "bbtvp.x", "import sys\nsys.stdout.write('x')"),
@@ -300,7 +299,7 @@ BAD = [
     (nothing_runs_from_a_file, "bbtvp.x", "import builtins\nbuiltins.exec('1')"),
     (nothing_runs_from_a_file, "bbtvp.x", "from torch import load\nload('x')"),
     (nothing_runs_from_a_file, "bbtvp.x", "import numpy as np\nnp.load('x', allow_pickle=True)"),
-    (nothing_runs_from_a_file, "bbtvp.study.x", "import importlib\nimportlib.import_module('bbtvp.cli')"),
+    (nothing_runs_from_a_file, "bbtvp.search.x", "import importlib\nimportlib.import_module('bbtvp.cli')"),
 ]
 
 
@@ -380,7 +379,7 @@ def loads(code: str, names: Iterable[str]) -> set[str]:
         (RENDER, HEAVY),
         ("import bbtvp.tasks, bbtvp.stats", HEAVY),
         ("import bbtvp.optim", (*HEAVY, "cma")),
-        ("import bbtvp.models, bbtvp.objective, bbtvp.study, bbtvp.verify", ("torch", "transformers", "nevergrad")),
+        ("import bbtvp.models, bbtvp.search, bbtvp.search, bbtvp.verify", ("torch", "transformers", "nevergrad")),
     ],
     ids=["bbtvp", "cli", "render", "task", "optim", "study"],
 )

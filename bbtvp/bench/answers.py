@@ -17,8 +17,8 @@ from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Meter, Model, Outcome, Reply
 from bbtvp.models.budget import Forgetful
-from bbtvp.objective import LogProbReader, Reader, choose_reader
 from bbtvp.prompt import Prompt
+from bbtvp.search import LogProbReader, Reader, choose_reader
 from bbtvp.tasks import Sample, Task
 
 BATCH = 128

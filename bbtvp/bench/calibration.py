@@ -1,4 +1,4 @@
-"""The baselines that need no image: output calibration (`bbtvp.objective.calibration`) as a method of the benchmark.
+"""The baselines that need no image: output calibration (`bbtvp.search.calibration`) as a method of the benchmark.
 
 Both corrections are fitted on the unprompted training (then validation) images that the budget affords, and change the
 answers of the source alone, as it is asked about the unprompted test image.
@@ -15,11 +15,10 @@ from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import Meter
-from bbtvp.objective import choose_reader
-from bbtvp.objective.calibration import corrected as corrected
-from bbtvp.objective.calibration import fitted as fitted
-from bbtvp.objective.calibration import indices as indices
-from bbtvp.study import Journal
+from bbtvp.search import Journal, choose_reader
+from bbtvp.search.calibration import corrected as corrected
+from bbtvp.search.calibration import fitted as fitted
+from bbtvp.search.calibration import indices as indices
 from bbtvp.tasks import Sample
 
 

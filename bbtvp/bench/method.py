@@ -15,7 +15,7 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.study.search import Watch, silent
+from bbtvp.search.loop import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 

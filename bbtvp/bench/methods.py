@@ -15,8 +15,8 @@ from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
 from bbtvp.prompt.coordinator import Coordinator
-from bbtvp.study import Allocation, optimize
-from bbtvp.study.optimize import choose_canvas
+from bbtvp.search import Allocation, optimize
+from bbtvp.search.optimize import choose_canvas
 from bbtvp.tasks import Task
 
 SURROGATE = "zoo/clip"

@@ -20,11 +20,10 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError, UsageError
 from bbtvp.core.rng import derived_seed, stream
 from bbtvp.models import Meter, Model
-from bbtvp.objective import LogProbReader, Reader, choose_reader, read_all
 from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
-from bbtvp.study import Journal
-from bbtvp.study.optimize import choose_canvas
+from bbtvp.search import Journal, LogProbReader, Reader, choose_reader, read_all
+from bbtvp.search.optimize import choose_canvas
 from bbtvp.tasks import Sample, Task
 
 SEARCH = ("space", "optimiser", "images", "popsize", "sigma", "loss", "fixed")

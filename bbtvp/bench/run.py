@@ -30,7 +30,7 @@ from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import hold
 from bbtvp.models import Model, load_model
-from bbtvp.study.search import Watch, silent
+from bbtvp.search.loop import Watch, silent
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task

@@ -12,7 +12,7 @@ from bbtvp.bench.calibration import training_scores
 from bbtvp.bench.method import Job, Outcome
 from bbtvp.core.arrays import Vector
 from bbtvp.core.rng import derived_seed
-from bbtvp.study.optimize import choose_canvas
+from bbtvp.search.optimize import choose_canvas
 from bbtvp.surrogate import ares_student
 
 

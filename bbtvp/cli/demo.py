@@ -12,7 +12,7 @@ import click
 from bbtvp.cli.options import give, json_flag, say, seed_option
 
 if TYPE_CHECKING:
-    from bbtvp.study import Run
+    from bbtvp.search import Run
     from bbtvp.verify import Proof
 
 DEMO_TASK, DEMO_MODEL = "zoo/shapes-dark", "zoo/llava"
@@ -35,8 +35,8 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     from bbtvp.models import load_model
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import result
-    from bbtvp.study import optimize
-    from bbtvp.study.optimize import BUNDLE
+    from bbtvp.search import optimize
+    from bbtvp.search.optimize import BUNDLE
     from bbtvp.verify import verify
     from bbtvp.zoo.catalogue import members
 

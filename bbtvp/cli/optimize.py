@@ -118,10 +118,10 @@ def optimize(
     from bbtvp.prompt.channel import Channel
     from bbtvp.report.progress import Progress
     from bbtvp.report.result import RESULT, result
-    from bbtvp.study import Allocation
-    from bbtvp.study import optimize as search
-    from bbtvp.study.optimize import BUNDLE, set_up
-    from bbtvp.study.surrogacy import Surrogacy
+    from bbtvp.search import Allocation
+    from bbtvp.search import optimize as search
+    from bbtvp.search.optimize import BUNDLE, set_up
+    from bbtvp.search.surrogacy import Surrogacy
     from bbtvp.surrogate import load_surrogate
     from bbtvp.tasks.registry import load_task
 

@@ -12,7 +12,7 @@ from bbtvp.cli.options import give, say
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
-    from bbtvp.study.optimize import Setup
+    from bbtvp.search.optimize import Setup
     from bbtvp.tasks import Task
 
 
@@ -28,7 +28,7 @@ def tell(document: Mapping[str, Any], lines: Iterable[str], costs: Mapping[str, 
 def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
     """Print the plan of a search, and for each endpoint its tokens, its cost and the time at its rate limit."""
     from bbtvp.jobs.plan import costs
-    from bbtvp.study.optimize import describe_plan
+    from bbtvp.search.optimize import describe_plan
 
     found = costs(task, models, setup)
     names = "+".join(model.spec for model in models)

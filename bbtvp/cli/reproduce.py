@@ -31,8 +31,8 @@ def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json:
     from bbtvp.jobs.reproduce import outlook
     from bbtvp.jobs.reproduce import reproduce as again
     from bbtvp.report.progress import Progress
-    from bbtvp.study.recipe import Loader
-    from bbtvp.study.search import silent
+    from bbtvp.search.loop import silent
+    from bbtvp.search.recipe import Loader
 
     loader = Loader()
     found = outlook(run, loader, replay=replay)

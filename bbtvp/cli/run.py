@@ -99,7 +99,7 @@ def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
     """Each job's plan and the sums; what is wrong with a job is an error, before anything is asked."""
     from bbtvp.endpoint.prices import dollars, duration
     from bbtvp.jobs.plan import plan
-    from bbtvp.study.recipe import Loader
+    from bbtvp.search.recipe import Loader
 
     loader, planned = Loader(), []
     for job in jobs:
@@ -128,7 +128,7 @@ def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -
     from bbtvp.jobs import run_jobs
     from bbtvp.jobs.run import Stop
     from bbtvp.report.progress import LINES
-    from bbtvp.study.recipe import Loader
+    from bbtvp.search.recipe import Loader
 
     done = 0
 

@@ -27,9 +27,9 @@ from bbtvp.prompt import Prompt
 from bbtvp.report.result import RESULT
 from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import read_record
+from bbtvp.search.optimize import BUNDLE
+from bbtvp.search.recipe import Loader
 from bbtvp.stats import paired_gain
-from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.recipe import Loader
 from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.comparison/1"

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bbtvp.core.origin import Origin
 from bbtvp.prompt.channel import Channel
-from bbtvp.study import Allocation
-from bbtvp.study.recipe import Recipe
+from bbtvp.search import Allocation
+from bbtvp.search.recipe import Recipe
 
 Value = bool | int | float | str
 _LONGEST = 120

@@ -11,8 +11,8 @@ from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import Job
 from bbtvp.models import Model
-from bbtvp.study.optimize import Setup, describe_plan
-from bbtvp.study.recipe import Loader
+from bbtvp.search.optimize import Setup, describe_plan
+from bbtvp.search.recipe import Loader
 from bbtvp.tasks import Task
 from bbtvp.verify import Rule
 from bbtvp.verify import plan as proof_plan

@@ -13,10 +13,10 @@ from bbtvp.core.errors import BbtvpError, DataError, JournalError
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
 from bbtvp.models import Reply, Usage
-from bbtvp.objective import Reader, Reading
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import FILE as JOURNAL
-from bbtvp.study.recipe import Loads
+from bbtvp.search import Reader, Reading
+from bbtvp.search.recipe import Loads
 from bbtvp.tasks import Sample, Task
 
 

@@ -25,8 +25,8 @@ from bbtvp.models import (
     Request,
     Usage,
 )  # fmt: skip
-from bbtvp.objective.readers import LogProbReader, Reader, TextReader
 from bbtvp.runs.journal import FILE, SCHEMA
+from bbtvp.search.readers import LogProbReader, Reader, TextReader
 
 Row = Sequence[Any]
 """An outcome as the journal has it: key, usage, text, scores, reason of a failure, and true if it was a refusal."""

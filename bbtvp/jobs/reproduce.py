@@ -27,9 +27,9 @@ from bbtvp.jobs.tally import UNPROMPTED, plan_of
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.record import environment, read_record
-from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.recipe import Loader, Loads, Recipe
-from bbtvp.study.search import Watch, silent
+from bbtvp.search.loop import Watch, silent
+from bbtvp.search.optimize import BUNDLE
+from bbtvp.search.recipe import Loader, Loads, Recipe
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 

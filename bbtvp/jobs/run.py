@@ -27,9 +27,9 @@ from bbtvp.core.lock import hold
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.job import Job
 from bbtvp.report.result import RESULT, result
-from bbtvp.study.optimize import BUNDLE, Run
-from bbtvp.study.recipe import Loader
-from bbtvp.study.search import Watch, silent
+from bbtvp.search.loop import Watch, silent
+from bbtvp.search.optimize import BUNDLE, Run
+from bbtvp.search.recipe import Loader
 from bbtvp.verify import Proof, verify
 
 SCHEMA = "bbtvp.jobs/1"

@@ -18,7 +18,7 @@ from bbtvp.report.result import RESULT
 from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import FILE as RECORD
 from bbtvp.runs.record import read_record
-from bbtvp.study.optimize import BUNDLE
+from bbtvp.search.optimize import BUNDLE
 
 SCHEMA = "bbtvp.status/1"
 State: TypeAlias = Literal["waiting", "running", "stopped", "failed", "done", "unreadable"]

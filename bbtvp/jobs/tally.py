@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
 from bbtvp.runs.journal import SCHEMA
-from bbtvp.study.plan import Plan, Stage
+from bbtvp.search.plan import Plan, Stage
 
 UNPROMPTED = "unprompted"
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)

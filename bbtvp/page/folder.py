@@ -15,7 +15,7 @@ from bbtvp.prompt.bundle import read
 from bbtvp.report.result import RESULT
 from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import read_record
-from bbtvp.study.optimize import BUNDLE
+from bbtvp.search.optimize import BUNDLE
 
 CHECKS = ("robustness", "effects", "saliency")
 

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import NamedTuple, final
 
 from bbtvp.jobs.proofs import Answers, KeptProof
-from bbtvp.objective import Reading
 from bbtvp.page.pictures import image_uri
 from bbtvp.prompt import Prompt
+from bbtvp.search import Reading
 from bbtvp.tasks import Sample, Task
 
 SCANNED = 1000

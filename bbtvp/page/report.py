@@ -23,8 +23,8 @@ from bbtvp.page.template import rendered
 from bbtvp.page.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.prompt import Guidance
 from bbtvp.report.pictures import matrix_figure
-from bbtvp.study.optimize import BUNDLE
-from bbtvp.study.recipe import Loader, Loads
+from bbtvp.search.optimize import BUNDLE
+from bbtvp.search.recipe import Loader, Loads
 
 View = dict[str, Any]
 """What a template is given of one thing: texts, data URIs, and rows of cells."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bbtvp.study import Run
+from bbtvp.search import Run
 from bbtvp.verify import Proof
 
 RESULT = "result.json"

@@ -4,7 +4,7 @@
     tse   −cos( image embedding, text embedding )                             (TVP's L_TSE over CLIP's logit scale)
     fca   mean over image tokens of || f(prompted) − f(unprompted) ||₂, over the mean norm of the unprompted tokens
 
-So a weighted sum with weights ≥ 0 is J of `bbtvp.objective`, with the head in the place of the model that is queried.
+So a weighted sum with weights ≥ 0 is J of `bbtvp.search`, with the head in the place of the model that is queried.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ import numpy as np
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Account, Meter, Model, Outcome, Request, load_model, probed
-from bbtvp.objective import Reader, Reading, read_all
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
-from bbtvp.study.search import Watch
+from bbtvp.search import Reader, Reading, read_all
+from bbtvp.search.loop import Watch
 from bbtvp.tasks import Sample, Task
 
 BATCH = 128

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
-from bbtvp.objective import Reading
+from bbtvp.search import Reading
 from bbtvp.stats import paired_interval, roc_auc
 from bbtvp.tasks.metrics import UNPARSED, confusion, per_class
 from bbtvp.tasks.replies import number

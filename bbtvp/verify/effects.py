@@ -26,10 +26,10 @@ from bbtvp.core.errors import ModelError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.models import Meter, Model
-from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
+from bbtvp.search import choose_reader
+from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import holm, paired_gain
-from bbtvp.study.search import Watch, silent
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import mean_absolute_error, number
 from bbtvp.tasks.registry import load_task

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.rng import stream
 from bbtvp.models import Meter, Outcome, QueryFailed, Reply
-from bbtvp.objective import MISSING, Reader, Reading
-from bbtvp.objective.calibration import corrected, fitted, indices
-from bbtvp.objective.readers import LogProbReader, label_logprobs
 from bbtvp.prompt import Prompt
+from bbtvp.search import MISSING, Reader, Reading
+from bbtvp.search.calibration import corrected, fitted, indices
+from bbtvp.search.readers import LogProbReader, label_logprobs
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify.arms import Sent, arms, sent
 from bbtvp.verify.asking import BATCH

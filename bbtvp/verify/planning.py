@@ -10,8 +10,8 @@ import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.models import Model, PaidModel
-from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
+from bbtvp.search import choose_reader
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.tasks import Sample, Task

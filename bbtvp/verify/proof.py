@@ -14,10 +14,10 @@ from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.models import Model
-from bbtvp.objective import choose_reader
 from bbtvp.prompt import Prompt
+from bbtvp.search import choose_reader
+from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import holm
-from bbtvp.study.search import Watch, silent
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import Desk, check_folder

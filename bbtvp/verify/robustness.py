@@ -27,10 +27,10 @@ from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Meter, Model
-from bbtvp.objective import Reader, choose_reader
 from bbtvp.prompt import Prompt
+from bbtvp.search import Reader, choose_reader
+from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import bootstrap_mean, holm, paired_gain
-from bbtvp.study.search import Watch, silent
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out

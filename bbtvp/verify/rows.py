@@ -30,7 +30,7 @@ class Row:
     became right, and wrong.
 
     `noise`: share of images judged otherwise when zero-shot is asked again, 0 for a model that always answers the same.
-    `calibrated`: zero-shot with the output calibration (`bbtvp.objective.calibration`), fitted on images that are no
+    `calibrated`: zero-shot with the output calibration (`bbtvp.search.calibration`), fitted on images that are no
     test images; None without log-probabilities. `over_calibrated`: prompted − calibrated.
     """
 

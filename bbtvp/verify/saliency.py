@@ -31,11 +31,11 @@ from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import encode
 from bbtvp.models import Meter, Model, QueryFailed
-from bbtvp.objective import Reader, Reading, choose_reader
-from bbtvp.objective.readers import LogProbReader, label_logprobs
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
-from bbtvp.study.search import Watch, silent
+from bbtvp.search import Reader, Reading, choose_reader
+from bbtvp.search.loop import Watch, silent
+from bbtvp.search.readers import LogProbReader, label_logprobs
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Desk, check_folder, held_out

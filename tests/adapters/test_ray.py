@@ -29,8 +29,8 @@ from bbtvp.core.errors import BbtvpError, ModelError, UsageError  # noqa: E402
 from bbtvp.core.rng import stream  # noqa: E402
 from bbtvp.models import Model, QueryFailed, Reply, Request, load_model  # noqa: E402
 from bbtvp.runs.journal import FILE  # noqa: E402
-from bbtvp.study import optimize  # noqa: E402
-from bbtvp.study.optimize import BUNDLE  # noqa: E402
+from bbtvp.search import optimize  # noqa: E402
+from bbtvp.search.optimize import BUNDLE  # noqa: E402
 from tests.adapters.frail import DEADLY  # noqa: E402
 from tests.support import LABELS, ROOT, Eye  # noqa: E402
 

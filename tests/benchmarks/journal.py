@@ -35,8 +35,8 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.models import Capabilities, Forgetful, LabelScore, Meter, Model, Outcome, Reply, Request, Usage
 from bbtvp.runs.journal import FILE, Journal
-from bbtvp.study import optimize
-from bbtvp.study.search import Watch, silent
+from bbtvp.search import optimize
+from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -33,8 +33,8 @@ import numpy as np
 from bbtvp.core.digest import digest
 from bbtvp.models import Model, Outcome, Request, load_model
 from bbtvp.runs.journal import FILE
-from bbtvp.study import Allocation, optimize
-from bbtvp.study.optimize import BUNDLE
+from bbtvp.search import Allocation, optimize
+from bbtvp.search.optimize import BUNDLE
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
@@ -166,7 +166,7 @@ def kill(args: argparse.Namespace, root: Path) -> dict[str, Any]:
 # -- signals that can be answered -----------------------------------------------------------------------------------
 FRONT = """
 import signal, sys
-import bbtvp.adapters.hf, bbtvp.study, bbtvp.zoo.tasks, torch, transformers
+import bbtvp.adapters.hf, bbtvp.search, bbtvp.zoo.tasks, torch, transformers
 from bbtvp.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a process started in the background would ignore it
 signal.signal(signal.SIGTERM, signal.default_int_handler)

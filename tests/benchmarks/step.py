@@ -20,8 +20,8 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.optim import optimiser
 from bbtvp.prompt import preset
-from bbtvp.study.engines import method_for
-from bbtvp.study.plan import make_plan
+from bbtvp.search.engines import method_for
+from bbtvp.search.plan import make_plan
 
 IMAGES = 8
 

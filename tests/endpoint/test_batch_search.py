@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bbtvp.models import load_model
-from bbtvp.study import optimize
+from bbtvp.search import optimize
 from tests.adapters.wire import recorder
 from tests.endpoint.batch_server import KEY, BatchServer
 from tests.endpoint.eye_server import EyeServer

@@ -24,7 +24,7 @@ from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Unlimited, load_model
 from bbtvp.runs.journal import Journal
-from bbtvp.study import optimize
+from bbtvp.search import optimize
 from tests.adapters.wire import recorder
 from tests.endpoint.desk import KEY, OK, PRICE, Desk, explain, throttled
 from tests.endpoint.eye_server import EyeServer

@@ -12,7 +12,7 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint.probe import MOST
 from bbtvp.endpoint.remote import Endpoint, bounds
 from bbtvp.models import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
-from bbtvp.study import optimize
+from bbtvp.search import optimize
 from bbtvp.testing import AdapterContract
 from bbtvp.verify import verify
 from tests.adapters.wire import Recorder, recorder

@@ -10,7 +10,7 @@ from typing import Any
 from bbtvp.core.origin import Origin
 from bbtvp.models import Model, load_model
 from bbtvp.runs.journal import FILE
-from bbtvp.study import Run, optimize
+from bbtvp.search import Run, optimize
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify
 from tests.support import folder_of_patterns

@@ -12,9 +12,9 @@ import pytest
 
 from bbtvp.jobs.compare import compare
 from bbtvp.models import load_model
-from bbtvp.objective import read_all
-from bbtvp.objective.readers import LogProbReader
 from bbtvp.prompt import Prompt
+from bbtvp.search import read_all
+from bbtvp.search.readers import LogProbReader
 from bbtvp.stats import paired_gain
 from bbtvp.tasks.registry import load_task
 from tests.jobs.made import edit, images, made, proved

@@ -17,8 +17,8 @@ from bbtvp.jobs import Job, run_jobs
 from bbtvp.jobs.run import FAILURE, JOBS, Ended
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.study import optimize
-from bbtvp.study.recipe import Loader
+from bbtvp.search import optimize
+from bbtvp.search.recipe import Loader
 from tests.support import ROOT, bbtvp, folder_of_patterns, install_plugin
 
 

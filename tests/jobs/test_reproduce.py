@@ -18,10 +18,10 @@ from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
 from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, probed
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import FILE
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.recipe import Loader
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.recipe import Loader
 from tests.jobs.made import edit, images, lines, made, rewrite
-from tests.study.runs import Fickle
+from tests.search.runs import Fickle
 from tests.support import Eye, Flaky, Vendor, Wrapper, bbtvp, install_plugin
 
 
@@ -116,7 +116,7 @@ def test_an_endpoint_is_refused_where_its_cap_refused_it() -> None:
 
 def test_a_replay_needs_no_model_and_no_cap_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made("run", seconds=1000.0)
-    monkeypatch.setattr("bbtvp.study.recipe.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("bbtvp.search.recipe.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     ran = bbtvp("reproduce", "run", "--replay")
     assert ran.code == 0
     assert ran.out.startswith("identical: ")

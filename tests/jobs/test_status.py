@@ -26,8 +26,8 @@ from bbtvp.jobs.status import Board, Standing, runs_in, seconds_left
 from bbtvp.jobs.tally import Tally, plan_of
 from bbtvp.models import Reply, Usage
 from bbtvp.runs.journal import FILE, Journal
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.plan import Plan, Stage
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.plan import Plan, Stage
 from tests.jobs.made import edit, lines, made, proved
 from tests.support import ROOT, Eye, Flaky, Vendor, bbtvp, install_plugin
 
@@ -429,7 +429,7 @@ def test_the_documentation_names_every_schema() -> None:
     from bbtvp.cli import gc
     from bbtvp.jobs import compare, reproduce, run, status
     from bbtvp.prompt import bundle
-    from bbtvp.study import journal, record
+    from bbtvp.runs import journal, record
 
     text = (ROOT / "docs/runs.md").read_text("utf-8")
     for module in (gc, compare, reproduce, run, status, bundle, journal, record):

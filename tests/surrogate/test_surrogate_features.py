@@ -7,8 +7,8 @@ import pytest
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
-from bbtvp.objective import LogProbReader, Objective
 from bbtvp.prompt import preset
+from bbtvp.search import LogProbReader, Objective
 from bbtvp.surrogate import TEMPLATE, Surrogate, load_surrogate, wording
 from bbtvp.tasks import Sample
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns

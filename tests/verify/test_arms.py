@@ -12,9 +12,9 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request
-from bbtvp.objective.calibration import corrected, fitted, indices
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.terminal import proof_details, verdict_lines
+from bbtvp.search.calibration import corrected, fitted, indices
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Rule, plan, verify
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Vendor, Wrapper, pattern, patterns

@@ -161,7 +161,7 @@ def test_help_names_the_members() -> None:
 
 
 def test_a_child_without_its_parent_says_what_to_train_first(pool: Pool, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"python -m bbtvp\.zoo\.train llava first"):
+    with pytest.raises(SystemExit, match=r"python -m bbtvp\.zoo\.training\.train llava first"):
         train.train("minigpt4", pool, tmp_path, tmp_path, perception=1, instruction=1, batch=2, seed=0)
 
 

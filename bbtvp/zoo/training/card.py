@@ -16,7 +16,7 @@ import numpy as np
 
 from bbtvp.core.files import atomic_write
 from bbtvp.models import Model, load_model
-from bbtvp.objective import LogProbReader, read_all
+from bbtvp.search import LogProbReader, read_all
 from bbtvp.zoo import tasks
 from bbtvp.zoo.catalogue import STANDS_FOR, card, members, weights
 

@@ -30,8 +30,8 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.models import load_model
-from bbtvp.objective import LogProbReader, read_all
 from bbtvp.prompt import Placement, PromptSpace
+from bbtvp.search import LogProbReader, read_all
 from bbtvp.stats import paired_gain
 from bbtvp.surrogate import load_surrogate
 from bbtvp.tasks import Sample, Task

@@ -11,10 +11,12 @@ from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Account
-from bbtvp.objective import MISSING, Objective, Reading
 from bbtvp.runs.journal import Journal
-from bbtvp.study.plan import Plan
-from bbtvp.study.steps import journalled, mark_of, to_json
+from bbtvp.search.evaluation import MISSING
+from bbtvp.search.objective import Objective
+from bbtvp.search.plan import Plan
+from bbtvp.search.readers import Reading
+from bbtvp.search.steps import journalled, mark_of, to_json
 
 LEAST = 4
 """Fewest validation images that say anything at all."""

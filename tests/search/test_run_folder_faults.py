@@ -26,9 +26,9 @@ from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import OWNER, Owner, hold, owner_of
 from bbtvp.models import Reply
 from bbtvp.runs.journal import FILE, Journal
-from bbtvp.study import optimize
-from bbtvp.study.optimize import BUNDLE
-from tests.study.test_journal import Full
+from bbtvp.search import optimize
+from bbtvp.search.optimize import BUNDLE
+from tests.search.test_journal import Full
 from tests.support import Eye, Mortal, Recorder, bbtvp, patterns
 
 CONFIG = {"task": "digits"}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request
-from bbtvp.objective import LogProbReader, Reading, TextReader, read_all
+from bbtvp.search import LogProbReader, Reading, TextReader, read_all
 from tests.support import LABELS, Eye, Flaky, Recorder, Wrapper, patterns
 
 TASK = patterns()

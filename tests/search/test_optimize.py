@@ -12,8 +12,8 @@ import pytest
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Request
 from bbtvp.prompt import Prompt
-from bbtvp.study import Run, optimize
-from bbtvp.study.optimize import choose_canvas
+from bbtvp.search import Run, optimize
+from bbtvp.search.optimize import choose_canvas
 from bbtvp.tasks import Sample
 from bbtvp.verify import verify
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, patterns

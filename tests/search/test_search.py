@@ -13,15 +13,14 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Account, Forgetful, Meter, Request
-from bbtvp.objective import Evaluation, LogProbReader, Objective, Scale
 from bbtvp.prompt import bundle, preset
 from bbtvp.prompt.channel import Channel
-from bbtvp.study import Journal, optimize
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.plan import CHECK, make_plan
-from bbtvp.study.validation import Validation, paired
+from bbtvp.search import Evaluation, Journal, LogProbReader, Objective, Scale, optimize
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.plan import CHECK, make_plan
+from bbtvp.search.validation import Validation, paired
 from bbtvp.surrogate import Surrogate
-from tests.study.runs import KINDS, Fickle, Listener, Stubborn, Torn, far, search, steps
+from tests.search.runs import KINDS, Fickle, Listener, Stubborn, Torn, far, search, steps
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 from tests.surrogate.conftest import tiny_clip
 
@@ -281,7 +280,7 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
 ) -> None:
     """Whatever a surrogate thinks: here one that would raise the contrast, and one that would take it away."""
     point = np.array([contrast, 0.0, 0.0])
-    monkeypatch.setattr("bbtvp.study.search.warm_point", lambda *arguments: point)
+    monkeypatch.setattr("bbtvp.search.loop.warm_point", lambda *arguments: point)
     model, task = Recorder(), patterns()
     optimize(task, model, budget=200, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path)
     assert steps(tmp_path)["tone/start"]["chosen"] == int(taken)
@@ -305,7 +304,7 @@ def test_an_arbiter_chooses_among_equals_only(
         liked.append(z[1].copy())
         return 1
 
-    monkeypatch.setattr("bbtvp.study.search.favourite", favourite)
+    monkeypatch.setattr("bbtvp.search.loop.favourite", favourite)
     model = Recorder()
     run = optimize(TASK, model, budget=400, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
     assert "validation/tone/arbiter" in steps(tmp_path)
@@ -315,7 +314,7 @@ def test_an_arbiter_chooses_among_equals_only(
 
 
 def test_an_arbiter_that_agrees_costs_nothing(clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bbtvp.study.search.favourite", lambda *arguments: 0)
+    monkeypatch.setattr("bbtvp.search.loop.favourite", lambda *arguments: 0)
     optimize(TASK, Eye(), budget=300, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
     assert "validation/tone/arbiter" not in steps(tmp_path)
 

@@ -13,7 +13,7 @@ import numpy as np
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model, QueryFailed, Reply, Request
-from bbtvp.objective.evaluation import MISSING
+from bbtvp.search.evaluation import MISSING
 from bbtvp.tasks import UNPARSED, Sample, Task, per_sample, prediction
 
 _NO_LABEL = -math.log(1e-4)

@@ -12,11 +12,11 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed, stream
 from bbtvp.models import Reply, Request
-from bbtvp.objective import Objective, check_terms
-from bbtvp.objective.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.journal import Journal
-from bbtvp.study.steps import journalled, mark_of
+from bbtvp.search.objective import Objective, check_terms
+from bbtvp.search.readers import LogProbReader, label_logprobs, read_all
+from bbtvp.search.steps import journalled, mark_of
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample, Task

@@ -10,8 +10,8 @@ import pytest
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Forgetful, Meter, Model
-from bbtvp.objective import LogProbReader, Objective, TextReader, additive, read_all
 from bbtvp.prompt import preset
+from bbtvp.search import LogProbReader, Objective, TextReader, additive, read_all
 from bbtvp.surrogate import Surrogate
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 from tests.surrogate.conftest import tiny_clip

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
-from bbtvp.objective.evaluation import MISSING, Evaluation, Scale, additive
-from bbtvp.objective.readers import Reader, Reading, read_all
 from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
+from bbtvp.search.readers import Reader, Reading, read_all
 from bbtvp.surrogate import Features, Surrogate
 from bbtvp.tasks import Sample, Task
 
@@ -150,7 +150,7 @@ class Objective:
         """Evaluations of candidates from what they got; no image query.
 
         told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table (see
-        `bbtvp.study.allocation`). scale: units of FCA and TSE.
+        `bbtvp.search.allocation`). scale: units of FCA and TSE.
         """
         means = self.means(table.losses) if told is None else told
         fca, tse = self._free_terms(z, samples)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.objective import Evaluation, Scale, additive
+from bbtvp.search import Evaluation, Scale, additive
 
 NAN = math.nan
 SIZES = st.tuples(st.integers(1, 6), st.integers(1, 8))

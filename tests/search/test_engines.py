@@ -9,9 +9,9 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, PromptSpace, preset
-from bbtvp.study import optimize
-from bbtvp.study.engines import Engines, method_for
-from bbtvp.study.plan import Plan, make_plan
+from bbtvp.search import optimize
+from bbtvp.search.engines import Engines, method_for
+from bbtvp.search.plan import Plan, make_plan
 from bbtvp.surrogate import Surrogate
 from tests.support import SIDE, Eye, Recorder, patterns
 from tests.surrogate.conftest import tiny_clip
@@ -97,7 +97,7 @@ def test_stages_and_seeds_search_apart() -> None:
     ],
 )
 def test_what_needs_a_surrogate_is_refused_without_one(options: dict[str, Any], said: str) -> None:
-    from bbtvp.study.allocation import Allocation
+    from bbtvp.search.allocation import Allocation
 
     if options.pop("control", False):
         options = {"allocation": Allocation(4, control=True)}

@@ -22,8 +22,8 @@ import pytest
 
 from bbtvp.models import Model
 from bbtvp.runs.journal import FILE
-from bbtvp.study import Run, optimize
-from bbtvp.study.optimize import BUNDLE
+from bbtvp.search import Run, optimize
+from bbtvp.search.optimize import BUNDLE
 from bbtvp.verify import verify
 from tests.support import ROOT, Eye, Flaky, Mortal, Recorder, bbtvp, folder_of_patterns, install_plugin, patterns
 

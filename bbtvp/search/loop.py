@@ -12,18 +12,18 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Account
-from bbtvp.objective import Evaluation, Objective, Scale
-from bbtvp.objective.objective import Send
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
-from bbtvp.study.allocation import race, told
-from bbtvp.study.engines import Engines
-from bbtvp.study.plan import CHECK, Plan, Stage
-from bbtvp.study.recall import Recalled
-from bbtvp.study.steps import from_json, journalled, mark_of, to_json
-from bbtvp.study.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
-from bbtvp.study.validation import Validation, paired
+from bbtvp.search.allocation import race, told
+from bbtvp.search.engines import Engines
+from bbtvp.search.evaluation import Evaluation, Scale
+from bbtvp.search.objective import Objective, Send
+from bbtvp.search.plan import CHECK, Plan, Stage
+from bbtvp.search.recall import Recalled
+from bbtvp.search.steps import from_json, journalled, mark_of, to_json
+from bbtvp.search.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
+from bbtvp.search.validation import Validation, paired
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from bbtvp.optim import METHODS
-from bbtvp.study.engines import GUIDED
+from bbtvp.search.engines import GUIDED
 from bbtvp.surrogate import Surrogate
-from tests.study.runs import Kind
-from tests.study.test_resume_kinds import check_resumed
+from tests.search.runs import Kind
+from tests.search.test_resume_kinds import check_resumed
 from tests.support import SIDE, Eye
 from tests.surrogate.conftest import tiny_clip
 

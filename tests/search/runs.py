@@ -14,8 +14,8 @@ from bbtvp.core.rng import stream
 from bbtvp.models import LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import FILE
-from bbtvp.study import Run, optimize
-from bbtvp.study.allocation import Allocation
+from bbtvp.search import Run, optimize
+from bbtvp.search.allocation import Allocation
 from tests.support import Eye, Wrapper, patterns
 
 

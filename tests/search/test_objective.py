@@ -10,7 +10,8 @@ import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Forgetful, LabelScore, Meter, Model, Reply, Request
-from bbtvp.objective import (
+from bbtvp.prompt import preset
+from bbtvp.search import (
     LogProbReader,
     Objective,
     Reader,
@@ -18,7 +19,6 @@ from bbtvp.objective import (
     choose_reader,
     read_all,
 )
-from bbtvp.prompt import preset
 from bbtvp.tasks import Sample, Task
 from tests.support import FAINT, LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.study import Run, optimize
+from bbtvp.search import Run, optimize
 from bbtvp.verify import verify
 from tests.support import Vendor, patterns
 

@@ -16,10 +16,10 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.record import FILE, read_record
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.optimize import Run, Setup, optimize, set_up
-from bbtvp.study.search import Watch, silent
-from bbtvp.study.surrogacy import Surrogacy
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.loop import Watch, silent
+from bbtvp.search.optimize import Run, Setup, optimize, set_up
+from bbtvp.search.surrogacy import Surrogacy
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task

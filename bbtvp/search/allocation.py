@@ -11,8 +11,8 @@ import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.objective import Objective, Table, additive
-from bbtvp.objective.objective import Send
+from bbtvp.search.evaluation import additive
+from bbtvp.search.objective import Objective, Send, Table
 from bbtvp.tasks import Sample
 
 

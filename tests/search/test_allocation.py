@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Model
-from bbtvp.objective import LogProbReader, Objective, Table, additive
 from bbtvp.prompt import preset
-from bbtvp.study.allocation import Allocation, race, told
+from bbtvp.search import LogProbReader, Objective, Table, additive
+from bbtvp.search.allocation import Allocation, race, told
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 
 NAN = math.nan

@@ -13,17 +13,17 @@ import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.models import Account, Meter, Model, PaidModel, Probe, load_model, probed
-from bbtvp.objective import Objective, Reader, choose_reader
-from bbtvp.objective.objective import Combine
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.engines import AUTO, Engines, popsize_for
-from bbtvp.study.plan import CHECK, Plan, make_plan
-from bbtvp.study.search import Arm, Search, Searcher, Watch, silent
-from bbtvp.study.surrogacy import Surrogacy, free_samples
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.engines import AUTO, Engines, popsize_for
+from bbtvp.search.loop import Arm, Search, Searcher, Watch, silent
+from bbtvp.search.objective import Combine, Objective
+from bbtvp.search.plan import CHECK, Plan, make_plan
+from bbtvp.search.readers import Reader, choose_reader
+from bbtvp.search.surrogacy import Surrogacy, free_samples
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task

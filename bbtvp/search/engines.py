@@ -12,8 +12,8 @@ from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed
 from bbtvp.optim import Optimiser, Subspace, optimiser
 from bbtvp.prompt import PromptSpace
-from bbtvp.study.plan import Plan, Stage, default_popsize
-from bbtvp.study.surrogacy import GUIDED, Surrogacy, gradients_near, guide_of
+from bbtvp.search.plan import Plan, Stage, default_popsize
+from bbtvp.search.surrogacy import GUIDED, Surrogacy, gradients_near, guide_of
 from bbtvp.surrogate import active_part
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample

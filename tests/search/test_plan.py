@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace, preset
-from bbtvp.study.allocation import Allocation
-from bbtvp.study.plan import CHECK, Plan, make_plan
+from bbtvp.search.allocation import Allocation
+from bbtvp.search.plan import CHECK, Plan, make_plan
 
 PRESETS = ("tvp", "frame", "tone", "default")
 

@@ -15,8 +15,8 @@ from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace, Tone
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.record import FILE, read_record
-from bbtvp.study import Allocation, optimize
-from bbtvp.study.recipe import Loader, Recipe
+from bbtvp.search import Allocation, optimize
+from bbtvp.search.recipe import Loader, Recipe
 from bbtvp.tasks.registry import load_task
 from tests.support import Eye, patterns
 

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace
-from bbtvp.study.allocation import Allocation
+from bbtvp.search.allocation import Allocation
 
 FINE = ("frame", "overlay", "coordinator")
 """Layers of many variables: they enter second, and only if they pay. Few, meaningful variables come first."""

@@ -12,10 +12,10 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Model, Outcome, Request
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import FILE
-from bbtvp.study import Run
-from bbtvp.study.optimize import BUNDLE
+from bbtvp.search import Run
+from bbtvp.search.optimize import BUNDLE
 from bbtvp.surrogate import Surrogate
-from tests.study.runs import KINDS, Kind, search, steps
+from tests.search.runs import KINDS, Kind, search, steps
 from tests.support import SIDE, Eye, Flaky, Recorder, Wrapper
 from tests.surrogate.conftest import tiny_clip
 
@@ -97,7 +97,7 @@ def test_cut_at_any_byte_of_the_journal(share: float, tmp_path: Path) -> None:
 
 def test_a_search_with_a_surrogate_is_the_same_run_too(clip: Surrogate, tmp_path: Path) -> None:
     """With priming, a warm start, both terms in matched units, and a control variate."""
-    from bbtvp.study.allocation import Allocation
+    from bbtvp.search.allocation import Allocation
 
     options = {"surrogate": clip, "fca": 0.5, "tse": 0.1, "warm": True, "prime": 12}
     kind = Kind(lambda: [Eye()], {"allocation": Allocation(4, 2, control=True), **options, "budget": 180})
