@@ -27,7 +27,7 @@ FLOORS = {
     "bbtvp.adapters": 4, "bbtvp.runs": 4,
     "bbtvp.search": 5,
     "bbtvp.verify": 6, "bbtvp.zoo": 6,
-    "bbtvp.jobs": 7,
+    "bbtvp.checks": 7, "bbtvp.jobs": 7,
     "bbtvp.bench": 8, "bbtvp.report": 6, "bbtvp.page": 8,
     "bbtvp.cli": 9, "bbtvp": 9,
 }  # fmt: skip

@@ -37,10 +37,10 @@ def effects(
     from bbtvp.report.checks import effects_table, saliency_table
     from bbtvp.tasks.registry import load_task
     from bbtvp.verify.asking import held_out
-    from bbtvp.verify.effects import effects as check
-    from bbtvp.verify.effects import planned
-    from bbtvp.verify.saliency import Way, planned_maps
-    from bbtvp.verify.saliency import saliency as maps
+    from bbtvp.checks.effects import effects as check
+    from bbtvp.checks.effects import planned
+    from bbtvp.checks.saliency import Way, planned_maps
+    from bbtvp.checks.saliency import saliency as maps
 
     subject = Subject.load(prompt, task, [model], question=question, options=options)
     loaded, own, (asked,) = subject.prompt, subject.task, subject.models

@@ -39,8 +39,8 @@ def robustness(
 ) -> None:  # fmt: skip
     """Accuracy with and without PROMPT on corrupted images: noise, blur, weather, encoding, vendors' resizing."""
     from bbtvp.report.checks import robustness_table
-    from bbtvp.verify.robustness import chosen, planned
-    from bbtvp.verify.robustness import robustness as check
+    from bbtvp.checks.robustness import chosen, planned
+    from bbtvp.checks.robustness import robustness as check
 
     subject = Subject.load(prompt, task, models, question=question, options=options)
     levels = _numbers(severities)

@@ -8,9 +8,9 @@ import numpy as np
 
 from bbtvp.report.columns import table
 from bbtvp.report.figures import change, interval, p_value, points
-from bbtvp.verify.effects import Effect, Effects, Shift
-from bbtvp.verify.robustness import ModelRobustness, Robustness
-from bbtvp.verify.saliency import Look, Saliency
+from bbtvp.checks.effects import Effect, Effects, Shift
+from bbtvp.checks.robustness import ModelRobustness, Robustness
+from bbtvp.checks.saliency import Look, Saliency
 
 
 def robustness_table(found: Robustness) -> str:

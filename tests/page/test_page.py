@@ -28,9 +28,9 @@ from bbtvp.page.report import report
 from bbtvp.prompt import Prompt
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify
-from bbtvp.verify.effects import effects
-from bbtvp.verify.robustness import robustness
-from bbtvp.verify.saliency import saliency
+from bbtvp.checks.effects import effects
+from bbtvp.checks.robustness import robustness
+from bbtvp.checks.saliency import saliency
 from tests.jobs.made import edit, images, made, proved
 from tests.support import Eye, Flaky, bbtvp, folder_of_patterns, install_plugin
 

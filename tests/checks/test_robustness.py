@@ -19,8 +19,8 @@ from bbtvp.models import Outcome, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import robustness_table
 from bbtvp.stats import holm, paired_gain
-from bbtvp.verify.corruptions import CORRUPTIONS, corrupt, vendors
-from bbtvp.verify.robustness import chosen, planned, robustness
+from bbtvp.checks.corruptions import CORRUPTIONS, corrupt, vendors
+from bbtvp.checks.robustness import chosen, planned, robustness
 from tests.support import (
     LABELS,
     QUESTION,

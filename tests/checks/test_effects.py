@@ -20,7 +20,7 @@ from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify.effects import NOISES, effects, label_shift, planned
+from bbtvp.checks.effects import NOISES, effects, label_shift, planned
 from tests.support import (
     QUESTION,
     SIDE,

@@ -15,7 +15,7 @@ from bbtvp.core.rng import stream
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify.asking import held_out
-from bbtvp.verify.saliency import (
+from bbtvp.checks.saliency import (
     Way,
     curves,
     evidence,

@@ -34,7 +34,7 @@ from bbtvp.stats import bootstrap_mean, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
-from bbtvp.verify.corruptions import FAMILIES, Corruption, choose, find
+from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
 
 SCHEMA = "bbtvp.robustness/1"
 SEVERITIES = (1, 2, 3, 4, 5)
