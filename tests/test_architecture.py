@@ -28,8 +28,8 @@ FLOORS = {
     "bbtvp.search": 5,
     "bbtvp.verify": 6, "bbtvp.zoo": 6,
     "bbtvp.checks": 7, "bbtvp.jobs": 7,
-    "bbtvp.bench": 8, "bbtvp.report": 6, "bbtvp.page": 8,
-    "bbtvp.cli": 9, "bbtvp": 9,
+    "bbtvp.report": 8, "bbtvp.bench": 9,
+    "bbtvp.cli": 10, "bbtvp": 10,
 }  # fmt: skip
 
 SIDEWAYS = {

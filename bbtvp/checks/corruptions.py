@@ -21,11 +21,11 @@ from typing import TypeAlias, final
 import numpy as np
 from PIL import Image
 
+from bbtvp.checks.imagenet_c import PUBLISHED, corrupted
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import Limits, decoded, encode, plan
-from bbtvp.checks.imagenet_c import PUBLISHED, corrupted
 
 Apply: TypeAlias = Callable[[Pixels, int, np.random.Generator], Pixels]
 """(pixels, severity from 1, generator) to pixels, of another size where the name says so."""

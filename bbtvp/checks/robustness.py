@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
+from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
 from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
@@ -34,7 +35,6 @@ from bbtvp.stats import bootstrap_mean, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
-from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
 
 SCHEMA = "bbtvp.robustness/1"
 SEVERITIES = (1, 2, 3, 4, 5)

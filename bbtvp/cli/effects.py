@@ -34,13 +34,13 @@ def effects(
     out: Path | None, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """What else PROMPT does to a model: other tasks, images of no task, blank ones; which answers it broke."""
-    from bbtvp.report.checks import effects_table, saliency_table
-    from bbtvp.tasks.registry import load_task
-    from bbtvp.verify.asking import held_out
     from bbtvp.checks.effects import effects as check
     from bbtvp.checks.effects import planned
     from bbtvp.checks.saliency import Way, planned_maps
     from bbtvp.checks.saliency import saliency as maps
+    from bbtvp.report.checks import effects_table, saliency_table
+    from bbtvp.tasks.registry import load_task
+    from bbtvp.verify.asking import held_out
 
     subject = Subject.load(prompt, task, [model], question=question, options=options)
     loaded, own, (asked,) = subject.prompt, subject.task, subject.models

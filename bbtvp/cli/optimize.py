@@ -114,10 +114,10 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
+    from bbtvp.jobs.result import RESULT, result
     from bbtvp.models import load_model
     from bbtvp.prompt.channel import Channel
     from bbtvp.report.progress import Progress
-    from bbtvp.report.result import RESULT, result
     from bbtvp.search import Allocation
     from bbtvp.search import optimize as search
     from bbtvp.search.optimize import BUNDLE, set_up

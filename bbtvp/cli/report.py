@@ -25,7 +25,7 @@ def report(run: Path, output: Path | None, lang: str, images: bool, as_json: boo
     opens without a network, and prints to PDF from any browser. Test images are in it, unless --no-images.
     """
     from bbtvp.core.files import atomic_write
-    from bbtvp.page.report import report as reported
+    from bbtvp.report.html.report import report as reported
 
     page = reported(run, lang, images=images).encode("utf-8")
     path = output or run / ("report.html" if lang == "en" else f"report.{lang}.html")

@@ -38,9 +38,9 @@ def robustness(
     options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Accuracy with and without PROMPT on corrupted images: noise, blur, weather, encoding, vendors' resizing."""
-    from bbtvp.report.checks import robustness_table
     from bbtvp.checks.robustness import chosen, planned
     from bbtvp.checks.robustness import robustness as check
+    from bbtvp.report.checks import robustness_table
 
     subject = Subject.load(prompt, task, models, question=question, options=options)
     levels = _numbers(severities)

@@ -57,9 +57,9 @@ def verify(
     Zero-shot, the empty-frame control, the prompt and, where there is one, its sentence alone are asked about the same
     test images. The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
     """
+    from bbtvp.jobs.result import result
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.progress import Progress
-    from bbtvp.report.result import result
     from bbtvp.report.terminal import proof_details, proof_table, verdict_lines
     from bbtvp.verify import Rule, plan
     from bbtvp.verify import verify as prove

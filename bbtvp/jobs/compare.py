@@ -22,9 +22,9 @@ from bbtvp.jobs.differences import (
 )
 from bbtvp.jobs.proofs import Answers, KeptProof, identity_of, proofs_in, read_json
 from bbtvp.jobs.recording import Recording
+from bbtvp.jobs.result import RESULT
 from bbtvp.jobs.tally import Arm, Tally
 from bbtvp.prompt import Prompt
-from bbtvp.report.result import RESULT
 from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import read_record
 from bbtvp.search.optimize import BUNDLE

@@ -26,7 +26,7 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import hold
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.job import Job
-from bbtvp.report.result import RESULT, result
+from bbtvp.jobs.result import RESULT, result
 from bbtvp.search.loop import Watch, silent
 from bbtvp.search.optimize import BUNDLE, Run
 from bbtvp.search.recipe import Loader

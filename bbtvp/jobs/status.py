@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeAlias, final
 
 from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.core.lock import Owner, owner_of
+from bbtvp.jobs.result import RESULT
 from bbtvp.jobs.run import FAILURE, JOBS
 from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
 from bbtvp.jobs.tally import UNPROMPTED, Arm, Tally
-from bbtvp.report.result import RESULT
 from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import FILE as RECORD
 from bbtvp.runs.record import read_record

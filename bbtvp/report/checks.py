@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bbtvp.report.columns import table
-from bbtvp.report.figures import change, interval, p_value, points
 from bbtvp.checks.effects import Effect, Effects, Shift
 from bbtvp.checks.robustness import ModelRobustness, Robustness
 from bbtvp.checks.saliency import Look, Saliency
+from bbtvp.report.columns import table
+from bbtvp.report.figures import change, interval, p_value, points
 
 
 def robustness_table(found: Robustness) -> str:

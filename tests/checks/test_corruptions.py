@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bbtvp.checks.corruptions import CORRUPTIONS, FAMILIES, choose, corrupt, find, vendors
+from bbtvp.checks.imagenet_c import PUBLISHED, plasma
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import Limits, decoded, encode, plan
-from bbtvp.checks.corruptions import CORRUPTIONS, FAMILIES, choose, corrupt, find, vendors
-from bbtvp.checks.imagenet_c import PUBLISHED, plasma
 from bbtvp.zoo import scenes
 
 DRAWN = (

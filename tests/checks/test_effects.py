@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from bbtvp.checks.effects import NOISES, effects, label_shift, planned
 from bbtvp.cli.effects import effects as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
@@ -20,7 +21,6 @@ from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
-from bbtvp.checks.effects import NOISES, effects, label_shift, planned
 from tests.support import (
     QUESTION,
     SIDE,

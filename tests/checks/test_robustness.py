@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from bbtvp.checks.corruptions import CORRUPTIONS, corrupt, vendors
+from bbtvp.checks.robustness import chosen, planned, robustness
 from bbtvp.cli.robustness import robustness as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
@@ -19,8 +21,6 @@ from bbtvp.models import Outcome, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import robustness_table
 from bbtvp.stats import holm, paired_gain
-from bbtvp.checks.corruptions import CORRUPTIONS, corrupt, vendors
-from bbtvp.checks.robustness import chosen, planned, robustness
 from tests.support import (
     LABELS,
     QUESTION,

@@ -9,12 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bbtvp.core.arrays import Pixels, Vector
-from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.core.rng import stream
-from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
-from bbtvp.tasks import Sample, Task
-from bbtvp.verify.asking import held_out
 from bbtvp.checks.saliency import (
     Way,
     curves,
@@ -26,6 +20,12 @@ from bbtvp.checks.saliency import (
     saliency_map,
     share_within,
 )  # fmt: skip
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.core.rng import stream
+from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
+from bbtvp.tasks import Sample, Task
+from bbtvp.verify.asking import held_out
 from bbtvp.zoo import scenes
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 

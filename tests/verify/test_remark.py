@@ -19,8 +19,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bbtvp.jobs.result import result
 from bbtvp.prompt import Prompt, PromptSpace, Tone
-from bbtvp.report.result import result
 from bbtvp.verify import Row, Rule, verify
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.page import charts
-from bbtvp.page.pictures import figure_uri, file_uri
-from bbtvp.page.words import NONE, Words, interval, p_value, percent, points
+from bbtvp.report.html import charts
+from bbtvp.report.html.pictures import figure_uri, file_uri
+from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, points
 
 _BROKEN = 40
 """Broken images that are listed."""

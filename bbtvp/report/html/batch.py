@@ -10,9 +10,9 @@ from bbtvp.core.errors import UsageError
 from bbtvp.jobs.status import Board, Standing
 from bbtvp.jobs.tally import Arm
 from bbtvp.jobs.transfer import Cell, Figure, across, by_size, harmed, matrix, read_cells
-from bbtvp.page.pictures import figure_uri
-from bbtvp.page.template import rendered
-from bbtvp.page.words import NONE, Words, interval, percent, points
+from bbtvp.report.html.pictures import figure_uri
+from bbtvp.report.html.template import rendered
+from bbtvp.report.html.words import NONE, Words, interval, percent, points
 from bbtvp.report.pictures import matrix_figure
 
 Pairs = Mapping[tuple[str, str], Figure]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.page.curve import Curve
+from bbtvp.report.html.curve import Curve
 from bbtvp.report.pictures import new_figure
 
 Say = Callable[..., str]

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import NamedTuple, final
 
 from bbtvp.jobs.proofs import Answers, KeptProof
-from bbtvp.page.pictures import image_uri
 from bbtvp.prompt import Prompt
+from bbtvp.report.html.pictures import image_uri
 from bbtvp.search import Reading
 from bbtvp.tasks import Sample, Task
 

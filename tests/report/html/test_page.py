@@ -16,21 +16,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bbtvp.cli.report import SCHEMA
-from bbtvp.core.errors import BundleError, JournalError
-from bbtvp.models import load_model
-from bbtvp.page import charts
-from bbtvp.page.curve import curve_of
-from bbtvp.page.folder import RunFolder
-from bbtvp.page.gallery import gallery_of
-from bbtvp.page.pictures import colour_card, image_uri
-from bbtvp.page.report import report
-from bbtvp.prompt import Prompt
-from bbtvp.tasks.registry import load_task
-from bbtvp.verify import verify
 from bbtvp.checks.effects import effects
 from bbtvp.checks.robustness import robustness
 from bbtvp.checks.saliency import saliency
+from bbtvp.cli.report import SCHEMA
+from bbtvp.core.errors import BundleError, JournalError
+from bbtvp.models import load_model
+from bbtvp.prompt import Prompt
+from bbtvp.report.html import charts
+from bbtvp.report.html.curve import curve_of
+from bbtvp.report.html.folder import RunFolder
+from bbtvp.report.html.gallery import gallery_of
+from bbtvp.report.html.pictures import colour_card, image_uri
+from bbtvp.report.html.report import report
+from bbtvp.tasks.registry import load_task
+from bbtvp.verify import verify
 from tests.jobs.made import edit, images, made, proved
 from tests.support import Eye, Flaky, bbtvp, folder_of_patterns, install_plugin
 
@@ -309,7 +309,7 @@ def luminance(color: str) -> float:
 
 
 def test_every_colour_of_text_stands_out_from_every_ground() -> None:
-    style = (files("bbtvp.page") / "templates/style.css").read_text("utf-8")
+    style = (files("bbtvp.report.html") / "templates/style.css").read_text("utf-8")
     named = dict(re.findall(r"--(\w+): (#\w+);", style))
     grounds = [luminance(named.pop(name)) for name in ("paper", "shade")]
     del named["line"]

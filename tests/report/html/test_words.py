@@ -14,11 +14,11 @@ import pytest
 from bbtvp import page
 from bbtvp.cli.report import report as command
 from bbtvp.core.errors import UsageError
-from bbtvp.page.words import LANGUAGES, Words, catalogue, interval, p_value, percent, plain, points
+from bbtvp.report.html.words import LANGUAGES, Words, catalogue, interval, p_value, percent, plain, points
 from bbtvp.verify.remark import REMARKS, remark
 
 WORDS, SAID = catalogue()["words"], catalogue()["remarks"]
-TEMPLATES = {file.name: file.read_text("utf-8") for file in (files("bbtvp.page") / "templates").iterdir()}
+TEMPLATES = {file.name: file.read_text("utf-8") for file in (files("bbtvp.report.html") / "templates").iterdir()}
 MODULES = [path.read_text("utf-8") for path in sorted(Path(inspect.getfile(page)).parent.glob("*.py"))]
 
 

@@ -12,16 +12,16 @@ from typing import Any, NamedTuple, final
 from bbtvp.core.errors import DataError
 from bbtvp.jobs.proofs import KeptProof, identity_of
 from bbtvp.jobs.run import JOBS
-from bbtvp.page import charts
-from bbtvp.page.batch import batch_report
-from bbtvp.page.checks import effects_view, robustness_view, saliency_view
-from bbtvp.page.curve import curve_of
-from bbtvp.page.folder import RunFolder
-from bbtvp.page.gallery import SCANNED, Gallery, gallery_of
-from bbtvp.page.pictures import colour_card, figure_uri, image_uri
-from bbtvp.page.template import rendered
-from bbtvp.page.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.prompt import Guidance
+from bbtvp.report.html import charts
+from bbtvp.report.html.batch import batch_report
+from bbtvp.report.html.checks import effects_view, robustness_view, saliency_view
+from bbtvp.report.html.curve import curve_of
+from bbtvp.report.html.folder import RunFolder
+from bbtvp.report.html.gallery import SCANNED, Gallery, gallery_of
+from bbtvp.report.html.pictures import colour_card, figure_uri, image_uri
+from bbtvp.report.html.template import rendered
+from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.report.pictures import matrix_figure
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.search.recipe import Loader, Loads

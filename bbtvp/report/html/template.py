@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any
 
-from bbtvp.page.words import Words
+from bbtvp.report.html.words import Words
 
 
 def rendered(template: str, words: Words, **values: Any) -> str:
@@ -13,7 +13,7 @@ def rendered(template: str, words: Words, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("bbtvp.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("bbtvp.report.html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template(template).render(t=words, version=version("bbtvp"), **values)

@@ -41,7 +41,7 @@ class Words:
 @cache
 def catalogue() -> Mapping[str, Any]:
     """words.toml: {"words": {key: {language: sentence}}, "remarks": {code: {language: template}}}."""
-    return tomllib.loads((files("bbtvp.page") / "words.toml").read_text("utf-8"))
+    return tomllib.loads((files("bbtvp.report.html") / "words.toml").read_text("utf-8"))
 
 
 # -- figures, the same in every language -------------------------------------------------------------------------------
