@@ -1,4 +1,6 @@
-"""Adapters: one provider per file, each behind the port of `bbtvp.models`. Installed as `bbtvp.adapters`."""
+"""Adapters: one provider per file, each behind the port of `bbtvp.models`. Installed as
+`bbtvp.adapters`.
+"""
 
 if __name__ != "bbtvp.adapters":
     raise ImportError("import bbtvp.adapters, not adapters (run: pip install -e .)")

@@ -3,8 +3,8 @@
     load_model("anthropic/claude-sonnet-4-6")
     load_model("anthropic/claude-sonnet-4-6", api_version="2023-06-01")
 
-Version 2026-10-21 of the API has no temperature: Claude is then a model that may answer differently each time. There
-are no log-probabilities and no seed in any version.
+Version 2026-10-21 of the API has no temperature: Claude is then a model that may answer differently
+each time. There are no log-probabilities and no seed in any version.
 """
 
 from __future__ import annotations
@@ -64,17 +64,19 @@ def load(
 ) -> Model:
     """The model that Anthropic calls `name`.
 
-    base_url: else ANTHROPIC_BASE_URL. api_version: before 2026-10-21 there is a temperature. thinking: disabled,
-    adaptive, or a number of tokens, at least 1024; by default as the model does. It counts as part of the reply, so
-    max_tokens leaves room for it. effort: low to max. options: those of every endpoint.
-    Raises UsageError for a bad option or a missing key.
+    base_url: else ANTHROPIC_BASE_URL. api_version: before 2026-10-21 there is a temperature.
+    thinking: disabled, adaptive, or a number of tokens, at least 1024; by default as the model
+    does. It counts as part of the reply, so max_tokens leaves room for it. effort: low to max.
+    options: those of every endpoint. Raises UsageError for a bad option or a missing key.
     """
     spec = f"anthropic/{name}"
     secret = key(KEY, spec)
     base = address(base_url, ["ANTHROPIC_BASE_URL"], BASE, spec, BASE)
     dialect = Messages(name, secret, base, api_version, thinking=thinking, effort=effort)
     if dialect.thinking.get("type") not in (None, "disabled"):
-        options.setdefault("max_tokens", dialect.thinking.get("budget_tokens", LEAST_THINKING) + ROOM)
+        options.setdefault(
+            "max_tokens", dialect.thinking.get("budget_tokens", LEAST_THINKING) + ROOM
+        )
     return Endpoint.of(dialect, key_variable=KEY, secrets=[secret], **options)
 
 
@@ -102,18 +104,27 @@ class Messages(Dialect):
             raise UsageError(f"api_version must be a date such as {CHANGED}, got {version!r}")
         if effort not in (None, *EFFORTS):
             raise unknown("effort", str(effort), EFFORTS)
-        self.spec, self.model = f"anthropic/{model}", model
+        self.spec = f"anthropic/{model}"
+        self.model = model
         self.url = base.rstrip("/").removesuffix("/v1") + "/v1/messages"
-        self.version, self.effort = version, effort
+        self.version = version
+        self.effort = effort
         self.can_sample = version < CHANGED
         self.thinking = _thinking(thinking)
         self._key = key
 
     def body(self, request: Request, picture: Picture, features: Features) -> Json:
-        most, budget = most_tokens(request, features), self.thinking.get("budget_tokens", 0)
+        most = most_tokens(request, features)
+        budget = self.thinking.get("budget_tokens", 0)
         if budget >= most:
-            raise UsageError(f"thinking={budget} leaves no room for an answer; give max_tokens={budget + ROOM}")
-        image = {"type": "base64", "media_type": picture.media, "data": base64.b64encode(picture.data).decode()}
+            raise UsageError(
+                f"thinking={budget} leaves no room for an answer; give max_tokens={budget + ROOM}"
+            )
+        image = {
+            "type": "base64",
+            "media_type": picture.media,
+            "data": base64.b64encode(picture.data).decode(),
+        }
         content = [{"type": "image", "source": image}, {"type": "text", "text": request.text}]
         body: Json = {
             "model": self.model,
@@ -130,7 +141,11 @@ class Messages(Dialect):
         return body | ({"output_config": output} if output else {})
 
     def headers(self, body: bytes) -> Mapping[str, str]:
-        key = {"x-api-key": self._key} if self.version < CHANGED else {"Authorization": f"Bearer {self._key}"}
+        key = (
+            {"x-api-key": self._key}
+            if self.version < CHANGED
+            else {"Authorization": f"Bearer {self._key}"}
+        )
         return {"Content-Type": "application/json", "anthropic-version": self.version, **key}
 
     def parse(self, reply: Json) -> Parsed:
@@ -144,7 +159,9 @@ class Messages(Dialect):
             (unwrapped(text)[0],) if text and not refused else (),
             refusal=_refusal(reply.get("stop_details")) if refused else None,
             truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
-            input_tokens=total(usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"),
+            input_tokens=total(
+                usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"
+            ),
             output_tokens=total(usage, "output_tokens"),
             model=served_by(reply, "model"),
         )
@@ -153,7 +170,8 @@ class Messages(Dialect):
         code, message = super().error(status, reply)
         error = reply.get("error")
         details = error.get("details") if isinstance(error, Mapping) else None
-        # A reached spend limit and a rate limit are both a 429 of one type: only this code tells them apart.
+        # A reached spend limit and a rate limit are both a 429 of one type: only this code tells
+        # them apart.
         cause = details.get("error_code") if isinstance(details, Mapping) else None
         return (cause if isinstance(cause, str) else code), message
 
@@ -170,11 +188,13 @@ class MessageBatches(BatchDialect):
     size: ClassVar[int] = 256_000_000
 
     def __init__(self, messages: Messages) -> None:
-        self._messages, self._url = messages, f"{messages.url}/batches"
+        self._messages = messages
+        self._url = f"{messages.url}/batches"
 
     def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
         requests = [
-            b'{"custom_id":%b,"params":%b}' % (json.dumps(name).encode(), body) for name, body in bodies.items()
+            b'{"custom_id":%b,"params":%b}' % (json.dumps(name).encode(), body)
+            for name, body in bodies.items()
         ]
         reply = yield self._wire("POST", "", b'{"requests":[%b]}' % b",".join(requests))
         return str(reply["id"])
@@ -209,7 +229,9 @@ def _result(result: Json) -> tuple[int, Json]:
     if kind == "succeeded":
         return 200, result["message"]
     reply = (
-        result["error"] if kind == "errored" else {"error": {"type": kind, "message": f"{kind} before it was asked"}}
+        result["error"]
+        if kind == "errored"
+        else {"error": {"type": kind, "message": f"{kind} before it was asked"}}
     )
     return STATUS.get(reply["error"]["type"], 500), reply
 
@@ -217,7 +239,9 @@ def _result(result: Json) -> tuple[int, Json]:
 def _thinking(thinking: int | str | None) -> Json:
     if isinstance(thinking, int):
         if thinking < LEAST_THINKING:
-            raise UsageError(f"thinking must be at least {LEAST_THINKING} tokens, got {thinking}; or thinking=disabled")
+            raise UsageError(
+                f"thinking must be at least {LEAST_THINKING} tokens, got {thinking}; or thinking=disabled"
+            )
         return {"type": "enabled", "budget_tokens": thinking}
     if thinking not in (None, *THINKING):
         raise unknown("thinking", thinking, THINKING)
@@ -225,5 +249,9 @@ def _thinking(thinking: int | str | None) -> Json:
 
 
 def _refusal(details: object) -> str:
-    told = [details.get("category"), details.get("explanation")] if isinstance(details, Mapping) else []
+    told = (
+        [details.get("category"), details.get("explanation")]
+        if isinstance(details, Mapping)
+        else []
+    )
     return ": ".join(["refusal", *(str(part) for part in told if part)])

@@ -3,8 +3,8 @@
     load_model("azure/my-deployment")
     load_model("azure/my-deployment", api_version="2024-10-21")  # the older, dated addresses
 
-The key is read from AZURE_OPENAI_API_KEY, the address from AZURE_OPENAI_ENDPOINT. A deployment's name need not tell
-that its model thinks before it answers: say so with reasoning=true.
+The key is read from AZURE_OPENAI_API_KEY, the address from AZURE_OPENAI_ENDPOINT. A deployment's
+name need not tell that its model thinks before it answers: say so with reasoning=true.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ def load(
 ) -> Model:
     """The deployment `name`.
 
-    api: chat or responses. api_version: a date, for the dated addresses. base_url: the resource's address, without a
-    path. key_env: the variable that holds the key. options: of the bodies, see `openai_chat.Options`; the others are
-    those of every endpoint. Raises UsageError for a bad option, a missing key or a missing address.
+    api: chat or responses. api_version: a date, for the dated addresses. base_url: the resource's
+    address, without a path. key_env: the variable that holds the key. options: of the bodies, see
+    `openai_chat.Options`; the others are those of every endpoint. Raises UsageError for a bad
+    option, a missing key or a missing address.
     """
     spec = spec or f"azure/{name}"
-    if api_version is not None and not (isinstance(api_version, str) and api_version[:4].isdecimal()):
+    if api_version is not None and not (
+        isinstance(api_version, str) and api_version[:4].isdecimal()
+    ):
         raise UsageError(f"api_version must be a date, such as 2024-10-21, got {api_version!r}")
     given = "token_field" in options
     asked = Options.taken_from(options, name)
@@ -60,7 +63,9 @@ def url_of(resource: str, form: Form, version: str | None) -> str:
     root = resource.removesuffix("/v1").removesuffix("/openai") + "/openai"
     if version is None:
         return f"{root}/v1{form.path}"
-    deployment = f"/deployments/{quote(form.model, safe='')}" if form.path == "/chat/completions" else ""
+    deployment = (
+        f"/deployments/{quote(form.model, safe='')}" if form.path == "/chat/completions" else ""
+    )
     return f"{root}{deployment}{form.path}?api-version={quote(version, safe='')}"
 
 
@@ -71,7 +76,10 @@ class Azure(Dialect):
     service: ClassVar[str] = "azure"
 
     def __init__(self, spec: str, form: Form, url: str, secret: str) -> None:
-        self.spec, self.model, self.form, self.url = spec, form.model, form, url
+        self.spec = spec
+        self.model = form.model
+        self.form = form
+        self.url = url
         self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
         self._auth = {"api-key": secret}
 

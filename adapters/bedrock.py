@@ -2,8 +2,9 @@
 
     load_model("bedrock/us.anthropic.claude-sonnet-4-6-v1:0", region="us-east-1")
 
-The key is AWS_BEARER_TOKEN_BEDROCK, or else whatever AWS credentials botocore finds: environment, profile, container or
-instance. Those need botocore: pip install 'bbtvp[bedrock]'. There are no log-probabilities and no seed.
+The key is AWS_BEARER_TOKEN_BEDROCK, or else whatever AWS credentials botocore finds: environment,
+profile, container or instance. Those need botocore: pip install 'bbtvp[bedrock]'. There are no
+log-probabilities and no seed.
 """
 
 from __future__ import annotations
@@ -43,14 +44,19 @@ def load(
 ) -> Model:
     """The model, inference profile or ARN that Bedrock knows as `name`.
 
-    region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. profile: one of AWS's configuration files. base_url:
-    another host than the region's. effort: in the words of a model that takes one. options: those of every
-    endpoint. Raises UsageError for a bad option, without credentials or a region, or if they need botocore.
+    region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. profile: one of AWS's
+    configuration files. base_url: another host than the region's. effort: in the words of a model
+    that takes one. options: those of every endpoint. Raises UsageError for a bad option, without
+    credentials or a region, or if they need botocore.
     """
     spec = f"bedrock/{name}"
     token = key(TOKEN, spec, needed=False) if profile is None else ""
     session = None if token else _botocore().session.Session(profile=profile)
-    region = str(region or next(filter(None, map(os.environ.get, REGIONS)), None) or _configured_region(session))
+    region = str(
+        region
+        or next(filter(None, map(os.environ.get, REGIONS)), None)
+        or _configured_region(session)
+    )
     if not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+", region):
         raise UsageError(f"{spec} needs a region, not {region!r}: export {REGIONS[0]}=us-east-1")
     signer: Signer = SigV4.of(session, region) if session else Bearer(token)
@@ -89,9 +95,11 @@ class SigV4(Signer):
     """AWS's signature, version 4, made by botocore from credentials that botocore renews."""
 
     def __init__(self, credentials: Any, region: str) -> None:
-        self._credentials, self._region = credentials, region
+        self._credentials = credentials
+        self._region = region
         botocore = _botocore()
-        self._sign, self._request = botocore.auth.SigV4Auth, botocore.awsrequest.AWSRequest
+        self._sign = botocore.auth.SigV4Auth
+        self._request = botocore.awsrequest.AWSRequest
         self._failure: type[Exception] = botocore.exceptions.BotoCoreError
 
     @classmethod
@@ -108,7 +116,9 @@ class SigV4(Signer):
         return cls(credentials, region)
 
     def headers(self, url: str, body: bytes) -> dict[str, str]:
-        request = self._request("POST", url, headers={"Content-Type": "application/json"}, data=body)
+        request = self._request(
+            "POST", url, headers={"Content-Type": "application/json"}, data=body
+        )
         self._sign(self._frozen(), "bedrock", self._region).add_auth(request)
         return dict(request.headers.items())
 
@@ -136,9 +146,11 @@ class Converse(Dialect):
     can_repeat = False
 
     def __init__(self, model: str, signer: Signer, base: str, *, effort: str | None = None) -> None:
-        self.spec, self.model = f"bedrock/{model}", model
+        self.spec = f"bedrock/{model}"
+        self.model = model
         self.url = f"{base.rstrip('/')}/model/{quote(model, safe='')}/converse"
-        self.effort, self._signer = effort, signer
+        self.effort = effort
+        self._signer = signer
 
     def body(self, request: Request, picture: Picture, features: Features) -> Json:
         data = base64.b64encode(picture.data).decode()
@@ -149,7 +161,10 @@ class Converse(Dialect):
         output: Json = {"effort": self.effort} if self.effort else {}
         if features.forced and request.labels:
             # A schema travels as text here.
-            definition = {"name": "answer", "schema": json.dumps(schema(request.labels), ensure_ascii=False)}
+            definition = {
+                "name": "answer",
+                "schema": json.dumps(schema(request.labels), ensure_ascii=False),
+            }
             output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": definition}}
         body: Json = {
             "messages": [{"role": "user", "content": [image, {"text": request.text}]}],
@@ -162,16 +177,23 @@ class Converse(Dialect):
 
     def parse(self, reply: Json) -> Parsed:
         refuse_error(reply)
-        stopped, message = reply["stopReason"], entry(entry(reply["output"], "output")["message"], "message")
-        blocks = [entry(block, "content block") for block in sequence(message["content"], "content")]
+        stopped = reply["stopReason"]
+        message = entry(entry(reply["output"], "output")["message"], "message")
+        blocks = [
+            entry(block, "content block") for block in sequence(message["content"], "content")
+        ]
         text = "".join(block["text"] for block in blocks if "text" in block)
         usage = entry(reply.get("usage") or {}, "usage")
-        trace = entry(reply.get("trace") or {}, "trace")  # only a router of models tells which one answered
+        trace = entry(
+            reply.get("trace") or {}, "trace"
+        )  # only a router of models tells which one answered
         return Parsed(
             (unwrapped(text)[0],) if text and stopped in ANSWERED else (),
             refusal=stopped if stopped in REFUSED else None,
             truncated=stopped in ANSWERED[2:],
-            input_tokens=total(usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+            input_tokens=total(
+                usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"
+            ),
             output_tokens=total(usage, "outputTokens"),
             model=served_by(trace.get("promptRouter"), "invokedModelId"),
         )
@@ -179,7 +201,8 @@ class Converse(Dialect):
     def error(self, status: int, reply: Json) -> tuple[str, str]:
         code = str(reply.get("__type") or reply.get("code") or "").rpartition("#")[2]
         message = str(reply.get("message") or reply.get("Message") or "")
-        # A bad signature is explained with the headers that were signed, the session's token among them.
+        # A bad signature is explained with the headers that were signed, the session's token among
+        # them.
         for secret in self._signer.secrets():
             message = message.replace(secret, "…")
         return code, message
@@ -201,5 +224,7 @@ def _botocore() -> Any:
         import botocore.exceptions
         import botocore.session
     except ImportError as error:
-        raise UsageError(f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…") from error
+        raise UsageError(
+            f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…"
+        ) from error
     return botocore

@@ -1,4 +1,6 @@
-"""A CLIP-like surrogate from a folder or a hub id: `hf/openai/clip-vit-base-patch32`, `hf/./my-clip`."""
+"""A CLIP-like surrogate from a folder or a hub id: `hf/openai/clip-vit-base-patch32`,
+`hf/./my-clip`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,19 @@ from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_devic
 from bbtvp.surrogate import Surrogate
 
 
-def load(name: str, *, device: str = "cpu", revision: str | None = None, spec: str | None = None) -> Surrogate:
-    """Load a CLIPModel with its processor, in float32 and frozen: gradients are taken by pixels, never by weights.
+def load(
+    name: str, *, device: str = "cpu", revision: str | None = None, spec: str | None = None
+) -> Surrogate:
+    """Load a CLIPModel with its processor, in float32 and frozen: gradients are taken by pixels,
+    never by weights.
 
-    Raises ModelError if there is no CLIP under that name, UsageError for a device that is not there.
+    Raises ModelError if there is no CLIP under that name, UsageError for a device that is not
+    there.
     """
     source = source_of(name)
     with loading(source, revision=revision):
         processor = transformers.CLIPProcessor.from_pretrained(source, revision=revision)
         model = load_weights(transformers.CLIPModel, source, revision=revision, dtype="float32")
-    return Surrogate(spec or f"hf/{name}", to_device(model, device).requires_grad_(False), processor)
+    return Surrogate(
+        spec or f"hf/{name}", to_device(model, device).requires_grad_(False), processor
+    )

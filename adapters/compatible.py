@@ -1,14 +1,17 @@
-"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, LM Studio, OpenRouter, Together.
+"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, LM Studio,
+OpenRouter, Together.
 
     load_model("openai-api/ollama/qwen3-vl:8b")
     load_model("openai-api/serve//models/llava", base_url="http://127.0.0.1:8000/v1")
     load_model("openai-api/openrouter/qwen/qwen3-vl-235b-a22b-instruct")
 
-`openai-api/<service>/<model>`: the address is read from <SERVICE>_BASE_URL, the key from <SERVICE>_API_KEY; a server
-that wants no key needs none. A model's name may contain slashes, and begin with one.
+`openai-api/<service>/<model>`: the address is read from <SERVICE>_BASE_URL, the key from
+<SERVICE>_API_KEY; a server that wants no key needs none. A model's name may contain slashes, and
+begin with one.
 
-Several addresses with commas between them are a fleet: servers that serve one model, asked in turn (`endpoint.fleet`).
-A fleet is known by its service and model: answers are the same whichever server gave them, and the list may change.
+Several addresses with commas between them are a fleet: servers that serve one model, asked in turn
+(`endpoint.fleet`). A fleet is known by its service and model: answers are the same whichever server
+gave them, and the list may change.
 """
 
 from __future__ import annotations
@@ -52,25 +55,36 @@ def load(
 ) -> Model:
     """The model of a service, from `<service>/<model>`.
 
-    api: chat or responses. base_url: with its "/v1"; a list, or commas, for a fleet, whose rpm, tpm and concurrency are
-    those of all servers together. key_env: the variable that holds the key. options: of the bodies, see
-    `openai_chat.Options` (token_field is max_tokens here, and forced=choice is vLLM's); the others are those of every
-    endpoint. Raises UsageError for a bad option, a missing address, or a missing key where one is needed.
+    api: chat or responses. base_url: with its "/v1"; a list, or commas, for a fleet, whose rpm, tpm
+    and concurrency are those of all servers together. key_env: the variable that holds the key.
+    options: of the bodies, see `openai_chat.Options` (token_field is max_tokens here, and
+    forced=choice is vLLM's); the others are those of every endpoint. Raises UsageError for a bad
+    option, a missing address, or a missing key where one is needed.
     """
     spec = spec or f"openai-api/{name}"
     service, slash, model = name.partition("/")
     if not slash or not service or not model:
-        raise UsageError(f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model")
-    form = form_of(api, Options.taken_from(options, model, reasoning=False, token_field="max_tokens"))
+        raise UsageError(
+            f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model"
+        )
+    form = form_of(
+        api, Options.taken_from(options, model, reasoning=False, token_field="max_tokens")
+    )
     prefix = re.sub(r"\W", "_", service).upper()
     bases, fleet = _addresses(base_url, f"{prefix}_BASE_URL", service, spec)
     variable = key_env or f"{prefix}_API_KEY"
     secret = key(variable, spec, needed=bool(key_env) or HOSTED.get(service) in bases)
-    dialect = Compatible(spec, form, f"fleet:{service}" if fleet else bases[0], secret, bases if fleet else ())
-    return Endpoint.of(dialect, key_variable=variable, secrets=[secret] if secret else [], **options)
+    dialect = Compatible(
+        spec, form, f"fleet:{service}" if fleet else bases[0], secret, bases if fleet else ()
+    )
+    return Endpoint.of(
+        dialect, key_variable=variable, secrets=[secret] if secret else [], **options
+    )
 
 
-def _addresses(given: str | Sequence[str] | None, variable: str, service: str, spec: str) -> tuple[list[str], bool]:
+def _addresses(
+    given: str | Sequence[str] | None, variable: str, service: str, spec: str
+) -> tuple[list[str], bool]:
     """The base URLs, and whether they are a fleet's: one alone is where a list or a comma says so."""
     given = given or os.environ.get(variable) or (HOSTED | LOCAL).get(service) or ""
     fleet = not isinstance(given, str) or "," in given
@@ -81,12 +95,19 @@ def _addresses(given: str | Sequence[str] | None, variable: str, service: str, s
 
 @final
 class Compatible(Dialect):
-    """A server at a base URL. What it makes of the fields is anybody's guess, and the probe's to find out."""
+    """A server at a base URL. What it makes of the fields is anybody's guess, and the probe's to
+    find out.
+    """
 
     service: ClassVar[str] = "openai-api"
 
-    def __init__(self, spec: str, form: Form, base: str, secret: str = "", servers: Sequence[str] = ()) -> None:
-        self.spec, self.model, self.form, self.url = spec, form.model, form, base + form.path
+    def __init__(
+        self, spec: str, form: Form, base: str, secret: str = "", servers: Sequence[str] = ()
+    ) -> None:
+        self.spec = spec
+        self.model = form.model
+        self.form = form
+        self.url = base + form.path
         self.servers = tuple(server + form.path for server in servers)
         self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
         self._auth = {"Authorization": f"Bearer {secret}"} if secret else {}

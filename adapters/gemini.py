@@ -1,9 +1,11 @@
-"""Gemini behind Google's Gemini API (AI Studio). The key is read from GEMINI_API_KEY, or else GOOGLE_API_KEY.
+"""Gemini behind Google's Gemini API (AI Studio). The key is read from GEMINI_API_KEY, or else
+GOOGLE_API_KEY.
 
     load_model("gemini/gemini-3.5-flash", thinking="minimal")
     load_model("gemini/gemini-2.5-flash", thinking=0, media_resolution="high")
 
-Thoughts count as part of the reply and are billed with it: turn them off, or give max_tokens room for them.
+Thoughts count as part of the reply and are billed with it: turn them off, or give max_tokens room
+for them.
 """
 
 from __future__ import annotations
@@ -20,7 +22,16 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, served_by, word
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Token, Wire
+from bbtvp.endpoint.dialect import (
+    BatchDialect,
+    Dialect,
+    Features,
+    Json,
+    Parsed,
+    Picture,
+    Token,
+    Wire,
+)
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
@@ -49,7 +60,19 @@ THOUGHTLESS = re.compile(r"gemini-(1|2\.0)")
 """Names of models that do not think. All others do, unless told not to, and some cannot be told."""
 THOUGHTS = 2048
 """Tokens for thoughts and answer, unless max_tokens says otherwise."""
-STATUS = {1: 408, 3: 400, 4: 504, 5: 404, 7: 403, 8: 429, 9: 400, 11: 400, 13: 500, 14: 503, 16: 401}
+STATUS = {
+    1: 408,
+    3: 400,
+    4: 504,
+    5: 404,
+    7: 403,
+    8: 429,
+    9: 400,
+    11: 400,
+    13: 500,
+    14: 503,
+    16: 401,
+}
 """HTTP statuses of gRPC codes, which failed requests of a batch carry."""
 
 
@@ -65,17 +88,24 @@ def load(
 ) -> Model:
     """The model that the Gemini API calls `name`.
 
-    base_url: else GOOGLE_BASE_URL. thinking: a number of tokens, 0 for none, automatic, or a level from minimal to
-    xhigh; by default as the model does. media_resolution: low, medium, high or ultra_high, how many tokens an image
-    becomes. enum: force labels by text/x.enum rather than JSON, so that a reply is the bare label, where a model takes
-    that. options: those of every endpoint. Raises UsageError for a bad option or a missing key.
+    base_url: else GOOGLE_BASE_URL. thinking: a number of tokens, 0 for none, automatic, or a level
+    from minimal to xhigh; by default as the model does. media_resolution: low, medium, high or
+    ultra_high, how many tokens an image becomes. enum: force labels by text/x.enum rather than
+    JSON, so that a reply is the bare label, where a model takes that. options: those of every
+    endpoint. Raises UsageError for a bad option or a missing key.
     """
     spec = f"gemini/{name}"
     variable = next((each for each in KEYS if os.environ.get(each)), KEYS[0])
     secret = key(variable, spec)
     base = address(base_url, BASES, BASE, spec, BASE)
     dialect = GenerateContent(
-        name, secret, base, api_version, thinking=thinking, media_resolution=media_resolution, enum=enum
+        name,
+        secret,
+        base,
+        api_version,
+        thinking=thinking,
+        media_resolution=media_resolution,
+        enum=enum,
     )
     budget = dialect.thinking.get("thinkingBudget")
     if budget != 0 and not THOUGHTLESS.match(name):
@@ -111,13 +141,17 @@ class GenerateContent(Dialect):
             raise UsageError(f"enum must be true or false, got {enum!r}")
         if media_resolution not in (None, *RESOLUTIONS):
             raise unknown("media_resolution", str(media_resolution), RESOLUTIONS)
-        self.spec, self.model = f"gemini/{model}", model
+        self.spec = f"gemini/{model}"
+        self.model = model
         self.root = base.rstrip("/").removesuffix(f"/{version}") + f"/{version}"
         path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
         self.place = f"{self.root}/{quote(path)}"
         self.url = f"{self.place}:generateContent"
-        self.thinking, self.enum = _thinking(thinking), enum
-        self.resolution = f"MEDIA_RESOLUTION_{media_resolution.upper()}" if media_resolution else None
+        self.thinking = _thinking(thinking)
+        self.enum = enum
+        self.resolution = (
+            f"MEDIA_RESOLUTION_{media_resolution.upper()}" if media_resolution else None
+        )
         self._key = key
 
     def body(self, request: Request, picture: Picture, features: Features) -> Json:
@@ -145,7 +179,10 @@ class GenerateContent(Dialect):
 
     def _forced(self, labels: Sequence[str]) -> Json:
         if self.enum:
-            return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": list(labels)}}
+            return {
+                "responseMimeType": "text/x.enum",
+                "responseSchema": {"type": "STRING", "enum": list(labels)},
+            }
         return {"responseMimeType": "application/json", "responseJsonSchema": schema(labels)}
 
     def headers(self, body: bytes) -> Mapping[str, str]:
@@ -179,11 +216,14 @@ class GenerateContent(Dialect):
         error = reply.get("error")
         if not isinstance(error, Mapping):
             return code, message
-        # The word says more than the number, which is the status again; a wrong key is a 400 like any bad request.
+        # The word says more than the number, which is the status again; a wrong key is a 400 like
+        # any bad request.
         details = error.get("details")
         listed = details if isinstance(details, list) else []
         reasons = [detail.get("reason") for detail in listed if isinstance(detail, Mapping)]
-        return "API_KEY_INVALID" if "API_KEY_INVALID" in reasons else str(error.get("status") or code), message
+        return "API_KEY_INVALID" if "API_KEY_INVALID" in reasons else str(
+            error.get("status") or code
+        ), message
 
     @property
     def batch(self) -> BatchDialect:
@@ -192,7 +232,9 @@ class GenerateContent(Dialect):
 
 @final
 class InlineBatches(BatchDialect):
-    """Batches whose requests travel in the body and whose replies come with the state: half price, a day at most."""
+    """Batches whose requests travel in the body and whose replies come with the state: half price,
+    a day at most.
+    """
 
     limit: ClassVar[int] = 10_000
     """No number is documented for requests in a body: their size is the limit."""
@@ -203,9 +245,13 @@ class InlineBatches(BatchDialect):
 
     def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
         requests = [
-            b'{"request":%b,"metadata":{"key":%b}}' % (body, json.dumps(name).encode()) for name, body in bodies.items()
+            b'{"request":%b,"metadata":{"key":%b}}' % (body, json.dumps(name).encode())
+            for name, body in bodies.items()
         ]
-        batch = b'{"batch":{"displayName":"bbtvp","inputConfig":{"requests":{"requests":[%b]}}}}' % b",".join(requests)
+        batch = (
+            b'{"batch":{"displayName":"bbtvp","inputConfig":{"requests":{"requests":[%b]}}}}'
+            % b",".join(requests)
+        )
         url = f"{self._dialect.place}:batchGenerateContent"
         reply = yield Wire("POST", url, self._dialect.headers(batch), batch)
         return _batch_name(reply["name"])
@@ -216,7 +262,11 @@ class InlineBatches(BatchDialect):
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
         state = str(reply["metadata"]["state"])
         done = state.endswith(("_SUCCEEDED", "_FAILED", "_CANCELLED", "_EXPIRED"))
-        return done, state, _batch_name(reply["name"]) if done and _output(reply) is not None else None
+        return (
+            done,
+            state,
+            _batch_name(reply["name"]) if done and _output(reply) is not None else None,
+        )
 
     def results(self, where: str) -> Sequence[Wire]:
         return [self.status(where)]
@@ -249,7 +299,9 @@ def _batch_name(name: str) -> str:
 
 
 def _output(batch: Json) -> list[Json] | None:
-    """What came of the requests, None if there is nothing. It is told twice, and not always in both places."""
+    """What came of the requests, None if there is nothing. It is told twice, and not always in both
+    places.
+    """
     for output in (batch["metadata"].get("output"), batch.get("response")):
         if output and "inlinedResponses" in output:
             found: list[Json] = output["inlinedResponses"]["inlinedResponses"]
@@ -274,7 +326,9 @@ def _said(candidate: Json) -> Said:
     ended = str(candidate.get("finishReason", ENDED[-1]))
     if ended not in ENDED:
         told = candidate.get("finishMessage")
-        return Said("", (), (f"{ended}: {told}" if told else ended) if ended in FILTERED else None, False)
+        return Said(
+            "", (), (f"{ended}: {told}" if told else ended) if ended in FILTERED else None, False
+        )
     content = entry(candidate.get("content") or {}, "content")
     parts = [entry(part, "part") for part in sequence(content.get("parts") or [], "parts")]
     text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
@@ -283,9 +337,17 @@ def _said(candidate: Json) -> Said:
 
 
 def _tokens(result: Json) -> tuple[Token, ...]:
-    chosen = [_scored(one) for one in sequence(result.get("chosenCandidates") or [], "chosenCandidates")]
-    shown = [entry(top, "topCandidates") for top in sequence(result.get("topCandidates") or [], "topCandidates")]
-    tops = [[_scored(one) for one in sequence(top.get("candidates") or [], "candidates")] for top in shown]
+    chosen = [
+        _scored(one) for one in sequence(result.get("chosenCandidates") or [], "chosenCandidates")
+    ]
+    shown = [
+        entry(top, "topCandidates")
+        for top in sequence(result.get("topCandidates") or [], "topCandidates")
+    ]
+    tops = [
+        [_scored(one) for one in sequence(top.get("candidates") or [], "candidates")]
+        for top in shown
+    ]
     # Alternatives come likeliest first; of two with equal text the likelier stays.
     return tuple(
         Token(*token, dict([*reversed(top), token]))

@@ -3,12 +3,14 @@
     load_model("hf/llava-hf/llava-1.5-7b-hf", device="cuda", dtype="bfloat16", batch=16)
     load_model("hf/./my-folder")
 
-Requests with labels are scored by log-probability: the prefix (image and question) runs once for all labels, and
-log-softmax is taken in float32 whatever the model's dtype, whatever autocast the caller is in. Requests without labels
-get greedy text. Images of a batch with equal token counts run together, so no padding ever enters a prompt, and an
-answer depends on nothing but its request. Where memory runs out, fewer run together from then on.
+Requests with labels are scored by log-probability: the prefix (image and question) runs once for
+all labels, and log-softmax is taken in float32 whatever the model's dtype, whatever autocast the
+caller is in. Requests without labels get greedy text. Images of a batch with equal token counts run
+together, so no padding ever enters a prompt, and an answer depends on nothing but its request.
+Where memory runs out, fewer run together from then on.
 
-Safe to use from many threads: they take turns on a GPU, whose memory is filled by one, and run at once on the CPU.
+Safe to use from many threads: they take turns on a GPU, whose memory is filled by one, and run at
+once on the CPU.
 """
 
 from __future__ import annotations
@@ -29,14 +31,24 @@ from bbtvp.adapters.hf_scoring import Scorer
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.models.port import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.models.port import (
+    Capabilities,
+    LabelScore,
+    Model,
+    Outcome,
+    QueryFailed,
+    Reply,
+    Request,
+    Usage,
+)
 
 LONGEST_SIDE = 10_000
 """Pixels; beyond that it is no side."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_BLOCKS, _BLOCK = 64, 4096
+_BLOCKS = 64
+_BLOCK = 4096
 """How much of a weights file a revision reads: so many blocks, evenly spaced, of so many bytes."""
 
 
@@ -53,31 +65,39 @@ def load(
 ) -> Model:
     """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
 
-    device: torch device. dtype: float32, bfloat16 or float16. batch: sequences per forward pass, at most. tokens: of
-    all sequences of a forward pass together, at most (a longer one runs alone); no bound if None.
-    Raises UsageError for a bad option and ModelError for a folder that lacks weights or a processor.
+    device: torch device. dtype: float32, bfloat16 or float16. batch: sequences per forward pass, at
+    most. tokens: of all sequences of a forward pass together, at most (a longer one runs alone); no
+    bound if None. Raises UsageError for a bad option and ModelError for a folder that lacks weights
+    or a processor.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
         raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
     label = spec or f"hf/{name}"
-    room, source = Room(label, batch, tokens), source_of(name)
+    room = Room(label, batch, tokens)
+    source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(source, **options):
         processor = transformers.AutoProcessor.from_pretrained(source, **options)
-        model = load_weights(transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options)
+        model = load_weights(
+            transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
+        )
         found = revision_of(source, model)
     if not hasattr(processor, "image_processor"):
-        raise ModelError(f"{source} has no image processor; save one there with processor.save_pretrained(folder)")
+        raise ModelError(
+            f"{source} has no image processor; save one there with processor.save_pretrained(folder)"
+        )
     return HuggingFaceModel(label, to_device(model, device), processor, room, revision=found)
 
 
 def revision_of(source: str, model: Any) -> str:
-    """What a loaded model is a revision of: the hub's commit, or 12 hex digits of a folder's content.
+    """What a loaded model is a revision of: the hub's commit, or 12 hex digits of a folder's
+    content.
 
-    Of a folder, all settings (.json, .jinja) are read, and of each .safetensors file its name, its size and 64 blocks
-    of 4 KiB from its first byte to its last: another training changes them all, and no gigabytes are read.
+    Of a folder, all settings (.json, .jinja) are read, and of each .safetensors file its name, its
+    size and 64 blocks of 4 KiB from its first byte to its last: another training changes them all,
+    and no gigabytes are read.
     """
     commit = getattr(model.config, "_commit_hash", None)
     if commit or not Path(source).is_dir():
@@ -98,12 +118,20 @@ def revision_of(source: str, model: Any) -> str:
 
 @final
 class HuggingFaceModel(Model):
-    """A loaded transformers model behind the port. room: what fits in a forward pass, or a number of sequences."""
+    """A loaded transformers model behind the port. room: what fits in a forward pass, or a number
+    of sequences.
+    """
 
-    def __init__(self, spec: str, model: Any, processor: Any, room: Room | int, *, revision: str = "") -> None:
-        self.spec, self.model, self.processor = spec, model, processor
+    def __init__(
+        self, spec: str, model: Any, processor: Any, room: Room | int, *, revision: str = ""
+    ) -> None:
+        self.spec = spec
+        self.model = model
+        self.processor = processor
         self.room = room if isinstance(room, Room) else Room(spec, room)
-        self.encoder_decoder = bool(getattr(model.config.get_text_config(), "is_encoder_decoder", False))
+        self.encoder_decoder = bool(
+            getattr(model.config.get_text_config(), "is_encoder_decoder", False)
+        )
         self._prompts = Prompts(processor, encoder_decoder=self.encoder_decoder)
         self._scorer = Scorer(model, self.room, encoder_decoder=self.encoder_decoder)
         # Qwen-VL's classes and their kin keep the positions of the last prefix in the model itself.
@@ -122,19 +150,32 @@ class HuggingFaceModel(Model):
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answer all requests; nothing is sent anywhere.
 
-        A request for which memory does not suffice, alone in a forward pass, is a failed query. Raises ModelError if
-        that is so of all of them and the model never answered any.
+        A request for which memory does not suffice, alone in a forward pass, is a failed query.
+        Raises ModelError if that is so of all of them and the model never answered any.
         """
         outcomes: dict[int, Outcome] = {}
         for indices in self.batches(requests):
             chosen = [requests[i] for i in indices]
-            outcomes.update(zip(indices, self.room.run(chosen, self._width(chosen[0]), self._answer), strict=True))
-        if outcomes and not self.room.proven and all(isinstance(o, QueryFailed) for o in outcomes.values()):
-            raise ModelError(f"{self.spec}: {FULL} for one image query; try dtype=bfloat16, or another device")
+            outcomes.update(
+                zip(
+                    indices,
+                    self.room.run(chosen, self._width(chosen[0]), self._answer),
+                    strict=True,
+                )
+            )
+        if (
+            outcomes
+            and not self.room.proven
+            and all(isinstance(o, QueryFailed) for o in outcomes.values())
+        ):
+            raise ModelError(
+                f"{self.spec}: {FULL} for one image query; try dtype=bfloat16, or another device"
+            )
         return [outcomes[i] for i in range(len(requests))]
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of requests that run in one unpadded batch: equal widths, image size and answer form.
+        """Indices of requests that run in one unpadded batch: equal widths, image size and answer
+        form.
 
         Decided without a look at pixels; a batch asked alone stays one.
         """
@@ -153,27 +194,44 @@ class HuggingFaceModel(Model):
 
     def _width(self, request: Request) -> int:
         """Tokens of a request's sequence: its prompt, and the text that it may become."""
-        return max(self._prompts.widths(request)) + (request.max_tokens if request.labels is None else 0)
+        return max(self._prompts.widths(request)) + (
+            request.max_tokens if request.labels is None else 0
+        )
 
     def _answer(self, requests: Sequence[Request]) -> list[Outcome]:
         inputs = self._inputs(requests)
         with self._turn, _exact(self.model.device):
-            return self._write(requests, inputs) if requests[0].labels is None else self._score(requests, inputs)
+            return (
+                self._write(requests, inputs)
+                if requests[0].labels is None
+                else self._score(requests, inputs)
+            )
 
     def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         return placed(self._prompts.inputs(requests), self.model.device, self.model.dtype)
 
     def _write(self, requests: Sequence[Request], inputs: dict[str, Any]) -> list[Outcome]:
         # A checkpoint's own generation settings may ask for beams.
-        ids = self.model.generate(**inputs, max_new_tokens=requests[0].max_tokens, do_sample=False, num_beams=1)
+        ids = self.model.generate(
+            **inputs, max_new_tokens=requests[0].max_tokens, do_sample=False, num_beams=1
+        )
         width = inputs["input_ids"].shape[1]
-        if not self.encoder_decoder and ids.shape[1] >= width and torch.equal(ids[:, :width], inputs["input_ids"]):
+        if (
+            not self.encoder_decoder
+            and ids.shape[1] >= width
+            and torch.equal(ids[:, :width], inputs["input_ids"])
+        ):
             ids = ids[:, width:]
         tokenizer = self.processor.tokenizer
-        special = {*tokenizer.all_special_ids}  # padding after a reply that ended early, among others
+        special = {
+            *tokenizer.all_special_ids
+        }  # padding after a reply that ended early, among others
         written = [[token for token in row if token not in special] for row in ids.tolist()]
         return [
-            Reply(text=tokenizer.decode(row, skip_special_tokens=True).strip(), usage=Usage(width, len(row)))
+            Reply(
+                text=tokenizer.decode(row, skip_special_tokens=True).strip(),
+                usage=Usage(width, len(row)),
+            )
             for row in written
         ]
 

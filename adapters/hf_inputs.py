@@ -21,7 +21,9 @@ KNOWN = 4096
 
 
 class _Text(NamedTuple):
-    """What a question becomes beside an image of one shape. rows: its inputs, None where no image can come later."""
+    """What a question becomes beside an image of one shape. rows: its inputs, None where no image
+    can come later.
+    """
 
     widths: tuple[int, ...]
     rows: dict[str, Tensor] | None
@@ -31,28 +33,38 @@ class _Text(NamedTuple):
 class Prompts:
     """A processor, asked for each text once. Safe to use from many threads.
 
-    A processor tokenises the same question anew for every image, which for a small model takes as long as the image.
-    So what depends on the text and the image's shape is kept, and only the image processor runs, unless the two
-    together would not give, to the bit, what the whole processor gives.
+    A processor tokenises the same question anew for every image, which for a small model takes as
+    long as the image. So what depends on the text and the image's shape is kept, and only the image
+    processor runs, unless the two together would not give, to the bit, what the whole processor
+    gives.
     """
 
     def __init__(self, processor: Any, *, encoder_decoder: bool) -> None:
-        self.processor, self._encoder_decoder = processor, encoder_decoder
+        self.processor = processor
+        self._encoder_decoder = encoder_decoder
         self._lock = threading.Lock()
-        """A tokenizer sets its padding, then encodes: of two threads at once, one gets the padding of the other."""
+        """A tokenizer sets its padding, then encodes: of two threads at once, one gets the padding
+        of the other.
+        """
         self._text = lru_cache(KNOWN)(self._read)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
 
     def widths(self, request: Request) -> tuple[int, ...]:
-        """Token counts of a prompt: one, or two where a Q-Former with a tokenizer of its own reads the question too."""
+        """Token counts of a prompt: one, or two where a Q-Former with a tokenizer of its own reads
+        the question too.
+        """
         return self._text(request.text, request.image.shape).widths
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """The model's inputs for requests of equal widths and image shape: no padding. On the CPU, dtypes as made."""
+        """The model's inputs for requests of equal widths and image shape: no padding. On the CPU,
+        dtypes as made.
+        """
         texts = [self._text(request.text, request.image.shape) for request in requests]
         rows = [text.rows for text in texts if text.rows is not None]
         if len(rows) < len(requests):
-            return self._whole([request.image for request in requests], [request.text for request in requests])
+            return self._whole(
+                [request.image for request in requests], [request.text for request in requests]
+            )
         seen = dict(self._images([request.image for request in requests]))
         written = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
         return {key: value for key, value in seen.items() if isinstance(value, Tensor)} | written
@@ -61,27 +73,42 @@ class Prompts:
         """Token ids of a label as the answer to a question; () if it has none."""
         with self._lock:
             prompt = prompt_text(self.processor, text)
-            return tuple(answer_ids(self.processor, prompt, label, encoder_decoder=self._encoder_decoder))
+            return tuple(
+                answer_ids(self.processor, prompt, label, encoder_decoder=self._encoder_decoder)
+            )
 
     def _read(self, text: str, shape: tuple[int, ...]) -> _Text:
-        pixels = (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)  # 251 is prime: no two rows alike
-        whole, seen = self._whole([pixels], [text]), self._images([pixels])
+        pixels = (
+            (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
+        )  # 251 is prime: no two rows alike
+        whole = self._whole([pixels], [text])
+        seen = self._images([pixels])
         widths = tuple(whole[key].shape[1] for key in sorted(whole) if key.endswith("input_ids"))
         shared = {key for key in seen if key in whole}
         rows = {key: value for key, value in whole.items() if key not in shared}
-        apart = all(_same(seen[key], whole[key]) for key in shared) and shared | set(rows) == set(whole)
-        apart = apart and {key for key, value in seen.items() if isinstance(value, Tensor)} <= shared
-        apart = apart and all(isinstance(value, Tensor) and len(value) == 1 for value in rows.values())
+        apart = all(_same(seen[key], whole[key]) for key in shared) and shared | set(rows) == set(
+            whole
+        )
+        apart = (
+            apart and {key for key, value in seen.items() if isinstance(value, Tensor)} <= shared
+        )
+        apart = apart and all(
+            isinstance(value, Tensor) and len(value) == 1 for value in rows.values()
+        )
         return _Text(widths, rows if apart else None)
 
     def _images(self, images: Sequence[Pixels]) -> Any:
-        return self.processor.image_processor([[Image.fromarray(image)] for image in images], return_tensors="pt")
+        return self.processor.image_processor(
+            [[Image.fromarray(image)] for image in images], return_tensors="pt"
+        )
 
     def _whole(self, images: Sequence[Pixels], texts: Sequence[str]) -> dict[str, Any]:
         pictures = [[Image.fromarray(image)] for image in images]
         with self._lock:
             prompts = [prompt_text(self.processor, text) for text in texts]
-            inputs = dict(self.processor(images=pictures, text=prompts, return_tensors="pt", padding=True))
+            inputs = dict(
+                self.processor(images=pictures, text=prompts, return_tensors="pt", padding=True)
+            )
         inputs.pop("labels", None)  # PaliGemma's processor adds training labels
         return inputs
 
@@ -92,7 +119,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def placed(inputs: dict[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The inputs on the model's device, floating point in its dtype; to a GPU from pinned memory, waiting for nothing.
+    """The inputs on the model's device, floating point in its dtype; to a GPU from pinned memory,
+    waiting for nothing.
 
     The cast comes first, so that half the bytes travel to a model of half precision.
     """
@@ -103,6 +131,10 @@ def placed(inputs: dict[str, Any], device: torch.device, dtype: torch.dtype) -> 
         if not isinstance(value, Tensor):
             return value
         value = value.to(dtype) if value.is_floating_point() else value
-        return value.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else value.to(device)
+        return (
+            value.pin_memory().to(device, non_blocking=True)
+            if device.type == "cuda"
+            else value.to(device)
+        )
 
     return {key: place(value) for key, value in inputs.items()}

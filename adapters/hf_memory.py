@@ -1,4 +1,6 @@
-"""How much runs at once: at most so many sequences and tokens, and less for good once a device is out of memory."""
+"""How much runs at once: at most so many sequences and tokens, and less for good once a device is
+out of memory.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,20 @@ T = TypeVar("T")
 
 FULL = "out of memory"
 _SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""CUDA's and MPS's word, the CPU allocator's, and that of a cuBLAS that found no room for its workspace."""
+"""CUDA's and MPS's word, the CPU allocator's, and that of a cuBLAS that found no room for its
+workspace.
+"""
 
 _log = logging.getLogger(__name__)
 
 
 @final
 class Room:
-    """What fits in a forward pass: `batch` sequences, and `tokens` tokens of them together. Safe to use from threads.
+    """What fits in a forward pass: `batch` sequences, and `tokens` tokens of them together. Safe to
+    use from threads.
 
-    Where memory runs out, `tokens` becomes half of what was tried: prompts of every length then use as much as fits.
+    Where memory runs out, `tokens` becomes half of what was tried: prompts of every length then use
+    as much as fits.
     """
 
     def __init__(self, spec: str, batch: int, tokens: int | None = None) -> None:
@@ -33,7 +39,9 @@ class Room:
         for name, value in {"batch": batch, "tokens": 1 if tokens is None else tokens}.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1, got {value!r}")
-        self.spec, self.batch, self.tokens = spec, batch, tokens
+        self.spec = spec
+        self.batch = batch
+        self.tokens = tokens
         self._chains = math.inf
         self._failed = 0
         self.proven = False
@@ -44,22 +52,30 @@ class Room:
         return self.batch if self.tokens is None else max(1, min(self.batch, self.tokens // width))
 
     def chains(self, rows: int, width: int, length: int) -> int:
-        """How many continuations of `length` tokens run at once for each of `rows` prefixes of `width` tokens.
+        """How many continuations of `length` tokens run at once for each of `rows` prefixes of
+        `width` tokens.
 
-        A continuation counts its own tokens and a quarter of its prefix's: its keys and values are repeated, one layer
-        at a time, and take about a quarter of what a layer worked with when it read the prefix.
+        A continuation counts its own tokens and a quarter of its prefix's: its keys and values are
+        repeated, one layer at a time, and take about a quarter of what a layer worked with when it
+        read the prefix.
         """
         tokens = self.batch * width if self.tokens is None else min(self.tokens, self.batch * width)
         return max(1, int(min(tokens / (rows * (length + width / 4)), self._chains)))
 
     def fewer_chains(self, tried: int) -> None:
         """Memory ran out with so many continuations at once."""
-        self._chains, self._failed = max(1, tried // 2), tried
+        self._chains = max(1, tried // 2)
+        self._failed = tried
 
     def run(
-        self, requests: Sequence[Request], width: int, answer: Callable[[Sequence[Request]], list[Outcome]]
+        self,
+        requests: Sequence[Request],
+        width: int,
+        answer: Callable[[Sequence[Request]], list[Outcome]],
     ) -> list[Outcome]:
-        """Answer requests of one width, as many at once as fit; one that does not fit alone is a failed query."""
+        """Answer requests of one width, as many at once as fit; one that does not fit alone is a
+        failed query.
+        """
         done: list[Outcome] = []
         while len(done) < len(requests):
             part = requests[len(done) : len(done) + self.rows(width)]
@@ -69,7 +85,8 @@ class Room:
                 self.proven = True
                 self._say(width)
             elif len(part) > 1:
-                self._failed, self.tokens = len(part), width * len(part) // 2
+                self._failed = len(part)
+                self.tokens = width * len(part) // 2
             else:
                 done.append(QueryFailed(f"{FULL}, with nothing else in the forward pass"))
         return done
@@ -78,8 +95,11 @@ class Room:
         if self._failed:
             _log.warning(
                 "%s: out of memory with %d sequences at once; going on with %d (option tokens=%d from the start)",
-                self.spec, self._failed, self.rows(width), self.tokens or self.rows(width) * width,
-            )  # fmt: skip
+                self.spec,
+                self._failed,
+                self.rows(width),
+                self.tokens or self.rows(width) * width,
+            )
             self._failed = 0
 
 

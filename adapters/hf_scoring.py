@@ -1,9 +1,11 @@
-"""Log-probabilities of labels from a local model: the prefix is read once, then what the labels share is read once.
+"""Log-probabilities of labels from a local model: the prefix is read once, then what the labels
+share is read once.
 
-Labels are token sequences. The prefix (image and question) gives the first token of all of them. What must be read
-after it are the labels without their last token; one that begins another is read with it, and labels that differ in
-the last token only are one. These chains run packed, several for each prefix, on keys and values that stay where they
-are: each layer repeats its own for the moment in which it attends.
+Labels are token sequences. The prefix (image and question) gives the first token of all of them.
+What must be read after it are the labels without their last token; one that begins another is read
+with it, and labels that differ in the last token only are one. These chains run packed, several for
+each prefix, on keys and values that stay where they are: each layer repeats its own for the moment
+in which it attends.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ class _Prefix(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Tokens to be read after the prefix, and the labels (their positions) that are scored with them."""
+    """Tokens to be read after the prefix, and the labels (their positions) that are scored with
+    them.
+    """
 
     ids: Ids
     labels: list[int]
@@ -46,10 +50,13 @@ class Scorer:
     """Scores labels by a loaded model."""
 
     def __init__(self, model: Any, room: Room, *, encoder_decoder: bool) -> None:
-        self.model, self._room, self._encoder_decoder = model, room, encoder_decoder
+        self.model = model
+        self._room = room
+        self._encoder_decoder = encoder_decoder
         accepted = inspect.signature(model.forward).parameters
         self._keep_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        # BLIP-2's classes want an image at every call, so their language model is continued directly.
+        # BLIP-2's classes want an image at every call, so their language model is continued
+        # directly.
         self._reader = model.language_model if hasattr(model, "qformer") else model
         # Renamed in transformers 5.24, which warns at the old name.
         renamed = "cache" in inspect.signature(self._reader.forward).parameters
@@ -62,7 +69,8 @@ class Scorer:
         scores = prefix.first[:, torch.tensor([ids[0] for ids in labels], device=device)]
         left = chains(labels)
         while left:
-            # Shorter ones are padded on the right, where causality hides it; never to more than twice their length.
+            # Shorter ones are padded on the right, where causality hides it; never to more than
+            # twice their length.
             most = self._room.chains(prefix.rows, prefix.width, len(left[0].ids))
             some = [chain for chain in left[:most] if 2 * len(chain.ids) >= len(left[0].ids)]
             columns = [c for chain in some for c in chain.labels]
@@ -86,19 +94,33 @@ class Scorer:
             out = self.model(**inputs, use_cache=True, **self._keep_last)
         state = getattr(out, "language_model_outputs", None) or out
         encoded = state.encoder_last_hidden_state if self._encoder_decoder else None
-        return _Prefix(rows, width, out.logits[:, -1].float().log_softmax(-1), getattr(state, self._cache), encoded)
+        return _Prefix(
+            rows,
+            width,
+            out.logits[:, -1].float().log_softmax(-1),
+            getattr(state, self._cache),
+            encoded,
+        )
 
     def _continue(self, prefix: _Prefix, some: Sequence[Chain], labels: Sequence[Ids]) -> Tensor:
-        """(b, labels) summed log-probabilities of tokens 2… of the labels of some chains, in the chains' order."""
-        device, n, longest = prefix.first.device, len(some), len(some[0].ids)
-        padded = torch.tensor([_filled(chain.ids, longest) for chain in some], device=device).repeat(prefix.rows, 1)
+        """(b, labels) summed log-probabilities of tokens 2… of the labels of some chains, in the
+        chains' order.
+        """
+        device = prefix.first.device
+        n = len(some)
+        longest = len(some[0].ids)
+        padded = torch.tensor(
+            [_filled(chain.ids, longest) for chain in some], device=device
+        ).repeat(prefix.rows, 1)
         # No padding before them, so no mask: a row's past is all of its prefix.
         given: dict[str, Any] = {self._cache: repeated(prefix.cache, n)}
         if prefix.encoded is None:
             given["input_ids"] = padded
         else:
             given["decoder_input_ids"] = padded
-            given["encoder_outputs"] = BaseModelOutput(last_hidden_state=prefix.encoded.repeat_interleave(n, 0))
+            given["encoder_outputs"] = BaseModelOutput(
+                last_hidden_state=prefix.encoded.repeat_interleave(n, 0)
+            )
         logits = self._reader(**given).logits
         logits = logits.reshape(prefix.rows, n, *logits.shape[1:])
 
@@ -107,8 +129,11 @@ class Scorer:
         place = torch.arange(most, device=device)
         token = torch.tensor([_filled(rest, most) for rest in rests], device=device)
         count = torch.tensor([[len(rest)] for rest in rests], device=device)
-        owner = torch.tensor([[j] for j, chain in enumerate(some) for _ in chain.labels], device=device)
-        # Row by row: all of them in float32 would be the largest tensor of a model with a large vocabulary.
+        owner = torch.tensor(
+            [[j] for j, chain in enumerate(some) for _ in chain.labels], device=device
+        )
+        # Row by row: all of them in float32 would be the largest tensor of a model with a large
+        # vocabulary.
         chosen = torch.stack([row.float().log_softmax(-1)[owner, place, token] for row in logits])
         return chosen.where(place < count, 0).sum(-1)
 
@@ -116,7 +141,8 @@ class Scorer:
 def chains(labels: Sequence[Ids]) -> list[Chain]:
     """What has to be read after the prefix, the longest first.
 
-    It is each label without its last token, unless that begins another of these: then it is read with it.
+    It is each label without its last token, unless that begins another of these: then it is read
+    with it.
     """
     wanted = sorted({ids[:-1] for ids in labels if len(ids) > 1})
     read: dict[Ids, list[int]] = {}
@@ -128,7 +154,9 @@ def chains(labels: Sequence[Ids]) -> list[Chain]:
     for column, label in enumerate(labels):
         if len(label) > 1:
             read[owner[label[:-1]]].append(column)
-    return sorted((Chain(ids, columns) for ids, columns in read.items()), key=lambda chain: -len(chain.ids))
+    return sorted(
+        (Chain(ids, columns) for ids, columns in read.items()), key=lambda chain: -len(chain.ids)
+    )
 
 
 def _filled(ids: Ids, length: int) -> Ids:
@@ -136,7 +164,9 @@ def _filled(ids: Ids, length: int) -> Ids:
 
 
 def repeated(cache: Any, times: int) -> Any:
-    """A cache with every row `times` times in a row; what the given one holds is neither changed nor copied."""
+    """A cache with every row `times` times in a row; what the given one holds is neither changed
+    nor copied.
+    """
     view = copy.copy(cache)
     if isinstance(cache, EncoderDecoderCache):
         view.self_attention_cache = repeated(cache.self_attention_cache, times)
@@ -150,7 +180,9 @@ def repeated(cache: Any, times: int) -> Any:
 def _repeated_layer(layer: Any, times: int) -> Any:
     if type(layer) is DynamicLayer and layer.is_initialized:
         return _RepeatedLayer(layer, times)
-    own = copy.deepcopy(layer)  # a sliding window, a recurrent state: what they are repeated by is their own affair
+    own = copy.deepcopy(
+        layer
+    )  # a sliding window, a recurrent state: what they are repeated by is their own affair
     if hasattr(own, "batch_repeat_interleave"):
         own.batch_repeat_interleave(times)
     return own
@@ -158,7 +190,9 @@ def _repeated_layer(layer: Any, times: int) -> Any:
 
 @final
 class _RepeatedLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer of a prefix, for one pass of `times` continuations of each row: repeated when asked for, never kept."""
+    """A layer of a prefix, for one pass of `times` continuations of each row: repeated when asked
+    for, never kept.
+    """
 
     def __init__(self, layer: Any, times: int) -> None:
         self._once: tuple[Tensor, Tensor] = (layer.keys, layer.values)

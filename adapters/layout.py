@@ -8,8 +8,8 @@ from typing import Any
 def prompt_text(processor: Any, question: str) -> str:
     """The full text prompt for one image and one question, image placeholder included.
 
-    A chat template is used where the processor has one. Without one, the placeholder goes in front, except for
-    processors of the BLIP-2 line, which insert it themselves.
+    A chat template is used where the processor has one. Without one, the placeholder goes in front,
+    except for processors of the BLIP-2 line, which insert it themselves.
     """
     if getattr(processor, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -23,10 +23,12 @@ def prompt_text(processor: Any, question: str) -> str:
 def answer_ids(processor: Any, prompt: str, answer: str, *, encoder_decoder: bool) -> list[int]:
     """Token ids of `answer` as the model would write it after `prompt`, without the end token.
 
-    A decoder-only model continues the prompt, so a word is preceded by a space unless the prompt already ends a
-    line; the decoder of an encoder-decoder model starts afresh.
+    A decoder-only model continues the prompt, so a word is preceded by a space unless the prompt
+    already ends a line; the decoder of an encoder-decoder model starts afresh.
     """
     # PaliGemma's processor ends every prompt with a line feed of its own.
-    fresh = encoder_decoder or prompt[-1:].isspace() or type(processor).__name__ == "PaliGemmaProcessor"
+    fresh = (
+        encoder_decoder or prompt[-1:].isspace() or type(processor).__name__ == "PaliGemmaProcessor"
+    )
     text = answer if fresh else f" {answer}"
     return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -36,19 +36,23 @@ def load(
 ) -> Model:
     """The model `name` at OpenAI.
 
-    api: chat or responses. base_url: of another address that speaks the same. key_env: the variable that holds the key.
-    options: of the bodies, see `openai_chat.Options`; the others are those of every endpoint.
-    Raises UsageError for a bad option or a missing key.
+    api: chat or responses. base_url: of another address that speaks the same. key_env: the variable
+    that holds the key. options: of the bodies, see `openai_chat.Options`; the others are those of
+    every endpoint. Raises UsageError for a bad option or a missing key.
     """
     spec = spec or f"openai/{name}"
     form = form_of(api, Options.taken_from(options, name))
     base = address(base_url, ("OPENAI_BASE_URL", "OPENAI_API_BASE"), HOME, spec, HOME)
     secret = key(key_env, spec)
-    return Endpoint.of(OpenAI(spec, form, base, secret), key_variable=key_env, secrets=[secret], **options)
+    return Endpoint.of(
+        OpenAI(spec, form, base, secret), key_variable=key_env, secrets=[secret], **options
+    )
 
 
 def form_of(api: str, options: Options) -> Form:
-    """Chat or responses. Raises UsageError for another name, or options that the form does not have."""
+    """Chat or responses. Raises UsageError for another name, or options that the form does not
+    have.
+    """
     if api not in APIS:
         raise unknown("api", str(api), APIS)
     return Chat(options) if api == "chat" else Responses(options)
@@ -61,10 +65,18 @@ class OpenAI(Dialect):
     service: ClassVar[str] = "openai"
 
     def __init__(self, spec: str, form: Form, base: str, secret: str) -> None:
-        self.spec, self.model, self.form, self.base, self.url = spec, form.model, form, base, base + form.path
+        self.spec = spec
+        self.model = form.model
+        self.form = form
+        self.base = base
+        self.url = base + form.path
         self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
         accounts = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
-        named = {header: os.environ[variable] for header, variable in accounts.items() if os.environ.get(variable)}
+        named = {
+            header: os.environ[variable]
+            for header, variable in accounts.items()
+            if os.environ.get(variable)
+        }
         self._auth = {"Authorization": f"Bearer {secret}"} | named
 
     def body(self, request: Request, picture: Picture, features: Features) -> Json:

@@ -1,4 +1,6 @@
-"""Chat completions, as OpenAI, Azure and many other servers speak them: what is asked, and what a reply says."""
+"""Chat completions, as OpenAI, Azure and many other servers speak them: what is asked, and what a
+reply says.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.models import Request
 
 REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
-"""Names of OpenAI's models that think before they answer, and then have neither a temperature nor log-probabilities."""
+"""Names of OpenAI's models that think before they answer, and then have neither a temperature nor
+log-probabilities.
+"""
 
 TOP = 20
 """Most alternatives per token that the API shows."""
@@ -56,10 +60,11 @@ class Form(Protocol):
 class Options:
     """What a user can set about the bodies. Raises UsageError for what cannot be.
 
-    detail: of the image: auto, low, high; in responses original too. reasoning: whether the model thinks before it
-    answers; by its name if None. reasoning_effort: in the vendor's words; none for a model that can do without.
-    token_field: the name of the field for the longest reply. forced: how labels are forced, by a JSON "schema" or by
-    vLLM's "choice". extra: fields to add to every body.
+    detail: of the image: auto, low, high; in responses original too. reasoning: whether the model
+    thinks before it answers; by its name if None. reasoning_effort: in the vendor's words; none for
+    a model that can do without. token_field: the name of the field for the longest reply. forced:
+    how labels are forced, by a JSON "schema" or by vLLM's "choice". extra: fields to add to every
+    body.
     """
 
     model: str
@@ -85,7 +90,9 @@ class Options:
         A model that thinks gets 2048 tokens for it, unless the options say otherwise.
         """
         names = {each.name for each in fields(cls)} - {"model"}
-        if isinstance(options.get("forced"), bool):  # whether to force labels, which is the endpoint's affair
+        if isinstance(
+            options.get("forced"), bool
+        ):  # whether to force labels, which is the endpoint's affair
             names.remove("forced")
         taken = defaults | {name: options.pop(name) for name in names & options.keys()}
         if "extra" in taken:
@@ -140,7 +147,10 @@ class Chat:
         image: Json = {"url": data_url(picture)}
         if options.detail:
             image["detail"] = options.detail
-        content = [{"type": "image_url", "image_url": image}, {"type": "text", "text": request.text}]
+        content = [
+            {"type": "image_url", "image_url": image},
+            {"type": "text", "text": request.text},
+        ]
         body: Json = {"model": options.model, "messages": [{"role": "user", "content": content}]}
         bare = options.forced == "choice"
         body[options.token_field] = request.max_tokens if bare else most_tokens(request, features)
@@ -206,30 +216,40 @@ def _said(choice: Json) -> Said:
 
 
 def _content(content: object) -> tuple[str, str | None]:
-    """(text, refusal) of a message's content: text, parts, or nothing. Parts of other kinds (thoughts) are left out."""
+    """(text, refusal) of a message's content: text, parts, or nothing. Parts of other kinds
+    (thoughts) are left out.
+    """
     if content is None or isinstance(content, str):
         return content or "", None
     parts = [entry(part, "part of the content") for part in sequence(content, "content")]
     refusal = "".join(word(part["refusal"]) for part in parts if part.get("type") == "refusal")
-    return "".join(word(part["text"]) for part in parts if part.get("type") == "text"), refusal or None
+    return "".join(
+        word(part["text"]) for part in parts if part.get("type") == "text"
+    ), refusal or None
 
 
 def filtered(results: object) -> str:
     """The reason in words, from Azure's verdict by category if there is one."""
     verdicts = results if isinstance(results, Mapping) else {}
     named = [
-        f"{name.replace('_', ' ')} ({verdict['severity']})" if verdict.get("severity") else name.replace("_", " ")
+        f"{name.replace('_', ' ')} ({verdict['severity']})"
+        if verdict.get("severity")
+        else name.replace("_", " ")
         for name, verdict in verdicts.items()
         if isinstance(verdict, Mapping) and verdict.get("filtered")
     ]
     return f"content filter: {', '.join(named)}" if named else "content filter"
 
 
-# -- tokens ------------------------------------------------------------------------------------------------------------
+# -- tokens ----------------------------------------------------------------------------------------
 def read_tokens(content: object) -> tuple[Token, ...]:
-    """Tokens with their alternatives from a `logprobs.content`. Tokens that are parts of a character are joined."""
+    """Tokens with their alternatives from a `logprobs.content`. Tokens that are parts of a
+    character are joined.
+    """
     tokens: list[Token] = []
-    raw, logprob, top = b"", 0.0, dict[str, float]()
+    raw = b""
+    logprob = 0.0
+    top = dict[str, float]()
     for item in sequence(content, "logprobs.content"):
         shown = entry(item, "token")
         if not raw:
@@ -247,7 +267,9 @@ def read_tokens(content: object) -> tuple[Token, ...]:
 
 
 def _alternatives(shown: object) -> dict[str, float]:
-    """Log-probability by text; tokens that are parts of a character are left out, those of equal text added up."""
+    """Log-probability by text; tokens that are parts of a character are left out, those of equal
+    text added up.
+    """
     found: dict[str, float] = {}
     for item in sequence(shown, "top_logprobs"):
         other = entry(item, "alternative")
@@ -255,17 +277,25 @@ def _alternatives(shown: object) -> dict[str, float]:
             text = _bytes(other).decode()
         except UnicodeDecodeError:
             continue
-        found[text] = min(float(np.logaddexp(found.get(text, -math.inf), number(other["logprob"]))), 0.0)
+        found[text] = min(
+            float(np.logaddexp(found.get(text, -math.inf), number(other["logprob"]))), 0.0
+        )
     return found
 
 
 def _bytes(token: Json) -> bytes:
-    """What the token stands for: `bytes` where the server tells, since a part of a character is no text."""
+    """What the token stands for: `bytes` where the server tells, since a part of a character is no
+    text.
+    """
     text = word(token["token"])
-    return bytes(sequence(token["bytes"], "bytes")) if token.get("bytes") else text.encode(errors="replace")
+    return (
+        bytes(sequence(token["bytes"], "bytes"))
+        if token.get("bytes")
+        else text.encode(errors="replace")
+    )
 
 
-# -- checks ------------------------------------------------------------------------------------------------------------
+# -- checks ----------------------------------------------------------------------------------------
 def data_url(picture: Picture) -> str:
     """The image in the text of a URL."""
     return f"data:{picture.media};base64,{base64.b64encode(picture.data).decode()}"
@@ -310,15 +340,21 @@ def refuse_error(reply: Json) -> None:
 
 
 def served_by(reply: object, *names: str) -> str:
-    """The texts under these names of a JSON object, those that are there: what answered is told, never relied upon."""
+    """The texts under these names of a JSON object, those that are there: what answered is told,
+    never relied upon.
+    """
     told = [reply.get(name) for name in names] if isinstance(reply, Mapping) else []
     return " ".join(text for text in told if isinstance(text, str) and text)
 
 
 def billed(usage: Json, asked: str, written: str) -> tuple[int | None, int | None]:
-    """(input, output) tokens, None for what is no count. Reasoning, billed as output, may be in the total alone."""
+    """(input, output) tokens, None for what is no count. Reasoning, billed as output, may be in the
+    total alone.
+    """
     counts = [usage.get(name) for name in (asked, written, "total_tokens")]
-    inputs, outputs, total = (count if type(count) is int and count >= 0 else None for count in counts)
+    inputs, outputs, total = (
+        count if type(count) is int and count >= 0 else None for count in counts
+    )
     if inputs is not None and total is not None:
         outputs = max(outputs or 0, total - inputs)
     return inputs, outputs

@@ -1,4 +1,6 @@
-"""Responses, OpenAI's newer form: what is asked, and what a reply says. It has no seed and gives one sample."""
+"""Responses, OpenAI's newer form: what is asked, and what a reply says. It has no seed and gives
+one sample.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ LEAST = 16
 @final
 @dataclass(frozen=True)
 class Responses:
-    """Bodies for, and replies from, `/responses`. Nothing is kept by the vendor, nothing is streamed."""
+    """Bodies for, and replies from, `/responses`. Nothing is kept by the vendor, nothing is
+    streamed.
+    """
 
     path: ClassVar[str] = "/responses"
     options: Options
@@ -52,7 +56,11 @@ class Responses:
 
     def body(self, request: Request, picture: Picture, features: Features) -> Json:
         options = self.options
-        image = {"type": "input_image", "image_url": data_url(picture), "detail": options.detail or "auto"}
+        image = {
+            "type": "input_image",
+            "image_url": data_url(picture),
+            "detail": options.detail or "auto",
+        }
         content = [image, {"type": "input_text", "text": request.text}]
         body: Json = {"model": options.model, "input": [{"role": "user", "content": content}]}
         body["max_output_tokens"] = max(most_tokens(request, features), LEAST)
@@ -64,7 +72,12 @@ class Responses:
         if options.reasoning_effort:
             body["reasoning"] = {"effort": options.reasoning_effort}
         if features.forced and request.labels:
-            named = {"type": "json_schema", "name": "answer", "strict": True, "schema": schema(request.labels)}
+            named = {
+                "type": "json_schema",
+                "name": "answer",
+                "strict": True,
+                "schema": schema(request.labels),
+            }
             body["text"] = {"format": named}
         return body | dict(options.extra)
 

@@ -1,4 +1,6 @@
-"""What the local providers share: `from_pretrained` without noise, with every failure told in one line."""
+"""What the local providers share: `from_pretrained` without noise, with every failure told in one
+line.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +17,45 @@ from safetensors import SafetensorError
 from bbtvp.core.errors import ModelError, UsageError
 
 LOCAL_ONLY = (".", "/", "~")
-FAILURES = (OSError, ValueError, ImportError, AttributeError, KeyError, RuntimeError, SafetensorError)
+FAILURES = (
+    OSError,
+    ValueError,
+    ImportError,
+    AttributeError,
+    KeyError,
+    RuntimeError,
+    SafetensorError,
+)
 """What transformers raises for files that it cannot use."""
 
 
 def source_of(name: str) -> str:
     """What transformers is to load: a hub id as it is, a folder (`./…`, `/…`, `~/…`) as its path.
 
-    Raises ModelError for a folder without config.json: transformers would take its name for a hub id.
+    Raises ModelError for a folder without config.json: transformers would take its name for a hub
+    id.
     """
     if not name.startswith(LOCAL_ONLY):
         return name
     source = Path(name).expanduser()
     if not (source / "config.json").is_file():
-        raise ModelError(f"{name} holds no config.json; name a folder made by save_pretrained, or a hub id")
+        raise ModelError(
+            f"{name} holds no config.json; name a folder made by save_pretrained, or a hub id"
+        )
     return str(source)
 
 
 @contextmanager
 def loading(source: str, **options: Any) -> Iterator[None]:
-    """No progress bars, no warnings of the hub's client; what goes wrong in the block is a ModelError of one line.
+    """No progress bars, no warnings of the hub's client; what goes wrong in the block is a
+    ModelError of one line.
 
-    options: revision and trust_remote_code, as for `from_pretrained`. The configuration is looked up before all else:
-    where a name is unknown or the hub is out of reach, one small file is retried, not every file of a model.
+    options: revision and trust_remote_code, as for `from_pretrained`. The configuration is looked
+    up before all else: where a name is unknown or the hub is out of reach, one small file is
+    retried, not every file of a model.
     """
-    was_on, client = transformers.utils.logging.is_progress_bar_enabled(), logging.getLogger("huggingface_hub")
+    was_on = transformers.utils.logging.is_progress_bar_enabled()
+    client = logging.getLogger("huggingface_hub")
     level = client.level
     transformers.utils.logging.disable_progress_bar()
     client.setLevel(logging.ERROR)
@@ -55,7 +71,9 @@ def loading(source: str, **options: Any) -> Iterator[None]:
 
 
 def load_weights(auto_class: Any, source: str, **options: Any) -> Any:
-    """The model, complete: transformers alone would draw at random what the files lack, and answer nonsense."""
+    """The model, complete: transformers alone would draw at random what the files lack, and answer
+    nonsense.
+    """
     model, report = auto_class.from_pretrained(source, output_loading_info=True, **options)
     missing = sorted(report["missing_keys"])
     if missing:
@@ -67,12 +85,16 @@ def load_weights(auto_class: Any, source: str, **options: Any) -> Any:
 
 
 def to_device(model: Any, device: str) -> Any:
-    """The model on `device`, ready for inference. Raises UsageError for a device that this machine lacks."""
+    """The model on `device`, ready for inference. Raises UsageError for a device that this machine
+    lacks.
+    """
     try:
         return model.to(torch.device(device)).eval()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).split("\n", 1)[0][:160]
-        raise UsageError(f"device {device!r} cannot be used here ({reason}); try device=cpu") from error
+        raise UsageError(
+            f"device {device!r} cannot be used here ({reason}); try device=cpu"
+        ) from error
 
 
 def explain(source: str, error: Exception) -> str:
@@ -80,11 +102,11 @@ def explain(source: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     seen = text.lower()
     if "torchvision" in seen or "video_processor_mapping" in seen:
-        return (
-            f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
-        )
+        return f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
     if "trust_remote_code" in seen:
-        return f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
+        return (
+            f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
+        )
     if "couldn't connect" in seen:
         return f"{source} is not in the local cache, and the Hugging Face hub cannot be reached; check name and network"
     if "processor" in seen or "tokenizer" in seen:

@@ -1,10 +1,12 @@
-"""Any local model on many GPUs or machines, by Ray: workers hold the whole model each and take batches when free.
+"""Any local model on many GPUs or machines, by Ray: workers hold the whole model each and take
+batches when free.
 
     load_model("ray/hf/llava-hf/llava-1.5-7b-hf", workers=4, gpus=1, dtype="bfloat16")
     load_model("ray/zoo/llava", workers=2, address="auto")
 
-The model goes by its own name and is asked in the very batches that it would form alone, so answers are the same to
-the bit and a run may change between one process and many. Needs Ray: pip install 'bbtvp[ray]'; docs/machines.md.
+The model goes by its own name and is asked in the very batches that it would form alone, so answers
+are the same to the bit and a run may change between one process and many. Needs Ray: pip install
+'bbtvp[ray]'; docs/machines.md.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Model, Outcome, QueryFailed, Request
 
 SHARE = 4
-"""Parts per worker where a model does not say how it batches: small enough that none waits long for the last."""
+"""Parts per worker where a model does not say how it batches: small enough that none waits long for
+the last.
+"""
 
 
 def load(
@@ -37,18 +41,22 @@ def load(
 ) -> Model:
     """The model that `load_model(name, **options)` gives, on workers of a Ray cluster.
 
-    workers: by default as many as there is room for now. address: of the cluster, `auto` for the one this machine is
-    part of, else RAY_ADDRESS; without either, or a Ray that this process uses already, one is started on this machine
-    and ends with the process. cpus, gpus: what each worker reserves, fractions allowed; gpus is 1 where device is a
-    CUDA one, and device is cuda where gpus is more than 0. threads: of each worker, by default as its cpus.
-    patience: seconds to wait until the cluster has room for a first worker. Returns when that has loaded the model;
-    the others join as they come. Raises UsageError for a bad option, ModelError if there is no cluster or no room, and
-    whatever loading the model raises.
+    workers: by default as many as there is room for now. address: of the cluster, `auto` for the
+    one this machine is part of, else RAY_ADDRESS; without either, or a Ray that this process uses
+    already, one is started on this machine and ends with the process. cpus, gpus: what each worker
+    reserves, fractions allowed; gpus is 1 where device is a CUDA one, and device is cuda where gpus
+    is more than 0. threads: of each worker, by default as its cpus. patience: seconds to wait until
+    the cluster has room for a first worker. Returns when that has loaded the model; the others join
+    as they come. Raises UsageError for a bad option, ModelError if there is no cluster or no room,
+    and whatever loading the model raises.
     """
     if name.partition("/")[0] == "ray":
         raise UsageError(f"ray/{name}: once is enough; use {name}")
     on_cuda = str(options.get("device", "")).startswith("cuda")
-    need = {"num_cpus": _amount("cpus", cpus), "num_gpus": _amount("gpus", on_cuda if gpus is None else gpus)}
+    need = {
+        "num_cpus": _amount("cpus", cpus),
+        "num_gpus": _amount("gpus", on_cuda if gpus is None else gpus),
+    }
     if need["num_gpus"]:
         options.setdefault("device", "cuda")
     each = _whole("threads", max(1, int(need["num_cpus"])) if threads is None else threads)
@@ -62,14 +70,16 @@ def load(
 class RayModel(Model):
     """A model on workers, under its own name.
 
-    A batch that is lost with its worker is sent once more, and counts once: nobody answered it. Lost again, its
-    requests have failed.
+    A batch that is lost with its worker is sent once more, and counts once: nobody answered it.
+    Lost again, its requests have failed.
     """
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
         facts = crew.facts()
-        self.spec, self._identity, self.capabilities = facts.spec, facts.identity, facts.capabilities
+        self.spec = facts.spec
+        self._identity = facts.identity
+        self.capabilities = facts.capabilities
 
     @property
     def identity(self) -> str:
@@ -82,11 +92,15 @@ class RayModel(Model):
         (batches,) = self._crew.run("split", [[Outline.of(request) for request in requests]])
         if isinstance(batches, Lost):
             raise ModelError(f"{self.spec}: workers die on the questions alone: {batches.reason}")
-        parts: list[list[int]] = batches if batches is not None else _parts(len(requests), SHARE * self._crew.size)
+        parts: list[list[int]] = (
+            batches if batches is not None else _parts(len(requests), SHARE * self._crew.size)
+        )
         answers = self._crew.run("answer", [[requests[i] for i in part] for part in parts])
         outcomes: dict[int, Outcome] = {}
         for part, found in zip(parts, answers, strict=True):
-            failed = isinstance(found, Lost) and QueryFailed(f"lost with its worker, {SENDS} times: {found.reason}")
+            failed = isinstance(found, Lost) and QueryFailed(
+                f"lost with its worker, {SENDS} times: {found.reason}"
+            )
             outcomes.update(zip(part, [failed] * len(part) if failed else found, strict=True))
         return [outcomes[i] for i in range(len(requests))]
 

@@ -24,7 +24,8 @@ except ImportError as error:
     raise ImportError("it needs Ray: pip install 'bbtvp[ray]'") from error
 
 LIVES = 3
-"""Workers in a row that may be lost, in one place, without an answer; then the place is given up."""
+"""Workers in a row that may be lost, in one place, without an answer; then the place is given up.
+"""
 
 SENDS = 2
 """How often a batch is sent before its requests are given up."""
@@ -58,15 +59,26 @@ class Task(NamedTuple):
 class Crew:
     """Workers, of which those that die are replaced. Jobs go to whoever is free.
 
-    size: places for workers that are not given up. Anything that ends `run` early kills those at work, for what they
-    are at is of no use to anyone; the next `run` starts others.
+    size: places for workers that are not given up. Anything that ends `run` early kills those at
+    work, for what they are at is of no use to anyone; the next `run` starts others.
     """
 
     def __init__(
-        self, spec: str, options: dict[str, Any], threads: int, need: Mapping[str, float], size: int, patience: float
+        self,
+        spec: str,
+        options: dict[str, Any],
+        threads: int,
+        need: Mapping[str, float],
+        size: int,
+        patience: float,
     ) -> None:
-        """need: what each worker reserves, `num_cpus` and `num_gpus`. All else as for `bbtvp.adapters.ray.load`."""
-        self.size, self._spec, self._need, self._patience = size, f"ray/{spec}", need, patience
+        """need: what each worker reserves, `num_cpus` and `num_gpus`. All else as for
+        `bbtvp.adapters.ray.load`.
+        """
+        self.size = size
+        self._spec = f"ray/{spec}"
+        self._need = need
+        self._patience = patience
         actor = ray.remote(**need)(Worker)
         self._make: Callable[[], Any] = lambda: actor.remote(spec, options, threads, os.getcwd())
         self._idle: deque[Hand] = deque()
@@ -83,20 +95,26 @@ class Crew:
         return self._facts
 
     def run(self, method: str, jobs: Sequence[Any]) -> list[Any]:
-        """The workers' answers to the jobs, in order; `Lost` for one that took `SENDS` workers with it.
+        """The workers' answers to the jobs, in order; `Lost` for one that took `SENDS` workers with
+        it.
 
-        Raises what a worker returns as an error, and ModelError if no worker is left or none can be placed.
+        Raises what a worker returns as an error, and ModelError if no worker is left or none can be
+        placed.
         """
-        waiting, sent = deque(range(len(jobs))), Counter[int]()
+        waiting = deque(range(len(jobs)))
+        sent = Counter[int]()
         found: dict[int, Any] = {}
         with self._lock:
             self._fill()
             try:
                 while len(found) < len(jobs):
                     while waiting and self._idle:
-                        job, hand = waiting.popleft(), self._idle.popleft()
+                        job = waiting.popleft()
+                        hand = self._idle.popleft()
                         sent[job] += 1
-                        self._busy[getattr(hand.actor, method).remote(jobs[job])] = Task(hand, method, job)
+                        self._busy[getattr(hand.actor, method).remote(jobs[job])] = Task(
+                            hand, method, job
+                        )
                     task, result = self._step()
                     if isinstance(result, Lost) and task.job >= 0 and sent[task.job] < SENDS:
                         waiting.appendleft(task.job)
@@ -119,13 +137,17 @@ class Crew:
         if not self._busy:
             raise ModelError(f"{self._spec}: no worker stays alive; see Ray's logs on its machine")
         placed = self._idle or any(task.method != "start" for task in self._busy.values())
-        ready, _ = ray.wait(list(self._busy), num_returns=1, timeout=None if placed else self._patience)
+        ready, _ = ray.wait(
+            list(self._busy), num_returns=1, timeout=None if placed else self._patience
+        )
         if not ready:
             raise ModelError(self._no_room())
         task = self._busy.pop(ready[0])
         try:
             result = ray.get(ready[0])
-        except ray.exceptions.RayTaskError:  # a bug in the model: it shows, with the worker's own traceback
+        except (
+            ray.exceptions.RayTaskError
+        ):  # a bug in the model: it shows, with the worker's own traceback
             if task.job >= 0:
                 self._idle.append(task.hand)
             raise
@@ -143,20 +165,26 @@ class Crew:
         return task, result
 
     def _agree(self, facts: Facts) -> None:
-        """All workers and the driver run one bbtvp and hold one model, or answers would depend on who is asked."""
+        """All workers and the driver run one bbtvp and hold one model, or answers would depend on
+        who is asked.
+        """
         if facts.version != version("bbtvp"):
             raise ModelError(
                 f"a worker has bbtvp {facts.version}, this machine {version('bbtvp')}; install one version on all"
             )
         self._facts = self._facts or facts
         if facts != self._facts:
-            raise ModelError(f"{self._spec}: workers hold different models, {self._facts} and {facts}")
+            raise ModelError(
+                f"{self._spec}: workers hold different models, {self._facts} and {facts}"
+            )
 
     def _replace(self, hand: Hand, error: Exception) -> Lost:
         ray.kill(hand.actor)  # it may be alive and merely out of reach
         reason = _reason(error)
         if "No module named" in reason:
-            raise ModelError(f"{self._spec}: on a worker's machine: {reason}; install bbtvp, and all it needs, on each")
+            raise ModelError(
+                f"{self._spec}: on a worker's machine: {reason}; install bbtvp, and all it needs, on each"
+            )
         if hand.lives > 1:
             self._hire(hand.lives - 1)
         else:
@@ -172,7 +200,9 @@ class Crew:
                 del self._busy[ref]
 
     def _no_room(self) -> str:
-        wanted = " and ".join(f"{amount:g} {kind.removeprefix('num_')}" for kind, amount in self._need.items())
+        wanted = " and ".join(
+            f"{amount:g} {kind.removeprefix('num_')}" for kind, amount in self._need.items()
+        )
         free, total = (
             ", ".join(f"{found.get(kind, 0):g} {kind}" for kind in ("CPU", "GPU"))
             for found in (ray.available_resources(), ray.cluster_resources())
@@ -192,7 +222,9 @@ def _reason(error: Exception) -> str:
 
 
 def connect(address: str | None) -> None:
-    """Use the Ray of this process, or the one at `address`, or start one. Raises ModelError if that fails."""
+    """Use the Ray of this process, or the one at `address`, or start one. Raises ModelError if that
+    fails.
+    """
     if ray.is_initialized():
         return
     there = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -201,18 +233,26 @@ def connect(address: str | None) -> None:
         try:
             socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS).close()
         except OSError as error:
-            raise ModelError(f"no Ray at {there} ({error}); start one there: ray start --head") from error
+            raise ModelError(
+                f"no Ray at {there} ({error}); start one there: ray start --head"
+            ) from error
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # read by a Ray that is started here; else 15, behind all else
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # read by a Ray that is started here; else 15, behind all else
     try:
-        ray.init(address=there, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=there, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+        )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         reason = " ".join(str(error).split())[:240]
         raise ModelError(f"no Ray at {there} ({reason}); start one: ray start --head") from error
     finally:
-        if in_main and handler is not None:  # Ray puts its own in place, which would end the process half-way
+        if (
+            in_main and handler is not None
+        ):  # Ray puts its own in place, which would end the process half-way
             signal.signal(signal.SIGTERM, handler)
 
 
@@ -220,4 +260,6 @@ def room(need: Mapping[str, float]) -> int:
     """How many workers fit into what is free now, at least 1."""
     free = ray.available_resources()
     kinds = (("CPU", need["num_cpus"]), ("GPU", need["num_gpus"]))
-    return max(1, min((int(free.get(kind, 0) / amount) for kind, amount in kinds if amount), default=1))
+    return max(
+        1, min((int(free.get(kind, 0) / amount) for kind, amount in kinds if amount), default=1)
+    )

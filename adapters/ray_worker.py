@@ -19,7 +19,8 @@ class Batched(Protocol):
     """A model that says how it batches; any other gets contiguous parts of what is asked."""
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests of each batch, decided by texts, labels and image shapes: pixels may be blank.
+        """Indices of the requests of each batch, decided by texts, labels and image shapes: pixels
+        may be blank.
 
         A batch asked alone stays one batch.
         """
@@ -45,7 +46,9 @@ class Outline(NamedTuple):
 
     @classmethod
     def of(cls, request: Request) -> Outline:
-        return cls(request.image.shape, request.text, request.labels, request.max_tokens, request.forced)
+        return cls(
+            request.image.shape, request.text, request.labels, request.max_tokens, request.forced
+        )
 
     def blank(self) -> Request:
         """A request of this outline, its image one byte in memory."""
@@ -55,10 +58,13 @@ class Outline(NamedTuple):
 
 @final
 class Worker:
-    """A process that holds a model. Errors raised on purpose are returned: Ray would wrap what is raised."""
+    """A process that holds a model. Errors raised on purpose are returned: Ray would wrap what is
+    raised.
+    """
 
     def __init__(self, spec: str, options: dict[str, Any], threads: int, folder: str) -> None:
-        self._spec, self._options = spec, options
+        self._spec = spec
+        self._options = options
         self._model: Model | None = None
         os.environ["OMP_NUM_THREADS"] = str(threads)  # read by torch, which is not imported yet
         import ray  # here it is installed
@@ -76,7 +82,9 @@ class Worker:
         except BbtvpError as error:
             return error
         if isinstance(model, PaidModel):
-            return UsageError(f"ray/ is for local models; an endpoint needs no workers: use {self._spec}")
+            return UsageError(
+                f"ray/ is for local models; an endpoint needs no workers: use {self._spec}"
+            )
         self._model = model
         return Facts(model.spec, model.identity, model.capabilities, version("bbtvp"))
 

@@ -1,12 +1,15 @@
-r"""InternVL, here: one prompt for two sources at once, which carries further than one for a single model.
+r"""InternVL, here: one prompt for two sources at once, which carries further than one for a single
+model.
 
-The loss is that of the source where it is worse, so no gain is bought at the other's expense; an image costs a query of
-each. A canvas of 448 px is one tile of InternVL; a larger one may be cut into tiles, and the prompt with it. The
-miniatures zoo/llava and zoo/paligemma stand in, and zoo/minigpt4 is never searched on. With real models and images of
-your own (one sub-folder per class):
+The loss is that of the source where it is worse, so no gain is bought at the other's expense; an
+image costs a query of each. A canvas of 448 px is one tile of InternVL; a larger one may be cut
+into tiles, and the prompt with it. The miniatures zoo/llava and zoo/paligemma stand in, and
+zoo/minigpt4 is never searched on. With real models and images of your own (one sub-folder per
+class):
 
     python examples/internvl.py --model hf/OpenGVLab/InternVL3-1B-hf --device cuda --dtype bfloat16 \
-        --second hf/OpenGVLab/InternVL3-2B-hf --also hf/OpenGVLab/InternVL3-8B-hf --task photos/ --canvas 448
+        --second hf/OpenGVLab/InternVL3-2B-hf --also hf/OpenGVLab/InternVL3-8B-hf --task photos/
+        --canvas 448
 """
 
 from __future__ import annotations
@@ -17,14 +20,35 @@ import bbtvp
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="zoo/llava", help="a source: a model that the search asks")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="zoo/llava", help="a source: a model that the search asks"
+    )
     parser.add_argument("--second", default="zoo/paligemma", help="the other source")
-    parser.add_argument("--also", nargs="*", default=["zoo/minigpt4"], help="targets: models that only the proof asks")
-    parser.add_argument("--task", default="zoo/digits-low-contrast", help="zoo/NAME, an image folder, a .csv or .jsonl")
-    parser.add_argument("--canvas", type=int, help="side of the prompted image, in pixels; else by models and images")
-    parser.add_argument("--limit", type=int, default=200, help="most test images; the proof asks 3 times about each")
-    parser.add_argument("--queries", type=int, default=1000, help="cap on image queries of the search")
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        default=["zoo/minigpt4"],
+        help="targets: models that only the proof asks",
+    )
+    parser.add_argument(
+        "--task",
+        default="zoo/digits-low-contrast",
+        help="zoo/NAME, an image folder, a .csv or .jsonl",
+    )
+    parser.add_argument(
+        "--canvas",
+        type=int,
+        help="side of the prompted image, in pixels; else by models and images",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=200, help="most test images; the proof asks 3 times about each"
+    )
+    parser.add_argument(
+        "--queries", type=int, default=1000, help="cap on image queries of the search"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="internvl.vprompt", help="where the prompt goes")
     parser.add_argument("--device", default="cpu")
@@ -34,7 +58,9 @@ def main() -> None:
     specs = [args.model, args.second, *args.also]
     models = [bbtvp.load_model(spec, device=args.device, dtype=args.dtype) for spec in specs]
     task = bbtvp.load_task(args.task, limit=args.limit)
-    run = bbtvp.optimize(task, models[:2], combine="worst", budget=args.queries, canvas=args.canvas, seed=args.seed)
+    run = bbtvp.optimize(
+        task, models[:2], combine="worst", budget=args.queries, canvas=args.canvas, seed=args.seed
+    )
     print(f"asked {sum(run.queries.values())} times, on a canvas of {run.prompt.space.canvas} px")
     for row in bbtvp.verify(run.prompt, task, models, seed=args.seed).rows:
         role = "searched on" if row.model in specs[:2] else "never searched on"

@@ -1,4 +1,6 @@
-"""What holds for every test: no network, one thread, no window, and nothing written into the checkout."""
+"""What holds for every test: no network, one thread, no window, and nothing written into the
+checkout.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,22 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Read once, when the libraries are first imported: so set here, and inherited by every process that a test starts.
+# Read once, when the libraries are first imported: so set here, and inherited by every process that
+# a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell ignores Ctrl-C for what it runs in the background, and so would every process that a test interrupts.
+# A shell ignores Ctrl-C for what it runs in the background, and so would every process that a test
+# interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no bug: no test fails because it took long. Every run draws the same examples: what fails is the
-# change.
-settings.register_profile("bbtvp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine is no bug: no test fails because it took long. Every run draws the same examples:
+# what fails is the change.
+settings.register_profile(
+    "bbtvp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("bbtvp")
 
 

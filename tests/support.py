@@ -36,7 +36,7 @@ from bbtvp.models import (
     Reply,
     Request,
     Usage,
-)  # fmt: skip
+)
 from bbtvp.tasks import Sample, Task
 
 ROOT = Path(__file__).parents[1]
@@ -48,20 +48,29 @@ FAINT = 0.02
 """Amplitude of a pattern, as a share of the range: five levels of 255."""
 
 _Y, _X = np.mgrid[:SIDE, :SIDE] // 2
-PATTERNS: NDArray[np.float64] = np.stack([np.where(on % 2, 1.0, -1.0) for on in (_Y, _X, _X + _Y, (_X + _Y) // 2)])
+PATTERNS: NDArray[np.float64] = np.stack(
+    [np.where(on % 2, 1.0, -1.0) for on in (_Y, _X, _X + _Y, (_X + _Y) // 2)]
+)
 """(4, SIDE, SIDE), one for each label, -1 or 1."""
 
 
 def pattern(label: str, amplitude: float, rng: np.random.Generator) -> Pixels:
     """An image of the pattern on a grey that differs from image to image, with a little noise."""
-    grey = rng.uniform(0.3, 0.7) + amplitude * PATTERNS[LABELS.index(label)] + rng.normal(0, 0.005, (SIDE, SIDE))
+    grey = (
+        rng.uniform(0.3, 0.7)
+        + amplitude * PATTERNS[LABELS.index(label)]
+        + rng.normal(0, 0.005, (SIDE, SIDE))
+    )
     return np.repeat(np.rint(grey * 255).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def samples(split: str, amplitude: float = FAINT) -> tuple[Sample, ...]:
     rng = stream(0, "patterns", split)
     answers = [LABELS[i % len(LABELS)] for i in range(SIZES[split])]
-    return tuple(Sample(f"{split}-{i}", answer, pattern(answer, amplitude, rng)) for i, answer in enumerate(answers))
+    return tuple(
+        Sample(f"{split}-{i}", answer, pattern(answer, amplitude, rng))
+        for i, answer in enumerate(answers)
+    )
 
 
 def patterns(amplitude: float = FAINT, **parts: object) -> Task:
@@ -84,14 +93,20 @@ def folder_of_patterns(root: Path, per_class: int = 30) -> Path:
 class Eye(Model):
     """Matches the image with the four patterns, on top of a prejudice for one of them.
 
-    A faint pattern loses to the prejudice, so a prompt that raises the contrast gains. As text it names what it sees,
-    or says that it is not sure.
+    A faint pattern loses to the prejudice, so a prompt that raises the contrast gains. As text it
+    names what it sees, or says that it is not sure.
     """
 
     def __init__(
-        self, spec: str = "eye/near", *, gain: float = 20.0, prejudice: str = "rows", logprobs: bool = True
+        self,
+        spec: str = "eye/near",
+        *,
+        gain: float = 20.0,
+        prejudice: str = "rows",
+        logprobs: bool = True,
     ) -> None:
-        self.spec, self.gain = spec, gain
+        self.spec = spec
+        self.gain = gain
         self.prior = np.array([float(label == prejudice) for label in LABELS])
         self.capabilities = Capabilities(logprobs=logprobs, deterministic=True, image_side=SIDE)
 
@@ -99,13 +114,21 @@ class Eye(Model):
         return [self.look(request) for request in requests]
 
     def look(self, request: Request) -> Reply:
-        seen = np.asarray(Image.fromarray(request.image).resize((SIDE, SIDE)), np.float64).mean(axis=2) / 255
+        seen = (
+            np.asarray(Image.fromarray(request.image).resize((SIDE, SIDE)), np.float64).mean(axis=2)
+            / 255
+        )
         evidence = self.gain * (PATTERNS * seen).mean(axis=(1, 2)) + self.prior
         logprobs = evidence - np.log(np.exp(evidence).sum())
         if request.labels is None:
             sure = np.sort(logprobs)[-1] - np.sort(logprobs)[-2] > 0.3
-            return Reply(f"it is {LABELS[int(logprobs.argmax())]}." if sure else "I am not sure", usage=Usage(9, 4))
-        scores = tuple(LabelScore(float(logprobs[LABELS.index(label)]), 1) for label in request.labels)
+            return Reply(
+                f"it is {LABELS[int(logprobs.argmax())]}." if sure else "I am not sure",
+                usage=Usage(9, 4),
+            )
+        scores = tuple(
+            LabelScore(float(logprobs[LABELS.index(label)]), 1) for label in request.labels
+        )
         return Reply(scores=scores, usage=Usage(9, len(scores)))
 
 
@@ -114,7 +137,8 @@ class Wrapper(Model):
 
     def __init__(self, inner: Model | None = None) -> None:
         self.inner = inner or Eye()
-        self.spec, self.capabilities = self.inner.spec, self.inner.capabilities
+        self.spec = self.inner.spec
+        self.capabilities = self.inner.capabilities
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         return self.inner.query(requests)
@@ -122,14 +146,27 @@ class Wrapper(Model):
 
 @final
 class Vendor(PaidModel):
-    """Sells another model's answers: `usd` an attempt, of which a share fails and is made again, up to four times."""
+    """Sells another model's answers: `usd` an attempt, of which a share fails and is made again, up
+    to four times.
+    """
 
     def __init__(
-        self, inner: Model | None = None, *, usd: float = 0.001, flaky: float = 0.0, priced: bool = True,
+        self,
+        inner: Model | None = None,
+        *,
+        usd: float = 0.001,
+        flaky: float = 0.0,
+        priced: bool = True,
         refuses: Callable[[Request], bool] | None = None,
-    ) -> None:  # fmt: skip
-        self.inner, self.usd, self.flaky, self.priced, self.refuses = inner or Eye(), usd, flaky, priced, refuses
-        self.spec, self.sold, self.probes = f"vendor/{self.inner.spec}", 0, 0
+    ) -> None:
+        self.inner = inner or Eye()
+        self.usd = usd
+        self.flaky = flaky
+        self.priced = priced
+        self.refuses = refuses
+        self.spec = f"vendor/{self.inner.spec}"
+        self.sold = 0
+        self.probes = 0
         self.capabilities = Capabilities(logprobs=False, deterministic=True)
         self.rng = stream(0, "vendor")
 
@@ -141,7 +178,9 @@ class Vendor(PaidModel):
             try:
                 purse.reserve(self.usd)
             except BudgetReached as error:
-                return QueryFailed(str(error), Usage(attempts=attempts - 1, usd=(attempts - 1) * self.usd))
+                return QueryFailed(
+                    str(error), Usage(attempts=attempts - 1, usd=(attempts - 1) * self.usd)
+                )
             self.sold += 1
             purse.settle(self.usd, self.usd)
             usage = Usage(9, 4, attempts, attempts * self.usd)
@@ -191,14 +230,23 @@ class Recorder(Wrapper):
 
 @final
 class Flaky(Wrapper):
-    """Fails a share of the queries, drawn at random, or those that `refuses` says; each costs `attempts`."""
+    """Fails a share of the queries, drawn at random, or those that `refuses` says; each costs
+    `attempts`.
+    """
 
     def __init__(
-        self, inner: Model | None = None, *, share: float = 0.2, seed: int = 0, attempts: int = 1,
+        self,
+        inner: Model | None = None,
+        *,
+        share: float = 0.2,
+        seed: int = 0,
+        attempts: int = 1,
         refuses: Callable[[Request], bool] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(inner)
-        self.share, self.attempts, self.refuses = share, attempts, refuses
+        self.share = share
+        self.attempts = attempts
+        self.refuses = refuses
         self.rng = stream(seed, "flaky")
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -217,13 +265,18 @@ class Flaky(Wrapper):
 class Mortal(Wrapper):
     """Logs the keys of each call it answers, and kills its own process in a chosen call.
 
-    log: one line per call: the process, then the keys. fatal: the number of the call that is the last, from 1.
-    late: die after the call is answered and logged, before the reply reaches anyone.
+    log: one line per call: the process, then the keys. fatal: the number of the call that is the
+    last, from 1. late: die after the call is answered and logged, before the reply reaches anyone.
     """
 
-    def __init__(self, log: Path, *, fatal: int | None = None, late: bool = False, delay: float = 0.0) -> None:
+    def __init__(
+        self, log: Path, *, fatal: int | None = None, late: bool = False, delay: float = 0.0
+    ) -> None:
         super().__init__(Eye())
-        self.log, self.fatal, self.late, self.delay = log, fatal, late, delay
+        self.log = log
+        self.fatal = fatal
+        self.late = late
+        self.delay = delay
         self.calls = 0
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -280,8 +333,11 @@ class Ran(NamedTuple):
 
 def bbtvp(*arguments: object) -> Ran:
     """Run the command line in this process, from `main` to its exit code."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    argv, handler = sys.argv, signal.getsignal(signal.SIGTERM)
+    out = io.StringIO()
+    err = io.StringIO()
+    code = 0
+    argv = sys.argv
+    handler = signal.getsignal(signal.SIGTERM)
     sys.argv = ["bbtvp", *map(str, arguments)]
     try:
         with redirect_stdout(out), redirect_stderr(err):

@@ -1,7 +1,7 @@
 """The walls of the house: imports go down only, and what the code of the package may not do.
 
-A rule takes a `Module` and yields its faults as (line, reason). Each has negative controls below: source that it must
-refuse. Tests of what an import loads run in processes of their own.
+A rule takes a `Module` and yields its faults as (line, reason). Each has negative controls below:
+source that it must refuse. Tests of what an import loads run in processes of their own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,26 @@ ROOT = Path(__file__).parents[1]
 
 FLOORS = {
     "bbtvp.core": 0,
-    "bbtvp.prompt": 1, "bbtvp.optim": 1, "bbtvp.tasks": 1, "bbtvp.stats": 1,
+    "bbtvp.prompt": 1,
+    "bbtvp.optim": 1,
+    "bbtvp.tasks": 1,
+    "bbtvp.stats": 1,
     "bbtvp.models": 2,
-    "bbtvp.endpoint": 3, "bbtvp.surrogate": 3, "bbtvp.testing": 3,
-    "bbtvp.adapters": 4, "bbtvp.runs": 4,
+    "bbtvp.endpoint": 3,
+    "bbtvp.surrogate": 3,
+    "bbtvp.testing": 3,
+    "bbtvp.adapters": 4,
+    "bbtvp.runs": 4,
     "bbtvp.search": 5,
-    "bbtvp.verify": 6, "bbtvp.zoo": 6,
-    "bbtvp.checks": 7, "bbtvp.jobs": 7,
-    "bbtvp.report": 8, "bbtvp.bench": 9,
-    "bbtvp.cli": 10, "bbtvp": 10,
-}  # fmt: skip
+    "bbtvp.verify": 6,
+    "bbtvp.zoo": 6,
+    "bbtvp.checks": 7,
+    "bbtvp.jobs": 7,
+    "bbtvp.report": 8,
+    "bbtvp.bench": 9,
+    "bbtvp.cli": 10,
+    "bbtvp": 10,
+}
 
 SIDEWAYS = {
     ("bbtvp.tasks", "bbtvp.prompt.image"): "an image file is opened in one way, whoever opens it",
@@ -40,8 +50,6 @@ SIDEWAYS = {
 MAY_NAME_ADAPTERS = ("bbtvp.adapters", "bbtvp.zoo")
 """The zoo's miniatures are Hugging Face folders; all else finds a provider by its entry point."""
 
-MAX_FILE, MAX_FUNCTION = 400, 70
-
 Fault = tuple[int, str]
 
 
@@ -49,7 +57,9 @@ class Module:
     """One source file: its dotted name, tree, and what its names stand for."""
 
     def __init__(self, name: str, source: str) -> None:
-        self.name, self.source, self.tree = name, source, ast.parse(source)
+        self.name = name
+        self.source = source
+        self.tree = ast.parse(source)
         self.nodes = list(ast.walk(self.tree))
 
     @cached_property
@@ -65,7 +75,9 @@ class Module:
         return found
 
     def dotted(self, node: ast.AST) -> str:
-        """`np.random.rand` as "numpy.random.rand"; "" for what begins with neither an import nor a builtin."""
+        """`np.random.rand` as "numpy.random.rand"; "" for what begins with neither an import nor a
+        builtin.
+        """
         if isinstance(node, ast.Name):
             return self.aliases.get(node.id, node.id if hasattr(builtins, node.id) else "")
         if isinstance(node, ast.Attribute):
@@ -79,7 +91,9 @@ class Module:
         return "__name__ == '__main__'" in tests
 
     def imports(self, nodes: Iterable[ast.AST]) -> Iterator[Fault]:
-        """(line, dotted name) of each import; `from a import b` is "a.b", whether b is a module or not."""
+        """(line, dotted name) of each import; `from a import b` is "a.b", whether b is a module or
+        not.
+        """
         for node in nodes:
             if isinstance(node, ast.Import):
                 yield from ((node.lineno, alias.name) for alias in node.names)
@@ -91,8 +105,13 @@ class Module:
 def checkout() -> list[Module]:
     """Every module of the package, from the checkout."""
     files = [(path, path.relative_to(ROOT)) for path in ROOT.glob("bbtvp/**/*.py")]
-    files += [(path, Path("bbtvp") / path.relative_to(ROOT)) for path in ROOT.glob("adapters/**/*.py")]
-    named = ((".".join(name.with_suffix("").parts).removesuffix(".__init__"), path) for path, name in files)
+    files += [
+        (path, Path("bbtvp") / path.relative_to(ROOT)) for path in ROOT.glob("adapters/**/*.py")
+    ]
+    named = (
+        (".".join(name.with_suffix("").parts).removesuffix(".__init__"), path)
+        for path, name in files
+    )
     return [Module(name, path.read_text("utf-8")) for name, path in sorted(named)]
 
 
@@ -106,7 +125,7 @@ def within(name: str, parent: str) -> bool:
     return name == parent or name.startswith(f"{parent}.")
 
 
-# -- the rules --------------------------------------------------------------------------------------------------------
+# -- the rules -------------------------------------------------------------------------------------
 def imports_go_down(module: Module) -> Iterator[Fault]:
     """Lazy imports and those for type checkers count too."""
     home = package(module.name)
@@ -122,7 +141,9 @@ def imports_go_down(module: Module) -> Iterator[Fault]:
             yield line, f"{target}: an adapter is found by its entry point, never by name"
         elif FLOORS[there] > FLOORS[home]:
             yield line, f"upward import of {target}"
-        elif FLOORS[there] == FLOORS[home] and not any(home == a and within(target, b) for a, b in SIDEWAYS):
+        elif FLOORS[there] == FLOORS[home] and not any(
+            home == a and within(target, b) for a, b in SIDEWAYS
+        ):
             yield line, f"sideways import of {target}: list it with its reason, or move a wall"
 
 
@@ -131,23 +152,39 @@ def no_broad_except(module: Module) -> Iterator[Fault]:
         if isinstance(node, ast.ExceptHandler):
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             last = node.body[-1]
-            cleans_up = module.name == "bbtvp.core.files" and isinstance(last, ast.Raise) and last.exc is None
-            if any(kind is None or module.dotted(kind) in BROAD for kind in caught) and not cleans_up:
+            cleans_up = (
+                module.name == "bbtvp.core.files"
+                and isinstance(last, ast.Raise)
+                and last.exc is None
+            )
+            if (
+                any(kind is None or module.dotted(kind) in BROAD for kind in caught)
+                and not cleans_up
+            ):
                 yield node.lineno, "broad except: name what can be raised"
         if isinstance(node, ast.Call) and module.dotted(node.func) == "contextlib.suppress":
-            yield from ((k.lineno, "broad suppress: name what") for k in node.args if module.dotted(k) in BROAD)
+            yield from (
+                (k.lineno, "broad suppress: name what")
+                for k in node.args
+                if module.dotted(k) in BROAD
+            )
 
 
 BROAD = ("Exception", "BaseException", "builtins.Exception", "builtins.BaseException")
 
 
-def nothing_too_long(module: Module) -> Iterator[Fault]:
-    if module.source.count("\n") > MAX_FILE:
-        yield 1, f"more than {MAX_FILE} lines"
+def no_packed_assignment(module: Module) -> Iterator[Fault]:
+    """`a, b = 1, 2` is two lines; a swap is one."""
     for node in module.nodes:
-        lines = getattr(node, "end_lineno", 0) - getattr(node, "lineno", 0) + 1
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and lines > MAX_FUNCTION:
-            yield node.lineno, f"{node.name} has more than {MAX_FUNCTION} lines"
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
+            continue
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and not _is_swap(target, node.value):
+                yield node.lineno, "packed assignment: one line for each name"
+
+
+def _is_swap(target: ast.Tuple, value: ast.Tuple) -> bool:
+    return sorted(map(ast.unparse, target.elts)) == sorted(map(ast.unparse, value.elts))
 
 
 def no_assert(module: Module) -> Iterator[Fault]:
@@ -160,32 +197,61 @@ def only_the_command_line_prints(module: Module) -> Iterator[Fault]:
     """Also the command lines of the zoo, `python -m bbtvp.zoo.…`."""
     if within(module.name, "bbtvp.cli") or (within(module.name, "bbtvp.zoo") and module.is_script):
         return
-    banned = ("print", "exit", "quit", "SystemExit", "sys.exit", "os._exit", "sys.stdout", "sys.stderr", "click.echo")
+    banned = (
+        "print",
+        "exit",
+        "quit",
+        "SystemExit",
+        "sys.exit",
+        "os._exit",
+        "sys.stdout",
+        "sys.stderr",
+        "click.echo",
+    )
     for node in module.nodes:
         if isinstance(node, ast.Name | ast.Attribute) and module.dotted(node) in banned:
             yield node.lineno, f"{module.dotted(node)} outside the command line"
 
 
 def no_global_randomness(module: Module) -> Iterator[Fault]:
-    """Private generators are fine, and torch's global one inside `with torch.random.fork_rng()`, which puts it back."""
-    allowed = {"random.Random", *(f"numpy.random.{name}" for name in ("Generator", "PCG64", "RandomState"))}
+    """Private generators are fine, and torch's global one inside `with torch.random.fork_rng()`,
+    which puts it back.
+    """
+    allowed = {
+        "random.Random",
+        *(f"numpy.random.{name}" for name in ("Generator", "PCG64", "RandomState")),
+    }
     allowed |= LENT.get(module.name, set())
-    forks = [node for node in module.nodes if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])]
+    forks = [
+        node
+        for node in module.nodes
+        if isinstance(node, ast.With) and "fork_rng(" in ast.unparse(node.items[0])
+    ]
     forked = {inner for fork in forks for inner in ast.walk(fork)}
     seeds = ("torch.manual_seed", "torch.seed", "torch.random.manual_seed", "torch.random.seed")
     for node in module.nodes:
         name = module.dotted(node)
-        drawn = name.rpartition(".")[0] in ("random", "numpy.random") or (name in seeds and node not in forked)
+        drawn = name.rpartition(".")[0] in ("random", "numpy.random") or (
+            name in seeds and node not in forked
+        )
         if isinstance(node, ast.Name | ast.Attribute) and drawn and name not in allowed:
             yield node.lineno, f"{name}: draw from bbtvp.core.rng.stream"
 
 
-LENT = {"bbtvp.optim.global_random": {"numpy.random.get_state", "numpy.random.set_state", "random.getstate"}}
+LENT = {
+    "bbtvp.optim.global_random": {
+        "numpy.random.get_state",
+        "numpy.random.set_state",
+        "random.getstate",
+    }
+}
 """Where global state is saved, lent and put back: that is the module's job."""
 
 
 def nothing_runs_from_a_file(module: Module) -> Iterator[Fault]:
-    """No pickle in any coat, no code from strings; and no import by string, which would slip through these rules."""
+    """No pickle in any coat, no code from strings; and no import by string, which would slip
+    through these rules.
+    """
     modules = ("pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve")
     calls = {"eval", "exec", "compile", "__import__", "torch.load", "runpy.run_path", "yaml.load"}
     if module.name != "bbtvp":
@@ -194,29 +260,44 @@ def nothing_runs_from_a_file(module: Module) -> Iterator[Fault]:
         if name.split(".")[0] in modules:
             yield line, f"{name} can run code"
     for node in module.nodes:
-        if isinstance(node, ast.Name | ast.Attribute) and module.dotted(node).removeprefix("builtins.") in calls:
+        if (
+            isinstance(node, ast.Name | ast.Attribute)
+            and module.dotted(node).removeprefix("builtins.") in calls
+        ):
             yield node.lineno, f"{module.dotted(node)} can run code"
-        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+        elif (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and ast.unparse(node.value) != "False"
+        ):
             yield node.value.lineno, "allow_pickle can run code"
 
 
 RULES: tuple[Callable[[Module], Iterator[Fault]], ...] = (
-    imports_go_down, no_broad_except, nothing_too_long, no_assert, only_the_command_line_prints, no_global_randomness,
+    imports_go_down,
+    no_broad_except,
+    no_packed_assignment,
+    no_assert,
+    only_the_command_line_prints,
+    no_global_randomness,
     nothing_runs_from_a_file,
-)  # fmt: skip
+)
 
 
 def cycle(modules: Iterable[Module]) -> list[str]:
     """A cycle of imports that run when a module is loaded; empty if there is none.
 
-    `import a.b` also runs `a/__init__.py`, unless the importer lies in `a`, which is then loaded already.
+    `import a.b` also runs `a/__init__.py`, unless the importer lies in `a`, which is then loaded
+    already.
     """
     known = {module.name: module for module in modules}
     graph: dict[str, set[str]] = {name: set() for name in known}
     for name, module in known.items():
         for _, target in module.imports(at_load(module.tree)):
             parts = target.split(".")
-            loaded = [p for p in (".".join(parts[:n]) for n in range(1, len(parts) + 1)) if p in known]
+            loaded = [
+                p for p in (".".join(parts[:n]) for n in range(1, len(parts) + 1)) if p in known
+            ]
             graph[name] |= {p for p in loaded if p == loaded[-1] or not within(name, p)}
     try:
         graphlib.TopologicalSorter(graph).prepare()
@@ -236,7 +317,7 @@ def at_load(tree: ast.AST) -> Iterator[ast.AST]:
         yield from at_load(node)
 
 
-# -- the package ------------------------------------------------------------------------------------------------------
+# -- the package -----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def modules() -> list[Module]:
     if not (ROOT / "adapters").is_dir():
@@ -250,7 +331,9 @@ def test_every_package_of_a_floor_is_read(modules: list[Module]) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rule(rule: Callable[[Module], Iterator[Fault]], modules: list[Module]) -> None:
-    faults = [f"{module.name}:{line}: {reason}" for module in modules for line, reason in rule(module)]
+    faults = [
+        f"{module.name}:{line}: {reason}" for module in modules for line, reason in rule(module)
+    ]
     assert not faults, "\n".join(faults)
 
 
@@ -259,11 +342,17 @@ def test_no_import_cycle(modules: list[Module]) -> None:
 
 
 def test_every_sideways_import_is_in_use(modules: list[Module]) -> None:
-    drawn = {(package(module.name), target) for module in modules for _, target in module.imports(module.nodes)}
-    assert [pair for pair in SIDEWAYS if not any(a == pair[0] and within(b, pair[1]) for a, b in drawn)] == []
+    drawn = {
+        (package(module.name), target)
+        for module in modules
+        for _, target in module.imports(module.nodes)
+    }
+    assert [
+        pair for pair in SIDEWAYS if not any(a == pair[0] and within(b, pair[1]) for a, b in drawn)
+    ] == []
 
 
-# -- negative controls ------------------------------------------------------------------------------------------------
+# -- negative controls -----------------------------------------------------------------------------
 BAD = [
     (imports_go_down, "bbtvp.core.x", "from bbtvp.prompt import Prompt"),
     (imports_go_down, "bbtvp.core.x", "import bbtvp.stats"),
@@ -276,14 +365,26 @@ BAD = [
     (imports_go_down, "bbtvp.prompt.x", "from . import frame"),
     (imports_go_down, "bbtvp.newcomer", "import json"),
     (no_broad_except, "bbtvp.x", "try:\n    pass\nexcept:\n    pass"),
-    (no_broad_except, "bbtvp.x", "try:\n    pass\nexcept Exception as error:\n    raise ValueError from error"),
+    (
+        no_broad_except,
+        "bbtvp.x",
+        "try:\n    pass\nexcept Exception as error:\n    raise ValueError from error",
+    ),
     (no_broad_except, "bbtvp.x", "try:\n    pass\nexcept (OSError, BaseException):\n    raise"),
     (no_broad_except, "bbtvp.core.files", "try:\n    pass\nexcept BaseException:\n    pass"),
-    (no_broad_except, "bbtvp.x", "from contextlib import suppress\nwith suppress(Exception):\n    pass"),
-    (nothing_too_long, "bbtvp.x", "\n" * 401),
-    (nothing_too_long, "bbtvp.x", "class A:\n    def f(self):\n" + "        pass\n" * 70),
+    (
+        no_broad_except,
+        "bbtvp.x",
+        "from contextlib import suppress\nwith suppress(Exception):\n    pass",
+    ),
+    (no_packed_assignment, "bbtvp.x", "a, b = 1, 2"),
+    (no_packed_assignment, "bbtvp.x", "def f(self):\n    self.a, self.b = self.b, 0"),
     (no_assert, "bbtvp.x", "def f(x):\n    assert x"),
-    (only_the_command_line_prints, "bbtvp.search.x", "print(1)\nif __name__ == '__main__':\n    pass"),
+    (
+        only_the_command_line_prints,
+        "bbtvp.search.x",
+        "print(1)\nif __name__ == '__main__':\n    pass",
+    ),
     (only_the_command_line_prints, "bbtvp.zoo.x", "print(1)"),
     (only_the_command_line_prints, "bbtvp.x", "from sys import exit as leave\nleave(1)"),
     (only_the_command_line_prints, "bbtvp.x", "import sys\nsys.stdout.write('x')"),
@@ -299,7 +400,11 @@ BAD = [
     (nothing_runs_from_a_file, "bbtvp.x", "import builtins\nbuiltins.exec('1')"),
     (nothing_runs_from_a_file, "bbtvp.x", "from torch import load\nload('x')"),
     (nothing_runs_from_a_file, "bbtvp.x", "import numpy as np\nnp.load('x', allow_pickle=True)"),
-    (nothing_runs_from_a_file, "bbtvp.search.x", "import importlib\nimportlib.import_module('bbtvp.cli')"),
+    (
+        nothing_runs_from_a_file,
+        "bbtvp.search.x",
+        "import importlib\nimportlib.import_module('bbtvp.cli')",
+    ),
 ]
 
 
@@ -317,6 +422,9 @@ from bbtvp.prompt.image import open_image
 from bbtvp.tasks.splits import split
 with torch.random.fork_rng():
     torch.manual_seed(0)
+left = right = 0
+left, right = right, left
+left, right = divmod(7, 2)
 def f(rng: np.random.Generator, model):
     try:
         return model.eval(), np.load("x", allow_pickle=False), rng.random(), model.load("x")
@@ -337,7 +445,11 @@ def test_a_rule_accepts_plain_code(rule: Callable[[Module], Iterator[Fault]]) ->
         ("from bbtvp.q import b", "import bbtvp.p.a", True),
         ("class A:\n    import bbtvp.q.b", "import bbtvp.p.a", True),
         ("import bbtvp.q.b", "def f():\n    import bbtvp.p.a", False),
-        ("import bbtvp.q.b", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import bbtvp.p.a", False),
+        (
+            "import bbtvp.q.b",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import bbtvp.p.a",
+            False,
+        ),
     ],
 )
 def test_a_cycle_is_found(a: str, b: str, found: bool) -> None:
@@ -349,7 +461,7 @@ def test_a_cycle_through_a_package_is_found() -> None:
     assert cycle([Module(name, source) for name, source in sources.items()])
 
 
-# -- what an import loads ---------------------------------------------------------------------------------------------
+# -- what an import loads --------------------------------------------------------------------------
 HEAVY = ("torch", "transformers", "nevergrad", "pandas", "scipy", "matplotlib", "pydantic")
 RENDER = """
 import numpy as np
@@ -361,14 +473,20 @@ assert pixels.shape == (64, 64, 3)
 
 
 def run(code: str) -> str:
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def loads(code: str, names: Iterable[str]) -> set[str]:
     """Which of `names` are loaded after `code` ran in a fresh process."""
-    return set(run(f"{code}\nimport sys\nprint(*[name for name in {tuple(names)!r} if name in sys.modules])").split())
+    return set(
+        run(
+            f"{code}\nimport sys\nprint(*[name for name in {tuple(names)!r} if name in sys.modules])"
+        ).split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -379,7 +497,10 @@ def loads(code: str, names: Iterable[str]) -> set[str]:
         (RENDER, HEAVY),
         ("import bbtvp.tasks, bbtvp.stats", HEAVY),
         ("import bbtvp.optim", (*HEAVY, "cma")),
-        ("import bbtvp.models, bbtvp.search, bbtvp.search, bbtvp.verify", ("torch", "transformers", "nevergrad")),
+        (
+            "import bbtvp.models, bbtvp.search, bbtvp.search, bbtvp.verify",
+            ("torch", "transformers", "nevergrad"),
+        ),
     ],
     ids=["bbtvp", "cli", "render", "task", "optim", "study"],
 )
@@ -392,6 +513,8 @@ def test_a_heavy_import_is_seen() -> None:
 
 
 def test_help_needs_no_heavy_library() -> None:
-    hidden = f"sys.modules |= dict.fromkeys({(*HEAVY, 'cma')!r})"  # None there: an import of it raises
+    hidden = (
+        f"sys.modules |= dict.fromkeys({(*HEAVY, 'cma')!r})"  # None there: an import of it raises
+    )
     call = "sys.argv = ['bbtvp', '--help']\nfrom bbtvp.cli import main\nmain()"
     assert "bbtvp demo" in run(f"import sys\n{hidden}\n{call}")

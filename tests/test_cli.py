@@ -18,7 +18,9 @@ from bbtvp.zoo.catalogue import weights
 from tests.support import SIDE, Flaky, bbtvp, folder_of_patterns, install_plugin
 
 LLAVA = weights() / "llava"
-needs_llava = pytest.mark.skipif(not (LLAVA / "model.safetensors").is_file(), reason="zoo/llava is not there yet")
+needs_llava = pytest.mark.skipif(
+    not (LLAVA / "model.safetensors").is_file(), reason="zoo/llava is not there yet"
+)
 
 # -- the result document ---------------------------------------------------------------------------
 COUNT = (int,)
@@ -43,7 +45,9 @@ VERDICT: Mapping[str, tuple[type, ...]] = {"verdict": (dict,), "notes": (list,)}
 MODEL: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("model", "role"), (str,)),
     **dict.fromkeys(("n", "failed", "unparsed", "images", "gained", "lost"), COUNT),
-    **dict.fromkeys(("zero_shot", "empty_frame", "prompted", "gain", "over_empty_frame", "mcnemar_p"), NUMBER),
+    **dict.fromkeys(
+        ("zero_shot", "empty_frame", "prompted", "gain", "over_empty_frame", "mcnemar_p"), NUMBER
+    ),
     **dict.fromkeys(("mcnemar_p_holm", "noise"), NUMBER),
     **dict.fromkeys(("gain_ci95", "over_empty_frame_ci95"), (list,)),
     "detail": (dict,),
@@ -66,12 +70,17 @@ def check_result(document: Mapping[str, Any]) -> None:
     check_keys(document, RESULT | (VERDICT if document["models"] else {}))
     assert document["schema"] == "bbtvp.result/1"
     check_keys(document["queries"], QUERIES)
-    for remark in [*document.get("verdict", {"reasons": []})["reasons"], *document.get("notes", [])]:
+    for remark in [
+        *document.get("verdict", {"reasons": []})["reasons"],
+        *document.get("notes", []),
+    ]:
         check_keys(remark, {"code": (str,), "text": (str,), "values": (dict,)})
     for row in document["models"]:
         check_keys(row, MODEL | (CALIBRATED if "calibrated" in row else {}))
         assert row["role"] in ("source", "target")
-        assert all(0 <= row[key] <= 1 for key in ("zero_shot", "empty_frame", "prompted", "mcnemar_p"))
+        assert all(
+            0 <= row[key] <= 1 for key in ("zero_shot", "empty_frame", "prompted", "mcnemar_p")
+        )
         assert row["gain"] == pytest.approx(row["prompted"] - row["zero_shot"])
         assert row["over_empty_frame"] == pytest.approx(row["prompted"] - row["empty_frame"])
         for interval in (row["gain_ci95"], row["over_empty_frame_ci95"]):
@@ -106,7 +115,18 @@ def bundle(tmp_path: Path) -> Path:
 
 
 def optimize(images: Path, *more: object) -> tuple[object, ...]:
-    return ("optimize", "--task", images, "--model", "eye/near", "--prompt", "tone", "--out", "run", *more)
+    return (
+        "optimize",
+        "--task",
+        images,
+        "--model",
+        "eye/near",
+        "--prompt",
+        "tone",
+        "--out",
+        "run",
+        *more,
+    )
 
 
 def test_optimize_then_verify(images: Path) -> None:
@@ -126,7 +146,9 @@ def test_optimize_then_verify(images: Path) -> None:
         assert line in searched.err
 
     models = ("--model", "eye/near", "--model", "eye/far")
-    proved = bbtvp("verify", "run/prompt.vprompt", "--task", images, *models, "--out", "run", "--json")
+    proved = bbtvp(
+        "verify", "run/prompt.vprompt", "--task", images, *models, "--out", "run", "--json"
+    )
     assert proved.code == 0
     document = one_document(proved.out)
     check_result(document)
@@ -148,7 +170,9 @@ def test_optimize_then_verify(images: Path) -> None:
     assert "transfer: " in table.out
 
 
-def test_a_folder_is_verified_with_the_question_that_the_prompt_was_searched_with(images: Path) -> None:
+def test_a_folder_is_verified_with_the_question_that_the_prompt_was_searched_with(
+    images: Path,
+) -> None:
     question = "which way do the stripes run?"
     searched = bbtvp(*optimize(images, "--queries", 200, "--images", 4, "--question", question))
     assert f"question: {question}" not in searched.err
@@ -159,7 +183,8 @@ def test_a_folder_is_verified_with_the_question_that_the_prompt_was_searched_wit
 
 def test_the_same_command_again_asks_nothing_and_says_so(images: Path) -> None:
     command = optimize(images, "--queries", 200, "--images", 4)
-    first, again = bbtvp(*command), bbtvp(*command)
+    first = bbtvp(*command)
+    again = bbtvp(*command)
     assert (first.code, again.code) == (0, 0)
     assert first.out == again.out == "run/prompt.vprompt\n"
     assert "image queries were answered before and are not sent again" in again.err
@@ -197,7 +222,9 @@ def test_help_lists_and_teaches() -> None:
     assert "Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached" in ran.out
 
 
-@pytest.mark.parametrize("command", ["demo", "optimize", "verify", "apply", "bench", "models", "tasks"])
+@pytest.mark.parametrize(
+    "command", ["demo", "optimize", "verify", "apply", "bench", "models", "tasks"]
+)
 def test_each_command_explains_itself(command: str) -> None:
     ran = bbtvp(command, "-h")
     assert ran.code == 0
@@ -222,11 +249,28 @@ def test_the_methods_of_a_benchmark_can_be_listed() -> None:
 
 def test_a_benchmark_can_be_planned_without_a_query(images: Path) -> None:
     models = ("--models", "eye/down", "--targets", "eye/near")
-    ran = bbtvp("bench", "--methods", "tone,zero-shot", "--tasks", images, *models, "--seeds", 2, "--dry-run", "--json")
+    ran = bbtvp(
+        "bench",
+        "--methods",
+        "tone,zero-shot",
+        "--tasks",
+        images,
+        *models,
+        "--seeds",
+        2,
+        "--dry-run",
+        "--json",
+    )
     assert ran.code == 0
     plan = one_document(ran.out)
     assert (plan["cells"], plan["finished"], plan["search_queries"]) == (3, 0, 2000)
-    assert plan["plan"][0] == {"method": "tone", "task": str(images), "source": "eye/down", "budget": 1000, "seed": 0}
+    assert plan["plan"][0] == {
+        "method": "tone",
+        "task": str(images),
+        "source": "eye/down",
+        "budget": 1000,
+        "seed": 0,
+    }
     assert not Path("runs").exists()
 
 
@@ -236,23 +280,59 @@ def test_a_benchmark_can_be_planned_without_a_query(images: Path) -> None:
     [
         (["optimise"], "No such command 'optimise'"),
         (["optimize"], "Missing option '--task'"),
-        (["optimize", "--task", "zoo/digits", "--model", "zoo/llava", "--queries", "many"], "is not a valid integer"),
+        (
+            ["optimize", "--task", "zoo/digits", "--model", "zoo/llava", "--queries", "many"],
+            "is not a valid integer",
+        ),
         (
             ["optimize", "--task", "zoo/digit", "--model", "eye/near"],
             "unknown task 'zoo/digit'; did you mean zoo/digits",
         ),
-        (["optimize", "--task", "zo/digits", "--model", "eye/near"], "unknown task source 'zo'; did you mean zoo"),
+        (
+            ["optimize", "--task", "zo/digits", "--model", "eye/near"],
+            "unknown task source 'zo'; did you mean zoo",
+        ),
         (["optimize", "--task", "IMAGES", "--model", "eye"], "model 'eye' needs a provider"),
-        (["optimize", "--task", "IMAGES", "--model", "ey/near"], "unknown model provider 'ey'; did you mean eye"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--prompt", "tones"], "did you mean tone"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--method", "cmaes"], "did you mean cma"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--queries", "0"], "try --queries 1000"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--queries", "9"], "give at least"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--fca", "0.5"], "add --surrogate zoo/clip"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--tse", "nan"], "the weight of TSE is nan"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "-M", "device"], "-M takes key=value, got 'device'"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "-M", "dely=1"], "cannot take dely=1"),
-        (["optimize", "--task", "IMAGES", "--model", "eye/near", "--question", "{what}?"], "needs the field 'what'"),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "ey/near"],
+            "unknown model provider 'ey'; did you mean eye",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--prompt", "tones"],
+            "did you mean tone",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--method", "cmaes"],
+            "did you mean cma",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--queries", "0"],
+            "try --queries 1000",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--queries", "9"],
+            "give at least",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--fca", "0.5"],
+            "add --surrogate zoo/clip",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--tse", "nan"],
+            "the weight of TSE is nan",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "-M", "device"],
+            "-M takes key=value, got 'device'",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "-M", "dely=1"],
+            "cannot take dely=1",
+        ),
+        (
+            ["optimize", "--task", "IMAGES", "--model", "eye/near", "--question", "{what}?"],
+            "needs the field 'what'",
+        ),
         (["verify", "BUNDLE", "--task", "IMAGES"], "Missing option '--model'"),
         (["bench", "--methods", "defualt"], "unknown method 'defualt'; did you mean default"),
         (["bench", "--tasks", "zoo/digit"], "unknown task 'zoo/digit'; did you mean zoo/digits"),
@@ -262,13 +342,17 @@ def test_a_benchmark_can_be_planned_without_a_query(images: Path) -> None:
         (["bench", "--budgets", "0"], "a budget of 0 image queries finds nothing"),
     ],
 )
-def test_misuse_exits_2_with_the_way_out(images: Path, bundle: Path, arguments: list[str], said: str) -> None:
+def test_misuse_exits_2_with_the_way_out(
+    images: Path, bundle: Path, arguments: list[str], said: str
+) -> None:
     names = {"IMAGES": str(images), "BUNDLE": str(bundle)}
     ran = bbtvp(*(names.get(argument, argument) for argument in arguments))
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
     assert "Traceback" not in ran.err
-    assert not Path("runs").exists()  # nothing begun that would stand in the way of the corrected command
+    assert not Path(
+        "runs"
+    ).exists()  # nothing begun that would stand in the way of the corrected command
 
 
 # -- exit 1: failures ------------------------------------------------------------------------------
@@ -283,7 +367,9 @@ def failed(*arguments: object) -> str:
 
 
 def test_a_model_that_is_down_exits_1(images: Path) -> None:
-    assert "queries to eye/near failed: HTTP 503" in failed(*optimize(images, "--model", "eye/down"))
+    assert "queries to eye/near failed: HTTP 503" in failed(
+        *optimize(images, "--model", "eye/down")
+    )
 
 
 def test_a_missing_task_is_named(images: Path) -> None:
@@ -307,9 +393,13 @@ def test_an_altered_bundle_is_refused(images: Path, bundle: Path) -> None:
     with zipfile.ZipFile(bundle, "w") as archive:
         for name, data in content.items():
             archive.writestr(name, data.replace(b"eye/near", b"eye/evil"))
-    assert "not as bbtvp wrote it" in failed("verify", bundle, "--task", images, "--model", "eye/near")
+    assert "not as bbtvp wrote it" in failed(
+        "verify", bundle, "--task", images, "--model", "eye/near"
+    )
     bundle.write_bytes(b"PK")
-    assert "not a bundle, or damaged" in failed("apply", bundle, images / "rows" / "0.png", "-o", "out")
+    assert "not a bundle, or damaged" in failed(
+        "apply", bundle, images / "rows" / "0.png", "-o", "out"
+    )
 
 
 def test_a_run_folder_that_is_a_file(images: Path) -> None:
@@ -327,11 +417,15 @@ def test_a_journal_that_is_a_folder(images: Path) -> None:
 def test_a_full_disk_says_that_nothing_is_lost(images: Path) -> None:
     Path("run").mkdir()
     Path("run/journal.jsonl").symlink_to("/dev/full")
-    assert "no space left on the disk; free some and run the same command" in failed(*optimize(images))
+    assert "no space left on the disk; free some and run the same command" in failed(
+        *optimize(images)
+    )
 
 
 def test_a_disk_that_fills_up_during_the_run_loses_nothing(images: Path) -> None:
-    """The process may write no file past a limit: the journal fills up in the middle of a line, and then goes on."""
+    """The process may write no file past a limit: the journal fills up in the middle of a line, and
+    then goes on.
+    """
     resource = pytest.importorskip("resource")
     command = optimize(images, "--queries", 300, "--images", 4)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -349,7 +443,9 @@ def test_a_disk_that_fills_up_during_the_run_loses_nothing(images: Path) -> None
 
 
 # -- exit 3 and 130 --------------------------------------------------------------------------------
-def test_a_budget_that_retries_use_up_exits_3(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_that_retries_use_up_exits_3(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tests.support.eye", lambda name: Flaky(share=0, attempts=9))
     ran = bbtvp(*optimize(images, "--queries", 200, "--images", 4))
     assert (ran.code, ran.out) == (3, "")
@@ -366,7 +462,10 @@ def test_an_interrupt_exits_130(images: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("tests.support.eye", interrupted)
     ran = bbtvp(*optimize(images))
     assert (ran.code, ran.out) == (130, "")
-    assert ran.err.strip() == "interrupted; what was answered is kept: run the same command to continue"
+    assert (
+        ran.err.strip()
+        == "interrupted; what was answered is kept: run the same command to continue"
+    )
 
 
 # -- apply -----------------------------------------------------------------------------------------
@@ -442,7 +541,15 @@ def test_unknown_miniatures_and_options_get_the_nearest_names(images: Path) -> N
 @needs_llava
 def test_the_embedded_model_gains_on_its_own_task_and_resumes_to_the_bit() -> None:
     """The real path: transformers, log-probabilities, batches; killed in the middle of a line."""
-    command = ("optimize", "--task", "zoo/digits-low-contrast", "--model", "zoo/llava", "--prompt", "tone")
+    command = (
+        "optimize",
+        "--task",
+        "zoo/digits-low-contrast",
+        "--model",
+        "zoo/llava",
+        "--prompt",
+        "tone",
+    )
     command = (*command, "--queries", "240", "--images", "4", "--json")
     whole = bbtvp(*command, "--out", "whole")
     assert whole.code == 0
@@ -455,10 +562,19 @@ def test_the_embedded_model_gains_on_its_own_task_and_resumes_to_the_bit() -> No
     assert Path("torn/journal.jsonl").read_bytes() == journal
 
 
-def test_a_cap_on_money_takes_prices_of_ones_own(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cap_on_money_takes_prices_of_ones_own(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BBTVP_PRICES", "gone after this test")
     monkeypatch.delenv("BBTVP_PRICES")
-    model = ("--model", "openai-api/eye/eye", "-M", "base_url=http://127.0.0.1:9/v1", "-M", "retries=0")
+    model = (
+        "--model",
+        "openai-api/eye/eye",
+        "-M",
+        "base_url=http://127.0.0.1:9/v1",
+        "-M",
+        "retries=0",
+    )
     asked = ("optimize", "--task", images, *model, "--usd", "1")
     ran = bbtvp(*asked)
     assert ran.code == 2

@@ -1,4 +1,6 @@
-"""What is shipped: the packages, the wheel's files, the declared libraries, one version, working entry points."""
+"""What is shipped: the packages, the wheel's files, the declared libraries, one version, working
+entry points.
+"""
 
 from __future__ import annotations
 
@@ -52,20 +54,29 @@ def extras(config: configparser.ConfigParser) -> list[str]:
 def shipped() -> dict[str, Path]:
     """Name in the wheel → file in the checkout, for everything in the two source folders."""
     files = [path for folder in SOURCES for path in (ROOT / folder).rglob("*") if path.is_file()]
-    found = {path.relative_to(ROOT).as_posix(): path for path in files if "__pycache__" not in path.parts}
-    return {place if place.startswith("bbtvp/") else f"bbtvp/{place}": path for place, path in found.items()}
+    found = {
+        path.relative_to(ROOT).as_posix(): path for path in files if "__pycache__" not in path.parts
+    }
+    return {
+        place if place.startswith("bbtvp/") else f"bbtvp/{place}": path
+        for place, path in found.items()
+    }
 
 
 def test_the_list_of_packages_is_complete(config: configparser.ConfigParser) -> None:
     listed = lines(config["options"]["packages"])
     folders = [Path(name).parent for name in shipped() if name.endswith("/__init__.py")]
     assert listed == sorted(".".join(folder.parts) for folder in folders)
-    assert {str(Path(name).parent) for name in shipped() if name.endswith(".py")} == set(map(str, folders))
+    assert {str(Path(name).parent) for name in shipped() if name.endswith(".py")} == set(
+        map(str, folders)
+    )
 
 
 def test_adapters_cannot_be_imported_under_the_wrong_name() -> None:
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import adapters"
-    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.returncode != 0
     assert "ImportError: import bbtvp.adapters, not adapters (run: pip install -e .)" in done.stderr
 
@@ -81,19 +92,29 @@ def test_what_is_imported_is_declared_and_the_reverse(config: configparser.Confi
     foreign = imported - set(sys.stdlib_module_names) - {"bbtvp"}
     declared = required(config)
     assert declared == sorted(declared)
-    assert sorted(declared + extras(config)) == sorted({DISTRIBUTIONS.get(name, name) for name in foreign})
+    assert sorted(declared + extras(config)) == sorted(
+        {DISTRIBUTIONS.get(name, name) for name in foreign}
+    )
 
 
 def test_the_constraints_pin_every_declared_library(config: configparser.ConfigParser) -> None:
     """A new release must not change, overnight, what a clone installs and what the README shows."""
-    pinned = [line.split("==") for line in lines((ROOT / "constraints.txt").read_text("utf-8")) if line[0] != "#"]
+    pinned = [
+        line.split("==")
+        for line in lines((ROOT / "constraints.txt").read_text("utf-8"))
+        if line[0] != "#"
+    ]
     assert sorted(name for name, _ in pinned) == sorted(required(config) + extras(config))
 
 
 def test_the_version_stands_in_one_place(config: configparser.ConfigParser) -> None:
     version = config["metadata"]["version"]
     assert metadata.version("bbtvp") == version, "setup.cfg has changed: run pip install -e . again"
-    code = [ROOT / "pyproject.toml", ROOT / "setup.py", *(path for path in shipped().values() if path.suffix == ".py")]
+    code = [
+        ROOT / "pyproject.toml",
+        ROOT / "setup.py",
+        *(path for path in shipped().values() if path.suffix == ".py"),
+    ]
     assert [str(path) for path in code if f'"{version}"' in path.read_text("utf-8")] == []
 
 
@@ -104,7 +125,9 @@ def test_the_entry_points_resolve(config: configparser.ConfigParser) -> None:
         for line in lines(text)
     }
     installed = metadata.distribution("bbtvp").entry_points
-    assert {(point.group, point.name, point.value) for point in installed} == listed, "run pip install -e . again"
+    assert {(point.group, point.name, point.value) for point in installed} == listed, (
+        "run pip install -e . again"
+    )
     for point in installed:
         try:
             assert callable(point.load()), point
@@ -125,10 +148,14 @@ def test_pyproject_only_names_the_build_system() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    """Built from a copy: an old build/ folder would leak into the wheel. torch brings a setuptools that can do it."""
+    """Built from a copy: an old build/ folder would leak into the wheel. torch brings a setuptools
+    that can do it.
+    """
     source = tmp_path / "source"
     for folder in (*SOURCES, "tests"):
-        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
     for path in ROOT.iterdir():
         if path.suffix in (".cfg", ".toml", ".py", ".md") or path.name == "LICENSE":
             shutil.copy(path, source)
@@ -138,7 +165,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     (wheel,) = source.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {info.filename: info.CRC for info in archive.infolist() if not info.is_dir()}
-        content = {name: archive.read(name) for name in names if not name.split("/")[0].endswith(".dist-info")}
+        content = {
+            name: archive.read(name)
+            for name in names
+            if not name.split("/")[0].endswith(".dist-info")
+        }
     assert sorted(content) == sorted(shipped())
     assert [name for name, path in shipped().items() if content[name] != path.read_bytes()] == []
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)

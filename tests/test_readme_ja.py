@@ -1,4 +1,6 @@
-"""The Japanese README says what README.md says: the same commands, the same figures, links that lead somewhere."""
+"""The Japanese README says what README.md says: the same commands, the same figures, links that
+lead somewhere.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,13 @@ FENCE = re.compile(r"^```\w*\n.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 LARGE = re.compile(r"\d+(?:[.,]\d+)+|\d{2,}(?!\d| ?\u4e07)")
-"""Numbers that prose writes as digits in both languages; not those before the Japanese sign for ten thousand."""
+"""Numbers that prose writes as digits in both languages; not those before the Japanese sign for ten
+thousand.
+"""
 
-pytestmark = pytest.mark.skipif(not (ENGLISH.is_file() and JAPANESE.is_file()), reason="needs the checkout")
+pytestmark = pytest.mark.skipif(
+    not (ENGLISH.is_file() and JAPANESE.is_file()), reason="needs the checkout"
+)
 
 
 @pytest.fixture(scope="module")

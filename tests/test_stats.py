@@ -17,7 +17,9 @@ from bbtvp.stats import bootstrap_mean, holm, paired_gain, wilson
 
 def table(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
     counts = (both, gained, lost, neither)
-    return np.repeat([True, False, True, False], counts), np.repeat([True, True, False, False], counts)
+    return np.repeat([True, False, True, False], counts), np.repeat(
+        [True, True, False, False], counts
+    )
 
 
 def keys_of_global() -> bytes:
@@ -46,14 +48,21 @@ def test_the_multinomial_is_the_bootstrap_over_samples() -> None:
     before, after = table(40, 30, 10, 20)
     difference = after.astype(float) - before
     plain = reference.bootstrap(
-        (difference,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(0)
+        (difference,),
+        np.mean,
+        n_resamples=20_000,
+        method="percentile",
+        rng=np.random.default_rng(0),
     ).confidence_interval
     assert paired_gain(before, after, resamples=20_000).ci == pytest.approx(tuple(plain), abs=0.011)
 
 
 def test_the_interval_covers_the_true_gain() -> None:
     random = np.random.default_rng(5)
-    p_gain, p_loss, covered, tables = 0.18, 0.08, 0, 400
+    p_gain = 0.18
+    p_loss = 0.08
+    covered = 0
+    tables = 400
     for number in range(tables):
         lost, same, gained = random.multinomial(200, [p_loss, 1 - p_gain - p_loss, p_gain])
         low, high = paired_gain(*table(same, gained, lost, 0), seed=number, resamples=2000).ci
@@ -90,7 +99,8 @@ def test_intervals_repeat_and_leave_the_global_state_alone() -> None:
 
 def test_a_higher_confidence_is_wider() -> None:
     data = table(50, 20, 5, 25)
-    narrow, wide = paired_gain(*data, confidence=0.8).ci, paired_gain(*data, confidence=0.99).ci
+    narrow = paired_gain(*data, confidence=0.8).ci
+    wide = paired_gain(*data, confidence=0.99).ci
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
@@ -104,7 +114,9 @@ def test_a_higher_confidence_is_wider() -> None:
         ([[1, 0]], [[1, 1]], "one per sample"),
     ],
 )
-def test_paired_data_that_cannot_be_compared(before: list[float], after: list[float], message: str) -> None:
+def test_paired_data_that_cannot_be_compared(
+    before: list[float], after: list[float], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         paired_gain(before, after)
 
@@ -158,7 +170,9 @@ def test_bootstrap_mean_agrees_with_the_normal_interval() -> None:
 
 
 def test_bootstrap_mean_of_constant_and_of_nothing() -> None:
-    assert tuple(bootstrap_mean([2.0])) == tuple(bootstrap_mean([2.0, 2.0, np.nan])) == (2.0, 2.0, 2.0)
+    assert (
+        tuple(bootstrap_mean([2.0])) == tuple(bootstrap_mean([2.0, 2.0, np.nan])) == (2.0, 2.0, 2.0)
+    )
     for bad in ([], [np.nan], [1.0, np.inf]):
         with pytest.raises(UsageError):
             bootstrap_mean(bad)

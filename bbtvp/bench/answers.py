@@ -1,4 +1,6 @@
-"""Answers on the test split, each asked once and kept in a file: zero-shot and controls are shared by all cells."""
+"""Answers on the test split, each asked once and kept in a file: zero-shot and controls are shared
+by all cells.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ MISSING = float("nan")
 
 
 class Answers(NamedTuple):
-    """correct: (n,) 1, 0, NaN = failed. scores: (n, labels) log-probabilities per token, or None (text, own labels)."""
+    """correct: (n,) 1, 0, NaN = failed. scores: (n, labels) log-probabilities per token, or None
+    (text, own labels).
+    """
 
     correct: Vector
     scores: Matrix | None
@@ -36,12 +40,19 @@ class Answers(NamedTuple):
 
 @final
 class View:
-    """What a model is shown and asked for each sample: made when needed, for a test split may not fit into memory."""
+    """What a model is shown and asked for each sample: made when needed, for a test split may not
+    fit into memory.
+    """
 
     def __init__(
-        self, task: Task, render: Callable[[Pixels], Pixels] | None = None, word: Callable[[str], str] | None = None
+        self,
+        task: Task,
+        render: Callable[[Pixels], Pixels] | None = None,
+        word: Callable[[str], str] | None = None,
     ) -> None:
-        self.task, self._render, self._word = task, render, word
+        self.task = task
+        self._render = render
+        self._word = word
 
     @classmethod
     def of(cls, prompt: Prompt, task: Task) -> View:
@@ -50,14 +61,21 @@ class View:
 
     def show(self, sample: Sample) -> tuple[Pixels, str]:
         """The pixels and the text that are sent."""
-        pixels, text = sample.pixels(), self.task.ask(sample)
-        return (self._render(pixels) if self._render else pixels), (self._word(text) if self._word else text)
+        pixels = sample.pixels()
+        text = self.task.ask(sample)
+        return (self._render(pixels) if self._render else pixels), (
+            self._word(text) if self._word else text
+        )
 
     @cached_property
     def digest(self) -> str:
-        """Of all that is sent about the test split: equal pixels and texts are one view, whatever made them."""
+        """Of all that is sent about the test split: equal pixels and texts are one view, whatever
+        made them.
+        """
         shown = (self.show(sample) for sample in self.task.test)
-        return digest(*(hash_ for pixels, text in shown for hash_ in (_mark(pixels), text.encode())))
+        return digest(
+            *(hash_ for pixels, text in shown for hash_ in (_mark(pixels), text.encode()))
+        )
 
 
 def _mark(pixels: Pixels) -> bytes:
@@ -74,7 +92,11 @@ def ask(model: Model, reader: Reader, view: View, samples: Sequence[Sample]) -> 
         part = samples[start : start + BATCH]
         requests = [reader.request(*view.show(sample), task, sample) for sample in part]
         for outcome, sample in zip(model.query(requests), part, strict=True):
-            correct.append(reader.read(outcome, task, sample).correct if isinstance(outcome, Reply) else MISSING)
+            correct.append(
+                reader.read(outcome, task, sample).correct
+                if isinstance(outcome, Reply)
+                else MISSING
+            )
             scores.append(_scores(outcome, labels))
     own = any(sample.labels is not None for sample in samples)
     kept = isinstance(reader, LogProbReader) and labels and not own
@@ -99,7 +121,9 @@ class Shelf:
         self.asked = 0
 
     def get(self, model: Model, view: View, *, keep_scores: bool = False) -> Answers:
-        """Answers of `model` on the whole test split as `view` shows it, read as `verify` would read them."""
+        """Answers of `model` on the whole test split as `view` shows it, read as `verify` would
+        read them.
+        """
         task = view.task
         reader = choose_reader("auto", model, task)
         mark = digest_json([model.spec, repr(reader), task.digest, view.digest])[:16]
@@ -111,7 +135,11 @@ class Shelf:
                 meter = Meter(model, Forgetful())
                 found = ask(meter, reader, view, task.test)
                 self.asked += meter.account.total
-                document = {"model": model.spec, "task": task.name, "correct": to_bits(found.correct)}
+                document = {
+                    "model": model.spec,
+                    "task": task.name,
+                    "correct": to_bits(found.correct),
+                }
                 if keep_scores:
                     document["scores"] = _rounded(found.scores)
                 atomic_write_json(path, document)
@@ -122,9 +150,13 @@ def _rounded(scores: Matrix | None) -> Any:
     """Six decimals, so that a reader of the file sees what the method saw."""
     if scores is None:
         return None
-    return [[None if np.isnan(value) else round(float(value), 6) for value in row] for row in scores]
+    return [
+        [None if np.isnan(value) else round(float(value), 6) for value in row] for row in scores
+    ]
 
 
 def _from_json(document: dict[str, Any]) -> Answers:
     scores = document.get("scores")
-    return Answers(from_bits(document["correct"]), None if scores is None else np.array(scores, np.float64))
+    return Answers(
+        from_bits(document["correct"]), None if scores is None else np.array(scores, np.float64)
+    )

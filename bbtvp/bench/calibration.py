@@ -1,7 +1,8 @@
-"""The baselines that need no image: output calibration (`bbtvp.search.calibration`) as a method of the benchmark.
+"""The baselines that need no image: output calibration (`bbtvp.search.calibration`) as a method of
+the benchmark.
 
-Both corrections are fitted on the unprompted training (then validation) images that the budget affords, and change the
-answers of the source alone, as it is asked about the unprompted test image.
+Both corrections are fitted on the unprompted training (then validation) images that the budget
+affords, and change the answers of the source alone, as it is asked about the unprompted test image.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from bbtvp.tasks import Sample
 
 @final
 class Asked(NamedTuple):
-    """Unprompted images and the model's (n, labels) scores of them, NaN where a query failed; what that cost."""
+    """Unprompted images and the model's (n, labels) scores of them, NaN where a query failed; what
+    that cost.
+    """
 
     samples: tuple[Sample, ...]
     scores: Matrix
@@ -37,11 +40,17 @@ def training_scores(job: Job, pool: Sequence[Sample]) -> Asked:
 
     UsageError if the model gives no log-probabilities or the samples have labels of their own.
     """
-    task, model = job.task, job.model
+    task = job.task
+    model = job.model
     reader = choose_reader("auto", model, task)
     order = stream(job.seed, "bench", "training-scores").permutation(len(pool))
     samples = tuple(pool[i] for i in order[: job.budget])
-    config = {"bench": 1, "scores": task.digest, "model": model.spec, "images": [sample.id for sample in samples]}
+    config = {
+        "bench": 1,
+        "scores": task.digest,
+        "model": model.spec,
+        "images": [sample.id for sample in samples],
+    }
     with Journal(config, job.folder) as journal:
         meter = Meter(model, journal, cap=job.budget, spent=journal.spent, failed=journal.failed)
         found = ask(meter, reader, View(task), samples)
@@ -59,10 +68,15 @@ def calibrate(job: Job, constants: Mapping[str, Any]) -> Outcome:
     """
     task = job.task
     asked = training_scores(job, (*task.train, *task.validation))
-    labels, zero_shot = task.labels or (), job.zero_shot().scores
+    labels = task.labels or ()
+    zero_shot = job.zero_shot().scores
     if zero_shot is None:
-        raise UsageError(f"calibration needs label log-probabilities on the test images of {task.name}")
-    bias = fitted(asked.scores, indices(labels, [sample.answer for sample in asked.samples]), constants["fit"])
+        raise UsageError(
+            f"calibration needs label log-probabilities on the test images of {task.name}"
+        )
+    bias = fitted(
+        asked.scores, indices(labels, [sample.answer for sample in asked.samples]), constants["fit"]
+    )
     correct = corrected(zero_shot, bias, indices(labels, [sample.answer for sample in task.test]))
     facts = {"bias": {label: round(float(b), 4) for label, b in zip(labels, bias, strict=True)}}
     return Outcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)

@@ -1,4 +1,6 @@
-"""What is run: the grid of cells, their names on disk, and the answers that are kept as strings of bits."""
+"""What is run: the grid of cells, their names on disk, and the answers that are kept as strings of
+bits.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ SLUG = 100
 class Cell:
     """One search: `method` on `task`, asking `source`, with a cap of `budget` image queries.
 
-    budget and seed are 0 for a method that searches nothing by queries (a control, a white-box reference).
+    budget and seed are 0 for a method that searches nothing by queries (a control, a white-box
+    reference).
     """
 
     method: str
@@ -53,9 +56,11 @@ class Axis:
 @final
 @dataclass(frozen=True)
 class Grid:
-    """All cells of a benchmark. UsageError for an empty axis, a budget below 1, or the same name twice.
+    """All cells of a benchmark. UsageError for an empty axis, a budget below 1, or the same name
+    twice.
 
-    targets: models that each prompt is tried on beside its source; a source among them is its own source only.
+    targets: models that each prompt is tried on beside its source; a source among them is its own
+    source only.
     """
 
     methods: tuple[Axis, ...]
@@ -67,9 +72,12 @@ class Grid:
 
     def __post_init__(self) -> None:
         axes: dict[str, Sequence[object]] = {
-            "method": [method.name for method in self.methods], "task": self.tasks, "source model": self.sources,
-            "budget": self.budgets, "seed": self.seeds,
-        }  # fmt: skip
+            "method": [method.name for method in self.methods],
+            "task": self.tasks,
+            "source model": self.sources,
+            "budget": self.budgets,
+            "seed": self.seeds,
+        }
         for name, values in axes.items():
             if not values:
                 raise UsageError(f"a benchmark needs at least one {name}")
@@ -77,22 +85,31 @@ class Grid:
             if twice:
                 raise UsageError(f"the {name} {twice[0]} is named twice")
         if min(self.budgets) < 1:
-            raise UsageError(f"a budget of {min(self.budgets)} image queries finds nothing; try --budgets 1000")
+            raise UsageError(
+                f"a budget of {min(self.budgets)} image queries finds nothing; try --budgets 1000"
+            )
 
     def cells(self) -> Iterator[Cell]:
-        """Seeds outermost: a benchmark that is stopped early has something on every task and every source."""
+        """Seeds outermost: a benchmark that is stopped early has something on every task and every
+        source.
+        """
         for seed in self.seeds:
             for budget in self.budgets:
                 for task in self.tasks:
                     for source in self.sources:
                         for method in self.methods:
                             if self._counts(method, budget, seed):
-                                kept = (budget if method.budgeted else 0, seed if method.seeded else 0)
+                                kept = (
+                                    budget if method.budgeted else 0,
+                                    seed if method.seeded else 0,
+                                )
                                 yield Cell(method.name, task, source, *kept)
 
     def _counts(self, method: Axis, budget: int, seed: int) -> bool:
         """Whether this budget and seed are not a repetition of the first."""
-        return (method.budgeted or budget == self.budgets[0]) and (method.seeded or seed == self.seeds[0])
+        return (method.budgeted or budget == self.budgets[0]) and (
+            method.seeded or seed == self.seeds[0]
+        )
 
     def asked(self, source: str) -> list[str]:
         """The models that a prompt searched on `source` is tried on: the source first."""
@@ -100,7 +117,9 @@ class Grid:
 
 
 def slug(*parts: object) -> str:
-    """A name that every file system takes; equal slugs of unequal parts are told apart by a digest beside them."""
+    """A name that every file system takes; equal slugs of unequal parts are told apart by a digest
+    beside them.
+    """
     return "--".join(re.sub(r"[^\w.+@-]+", "_", str(part)).strip("_") for part in parts)[:SLUG]
 
 

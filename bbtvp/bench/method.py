@@ -1,4 +1,6 @@
-"""What a method is: constants, and a function from a task, a model and a budget to a prompt or to answers."""
+"""What a method is: constants, and a function from a task, a model and a budget to a prompt or to
+answers.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +22,18 @@ from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 
 Kind = Literal["ours", "peer", "control", "output", "white-box"]
-OUTCOME, BUNDLE = "outcome.json", "prompt.vprompt"
+OUTCOME = "outcome.json"
+BUNDLE = "prompt.vprompt"
 
 
 @final
 @dataclass(frozen=True)
 class Job:
-    """What a method is given. It asks `model` at most `budget` image queries, and sees train and validation only.
+    """What a method is given. It asks `model` at most `budget` image queries, and sees train and
+    validation only.
 
-    folder: where its journal goes. surrogate: loads one by its spec. zero_shot: the model's answers on the unprompted
-    test images, for methods that change answers and not images.
+    folder: where its journal goes. surrogate: loads one by its spec. zero_shot: the model's answers
+    on the unprompted test images, for methods that change answers and not images.
     """
 
     task: Task
@@ -45,9 +49,11 @@ class Job:
 @final
 @dataclass(frozen=True)
 class Outcome:
-    """What a method gives back: a prompt (tried on every model), answers (on the source alone), or neither: zero-shot.
+    """What a method gives back: a prompt (tried on every model), answers (on the source alone), or
+    neither: zero-shot.
 
-    correct: (n test images,) 1, 0 or NaN. queries: image queries by phase. facts: JSON-able remarks.
+    correct: (n test images,) 1, 0 or NaN. queries: image queries by phase. facts: JSON-able
+    remarks.
     """
 
     prompt: Prompt | None = None
@@ -58,13 +64,17 @@ class Outcome:
 
     def save(self, folder: Path) -> None:
         """Keep it in a run folder: the prompt first, for the outcome says that all is there."""
-        if self.prompt is not None and not (folder / BUNDLE).exists():  # a search of ours has written its own
+        if (
+            self.prompt is not None and not (folder / BUNDLE).exists()
+        ):  # a search of ours has written its own
             self.prompt.save(folder / BUNDLE)
         document = {
             "prompt": None if self.prompt is None else self.prompt.digest,
             "correct": None if self.correct is None else to_bits(self.correct),
-            "queries": dict(self.queries), "failed": self.failed, "facts": dict(self.facts),
-        }  # fmt: skip
+            "queries": dict(self.queries),
+            "failed": self.failed,
+            "facts": dict(self.facts),
+        }
         atomic_write_json(folder / OUTCOME, document)
 
     @classmethod
@@ -86,9 +96,10 @@ Run = Callable[[Job, Mapping[str, Any]], Outcome]
 class Method:
     """One competitor. Equal name, constants and seed give an equal outcome.
 
-    about: what it is, in a line. source: the publication. tuned: how its constants were chosen. constants: all of
-    them, JSON-able; `name[key=value,…]` changes some. accepts: further keys that `run` understands. pool: the most
-    image queries that it can use on a task; above that, all budgets are one run.
+    about: what it is, in a line. source: the publication. tuned: how its constants were chosen.
+    constants: all of them, JSON-able; `name[key=value,…]` changes some. accepts: further keys that
+    `run` understands. pool: the most image queries that it can use on a task; above that, all
+    budgets are one run.
     """
 
     name: str
@@ -109,12 +120,16 @@ class Method:
         return Axis(self.name, self.budgeted, self.seeded)
 
     def variant(self, text: str) -> Method:
-        """The method with `key=value,…` changed; named `name[text]`. UsageError for a key that it has not."""
+        """The method with `key=value,…` changed; named `name[text]`. UsageError for a key that it
+        has not.
+        """
         changes: dict[str, Any] = {}
         for pair in text.split(","):
             key, sign, value = (part.strip() for part in pair.partition("="))
             if not sign or not key or not value:
-                raise UsageError(f"{self.name}[{text}]: write key=value, such as {self.name}[images=16]")
+                raise UsageError(
+                    f"{self.name}[{text}]: write key=value, such as {self.name}[images=16]"
+                )
             if key not in self.constants and key not in self.accepts:
                 raise unknown(f"constant of {self.name}", key, [*self.constants, *self.accepts])
             changes[key] = _value(value)
@@ -123,9 +138,13 @@ class Method:
     def describe(self) -> dict[str, Any]:
         """JSON-able."""
         return {
-            "method": self.name, "kind": self.kind, "about": self.about, "source": self.source,
-            "constants": dict(self.constants), "tuned": self.tuned,
-        }  # fmt: skip
+            "method": self.name,
+            "kind": self.kind,
+            "about": self.about,
+            "source": self.source,
+            "constants": dict(self.constants),
+            "tuned": self.tuned,
+        }
 
 
 def _value(text: str) -> Any:

@@ -1,4 +1,6 @@
-"""The competitors by name. What each stands for, its constants, and how they were chosen, is data: see `METHODS`."""
+"""The competitors by name. What each stands for, its constants, and how they were chosen, is data:
+see `METHODS`.
+"""
 
 from __future__ import annotations
 
@@ -25,30 +27,48 @@ PROTOCOL = "tests/benchmarks/tune_peers.py"
 """Where the grids of step sizes are, and the command that walks them."""
 
 GUESSED = "weights chosen on a few cells of the suite, with one seed"
-TUNED = (
-    f"best of the grid in {PROTOCOL}: 2,000 image queries, zoo/digits-dark and zoo/counting-bright, source zoo/llava"
-)
+TUNED = f"best of the grid in {PROTOCOL}: 2,000 image queries, zoo/digits-dark and zoo/counting-bright, source zoo/llava"
 
 
 def _coordinator(canvas: int) -> PromptSpace:
-    """BlackVIP's: the image fills the canvas, and a decoder of about its 9,920 variables draws over it."""
+    """BlackVIP's: the image fills the canvas, and a decoder of about its 9,920 variables draws over
+    it.
+    """
     return PromptSpace((Placement(), Coordinator(width=40)), canvas)
 
 
 SPACES: Mapping[str, Callable[[int], PromptSpace]] = MappingProxyType(
-    {**{name: partial(preset, name) for name in ("tvp", "frame", "tone")}, "coordinator": _coordinator}
+    {
+        **{name: partial(preset, name) for name in ("tvp", "frame", "tone")},
+        "coordinator": _coordinator,
+    }
 )
 """The spaces that peers search, each made for a canvas in pixels."""
 
 
-# -- ours --------------------------------------------------------------------------------------------------------------
-_HELD = ("task", "model", "budget", "usd", "seconds", "seed", "out", "watch", "options", "channel", "allocation")
+# -- ours ------------------------------------------------------------------------------------------
+_HELD = (
+    "task",
+    "model",
+    "budget",
+    "usd",
+    "seconds",
+    "seed",
+    "out",
+    "watch",
+    "options",
+    "channel",
+    "allocation",
+)
 _ALLOCATION = tuple(field.name for field in fields(Allocation) if field.name != "images")
 _OPTIONS = (
-    *(name for name in inspect.signature(optimize).parameters if name not in _HELD), *_ALLOCATION, "channel",
-)  # fmt: skip
-"""What a method of ours may set: all that `optimize` takes as a plain value and no cell decides, the fields of
-Allocation, and channel=true."""
+    *(name for name in inspect.signature(optimize).parameters if name not in _HELD),
+    *_ALLOCATION,
+    "channel",
+)
+"""What a method of ours may set: all that `optimize` takes as a plain value and no cell decides,
+the fields of Allocation, and channel=true.
+"""
 
 
 def _optimize(job: Job, constants: Mapping[str, Any]) -> Outcome:
@@ -61,17 +81,25 @@ def _optimize(job: Job, constants: Mapping[str, Any]) -> Outcome:
     if chosen.pop("channel", False):
         chosen["channel"] = Channel()
     run = optimize(
-        task=job.task, model=job.model, budget=job.budget, seed=job.seed, out=job.folder, watch=job.watch, **chosen
+        task=job.task,
+        model=job.model,
+        budget=job.budget,
+        seed=job.seed,
+        out=job.folder,
+        watch=job.watch,
+        **chosen,
     )
     facts = {"improved": run.improved, "variables": run.prompt.space.dim}
     return Outcome(run.prompt, queries=run.queries, failed=run.failed, facts=facts)
 
 
-def _ours(name: str, about: str, source: str = "bbtvp", tuned: str = "defaults", **constants: Any) -> Method:
+def _ours(
+    name: str, about: str, source: str = "bbtvp", tuned: str = "defaults", **constants: Any
+) -> Method:
     return Method(name, "ours", about, source, _optimize, constants, tuned, accepts=_OPTIONS)
 
 
-# -- controls ----------------------------------------------------------------------------------------------------------
+# -- controls --------------------------------------------------------------------------------------
 def _zero_shot(job: Job, constants: Mapping[str, Any]) -> Outcome:
     return Outcome()
 
@@ -81,7 +109,9 @@ def _empty_frame(job: Job, constants: Mapping[str, Any]) -> Outcome:
     return Outcome(space.prompt(space.neutral()))
 
 
-def _free(name: str, kind: Kind, about: str, source: str, run: Any, tuned: str = "", **constants: Any) -> Method:
+def _free(
+    name: str, kind: Kind, about: str, source: str, run: Any, tuned: str = "", **constants: Any
+) -> Method:
     """A method that asks the source nothing."""
     return Method(name, kind, about, source, run, constants, tuned, budgeted=False, seeded=False)
 
@@ -90,16 +120,33 @@ def _labelled(task: Task) -> int:
     return len(task.train) + len(task.validation)
 
 
-# -- peers -------------------------------------------------------------------------------------------------------------
+# -- peers -----------------------------------------------------------------------------------------
 def _search(job: Job, constants: Mapping[str, Any]) -> Outcome:
     return peers.search(job, constants, SPACES)
 
 
 def _peer(
-    name: str, about: str, source: str, tuned: str, *, space: str, optimiser: str, images: int,
-    popsize: int | None = None, sigma: float = 1.0, loss: str = "ce", fixed: bool = False, **options: Any,
-) -> Method:  # fmt: skip
-    search = {"space": space, "optimiser": optimiser, "images": images, "popsize": popsize, "sigma": sigma}
+    name: str,
+    about: str,
+    source: str,
+    tuned: str,
+    *,
+    space: str,
+    optimiser: str,
+    images: int,
+    popsize: int | None = None,
+    sigma: float = 1.0,
+    loss: str = "ce",
+    fixed: bool = False,
+    **options: Any,
+) -> Method:
+    search = {
+        "space": space,
+        "optimiser": optimiser,
+        "images": images,
+        "popsize": popsize,
+        "sigma": sigma,
+    }
     constants = {**search, "loss": loss, "fixed": fixed, **options}
     return Method(name, "peer", about, source, _search, constants, tuned)
 
@@ -108,15 +155,39 @@ _OURS = (
     _ours("default", "the default of bbtvp.optimize"),
     _ours("default-text", "the default, with answers as text alone", reader="text"),
     _ours(
-        "default+fca+tse", "the default, with both terms of the surrogate", tuned=GUESSED,
-        surrogate=SURROGATE, fca=0.1, tse=0.5,
+        "default+fca+tse",
+        "the default, with both terms of the surrogate",
+        tuned=GUESSED,
+        surrogate=SURROGATE,
+        fca=0.1,
+        tse=0.5,
     ),
-    _ours("default+fca", "the default, with feature consistency alone", tuned=GUESSED, surrogate=SURROGATE, fca=0.1),
-    _ours("default+tse", "the default, with task semantics alone", tuned=GUESSED, surrogate=SURROGATE, tse=0.5),
-    _ours("default+warm", "the default, started where the surrogate would", surrogate=SURROGATE, warm=True),
     _ours(
-        "default+prime", "the same, with a student of 64 answers as the surrogate's head", surrogate=SURROGATE,
-        warm=True, prime=64,
+        "default+fca",
+        "the default, with feature consistency alone",
+        tuned=GUESSED,
+        surrogate=SURROGATE,
+        fca=0.1,
+    ),
+    _ours(
+        "default+tse",
+        "the default, with task semantics alone",
+        tuned=GUESSED,
+        surrogate=SURROGATE,
+        tse=0.5,
+    ),
+    _ours(
+        "default+warm",
+        "the default, started where the surrogate would",
+        surrogate=SURROGATE,
+        warm=True,
+    ),
+    _ours(
+        "default+prime",
+        "the same, with a student of 64 answers as the surrogate's head",
+        surrogate=SURROGATE,
+        warm=True,
+        prime=64,
     ),
     _ours("tone", "the default search on three tone variables alone", prompt="tone"),
     _ours("frame", "the default search on a low-frequency frame of 72 variables", prompt="frame"),
@@ -124,89 +195,205 @@ _OURS = (
     *(
         _ours(f"default/{short}", f"our space and plan, searched by {method}", method=method)
         for short, method in (
-            ("cma", "cma"), ("ngopt", "ng:NGOpt"), ("random", "random"), ("spsa-gc", "spsa-gc"), ("rgf", "rgf"),
+            ("cma", "cma"),
+            ("ngopt", "ng:NGOpt"),
+            ("random", "random"),
+            ("spsa-gc", "spsa-gc"),
+            ("rgf", "rgf"),
         )
     ),
-)  # fmt: skip
+)
 
 _CONTROLS = (
     _free("zero-shot", "control", "the image as it is", "-", _zero_shot),
-    _free("empty-frame", "control", "the image shrunk to 164/224 in a grey frame", "-", _empty_frame, prompt="tvp"),
     _free(
-        "whitebox-vp", "white-box", "a per-pixel frame by the model's gradients, full training split",
-        "Bahng et al., arXiv 2203.17274; update of arXiv 2404.11207", whitebox.train,
-        "as the zoo's card (bbtvp.zoo.training.ceiling)", fca=0.0, tse=0.0, steps=120, batch=32, surrogate=SURROGATE,
+        "empty-frame",
+        "control",
+        "the image shrunk to 164/224 in a grey frame",
+        "-",
+        _empty_frame,
+        prompt="tvp",
     ),
     _free(
-        "whitebox-tvp", "white-box", "TVP: with FCA on the model's own tokens and TSE",
-        "Zhang et al., arXiv 2404.11207", whitebox.train, "as the zoo's card (bbtvp.zoo.training.ceiling)", fca=0.05, tse=0.5,
-        steps=120, batch=32, surrogate=SURROGATE,
+        "whitebox-vp",
+        "white-box",
+        "a per-pixel frame by the model's gradients, full training split",
+        "Bahng et al., arXiv 2203.17274; update of arXiv 2404.11207",
+        whitebox.train,
+        "as the zoo's card (bbtvp.zoo.training.ceiling)",
+        fca=0.0,
+        tse=0.0,
+        steps=120,
+        batch=32,
+        surrogate=SURROGATE,
     ),
-)  # fmt: skip
+    _free(
+        "whitebox-tvp",
+        "white-box",
+        "TVP: with FCA on the model's own tokens and TSE",
+        "Zhang et al., arXiv 2404.11207",
+        whitebox.train,
+        "as the zoo's card (bbtvp.zoo.training.ceiling)",
+        fca=0.05,
+        tse=0.5,
+        steps=120,
+        batch=32,
+        surrogate=SURROGATE,
+    ),
+)
 
 _OUTPUT = (
     Method(
-        "calibration", "output", "no prompt: a bias per label, fitted on labelled training replies",
-        "Guo et al., ICML 2017 (bias of vector scaling)", calibration.calibrate, {"fit": "labels"},
-        "no step size; the ridge is fixed", pool=_labelled,
-    ),
-    Method(
-        "calibration-prior", "output", "no prompt: the mean prediction is divided out; uses no true label",
-        "batch calibration, Zhou et al., ICLR 2024", calibration.calibrate, {"fit": "prior"}, "nothing to tune",
+        "calibration",
+        "output",
+        "no prompt: a bias per label, fitted on labelled training replies",
+        "Guo et al., ICML 2017 (bias of vector scaling)",
+        calibration.calibrate,
+        {"fit": "labels"},
+        "no step size; the ridge is fixed",
         pool=_labelled,
     ),
     Method(
-        "ares-student", "output", "a local student of the replies; the endpoint is abandoned", "AReS, arXiv 2604.01474",
-        student.learn,
-        {"surrogate": SURROGATE, "inputs": "mean", "framed": True, "epochs": 200, "rate": 0.01, "batch": 64},
-        "published rate, epochs and schedule; zoo/clip in place of an ImageNet ViT", pool=lambda task: len(task.train),
+        "calibration-prior",
+        "output",
+        "no prompt: the mean prediction is divided out; uses no true label",
+        "batch calibration, Zhou et al., ICLR 2024",
+        calibration.calibrate,
+        {"fit": "prior"},
+        "nothing to tune",
+        pool=_labelled,
     ),
-)  # fmt: skip
+    Method(
+        "ares-student",
+        "output",
+        "a local student of the replies; the endpoint is abandoned",
+        "AReS, arXiv 2604.01474",
+        student.learn,
+        {
+            "surrogate": SURROGATE,
+            "inputs": "mean",
+            "framed": True,
+            "epochs": 200,
+            "rate": 0.01,
+            "batch": 64,
+        },
+        "published rate, epochs and schedule; zoo/clip in place of an ImageNet ViT",
+        pool=lambda task: len(task.train),
+    ),
+)
 
 _PEERS = (
     _peer(
-        "vp-spsa-gc", "SPSA-GC on a per-pixel frame", "VP with SPSA: Bahng et al. in Oh et al., CVPR 2023", TUNED,
-        space="tvp", optimiser="spsa-gc", images=8, popsize=10, o=1.0, c=0.1, a=0.03, alpha=0.5, gamma=0.1, beta=0.9,
+        "vp-spsa-gc",
+        "SPSA-GC on a per-pixel frame",
+        "VP with SPSA: Bahng et al. in Oh et al., CVPR 2023",
+        TUNED,
+        space="tvp",
+        optimiser="spsa-gc",
+        images=8,
+        popsize=10,
+        o=1.0,
+        c=0.1,
+        a=0.03,
+        alpha=0.5,
+        gamma=0.1,
+        beta=0.9,
     ),
     _peer(
-        "blackvip", "SPSA-GC on the weights of an input-dependent coordinator", "BlackVIP: Oh et al., CVPR 2023",
-        TUNED, space="coordinator", optimiser="spsa-gc", images=16, popsize=2, o=1.0, c=0.3, a=0.1, alpha=0.4,
-        gamma=0.1, beta=0.9,
+        "blackvip",
+        "SPSA-GC on the weights of an input-dependent coordinator",
+        "BlackVIP: Oh et al., CVPR 2023",
+        TUNED,
+        space="coordinator",
+        optimiser="spsa-gc",
+        images=16,
+        popsize=2,
+        o=1.0,
+        c=0.3,
+        a=0.1,
+        alpha=0.4,
+        gamma=0.1,
+        beta=0.9,
     ),
     _peer(
-        "bar", "one-sided random gradient-free steps on a per-pixel frame behind a sigmoid, focal loss",
-        "BAR: Tsai et al., ICML 2020", TUNED, space="tvp", optimiser="rgf", images=8, popsize=6, loss="focal",
-        beta=7.0, eta=0.01,
+        "bar",
+        "one-sided random gradient-free steps on a per-pixel frame behind a sigmoid, focal loss",
+        "BAR: Tsai et al., ICML 2020",
+        TUNED,
+        space="tvp",
+        optimiser="rgf",
+        images=8,
+        popsize=6,
+        loss="focal",
+        beta=7.0,
+        eta=0.01,
     ),
     _peer(
-        "bbt-cma", "CMA-ES in a random projection of a per-pixel frame to 500 variables",
-        "BBT: Sun et al., ICML 2022; BPT-VLM, IJCAI 2023", f"{TUNED}; the fixed set of images as published",
-        space="tvp", optimiser="cma@500", images=8, popsize=20, sigma=0.3, fixed=True,
+        "bbt-cma",
+        "CMA-ES in a random projection of a per-pixel frame to 500 variables",
+        "BBT: Sun et al., ICML 2022; BPT-VLM, IJCAI 2023",
+        f"{TUNED}; the fixed set of images as published",
+        space="tvp",
+        optimiser="cma@500",
+        images=8,
+        popsize=20,
+        sigma=0.3,
+        fixed=True,
     ),
     _peer(
-        "ngopt", "nevergrad's NGOpt on a low-frequency frame", "Rapin and Teytaud, 2018", TUNED, space="frame",
-        optimiser="ng:NGOpt", images=32, sigma=0.1,
-    ),
-    _peer(
-        "random", "random search on a low-frequency frame", "-", TUNED, space="frame", optimiser="random", images=32,
+        "ngopt",
+        "nevergrad's NGOpt on a low-frequency frame",
+        "Rapin and Teytaud, 2018",
+        TUNED,
+        space="frame",
+        optimiser="ng:NGOpt",
+        images=32,
         sigma=0.1,
     ),
-)  # fmt: skip
+    _peer(
+        "random",
+        "random search on a low-frequency frame",
+        "-",
+        TUNED,
+        space="frame",
+        optimiser="random",
+        images=32,
+        sigma=0.1,
+    ),
+)
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {method.name: method for method in (*_OURS, *_CONTROLS, *_OUTPUT, *_PEERS)}
 )
 
 DEFAULT = (
-    "default", "default-text", "default+fca+tse", "tone", "frame", "default/ngopt", "default/random", "zero-shot",
-    "empty-frame", "calibration", "ares-student", "whitebox-vp", "whitebox-tvp", "vp-spsa-gc", "blackvip", "bar",
-    "bbt-cma", "ngopt", "random",
-)  # fmt: skip
+    "default",
+    "default-text",
+    "default+fca+tse",
+    "tone",
+    "frame",
+    "default/ngopt",
+    "default/random",
+    "zero-shot",
+    "empty-frame",
+    "calibration",
+    "ares-student",
+    "whitebox-vp",
+    "whitebox-tvp",
+    "vp-spsa-gc",
+    "blackvip",
+    "bar",
+    "bbt-cma",
+    "ngopt",
+    "random",
+)
 """What `bbtvp bench` runs if no methods are named."""
 
 
 def get(name: str) -> Method:
-    """A method by name, or `name[key=value,…]` with other constants. UsageError, with the nearest names."""
+    """A method by name, or `name[key=value,…]` with other constants. UsageError, with the nearest
+    names.
+    """
     base, bracket, rest = name.partition("[")
     if base not in METHODS:
         raise unknown("method", base, METHODS)

@@ -16,7 +16,8 @@ from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.report.pictures import save_matrix
 
 SCHEMA = "bbtvp.bench/1"
-ROWS, REPORT = "rows.json", "report.md"
+ROWS = "rows.json"
+REPORT = "report.md"
 REFERENCE = "default"
 """The method that all others are compared with."""
 
@@ -51,7 +52,9 @@ def collect(folder: Path) -> list[Document]:
             document = json.loads(path.read_text("utf-8"))
             cell = Cell(**document["cell"])
         except (ValueError, LookupError, TypeError) as error:
-            raise DataError(f"{path} is damaged; delete it and run the same command again") from error
+            raise DataError(
+                f"{path} is damaged; delete it and run the same command again"
+            ) from error
         try:
             current = cell_id(cell, methods.get(cell.method).constants)
         except UsageError:  # a method of another version
@@ -61,7 +64,9 @@ def collect(folder: Path) -> list[Document]:
     if not found:
         raise DataError(f"{folder} holds no finished cells; run bbtvp bench --out {folder}")
     order = [*methods.METHODS]
-    return sorted(found, key=lambda d: (order.index(d["cell"]["method"].partition("[")[0]), _place(d["cell"])))
+    return sorted(
+        found, key=lambda d: (order.index(d["cell"]["method"].partition("[")[0]), _place(d["cell"]))
+    )
 
 
 def _place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -72,17 +77,23 @@ def findings(documents: Iterable[Document]) -> Findings:
     """Rows, summaries, harm and comparisons."""
     kept = list(documents)
     rows = [row for document in kept for row in document["rows"]]
-    places: dict[tuple[str, int], dict[tuple[str, str, str], list[Pair]]] = defaultdict(lambda: defaultdict(list))
+    places: dict[tuple[str, int], dict[tuple[str, str, str], list[Pair]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for document in kept:
         cell = document["cell"]
         for target, arms in document["targets"].items():
             pair = (from_bits(arms["zero_shot"]), from_bits(arms["prompted"]))
-            places[cell["method"], cell["budget"]][cell["source"], target, cell["task"]].append(pair)
+            places[cell["method"], cell["budget"]][cell["source"], target, cell["task"]].append(
+                pair
+            )
     harms = {key: tables.harm(of_method) for key, of_method in places.items()}
     return Findings(rows, tables.summaries(rows), harms, _against(rows))
 
 
-def _against(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, Interval | None, Interval | None]]:
+def _against(
+    rows: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, int, Interval | None, Interval | None]]:
     parts = tables.groups(rows)
     found: list[tuple[str, int, Interval | None, Interval | None]] = []
     for method, budget in parts:
@@ -98,20 +109,32 @@ def document(found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> dic
     """The `bbtvp.bench/1` document. JSON-able."""
     named = sorted({row["method"] for row in found.rows})
     return {
-        "schema": SCHEMA, "rows": found.rows,
+        "schema": SCHEMA,
+        "rows": found.rows,
         "summary": [_summary_json(summary, found.harms) for summary in found.summaries],
         "against_default": [
-            {"method": method, "budget": budget, "gain": _interval_json(gain), "transfer": _interval_json(carry)}
+            {
+                "method": method,
+                "budget": budget,
+                "gain": _interval_json(gain),
+                "transfer": _interval_json(carry),
+            }
             for method, budget, gain, carry in found.against
         ],
-        "methods": [methods.get(name).describe() for name in named], "failures": list(failures),
-    }  # fmt: skip
+        "methods": [methods.get(name).describe() for name in named],
+        "failures": list(failures),
+    }
 
 
 def _summary_json(summary: Summary, harms: Mapping[tuple[str, int], Harm]) -> dict[str, Any]:
     harm = harms[summary.method, summary.budget]
-    figures = {k: _interval_json(v) if isinstance(v, Interval) else v for k, v in summary._asdict().items()}
-    worst = [dict(zip(("source", "target", "task", "gain", "p_holm"), row, strict=True)) for row in harm.worst]
+    figures = {
+        k: _interval_json(v) if isinstance(v, Interval) else v for k, v in summary._asdict().items()
+    }
+    worst = [
+        dict(zip(("source", "target", "task", "gain", "p_holm"), row, strict=True))
+        for row in harm.worst
+    ]
     counted = {"places": harm.places, "below": harm.below, "above": harm.above, "worst": worst}
     return {**figures, "harm": counted}
 
@@ -120,15 +143,20 @@ def _interval_json(found: Interval | None) -> dict[str, Any] | None:
     return None if found is None else {"mean": found.mean, "ci95": [found.low, found.high]}
 
 
-# -- Markdown ----------------------------------------------------------------------------------------------------------
+# -- Markdown --------------------------------------------------------------------------------------
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that is also legible as it is: padded, the first column left, the others right."""
+    """A Markdown table that is also legible as it is: padded, the first column left, the others
+    right.
+    """
     cells = [list(head), *(list(line) for line in lines)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
     rule = ["-" * max(3, width) for width in widths]
     cells.insert(1, [rule[0], *(f"{part[:-1]}:" for part in rule[1:])])
     text = [
-        [line[0].ljust(len(rule[0])), *(cell.rjust(len(part)) for cell, part in zip(line[1:], rule[1:], strict=True))]
+        [
+            line[0].ljust(len(rule[0])),
+            *(cell.rjust(len(part)) for cell, part in zip(line[1:], rule[1:], strict=True)),
+        ]
         for line in cells
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in text)
@@ -147,18 +175,41 @@ def spanned(found: Interval | None, show: Any = points) -> str:
 def main_table(found: Findings) -> str:
     """One line for each method and budget."""
     head = (
-        "method", "cap", "queries", "cells", "zero-shot", "prompted", "gain on source", "over empty frame",
-        "gain on others", "ratio", "below zero-shot",
-    )  # fmt: skip
+        "method",
+        "cap",
+        "queries",
+        "cells",
+        "zero-shot",
+        "prompted",
+        "gain on source",
+        "over empty frame",
+        "gain on others",
+        "ratio",
+        "below zero-shot",
+    )
     lines = []
     for s in sorted(found.summaries, key=lambda s: (s.budget, -s.gain.mean)):
         harm = found.harms[s.method, s.budget]
         shares = (f"{100 * share:.1f} %" for share in (s.zero_shot, s.prompted))
-        ratio = "–" if s.ratio is None else f"{s.ratio.mean:.2f} [{s.ratio.low:.2f}, {s.ratio.high:.2f}]"
-        lines.append((
-            s.method, str(s.budget or "–"), f"{s.queries:.0f}", str(s.cells), *shares, spanned(s.gain),
-            spanned(s.over_empty), spanned(s.transfer), ratio, f"{harm.below} of {harm.places}",
-        ))  # fmt: skip
+        ratio = (
+            "–"
+            if s.ratio is None
+            else f"{s.ratio.mean:.2f} [{s.ratio.low:.2f}, {s.ratio.high:.2f}]"
+        )
+        lines.append(
+            (
+                s.method,
+                str(s.budget or "–"),
+                f"{s.queries:.0f}",
+                str(s.cells),
+                *shares,
+                spanned(s.gain),
+                spanned(s.over_empty),
+                spanned(s.transfer),
+                ratio,
+                f"{harm.below} of {harm.places}",
+            )
+        )
     return table(head, lines)
 
 
@@ -166,29 +217,55 @@ def markdown(found: Findings) -> str:
     """The report."""
     budgets = sorted({s.budget for s in found.summaries})
     text = [
-        "# bbtvp bench", "",
-        EXPLAINED, "",
-        main_table(found), "", "## Against the default, on the same cells", "", _against_table(found), "",
-        "## Image queries to reach a gain", "", _reach_table(found, budgets), "",
-        f"## By task, at a cap of {budgets[-1] or '–'}", "", _task_table(found, budgets[-1]), "",
-        "## Methods", "", _method_table(found), "",
-    ]  # fmt: skip
+        "# bbtvp bench",
+        "",
+        EXPLAINED,
+        "",
+        main_table(found),
+        "",
+        "## Against the default, on the same cells",
+        "",
+        _against_table(found),
+        "",
+        "## Image queries to reach a gain",
+        "",
+        _reach_table(found, budgets),
+        "",
+        f"## By task, at a cap of {budgets[-1] or '–'}",
+        "",
+        _task_table(found, budgets[-1]),
+        "",
+        "## Methods",
+        "",
+        _method_table(found),
+        "",
+    ]
     return "\n".join(text)
 
 
 def _against_table(found: Findings) -> str:
-    lines = [(m, str(budget), spanned(gain), spanned(carry)) for m, budget, gain, carry in found.against]
-    return table(("method minus default", "cap of default", "gain on source", "gain on others"), lines)
+    lines = [
+        (m, str(budget), spanned(gain), spanned(carry)) for m, budget, gain, carry in found.against
+    ]
+    return table(
+        ("method minus default", "cap of default", "gain on source", "gain on others"), lines
+    )
 
 
 def _reach_table(found: Findings, budgets: Sequence[int]) -> str:
     """Each method's image queries to the mean gain of the best peer at the largest cap."""
-    peers = {name for name in {s.method for s in found.summaries} if methods.get(name).kind == "peer"}
-    best = max((s for s in found.summaries if s.method in peers and s.budget == budgets[-1]), default=None,
-               key=lambda s: s.gain.mean)  # fmt: skip
+    peers = {
+        name for name in {s.method for s in found.summaries} if methods.get(name).kind == "peer"
+    }
+    best = max(
+        (s for s in found.summaries if s.method in peers and s.budget == budgets[-1]),
+        default=None,
+        key=lambda s: s.gain.mean,
+    )
     if best is None:
         return "No peer was run at the largest cap."
-    goal, lines = best.gain.mean, []
+    goal = best.gain.mean
+    lines = []
     for method in dict.fromkeys(s.method for s in found.summaries if s.budget):
         curve = [(float(s.budget), s.gain.mean) for s in tables.curve(found.summaries, method)]
         at = tables.reach(curve, goal)
@@ -205,7 +282,12 @@ def _task_table(found: Findings, budget: int) -> str:
     for (method, at), rows in tables.groups(found.rows).items():
         if at in (0, budget):
             gain, carry = (tables.by_task(rows, value) for value in (own("gain"), carried("gain")))
-            lines.append((method, *(f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks)))
+            lines.append(
+                (
+                    method,
+                    *(f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks),
+                )
+            )
     return table(("method: source / others", *(task.removeprefix("zoo/") for task in tasks)), lines)
 
 
@@ -214,13 +296,24 @@ def _method_table(found: Findings) -> str:
     for name in dict.fromkeys(s.method for s in found.summaries):
         said = methods.get(name).describe()
         constants = ", ".join(f"{key} {value}" for key, value in said["constants"].items())
-        lines.append((name, said["kind"], said["about"], said["source"], constants or "–", said["tuned"] or "–"))
+        lines.append(
+            (
+                name,
+                said["kind"],
+                said["about"],
+                said["source"],
+                constants or "–",
+                said["tuned"] or "–",
+            )
+        )
     return table(("method", "kind", "what it is", "source", "constants", "how chosen"), lines)
 
 
-# -- files -------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 def write(folder: Path, found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> list[Path]:
-    """rows.json, report.md, curves.png, and a transfer matrix for each method at its largest budget; their paths."""
+    """rows.json, report.md, curves.png, and a transfer matrix for each method at its largest
+    budget; their paths.
+    """
     atomic_write_json(folder / ROWS, document(found, failures))
     atomic_write(folder / REPORT, markdown(found).encode())
     paths = [folder / ROWS, folder / REPORT, folder / "curves.png"]

@@ -13,28 +13,44 @@ from bbtvp.stats import paired_gain
 
 
 def row(cell: Cell, target: str, arms: Mapping[str, str | None], queries: int) -> dict[str, Any]:
-    """Shares of the `n` test images that were answered in all arms; gains are paired, image by image.
+    """Shares of the `n` test images that were answered in all arms; gains are paired, image by
+    image.
 
-    empty_frame and what is relative to it are None for a method that places no image, sentence_only for one without a
-    sentence (else it is what that sentence does alone). ModelError if no image was
-    answered in all arms.
+    empty_frame and what is relative to it are None for a method that places no image, sentence_only
+    for one without a sentence (else it is what that sentence does alone). ModelError if no image
+    was answered in all arms.
     """
     found = {arm: from_bits(bits) for arm, bits in arms.items() if bits is not None}
     sentence = found.get("sentence_only")
     answered = np.isfinite(np.stack(list(found.values()))).all(axis=0)
     if not answered.any():
-        raise ModelError(f"{target} answered no test image of {cell.task} in all arms; nothing can be said about it")
+        raise ModelError(
+            f"{target} answered no test image of {cell.task} in all arms; nothing can be said about it"
+        )
     kept = {arm: values[answered] for arm, values in found.items()}
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=cell.seed)
-    over = paired_gain(kept["empty_frame"], kept["prompted"], seed=cell.seed) if "empty_frame" in kept else None
+    over = (
+        paired_gain(kept["empty_frame"], kept["prompted"], seed=cell.seed)
+        if "empty_frame" in kept
+        else None
+    )
     return {
-        "method": cell.method, "task": cell.task, "source": cell.source, "target": target, "budget": cell.budget,
-        "queries": queries, "seed": cell.seed, "n": gain.n, "zero_shot": gain.before,
+        "method": cell.method,
+        "task": cell.task,
+        "source": cell.source,
+        "target": target,
+        "budget": cell.budget,
+        "queries": queries,
+        "seed": cell.seed,
+        "n": gain.n,
+        "zero_shot": gain.before,
         "empty_frame": None if over is None else over.before,
         "sentence_only": None if sentence is None else float(sentence[answered].mean()),
-        "prompted": gain.after, "gain": gain.gain,
-        "gain_ci95": list(gain.ci), "mcnemar_p": gain.mcnemar_p,
+        "prompted": gain.after,
+        "gain": gain.gain,
+        "gain_ci95": list(gain.ci),
+        "mcnemar_p": gain.mcnemar_p,
         "over_empty_frame": None if over is None else over.gain,
         "over_empty_frame_ci95": None if over is None else list(over.ci),
         "failed": sum(int(np.isnan(values).sum()) for values in found.values()),
-    }  # fmt: skip
+    }

@@ -44,7 +44,8 @@ SETTINGS = "bench.json"
 class Settings:
     """What every worker knows. test_limit: test images used, None for all. options: of every model.
 
-    controls: models that are shown the empty frame: "all", or the "source" alone, which saves a third of the queries.
+    controls: models that are shown the empty frame: "all", or the "source" alone, which saves a
+    third of the queries.
     """
 
     folder: Path
@@ -81,7 +82,11 @@ def limited(spec: str, limit: int | None) -> Task:
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} leaves no test samples; give at least 1")
     task = load_task(spec)
-    return dataclasses.replace(task, test=task.test[:limit]) if limit and limit < len(task.test) else task
+    return (
+        dataclasses.replace(task, test=task.test[:limit])
+        if limit and limit < len(task.test)
+        else task
+    )
 
 
 @final
@@ -89,9 +94,12 @@ class Workshop:
     """Runs cells, with the tasks and models that it has loaded before."""
 
     def __init__(self, settings: Settings, watch: Watch = silent) -> None:
-        self.settings, self.watch = settings, watch
+        self.settings = settings
+        self.watch = watch
         self.task: Callable[[str], Task] = cache(lambda spec: limited(spec, settings.test_limit))
-        self.model: Callable[[str], Model] = cache(lambda spec: load_model(spec, **settings.options))
+        self.model: Callable[[str], Model] = cache(
+            lambda spec: load_model(spec, **settings.options)
+        )
         self.surrogate: Callable[[str], Surrogate] = cache(load_surrogate)
         self.unprompted: Callable[[Task], View] = cache(View)
         self.shared = Shelf(settings.folder / "zero_shot")
@@ -104,8 +112,10 @@ class Workshop:
         known = finished(cell, asked, self.settings)
         if known is not None:
             return known
-        began, cpu = time.monotonic(), time.process_time()
-        method, task = methods.get(cell.method), self.task(cell.task)
+        began = time.monotonic()
+        cpu = time.process_time()
+        method = methods.get(cell.method)
+        task = self.task(cell.task)
         budget = min(cell.budget, method.pool(task)) if method.pool else cell.budget
         searched_as = dataclasses.replace(cell, budget=budget)
         folder = self.settings.folder / "runs" / cell_id(searched_as, method.constants)
@@ -114,31 +124,49 @@ class Workshop:
             outcome = Outcome.load(folder) or self._search(searched_as, method, folder)
         searched = time.monotonic() - began
         portable = outcome.correct is None
-        views, shelf = _views(task, outcome), Shelf(folder / "answers")
+        views = _views(task, outcome)
+        shelf = Shelf(folder / "answers")
         tried = asked if portable else [cell.source]
         bare = {arm: view for arm, view in views.items() if arm != "empty_frame"}
-        shown = {spec: bare if self.settings.controls == "source" and spec != cell.source else views for spec in tried}
-        targets = {spec: self._arms(self.model(spec), task, outcome, shown[spec], shelf) for spec in tried}
+        shown = {
+            spec: bare if self.settings.controls == "source" and spec != cell.source else views
+            for spec in tried
+        }
+        targets = {
+            spec: self._arms(self.model(spec), task, outcome, shown[spec], shelf) for spec in tried
+        }
         document = {
-            "schema": CELL_SCHEMA, "cell": cell.as_json(), "about": method.describe(), "portable": portable,
-            "queries": dict(outcome.queries), "failed": outcome.failed, "facts": dict(outcome.facts),
+            "schema": CELL_SCHEMA,
+            "cell": cell.as_json(),
+            "about": method.describe(),
+            "portable": portable,
+            "queries": dict(outcome.queries),
+            "failed": outcome.failed,
+            "facts": dict(outcome.facts),
             "seconds": {
-                "search": round(searched, 2), "all": round(time.monotonic() - began, 2),
+                "search": round(searched, 2),
+                "all": round(time.monotonic() - began, 2),
                 "cpu": round(time.process_time() - cpu, 2),
             },
             "targets": targets,
-            "rows": [row(cell, target, arms, sum(outcome.queries.values())) for target, arms in targets.items()],
-        }  # fmt: skip
+            "rows": [
+                row(cell, target, arms, sum(outcome.queries.values()))
+                for target, arms in targets.items()
+            ],
+        }
         atomic_write_json(path_of(cell, self.settings), document)
         return document
 
     def _search(self, cell: Cell, method: Method, folder: Path) -> Outcome:
-        task, model = self.task(cell.task), self.model(cell.source)
+        task = self.task(cell.task)
+        model = self.model(cell.source)
 
         def zero_shot() -> Answers:
             return self._zero_shot(model, task)
 
-        job = Job(task, model, cell.budget, cell.seed, folder, self.surrogate, zero_shot, self.watch)
+        job = Job(
+            task, model, cell.budget, cell.seed, folder, self.surrogate, zero_shot, self.watch
+        )
         outcome = method.run(job, method.constants)
         outcome.save(folder)
         return outcome
@@ -154,7 +182,10 @@ class Workshop:
         arms["zero_shot"] = arms["prompted"] = to_bits(self._zero_shot(model, task).correct)
         if outcome.correct is not None:
             arms["prompted"] = to_bits(outcome.correct)
-        controls = {self.unprompted(task).digest, *(view.digest for arm, view in views.items() if arm != "prompted")}
+        controls = {
+            self.unprompted(task).digest,
+            *(view.digest for arm, view in views.items() if arm != "prompted"),
+        }
         for arm, view in views.items():
             home = self.shared if view.digest in controls else shelf
             arms[arm] = to_bits(home.get(model, view).correct)
@@ -177,7 +208,9 @@ def _views(task: Task, outcome: Outcome) -> dict[str, View]:
 
 @contextmanager
 def folder_for(settings: Settings) -> Iterator[None]:
-    """The folder, held by this process alone. JournalError if another holds it, UsageError if begun otherwise."""
+    """The folder, held by this process alone. JournalError if another holds it, UsageError if begun
+    otherwise.
+    """
     here = {
         "schema": SCHEMA,
         "bbtvp": version("bbtvp"),
@@ -224,10 +257,14 @@ def run(grid: Grid, settings: Settings, *, jobs: int = 1, watch: Watch = silent)
     cells = list(grid.cells())
     with folder_for(settings):
         known = {cell: finished(cell, grid.asked(cell.source), settings) for cell in cells}
-        results = {cell: Done(cell, document) for cell, document in known.items() if document is not None}
+        results = {
+            cell: Done(cell, document) for cell, document in known.items() if document is not None
+        }
         left = [(cell, tuple(grid.asked(cell.source))) for cell in cells if cell not in results]
         watch("cells", {"total": len(cells), "done": len(results)})
-        with closing(_alone(left, settings) if jobs == 1 else _together(left, settings, jobs)) as work:
+        with closing(
+            _alone(left, settings) if jobs == 1 else _together(left, settings, jobs)
+        ) as work:
             for ended in work:
                 results[ended.cell] = ended
                 watch("cell", {"ended": ended, "number": len(results), "total": len(cells)})

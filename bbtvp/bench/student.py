@@ -1,4 +1,5 @@
-"""AReS-style: the endpoint teaches a local student once, and the student answers from then on (arXiv 2604.01474).
+"""AReS-style: the endpoint teaches a local student once, and the student answers from then on
+(arXiv 2604.01474).
 
 It does not make the endpoint's own model better; it says why one should query at all.
 """
@@ -17,17 +18,31 @@ from bbtvp.surrogate import ares_student
 
 
 def learn(job: Job, constants: Mapping[str, Any]) -> Outcome:
-    """constants: surrogate, inputs, framed (stage 2's frame too, or the primed head alone), epochs, rate, batch."""
+    """constants: surrogate, inputs, framed (stage 2's frame too, or the primed head alone), epochs,
+    rate, batch.
+    """
     import numpy as np
 
     asked = training_scores(job, job.task.train)
     student = ares_student(
-        job.surrogate(constants["surrogate"]), job.task, asked.samples, asked.scores,
-        canvas=choose_canvas(job.task, [job.model]), inputs=constants["inputs"],
-        epochs=constants["epochs"] if constants["framed"] else 1, rate=constants["rate"], batch=constants["batch"],
+        job.surrogate(constants["surrogate"]),
+        job.task,
+        asked.samples,
+        asked.scores,
+        canvas=choose_canvas(job.task, [job.model]),
+        inputs=constants["inputs"],
+        epochs=constants["epochs"] if constants["framed"] else 1,
+        rate=constants["rate"],
+        batch=constants["batch"],
         seed=derived_seed(job.seed, "bench", "student"),
-    )  # fmt: skip
+    )
     answers = student.predict(job.task.test, framed=constants["framed"])
-    correct: Vector = np.array([float(a == s.answer) for a, s in zip(answers, job.task.test, strict=True)])
-    facts = {"images": len(asked.samples), "agreement": student.student.fit.agreement, "gap": student.student.fit.gap}
+    correct: Vector = np.array(
+        [float(a == s.answer) for a, s in zip(answers, job.task.test, strict=True)]
+    )
+    facts = {
+        "images": len(asked.samples),
+        "agreement": student.student.fit.agreement,
+        "gap": student.student.fit.gap,
+    }
     return Outcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)

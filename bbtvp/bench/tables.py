@@ -1,10 +1,12 @@
-"""From rows to figures: means over tasks, source models and seeds, with intervals; transfer; harm; queries to a gain.
+"""From rows to figures: means over tasks, source models and seeds, with intervals; transfer; harm;
+queries to a gain.
 
-A figure of a method at a budget is the mean over (task, source) of the mean over seeds: each task and each source
-counts the same. Its interval is a percentile bootstrap that resamples what a reader may want to replace: tasks and
-sources, crossed (the pigeonhole bootstrap, Owen, Ann. Appl. Stat. 2007), and the seeds within each (task, source). Test
-images are not resampled: their noise is part of what differs from seed to seed and cell to cell. Two methods are
-compared on the cells that both have, by the same bootstrap of the differences.
+A figure of a method at a budget is the mean over (task, source) of the mean over seeds: each task
+and each source counts the same. Its interval is a percentile bootstrap that resamples what a reader
+may want to replace: tasks and sources, crossed (the pigeonhole bootstrap, Owen, Ann. Appl. Stat.
+2007), and the seeds within each (task, source). Test images are not resampled: their noise is part
+of what differs from seed to seed and cell to cell. Two methods are compared on the cells that both
+have, by the same bootstrap of the differences.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ class Interval(NamedTuple):
 class Summary(NamedTuple):
     """A method at a budget. Shares and gains are 0..1; None where the method gives no such thing.
 
-    queries: mean image queries that a search spent. transfer: mean gain over the models that were not asked; ratio:
-    its mean over that of the gain on the source. over_empty: gain over the empty frame, on the source.
+    queries: mean image queries that a search spent. transfer: mean gain over the models that were
+    not asked; ratio: its mean over that of the gain on the source. over_empty: gain over the empty
+    frame, on the source.
     """
 
     method: str
@@ -77,7 +80,9 @@ def carried(key: str) -> Value:
     """The mean of `key` over the models that were not asked."""
 
     def value(rows: Sequence[Row]) -> float | None:
-        found = [row[key] for row in rows if row["target"] != row["source"] and row[key] is not None]
+        found = [
+            row[key] for row in rows if row["target"] != row["source"] and row[key] is not None
+        ]
         return float(np.mean(found)) if found else None
 
     return value
@@ -123,7 +128,9 @@ class Cube:
         return float((self.values.sum(axis=2)[there] / self.count[there]).mean())
 
     def resampled(self, seed: int = 0, resamples: int = RESAMPLES) -> Vector:
-        """(resamples,) means of resampled cubes. Equal layouts get equal draws, so that two cubes can be divided."""
+        """(resamples,) means of resampled cubes. Equal layouts get equal draws, so that two cubes
+        can be divided.
+        """
         rng = stream(seed, "bench", "bootstrap")
         tasks, sources = self.count.shape
         drawn = (
@@ -132,7 +139,9 @@ class Cube:
         )  # (resamples, tasks, sources): how often each pair is there
         weight = drawn * (self.count > 0)
         seeds = self.values.shape[2]
-        which = (rng.random((resamples, tasks, sources, seeds)) * self.count[None, :, :, None]).astype(np.intp)
+        which = (
+            rng.random((resamples, tasks, sources, seeds)) * self.count[None, :, :, None]
+        ).astype(np.intp)
         picked = np.take_along_axis(np.broadcast_to(self.values, which.shape), which, axis=3)
         present = np.arange(seeds) < self.count[:, :, None]
         means = (picked * present).sum(axis=3) / np.maximum(self.count, 1)
@@ -163,7 +172,8 @@ def ratio(above: Mapping[Place, float], below: Mapping[Place, float]) -> Interva
     one, other = (Cube({place: found[place] for place in common}) for found in (above, below))
     if other.mean <= 0:
         return None
-    upper, lower = one.resampled(), other.resampled()
+    upper = one.resampled()
+    lower = other.resampled()
     kept = lower > 0
     return Interval(one.mean / other.mean, *_ends(upper[kept] / lower[kept]))
 
@@ -172,28 +182,39 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
     """One for each method and budget."""
     found = []
     for (method, budget), part in groups(rows).items():
-        gains, carry = figures(part, own("gain")), figures(part, carried("gain"))
+        gains = figures(part, own("gain"))
+        carry = figures(part, carried("gain"))
         gain = interval(gains)
         if gain is None:
             continue
         found.append(
             Summary(
-                method, budget, Cube(figures(part, own("queries"))).mean, len(gains),
-                Cube(figures(part, own("zero_shot"))).mean, Cube(figures(part, own("prompted"))).mean, gain,
-                interval(figures(part, own("over_empty_frame"))), interval(carry),
-                interval(figures(part, carried("over_empty_frame"))), ratio(carry, gains),
+                method,
+                budget,
+                Cube(figures(part, own("queries"))).mean,
+                len(gains),
+                Cube(figures(part, own("zero_shot"))).mean,
+                Cube(figures(part, own("prompted"))).mean,
+                gain,
+                interval(figures(part, own("over_empty_frame"))),
+                interval(carry),
+                interval(figures(part, carried("over_empty_frame"))),
+                ratio(carry, gains),
             )
-        )  # fmt: skip
+        )
     return found
 
 
 def paired(one: Iterable[Row], other: Iterable[Row], value: Value) -> Interval | None:
     """Mean of `one` − `other` on the cells of both; None if there are none.
 
-    A method without budget and seed has one cell for each (task, source); it meets every seed of the other.
+    A method without budget and seed has one cell for each (task, source); it meets every seed of
+    the other.
     """
-    first, second = list(one), list(other)
-    a, b = figures(first, value), figures(second, value)
+    first = list(one)
+    second = list(other)
+    a = figures(first, value)
+    b = figures(second, value)
     if first and first[0]["budget"] == 0:
         a = _spread(a, b)
     if second and second[0]["budget"] == 0:
@@ -206,13 +227,14 @@ def _spread(alone: Mapping[Place, float], other: Mapping[Place, float]) -> dict[
     return {place: known[place[:2]] for place in other if place[:2] in known}
 
 
-# -- harm --------------------------------------------------------------------------------------------------------------
+# -- harm ------------------------------------------------------------------------------------------
 @final
 class Harm(NamedTuple):
-    """(source, target, task) places of a method at a budget, seeds pooled, tested at 5 % with Holm's correction.
+    """(source, target, task) places of a method at a budget, seeds pooled, tested at 5 % with
+    Holm's correction.
 
-    below, above: places significantly below or above the target's zero-shot. worst: the places below, most negative
-    first, as (source, target, task, mean gain, adjusted p).
+    below, above: places significantly below or above the target's zero-shot. worst: the places
+    below, most negative first, as (source, target, task, mean gain, adjusted p).
     """
 
     places: int
@@ -231,13 +253,24 @@ Pair = tuple[Vector, Vector]
 
 
 def harm(places: Mapping[tuple[str, str, str], Sequence[Pair]]) -> Harm:
-    """Test every place against its zero-shot; the pairs of a place are its seeds, on the same images."""
+    """Test every place against its zero-shot; the pairs of a place are its seeds, on the same
+    images.
+    """
     names = list(places)
-    changes = [sum((_change(*pair) for pair in places[name]), np.zeros(len(places[name][0][0]))) for name in names]
-    adjusted = holm([sign_flip(change.astype(np.intp)) for change in changes]) if names else np.empty(0)
+    changes = [
+        sum((_change(*pair) for pair in places[name]), np.zeros(len(places[name][0][0])))
+        for name in names
+    ]
+    adjusted = (
+        holm([sign_flip(change.astype(np.intp)) for change in changes]) if names else np.empty(0)
+    )
     answered = [sum(int(np.isfinite(a + b).sum()) for a, b in places[name]) for name in names]
     means = [float(change.sum() / max(n, 1)) for change, n in zip(changes, answered, strict=True)]
-    rows = [(*name, mean, float(p)) for name, mean, p in zip(names, means, adjusted, strict=True) if p < ALPHA]
+    rows = [
+        (*name, mean, float(p))
+        for name, mean, p in zip(names, means, adjusted, strict=True)
+        if p < ALPHA
+    ]
     worst = sorted((row for row in rows if row[3] < 0), key=lambda row: row[3])
     return Harm(len(names), len(worst), len(rows) - len(worst), tuple(worst))
 
@@ -248,33 +281,41 @@ def _change(before: Vector, after: Vector) -> Vector:
 
 
 def sign_flip(changes: NDArray[np.intp]) -> float:
-    """Exact two-sided p of 'no change': each image's change, summed over seeds, is as likely to have either sign.
+    """Exact two-sided p of 'no change': each image's change, summed over seeds, is as likely to
+    have either sign.
 
-    changes: (n,) whole numbers. With one seed the changes are −1, 0 and 1, and this is McNemar's exact test. With more,
-    the images are the units: the seeds share their zero-shot answers and are not independent.
+    changes: (n,) whole numbers. With one seed the changes are −1, 0 and 1, and this is McNemar's
+    exact test. With more, the images are the units: the seeds share their zero-shot answers and are
+    not independent.
     """
     from scipy.stats import binom  # type: ignore[import-untyped]
 
-    chances, reach = np.ones(1), 0  # of each sum −reach … reach
+    chances = np.ones(1)
+    reach = 0  # of each sum −reach … reach
     for size in np.unique(np.abs(changes[changes != 0])).tolist():
         n = int((np.abs(changes) == size).sum())
         flips = np.zeros(2 * n * size + 1)
         flips[:: 2 * size] = binom.pmf(np.arange(n + 1), n, 0.5)
-        chances, reach = np.convolve(chances, flips), reach + n * size
+        chances = np.convolve(chances, flips)
+        reach = reach + n * size
     sums = np.arange(-reach, reach + 1)
     return float(min(1.0, chances[np.abs(sums) >= abs(int(changes.sum()))].sum()))
 
 
-# -- curves and matrices -----------------------------------------------------------------------------------------------
+# -- curves and matrices ---------------------------------------------------------------------------
 def curve(found: Iterable[Summary], method: str) -> list[Summary]:
-    """A method's summaries by rising budget: each point is a search of its own, planned for that budget."""
+    """A method's summaries by rising budget: each point is a search of its own, planned for that
+    budget.
+    """
     return sorted((s for s in found if s.method == method), key=lambda summary: summary.budget)
 
 
 def reach(points: Sequence[tuple[float, float]], goal: float) -> float | None:
-    """Image queries at which a curve of (queries, gain) first reaches `goal`, linear in log queries between its points.
+    """Image queries at which a curve of (queries, gain) first reaches `goal`, linear in log queries
+    between its points.
 
-    The first point's queries if it is there already (then read: at most); None if no point reaches it.
+    The first point's queries if it is there already (then read: at most); None if no point reaches
+    it.
     """
     before: tuple[float, float] | None = None
     for queries, gain in sorted(points):
@@ -292,7 +333,9 @@ def matrix(rows: Iterable[Row], key: str = "gain") -> dict[tuple[str, str], floa
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row["source"], row["target"]][row["task"]].append(row[key])
-    return {pair: float(np.mean([np.mean(v) for v in tasks.values()])) for pair, tasks in found.items()}
+    return {
+        pair: float(np.mean([np.mean(v) for v in tasks.values()])) for pair, tasks in found.items()
+    }
 
 
 def by_task(rows: Iterable[Row], value: Value) -> dict[str, float]:

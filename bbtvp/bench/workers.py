@@ -1,7 +1,8 @@
-"""Cells on several processes. The parent decides who works on what; a worker knows one cell at a time.
+"""Cells on several processes. The parent decides who works on what; a worker knows one cell at a
+time.
 
-A worker that sees its pipe closed has lost its parent, and ends. Whatever ends the parent's loop ends the workers at
-once: journals and atomic files make that safe.
+A worker that sees its pipe closed has lost its parent, and ends. Whatever ends the parent's loop
+ends the workers at once: journals and atomic files make that safe.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 def pool(work: Work, settings: Settings, jobs: int) -> Iterator[Done]:
     """Yield cells as they end. BbtvpError if a worker dies (out of memory, killed)."""
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads in an unknown state
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would copy torch's threads in an unknown state
     queue = list(reversed(work))
     busy: dict[Any, Any] = {}
     processes: list[Any] = []
@@ -53,14 +56,18 @@ def _received(ready: Any, cell: object) -> Done:
     try:
         ended: Done = ready.recv()
     except (EOFError, ConnectionError) as error:
-        raise BbtvpError(f"the process at work on {cell} died; what was answered is kept: run it again") from error
+        raise BbtvpError(
+            f"the process at work on {cell} died; what was answered is kept: run it again"
+        ) from error
     return ended
 
 
 def _work(there: Connection, settings: Settings) -> None:
     from bbtvp.bench.run import Workshop, attempt, one_thread
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent ends its workers
     workshop = Workshop(settings)
     with one_thread():
         while True:

@@ -1,11 +1,12 @@
-"""What may happen to an image before a model sees it, by name, at severities from 1 up: pixels in, pixels out.
+"""What may happen to an image before a model sees it, by name, at severities from 1 up: pixels in,
+pixels out.
 
     corrupt("motion-blur", pixels, 3, sample="cat-017")     one of ImageNet-C's families; see `imagenet_c`
     corrupt("sent-as-webp", pixels, 5)                      what a product's own pipeline does
     corrupt("vendor:openai/gpt-4o", pixels)                 what a vendor does to an image of this size
 
-Equal name, seed and sample give an equal draw, whatever the picture: the same noise falls on an image with and without
-a prompt, and on every severity of it.
+Equal name, seed and sample give an equal draw, whatever the picture: the same noise falls on an
+image with and without a prompt, and on every severity of it.
 """
 
 from __future__ import annotations
@@ -51,17 +52,29 @@ class Corruption:
 
     def severities(self, asked: Iterable[int]) -> tuple[int, ...]:
         """Those of `asked` that it has; 1 alone where it has no severities."""
-        return (1,) if len(self.levels) == 1 else tuple(s for s in sorted({*asked}) if s <= len(self.levels))
+        return (
+            (1,)
+            if len(self.levels) == 1
+            else tuple(s for s in sorted({*asked}) if s <= len(self.levels))
+        )
 
-    def __call__(self, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = "") -> Pixels:
+    def __call__(
+        self, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = ""
+    ) -> Pixels:
         """(H, W, 3) uint8 to (H', W', 3) uint8. UsageError for a severity that it has not."""
         if not 1 <= severity <= len(self.levels):
-            raise UsageError(f"{self.name} has no severity {severity}; give 1 to {len(self.levels)}")
+            raise UsageError(
+                f"{self.name} has no severity {severity}; give 1 to {len(self.levels)}"
+            )
         return self.apply(pixels, severity, stream(seed, "corruption", self.name, sample))
 
 
-def corrupt(name: str, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = "") -> Pixels:
-    """`find(name)` applied. UsageError for an unknown name or severity, or a vendor that does not say what it does."""
+def corrupt(
+    name: str, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = ""
+) -> Pixels:
+    """`find(name)` applied. UsageError for an unknown name or severity, or a vendor that does not
+    say what it does.
+    """
     return find(name)(pixels, severity, seed=seed, sample=sample)
 
 
@@ -71,14 +84,17 @@ def find(name: str) -> Corruption:
         service, _, model = name.removeprefix(VENDOR).partition("/")
         if service not in {row.service for row in (*Limits.load().own, *Limits.load().shipped)}:
             raise unknown("vendor plan", name, vendors(1024))
-        return Corruption(name, "vendor", ("as its plan says",), partial(_as_vendor, service, model))
+        return Corruption(
+            name, "vendor", ("as its plan says",), partial(_as_vendor, service, model)
+        )
     if name not in CORRUPTIONS:
         raise unknown("corruption", name, [*CORRUPTIONS, f"{VENDOR}openai/gpt-4o"])
     return CORRUPTIONS[name]
 
 
 def choose(families: Sequence[str], canvas: int) -> tuple[Corruption, ...]:
-    """All corruptions of these families, each once, in the order of `FAMILIES`; vendors that resample `canvas` px.
+    """All corruptions of these families, each once, in the order of `FAMILIES`; vendors that
+    resample `canvas` px.
 
     UsageError for an unknown family.
     """
@@ -90,12 +106,16 @@ def choose(families: Sequence[str], canvas: int) -> tuple[Corruption, ...]:
 
 
 def vendors(canvas: int) -> tuple[str, ...]:
-    """`vendor:SERVICE/MODEL` for each rule of the data file that does something to a square of `canvas` px.
+    """`vendor:SERVICE/MODEL` for each rule of the data file that does something to a square of
+    `canvas` px.
 
-    A rule that several models share comes once, under the first of them; a pattern stands for the shortest name that
-    it fits. Rules that are not told cannot be imitated and are left out, as are those that leave such a square alone.
+    A rule that several models share comes once, under the first of them; a pattern stands for the
+    shortest name that it fits. Rules that are not told cannot be imitated and are left out, as are
+    those that leave such a square alone.
     """
-    table, names, seen = Limits.load(), [], set()
+    table = Limits.load()
+    names = []
+    seen = set()
     for row in (*table.own, *table.shipped):
         if row.resize is None or row.service in ("*", "hf", "zoo"):
             continue
@@ -108,12 +128,18 @@ def vendors(canvas: int) -> tuple[str, ...]:
     return tuple(names)
 
 
-# -- what a product's own pipeline does -------------------------------------------------------------------------------
+# -- what a product's own pipeline does ------------------------------------------------------------
 _QUALITIES = (95, 85, 75, 60, 40)
 _CROPS = (0.02, 0.05, 0.1, 0.15, 0.2)
 _DOWN = (0.9, 0.75, 0.6, 0.5, 0.35)
 _UP = (1.25, 1.5, 2.0, 3.0, 4.0)
-_SCREENS = ((0.9, 1.05, 0.01), (0.8, 1.1, 0.02), (0.7, 1.15, 0.03), (0.6, 1.2, 0.04), (0.5, 1.25, 0.05))
+_SCREENS = (
+    (0.9, 1.05, 0.01),
+    (0.8, 1.1, 0.02),
+    (0.7, 1.15, 0.03),
+    (0.6, 1.2, 0.04),
+    (0.5, 1.25, 0.05),
+)
 _WINDOW = 240
 
 
@@ -123,17 +149,23 @@ def _sent_as(format: str, pixels: Pixels, severity: int, rng: np.random.Generato
 
 def _cropped(pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
     """The same share cut off at each edge; the picture is smaller then."""
-    share, (height, width) = _CROPS[severity - 1], pixels.shape[:2]
-    down, across = int(height * share), int(width * share)
+    share = _CROPS[severity - 1]
+    (height, width) = pixels.shape[:2]
+    down = int(height * share)
+    across = int(width * share)
     return np.ascontiguousarray(pixels[down : height - down, across : width - across])
 
 
-def _rescaled(shares: Sequence[float], pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
+def _rescaled(
+    shares: Sequence[float], pixels: Pixels, severity: int, rng: np.random.Generator
+) -> Pixels:
     return _resized(pixels, shares[severity - 1])
 
 
 def _screenshot(pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Shown smaller by a viewer, with the screen's gamma, the window's light edge around it, and kept as JPEG 90."""
+    """Shown smaller by a viewer, with the screen's gamma, the window's light edge around it, and
+    kept as JPEG 90.
+    """
     share, gamma, edge = _SCREENS[severity - 1]
     shown = _resized(pixels, share, Image.Resampling.BILINEAR)
     shown = np.rint(255 * (shown / 255.0) ** gamma).astype(np.uint8)
@@ -145,14 +177,18 @@ def _screenshot(pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixe
         return np.asarray(image.convert("RGB"))
 
 
-def _resized(pixels: Pixels, share: float, kind: Image.Resampling = Image.Resampling.BICUBIC) -> Pixels:
+def _resized(
+    pixels: Pixels, share: float, kind: Image.Resampling = Image.Resampling.BICUBIC
+) -> Pixels:
     height, width = pixels.shape[:2]
     size = max(1, round(width * share)), max(1, round(height * share))
     return np.asarray(Image.fromarray(pixels).resize(size, kind))
 
 
-# -- what a vendor does -----------------------------------------------------------------------------------------------
-def _as_vendor(service: str, model: str, pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
+# -- what a vendor does ----------------------------------------------------------------------------
+def _as_vendor(
+    service: str, model: str, pixels: Pixels, severity: int, rng: np.random.Generator
+) -> Pixels:
     """The steps of the plan, done: bicubic (no vendor tells its filter), padded with black.
 
     Cutting into tiles alters no pixel, and what the model makes of tiles is not imitated.
@@ -191,7 +227,9 @@ def _percents(shares: Iterable[float]) -> tuple[str, ...]:
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
     {
         **{
-            name: Corruption(name, kind.family, tuple(map(_words, kind.constants)), partial(corrupted, kind))
+            name: Corruption(
+                name, kind.family, tuple(map(_words, kind.constants)), partial(corrupted, kind)
+            )
             for name, kind in PUBLISHED.items()
         },
         **{
@@ -199,7 +237,9 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
             for kind in (
                 *(
                     Corruption(
-                        f"sent-as-{format}", "channel", tuple(f"quality {q}" for q in _QUALITIES),
+                        f"sent-as-{format}",
+                        "channel",
+                        tuple(f"quality {q}" for q in _QUALITIES),
                         partial(_sent_as, format),
                     )
                     for format in ("jpeg", "webp")
@@ -207,9 +247,14 @@ CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
                 Corruption("crop", "channel", _percents(_CROPS), _cropped),
                 Corruption("scaled-down", "channel", _percents(_DOWN), partial(_rescaled, _DOWN)),
                 Corruption("scaled-up", "channel", _percents(_UP), partial(_rescaled, _UP)),
-                Corruption("screenshot", "channel", _percents(share for share, _, _ in _SCREENS), _screenshot),
+                Corruption(
+                    "screenshot",
+                    "channel",
+                    _percents(share for share, _, _ in _SCREENS),
+                    _screenshot,
+                ),
             )
         },
     }
-)  # fmt: skip
+)
 """All but the vendors' plans, by name."""

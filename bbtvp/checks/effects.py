@@ -1,6 +1,8 @@
-"""What else does the prompt do to a model? Other tasks, images of no task, nothing at all; which answers it broke.
+"""What else does the prompt do to a model? Other tasks, images of no task, nothing at all; which
+answers it broke.
 
-The prompt is put on images that it was not searched for, and the same model is asked with and without it:
+The prompt is put on images that it was not searched for, and the same model is asked with and
+without it:
 
 - its own task and `others`: accuracy, errors of counts, the share of "yes", how often each label is given;
 - `foreign` images: those of the other tasks, asked the prompt's own question; and blank ones (black, grey, white,
@@ -50,9 +52,10 @@ _SHUFFLES = 10_000
 class Shift:
     """How the labels that are given moved, over `n` images answered with and without the prompt.
 
-    before, after: share of each label given. distance: total variation, half the sum of |after − before|, 0 to 1.
-    label: the one that moved most. p: permutation test of 'the prompt moves no label', in which an image's two answers
-    are exchanged at random (10,000 draws); None where fewer than two images count.
+    before, after: share of each label given. distance: total variation, half the sum of |after −
+    before|, 0 to 1. label: the one that moved most. p: permutation test of 'the prompt moves no
+    label', in which an image's two answers are exchanged at random (10,000 draws); None where fewer
+    than two images count.
     """
 
     n: int
@@ -69,9 +72,10 @@ class Shift:
 class Effect:
     """The prompt on one task; `role` is "own" for the task it was searched for, else "other".
 
-    Shares are of the `n` images answered with and without it. holm_p: McNemar's exact p, adjusted over all tasks.
-    yes_*: share of "yes", None unless the labels are yes and no. error_*: mean absolute error, None unless the answers
-    are numbers. unparsed: answered, without naming one label. refused: among the failed, in this process.
+    Shares are of the `n` images answered with and without it. holm_p: McNemar's exact p, adjusted
+    over all tasks. yes_*: share of "yes", None unless the labels are yes and no. error_*: mean
+    absolute error, None unless the answers are numbers. unparsed: answered, without naming one
+    label. refused: among the failed, in this process.
     """
 
     task: str
@@ -99,7 +103,9 @@ class Effect:
 @final
 @dataclass(frozen=True)
 class Stray:
-    """The prompt's own question on images of another kind: of another task, or blank ("blank black"). No truth."""
+    """The prompt's own question on images of another kind: of another task, or blank ("blank
+    black"). No truth.
+    """
 
     images: str
     shift: Shift | None
@@ -141,7 +147,9 @@ class Turned:
 @final
 @dataclass(frozen=True)
 class Effects:
-    """All of it, for one model. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs of the journal."""
+    """All of it, for one model. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs
+    of the journal.
+    """
 
     task: str
     prompt: str
@@ -185,15 +193,25 @@ def effects(
     out: Path | str | None = None,
     watch: Watch = silent,
 ) -> Effects:
-    """Ask `model` with and without the prompt where it was not searched; `task` is the one where it was.
+    """Ask `model` with and without the prompt where it was not searched; `task` is the one where it
+    was.
 
-    limit: so many test images of each task, the first ones, None for all. out: a run folder whose `effects/` part makes
-    the call resumable. The event "straying" tells the most image queries before the first. ModelError if the model
-    answers nothing of the own task, BudgetReached at the cap of `usd` dollars.
+    limit: so many test images of each task, the first ones, None for all. out: a run folder whose
+    `effects/` part makes the call resumable. The event "straying" tells the most image queries
+    before the first. ModelError if the model answers nothing of the own task, BudgetReached at the
+    cap of `usd` dollars.
     """
-    own, *rest = (load_task(given) if isinstance(given, str) else given for given in (task, *others))
+    own, *rest = (
+        load_task(given) if isinstance(given, str) else given for given in (task, *others)
+    )
     samples = held_out(own, limit)
-    config = {"check": "effects", "task": own.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
+    config = {
+        "check": "effects",
+        "task": own.digest,
+        "prompt": prompt.digest,
+        "reader": reader,
+        "normalise": normalise,
+    }
     folder = check_folder(out, "effects", prompt, own)
     found: list[Effect] = []
     turned: list[tuple[bool, Turned]] = []
@@ -214,15 +232,28 @@ def effects(
                 found.append(effect)
                 watch("strayed", asdict(effect))
         if own.name in unanswered:
-            raise ModelError(f"{meter.spec} answered no test image of {own.name} with and without the prompt")
-        strays = tuple(_stray(asking, own, *kind) for kind in _kinds(own, samples, rest, limit, seed))
+            raise ModelError(
+                f"{meter.spec} answered no test image of {own.name} with and without the prompt"
+            )
+        strays = tuple(
+            _stray(asking, own, *kind) for kind in _kinds(own, samples, rest, limit, seed)
+        )
         stability = Stability(exact=True) if deterministic else _stability(asking, own, samples)
         spent = desk.spent
     adjusted = holm([effect.mcnemar_p for effect in found]).tolist()
     tasks = tuple(replace(effect, holm_p=p) for effect, p in zip(found, adjusted, strict=True))
     broken, mended = (tuple(one for good, one in turned if good is kind) for kind in (False, True))
     result = Effects(
-        own.name, prompt.digest, meter.spec, tasks, strays, stability, broken, mended, tuple(unanswered), *spent
+        own.name,
+        prompt.digest,
+        meter.spec,
+        tasks,
+        strays,
+        stability,
+        broken,
+        mended,
+        tuple(unanswered),
+        *spent,
     )
     if folder is not None:
         atomic_write_json(folder / "effects.json", result.as_json())
@@ -237,19 +268,32 @@ class _Asking(NamedTuple):
     seed: int
 
     def arms(
-        self, task: Task, samples: Sequence[Sample], images: Sequence[Pixels] | None = None, *, replicate: int = 0
+        self,
+        task: Task,
+        samples: Sequence[Sample],
+        images: Sequence[Pixels] | None = None,
+        *,
+        replicate: int = 0,
     ) -> tuple[Arm, Arm]:
-        """Without and with the prompt: about the samples' own images, or about others in their place."""
+        """Without and with the prompt: about the samples' own images, or about others in their
+        place.
+        """
         reader = choose_reader(self.reader, self.meter, task, normalise=self.normalise)
         parts: list[tuple[Arm, Arm]] = []
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
-            bare = images[start : start + BATCH] if images is not None else [sample.pixels() for sample in batch]
+            bare = (
+                images[start : start + BATCH]
+                if images is not None
+                else [sample.pixels() for sample in batch]
+            )
             sent = [self.prompt.render(pixels) for pixels in bare]
-            parts.append((
-                ask(reader, self.meter, task, batch, bare, replicate=replicate),
-                ask(reader, self.meter, task, batch, sent, self.prompt, replicate=replicate),
-            ))  # fmt: skip
+            parts.append(
+                (
+                    ask(reader, self.meter, task, batch, bare, replicate=replicate),
+                    ask(reader, self.meter, task, batch, sent, self.prompt, replicate=replicate),
+                )
+            )
         before, after = (
             Arm([r for part in arms for r in part.readings], sum(part.refused for part in arms))
             for arms in zip(*parts, strict=True)
@@ -274,22 +318,45 @@ def _effect(
     turned = [
         (
             bool(after.correct[i] > before.correct[i]),
-            Turned(task.name, samples[i].id, task.ask(samples[i]), samples[i].answer, before.answers[i],
-                   after.answers[i]),
+            Turned(
+                task.name,
+                samples[i].id,
+                task.ask(samples[i]),
+                samples[i].answer,
+                before.answers[i],
+                after.answers[i],
+            ),
         )
         for i in kept
         if before.correct[i] != after.correct[i]
-    ]  # fmt: skip
+    ]
     effect = Effect(
-        task.name, role, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p, gain.mcnemar_p,
-        label_shift(*given, seed=asking.seed) if labelled else None, *yes, *errors,
-        before.unparsed, after.unparsed, before.refused, after.refused, before.failed + after.failed,
-    )  # fmt: skip
+        task.name,
+        role,
+        gain.n,
+        gain.before,
+        gain.after,
+        gain.gain,
+        gain.ci,
+        gain.mcnemar_p,
+        gain.mcnemar_p,
+        label_shift(*given, seed=asking.seed) if labelled else None,
+        *yes,
+        *errors,
+        before.unparsed,
+        after.unparsed,
+        before.refused,
+        after.refused,
+        before.failed + after.failed,
+    )
     return effect, turned
 
 
-def label_shift(before: Sequence[str | None], after: Sequence[str | None], *, seed: int = 0) -> Shift | None:
-    """The shift between two answers to each image, aligned; None stands for a reply that named no label.
+def label_shift(
+    before: Sequence[str | None], after: Sequence[str | None], *, seed: int = 0
+) -> Shift | None:
+    """The shift between two answers to each image, aligned; None stands for a reply that named no
+    label.
 
     None without images.
     """
@@ -306,16 +373,23 @@ def label_shift(before: Sequence[str | None], after: Sequence[str | None], *, se
     distance = float(np.abs(moved).sum() / 2)
     most = int(np.abs(moved).argmax())
     return Shift(
-        n, _shares(first), _shares(second), distance, labels[most], float(moved[most]),
+        n,
+        _shares(first),
+        _shares(second),
+        distance,
+        labels[most],
+        float(moved[most]),
         _permuted(rows[np.any(rows, axis=1)], distance * n, seed) if n > 1 else None,
-    )  # fmt: skip
+    )
 
 
 def _permuted(rows: np.ndarray, distance: float, seed: int) -> float:
     """The share of random exchanges that move the labels as far, the observed one among them."""
     if not len(rows):
         return 1.0
-    signs = stream(seed, "verify", "label-shift").choice(np.array([-1.0, 1.0]), (_SHUFFLES, len(rows)))
+    signs = stream(seed, "verify", "label-shift").choice(
+        np.array([-1.0, 1.0]), (_SHUFFLES, len(rows))
+    )
     far = np.abs(signs @ rows).sum(axis=1) / 2 >= distance - 1e-9
     return float((1 + far.sum()) / (1 + _SHUFFLES))
 
@@ -329,7 +403,10 @@ def _yes(
 ) -> tuple[float | None, float | None, tuple[float, float] | None]:
     if task.labels is None or {label.casefold() for label in task.labels} != {"yes", "no"}:
         return None, None, None
-    said = [[float(answer is not None and answer.casefold() == "yes") for answer in answers] for answers in given]
+    said = [
+        [float(answer is not None and answer.casefold() == "yes") for answer in answers]
+        for answers in given
+    ]
     gain = paired_gain(*said, seed=seed)
     return gain.before, gain.after, gain.ci
 
@@ -339,12 +416,14 @@ def _errors(
 ) -> tuple[float | None, float | None]:
     if task.labels is None or any(number(label) is None for label in task.labels):
         return None, None
-    found = [mean_absolute_error([answer or NO_LABEL for answer in answers], truths) for answers in given]
+    found = [
+        mean_absolute_error([answer or NO_LABEL for answer in answers], truths) for answers in given
+    ]
     before, after = (score.value if score.n else None for score in found)
     return before, after
 
 
-# -- images of no task ------------------------------------------------------------------------------------------------
+# -- images of no task -----------------------------------------------------------------------------
 def _kinds(
     own: Task, samples: Sequence[Sample], others: Iterable[Task], limit: int | None, seed: int
 ) -> list[tuple[str, Sequence[Sample], Sequence[Pixels]]]:
@@ -355,12 +434,19 @@ def _kinds(
         kinds.append((other.name, [samples[i % len(samples)] for i in range(len(images))], images))
     return [
         *kinds,
-        *((f"blank {name}", asked, images) for name, (images, asked) in _blanks(samples, own, seed).items()),
+        *(
+            (f"blank {name}", asked, images)
+            for name, (images, asked) in _blanks(samples, own, seed).items()
+        ),
     ]
 
 
-def _blanks(samples: Sequence[Sample], own: Task, seed: int) -> dict[str, tuple[list[Pixels], list[Sample]]]:
-    """Blank images of the first sample's size: one for each different question, and `NOISES` of noise."""
+def _blanks(
+    samples: Sequence[Sample], own: Task, seed: int
+) -> dict[str, tuple[list[Pixels], list[Sample]]]:
+    """Blank images of the first sample's size: one for each different question, and `NOISES` of
+    noise.
+    """
     shape = samples[0].pixels().shape
     different = list({own.ask(sample): sample for sample in reversed(samples)}.values())
     found = {}
@@ -374,18 +460,27 @@ def _blanks(samples: Sequence[Sample], own: Task, seed: int) -> dict[str, tuple[
     return found
 
 
-def _stray(asking: _Asking, own: Task, images: str, samples: Sequence[Sample], pixels: Sequence[Pixels]) -> Stray:
+def _stray(
+    asking: _Asking, own: Task, images: str, samples: Sequence[Sample], pixels: Sequence[Pixels]
+) -> Stray:
     before, after = asking.arms(own, samples, pixels)
     both = np.flatnonzero(np.isfinite(before.correct + after.correct))
     given = [[arm.answers[i] for i in both] for arm in (before, after)]
     shift = label_shift(*given, seed=asking.seed) if own.labels is not None else None
     return Stray(
-        images, shift, before.unparsed, after.unparsed, before.refused, after.refused, before.failed + after.failed
+        images,
+        shift,
+        before.unparsed,
+        after.unparsed,
+        before.refused,
+        after.refused,
+        before.failed + after.failed,
     )
 
 
 def _stability(asking: _Asking, own: Task, samples: Sequence[Sample]) -> Stability:
-    first, second = asking.arms(own, samples), asking.arms(own, samples, replicate=1)
+    first = asking.arms(own, samples)
+    second = asking.arms(own, samples, replicate=1)
     same = []
     for one, other in zip(first, second, strict=True):
         equal = [float(a == b) for a, b in zip(one.answers, other.answers, strict=True)]
@@ -393,4 +488,6 @@ def _stability(asking: _Asking, own: Task, samples: Sequence[Sample]) -> Stabili
     if np.isnan(same[0] + same[1]).all():
         return Stability(exact=False)
     gain = paired_gain(*same, seed=asking.seed)
-    return Stability(exact=False, n=gain.n, before=gain.before, after=gain.after, change_ci95=gain.ci)
+    return Stability(
+        exact=False, n=gain.n, before=gain.before, after=gain.after, change_ci95=gain.ci
+    )

@@ -1,7 +1,9 @@
-"""The corruption families of ImageNet-C and CIFAR-10-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
+"""The corruption families of ImageNet-C and CIFAR-10-C (Hendrycks and Dietterich, ICLR 2019, arXiv
+1903.12261).
 
-The constants are ImageNet-C's for images of 224 px; lengths (radii, widths, displacements) are scaled by the shorter
-side / 224, so that a picture of any size loses the same. Written for numpy, scipy and Pillow alone, so these differ:
+The constants are ImageNet-C's for images of 224 px; lengths (radii, widths, displacements) are
+scaled by the shorter side / 224, so that a picture of any size loses the same. Written for numpy,
+scipy and Pillow alone, so these differ:
 
 - defocus: a disk antialiased by coverage, in place of a blurred aliased one;
 - motion, snow: ImageMagick's one-sided Gaussian as a kernel of our own, drawn by bilinear shares;
@@ -37,7 +39,9 @@ _REFERENCE = 224
 
 
 class Published(NamedTuple):
-    """A corruption: its family, what it does to levels 0 to 1 by one of five constants, and these constants."""
+    """A corruption: its family, what it does to levels 0 to 1 by one of five constants, and these
+    constants.
+    """
 
     family: str
     apply: Callable[[Levels, tuple[float, ...], np.random.Generator], Levels]
@@ -51,7 +55,7 @@ def corrupted(kind: Published, pixels: Pixels, severity: int, rng: np.random.Gen
     return found
 
 
-# -- noise ------------------------------------------------------------------------------------------------------------
+# -- noise -----------------------------------------------------------------------------------------
 def _gaussian_noise(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     return x + rng.normal(0, c[0], x.shape)
 
@@ -61,7 +65,8 @@ def _shot_noise(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Le
 
 
 def _impulse_noise(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
-    hit, white = rng.random(x.shape) < c[0], rng.random(x.shape) < 0.5
+    hit = rng.random(x.shape) < c[0]
+    white = rng.random(x.shape) < 0.5
     return np.where(hit, white.astype(np.float64), x)
 
 
@@ -69,7 +74,7 @@ def _speckle_noise(x: Levels, c: tuple[float, ...], rng: np.random.Generator) ->
     return x + x * rng.normal(0, c[0], x.shape)
 
 
-# -- blur -------------------------------------------------------------------------------------------------------------
+# -- blur ------------------------------------------------------------------------------------------
 def _gaussian_blur(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     return _smoothed(x, c[0] * _scale(x))
 
@@ -83,7 +88,8 @@ def _defocus_blur(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> 
 
 
 def _glass_blur(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
-    sigma, reach = c[0] * _scale(x), c[1] * _scale(x)
+    sigma = c[0] * _scale(x)
+    reach = c[1] * _scale(x)
     x = _smoothed(x, sigma)
     for _ in range(int(c[2])):
         rows, columns = rng.uniform(-reach, reach, (2, *x.shape[:2]))
@@ -100,7 +106,7 @@ def _zoom_blur(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Lev
     return (x + sum(_zoomed(x, zoom) for zoom in zooms)) / (len(zooms) + 1)
 
 
-# -- weather ----------------------------------------------------------------------------------------------------------
+# -- weather ---------------------------------------------------------------------------------------
 def _fog(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     height, width = x.shape[:2]
     most = max(float(x.max()), 1 / 255)
@@ -109,22 +115,31 @@ def _fog(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
 
 
 def plasma(side: int, decay: float, rng: np.random.Generator) -> Levels:
-    """(n, n) levels 0 to 1, n the power of two from `side` on: a plasma fractal by the diamond-square method.
+    """(n, n) levels 0 to 1, n the power of two from `side` on: a plasma fractal by the
+    diamond-square method.
 
     It is periodic; each halving of the step divides the noise by decay².
     """
     size = max(2, 1 << (side - 1).bit_length())
-    field, step, noise = np.zeros((size, size)), size, 1.0
+    field = np.zeros((size, size))
+    step = size
+    noise = 1.0
     while step >= 2:
         half = step // 2
         corners = field[::step, ::step].copy()
-        right, below = np.roll(corners, -1, 1), np.roll(corners, -1, 0)
+        right = np.roll(corners, -1, 1)
+        below = np.roll(corners, -1, 0)
         draws = noise * rng.uniform(-1, 1, (3, *corners.shape))
         middle = (corners + right + below + np.roll(right, -1, 0)) / 4 + draws[0]
         field[half::step, half::step] = middle
-        field[::step, half::step] = (corners + right + middle + np.roll(middle, 1, 0)) / 4 + draws[1]
-        field[half::step, ::step] = (corners + below + middle + np.roll(middle, 1, 1)) / 4 + draws[2]
-        step, noise = half, noise / decay**2
+        field[::step, half::step] = (corners + right + middle + np.roll(middle, 1, 0)) / 4 + draws[
+            1
+        ]
+        field[half::step, ::step] = (corners + below + middle + np.roll(middle, 1, 1)) / 4 + draws[
+            2
+        ]
+        step = half
+        noise = noise / decay**2
     field -= field.min()
     found: Levels = field / field.max()
     return found
@@ -156,7 +171,9 @@ def _drops(liquid: Levels, threshold: float) -> Levels:
 
     wet = liquid >= threshold
     inside = ndimage.distance_transform_edt(np.pad(wet, 1))[1:-1, 1:-1].clip(0, 20)
-    lit = ndimage.convolve(inside, np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="nearest").clip(0, None)
+    lit = ndimage.convolve(
+        inside, np.array([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]]), mode="nearest"
+    ).clip(0, None)
     drops = np.where(wet, liquid, 0.0) * ndimage.uniform_filter(lit, 3)
     found: Levels = drops / max(drops.max(), 1e-9)
     return found
@@ -169,25 +186,31 @@ def _brightness(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Le
     return np.where(value > 0, x * raised / np.maximum(value, 1e-9), raised)
 
 
-# -- digital ----------------------------------------------------------------------------------------------------------
+# -- digital ---------------------------------------------------------------------------------------
 def _contrast(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     means: Levels = x.mean(axis=(0, 1), keepdims=True)
     return (x - means) * c[0] + means
 
 
 def _saturate(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
-    """The saturation of HSV; a grey has hue 0, as everywhere, and so turns red where `c[1]` is above 0."""
+    """The saturation of HSV; a grey has hue 0, as everywhere, and so turns red where `c[1]` is
+    above 0.
+    """
     value: Levels = x.max(axis=2, keepdims=True)
     fall = value - x
     saturation = fall.max(axis=2, keepdims=True) / np.maximum(value, 1e-9)
     wanted: Levels = (saturation * c[0] + c[1]).clip(0, 1)
-    share: Levels = np.where(saturation > 0, fall / np.maximum(saturation, 1e-9), value * np.array([0.0, 1, 1]))
+    share: Levels = np.where(
+        saturation > 0, fall / np.maximum(saturation, 1e-9), value * np.array([0.0, 1, 1])
+    )
     return value - share * wanted
 
 
 def _elastic(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     height, width = x.shape[:2]
-    alpha, sigma, reach = c[0] * min(height, width), c[1] * _REFERENCE, c[2] * min(height, width)
+    alpha = c[0] * min(height, width)
+    sigma = c[1] * _REFERENCE
+    reach = c[2] * min(height, width)
     third = min(height, width) // 3
     at = np.array([height // 2, width // 2]) + third * np.array([[1, 1], [1, -1], [-1, -1]])
     moved = at + rng.uniform(-reach, reach, at.shape)
@@ -195,7 +218,8 @@ def _elastic(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Level
     back = np.linalg.solve(np.column_stack([moved, np.ones(3)]), at)
     rows, columns = np.mgrid[:height, :width].astype(np.float64)
     down, right = (
-        alpha * _fitted(_smoothed(rng.uniform(-1, 1, _sheet(x)), sigma, "reflect", 3.0), x) for _ in range(2)
+        alpha * _fitted(_smoothed(rng.uniform(-1, 1, _sheet(x)), sigma, "reflect", 3.0), x)
+        for _ in range(2)
     )
     source = np.stack([rows + down, columns + right, np.ones_like(rows)], axis=-1) @ back
     return _displaced(x, source[..., 0] - rows, source[..., 1] - columns, order=1)
@@ -204,7 +228,9 @@ def _elastic(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Level
 def _pixelate(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
     height, width = x.shape[:2]
     image = Image.fromarray(np.rint(255 * x).astype(np.uint8))
-    small = image.resize((max(1, int(width * c[0])), max(1, int(height * c[0]))), Image.Resampling.BOX)
+    small = image.resize(
+        (max(1, int(width * c[0])), max(1, int(height * c[0]))), Image.Resampling.BOX
+    )
     return np.asarray(small.resize((width, height), Image.Resampling.BOX)) / 255.0
 
 
@@ -215,7 +241,7 @@ def _jpeg(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
         return np.asarray(image.convert("RGB")) / 255.0
 
 
-# -- tools ------------------------------------------------------------------------------------------------------------
+# -- tools -----------------------------------------------------------------------------------------
 def _scale(x: Levels) -> float:
     return float(min(x.shape[:2])) / _REFERENCE
 
@@ -236,34 +262,47 @@ def _fitted(plane: Levels, x: Levels) -> Levels:
 def _smoothed(x: Levels, sigma: float, mode: str = "nearest", truncate: float = 4.0) -> Levels:
     from scipy import ndimage
 
-    found: Levels = ndimage.gaussian_filter(x, (sigma, sigma, 0)[: x.ndim], mode=mode, truncate=truncate)
+    found: Levels = ndimage.gaussian_filter(
+        x, (sigma, sigma, 0)[: x.ndim], mode=mode, truncate=truncate
+    )
     return found
 
 
 def _filtered(x: Levels, kernel: Levels) -> Levels:
-    """The convolution with an odd-sided kernel, brought to a sum of 1; the picture is mirrored at its edges."""
+    """The convolution with an odd-sided kernel, brought to a sum of 1; the picture is mirrored at
+    its edges.
+    """
     from scipy import signal
 
     reach = len(kernel) // 2
     kernel = kernel / kernel.sum()
     padded = np.pad(x, [(reach, reach)] * 2 + [(0, 0)] * (x.ndim - 2), mode="symmetric")
-    found: Levels = signal.fftconvolve(padded, kernel if x.ndim == 2 else kernel[..., None], "valid", axes=(0, 1))
+    found: Levels = signal.fftconvolve(
+        padded, kernel if x.ndim == 2 else kernel[..., None], "valid", axes=(0, 1)
+    )
     return found
 
 
 def _streak(radius: float, sigma: float, degrees: float) -> Levels:
-    """A kernel that drags each pixel along one direction, with Gaussian weights, 2⌈radius⌉ + 1 steps of a pixel."""
+    """A kernel that drags each pixel along one direction, with Gaussian weights, 2⌈radius⌉ + 1
+    steps of a pixel.
+    """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
     reach = int(steps[-1]) + 1
     y = reach + steps * math.sin(math.radians(degrees))
     x = reach + steps * math.cos(math.radians(degrees))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1))
-    top, left = np.floor(y).astype(int), np.floor(x).astype(int)
+    top = np.floor(y).astype(int)
+    left = np.floor(x).astype(int)
     for down in (0, 1):
         for right in (0, 1):
             share = np.abs(1 - down - (y - top)) * np.abs(1 - right - (x - left))
-            np.add.at(kernel, ((top + down).clip(0, 2 * reach), (left + right).clip(0, 2 * reach)), weights * share)
+            np.add.at(
+                kernel,
+                ((top + down).clip(0, 2 * reach), (left + right).clip(0, 2 * reach)),
+                weights * share,
+            )
     return kernel
 
 
@@ -273,7 +312,11 @@ def _zoomed(x: Levels, zoom: float) -> Levels:
     cut = (1 - 1 / zoom) / 2
     box = (cut * width, cut * height, (1 - cut) * width, (1 - cut) * height)
     planes = [
-        np.asarray(Image.fromarray(plane.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR, box))
+        np.asarray(
+            Image.fromarray(plane.astype(np.float32)).resize(
+                (width, height), Image.Resampling.BILINEAR, box
+            )
+        )
         for plane in np.moveaxis(np.atleast_3d(x), 2, 0)
     ]
     return np.stack(planes, axis=-1).astype(np.float64).reshape(x.shape)
@@ -286,52 +329,85 @@ def _displaced(x: Levels, rows: Levels, columns: Levels, order: int) -> Levels:
     y, x_ = np.mgrid[: x.shape[0], : x.shape[1]]
     at = [y + rows, x_ + columns]
     return np.stack(
-        [ndimage.map_coordinates(plane, at, order=order, mode="mirror") for plane in x.transpose(2, 0, 1)], 2
+        [
+            ndimage.map_coordinates(plane, at, order=order, mode="mirror")
+            for plane in x.transpose(2, 0, 1)
+        ],
+        2,
     )
 
 
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
     {
-        "gaussian-noise": Published("noise", _gaussian_noise, ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,))),
+        "gaussian-noise": Published(
+            "noise", _gaussian_noise, ((0.08,), (0.12,), (0.18,), (0.26,), (0.38,))
+        ),
         "shot-noise": Published("noise", _shot_noise, ((60,), (25,), (12,), (5,), (3,))),
-        "impulse-noise": Published("noise", _impulse_noise, ((0.03,), (0.06,), (0.09,), (0.17,), (0.27,))),
-        "speckle-noise": Published("noise", _speckle_noise, ((0.15,), (0.2,), (0.35,), (0.45,), (0.6,))),
+        "impulse-noise": Published(
+            "noise", _impulse_noise, ((0.03,), (0.06,), (0.09,), (0.17,), (0.27,))
+        ),
+        "speckle-noise": Published(
+            "noise", _speckle_noise, ((0.15,), (0.2,), (0.35,), (0.45,), (0.6,))
+        ),
         "defocus-blur": Published("blur", _defocus_blur, ((3,), (4,), (6,), (8,), (10,))),
         "gaussian-blur": Published("blur", _gaussian_blur, ((1,), (2,), (3,), (4,), (6,))),
         "glass-blur": Published(
             "blur", _glass_blur, ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
         ),
-        "motion-blur": Published("blur", _motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))),
+        "motion-blur": Published(
+            "blur", _motion_blur, ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))
+        ),
         "zoom-blur": Published(
-            "blur", _zoom_blur, ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))
+            "blur",
+            _zoom_blur,
+            ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03)),
         ),
         "snow": Published(
-            "weather", _snow,
+            "weather",
+            _snow,
             (
-                (0.1, 0.3, 3, 0.5, 10, 4, 0.8), (0.2, 0.3, 2, 0.5, 12, 4, 0.7), (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
-                (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65), (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+                (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+                (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+                (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+                (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+                (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
             ),
         ),
         "fog": Published("weather", _fog, ((1.5, 2), (2, 2), (2.5, 1.7), (2.5, 1.5), (3, 1.4))),
         "spatter": Published(
-            "weather", _spatter,
+            "weather",
+            _spatter,
             (
-                (0.65, 0.3, 4, 0.69, 0.6, 0), (0.65, 0.3, 3, 0.68, 0.6, 0), (0.65, 0.3, 2, 0.68, 0.5, 0),
-                (0.65, 0.3, 1, 0.65, 1.5, 1), (0.67, 0.4, 1, 0.65, 1.5, 1),
+                (0.65, 0.3, 4, 0.69, 0.6, 0),
+                (0.65, 0.3, 3, 0.68, 0.6, 0),
+                (0.65, 0.3, 2, 0.68, 0.5, 0),
+                (0.65, 0.3, 1, 0.65, 1.5, 1),
+                (0.67, 0.4, 1, 0.65, 1.5, 1),
             ),
         ),
         "brightness": Published("weather", _brightness, ((0.1,), (0.2,), (0.3,), (0.4,), (0.5,))),
         "contrast": Published("digital", _contrast, ((0.4,), (0.3,), (0.2,), (0.1,), (0.05,))),
-        "saturate": Published("digital", _saturate, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))),
+        "saturate": Published(
+            "digital", _saturate, ((0.3, 0), (0.1, 0), (2, 0), (5, 0.1), (20, 0.2))
+        ),
         "elastic": Published(
-            "digital", _elastic,
-            ((2, 0.7, 0.1), (2, 0.08, 0.2), (0.05, 0.01, 0.02), (0.07, 0.01, 0.02), (0.12, 0.01, 0.02)),
+            "digital",
+            _elastic,
+            (
+                (2, 0.7, 0.1),
+                (2, 0.08, 0.2),
+                (0.05, 0.01, 0.02),
+                (0.07, 0.01, 0.02),
+                (0.12, 0.01, 0.02),
+            ),
         ),
         "pixelate": Published("digital", _pixelate, ((0.6,), (0.5,), (0.4,), (0.3,), (0.25,))),
         "jpeg": Published("digital", _jpeg, ((25,), (18,), (15,), (10,), (7,))),
     }
-)  # fmt: skip
-"""By name. The constants are in the published order; lengths in pixels of 224, those of `elastic` in shares of a side.
+)
+"""By name. The constants are in the published order; lengths in pixels of 224, those of `elastic`
+in shares of a side.
 
-`weather` and `digital` hold ImageNet-C's four extra corruptions where they belong by nature; `noise` and `blur` too.
+`weather` and `digital` hold ImageNet-C's four extra corruptions where they belong by nature;
+`noise` and `blur` too.
 """

@@ -1,4 +1,5 @@
-"""Does the gain hold where the picture is spoilt on its way? Accuracy with and without the prompt, by corruption.
+"""Does the gain hold where the picture is spoilt on its way? Accuracy with and without the prompt,
+by corruption.
 
 Two orders, and they answer different questions:
 
@@ -44,10 +45,11 @@ Where: TypeAlias = Literal["channel", "input"]
 @final
 @dataclass(frozen=True)
 class Cell:
-    """One corruption at one severity; shares are of the `n` images that were answered with and without the prompt.
+    """One corruption at one severity; shares are of the `n` images that were answered with and
+    without the prompt.
 
-    gain: prompted − zero_shot, with its paired bootstrap interval. holm_p: McNemar's exact p, adjusted for all cells
-    of the call. level: what the severity is, in words.
+    gain: prompted − zero_shot, with its paired bootstrap interval. holm_p: McNemar's exact p,
+    adjusted for all cells of the call. level: what the severity is, in words.
     """
 
     corruption: str
@@ -69,11 +71,12 @@ class Cell:
 class ModelRobustness:
     """One model: the clean images, every cell, and what they come to.
 
-    Means are over severities, then over corruptions, so that each corruption counts once. mean_gain is the mean over
-    images of an image's mean change, with its bootstrap interval. relative: mean accuracy under corruption / clean
-    accuracy (Michaelis et al., 2019, rPC). mce: mean corruption error of the prompt, in errors of zero-shot (Hendrycks
-    and Dietterich's mCE with zero-shot in AlexNet's place; below 1 the prompt is better). gain_kept: mean_gain / the
-    clean gain. None where a denominator is 0 (for gain_kept, not above 0). unanswered: cells that no image was
+    Means are over severities, then over corruptions, so that each corruption counts once. mean_gain
+    is the mean over images of an image's mean change, with its bootstrap interval. relative: mean
+    accuracy under corruption / clean accuracy (Michaelis et al., 2019, rPC). mce: mean corruption
+    error of the prompt, in errors of zero-shot (Hendrycks and Dietterich's mCE with zero-shot in
+    AlexNet's place; below 1 the prompt is better). gain_kept: mean_gain / the clean gain. None
+    where a denominator is 0 (for gain_kept, not above 0). unanswered: cells that no image was
     answered in with and without the prompt; they are in no figure.
     """
 
@@ -91,7 +94,9 @@ class ModelRobustness:
     unanswered: tuple[str, ...] = ()
 
     def harmed(self, level: float = 0.05) -> tuple[Cell, ...]:
-        """Cells where the prompt loses, and would in less than `level` of all worlds by chance (Holm)."""
+        """Cells where the prompt loses, and would in less than `level` of all worlds by chance
+        (Holm).
+        """
         return tuple(cell for cell in self.cells if cell.gain < 0 and cell.holm_p < level)
 
     def helped(self, level: float = 0.05) -> tuple[Cell, ...]:
@@ -102,7 +107,9 @@ class ModelRobustness:
 @final
 @dataclass(frozen=True)
 class Robustness:
-    """Models in the order given. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs of the journal."""
+    """Models in the order given. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs
+    of the journal.
+    """
 
     task: str
     prompt: str
@@ -119,16 +126,28 @@ class Robustness:
 
 
 def planned(
-    task: Task, corruptions: Sequence[Corruption], severities: Sequence[int], limit: int | None, models: int = 1
+    task: Task,
+    corruptions: Sequence[Corruption],
+    severities: Sequence[int],
+    limit: int | None,
+    models: int = 1,
 ) -> int:
-    """The most image queries that `robustness` sends, without retries: two for each image, cell and model."""
+    """The most image queries that `robustness` sends, without retries: two for each image, cell and
+    model.
+    """
     cells = sum(len(kind.severities(severities)) for kind in corruptions)
     return models * 2 * len(held_out(task, limit)) * (1 + cells)
 
 
-def chosen(prompt: Prompt, families: Sequence[str], names: Sequence[str] = ()) -> tuple[Corruption, ...]:
-    """The corruptions of `families` and those named, each once. UsageError for an unknown name, or for none."""
-    kinds = {kind.name: kind for kind in (*choose(families, prompt.space.canvas), *map(find, names))}
+def chosen(
+    prompt: Prompt, families: Sequence[str], names: Sequence[str] = ()
+) -> tuple[Corruption, ...]:
+    """The corruptions of `families` and those named, each once. UsageError for an unknown name, or
+    for none.
+    """
+    kinds = {
+        kind.name: kind for kind in (*choose(families, prompt.space.canvas), *map(find, names))
+    }
     if not kinds:
         raise UsageError(f"no corruption is chosen; name families: {', '.join(FAMILIES)}")
     return tuple(kinds.values())
@@ -153,10 +172,11 @@ def robustness(
 ) -> Robustness:
     """Accuracy with and without the prompt on corrupted test images, on each model.
 
-    corruptions: names, in place of `families`. limit: so many test images, the first ones, None for all. out: a run
-    folder whose `robustness/` part makes the call resumable, and is widened by a call with more cells or models. The
-    event "corrupting" tells the most image queries before the first. Raises UsageError for unknown names or no model,
-    ModelError if a model answers no clean image, BudgetReached at the cap of `usd` dollars.
+    corruptions: names, in place of `families`. limit: so many test images, the first ones, None for
+    all. out: a run folder whose `robustness/` part makes the call resumable, and is widened by a
+    call with more cells or models. The event "corrupting" tells the most image queries before the
+    first. Raises UsageError for unknown names or no model, ModelError if a model answers no clean
+    image, BudgetReached at the cap of `usd` dollars.
     """
     if not models:
         raise UsageError("name at least one model to ask")
@@ -174,11 +194,21 @@ def robustness(
     found = []
     with Desk({**config, "normalise": normalise}, folder, usd=usd, watch=watch) as desk:
         most = planned(task, kinds, severities, limit, len(models))
-        watch("corrupting", {"queries": most, "cells": len(cells), "models": len(models), "resumed": desk.before})
+        watch(
+            "corrupting",
+            {"queries": most, "cells": len(cells), "models": len(models), "resumed": desk.before},
+        )
         for given in models:
             meter = desk.meter(given, "robustness")
-            asking = _Asking(prompt, task, samples, meter, choose_reader(reader, meter, task, normalise=normalise),
-                             where, seed)  # fmt: skip
+            asking = _Asking(
+                prompt,
+                task,
+                samples,
+                meter,
+                choose_reader(reader, meter, task, normalise=normalise),
+                where,
+                seed,
+            )
             found.append(_one(asking, cells, watch))
         spent = desk.spent
     result = Robustness(task.name, prompt.digest, where, _adjusted(found), *spent)
@@ -212,13 +242,22 @@ class _Asking(NamedTuple):
         return Arm(found[0], refused[0]), Arm(found[1], refused[1])
 
     def _sent(
-        self, kind: Corruption | None, severity: int, batch: Sequence[Sample], bare: Sequence[Pixels]
+        self,
+        kind: Corruption | None,
+        severity: int,
+        batch: Sequence[Sample],
+        bare: Sequence[Pixels],
     ) -> list[Pixels]:
         if self.where == "input":
             return [self.prompt.render(pixels) for pixels in bare]
-        return [self._spoilt(kind, severity, sample, self.prompt.render(sample.pixels())) for sample in batch]
+        return [
+            self._spoilt(kind, severity, sample, self.prompt.render(sample.pixels()))
+            for sample in batch
+        ]
 
-    def _spoilt(self, kind: Corruption | None, severity: int, sample: Sample, pixels: Pixels) -> Pixels:
+    def _spoilt(
+        self, kind: Corruption | None, severity: int, sample: Sample, pixels: Pixels
+    ) -> Pixels:
         return pixels if kind is None else kind(pixels, severity, seed=self.seed, sample=sample.id)
 
 
@@ -226,7 +265,9 @@ def _one(asking: _Asking, cells: Sequence[tuple[Corruption, int]], watch: Watch)
     spec = asking.meter.spec
     clean, _ = _cell(asking, None, 1)
     if clean is None:
-        raise ModelError(f"{spec} answered no clean image with and without the prompt; nothing can be said about it")
+        raise ModelError(
+            f"{spec} answered no clean image with and without the prompt; nothing can be said about it"
+        )
     found: list[Cell] = []
     changes: list[Matrix] = []
     unanswered = []
@@ -237,47 +278,86 @@ def _one(asking: _Asking, cells: Sequence[tuple[Corruption, int]], watch: Watch)
         else:
             found.append(cell)
             changes.append(change)
-        facts = {"model": spec, "done": number, "cells": len(cells), "corruption": kind.name, "severity": severity}
+        facts = {
+            "model": spec,
+            "done": number,
+            "cells": len(cells),
+            "corruption": kind.name,
+            "severity": severity,
+        }
         watch("corrupted", {**facts, "cell": None if cell is None else asdict(cell)})
     if not found:
-        raise ModelError(f"{spec} answered no corrupted image with and without the prompt; ask again")
+        raise ModelError(
+            f"{spec} answered no corrupted image with and without the prompt; ask again"
+        )
     return _summary(spec, clean, found, np.stack(changes), tuple(unanswered), asking.seed)
 
 
 def _cell(asking: _Asking, kind: Corruption | None, severity: int) -> tuple[Cell | None, Matrix]:
-    """The cell, None if no image was answered twice; and (n,) what the prompt changed, image by image, NaN unknown."""
+    """The cell, None if no image was answered twice; and (n,) what the prompt changed, image by
+    image, NaN unknown.
+    """
     bare, prompted = asking.arms(kind, severity)
     change = prompted.correct - bare.correct
     if np.isnan(change).all():
         return None, change
     gain = paired_gain(bare.correct, prompted.correct, seed=asking.seed)
-    name, family, level = (kind.name, kind.family, kind.levels[severity - 1]) if kind else ("clean", "", "")
+    name, family, level = (
+        (kind.name, kind.family, kind.levels[severity - 1]) if kind else ("clean", "", "")
+    )
     cell = Cell(
-        name, family, severity if kind else 0, level, gain.n, gain.before, gain.after, gain.gain, gain.ci,
-        gain.mcnemar_p, gain.mcnemar_p, bare.failed + prompted.failed,
-    )  # fmt: skip
+        name,
+        family,
+        severity if kind else 0,
+        level,
+        gain.n,
+        gain.before,
+        gain.after,
+        gain.gain,
+        gain.ci,
+        gain.mcnemar_p,
+        gain.mcnemar_p,
+        bare.failed + prompted.failed,
+    )
     return cell, change
 
 
 def _summary(
-    spec: str, clean: Cell, cells: Sequence[Cell], changes: Matrix, unanswered: tuple[str, ...], seed: int
+    spec: str,
+    clean: Cell,
+    cells: Sequence[Cell],
+    changes: Matrix,
+    unanswered: tuple[str, ...],
+    seed: int,
 ) -> ModelRobustness:
     names = [cell.corruption for cell in cells]
-    of = {name: [i for i, other in enumerate(names) if other == name] for name in dict.fromkeys(names)}
+    of = {
+        name: [i for i, other in enumerate(names) if other == name] for name in dict.fromkeys(names)
+    }
     before = float(np.mean([np.mean([cells[i].zero_shot for i in rows]) for rows in of.values()]))
     after = float(np.mean([np.mean([cells[i].prompted for i in rows]) for rows in of.values()]))
     # An image that lacks answers of a corruption counts by the others.
     per_image = _mean(np.stack([_mean(changes[rows]) for rows in of.values()]))
     mean = bootstrap_mean(per_image, seed=seed)
     errors = [
-        (sum(1 - cells[i].prompted for i in rows), sum(1 - cells[i].zero_shot for i in rows)) for rows in of.values()
+        (sum(1 - cells[i].prompted for i in rows), sum(1 - cells[i].zero_shot for i in rows))
+        for rows in of.values()
     ]
     ratios = [ours / bare for ours, bare in errors if bare > 0]
     return ModelRobustness(
-        spec, clean, tuple(cells), before, after, mean.mean, (mean.lo, mean.hi),
-        before / clean.zero_shot if clean.zero_shot else None, after / clean.prompted if clean.prompted else None,
-        float(np.mean(ratios)) if ratios else None, mean.mean / clean.gain if clean.gain > 0 else None, unanswered,
-    )  # fmt: skip
+        spec,
+        clean,
+        tuple(cells),
+        before,
+        after,
+        mean.mean,
+        (mean.lo, mean.hi),
+        before / clean.zero_shot if clean.zero_shot else None,
+        after / clean.prompted if clean.prompted else None,
+        float(np.mean(ratios)) if ratios else None,
+        mean.mean / clean.gain if clean.gain > 0 else None,
+        unanswered,
+    )
 
 
 def _mean(rows: Matrix) -> Matrix:
@@ -292,5 +372,6 @@ def _adjusted(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
     """Holm over all cells of all models."""
     adjusted = iter(holm([cell.mcnemar_p for model in models for cell in model.cells]).tolist())
     return tuple(
-        replace(model, cells=tuple(replace(cell, holm_p=next(adjusted)) for cell in model.cells)) for model in models
+        replace(model, cells=tuple(replace(cell, holm_p=next(adjusted)) for cell in model.cells))
+        for model in models
     )

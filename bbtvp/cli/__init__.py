@@ -1,4 +1,6 @@
-"""The command line: the only place that prints or exits. Prose goes to stderr; with --json, stdout is one document."""
+"""The command line: the only place that prints or exits. Prose goes to stderr; with --json, stdout
+is one document.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ from bbtvp.core.errors import BbtvpError
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="bbtvp")
 @click.option(
-    "--env-file", type=click.Path(exists=True, dir_okay=False), help="A file of VARIABLE=VALUE lines, for keys."
+    "--env-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A file of VARIABLE=VALUE lines, for keys.",
 )
 def cli(env_file: str | None) -> None:
     """Find, prove and ship a visual prompt for a multimodal LLM that you can only call.
@@ -60,15 +64,32 @@ def cli(env_file: str | None) -> None:
 
 
 for command in (
-    demo.demo, optimize.optimize, verify.verify, apply.apply, report.report, doctor.doctor, run.run, status.status,
-    status.watch, reproduce.reproduce, compare.compare, transfer.transfer, robustness.robustness, effects.effects,
-    gc.gc, bench.bench, listing.models, listing.tasks,
-):  # fmt: skip
+    demo.demo,
+    optimize.optimize,
+    verify.verify,
+    apply.apply,
+    report.report,
+    doctor.doctor,
+    run.run,
+    status.status,
+    status.watch,
+    reproduce.reproduce,
+    compare.compare,
+    transfer.transfer,
+    robustness.robustness,
+    effects.effects,
+    gc.gc,
+    bench.bench,
+    listing.models,
+    listing.tasks,
+):
     cli.add_command(command)
 
 
 def main() -> None:
-    """Entry point: every error raised on purpose is one line and an exit code; anything else is a bug and shows."""
+    """Entry point: every error raised on purpose is one line and an exit code; anything else is a
+    bug and shows.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         cli(prog_name="bbtvp", standalone_mode=False)

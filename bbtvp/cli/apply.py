@@ -15,7 +15,11 @@ from bbtvp.core.errors import UsageError
 @click.argument("prompt", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--out", required=True, type=click.Path(path_type=Path), help="A .png file for one image, or a folder."
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A .png file for one image, or a folder.",
 )
 def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
     """Put PROMPT on IMAGES: exactly the pixels to send to the model, as PNG."""
@@ -23,7 +27,8 @@ def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
 
     from bbtvp.prompt import Prompt, open_image
 
-    loaded, targets = Prompt.load(prompt), prompted_files(images, out)
+    loaded = Prompt.load(prompt)
+    targets = prompted_files(images, out)
     for image, target in zip(images, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(loaded.render(open_image(image))).save(target)
@@ -34,17 +39,27 @@ def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
 
 
 def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:
-    """Where each prompted image goes. UsageError if that is no PNG, the same file twice, or one of the images."""
+    """Where each prompted image goes. UsageError if that is no PNG, the same file twice, or one of
+    the images.
+    """
     suffix = out.suffix.lower()
     if suffix in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
-        raise UsageError(f"{out} would not keep every pixel as the model must see it; give a .png file or a folder")
+        raise UsageError(
+            f"{out} would not keep every pixel as the model must see it; give a .png file or a folder"
+        )
     if suffix == ".png" and len(images) > 1:
-        raise UsageError(f"{len(images)} images do not fit into one file {out}; give a folder to -o")
+        raise UsageError(
+            f"{len(images)} images do not fit into one file {out}; give a folder to -o"
+        )
     targets = [out if suffix == ".png" else out / f"{image.stem}.png" for image in images]
     twice = {target for target in targets if targets.count(target) > 1}
     if twice:
-        raise UsageError(f"two images would be written to {min(twice)}; apply them to different folders")
+        raise UsageError(
+            f"two images would be written to {min(twice)}; apply them to different folders"
+        )
     overwritten = {image.resolve() for image in images} & {target.resolve() for target in targets}
     if overwritten:
-        raise UsageError(f"{min(overwritten)} would be replaced by its prompted image; give another folder to -o")
+        raise UsageError(
+            f"{min(overwritten)} would be replaced by its prompted image; give another folder to -o"
+        )
     return targets

@@ -48,17 +48,35 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
     found = listed(values)
     wrong = [value for value in found if not value.isdecimal()]
     if wrong:
-        raise UsageError(f"{option} takes whole numbers, got {wrong[0]!r}; for example {option} 500,1000")
+        raise UsageError(
+            f"{option} takes whole numbers, got {wrong[0]!r}; for example {option} 500,1000"
+        )
     return [int(value) for value in found]
 
 
 @click.command(help=HELP, short_help="Compare methods under one count of image queries.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Methods [default: see --list].")
-@click.option("--tasks", multiple=True, metavar="SPECS", help="Tasks [default: the suite of ten; see bbtvp tasks].")
-@click.option("--models", multiple=True, metavar="SPECS", help="Source models [default: all miniatures].")
-@click.option("--targets", multiple=True, metavar="SPECS", help="Models to try prompts on [default: all miniatures].")
-@click.option("--budgets", multiple=True, default=("1000",), show_default=True, help="Caps on image queries.")
-@click.option("--seeds", default=1, show_default=True, type=click.IntRange(1), help="Seeds 0 … N-1.")
+@click.option(
+    "--tasks",
+    multiple=True,
+    metavar="SPECS",
+    help="Tasks [default: the suite of ten; see bbtvp tasks].",
+)
+@click.option(
+    "--models", multiple=True, metavar="SPECS", help="Source models [default: all miniatures]."
+)
+@click.option(
+    "--targets",
+    multiple=True,
+    metavar="SPECS",
+    help="Models to try prompts on [default: all miniatures].",
+)
+@click.option(
+    "--budgets", multiple=True, default=("1000",), show_default=True, help="Caps on image queries."
+)
+@click.option(
+    "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Seeds 0 … N-1."
+)
 @click.option("--test-limit", type=click.IntRange(1), help="Test images per task [default: all].")
 @click.option(
     "--controls",
@@ -67,18 +85,46 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
     show_default=True,
     help="Models that are shown the empty frame too; the source alone saves a third of the verification.",
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes, one thread each.")
-@click.option("--out", default="runs/bench", show_default=True, type=click.Path(path_type=Path), help="Folder DIR.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Processes, one thread each.",
+)
+@click.option(
+    "--out",
+    default="runs/bench",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder DIR.",
+)
 @model_option_flag
 @click.option("--list", "only_list", is_flag=True, help="List the methods and stop.")
-@click.option("--dry-run", is_flag=True, help="Print the number of cells and image queries and stop.")
-@click.option("--report", "only_report", is_flag=True, help="Report on the finished cells of DIR and stop.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print the number of cells and image queries and stop."
+)
+@click.option(
+    "--report", "only_report", is_flag=True, help="Report on the finished cells of DIR and stop."
+)
 @json_flag
 def bench(
-    methods: tuple[str, ...], tasks: tuple[str, ...], models: tuple[str, ...], targets: tuple[str, ...],
-    budgets: tuple[str, ...], seeds: int, test_limit: int | None, controls: str, jobs: int, out: Path,
-    options: tuple[str, ...], only_list: bool, dry_run: bool, only_report: bool, as_json: bool,
-) -> None:  # fmt: skip
+    methods: tuple[str, ...],
+    tasks: tuple[str, ...],
+    models: tuple[str, ...],
+    targets: tuple[str, ...],
+    budgets: tuple[str, ...],
+    seeds: int,
+    test_limit: int | None,
+    controls: str,
+    jobs: int,
+    out: Path,
+    options: tuple[str, ...],
+    only_list: bool,
+    dry_run: bool,
+    only_report: bool,
+    as_json: bool,
+) -> None:
     """Settle what is asked for, and do that part."""
     from bbtvp.bench.run import Settings
 
@@ -88,7 +134,14 @@ def bench(
     if only_report:
         _report(out, [], as_json)
         return
-    grid = _grid(listed(methods), listed(tasks), listed(models), listed(targets), numbers(budgets, "--budgets"), seeds)
+    grid = _grid(
+        listed(methods),
+        listed(tasks),
+        listed(models),
+        listed(targets),
+        numbers(budgets, "--budgets"),
+        seeds,
+    )
     settings = Settings(out, test_limit, controls, model_options(options))
     if dry_run:
         _plan(grid, settings, as_json)
@@ -97,7 +150,12 @@ def bench(
 
 
 def _grid(
-    names: list[str], tasks: list[str], models: list[str], targets: list[str], budgets: list[int], seeds: int
+    names: list[str],
+    tasks: list[str],
+    models: list[str],
+    targets: list[str],
+    budgets: list[int],
+    seeds: int,
 ) -> Grid:
     """The grid, with every name checked before the first query."""
     from bbtvp.bench import methods
@@ -106,7 +164,8 @@ def _grid(
     from bbtvp.zoo.tasks import SUITE
 
     zoo = [f"zoo/{name}" for name in members()]
-    sources, tried = models or zoo, targets or zoo
+    sources = models or zoo
+    tried = targets or zoo
     for spec in (*sources, *tried):
         _check_model(spec, zoo)
     axes = tuple(methods.get(name).axis for name in names or methods.DEFAULT)
@@ -115,7 +174,9 @@ def _grid(
 
 
 def _check_model(spec: str, zoo: list[str]) -> None:
-    """A name that no provider has costs a word, not an hour: workers load models only when they need them."""
+    """A name that no provider has costs a word, not an hour: workers load models only when they
+    need them.
+    """
     from bbtvp.core import plugins
 
     provider, slash, _ = spec.partition("/")
@@ -133,7 +194,8 @@ def _run(grid: Grid, settings: Settings, jobs: int) -> list[dict[str, str]]:
 
     for spec in grid.tasks:  # a misspelt task is said now
         limited(spec, settings.test_limit)
-    began, before = time.monotonic(), 0
+    began = time.monotonic()
+    before = 0
 
     def watch(event: str, facts: Any) -> None:
         nonlocal before
@@ -142,7 +204,8 @@ def _run(grid: Grid, settings: Settings, jobs: int) -> list[dict[str, str]]:
             kept = f"; {before} are finished already" if before else ""
             say(f"{facts['total']} cells{kept}")
             return
-        number, total = facts["number"], facts["total"]
+        number = facts["number"]
+        total = facts["total"]
         pace = (time.monotonic() - began) / max(1, number - before)
         left = f"; about {_span(pace * (total - number))} left" if number < total else ""
         say(f"{number}/{total} {_told(facts['ended'])}{left}")
@@ -175,7 +238,9 @@ def _report(out: Path, failures: list[dict[str, str]], as_json: bool) -> None:
     found = report.findings(report.collect(out))
     paths = report.write(out, found, failures)
     (give(report.document(found, failures)) if as_json else click.echo(report.main_table(found)))
-    say(f"report: {paths[1]}   rows: {paths[0]}   pictures: {paths[2]} and {len(paths) - 3} transfer matrices")
+    say(
+        f"report: {paths[1]}   rows: {paths[0]}   pictures: {paths[2]} and {len(paths) - 3} transfer matrices"
+    )
     if failures:
         first = failures[0]
         raise BbtvpError(
@@ -187,10 +252,19 @@ def _list(as_json: bool) -> None:
     from bbtvp.bench.methods import DEFAULT, METHODS
 
     if as_json:
-        give({"methods": [{**method.describe(), "default": name in DEFAULT} for name, method in METHODS.items()]})
+        give(
+            {
+                "methods": [
+                    {**method.describe(), "default": name in DEFAULT}
+                    for name, method in METHODS.items()
+                ]
+            }
+        )
         return
     for name, method in METHODS.items():
-        click.echo(f"{'*' if name in DEFAULT else ' '} {name:<18} {method.kind:<9} {method.about}; {method.source}")
+        click.echo(
+            f"{'*' if name in DEFAULT else ' '} {name:<18} {method.kind:<9} {method.about}; {method.source}"
+        )
         constants = ", ".join(f"{key}={value}" for key, value in method.constants.items())
         if constants:
             click.echo(f"{'':21}{constants}")

@@ -1,4 +1,6 @@
-"""What verify, robustness and effects share: how they are called, what they load, what they say of it."""
+"""What verify, robustness and effects share: how they are called, what they load, what they say of
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from bbtvp.cli.options import (
     seed_option,
     together,
     usd_option,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
 question_option = click.option(
-    "--question", help="Question, for a folder or file [default: the one the prompt was searched with]."
+    "--question",
+    help="Question, for a folder or file [default: the one the prompt was searched with].",
 )
 asking_options = together(usd_option, prices_option, reader_option, seed_option, model_option_flag)
 check_options = together(
@@ -43,8 +46,12 @@ check_options = together(
         help="Test images asked about, the first ones.",
     ),
     asking_options,
-    click.option("--out", type=click.Path(path_type=Path), help="Run folder: makes the check resumable."),
-    click.option("--dry-run", is_flag=True, help="Print how many image queries it takes; ask nothing."),
+    click.option(
+        "--out", type=click.Path(path_type=Path), help="Run folder: makes the check resumable."
+    ),
+    click.option(
+        "--dry-run", is_flag=True, help="Print how many image queries it takes; ask nothing."
+    ),
     json_flag,
 )
 
@@ -61,33 +68,51 @@ class Subject:
 
     @classmethod
     def load(
-        cls, prompt: Path, task: str, models: Sequence[str], *, question: str | None, options: tuple[str, ...]
+        cls,
+        prompt: Path,
+        task: str,
+        models: Sequence[str],
+        *,
+        question: str | None,
+        options: tuple[str, ...],
     ) -> Subject:
-        """Load all of it; a folder or a file is asked the question that the bundle remembers, if none is given."""
+        """Load all of it; a folder or a file is asked the question that the bundle remembers, if
+        none is given.
+        """
         from bbtvp.models import load_model
         from bbtvp.prompt import Prompt, bundle
         from bbtvp.tasks.registry import load_task
 
-        loaded, facts = Prompt.load(prompt), bundle.read(prompt).meta
+        loaded = Prompt.load(prompt)
+        facts = bundle.read(prompt).meta
         if question is None and Path(task).exists():
             question = facts.get("question")
         found = load_task(task, **({"question": question} if question else {}))
         say(f"question: {found.question}")
-        return cls(loaded, facts, found, [load_model(spec, **model_options(options)) for spec in models])
+        return cls(
+            loaded, facts, found, [load_model(spec, **model_options(options)) for spec in models]
+        )
 
     def costs(self, queries: int | Sequence[int]) -> dict[str, Estimate]:
         """What endpoints cost at most; queries: of all models together, or of each."""
         from bbtvp.endpoint.remote import bounds
 
-        canvas, test = self.prompt.space.canvas, self.task.test
-        sides = (max(canvas, *sample.pixels().shape[:2]) for sample in test)  # zero-shot sends the image as it is
-        return bounds(self.models, queries, sides, (self.prompt.ask(self.task.ask(sample)) for sample in test))
+        canvas = self.prompt.space.canvas
+        test = self.task.test
+        sides = (
+            max(canvas, *sample.pixels().shape[:2]) for sample in test
+        )  # zero-shot sends the image as it is
+        return bounds(
+            self.models, queries, sides, (self.prompt.ask(self.task.ask(sample)) for sample in test)
+        )
 
     def announce(self, queries: int, as_json: bool) -> None:
         """How many image queries at most, and what they cost at most; nothing is asked."""
         from bbtvp.cli.plan import tell
 
-        tell({"queries": queries}, [f"at most {queries} image queries"], self.costs(queries), as_json)
+        tell(
+            {"queries": queries}, [f"at most {queries} image queries"], self.costs(queries), as_json
+        )
 
 
 @final
@@ -109,7 +134,9 @@ class Told:
         if "queries" in facts:
             say(f"at most {facts['queries']} image queries")
         if facts.get("resumed"):
-            say(f"continuing: {facts['resumed']} image queries were sent before; answered ones are not sent again")
+            say(
+                f"continuing: {facts['resumed']} image queries were sent before; answered ones are not sent again"
+            )
         if event == "strayed":
             say(f"{facts['task']}: {points(facts['change'])} points on {facts['n']} images")
         if event == "looked":
@@ -121,7 +148,9 @@ class Told:
         cell = facts["cell"]
         gain = f"{points(cell['gain'])} points" if cell else "no answers"
         if not sys.stderr.isatty():
-            say(f"{facts['done']}/{facts['cells']} {facts['model']} {facts['corruption']} {facts['severity']}: {gain}")
+            say(
+                f"{facts['done']}/{facts['cells']} {facts['model']} {facts['corruption']} {facts['severity']}: {gain}"
+            )
             return
         from tqdm import tqdm
 

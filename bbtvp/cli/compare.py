@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def compare(first: Path, second: Path, as_json: bool) -> None:
     """Two runs side by side: how they were called, their prompts, what they cost, what was proved.
 
-    No model is asked. Where both prompts were verified on the same images and model, they are compared image by image.
+    No model is asked. Where both prompts were verified on the same images and model, they are
+    compared image by image.
     """
     from bbtvp.jobs.compare import compare as compared
 
@@ -40,10 +41,16 @@ def _parts(found: Comparison) -> Iterator[str]:
         names = [str(run.folder) for run in found.runs]
     yield _pairs("configuration", names, found.configuration) or "configuration: the same"
     yield _pairs("environment", names, found.environment) or "environment: the same"
-    said = {True: "identical to the bit", False: "different", None: "one run is not finished"}[found.identical]
-    yield f"prompts: {said}" + (f"\n{_pairs('parameter', names, found.theta)}" if found.theta else "")
+    said = {True: "identical to the bit", False: "different", None: "one run is not finished"}[
+        found.identical
+    ]
+    yield f"prompts: {said}" + (
+        f"\n{_pairs('parameter', names, found.theta)}" if found.theta else ""
+    )
     yield "\n".join(_journals(found))
-    yield _pairs("validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.arms.items()})
+    yield _pairs(
+        "validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.arms.items()}
+    )
     yield _pairs("spent", names, found.spent)
     proofs = {model: (_proof(a), _proof(b)) for model, (a, b) in found.proofs.items()}
     first, second = (run.verdict for run in found.runs)

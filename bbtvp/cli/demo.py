@@ -15,17 +15,27 @@ if TYPE_CHECKING:
     from bbtvp.search import Run
     from bbtvp.verify import Proof
 
-DEMO_TASK, DEMO_MODEL = "zoo/shapes-dark", "zoo/llava"
+DEMO_TASK = "zoo/shapes-dark"
+DEMO_MODEL = "zoo/llava"
 
 
 @click.command()
 @seed_option
-@click.option("--task", default=DEMO_TASK, show_default=True, help="A built-in task; see bbtvp tasks.")
 @click.option(
-    "--model", default=DEMO_MODEL, show_default=True, help="The source: the one model that the search may query."
+    "--task", default=DEMO_TASK, show_default=True, help="A built-in task; see bbtvp tasks."
 )
-@click.option("--queries", default=1000, show_default=True, help="Cap on image queries of the search.")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/demo-SEED].")
+@click.option(
+    "--model",
+    default=DEMO_MODEL,
+    show_default=True,
+    help="The source: the one model that the search may query.",
+)
+@click.option(
+    "--queries", default=1000, show_default=True, help="Cap on image queries of the search."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/demo-SEED]."
+)
 @json_flag
 def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_json: bool) -> None:
     """The main job on the embedded miniature models: search on one, prove on all, save the prompt.
@@ -41,14 +51,21 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     from bbtvp.zoo.catalogue import members
 
     began = time.monotonic()
-    folder, watch = out or Path("runs") / f"demo-{seed}", Progress(say, sys.stderr)
+    folder = out or Path("runs") / f"demo-{seed}"
+    watch = Progress(say, sys.stderr)
     source = load_model(model)
-    say(f"task {task}; source model {model}, a miniature that the search may only ask; cap {queries} image queries")
+    say(
+        f"task {task}; source model {model}, a miniature that the search may only ask; cap {queries} image queries"
+    )
     run = optimize(task, source, budget=queries, seed=seed, out=folder, watch=watch)
     others = [f"zoo/{name}" for name in members() if f"zoo/{name}" != model]
-    proof = verify(run.prompt, run.task, [source, *others], source=model, seed=seed, out=folder, watch=watch)
+    proof = verify(
+        run.prompt, run.task, [source, *others], source=model, seed=seed, out=folder, watch=watch
+    )
     seconds = time.monotonic() - began
-    document = result(run, proof, task=task, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)
+    document = result(
+        run, proof, task=task, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds
+    )
     finish(run, proof, folder, document, as_json)
 
 
@@ -67,6 +84,10 @@ def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_js
         f"image queries: {spent['search']} search + {spent['validation']} validation, {spent['verify']} verification; "
         f"{document['seconds']} s"
     )
-    say(f"prompt: {document['prompt']}   picture: {folder / 'gallery.png'}   result: {folder / RESULT}")
+    say(
+        f"prompt: {document['prompt']}   picture: {folder / 'gallery.png'}   result: {folder / RESULT}"
+    )
     if not run.improved:
-        say("no gain on validation: this prompt is not worth deploying; try another preset, or more queries")
+        say(
+            "no gain on validation: this prompt is not worth deploying; try another preset, or more queries"
+        )

@@ -15,21 +15,55 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--model", required=True, help="The model: openai/gpt-4o, openai-api/vllm/NAME, hf/ORG/NAME, zoo/NAME, …")
-@click.option("--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: one that fits].")
 @click.option(
-    "--format", "format_", type=click.Choice(["png", "jpeg", "webp"]), help="As what images are sent [default: png]."
+    "--model",
+    required=True,
+    help="The model: openai/gpt-4o, openai-api/vllm/NAME, hf/ORG/NAME, zoo/NAME, …",
 )
-@click.option("--image", type=click.Path(path_type=Path), help="An image of yours, for its exact number of bytes.")
-@click.option("--prices", type=click.Path(path_type=Path), envvar="BBTVP_PRICES", help="A price file of your own.")
-@click.option("--limits", type=click.Path(path_type=Path), envvar="BBTVP_LIMITS", help="A limits file of your own.")
-@click.option("--probe", is_flag=True, help="Ask the model a few image queries: what does it really honour?")
+@click.option(
+    "--canvas",
+    type=click.IntRange(8, 2048),
+    help="Side of the canvas in pixels [default: one that fits].",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["png", "jpeg", "webp"]),
+    help="As what images are sent [default: png].",
+)
+@click.option(
+    "--image",
+    type=click.Path(path_type=Path),
+    help="An image of yours, for its exact number of bytes.",
+)
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path),
+    envvar="BBTVP_PRICES",
+    help="A price file of your own.",
+)
+@click.option(
+    "--limits",
+    type=click.Path(path_type=Path),
+    envvar="BBTVP_LIMITS",
+    help="A limits file of your own.",
+)
+@click.option(
+    "--probe", is_flag=True, help="Ask the model a few image queries: what does it really honour?"
+)
 @model_option_flag
 @json_flag
 def doctor(
-    model: str, canvas: int | None, format_: str | None, image: Path | None, prices: Path | None, limits: Path | None,
-    probe: bool, options: tuple[str, ...], as_json: bool,
-) -> None:  # fmt: skip
+    model: str,
+    canvas: int | None,
+    format_: str | None,
+    image: Path | None,
+    prices: Path | None,
+    limits: Path | None,
+    probe: bool,
+    options: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Follow an image to MODEL: canvas, bytes, what the vendor does to it, tokens, price, key.
 
     Vendors scale, cut and pad images before their models look, and a frame of a few pixels can be lost on the way. This
@@ -55,11 +89,18 @@ def doctor(
     if subject.service not in known:
         raise unknown("model provider", subject.service, known)
     found = diagnose(
-        subject, canvas=canvas, image=image, format=format_ or str(given.get("format", "png")),
-        quality=_number(given, "quality") or 90, max_tokens=_number(given, "max_tokens") or 16,
-        rpm=_number(given, "rpm"), batch=given.get("batch") is True, processing=_processing(subject),
-        prices=Prices.load(prices or _path(given.get("prices"))), limits=Limits.load(limits),
-    )  # fmt: skip
+        subject,
+        canvas=canvas,
+        image=image,
+        format=format_ or str(given.get("format", "png")),
+        quality=_number(given, "quality") or 90,
+        max_tokens=_number(given, "max_tokens") or 16,
+        rpm=_number(given, "rpm"),
+        batch=given.get("batch") is True,
+        processing=_processing(subject),
+        prices=Prices.load(prices or _path(given.get("prices"))),
+        limits=Limits.load(limits),
+    )
     document = found.as_json()
     if not as_json:
         for line in found.lines():
@@ -81,15 +122,24 @@ def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any
     model = load_model(spec, **options)
     if isinstance(model, PaidModel):
         probe = model.probe(Unlimited())
-        findings, queries, usd = probe.findings, probe.queries, probe.usd
+        findings = probe.findings
+        queries = probe.queries
+        usd = probe.usd
     else:
-        findings, queries, usd = ("a local model: nothing is sent, and nothing need be probed",), 0, 0.0
+        findings = ("a local model: nothing is sent, and nothing need be probed",)
+        queries = 0
+        usd = 0.0
     if not quiet:
         for finding in findings:
             click.echo(f"  probe    {finding}")
         click.echo(f"           {queries} image queries, ${usd:.4f}")
     capabilities = asdict(model.capabilities)
-    return {"capabilities": capabilities, "findings": list(findings), "queries": queries, "usd": usd}
+    return {
+        "capabilities": capabilities,
+        "findings": list(findings),
+        "queries": queries,
+        "usd": usd,
+    }
 
 
 def _processing(subject: Subject) -> Processing | None:
@@ -107,7 +157,9 @@ def _processing(subject: Subject) -> Processing | None:
     if subject.model.startswith((".", "/", "~")):
         folder = Path(subject.model).expanduser()
         if not folder.is_dir():
-            raise UsageError(f"{subject.spec}: no such folder; name one made by save_pretrained, or a hub id")
+            raise UsageError(
+                f"{subject.spec}: no such folder; name one made by save_pretrained, or a hub id"
+            )
         return Processing.read(folder)
     return _cached(subject.model)
 

@@ -32,28 +32,47 @@ def seconds_of(text: str) -> int:
 
 
 @click.command()
-@click.option("--older-than", "age", metavar="DURATION", help="Only replies kept longer ago than 12h, 30d, 8w.")
-@click.option("--model", "models", multiple=True, metavar="SPEC", help="Only replies of this model; repeat for more.")
-@click.option("--remove", is_flag=True, help="Remove what is listed for removal. Without it, nothing is changed.")
+@click.option(
+    "--older-than",
+    "age",
+    metavar="DURATION",
+    help="Only replies kept longer ago than 12h, 30d, 8w.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="SPEC",
+    help="Only replies of this model; repeat for more.",
+)
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Remove what is listed for removal. Without it, nothing is changed.",
+)
 @json_flag
 def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) -> None:
     """List what the response store holds, and with --remove make room in it.
 
-    A reply that is removed is paid for again by the next run that asks for it. Run folders do not need the store: a run
-    that is finished, or goes on, has its replies in its journal.
+    A reply that is removed is paid for again by the next run that asks for it. Run folders do not
+    need the store: a run that is finished, or goes on, has its replies in its journal.
     """
     from bbtvp.models.cache import Store, default_path
 
     if remove and age is None and not models:
-        raise UsageError("say what to remove: --older-than 30d, --model SPEC, or --older-than 0d for everything")
+        raise UsageError(
+            "say what to remove: --older-than 30d, --model SPEC, or --older-than 0d for everything"
+        )
     before = None if age is None else time.time() - seconds_of(age)
     path = default_path()
     store = Store(path)
     try:
         if not path.exists():  # the store is made when a run first needs it, not by looking for it
-            held, size = {}, 0
+            held = {}
+            size = 0
         else:
-            held, size = _held(store.entries(), models, before), store.size()
+            held = _held(store.entries(), models, before)
+            size = store.size()
         for spec in models:
             if spec not in held:
                 raise unknown("model in the store", spec, held)
@@ -63,16 +82,21 @@ def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) ->
     finally:
         store.close()
     document = {
-        "schema": SCHEMA, "store": str(path), "bytes": {"before": size, "after": after}, "removed": remove,
+        "schema": SCHEMA,
+        "store": str(path),
+        "bytes": {"before": size, "after": after},
+        "removed": remove,
         "models": [found.as_json() for _, found in sorted(held.items())],
-    }  # fmt: skip
+    }
     give(document) if as_json else _show(document, chosen=age is not None or bool(models))
 
 
 @final
 @dataclass
 class Held:
-    """The replies of one model: how many, their bytes, the oldest and the newest (seconds since 1970), those to go."""
+    """The replies of one model: how many, their bytes, the oldest and the newest (seconds since
+    1970), those to go.
+    """
 
     model: str
     replies: int = 0
@@ -85,24 +109,34 @@ class Held:
     def add(self, entry: Entry, *, goes: bool) -> None:
         self.replies += 1
         self.bytes += entry.bytes
-        self.oldest, self.newest = min(self.oldest, entry.when), max(self.newest, entry.when)
+        self.oldest = min(self.oldest, entry.when)
+        self.newest = max(self.newest, entry.when)
         if goes:
             self.going.append(entry.key)
             self.going_bytes += entry.bytes
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "model": self.model, "replies": self.replies, "bytes": self.bytes,
-            "oldest": _date(self.oldest), "newest": _date(self.newest),
+            "model": self.model,
+            "replies": self.replies,
+            "bytes": self.bytes,
+            "oldest": _date(self.oldest),
+            "newest": _date(self.newest),
             "to_remove": {"replies": len(self.going), "bytes": self.going_bytes},
-        }  # fmt: skip
+        }
 
 
-def _held(entries: Iterable[Entry], models: tuple[str, ...], before: float | None) -> dict[str, Held]:
+def _held(
+    entries: Iterable[Entry], models: tuple[str, ...], before: float | None
+) -> dict[str, Held]:
     chosen = before is not None or bool(models)
     held: dict[str, Held] = {}
     for entry in entries:
-        goes = chosen and (not models or entry.model in models) and (before is None or entry.when <= before)
+        goes = (
+            chosen
+            and (not models or entry.model in models)
+            and (before is None or entry.when <= before)
+        )
         held.setdefault(entry.model, Held(entry.model)).add(entry, goes=goes)
     return held
 
@@ -119,8 +153,11 @@ def _date(when: float) -> str:
 def _show(document: dict[str, Any], *, chosen: bool) -> None:
     for line in _lines(document["models"]):
         click.echo(line)
-    count, size = (sum(row["to_remove"][name] for row in document["models"]) for name in ("replies", "bytes"))
-    before, after = document["bytes"]["before"], document["bytes"]["after"]
+    count, size = (
+        sum(row["to_remove"][name] for row in document["models"]) for name in ("replies", "bytes")
+    )
+    before = document["bytes"]["before"]
+    after = document["bytes"]["after"]
     say(f"{document['store']}: {_size(after)} on the disk")
     if document["removed"]:
         say(f"removed {count} replies; {_size(before - after)} given back")

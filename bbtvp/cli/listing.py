@@ -20,7 +20,9 @@ def models(as_json: bool) -> None:
         give({"models": rows, "providers": providers})
         return
     for row in rows:
-        click.echo(f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, stands for {row['stands_for']}")
+        click.echo(
+            f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, stands for {row['stands_for']}"
+        )
     say(f"providers: {', '.join(f'{name}/…' for name in providers)}")
 
 
@@ -36,4 +38,6 @@ def tasks(as_json: bool) -> None:
         return
     for row in rows:
         click.echo(f"{row['task']:<38} {row['question']}")
-    say("your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the columns image and answer")
+    say(
+        "your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the columns image and answer"
+    )

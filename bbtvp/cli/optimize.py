@@ -51,26 +51,59 @@ from bbtvp.cli.options import (
     help="Weight of feature consistency alignment, in spreads of the task loss.",
 )
 @click.option(
-    "--tse", default=0.0, show_default=True, help="Weight of task semantics enrichment, in spreads of the task loss."
-)
-@click.option("--warm", is_flag=True, help="Start where the surrogate would, if 32 image queries agree.")
-@click.option("--prime", default=0, show_default=True, help="Training images that teach the surrogate, a query each.")
-@click.option("--arbiter", is_flag=True, help="Let the surrogate choose among candidates that validation holds equal.")
-@click.option("--prompt", default="default", show_default=True, help="Preset: default, tone, frame, tvp, annotate.")
-@click.option(
-    "--canvas", type=click.IntRange(8, 2048), help="Side of the canvas in pixels [default: from model and images]."
+    "--tse",
+    default=0.0,
+    show_default=True,
+    help="Weight of task semantics enrichment, in spreads of the task loss.",
 )
 @click.option(
-    "--method", default="auto", show_default=True, help="auto, cma, gp, spsa-gc, random, ng:NGOpt, … (bbtvp.optim)."
+    "--warm", is_flag=True, help="Start where the surrogate would, if 32 image queries agree."
 )
 @click.option(
-    "--queries", default=1000, show_default=True, help="Cap on image queries: search, validation, retries, failures."
+    "--prime",
+    default=0,
+    show_default=True,
+    help="Training images that teach the surrogate, a query each.",
+)
+@click.option(
+    "--arbiter",
+    is_flag=True,
+    help="Let the surrogate choose among candidates that validation holds equal.",
+)
+@click.option(
+    "--prompt",
+    default="default",
+    show_default=True,
+    help="Preset: default, tone, frame, tvp, annotate.",
+)
+@click.option(
+    "--canvas",
+    type=click.IntRange(8, 2048),
+    help="Side of the canvas in pixels [default: from model and images].",
+)
+@click.option(
+    "--method",
+    default="auto",
+    show_default=True,
+    help="auto, cma, gp, spsa-gc, random, ng:NGOpt, … (bbtvp.optim).",
+)
+@click.option(
+    "--queries",
+    default=1000,
+    show_default=True,
+    help="Cap on image queries: search, validation, retries, failures.",
 )
 @usd_option
 @prices_option
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="Cap on time, from now on.")
 @click.option(
-    "--images", default=8, show_default=True, type=click.IntRange(1), help="Images per candidate and generation."
+    "--minutes", type=click.FloatRange(0, min_open=True), help="Cap on time, from now on."
+)
+@click.option(
+    "--images",
+    default=8,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Images per candidate and generation.",
 )
 @click.option(
     "--race",
@@ -86,7 +119,11 @@ from bbtvp.cli.options import (
     type=click.IntRange(1),
     help="Answers asked for per image, for a model that does not always answer the same.",
 )
-@click.option("--paired", is_flag=True, help="Tell differences to the unprompted answers, asked once per image.")
+@click.option(
+    "--paired",
+    is_flag=True,
+    help="Tell differences to the unprompted answers, asked once per image.",
+)
 @click.option(
     "--patience",
     default=0,
@@ -95,22 +132,49 @@ from bbtvp.cli.options import (
     help="End a stage after so many generations without a lower mean loss; 0 never does.",
 )
 @click.option(
-    "--channel", is_flag=True, help="Search through random resizing, cropping and JPEG on the way to the model."
+    "--channel",
+    is_flag=True,
+    help="Search through random resizing, cropping and JPEG on the way to the model.",
 )
 @click.option("--question", help="Question, for a folder or file: 'which {kind} is this?'.")
 @reader_option
 @seed_option
 @model_option_flag
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder [default: runs/TASK-MODEL-SEED].")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/TASK-MODEL-SEED]."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan; ask nothing.")
 @json_flag
 def optimize(
-    task: str, models: tuple[str, ...], combine: Literal["mean", "worst"], surrogate: str | None, fca: float,
-    tse: float, warm: bool, prime: int, arbiter: bool, prompt: str, canvas: int | None, method: str, queries: int,
-    usd: float | None, minutes: float | None, images: int, race: int, repeats: int, paired: bool, patience: int,
-    channel: bool, question: str | None, reader: str, seed: int, options: tuple[str, ...], out: Path | None,
-    dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    task: str,
+    models: tuple[str, ...],
+    combine: Literal["mean", "worst"],
+    surrogate: str | None,
+    fca: float,
+    tse: float,
+    warm: bool,
+    prime: int,
+    arbiter: bool,
+    prompt: str,
+    canvas: int | None,
+    method: str,
+    queries: int,
+    usd: float | None,
+    minutes: float | None,
+    images: int,
+    race: int,
+    repeats: int,
+    paired: bool,
+    patience: int,
+    channel: bool,
+    question: str | None,
+    reader: str,
+    seed: int,
+    options: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
@@ -133,24 +197,53 @@ def optimize(
     how = Allocation(images, race, paired=paired, patience=patience, repeats=repeats)
     if dry_run:
         found = set_up(
-            loaded, sources, budget=queries, prompt=prompt, canvas=canvas, method=method, reader=reader, allocation=how,
-            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime, arbiter=arbiter), seed=seed,
-        )  # fmt: skip
+            loaded,
+            sources,
+            budget=queries,
+            prompt=prompt,
+            canvas=canvas,
+            method=method,
+            reader=reader,
+            allocation=how,
+            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime, arbiter=arbiter),
+            seed=seed,
+        )
         show_plan(loaded, sources, found, as_json)
         return
     folder = out or Path("runs") / "-".join([loaded.name, names, str(seed)]).replace("/", "_")
     run = search(
-        loaded, sources, budget=queries, usd=usd, seconds=60 * minutes if minutes else None, prompt=prompt,
-        canvas=canvas, method=method, surrogate=helper, fca=fca,
-        tse=tse, warm=warm, prime=prime, arbiter=arbiter, combine=combine, reader=reader, allocation=how,
-        channel=Channel() if channel else None, seed=seed, out=folder, watch=Progress(say, sys.stderr),
-    )  # fmt: skip
+        loaded,
+        sources,
+        budget=queries,
+        usd=usd,
+        seconds=60 * minutes if minutes else None,
+        prompt=prompt,
+        canvas=canvas,
+        method=method,
+        surrogate=helper,
+        fca=fca,
+        tse=tse,
+        warm=warm,
+        prime=prime,
+        arbiter=arbiter,
+        combine=combine,
+        reader=reader,
+        allocation=how,
+        channel=Channel() if channel else None,
+        seed=seed,
+        out=folder,
+        watch=Progress(say, sys.stderr),
+    )
     seconds = time.monotonic() - began
-    document = result(run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds)
+    document = result(
+        run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds
+    )
     atomic_write_json(folder / RESULT, document)
     (give(document) if as_json else click.echo(str(folder / BUNDLE)))
     if not run.improved:
-        say("no gain on validation: this prompt is not worth deploying; try another preset, or more queries")
+        say(
+            "no gain on validation: this prompt is not worth deploying; try another preset, or more queries"
+        )
     again = [
         f"--task {shlex.quote(task)}",
         *(f"--model {shlex.quote(model)}" for model in models),

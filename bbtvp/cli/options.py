@@ -51,10 +51,16 @@ def pairs_of(pairs: tuple[str, ...], flag: str, example: str) -> dict[str, Any]:
 
 
 json_flag = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, and nothing else there."
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document on stdout, and nothing else there.",
 )
 seed_option = click.option(
-    "--seed", default=0, show_default=True, help="Equal seed and equal answers give an equal prompt."
+    "--seed",
+    default=0,
+    show_default=True,
+    help="Equal seed and equal answers give an equal prompt.",
 )
 model_option_flag = click.option(
     "-M",
@@ -72,7 +78,9 @@ def _own_prices(context: click.Context, parameter: click.Parameter, value: str |
 
 
 usd_option = click.option(
-    "--usd", type=click.FloatRange(0, min_open=True), help="Cap on money, US dollars; needs a known price."
+    "--usd",
+    type=click.FloatRange(0, min_open=True),
+    help="Cap on money, US dollars; needs a known price.",
 )
 prices_option = click.option(
     "--prices",

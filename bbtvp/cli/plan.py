@@ -16,17 +16,30 @@ if TYPE_CHECKING:
     from bbtvp.tasks import Task
 
 
-def tell(document: Mapping[str, Any], lines: Iterable[str], costs: Mapping[str, Estimate], as_json: bool) -> None:
+def tell(
+    document: Mapping[str, Any], lines: Iterable[str], costs: Mapping[str, Estimate], as_json: bool
+) -> None:
     """Print a plan, and what each endpoint costs at most: as one JSON document, or as lines."""
     if as_json:
-        give({**document, **({"costs": {spec: cost._asdict() for spec, cost in costs.items()}} if costs else {})})
+        give(
+            {
+                **document,
+                **(
+                    {"costs": {spec: cost._asdict() for spec, cost in costs.items()}}
+                    if costs
+                    else {}
+                ),
+            }
+        )
         return
     for line in (*lines, *(f"{spec}: {cost}" for spec, cost in costs.items())):
         click.echo(line)
 
 
 def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
-    """Print the plan of a search, and for each endpoint its tokens, its cost and the time at its rate limit."""
+    """Print the plan of a search, and for each endpoint its tokens, its cost and the time at its
+    rate limit.
+    """
     from bbtvp.jobs.plan import costs
     from bbtvp.search.optimize import describe_plan
 

@@ -13,16 +13,28 @@ SCHEMA = "bbtvp.report/1"
 
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path, file_okay=False))
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file [default: in RUN].")
-@click.option("--lang", type=click.Choice(["en", "ja"]), default="en", show_default=True, help="Language of the page.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file [default: in RUN].",
+)
+@click.option(
+    "--lang",
+    type=click.Choice(["en", "ja"]),
+    default="en",
+    show_default=True,
+    help="Language of the page.",
+)
 @click.option("--images/--no-images", default=True, show_default=True, help="Show test images.")
 @json_flag
 def report(run: Path, output: Path | None, lang: str, images: bool, as_json: bool) -> None:
     """One HTML file of a run, or of a folder of jobs, for who decides and for who checks.
 
-    RUN is the --out of optimize or run. The page has the verdict on top, then the proof, test images before and after,
-    the search, what robustness and effects found, what it cost, and how to reproduce it. No model is asked; the page
-    opens without a network, and prints to PDF from any browser. Test images are in it, unless --no-images.
+    RUN is the --out of optimize or run. The page has the verdict on top, then the proof, test
+    images before and after, the search, what robustness and effects found, what it cost, and how to
+    reproduce it. No model is asked; the page opens without a network, and prints to PDF from any
+    browser. Test images are in it, unless --no-images.
     """
     from bbtvp.core.files import atomic_write
     from bbtvp.report.html.report import report as reported

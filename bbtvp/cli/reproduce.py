@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The new run folder [default: RUN-again; replay: none].")
-@click.option("--replay", is_flag=True, help="Ask no model: take every answer from the journal of RUN.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The new run folder [default: RUN-again; replay: none].",
+)
+@click.option(
+    "--replay", is_flag=True, help="Ask no model: take every answer from the journal of RUN."
+)
 @prices_option
-@click.option("--dry-run", is_flag=True, help="Say what differs here and what it would cost; ask nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what differs here and what it would cost; ask nothing."
+)
 @json_flag
 def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json: bool) -> None:
-    """Make RUN again from its folder, and say whether the prompt is identical; if not, where and why they part.
+    """Make RUN again from its folder, and say whether the prompt is identical; if not, where and
+    why they part.
 
-    RUN must be finished. With --replay no image query is sent: it proves that the journal gives the prompt, with the
-    software that is installed here. Exits with 0 if the prompts are identical to the bit, else with 1.
+    RUN must be finished. With --replay no image query is sent: it proves that the journal gives the
+    prompt, with the software that is installed here. Exits with 0 if the prompts are identical to
+    the bit, else with 1.
     """
     from bbtvp.jobs.reproduce import outlook
     from bbtvp.jobs.reproduce import reproduce as again
@@ -54,8 +64,10 @@ def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json:
 def _before(found: Outlook) -> Iterator[str]:
     """What differs and what it costs, said before anything is spent."""
     for title, pairs in (
-        ("the task has changed", found.task), ("model revision", found.revisions), ("environment", found.environment),
-    ):  # fmt: skip
+        ("the task has changed", found.task),
+        ("model revision", found.revisions),
+        ("environment", found.environment),
+    ):
         for name, (then, now) in pairs.items():
             yield f"{title}: {name} {then or 'none'} in the run, {now or 'none'} here"
     yield from (f"note: {doubt}" for doubt in found.doubts)

@@ -15,15 +15,24 @@ from bbtvp.core.errors import UsageError
 @click.command()
 @prompt_argument
 @click.option("--task", required=True, help="As for optimize; its test split is used.")
-@click.option("--model", "models", required=True, multiple=True, help="A model to ask; repeat for more.")
+@click.option(
+    "--model", "models", required=True, multiple=True, help="A model to ask; repeat for more."
+)
 @click.option(
     "--families",
     default="noise,blur,weather,digital,channel,vendor",
     show_default=True,
     help="Families of corruptions, separated by commas.",
 )
-@click.option("--corruption", "names", multiple=True, help="One corruption by name, in place of families; repeatable.")
-@click.option("--severities", default="1,2,3,4,5", show_default=True, help="Of 1 to 5, separated by commas.")
+@click.option(
+    "--corruption",
+    "names",
+    multiple=True,
+    help="One corruption by name, in place of families; repeatable.",
+)
+@click.option(
+    "--severities", default="1,2,3,4,5", show_default=True, help="Of 1 to 5, separated by commas."
+)
 @click.option(
     "--where",
     type=click.Choice(["channel", "input"]),
@@ -33,25 +42,52 @@ from bbtvp.core.errors import UsageError
 )
 @check_options
 def robustness(
-    prompt: Path, task: str, models: tuple[str, ...], families: str, names: tuple[str, ...], severities: str,
-    where: Literal["channel", "input"], question: str | None, limit: int, usd: float | None, reader: str, seed: int,
-    options: tuple[str, ...], out: Path | None, dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Accuracy with and without PROMPT on corrupted images: noise, blur, weather, encoding, vendors' resizing."""
+    prompt: Path,
+    task: str,
+    models: tuple[str, ...],
+    families: str,
+    names: tuple[str, ...],
+    severities: str,
+    where: Literal["channel", "input"],
+    question: str | None,
+    limit: int,
+    usd: float | None,
+    reader: str,
+    seed: int,
+    options: tuple[str, ...],
+    out: Path | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Accuracy with and without PROMPT on corrupted images: noise, blur, weather, encoding,
+    vendors' resizing.
+    """
     from bbtvp.checks.robustness import chosen, planned
     from bbtvp.checks.robustness import robustness as check
     from bbtvp.report.checks import robustness_table
 
     subject = Subject.load(prompt, task, models, question=question, options=options)
     levels = _numbers(severities)
-    kinds = chosen(subject.prompt, () if names else [word.strip() for word in families.split(",")], names)
+    kinds = chosen(
+        subject.prompt, () if names else [word.strip() for word in families.split(",")], names
+    )
     if dry_run:
         subject.announce(planned(subject.task, kinds, levels, limit, len(models)), as_json)
         return
     found = check(
-        subject.prompt, subject.task, subject.models, corruptions=[kind.name for kind in kinds], severities=levels,
-        where=where, limit=limit, reader=reader, usd=usd, seed=seed, out=out, watch=Told(),
-    )  # fmt: skip
+        subject.prompt,
+        subject.task,
+        subject.models,
+        corruptions=[kind.name for kind in kinds],
+        severities=levels,
+        where=where,
+        limit=limit,
+        reader=reader,
+        usd=usd,
+        seed=seed,
+        out=out,
+        watch=Told(),
+    )
     (give(found.as_json()) if as_json else click.echo("\n" + robustness_table(found)))
 
 

@@ -24,20 +24,42 @@ GRACE = 1.8
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--out", type=click.Path(path_type=Path), envvar="BBTVP_OUT", help="Folder OUT [default: runs/FILE].")
 @click.option(
-    "-s", "--set", "pairs", multiple=True, metavar="KEY=VALUE", help="A key of every job: queries=200, prompt=tone."
+    "--out",
+    type=click.Path(path_type=Path),
+    envvar="BBTVP_OUT",
+    help="Folder OUT [default: runs/FILE].",
 )
-@click.option("--only", multiple=True, metavar="NAME", help="Jobs of these names; * and ? stand for anything.")
+@click.option(
+    "-s",
+    "--set",
+    "pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A key of every job: queries=200, prompt=tone.",
+)
+@click.option(
+    "--only", multiple=True, metavar="NAME", help="Jobs of these names; * and ? stand for anything."
+)
 @click.option("--limit", type=click.IntRange(1), help="At most so many jobs that are not done yet.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Jobs at once.")
 @prices_option
-@click.option("--dry-run", is_flag=True, help="Check every job and print what it would ask and cost; ask nothing.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Check every job and print what it would ask and cost; ask nothing.",
+)
 @json_flag
 def run(
-    file: Path, out: Path | None, pairs: tuple[str, ...], only: tuple[str, ...], limit: int | None, jobs: int,
-    dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    file: Path,
+    out: Path | None,
+    pairs: tuple[str, ...],
+    only: tuple[str, ...],
+    limit: int | None,
+    jobs: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Run a FILE of jobs: tasks × models × methods × seeds, and single jobs.
 
     \b
@@ -76,7 +98,13 @@ def run(
     ended = _run(chosen, every, folder, jobs)
     failed = [one for one in ended if one.document is None]
     if as_json:
-        give({"schema": "bbtvp.jobs/1", "out": str(folder), "jobs": [_row(one, folder) for one in ended]})
+        give(
+            {
+                "schema": "bbtvp.jobs/1",
+                "out": str(folder),
+                "jobs": [_row(one, folder) for one in ended],
+            }
+        )
     else:
         click.echo(_table(ended))
     if failed:
@@ -92,7 +120,11 @@ def _chosen(every: Sequence[Job], only: Sequence[str]) -> list[Job]:
     for pattern in only:
         if not fnmatch.filter(names, pattern):
             raise unknown("job", pattern, names)
-    return [job for job in every if not only or any(fnmatch.fnmatchcase(job.name, pattern) for pattern in only)]
+    return [
+        job
+        for job in every
+        if not only or any(fnmatch.fnmatchcase(job.name, pattern) for pattern in only)
+    ]
 
 
 def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
@@ -101,7 +133,8 @@ def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
     from bbtvp.jobs.plan import plan
     from bbtvp.search.recipe import Loader
 
-    loader, planned = Loader(), []
+    loader = Loader()
+    planned = []
     for job in jobs:
         try:
             planned.append(plan(job, loader))
@@ -115,7 +148,13 @@ def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
         give({"jobs": [one.as_json() for one in planned], "queries": queries, "usd_bound": usd})
         return
     for one in planned:
-        cost = "price unknown" if one.usd is None else f"at most {dollars(one.usd)}" if one.usd else "no money"
+        cost = (
+            "price unknown"
+            if one.usd is None
+            else f"at most {dollars(one.usd)}"
+            if one.usd
+            else "no money"
+        )
         proof = f"; verification {one.verify:,}" if one.verify else ""
         click.echo(f"{one.job.name}: {one.plan}{proof}; {cost}")
     money = "price unknown" if usd is None else f"at most {dollars(usd)}"
@@ -142,9 +181,12 @@ def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -
         elif event in LINES and jobs == 1:
             say(f"{facts['job']}: {LINES[event](facts)}")
 
-    stop, loader = Stop(), Loader()
+    stop = Stop()
+    loader = Loader()
     try:
-        return run_jobs(chosen, folder, every=every, parallel=jobs, loader=loader, watch=watch, stop=stop)
+        return run_jobs(
+            chosen, folder, every=every, parallel=jobs, loader=loader, watch=watch, stop=stop
+        )
     except KeyboardInterrupt:
         stop()
         for model in loader.models:
@@ -152,7 +194,8 @@ def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -
                 model.abandon()
         if stop.within(GRACE):
             raise
-        # Threads that wait for a model cannot be ended; journals are whole after every line, so the process can be.
+        # Threads that wait for a model cannot be ended; journals are whole after every line, so the
+        # process can be.
         say("interrupted; what was answered is kept: run the same command to continue")
         sys.stderr.flush()
         os._exit(130)
@@ -167,7 +210,11 @@ def _told(ended: Ended) -> str:
 
     rows = ended.document["models"]
     gain = f", {points(rows[0]['gain'])} points on {rows[0]['n']} test images" if rows else ""
-    better = "better on validation" if ended.document["improved_on_validation"] else "no gain on validation"
+    better = (
+        "better on validation"
+        if ended.document["improved_on_validation"]
+        else "no gain on validation"
+    )
     return f"{ended.job.name}: {better}{gain}, {ended.document['seconds']:.0f} s"
 
 
@@ -200,6 +247,8 @@ def _cells(ended: Ended) -> tuple[str, ...]:
     spent = sum(document["queries"][phase] for phase in ("search", "validation", "probe", "verify"))
     usd = "" if document["usd"] is None else f"{document['usd']:.4f}"
     better = "better" if document["improved_on_validation"] else "no gain"
-    gain, ends = next(((points(row["gain"]), interval(row["gain_ci95"])) for row in document["models"]), ("", ""))
+    gain, ends = next(
+        ((points(row["gain"]), interval(row["gain_ci95"])) for row in document["models"]), ("", "")
+    )
     verdict = document.get("verdict", {}).get("word", "-")
     return (ended.job.name, "done", f"{spent:,}", usd, better, gain, ends, verdict)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from bbtvp.jobs.tally import Arm
 
 HEAD = ("job", "state", "stage", "loss", "validation", "queries", "failed", "US$", "left")
-_UP, _CLEAR = "\x1b[{}A", "\x1b[J"
+_UP = "\x1b[{}A"
+_CLEAR = "\x1b[J"
 folders_argument = click.argument(
     "folders", metavar="FOLDER…", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
@@ -32,7 +33,8 @@ folders_argument = click.argument(
 def status(folders: tuple[Path, ...], as_json: bool) -> None:
     """Where the runs in FOLDER stand: a run folder, a folder of jobs, or a folder that holds such.
 
-    Nothing is locked or asked, so it may be called while they go. Exits with 1 if a job has failed or cannot be read.
+    Nothing is locked or asked, so it may be called while they go. Exits with 1 if a job has failed
+    or cannot be read.
     """
     from bbtvp.jobs.status import BAD, SCHEMA, Board
 
@@ -50,18 +52,25 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
 @click.command()
 @folders_argument
 @click.option(
-    "--every", default=2.0, show_default=True, type=click.FloatRange(0.1), help="Seconds from one look to the next."
+    "--every",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Seconds from one look to the next.",
 )
 def watch(folders: tuple[Path, ...], every: float) -> None:
     """The table of `bbtvp status`, drawn again and again until every job is done or has failed.
 
-    Without a terminal, a line whenever a job has come further. A stopped job is waited for: the command that began it
-    continues it. Exits with 1 if a job has failed, with 130 on Ctrl-C; the runs do not notice either.
+    Without a terminal, a line whenever a job has come further. A stopped job is waited for: the
+    command that began it continues it. Exits with 1 if a job has failed, with 130 on Ctrl-C; the
+    runs do not notice either.
     """
     from bbtvp.jobs.status import BAD, ENDED, Board
 
-    board, screen = Board(folders), sys.stdout.isatty()
-    drawn, told = 0, dict[Path, str]()
+    board = Board(folders)
+    screen = sys.stdout.isatty()
+    drawn = 0
+    told = dict[Path, str]()
     try:
         while True:
             jobs = board.look()
@@ -89,7 +98,11 @@ def _draw(jobs: Sequence[Standing], drawn: int) -> int:
 def _fitted(lines: list[str], size: os.terminal_size) -> list[str]:
     """Cut to the screen: the head and the summary stay."""
     room = max(4, size.lines - 1)
-    kept = lines if len(lines) <= room else [*lines[: room - 2], f"… {len(lines) - room + 1} more", lines[-1]]
+    kept = (
+        lines
+        if len(lines) <= room
+        else [*lines[: room - 2], f"… {len(lines) - room + 1} more", lines[-1]]
+    )
     return [line[: size.columns] for line in kept]
 
 
@@ -109,7 +122,8 @@ def _tell(jobs: Sequence[Standing], told: dict[Path, str]) -> None:
 def summary(jobs: Sequence[Standing]) -> str:
     """All jobs in one line."""
     states = Counter(job.state for job in jobs)
-    asked, usd = sum(job.queries + job.checks for job in jobs), sum(job.usd for job in jobs)
+    asked = sum(job.queries + job.checks for job in jobs)
+    usd = sum(job.usd for job in jobs)
     money = f", ${usd:.2f}" if usd else ""
     return f"{', '.join(f'{count} {state}' for state, count in states.items())}; {asked} image queries{money}"
 
@@ -118,7 +132,9 @@ def errors(jobs: Sequence[Standing]) -> list[str]:
     """What went wrong, a line each: why a job failed, or why the last query did that failed."""
     failed = [f"{job.name}: {job.error}" for job in jobs if job.error]
     return failed + [
-        f"{job.name}: the last failed query: {job.failure}" for job in jobs if job.failure and not job.error
+        f"{job.name}: the last failed query: {job.failure}"
+        for job in jobs
+        if job.failure and not job.error
     ]
 
 
@@ -138,12 +154,18 @@ def _cells(job: Standing) -> tuple[str, ...]:
     shares = list(map(_accuracy, (job.unprompted, job.best)))
     asked = f"{job.queries}/{job.cap}" if job.cap else str(job.queries)
     return (
-        job.name, job.state, at, "-" if job.loss is None else f"{job.loss:.3f}",
+        job.name,
+        job.state,
+        at,
+        "-" if job.loss is None else f"{job.loss:.3f}",
         "-" if shares == ["-", "-"] else f"{' → '.join(shares)} %",
-        asked + (f" + {job.checks}" if job.checks else ""), str(job.failed),
-        "-" if not job.usd and not job.usd_cap else f"{job.usd:.2f}" + (f"/{job.usd_cap:.2f}" if job.usd_cap else ""),
+        asked + (f" + {job.checks}" if job.checks else ""),
+        str(job.failed),
+        "-"
+        if not job.usd and not job.usd_cap
+        else f"{job.usd:.2f}" + (f"/{job.usd_cap:.2f}" if job.usd_cap else ""),
         "-" if job.seconds_left is None else duration(job.seconds_left),
-    )  # fmt: skip
+    )
 
 
 def _accuracy(arm: Arm | None) -> str:

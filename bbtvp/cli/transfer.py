@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--pictures", type=click.Path(path_type=Path), help="Folder for a heat map of each method.")
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), help="Folder for a heat map of each method."
+)
 @json_flag
 def transfer(folder: Path, pictures: Path | None, as_json: bool) -> None:
     """Who carries what to whom: the transfer matrix of a FOLDER of jobs that were verified (bbtvp run).
@@ -62,13 +64,17 @@ def transfer(folder: Path, pictures: Path | None, as_json: bool) -> None:
         click.echo(_sizes(by_size(cells)))
     worst = harmed(cells)
     for cell in worst:
-        where = cell.task if cell.task == cell.trained else f"{cell.task} (searched on {cell.trained})"
+        where = (
+            cell.task if cell.task == cell.trained else f"{cell.task} (searched on {cell.trained})"
+        )
         fewer = f", {cell.train} training images" if cell.train else ""
         click.echo(
             f"harm: {cell.method}: {cell.source} → {cell.target} on {where}{fewer}, seed {cell.seed}: "
             f"{points(cell.gain)} points"
         )
-    say(f"{len(cells)} proofs, {len(worst)} of them significantly below the target's zero-shot (5 %, Holm)")
+    say(
+        f"{len(cells)} proofs, {len(worst)} of them significantly below the target's zero-shot (5 %, Holm)"
+    )
 
 
 def _square(found: Mapping[tuple[str, str], Figure], cells: Sequence[Cell]) -> str:

@@ -21,18 +21,35 @@ points = click.FloatRange(0, 100, max_open=True)
 @click.command()
 @prompt_argument
 @click.option("--task", required=True, help="As for optimize; its test split is used.")
-@click.option("--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more.")
 @click.option(
-    "--source", "sources", multiple=True, help="A model that the search queried [default: as the bundle says]; repeat."
+    "--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more."
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    help="A model that the search queried [default: as the bundle says]; repeat.",
 )
 @question_option
 @click.option(
-    "--min-gain", default=2.0, show_default=True, type=points, help="Points that the source must gain for a go."
+    "--min-gain",
+    default=2.0,
+    show_default=True,
+    type=points,
+    help="Points that the source must gain for a go.",
 )
 @click.option(
-    "--max-harm", default=2.0, show_default=True, type=points, help="Points that another model may lose for a go."
+    "--max-harm",
+    default=2.0,
+    show_default=True,
+    type=points,
+    help="Points that another model may lose for a go.",
 )
-@click.option("--sequential", is_flag=True, help="Look after every tenth of the test images; stop where it is settled.")
+@click.option(
+    "--sequential",
+    is_flag=True,
+    help="Look after every tenth of the test images; stop where it is settled.",
+)
 @click.option(
     "--calibration",
     default=64,
@@ -42,20 +59,40 @@ points = click.FloatRange(0, 100, max_open=True)
 )
 @asking_options
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder: makes the verification resumable, keeps its picture."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run folder: makes the verification resumable, keeps its picture.",
 )
-@click.option("--details", is_flag=True, help="Per class, what is taken for what, and further figures, too.")
-@click.option("--dry-run", is_flag=True, help="Print what would be asked and what it can show; ask nothing.")
+@click.option(
+    "--details", is_flag=True, help="Per class, what is taken for what, and further figures, too."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be asked and what it can show; ask nothing."
+)
 @json_flag
 def verify(
-    prompt: Path, task: str, models: tuple[str, ...], sources: tuple[str, ...], question: str | None, min_gain: float,
-    max_harm: float, sequential: bool, calibration: int, usd: float | None, reader: str, seed: int,
-    options: tuple[str, ...], out: Path | None, details: bool, dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
+    prompt: Path,
+    task: str,
+    models: tuple[str, ...],
+    sources: tuple[str, ...],
+    question: str | None,
+    min_gain: float,
+    max_harm: float,
+    sequential: bool,
+    calibration: int,
+    usd: float | None,
+    reader: str,
+    seed: int,
+    options: tuple[str, ...],
+    out: Path | None,
+    details: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Prove PROMPT on held-out images, on each model, and say go or no-go.
 
-    Zero-shot, the empty-frame control, the prompt and, where there is one, its sentence alone are asked about the same
-    test images. The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
+    Zero-shot, the empty-frame control, the prompt and, where there is one, its sentence alone are
+    asked about the same test images. The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
     """
     from bbtvp.jobs.result import result
     from bbtvp.report.gallery import save_gallery
@@ -66,16 +103,32 @@ def verify(
 
     began = time.monotonic()
     subject = Subject.load(prompt, task, models, question=question, options=options)
-    loaded, own, asked = subject.prompt, subject.task, subject.models
+    loaded = subject.prompt
+    own = subject.task
+    asked = subject.models
     rule = Rule(min_gain / 100, max_harm / 100)
     if dry_run:
-        show_plan(subject, plan(loaded, own, asked, reader=reader, calibration=calibration, rule=rule), as_json)
+        show_plan(
+            subject,
+            plan(loaded, own, asked, reader=reader, calibration=calibration, rule=rule),
+            as_json,
+        )
         return
     proof = prove(
-        loaded, own, asked, source=sources or subject.facts.get("source_models"), reader=reader, rule=rule,
-        calibration=calibration, sequential=sequential, facts=subject.facts, usd=usd, seed=seed, out=out,
+        loaded,
+        own,
+        asked,
+        source=sources or subject.facts.get("source_models"),
+        reader=reader,
+        rule=rule,
+        calibration=calibration,
+        sequential=sequential,
+        facts=subject.facts,
+        usd=usd,
+        seed=seed,
+        out=out,
         watch=Progress(say, sys.stderr),
-    )  # fmt: skip
+    )
     if out is not None:
         save_gallery(proof, out / "gallery.png")
     seconds = time.monotonic() - began
@@ -84,14 +137,20 @@ def verify(
         give(document)
     else:
         click.echo(f"\n{verdict_lines(proof)}\n\n{proof_table(proof)}")
-        click.echo(f"\n{proof_details(proof)}" if details else "per class, controls, noise and the rule: --details")
+        click.echo(
+            f"\n{proof_details(proof)}"
+            if details
+            else "per class, controls, noise and the rule: --details"
+        )
     if proof.saved:
         say(f"looking early spared {proof.saved} test images, in every arm")
     sys.exit(proof.verdict.exit_code)
 
 
 def show_plan(subject: Subject, planned: Plan, as_json: bool) -> None:
-    """Print the arms, the image queries, what an endpoint costs at most, and what the test images can show."""
+    """Print the arms, the image queries, what an endpoint costs at most, and what the test images
+    can show.
+    """
     from bbtvp.cli.plan import tell
     from bbtvp.report.progress import describe_power
 
@@ -101,6 +160,11 @@ def show_plan(subject: Subject, planned: Plan, as_json: bool) -> None:
         for share in planned.shares
     ]
     lines.append(f"together: at most {planned.queries:,} image queries")
-    tell(planned.as_json(), lines, subject.costs([share.queries for share in planned.shares]), as_json)
+    tell(
+        planned.as_json(),
+        lines,
+        subject.costs([share.queries for share in planned.shares]),
+        as_json,
+    )
     if not as_json:
         click.echo(describe_power(planned))

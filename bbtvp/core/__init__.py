@@ -1,1 +1,3 @@
-"""Floor 0: errors, digests, named random streams, atomic files, plug-in lookup. Imports nothing of bbtvp."""
+"""Floor 0: errors, digests, named random streams, atomic files, plug-in lookup. Imports nothing of
+bbtvp.
+"""

@@ -8,7 +8,9 @@ from typing import Any
 
 
 def digest(*parts: bytes) -> str:
-    """SHA-256, as hex, of the parts; each is length-prefixed, so ("ab", "c") and ("a", "bc") differ."""
+    """SHA-256, as hex, of the parts; each is length-prefixed, so ("ab", "c") and ("a", "bc")
+    differ.
+    """
     h = hashlib.sha256()
     for part in parts:
         h.update(len(part).to_bytes(8, "little"))
@@ -18,7 +20,9 @@ def digest(*parts: bytes) -> str:
 
 def canonical_json(value: Any) -> str:
     """One spelling per value: sorted keys, no spaces, no NaN. Floats keep all their digits (repr)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
 
 
 def digest_json(value: Any) -> str:

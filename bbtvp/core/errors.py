@@ -1,4 +1,6 @@
-"""Every error bbtvp raises on purpose. The message is one line that says what is wrong and what to do next."""
+"""Every error bbtvp raises on purpose. The message is one line that says what is wrong and what to
+do next.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class BundleError(BbtvpError):
 
 
 class JournalError(BbtvpError):
-    """A run folder that cannot be continued: another configuration, or a damaged record before the last."""
+    """A run folder that cannot be continued: another configuration, or a damaged record before the
+    last.
+    """
 
 
 class ModelError(BbtvpError):
@@ -44,5 +48,9 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """The error for an unknown name: nearest names first, else all of them."""
     known = sorted(choices)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from: {', '.join(known) or 'none'}"
+    hint = (
+        f"did you mean {' or '.join(near)}?"
+        if near
+        else f"choose from: {', '.join(known) or 'none'}"
+    )
     return UsageError(f"unknown {kind} {name!r}; {hint}")

@@ -1,11 +1,12 @@
-"""One process per folder: a lock, and who holds it, for the one that is refused and for whoever watches.
+"""One process per folder: a lock, and who holds it, for the one that is refused and for whoever
+watches.
 
     NAME.lock    locked by the operating system while the process lives; the file itself stays
     NAME.held    in its place on a file system without file locks: names the process, and outlives it if it is killed
     owner.json   {"host", "pid", "since", "queries"} while the folder is held; after a kill it stays, unbelieved
 
-Without file locks (some network mounts) a marker left by a killed process is recognised on the host that it ran on. On
-another host nothing can tell, and the error says what to delete.
+Without file locks (some network mounts) a marker left by a killed process is recognised on the host
+that it ran on. On another host nothing can tell, and the error says what to delete.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from bbtvp.core.errors import JournalError
 OWNER = "owner.json"
 NAME = "journal"
 _PATIENCE = 1.0
-"""Seconds before a held folder is refused: whoever looks at the owner holds the lock for an instant."""
+"""Seconds before a held folder is refused: whoever looks at the owner holds the lock for an
+instant.
+"""
 
 _POLL = 0.01
 """Seconds between tries: often enough to come between the looks of a busy watcher."""
@@ -41,8 +44,8 @@ _MISSING = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 class Owner(NamedTuple):
     """The process that holds a folder.
 
-    since: when it took it, UTC, ISO 8601. queries: image queries that its journal had counted by then; None while it
-    still reads them.
+    since: when it took it, UTC, ISO 8601. queries: image queries that its journal had counted by
+    then; None while it still reads them.
     """
 
     host: str
@@ -53,7 +56,9 @@ class Owner(NamedTuple):
     def write(self, folder: Path) -> None:
         """Tell who looks; whole or not at all. Raises OSError if the disk refuses."""
         part = folder / f".{OWNER}.{self.pid}"
-        part.write_text(json.dumps(self._asdict(), indent=2) + "\n", "utf-8")  # not synced: worthless after a power cut
+        part.write_text(
+            json.dumps(self._asdict(), indent=2) + "\n", "utf-8"
+        )  # not synced: worthless after a power cut
         part.replace(folder / OWNER)
 
 
@@ -61,11 +66,14 @@ class Owner(NamedTuple):
 def hold(folder: Path, name: str = NAME) -> Iterator[Owner]:
     """Hold a folder, which must exist; gives this process as its owner.
 
-    Raises JournalError, with the owner's host and process, if another holds it, and OSError if the disk refuses.
+    Raises JournalError, with the owner's host and process, if another holds it, and OSError if the
+    disk refuses.
     """
     with ExitStack() as stack:
         stack.callback(_acquired(folder, name).release)
-        owner = Owner(socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds"))
+        owner = Owner(
+            socket.gethostname(), os.getpid(), datetime.now(UTC).isoformat(timespec="seconds")
+        )
         stack.callback(_forget, folder)
         owner.write(folder)
         yield owner
@@ -74,7 +82,8 @@ def hold(folder: Path, name: str = NAME) -> Iterator[Owner]:
 def owner_of(folder: Path, name: str = NAME) -> Owner | None:
     """Who holds a folder, None if nobody does; changes nothing there.
 
-    An owner whose lock cannot be tried (a marker, a read-only folder) is believed unless it has ended on this host.
+    An owner whose lock cannot be tried (a marker, a read-only folder) is believed unless it has
+    ended on this host.
     """
     owner = _written(folder)
     if (folder / f"{name}.held").exists():
@@ -108,7 +117,11 @@ def _acquired(folder: Path, name: str) -> BaseFileLock:
 
 
 def _refusal(folder: Path, owner: Owner | None, marker: Path) -> str:
-    who = f"process {owner.pid} on {owner.host} since {owner.since}" if owner and owner.pid else "another process"
+    who = (
+        f"process {owner.pid} on {owner.host} since {owner.since}"
+        if owner and owner.pid
+        else "another process"
+    )
     advice = "wait for it, or name another (--out)"
     if marker.exists():
         advice += f"; there are no file locks here: if it has ended, delete {marker}"
@@ -129,7 +142,9 @@ def _written(folder: Path) -> Owner | None:
 
 def _lives(owner: Owner) -> bool:
     """Whether a process may be running: on another host nothing can tell."""
-    if owner.host != socket.gethostname() or sys.platform == "win32":  # there, signal 0 ends the process
+    if (
+        owner.host != socket.gethostname() or sys.platform == "win32"
+    ):  # there, signal 0 ends the process
         return True
     try:
         os.kill(owner.pid, 0)

@@ -1,4 +1,6 @@
-"""Where a task or a model came from: what was typed, so that it can be loaded again, here or elsewhere."""
+"""Where a task or a model came from: what was typed, so that it can be loaded again, here or
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from typing import Any, final
 @final
 @dataclass(frozen=True)
 class Origin:
-    """A spec and the options it was loaded with; both JSON. Options hold no secrets: keys are read from variables."""
+    """A spec and the options it was loaded with; both JSON. Options hold no secrets: keys are read
+    from variables.
+    """
 
     spec: str
     options: Mapping[str, Any] = field(default_factory=dict)

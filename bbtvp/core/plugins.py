@@ -15,7 +15,9 @@ def names(group: str) -> list[str]:
 
 
 def load(group: str, name: str, kind: str) -> Callable[..., Any]:
-    """The callable registered as `name` in `group`; UsageError with the nearest names if there is none."""
+    """The callable registered as `name` in `group`; UsageError with the nearest names if there is
+    none.
+    """
     found = [point for point in entry_points(group=group) if point.name == name]
     if not found:
         raise unknown(kind, name, names(group))

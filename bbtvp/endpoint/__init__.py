@@ -1,4 +1,5 @@
-"""Floor 3: one way to call an endpoint, whoever runs it. What a vendor's API looks like is in `adapters/`, a file each.
+"""Floor 3: one way to call an endpoint, whoever runs it. What a vendor's API looks like is in
+`adapters/`, a file each.
 
 dialect    what an adapter supplies: bodies, headers, and what a reply means; no network
 images     pixels to the bytes that are sent, and what vendors do to them (limits.toml)

@@ -1,9 +1,10 @@
-"""The half-price interfaces as another way to execute: hand bodies in, wait, collect, and never hand one in twice.
+"""The half-price interfaces as another way to execute: hand bodies in, wait, collect, and never
+hand one in twice.
 
-The store knows of every batch before it is waited for, so that whoever comes later collects what a killed process left
-with the vendor. Between the vendor's acceptance and that note lies one instant: a note of the intent is written before
-it. An intent that is found without its batch is looked up where the vendor lists batches (`Searchable`), and otherwise
-told to the user, who alone can look.
+The store knows of every batch before it is waited for, so that whoever comes later collects what a
+killed process left with the vendor. Between the vendor's acceptance and that note lies one instant:
+a note of the intent is written before it. An intent that is found without its batch is looked up
+where the vendor lists batches (`Searchable`), and otherwise told to the user, who alone can look.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ NAME = 64
 WRAPPING = 256
 """Bytes that a body grows by in a batch, its identifier among them; at most."""
 UPLOAD = 64 << 20
-"""Most bytes handed in at once, whatever the vendor takes: one exchange must carry them within its time."""
+"""Most bytes handed in at once, whatever the vendor takes: one exchange must carry them within its
+time.
+"""
 REPLY = 32 << 10
-"""Bytes of a reply, generously: 16 tokens with 20 alternatives each. One exchange must bring those of a whole batch."""
+"""Bytes of a reply, generously: 16 tokens with 20 alternatives each. One exchange must bring those
+of a whole batch.
+"""
 SLOWEST = 300.0
 """Seconds between looks at a batch, in the end."""
 TRIES = 8
@@ -42,11 +47,15 @@ TRIES = 8
 GONE = 3
 """Times in a row that a vendor must say it knows no such batch."""
 REFUSED = (409, 425, 429, 503, 529)
-"""Statuses that say: not accepted, try again. After any other fault nobody knows what became of a batch."""
+"""Statuses that say: not accepted, try again. After any other fault nobody knows what became of a
+batch.
+"""
 
 
 class Searchable(ABC):
-    """What a `BatchDialect` can be as well, if the vendor lists batches: one whose identifier was lost is found."""
+    """What a `BatchDialect` can be as well, if the vendor lists batches: one whose identifier was
+    lost is found.
+    """
 
     @abstractmethod
     def recent(self) -> Wire:
@@ -54,15 +63,18 @@ class Searchable(ABC):
 
     @abstractmethod
     def find(self, reply: Json, names: Sequence[str], since: float) -> Sequence[str]:
-        """Identifiers of the listed batches that can be of these requests, handed in after `since`, likeliest first.
+        """Identifiers of the listed batches that can be of these requests, handed in after `since`,
+        likeliest first.
 
-        names: identifiers of the requests, in the order in which they were handed in. since: seconds since 1970, by
-        this machine's clock, which may be some minutes off.
+        names: identifiers of the requests, in the order in which they were handed in. since:
+        seconds since 1970, by this machine's clock, which may be some minutes off.
         """
 
 
 class Progress(NamedTuple):
-    """Requests collected, of how many; the vendor's word for each batch under way; seconds waited so far."""
+    """Requests collected, of how many; the vendor's word for each batch under way; seconds waited
+    so far.
+    """
 
     collected: int
     total: int
@@ -98,10 +110,11 @@ class _Missing(ModelError):
 class BatchRunner:
     """Runs requests as batches of one model.
 
-    model: under which the store keeps its batches. explain: (code, message) of an error reply. poll: seconds until the
-    second look at a batch; the pauses grow to five minutes. patience: seconds after which a batch is left to a later
-    run. key_variable, secrets: to be named, and never to be named. say: is told what the user must know. sleep, clock,
-    now: seconds to wait, monotonic, and since 1970.
+    model: under which the store keeps its batches. explain: (code, message) of an error reply.
+    poll: seconds until the second look at a batch; the pauses grow to five minutes. patience:
+    seconds after which a batch is left to a later run. key_variable, secrets: to be named, and
+    never to be named. say: is told what the user must know. sleep, clock, now: seconds to wait,
+    monotonic, and since 1970.
     """
 
     def __init__(
@@ -122,18 +135,28 @@ class BatchRunner:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._dialect, self._transport, self._store, self._model = dialect, transport, store, model
-        self._explain, self._key_variable, self._secrets = explain, key_variable, tuple(secrets)
-        self._poll, self._patience = poll, patience
-        self._say, self._progress = say, progress
-        self._sleep, self._clock, self._now = sleep, clock, now
+        self._dialect = dialect
+        self._transport = transport
+        self._store = store
+        self._model = model
+        self._explain = explain
+        self._key_variable = key_variable
+        self._secrets = tuple(secrets)
+        self._poll = poll
+        self._patience = patience
+        self._say = say
+        self._progress = progress
+        self._sleep = sleep
+        self._clock = clock
+        self._now = now
 
     def run(self, bodies: Mapping[str, bytes], read: Read) -> dict[str, str]:
         """Have all bodies answered; gives a reason for each that was not.
 
-        bodies: by their keys in the store, at most 64 characters each. read: gets (key, status, reply) of every result
-        as it comes, failures too; what it wants to keep it must keep, since the batch is forgotten afterwards.
-        Raises ModelError if going on makes no sense; what is with the vendor stays there, and a later run collects it.
+        bodies: by their keys in the store, at most 64 characters each. read: gets (key, status,
+        reply) of every result as it comes, failures too; what it wants to keep it must keep, since
+        the batch is forgotten afterwards. Raises ModelError if going on makes no sense; what is
+        with the vendor stays there, and a later run collects it.
         """
         errand = _Errand(bodies, read)
         under_way: dict[str, list[str]] = {}
@@ -148,9 +171,11 @@ class BatchRunner:
             raise
         return errand.failed
 
-    # -- what others left ---------------------------------------------------------------------------------------------
+    # -- what others left --------------------------------------------------------------------------
     def _find(self, errand: _Errand, under_way: dict[str, list[str]]) -> None:
-        """Batches that hold some of the bodies already; those of which nothing is wanted any more are forgotten."""
+        """Batches that hold some of the bodies already; those of which nothing is wanted any more
+        are forgotten.
+        """
         for batch, keys in self._store.open_batches(self._model).items():
             if any(key in errand.bodies for key in keys):
                 under_way[batch] = keys
@@ -163,7 +188,9 @@ class BatchRunner:
                     under_way[found] = lost.keys
 
     def _recover(self, lost: Intent) -> str | None:
-        """The batch of an intent, if it was handed in and can be found; otherwise the intent is given up."""
+        """The batch of an intent, if it was handed in and can be found; otherwise the intent is
+        given up.
+        """
         when = datetime.fromtimestamp(lost.when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         batch = self._search(lost)
         if batch is not None:
@@ -186,10 +213,12 @@ class BatchRunner:
         try:
             found = self._dialect.find(self._json(answer), lost.keys, lost.when)
         except (LookupError, TypeError, ValueError) as error:
-            raise ModelError(f"the list of batches of {self._model} cannot be read ({error})") from error
+            raise ModelError(
+                f"the list of batches of {self._model} cannot be read ({error})"
+            ) from error
         return next((batch for batch in found if batch not in known), None)
 
-    # -- handing in ---------------------------------------------------------------------------------------------------
+    # -- handing in --------------------------------------------------------------------------------
     def _hand_in(self, errand: _Errand, under_way: dict[str, list[str]]) -> None:
         taken = {key for keys in under_way.values() for key in keys}
         for keys in self._parts([key for key in errand.bodies if key not in taken], errand):
@@ -204,12 +233,17 @@ class BatchRunner:
         for key in keys:
             size = len(errand.bodies[key]) + WRAPPING
             if size > room or len(key) > NAME:
-                why = f"{size:,} bytes are too many for a batch" if size > room else f"{key} is longer than {NAME}"
+                why = (
+                    f"{size:,} bytes are too many for a batch"
+                    if size > room
+                    else f"{key} is longer than {NAME}"
+                )
                 errand.fail([key], why)
                 continue
             if part and (len(part) == most or filled + size > room):
                 yield part
-                part, filled = [], 0
+                part = []
+                filled = 0
             part.append(key)
             filled += size
         if part:
@@ -219,7 +253,8 @@ class BatchRunner:
         """Hand a batch in; gives its identifier, which the store knows then."""
         keys = list(bodies)
         for _ in range(TRIES):
-            when, intent = self._now(), self._store.intend(self._model, keys)
+            when = self._now()
+            intent = self._store.intend(self._model, keys)
             try:
                 batch = self._converse(bodies)
             except _Doubt as doubt:
@@ -238,7 +273,9 @@ class BatchRunner:
             else:
                 self._store.begin_batch(batch, self._model, keys, intent=intent)
                 return batch
-        raise ModelError(f"{self._model} did not accept a batch in {TRIES} attempts; give the same command again later")
+        raise ModelError(
+            f"{self._model} did not accept a batch in {TRIES} attempts; give the same command again later"
+        )
 
     def _converse(self, bodies: Mapping[str, bytes]) -> str:
         talk = self._dialect.submit(bodies)
@@ -252,10 +289,12 @@ class BatchRunner:
         except (LookupError, TypeError, ValueError) as error:
             raise _Doubt(f"its reply cannot be read: {type(error).__name__} {error}") from error
 
-    # -- collecting ---------------------------------------------------------------------------------------------------
+    # -- collecting --------------------------------------------------------------------------------
     def _collect(self, errand: _Errand, under_way: dict[str, list[str]]) -> None:
-        began, pause = self._clock(), self._poll
-        states, missing = dict.fromkeys(under_way, "handed in"), dict.fromkeys(under_way, 0)
+        began = self._clock()
+        pause = self._poll
+        states = dict.fromkeys(under_way, "handed in")
+        missing = dict.fromkeys(under_way, 0)
         while under_way:
             wait = 0.0
             for batch in list(under_way):
@@ -274,11 +313,14 @@ class BatchRunner:
                         self._give_up(batch, under_way.pop(batch), str(gone), errand)
                         del states[batch]
             seconds = self._clock() - began
-            self._progress(Progress(len(errand.collected), len(errand.bodies), dict(states), seconds))
+            self._progress(
+                Progress(len(errand.collected), len(errand.bodies), dict(states), seconds)
+            )
             if seconds > self._patience:
                 for batch, keys in under_way.items():
                     errand.fail(
-                        keys, f"{batch} is {states[batch]} after {seconds / 3600:.1f} h; a later run collects it"
+                        keys,
+                        f"{batch} is {states[batch]} after {seconds / 3600:.1f} h; a later run collects it",
                     )
                 return
             if under_way:
@@ -292,20 +334,30 @@ class BatchRunner:
             return answer
         try:
             ended, states[batch], where = self._dialect.read_status(self._json(answer))
-        except (LookupError, TypeError, ValueError):  # another server's page, say: as good as no answer
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+        ):  # another server's page, say: as good as no answer
             return None
         return _Ended(states[batch], where) if ended else None
 
     def _read(self, batch: str, keys: Sequence[str], ended: _Ended, errand: _Errand) -> None:
         """Pass on what came of a batch; what is missing has failed, for the vendor's reason."""
-        bodies = [self._insist(wire).body for wire in self._dialect.results(ended.where)] if ended.where else []
+        bodies = (
+            [self._insist(wire).body for wire in self._dialect.results(ended.where)]
+            if ended.where
+            else []
+        )
         for key, status, reply in self._results(batch, bodies):
             if key in errand.bodies and key not in errand.collected:
                 errand.collected.add(key)
                 errand.failed.pop(key, None)
                 if status != 200:
                     code, message = self._explain(status, reply)
-                    errand.failed[key] = redacted(f"status {status} {code}: {message}", self._secrets)
+                    errand.failed[key] = redacted(
+                        f"status {status} {code}: {message}", self._secrets
+                    )
                 errand.read(key, status, reply)
         errand.fail(keys, redacted(f"no result: {batch} is {ended.state}", self._secrets))
 
@@ -319,7 +371,9 @@ class BatchRunner:
             ) from error
 
     def _end(self, batch: str, keys: Sequence[str], errand: _Errand) -> None:
-        """Forget a batch, unless it holds replies that this run did not ask for and nobody has kept."""
+        """Forget a batch, unless it holds replies that this run did not ask for and nobody has
+        kept.
+        """
         left = [key for key in keys if key not in errand.bodies and self._store.recall(key) is None]
         if left:
             self._store.begin_batch(batch, self._model, left)
@@ -334,13 +388,14 @@ class BatchRunner:
             f"Its {len(keys)} requests will be asked again"
         )
 
-    # -- exchanges ----------------------------------------------------------------------------------------------------
+    # -- exchanges ---------------------------------------------------------------------------------
     def _insist(self, wire: Wire, *, once: bool = False) -> Answer:
         """An answer of status 2xx, after as many attempts as it takes; ModelError after too many.
 
         once: only repeat what was certainly not accepted. Raises _Doubt where that is not known.
         """
-        pause, reason = min(self._poll, 5.0), ""
+        pause = min(self._poll, 5.0)
+        reason = ""
         for _ in range(TRIES):
             answer = self._try(wire, once=once)
             if isinstance(answer, Answer):
@@ -348,10 +403,14 @@ class BatchRunner:
             reason = answer.reason
             self._sleep(max(pause, answer.wait or 0.0))
             pause = min(2 * pause, SLOWEST)
-        raise ModelError(f"{reason}, {TRIES} times; give the same command again later: it goes on from here")
+        raise ModelError(
+            f"{reason}, {TRIES} times; give the same command again later: it goes on from here"
+        )
 
     def _try(self, wire: Wire, *, once: bool = False) -> Answer | Verdict:
-        """One exchange: an answer of status 2xx, or why another attempt makes sense. Raises ModelError if none does."""
+        """One exchange: an answer of status 2xx, or why another attempt makes sense. Raises
+        ModelError if none does.
+        """
         try:
             answer = self._transport.send(wire)
         except Broken as broken:
@@ -365,9 +424,14 @@ class BatchRunner:
         found = parsed(answer.body)
         code, message = self._explain(answer.status, found) if isinstance(found, dict) else ("", "")
         verdict = judge(
-            answer.status, answer.headers, answer.body, self._now(),
-            code=code, message=message, key_variable=self._key_variable,
-        )  # fmt: skip
+            answer.status,
+            answer.headers,
+            answer.body,
+            self._now(),
+            code=code,
+            message=message,
+            key_variable=self._key_variable,
+        )
         reason = redacted(verdict.reason, self._secrets)
         if not verdict.retry:
             if answer.status in (404, 410) and wire.method == "GET":
@@ -385,7 +449,9 @@ class BatchRunner:
 
 
 class _Ended(NamedTuple):
-    """A batch that has ended: the vendor's word for how, and where its results are, if there are any."""
+    """A batch that has ended: the vendor's word for how, and where its results are, if there are
+    any.
+    """
 
     state: str
     where: str | None

@@ -1,4 +1,6 @@
-"""Many exchanges, robustly: retries, limits, the purse, and an end to it all when going on makes no sense."""
+"""Many exchanges, robustly: retries, limits, the purse, and an end to it all when going on makes no
+sense.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,18 @@ _log = logging.getLogger(__name__)
 GRACE = 1.0
 """Seconds that exchanges under way may take to end after an interrupt: they are paid for."""
 WASTED = 2
-"""Retries after replies that hold no answer. Unlike an outage that seldom passes, and each of them is paid for."""
+"""Retries after replies that hold no answer. Unlike an outage that seldom passes, and each of them
+is paid for.
+"""
 
 Explain: TypeAlias = Callable[[int, Json], tuple[str, str]]
 Read: TypeAlias = Callable[[int, Json], float]
 
 
 class Unusable(Exception):
-    """A reply of status 200 that holds no answer. usd: what it cost, None if it does not say: the most it can."""
+    """A reply of status 200 that holds no answer. usd: what it cost, None if it does not say: the
+    most it can.
+    """
 
     def __init__(self, reason: str, usd: float | None = None) -> None:
         super().__init__(reason)
@@ -51,8 +57,8 @@ class Refused(Exception):
 class Job:
     """A request to be made.
 
-    wire: called for every attempt, since signatures expire. bound: the most that one attempt costs, in US dollars.
-    tokens: of one attempt, an estimate for the limit per minute.
+    wire: called for every attempt, since signatures expire. bound: the most that one attempt costs,
+    in US dollars. tokens: of one attempt, an estimate for the limit per minute.
     """
 
     wire: Callable[[], Wire]
@@ -63,7 +69,9 @@ class Job:
 @final
 @dataclass(frozen=True)
 class Ended:
-    """What became of a job. reason: None if answered. attempts: sent, this one's retries included; usd: of them all."""
+    """What became of a job. reason: None if answered. attempts: sent, this one's retries included;
+    usd: of them all.
+    """
 
     reason: str | None
     refused: bool
@@ -73,7 +81,9 @@ class Ended:
 
 @final
 class _Streak(threading.local):
-    """Per thread that asks, [how many of its requests failed in a row]: those of another job prove nothing."""
+    """Per thread that asks, [how many of its requests failed in a row]: those of another job prove
+    nothing.
+    """
 
     def __init__(self) -> None:
         self.failed = [0]
@@ -81,11 +91,13 @@ class _Streak(threading.local):
 
 @final
 class Caller:
-    """Runs jobs over a transport, as many at once as the limiter allows. Any number of threads may have it run some.
+    """Runs jobs over a transport, as many at once as the limiter allows. Any number of threads may
+    have it run some.
 
-    fleet: the servers, if they are several. explain: code and message of an error reply. key_variable: the environment
-    variable of the key. secrets: what no message may show. retries: attempts after the first. stop_after: requests that
-    fail in a row, from call to call of one thread, until all is given up.
+    fleet: the servers, if they are several. explain: code and message of an error reply.
+    key_variable: the environment variable of the key. secrets: what no message may show. retries:
+    attempts after the first. stop_after: requests that fail in a row, from call to call of one
+    thread, until all is given up.
     """
 
     def __init__(
@@ -100,20 +112,27 @@ class Caller:
         stop_after: int = 20,
         fleet: Fleet | None = None,
     ) -> None:
-        self.transport, self.limiter, self.retries, self.stop_after = transport, limiter, retries, stop_after
-        self.explain, self.key_variable = explain, key_variable
+        self.transport = transport
+        self.limiter = limiter
+        self.retries = retries
+        self.stop_after = stop_after
+        self.explain = explain
+        self.key_variable = key_variable
         self.fleet = fleet or Fleet()
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
-        self.abandoned, self._streak, self._runs = False, _Streak(), set[_Run]()
+        self.abandoned = False
+        self._streak = _Streak()
+        self._runs = set[_Run]()
 
     def run(self, jobs: Sequence[Job], purse: Purse, read: Read) -> list[Ended]:
         """Make each request; what became of each, in order.
 
-        read: gets the index of a job and its JSON reply in a worker's thread, keeps what it says, and returns what it
-        cost in US dollars; or raises Unusable (another attempt follows) or Refused. The purse is asked before every
-        attempt; when it is empty, what was not begun ends unasked. Raises ModelError when no request can succeed or too
-        many failed in a row, after the exchanges under way were read. An interrupt leaves within two seconds.
+        read: gets the index of a job and its JSON reply in a worker's thread, keeps what it says,
+        and returns what it cost in US dollars; or raises Unusable (another attempt follows) or
+        Refused. The purse is asked before every attempt; when it is empty, what was not begun ends
+        unasked. Raises ModelError when no request can succeed or too many failed in a row, after
+        the exchanges under way were read. An interrupt leaves within two seconds.
         """
         run = _Run(self, jobs, purse, read, self._streak.failed)
         with self._lock:
@@ -125,16 +144,21 @@ class Caller:
                 self._runs.remove(run)
 
     def abandon(self) -> None:
-        """The process is about to exit: every run, now and later, ends as by an interrupt of the thread it is in."""
+        """The process is about to exit: every run, now and later, ends as by an interrupt of the
+        thread it is in.
+        """
         with self._lock:
-            self.abandoned, runs = True, list(self._runs)
+            self.abandoned = True
+            runs = list(self._runs)
         for run in runs:
             run.stop("interrupted")
 
     def count(self, run: _Run, ended: Ended) -> None:
         """Note how a request ended; stop the run if too many failed in a row."""
         with self._lock:
-            run.failed[0] = run.failed[0] + 1 if ended.reason is not None and not ended.refused else 0
+            run.failed[0] = (
+                run.failed[0] + 1 if ended.reason is not None and not ended.refused else 0
+            )
             if run.failed[0] < self.stop_after:
                 return
             run.failed[0] = 0
@@ -148,9 +172,14 @@ class Caller:
         no_json = "", faults.summary(answer.body)
         code, message = self.explain(answer.status, body) if isinstance(body, dict) else no_json
         verdict = faults.judge(
-            answer.status, answer.headers, answer.body, time.time(),
-            code=code, message=message, key_variable=self.key_variable,
-        )  # fmt: skip
+            answer.status,
+            answer.headers,
+            answer.body,
+            time.time(),
+            code=code,
+            message=message,
+            key_variable=self.key_variable,
+        )
         return verdict._replace(reason=self.shown(verdict.reason))
 
     def shown(self, text: str) -> str:
@@ -162,12 +191,21 @@ class Caller:
 class _Run:
     """One call of `Caller.run`."""
 
-    def __init__(self, caller: Caller, jobs: Sequence[Job], purse: Purse, read: Read, failed: list[int]) -> None:
-        self.caller, self.jobs, self.purse, self.read, self.failed = caller, jobs, purse, read, failed
-        self.transport, self.limiter, self.fleet = caller.transport, caller.limiter, caller.fleet
+    def __init__(
+        self, caller: Caller, jobs: Sequence[Job], purse: Purse, read: Read, failed: list[int]
+    ) -> None:
+        self.caller = caller
+        self.jobs = jobs
+        self.purse = purse
+        self.read = read
+        self.failed = failed
+        self.transport = caller.transport
+        self.limiter = caller.limiter
+        self.fleet = caller.fleet
         self.ended: list[Ended | None] = [None] * len(jobs)
         self.lock = threading.Lock()
-        self.done, self.settling = threading.Condition(self.lock), threading.Condition(self.lock)
+        self.done = threading.Condition(self.lock)
+        self.settling = threading.Condition(self.lock)
         self.begun = self.workers = self.seeking = self.in_flight = self.settled = self.reading = 0
         self.over: str | None = None
         """Why no attempt is begun any more."""
@@ -184,7 +222,9 @@ class _Run:
                 if not self.caller.abandoned:
                     self._hire()
                 while self.workers and not self.caller.abandoned:
-                    self.done.wait(0.5)  # not for ever: on Windows an interrupt is seen between two waits only
+                    self.done.wait(
+                        0.5
+                    )  # not for ever: on Windows an interrupt is seen between two waits only
                 if self.caller.abandoned:
                     raise KeyboardInterrupt
             finished = True
@@ -198,7 +238,8 @@ class _Run:
     def stop(self, why: str, error: BaseException | None = None) -> None:
         """Begin no attempt any more; what is under way ends as it would."""
         with self.lock:
-            self.over, self.error = self.over or why, self.error or error
+            self.over = self.over or why
+            self.error = self.error or error
             self.settling.notify_all()
             self.done.notify_all()
         self.limiter.wake()
@@ -216,13 +257,20 @@ class _Run:
             self.left.set()
             self.done.wait_for(lambda: self.reading == 0, GRACE / 2)
 
-    # -- workers ------------------------------------------------------------------------------------------------------
-    # Daemon threads of our own: those of an executor are joined when the interpreter exits, behind requests that last
-    # two minutes. One seeks leave from the limiter, and when it has it hires the next: no more threads than are of use.
+    # -- workers -----------------------------------------------------------------------------------
+    # Daemon threads of our own: those of an executor are joined when the interpreter exits, behind
+    # requests that last two minutes. One seeks leave from the limiter, and when it has it hires the
+    # next: no more threads than are of use.
     def _hire(self) -> None:
-        if not self.seeking and self.workers < self.limiter.most and (index := self._next()) is not None:
+        if (
+            not self.seeking
+            and self.workers < self.limiter.most
+            and (index := self._next()) is not None
+        ):
             self.workers += 1
-            threading.Thread(target=self._work, args=(index,), name="bbtvp-caller", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(index,), name="bbtvp-caller", daemon=True
+            ).start()
 
     def _next(self) -> int | None:
         if self.begun == len(self.jobs) or self.over is not None or self.unpaid is not None:
@@ -240,13 +288,17 @@ class _Run:
                 with self.lock:
                     index = self._next()
 
-    # -- one job ------------------------------------------------------------------------------------------------------
-    # Not tenacity: the permit, the purse, the deadline and an interruptible wait belong to every turn of this loop, and
-    # would leave the library nothing but the word `while`.
+    # -- one job -----------------------------------------------------------------------------------
+    # Not tenacity: the permit, the purse, the deadline and an interruptible wait belong to every
+    # turn of this loop, and would leave the library nothing but the word `while`.
     def _finish(self, index: int, job: Job) -> Ended:
-        clock, most = self.limiter.clock, self.transport.timeouts.total
+        clock = self.limiter.clock
+        most = self.transport.timeouts.total
         deadline = clock() + most
-        attempts, wasted, usd, reason = 0, 0, 0.0, ""
+        attempts = 0
+        wasted = 0
+        usd = 0.0
+        reason = ""
         turn: Turn | None = None
         while True:
             permit = self._permit(job, deadline)
@@ -256,20 +308,26 @@ class _Run:
                 return Ended(f"{reason}; {why}" if reason else why, False, attempts, usd)
             turn = self.fleet.take(turn)
             verdict, cost = self._attempt(index, job, permit, deadline, turn)
-            attempts, usd = attempts + 1, usd + cost
+            attempts = attempts + 1
+            usd = usd + cost
             if verdict is None:
                 return Ended(None, False, attempts, usd)
-            wasted, reason = wasted + verdict.wasted, verdict.reason
+            wasted = wasted + verdict.wasted
+            reason = verdict.reason
             elsewhere = verdict.elsewhere and attempts < len(self.fleet)
             pause = 0.0 if elsewhere else self.limiter.backoff(attempts, verdict.wait)
-            enough = attempts > self.caller.retries or wasted > WASTED or clock() + pause >= deadline
+            enough = (
+                attempts > self.caller.retries or wasted > WASTED or clock() + pause >= deadline
+            )
             if not verdict.retry or enough:
                 return Ended(reason, verdict.refused, attempts, usd)
             _log.info("attempt %d failed: %s; another in %.1f s", attempts, reason, pause)
             self.limiter.rest(pause, stopped=self._stopped)
 
     def _permit(self, job: Job, deadline: float) -> Permit | None:
-        """Leave from the limiter for an attempt that the purse can pay. None if there is none to be had."""
+        """Leave from the limiter for an attempt that the purse can pay. None if there is none to be
+        had.
+        """
         paid: Permit | None = None
         with self.lock:
             self.seeking += 1
@@ -277,7 +335,8 @@ class _Run:
             while permit := self.limiter.enter(job.tokens, until=deadline, stopped=self._stopped):
                 refusal = ""
                 with self.lock:
-                    self.in_flight, seen = self.in_flight + 1, self.settled
+                    self.in_flight = self.in_flight + 1
+                    seen = self.settled
                 try:
                     self.purse.reserve(job.bound)
                     paid = permit
@@ -302,7 +361,12 @@ class _Run:
         False if none is under way any more: the purse is empty.
         """
         with self.lock:
-            while self.settled == seen and self.in_flight and self.over is None and self.unpaid is None:
+            while (
+                self.settled == seen
+                and self.in_flight
+                and self.over is None
+                and self.unpaid is None
+            ):
                 self.settling.wait()
             if self.settled != seen and self.over is None:
                 return True
@@ -313,8 +377,13 @@ class _Run:
     def _attempt(
         self, index: int, job: Job, permit: Permit, deadline: float, turn: Turn | None
     ) -> tuple[Verdict | None, float]:
-        """The verdict, None for an answer, and the cost. What is not known to be free costs as much as it can."""
-        cost, verdict, seconds, gone = 0.0, None, None, False
+        """The verdict, None for an answer, and the cost. What is not known to be free costs as much
+        as it can.
+        """
+        cost = 0.0
+        verdict = None
+        seconds = None
+        gone = False
         try:
             wire = self.fleet.at(turn, job.wire())
             cost = job.bound
@@ -333,7 +402,8 @@ class _Run:
                     seconds = answer.seconds
                     verdict, cost = self._read(index, answer, job.bound, turn)
                 else:
-                    verdict, cost = self.caller.judge(answer), 0.0
+                    verdict = self.caller.judge(answer)
+                    cost = 0.0
             verdict = self.fleet.judged(turn, verdict, gone=gone)
             if verdict and verdict.fatal:  # before the permit goes to another
                 self.stop(verdict.reason, ModelError(verdict.reason))
@@ -343,14 +413,21 @@ class _Run:
             throttled, wait = (verdict.throttled, verdict.wait) if verdict else (False, None)
             self.limiter.leave(permit, seconds, throttled=throttled, wait=wait)
             with self.lock:
-                self.in_flight, self.settled = self.in_flight - 1, self.settled + 1
+                self.in_flight = self.in_flight - 1
+                self.settled = self.settled + 1
                 self.settling.notify_all()
         return verdict, cost
 
-    def _read(self, index: int, answer: Answer, bound: float, turn: Turn | None) -> tuple[Verdict | None, float]:
+    def _read(
+        self, index: int, answer: Answer, bound: float, turn: Turn | None
+    ) -> tuple[Verdict | None, float]:
         reply = faults.parsed(answer.body)
         if not isinstance(reply, dict):
-            what = f"a reply that is no JSON: {faults.summary(answer.body)}" if answer.body else "an empty reply"
+            what = (
+                f"a reply that is no JSON: {faults.summary(answer.body)}"
+                if answer.body
+                else "an empty reply"
+            )
             return Verdict(True, False, False, self.caller.shown(what), None), bound
         if error := reply.get("error"):  # of status 200 all the same: gateways do this
             code = error.get("code") if isinstance(error, dict) else None
@@ -365,10 +442,14 @@ class _Run:
         try:
             return None, self.read(index, reply)
         except Unusable as unusable:
-            verdict = Verdict(True, False, False, self.caller.shown(str(unusable)), None, wasted=True)
+            verdict = Verdict(
+                True, False, False, self.caller.shown(str(unusable)), None, wasted=True
+            )
             return verdict, bound if unusable.usd is None else unusable.usd
         except Refused as refused:
-            verdict = Verdict(False, False, False, self.caller.shown(str(refused)), None, refused=True)
+            verdict = Verdict(
+                False, False, False, self.caller.shown(str(refused)), None, refused=True
+            )
             return verdict, bound if refused.usd is None else refused.usd
         finally:
             with self.lock:
@@ -388,7 +469,10 @@ class _Reporting:
         pass
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         if error is not None:
             self.run.stop("an error", error)

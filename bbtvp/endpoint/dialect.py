@@ -1,4 +1,6 @@
-"""What an adapter supplies: how a vendor's API is asked, and what its replies mean. Nothing here uses the network."""
+"""What an adapter supplies: how a vendor's API is asked, and what its replies mean. Nothing here
+uses the network.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,12 @@ Json: TypeAlias = dict[str, Any]
 @final
 @dataclass(frozen=True)
 class Features:
-    """What to ask of an API beyond a text: what the probe found it to honour, or what it is being probed for.
+    """What to ask of an API beyond a text: what the probe found it to honour, or what it is being
+    probed for.
 
-    top: alternatives with log-probabilities for each token of the reply, 0 for none. forced: structured output that
-    allows the request's labels only. temperature, seed: None where the field must not be sent. samples: replies to one
-    request.
+    top: alternatives with log-probabilities for each token of the reply, 0 for none. forced:
+    structured output that allows the request's labels only. temperature, seed: None where the field
+    must not be sent. samples: replies to one request.
     """
 
     top: int = 0
@@ -46,7 +49,9 @@ class Picture:
 @final
 @dataclass(frozen=True)
 class Wire:
-    """One HTTP exchange to be made. `headers` hold keys: they are shown nowhere, and kept out of the store's keys."""
+    """One HTTP exchange to be made. `headers` hold keys: they are shown nowhere, and kept out of
+    the store's keys.
+    """
 
     method: Literal["GET", "POST", "DELETE"]
     url: str
@@ -58,7 +63,9 @@ class Wire:
 
 
 class Token(NamedTuple):
-    """One token of a reply: its log-probability in nats, and the likeliest alternatives, itself among them."""
+    """One token of a reply: its log-probability in nats, and the likeliest alternatives, itself
+    among them.
+    """
 
     text: str
     logprob: float
@@ -70,10 +77,11 @@ class Token(NamedTuple):
 class Parsed:
     """What a reply of status 200 says.
 
-    texts: one for each sample; empty where there is none. tokens: of the first text, empty without log-probabilities.
-    refusal: the reason, if the model or a filter would not answer. truncated: ended by the limit of tokens.
-    input_tokens, output_tokens: as billed (reasoning included), None where the reply does not say. model: what answered
-    by its own words: the exact name and, where told, the fingerprint of how it was set up.
+    texts: one for each sample; empty where there is none. tokens: of the first text, empty without
+    log-probabilities. refusal: the reason, if the model or a filter would not answer. truncated:
+    ended by the limit of tokens. input_tokens, output_tokens: as billed (reasoning included), None
+    where the reply does not say. model: what answered by its own words: the exact name and, where
+    told, the fingerprint of how it was set up.
     """
 
     texts: tuple[str, ...]
@@ -86,14 +94,16 @@ class Parsed:
 
 
 class Dialect(ABC):
-    """One vendor's API for one model. Final subclasses in `adapters/`, one file each, hold no state beyond settings.
+    """One vendor's API for one model. Final subclasses in `adapters/`, one file each, hold no state
+    beyond settings.
 
-    service: the name under which prices and image limits are listed ("openai"). model: the vendor's name of the model.
-    spec: what the user typed ("openai/gpt-5"). url: where requests go; with the body it is the identity of a request.
-    servers: where they go instead, if several serve the model: `url` is a name then, and no server's.
-    top: most alternatives per token that the API can give, 0 if it has no log-probabilities. can_force: structured
-    output exists. can_sample, can_seed, can_repeat: whether there are
-    fields for a temperature, a seed, and several replies to one request.
+    service: the name under which prices and image limits are listed ("openai"). model: the vendor's
+    name of the model. spec: what the user typed ("openai/gpt-5"). url: where requests go; with the
+    body it is the identity of a request. servers: where they go instead, if several serve the
+    model: `url` is a name then, and no server's. top: most alternatives per token that the API can
+    give, 0 if it has no log-probabilities. can_force: structured output exists. can_sample,
+    can_seed, can_repeat: whether there are fields for a temperature, a seed, and several replies to
+    one request.
     """
 
     service: ClassVar[str]
@@ -112,26 +122,36 @@ class Dialect(ABC):
 
     @abstractmethod
     def body(self, request: Request, picture: Picture, features: Features) -> Json:
-        """The JSON body for one image query: image before text, nothing that the features do not ask for."""
+        """The JSON body for one image query: image before text, nothing that the features do not
+        ask for.
+        """
 
     @abstractmethod
     def headers(self, body: bytes) -> Mapping[str, str]:
-        """Headers for this body, the key or a signature among them; read from the environment at load time."""
+        """Headers for this body, the key or a signature among them; read from the environment at
+        load time.
+        """
 
     @abstractmethod
     def parse(self, reply: Json) -> Parsed:
-        """What a JSON reply of status 200 says. Raises LookupError, TypeError or ValueError if it is of another API."""
+        """What a JSON reply of status 200 says. Raises LookupError, TypeError or ValueError if it
+        is of another API.
+        """
 
     def wire(self, body: bytes) -> Wire:
         """The exchange for a body."""
         return Wire("POST", self.url, self.headers(body), body)
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:
-        """(code, message) of an error reply, in the vendor's words: `{"error": {"code" or "type", "message"}}`."""
+        """(code, message) of an error reply, in the vendor's words: `{"error": {"code" or "type",
+        "message"}}`.
+        """
         error = reply.get("error")
         if not isinstance(error, Mapping):
             return "", str(error or reply.get("message") or reply.get("detail") or "")
-        return str(error.get("code") or error.get("status") or error.get("type") or ""), str(error.get("message") or "")
+        return str(error.get("code") or error.get("status") or error.get("type") or ""), str(
+            error.get("message") or ""
+        )
 
     @property
     def batch(self) -> BatchDialect | None:
@@ -168,7 +188,9 @@ class BatchDialect(ABC):
 
     @abstractmethod
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
-        """(identifier, status, reply) of each request, in any order, from the bodies that `results` brought."""
+        """(identifier, status, reply) of each request, in any order, from the bodies that `results`
+        brought.
+        """
 
     @abstractmethod
     def cancel(self, batch: str) -> Wire:

@@ -1,4 +1,5 @@
-"""What a reply other than an answer means: try again, wait, or stop. Pure: no network, and the time is given.
+"""What a reply other than an answer means: try again, wait, or stop. Pure: no network, and the time
+is given.
 
 Nothing here depends on a vendor: all hints and codes are looked for in every reply.
 """
@@ -26,10 +27,11 @@ WORDS = 300
 class Verdict(NamedTuple):
     """What to do about a reply that is no answer.
 
-    retry: another attempt may succeed. throttled: too much was asked at once. fatal: no request can succeed.
-    reason: what happened, and for a fatal one what to do. wait: seconds that the server asks for. refused: the model or
-    a filter would not answer this one. wasted: a reply that was paid for and says nothing. elsewhere: another server of
-    the fleet can be asked at once. Without any of retry, fatal and refused, this request alone has failed.
+    retry: another attempt may succeed. throttled: too much was asked at once. fatal: no request can
+    succeed. reason: what happened, and for a fatal one what to do. wait: seconds that the server
+    asks for. refused: the model or a filter would not answer this one. wasted: a reply that was
+    paid for and says nothing. elsewhere: another server of the fleet can be asked at once. Without
+    any of retry, fatal and refused, this request alone has failed.
     """
 
     retry: bool
@@ -42,13 +44,26 @@ class Verdict(NamedTuple):
     elsewhere: bool = False
 
 
-# -- verdicts ---------------------------------------------------------------------------------------------------------
+# -- verdicts --------------------------------------------------------------------------------------
 NO_MONEY = {
-    "insufficientquota", "billinghardlimitreached", "billingnotactive", "billingerror", "accessterminated",
-    "contractspendlimitreached", "enforcedspendlimitreached", "linkedorganizationspendlimitreached",
-}  # fmt: skip
-FILTERED = {"contentfilter", "contentpolicyviolation", "responsibleaipolicyviolation", "moderationblocked"}
-FILTERED_WORDS = re.compile(r"(?i)content management policy|content_filter|was flagged|responsible ai policy")
+    "insufficientquota",
+    "billinghardlimitreached",
+    "billingnotactive",
+    "billingerror",
+    "accessterminated",
+    "contractspendlimitreached",
+    "enforcedspendlimitreached",
+    "linkedorganizationspendlimitreached",
+}
+FILTERED = {
+    "contentfilter",
+    "contentpolicyviolation",
+    "responsibleaipolicyviolation",
+    "moderationblocked",
+}
+FILTERED_WORDS = re.compile(
+    r"(?i)content management policy|content_filter|was flagged|responsible ai policy"
+)
 NO_CREDIT_WORDS = re.compile(r"(?i)credit balance is too low|insufficient (credit|balance|funds)")
 BAD_KEY_WORDS = re.compile(
     r"(?i)api key (not valid|expired|not found)|(invalid|incorrect|expired) api key|api_key_invalid"
@@ -57,12 +72,20 @@ NOT_READY = {"modelnotready", "modelnotreadyexception"}
 
 
 def judge(
-    status: int, headers: Mapping[str, str], body: bytes, now: float, *, code: str, message: str, key_variable: str
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    now: float,
+    *,
+    code: str,
+    message: str,
+    key_variable: str,
 ) -> Verdict:
     """The verdict on a reply of any status but success.
 
-    now: seconds since 1970, for waits given as dates. code, message: what the body says, in the vendor's words.
-    key_variable: the environment variable of the key, to be named where the key is at fault.
+    now: seconds since 1970, for waits given as dates. code, message: what the body says, in the
+    vendor's words. key_variable: the environment variable of the key, to be named where the key is
+    at fault.
     """
     plain = code.lower().replace("_", "").replace("-", "")
     said = f"HTTP {status}" + (f" {code}" if code and code != str(status) else "")
@@ -71,15 +94,21 @@ def judge(
     said += "; it asks for a wait of an hour or more" if wait == LONGEST else ""
     if 300 <= status < 400:
         advice = "redirects are not followed, since the key would go along; if it is right, make this the base URL"
-        return Verdict(False, False, True, f"HTTP {status}: {advice}: {_header(headers, 'location')}", None)
+        return Verdict(
+            False, False, True, f"HTTP {status}: {advice}: {_header(headers, 'location')}", None
+        )
     if status in (400, 403, 422) and (plain in FILTERED or FILTERED_WORDS.search(message)):
         return Verdict(False, False, False, said, None, refused=True)
     if advice := _advice(status, plain, message, key_variable):
-        return Verdict(False, False, True, f"{advice} ({said})", None)  # what to do first: a message may be cut
+        return Verdict(
+            False, False, True, f"{advice} ({said})", None
+        )  # what to do first: a message may be cut
     if status == 429:
-        # A model that is being loaded (Bedrock) is in no hurry to have fewer requests: the rate is not at fault.
+        # A model that is being loaded (Bedrock) is in no hurry to have fewer requests: the rate is
+        # not at fault.
         return Verdict(True, plain not in NOT_READY, False, said, wait)
-    # 424: Bedrock's model failed on its side (its API lists the error as one of the server); 425: sent too early.
+    # 424: Bedrock's model failed on its side (its API lists the error as one of the server); 425:
+    # sent too early.
     if status in (408, 409, 424, 425) or status >= 500:
         return Verdict(True, False, False, said, wait)
     return Verdict(False, False, False, said, None)
@@ -87,7 +116,9 @@ def judge(
 
 def _advice(status: int, code: str, message: str, key_variable: str) -> str:
     """What to do about a status that every request would get; "" if it may be this one's alone."""
-    if status == 402 or (status in (400, 403, 429) and (code in NO_MONEY or NO_CREDIT_WORDS.search(message))):
+    if status == 402 or (
+        status in (400, 403, 429) and (code in NO_MONEY or NO_CREDIT_WORDS.search(message))
+    ):
         return f"the account of {key_variable} has no credit left: add some, or set {key_variable} to another key"
     if status == 401 or (status in (400, 403) and BAD_KEY_WORDS.search(message)):
         return f"the key was not accepted: check the environment variable {key_variable}"
@@ -98,20 +129,21 @@ def _advice(status: int, code: str, message: str, key_variable: str) -> str:
     if status == 413:
         return "the request is too large: send a smaller canvas, or another image format"
     if status == 422:
-        return (
-            "the server does not know a field of the request: switch off what it lacks (bbtvp doctor shows what it has)"
-        )
+        return "the server does not know a field of the request: switch off what it lacks (bbtvp doctor shows what it has)"
     return ""
 
 
-# -- waits ------------------------------------------------------------------------------------------------------------
+# -- waits -----------------------------------------------------------------------------------------
 def wait_hint(status: int, headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """Seconds that the server asks to wait, at most LONGEST; None if it does not say, or says 0 or less.
+    """Seconds that the server asks to wait, at most LONGEST; None if it does not say, or says 0 or
+    less.
 
-    now: seconds since 1970. Read are retry-after-ms, Retry-After (seconds or a date), the body (Gemini) and, of a
-    status 429, the times at which the limits that are used up start anew.
+    now: seconds since 1970. Read are retry-after-ms, Retry-After (seconds or a date), the body
+    (Gemini) and, of a status 429, the times at which the limits that are used up start anew.
     """
-    hints = chain(_retry_after(headers, now), _from_body(body), _resets(headers, now) if status == 429 else ())
+    hints = chain(
+        _retry_after(headers, now), _from_body(body), _resets(headers, now) if status == 429 else ()
+    )
     return next((min(hint, LONGEST) for hint in hints if hint is not None and hint > 0), None)
 
 
@@ -128,10 +160,15 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
     """The longest of the limits that are used up; of all, if the server does not say which are."""
     found: list[tuple[bool, float]] = []
     for kind in ("requests", "tokens", "input-tokens", "output-tokens"):
-        for vendor, middle in (("x-ratelimit", "{what}-{kind}"), ("anthropic-ratelimit", "{kind}-{what}")):
+        for vendor, middle in (
+            ("x-ratelimit", "{what}-{kind}"),
+            ("anthropic-ratelimit", "{kind}-{what}"),
+        ):
             name = f"{vendor}-{middle}"
             text = _header(headers, name.format(what="reset", kind=kind))
-            seconds = next((s for s in (_span(text), _number(text), _until(text, now)) if s is not None), None)
+            seconds = next(
+                (s for s in (_span(text), _number(text), _until(text, now)) if s is not None), None
+            )
             left = _number(_header(headers, name.format(what="remaining", kind=kind)))
             if seconds is not None and seconds > 0:
                 found.append((left is not None and left <= 0, seconds))
@@ -150,7 +187,9 @@ def _from_body(body: bytes) -> Iterator[float | None]:
         if isinstance(detail, dict):
             yield _span(str(detail.get("retryDelay", "")))
     asked = ASKED.search(str(error.get("message")))
-    yield _span(LONG_UNIT.sub(lambda unit: UNIT_OF[unit[1][:3].lower()], asked[1])) if asked else None
+    yield (
+        _span(LONG_UNIT.sub(lambda unit: UNIT_OF[unit[1][:3].lower()], asked[1])) if asked else None
+    )
 
 
 ASKED = re.compile(r"(?i)(?:retry|try again) (?:in|after) ([\d.]+ ?[a-z]+(?:[\d.]+[a-z]+)*)")
@@ -195,7 +234,7 @@ def _header(headers: Mapping[str, str], name: str) -> str:
     return found.strip()
 
 
-# -- words ------------------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 def parsed(body: bytes) -> Any:
     """The body as JSON, None if it is not."""
     try:
@@ -213,10 +252,11 @@ def summary(body: bytes) -> str:
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
-    """`text` on one line of at most WORDS characters, in which no secret stands, plain, quoted for a URL or in base64.
+    """`text` on one line of at most WORDS characters, in which no secret stands, plain, quoted for
+    a URL or in base64.
 
-    Secrets of fewer than 4 characters ("x" for a server that takes any key) are none. What a vendor itself has masked
-    ("sk-ab***cd"), and what follows "Bearer", goes too.
+    Secrets of fewer than 4 characters ("x" for a server that takes any key) are none. What a vendor
+    itself has masked ("sk-ab***cd"), and what follows "Bearer", goes too.
     """
     forms = {form for secret in secrets if len(secret) >= 4 for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
@@ -228,9 +268,16 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    yield from (secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1])
+    yield from (
+        secret,
+        quote(secret, safe=""),
+        quote(secret),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+    )
     data = secret.encode()
     for before in range(3):  # within a longer text, base64 depends on how many bytes come before
-        start, end = math.ceil(before * 4 / 3), (before + len(data)) * 4 // 3
+        start = math.ceil(before * 4 / 3)
+        end = (before + len(data)) * 4 // 3
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             yield encode(b"\0" * before + data).decode()[start:end]

@@ -1,7 +1,9 @@
-"""Several servers of one model: a request goes to the one with the fewest in flight, and none to one that is down.
+"""Several servers of one model: a request goes to the one with the fewest in flight, and none to
+one that is down.
 
-A server that fails is left out and its requests go to the others. After a pause, which doubles up to a minute, it is
-given one request that somebody wants answered, and returns with the first reply. While all are down all are asked.
+A server that fails is left out and its requests go to the others. After a pause, which doubles up
+to a minute, it is given one request that somebody wants answered, and returns with the first reply.
+While all are down all are asked.
 """
 
 from __future__ import annotations
@@ -22,18 +24,23 @@ from bbtvp.endpoint.faults import Verdict
 _log = logging.getLogger("bbtvp")
 
 FAULTS = 3
-"""Failures in a row that take a server down. Where nobody listens, or no request can succeed, one is enough."""
-FIRST, LONGEST = 1.0, 60.0
+"""Failures in a row that take a server down. Where nobody listens, or no request can succeed, one
+is enough.
+"""
+FIRST = 1.0
+LONGEST = 60.0
 """Seconds until a server that is down is asked again: the first pause, and the longest."""
 
 
 @final
 @dataclass(eq=False)
 class _Server:
-    """url: where requests go. turn: when it was chosen last. faults: in a row. due: when it is asked again, if down.
+    """url: where requests go. turn: when it was chosen last. faults: in a row. due: when it is
+    asked again, if down.
 
-    age: how often it has gone down or come back; what was sent at another age says nothing bad about it. tried: a
-    request is finding out whether it is back. useless: no request can succeed there. why: the last fault.
+    age: how often it has gone down or come back; what was sent at another age says nothing bad
+    about it. tried: a request is finding out whether it is back. useless: no request can succeed
+    there. why: the last fault.
     """
 
     url: str
@@ -65,9 +72,11 @@ class Turn(NamedTuple):
 
 @final
 class Fleet:
-    """Servers at these URLs, for any number of threads. Without one, requests go where they say, and nothing happens.
+    """Servers at these URLs, for any number of threads. Without one, requests go where they say,
+    and nothing happens.
 
-    model: the name that is asked for. shown: a text without secrets, for what servers say. clock: seconds.
+    model: the name that is asked for. shown: a text without secrets, for what servers say. clock:
+    seconds.
     """
 
     def __init__(
@@ -79,7 +88,10 @@ class Fleet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._servers = [_Server(url) for url in urls]
-        self._wanted, self._model, self._shown, self._clock = model, "", shown, clock
+        self._wanted = model
+        self._model = ""
+        self._shown = shown
+        self._clock = clock
         self._lock = threading.Lock()
         self._turns = 0
 
@@ -87,17 +99,23 @@ class Fleet:
         return len(self._servers)
 
     def take(self, last: Turn | None = None) -> Turn | None:
-        """The server for a request, which last tried another if it can: to be given back by `leave`."""
+        """The server for a request, which last tried another if it can: to be given back by
+        `leave`.
+        """
         with self._lock:
             if not self._servers:
                 return None
             now = self._clock()
-            ready = [each for each in self._servers if each.up or (now >= each.due and not each.tried)]
+            ready = [
+                each for each in self._servers if each.up or (now >= each.due and not each.tried)
+            ]
             pool = ready or [each for each in self._servers if not each.useless] or self._servers
             others = [each for each in pool if last is None or each is not last.server] or pool
             server = min(others, key=lambda each: (each.in_flight, each.turn))
             self._turns += 1
-            server.in_flight, server.turn, server.tried = server.in_flight + 1, self._turns, not server.up
+            server.in_flight = server.in_flight + 1
+            server.turn = self._turns
+            server.tried = not server.up
             return Turn(server, server.age)
 
     @staticmethod
@@ -112,8 +130,11 @@ class Fleet:
                 turn.server.in_flight -= 1
                 turn.server.tried &= turn.age != turn.server.age
 
-    def judged(self, turn: Turn | None, verdict: Verdict | None, *, gone: bool = False) -> Verdict | None:
-        """Note what a server did. gone: nothing was sent, for nobody took it. Gives the verdict of the fleet.
+    def judged(
+        self, turn: Turn | None, verdict: Verdict | None, *, gone: bool = False
+    ) -> Verdict | None:
+        """Note what a server did. gone: nothing was sent, for nobody took it. Gives the verdict of
+        the fleet.
 
         Another attempt makes sense as long as not every server is one where none can succeed.
         """
@@ -121,7 +142,9 @@ class Fleet:
             return verdict
         server = turn.server
         with self._lock:
-            if verdict is None or not (gone or verdict.fatal or (verdict.retry and not verdict.throttled)):
+            if verdict is None or not (
+                gone or verdict.fatal or (verdict.retry and not verdict.throttled)
+            ):
                 self._well(server)
                 return verdict
             if server.host not in verdict.reason:
@@ -133,7 +156,9 @@ class Fleet:
                     self._well(each, quietly=True)
                 return verdict
             others = any(each.up for each in self._servers if each is not server)
-            return verdict._replace(fatal=False, retry=verdict.retry or verdict.fatal or others, elsewhere=others)
+            return verdict._replace(
+                fatal=False, retry=verdict.retry or verdict.fatal or others, elsewhere=others
+            )
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -141,14 +166,17 @@ class Fleet:
         with self._lock:
             return tuple(f"left out for now: {each.why}" for each in self._servers if not each.up)
 
-    # -- the model --------------------------------------------------------------------------------------------------
+    # -- the model ---------------------------------------------------------------------------------
     def expect(self, model: str) -> None:
-        """What answered before, by its own name, a fingerprint after it: whoever answers otherwise is another."""
+        """What answered before, by its own name, a fingerprint after it: whoever answers otherwise
+        is another.
+        """
         with self._lock:
             self._model = model
 
     def recognise(self, turn: Turn | None, reply: Json) -> Verdict | None:
-        """A verdict on a server whose replies name another model than the one that was asked for; None if all is well.
+        """A verdict on a server whose replies name another model than the one that was asked for;
+        None if all is well.
 
         Raises ModelError where nobody can tell which of two models is the right one.
         """
@@ -160,19 +188,29 @@ class Fleet:
         if f"{known} ".startswith(f"{told} "):
             return None
         if f"{known} ".startswith(f"{self._wanted} "):
-            return Verdict(False, False, True, self._shown(f"it serves the model {told!r}, not {self._wanted!r}"), None)
+            return Verdict(
+                False,
+                False,
+                True,
+                self._shown(f"it serves the model {told!r}, not {self._wanted!r}"),
+                None,
+            )
         names = self._shown(f"{turn.server.host} as {told!r}, another as {known!r}")
         raise ModelError(
             f"the servers of {self._wanted} answer as different models: {names}; take the wrong one out of base_url, "
             "or start all under one name"
         )
 
-    # -- up and down ------------------------------------------------------------------------------------------------
+    # -- up and down -------------------------------------------------------------------------------
     def _fault(self, server: _Server, verdict: Verdict, *, at_once: bool) -> None:
-        server.faults, server.useless, server.why = server.faults + 1, verdict.fatal, verdict.reason
+        server.faults = server.faults + 1
+        server.useless = verdict.fatal
+        server.why = verdict.reason
         now = self._clock()
         if server.up and (at_once or server.faults >= FAULTS):
-            server.pause, server.age, server.tried = FIRST, server.age + 1, False
+            server.pause = FIRST
+            server.age = server.age + 1
+            server.tried = False
             _log.warning("left out for now: %s", verdict.reason)
         elif not server.up and now >= server.due:
             server.pause = min(2 * server.pause, LONGEST)
@@ -183,7 +221,9 @@ class Fleet:
     @staticmethod
     def _well(server: _Server, *, quietly: bool = False) -> None:
         if not server.up:
-            server.pause, server.age = 0.0, server.age + 1
+            server.pause = 0.0
+            server.age = server.age + 1
             if not quietly:
                 _log.warning("%s answers again", server.host)
-        server.faults, server.useless = 0, False
+        server.faults = 0
+        server.useless = False

@@ -5,7 +5,8 @@
     largest_canvas("openai", "gpt-4o")       768: what passes without being resampled
     check("openai", "gpt-4o", 1024, 90_000)  UsageError: use --canvas 768
 
-The rules are data, `limits.toml`, dated and each with its source; a file of your own (BBTVP_LIMITS) wins over it.
+The rules are data, `limits.toml`, dated and each with its source; a file of your own (BBTVP_LIMITS)
+wins over it.
 """
 
 from __future__ import annotations
@@ -45,9 +46,10 @@ Size: TypeAlias = int | tuple[int, int]
 M = TypeVar("M", bound=BaseModel)
 
 
-# -- bytes ------------------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------
 def encode(pixels: Pixels, format: str = "png", quality: int = 90) -> Picture:
-    """(H, W, 3) uint8 as a file: "png" keeps every pixel; "jpeg" (4:4:4) and "webp" lose some, by quality 1 to 100.
+    """(H, W, 3) uint8 as a file: "png" keeps every pixel; "jpeg" (4:4:4) and "webp" lose some, by
+    quality 1 to 100.
 
     No metadata. Equal pixels give equal bytes. UsageError for another format.
     """
@@ -70,12 +72,14 @@ def decoded(picture: Picture) -> Pixels:
 def _png(pixels: Pixels) -> bytes:
     """A PNG in 40 % of the time of Pillow's, which tries five filters on every row.
 
-    Here each row is told by the one above (filter 2), and deflate looks for runs only. A photo grows by up to 9 %.
+    Here each row is told by the one above (filter 2), and deflate looks for runs only. A photo
+    grows by up to 9 %.
     """
     height, width, _ = pixels.shape
     flat = pixels.reshape(height, 3 * width)
     rows = np.empty((height, 1 + 3 * width), np.uint8)
-    rows[:, 0], rows[0, 1:] = 2, flat[0]
+    rows[:, 0] = 2
+    rows[0, 1:] = flat[0]
     np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
     deflate = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     chunks = (
@@ -84,17 +88,20 @@ def _png(pixels: Pixels) -> bytes:
         (b"IEND", b""),
     )
     signed = (
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
     )
     return b"\x89PNG\r\n\x1a\n" + b"".join(signed)
 
 
-# -- the data file ----------------------------------------------------------------------------------------------------
+# -- the data file ---------------------------------------------------------------------------------
 @final
 class Row(Strict):
-    """What is known of one service and of models by pattern (fnmatch); what is left out, a wider pattern may say.
+    """What is known of one service and of models by pattern (fnmatch); what is left out, a wider
+    pattern may say.
 
-    side: largest side in pixels. bytes: largest file, as base64 text if `base64`. images: per request.
+    side: largest side in pixels. bytes: largest file, as base64 text if `base64`. images: per
+    request.
     """
 
     service: str = Field(min_length=1)
@@ -129,7 +136,9 @@ class _File(Strict):
 @final
 @dataclass(frozen=True)
 class Known:
-    """What holds for one model. `sources`: where each value was read. formats and limits are None where not known."""
+    """What holds for one model. `sources`: where each value was read. formats and limits are None
+    where not known.
+    """
 
     resize: Rule | Like
     sources: Mapping[str, str]
@@ -143,22 +152,34 @@ class Known:
 class Limits:
     """Rows of limits: the shipped ones, and before them those of a file of your own."""
 
-    def __init__(self, own: Sequence[Row], shipped: Sequence[Row], checked: date | None, path: Path | None) -> None:
-        self.own, self.shipped, self.checked, self.path = tuple(own), tuple(shipped), checked, path
+    def __init__(
+        self, own: Sequence[Row], shipped: Sequence[Row], checked: date | None, path: Path | None
+    ) -> None:
+        self.own = tuple(own)
+        self.shipped = tuple(shipped)
+        self.checked = checked
+        self.path = path
 
     @classmethod
     def load(cls, path: Path | None = None) -> Limits:
-        """The shipped file, under your own: `path`, or BBTVP_LIMITS. UsageError for a file that cannot be used."""
+        """The shipped file, under your own: `path`, or BBTVP_LIMITS. UsageError for a file that
+        cannot be used.
+        """
         own = os.environ.get("BBTVP_LIMITS")
         return _loaded(path or (Path(own) if own else None))
 
     def find(self, service: str, model: str) -> Known:
-        """What is known of a model, and where from. Of two rows the narrower counts, and yours before a shipped one."""
-        known, asked = self._find(service, model), [service]
+        """What is known of a model, and where from. Of two rows the narrower counts, and yours
+        before a shipped one.
+        """
+        known = self._find(service, model)
+        asked = [service]
         while isinstance(known.resize, Like):
             other = known.resize.service
             if other in asked:
-                raise UsageError(f"limits of {service}: {' like '.join([*asked, other])} leads nowhere; give a rule")
+                raise UsageError(
+                    f"limits of {service}: {' like '.join([*asked, other])} leads nowhere; give a rule"
+                )
             asked.append(other)
             lent = self._find(other, model)
             sources = {**known.sources, "resize": f"as {other}: {lent.sources['resize']}"}
@@ -179,8 +200,14 @@ class Limits:
     def _matching(self, service: str, model: str) -> Iterator[Row]:
         """Rows of a model, those that count first."""
         for rows in (self.own, self.shipped):
-            fits = [row for row in rows if row.service in (service, "*") and fnmatchcase(model, row.model)]
-            yield from sorted(fits, key=lambda row: (row.service == "*", row.model != model, -len(row.model)))
+            fits = [
+                row
+                for row in rows
+                if row.service in (service, "*") and fnmatchcase(model, row.model)
+            ]
+            yield from sorted(
+                fits, key=lambda row: (row.service == "*", row.model != model, -len(row.model))
+            )
 
 
 @lru_cache(maxsize=8)
@@ -193,7 +220,9 @@ def _loaded(path: Path | None) -> Limits:
 
 
 def read_table(path: Path, form: type[M]) -> M:
-    """A TOML file as a checked model. UsageError, one line with file and key, for a file that cannot be used."""
+    """A TOML file as a checked model. UsageError, one line with file and key, for a file that
+    cannot be used.
+    """
     try:
         return form.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
@@ -230,14 +259,15 @@ def _keys(form: type[BaseModel]) -> set[str]:
     return found
 
 
-# -- plans ------------------------------------------------------------------------------------------------------------
+# -- plans -----------------------------------------------------------------------------------------
 @final
 @dataclass(frozen=True)
 class ImagePlan:
     """What happens to an image of (width, height) `sent` px on its way into a model.
 
-    scale: pixels after per pixel before, of a side; 1 if not resampled, None if not known. tokens: as expected, None if
-    not known; at_most: for bounds. survives: whether a frame does, None if not known. sources: where rules were read.
+    scale: pixels after per pixel before, of a side; 1 if not resampled, None if not known. tokens:
+    as expected, None if not known; at_most: for bounds. survives: whether a frame does, None if not
+    known. sources: where rules were read.
     """
 
     service: str
@@ -256,27 +286,50 @@ class ImagePlan:
 
 
 def plan(
-    service: str, model: str, canvas: Size, *, bytes: int | None = None, format: str = "png",
-    image_side: int | None = None, limits: Limits | None = None,
-) -> ImagePlan:  # fmt: skip
-    """What a vendor does to a canvas, as far as it is told. bytes: length of the file, if it is known.
+    service: str,
+    model: str,
+    canvas: Size,
+    *,
+    bytes: int | None = None,
+    format: str = "png",
+    image_side: int | None = None,
+    limits: Limits | None = None,
+) -> ImagePlan:
+    """What a vendor does to a canvas, as far as it is told. bytes: length of the file, if it is
+    known.
 
-    image_side: side of the square that a local model's processor makes. Nothing is refused here: see `check`.
+    image_side: side of the square that a local model's processor makes. Nothing is refused here:
+    see `check`.
     """
     table = limits or Limits.load()
     known, seen = _facts(table, service, model, _pair(canvas), image_side)
-    warnings = (*_excess(known, service, _pair(canvas), bytes, format), *seen.notes, *_resampled(seen.scale))
+    warnings = (
+        *_excess(known, service, _pair(canvas), bytes, format),
+        *seen.notes,
+        *_resampled(seen.scale),
+    )
     return ImagePlan(
-        service, model, _pair(canvas), seen.steps, seen.scale, seen.tokens, seen.at_most, warnings, known.sources
+        service,
+        model,
+        _pair(canvas),
+        seen.steps,
+        seen.scale,
+        seen.tokens,
+        seen.at_most,
+        warnings,
+        known.sources,
     )
 
 
 def largest_canvas(
     service: str, model: str, *, image_side: int | None = None, limits: Limits | None = None
 ) -> int | None:
-    """Side in pixels of the largest square that is not scaled down on its way; None where the rules are not told."""
+    """Side in pixels of the largest square that is not scaled down on its way; None where the rules
+    are not told.
+    """
     table = limits or Limits.load()
-    low, high = 1, table.find(service, model).side or 8192
+    low = 1
+    high = table.find(service, model).side or 8192
     if _facts(table, service, model, (low, low), image_side)[1].scale is None:
         return None
     while low < high:
@@ -287,9 +340,16 @@ def largest_canvas(
 
 
 def fitting_canvas(
-    service: str, model: str, wanted: int, *, image_side: int | None = None, limits: Limits | None = None
+    service: str,
+    model: str,
+    wanted: int,
+    *,
+    image_side: int | None = None,
+    limits: Limits | None = None,
 ) -> int:
-    """The side nearest to `wanted` pixels that passes without resampling; `wanted` where the rules are not told."""
+    """The side nearest to `wanted` pixels that passes without resampling; `wanted` where the rules
+    are not told.
+    """
     table = limits or Limits.load()
 
     def scale(side: int) -> float | None:
@@ -298,7 +358,8 @@ def fitting_canvas(
     largest = largest_canvas(service, model, image_side=image_side, limits=table)
     if largest is None:
         return min(wanted, table.find(service, model).side or wanted)
-    low, high = min(wanted, largest), largest
+    low = min(wanted, largest)
+    high = largest
     while low < high:  # the smallest that is not scaled up
         middle = (low + high) // 2
         low, high = (low, middle) if (scale(middle) or 1) <= 1 else (middle + 1, high)
@@ -306,26 +367,38 @@ def fitting_canvas(
 
 
 def check(
-    service: str, model: str, canvas: Size, bytes: int, *, format: str = "png", limits: Limits | None = None
+    service: str,
+    model: str,
+    canvas: Size,
+    bytes: int,
+    *,
+    format: str = "png",
+    limits: Limits | None = None,
 ) -> None:
-    """UsageError, with the size that is needed, for an image that would be refused or scaled down on the way."""
-    table, size = limits or Limits.load(), _pair(canvas)
+    """UsageError, with the size that is needed, for an image that would be refused or scaled down
+    on the way.
+    """
+    table = limits or Limits.load()
+    size = _pair(canvas)
     known, seen = _facts(table, service, model, size, None)
     for excess in _excess(known, service, size, bytes, format):
         raise UsageError(excess)
     if seen.scale is not None and seen.scale < 1 and not isinstance(known.resize, Processor):
-        best, last = largest_canvas(service, model, limits=table), seen.steps[0]
+        best = largest_canvas(service, model, limits=table)
+        last = seen.steps[0]
         raise UsageError(
             f"{service}/{model} would scale an image of {size[0]} x {size[1]} px to {last.width} x {last.height}, and "
             f"the prompt with it; use --canvas {best}"
         )
 
 
-def input_tokens(service: str, model: str, canvas: Size, text_characters: int, *, limits: Limits | None = None) -> int:
+def input_tokens(
+    service: str, model: str, canvas: Size, text_characters: int, *, limits: Limits | None = None
+) -> int:
     """Tokens that one image query can be billed for as input, at most.
 
-    By the vendor's rule for the image, never by the length of its file; and one for two characters of text.
-    text_characters: of question and labels; UTF-8 bytes for scripts other than Latin.
+    By the vendor's rule for the image, never by the length of its file; and one for two characters
+    of text. text_characters: of question and labels; UTF-8 bytes for scripts other than Latin.
     """
     _, seen = _facts(limits or Limits.load(), service, model, _pair(canvas), None)
     return seen.at_most + math.ceil(text_characters / 2) + TEXT_OVERHEAD
@@ -351,7 +424,9 @@ def _pair(canvas: Size) -> tuple[int, int]:
     return pair
 
 
-def _excess(known: Known, service: str, size: tuple[int, int], bytes: int | None, format: str) -> Iterator[str]:
+def _excess(
+    known: Known, service: str, size: tuple[int, int], bytes: int | None, format: str
+) -> Iterator[str]:
     """Why an image would be refused, with the size that is needed."""
     if known.formats is not None and format not in known.formats:
         yield f"{service} does not take {format}; use one of {', '.join(known.formats)}"

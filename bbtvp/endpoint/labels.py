@@ -1,10 +1,13 @@
-"""Label log-probabilities from what an API shows: the tokens of one reply, each with a few alternatives.
+"""Label log-probabilities from what an API shows: the tokens of one reply, each with a few
+alternatives.
 
-A reply is a path. A label leaves it at the first token that is not the label's; what the alternatives there say about
-the label, times the probability of the path so far, is its share. Where the rest of the reply can only be one label, it
-gets the whole path. Labels among no alternatives share what is left, but none gets more than the least alternative.
+A reply is a path. A label leaves it at the first token that is not the label's; what the
+alternatives there say about the label, times the probability of the path so far, is its share.
+Where the rest of the reply can only be one label, it gets the whole path. Labels among no
+alternatives share what is left, but none gets more than the least alternative.
 
-This is exact where every label differs in its first token and all are shown; else it is as good as `top` is large.
+This is exact where every label differs in its first token and all are shown; else it is as good as
+`top` is large.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ _LEAST = 1e-6
 
 
 def label_scores(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[LabelScore, ...] | None:
-    """One log-probability (nats, tokens = 1) per label, in their order; None if the reply comes near none of them."""
+    """One log-probability (nats, tokens = 1) per label, in their order; None if the reply comes
+    near none of them.
+    """
     found, lowest = _shares(tokens, [_plain(label) for label in labels])
     if not found:
         return None
@@ -35,11 +40,16 @@ def label_scores(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[LabelS
 def _shares(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[dict[int, float], float]:
     """Log-probability by place of label, of those that were met; and the least of all alternatives."""
     found: dict[int, float] = {}
-    live, path, prefix, lowest = list(range(len(labels))), 0.0, "", 0.0
+    live = list(range(len(labels)))
+    path = 0.0
+    prefix = ""
+    lowest = 0.0
 
     def add(places: Sequence[int], share: float) -> None:
         for place in places:
-            found[place] = float(np.logaddexp(found.get(place, -math.inf), share - math.log(len(places))))
+            found[place] = float(
+                np.logaddexp(found.get(place, -math.inf), share - math.log(len(places)))
+            )
 
     for token in tokens:
         for text, logprob in token.top.items():
@@ -60,7 +70,9 @@ def _shares(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[dict[int, f
 
 
 def _fitting(text: str, labels: Sequence[str], live: Sequence[int]) -> list[int]:
-    """The live labels that begin with the text; where there are none, the longest of those that it has completed."""
+    """The live labels that begin with the text; where there are none, the longest of those that it
+    has completed.
+    """
     plain = _plain(text)
     begun = [place for place in live if labels[place].startswith(plain)]
     completed = [] if begun else [place for place in live if _completed(plain, labels[place])]

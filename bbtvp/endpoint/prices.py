@@ -1,10 +1,11 @@
-"""What tokens cost: a dated price file that you can edit, bounds for a cap, and estimates before a run.
+"""What tokens cost: a dated price file that you can edit, bounds for a cap, and estimates before a
+run.
 
     Prices.load().need("openai", "gpt-4o").usd(900, 16)
     estimate("openai", "gpt-4o", 1000, 512, 200, 16, rpm=500)
 
-Yours, as `--prices FILE` or BBTVP_PRICES, wins over the shipped one. No vendor tells the price of a reply: a model
-without a row has no price, and a run with a cap on money does not start.
+Yours, as `--prices FILE` or BBTVP_PRICES, wins over the shipped one. No vendor tells the price of a
+reply: a model without a row has no price, and a run with a cap on money does not start.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ Day: TypeAlias = date
 
 @final
 class Price(Strict):
-    """US dollars per million input and output tokens of one service, for models by name or pattern (fnmatch).
+    """US dollars per million input and output tokens of one service, for models by name or pattern
+    (fnmatch).
 
-    batch: what is paid of that in the half-price interface, 1 where no discount is known. date: when the price was read
-    there, at `source`. since, until: the days between which it holds.
+    batch: what is paid of that in the half-price interface, 1 where no discount is known. date:
+    when the price was read there, at `source`. since, until: the days between which it holds.
     """
 
     service: Name
@@ -70,7 +72,11 @@ class Price(Strict):
 
     def fit(self, model: str) -> tuple[bool, int] | None:
         """How narrowly this row names a model, larger being narrower; None if it does not."""
-        fits = [(name == model, len(name)) for name in self.model if name == model or fnmatchcase(model, name)]
+        fits = [
+            (name == model, len(name))
+            for name in self.model
+            if name == model or fnmatchcase(model, name)
+        ]
         return max(fits, default=None)
 
     def __str__(self) -> str:
@@ -96,19 +102,24 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Prices:
-        """Your file (`path`, or BBTVP_PRICES) over the shipped one. UsageError for a file that cannot be used."""
+        """Your file (`path`, or BBTVP_PRICES) over the shipped one. UsageError for a file that
+        cannot be used.
+        """
         own = os.environ.get("BBTVP_PRICES")
         return _loaded(path or (Path(own) if own else None))
 
     def price(self, service: str, model: str, today: Day | None = None) -> Price | None:
         """The row of a model, None if there is none.
 
-        Yours before a shipped one, an exact name before a pattern, a long pattern before a short one.
+        Yours before a shipped one, an exact name before a pattern, a long pattern before a short
+        one.
         """
         day = today or datetime.now(UTC).date()
         for rows in (self.own, self.shipped):
             found = [
-                (fit, row) for row in rows if row.service == service and row.holds(day) and (fit := row.fit(model))
+                (fit, row)
+                for row in rows
+                if row.service == service and row.holds(day) and (fit := row.fit(model))
             ]
             if found:
                 return max(found, key=lambda pair: pair[0])[1]
@@ -123,7 +134,9 @@ class Prices:
 
 
 def _unpriced(service: str, model: str, day: Day) -> str:
-    """What to do about it. Pasted without numbers, these lines are no TOML: no price is ever 0 by oversight."""
+    """What to do about it. Pasted without numbers, these lines are no TOML: no price is ever 0 by
+    oversight.
+    """
     return f"""\
 no price is known for {service}/{model}; write its numbers into a file and give it with --prices FILE or BBTVP_PRICES:
 [[price]]
@@ -141,9 +154,11 @@ def _loaded(path: Path | None) -> Prices:
     return Prices(tuple(read_table(path, _File).price) if path else (), shipped, path)
 
 
-# -- before a run -----------------------------------------------------------------------------------------------------
+# -- before a run ----------------------------------------------------------------------------------
 class Estimate(NamedTuple):
-    """What a run can use at most. usd_bound: None without a price. seconds: at the rate limit, None without one."""
+    """What a run can use at most. usd_bound: None without a price. seconds: at the rate limit, None
+    without one.
+    """
 
     queries: int
     input_tokens: int
@@ -157,18 +172,31 @@ class Estimate(NamedTuple):
             f"at most {self.input_tokens:,} tokens in and {self.output_tokens:,} out",
             "price unknown" if self.usd_bound is None else f"at most {dollars(self.usd_bound)}",
         ]
-        return ", ".join(parts + ([f"{duration(self.seconds)} at the rate limit"] if self.seconds is not None else []))
+        return ", ".join(
+            parts
+            + ([f"{duration(self.seconds)} at the rate limit"] if self.seconds is not None else [])
+        )
 
 
 def estimate(
-    service: str, model: str, queries: int, canvas: Size, text_characters: int, max_tokens: int, rpm: int | None,
-    *, batch: bool = False, singly: int = 0, prices: Prices | None = None, limits: Limits | None = None,
-) -> Estimate:  # fmt: skip
+    service: str,
+    model: str,
+    queries: int,
+    canvas: Size,
+    text_characters: int,
+    max_tokens: int,
+    rpm: int | None,
+    *,
+    batch: bool = False,
+    singly: int = 0,
+    prices: Prices | None = None,
+    limits: Limits | None = None,
+) -> Estimate:
     """Bounds for `queries` image queries with a canvas of that side and a question of that length.
 
-    max_tokens: longest reply, what a model thinks included. rpm: requests per minute, None if there is no limit; a
-    batch has none. singly: of the queries of a batch, how many are sent before it all the same. Retries are not
-    counted: as a rule an attempt that fails costs nothing.
+    max_tokens: longest reply, what a model thinks included. rpm: requests per minute, None if there
+    is no limit; a batch has none. singly: of the queries of a batch, how many are sent before it
+    all the same. Retries are not counted: as a rule an attempt that fails costs nothing.
     """
     asked = input_tokens(service, model, canvas, text_characters, limits=limits)
     alone = min(queries, singly) if batch else queries
@@ -176,7 +204,9 @@ def estimate(
     price = (prices or Prices.load()).price(service, model)
     usd = None
     if price:
-        usd = price.usd(alone * asked, alone * max_tokens) + price.usd(rest * asked, rest * max_tokens, batch=True)
+        usd = price.usd(alone * asked, alone * max_tokens) + price.usd(
+            rest * asked, rest * max_tokens, batch=True
+        )
     seconds = alone * 60 / rpm if rpm and alone else None
     return Estimate(queries, queries * asked, queries * max_tokens, usd, seconds)
 

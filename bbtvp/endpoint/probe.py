@@ -28,7 +28,8 @@ def _filled(colour: tuple[int, int, int]) -> Pixels:
     return np.full((SIDE, SIDE, 3), colour, np.uint8)
 
 
-RED, BLUE = _filled((220, 30, 30)), _filled((30, 30, 220))
+RED = _filled((220, 30, 30))
+BLUE = _filled((30, 30, 220))
 
 
 MOST = 9
@@ -44,7 +45,9 @@ class Found(NamedTuple):
 
 
 def explore(dialect: Dialect, ask: Ask, wished: Features) -> Found:
-    """Try one field after another, at most `MOST` image queries. Raises ModelError if even a plain question fails."""
+    """Try one field after another, at most `MOST` image queries. Raises ModelError if even a plain
+    question fails.
+    """
     return _Explorer(dialect, ask, wished).run()
 
 
@@ -62,8 +65,11 @@ class _Explorer:
     def run(self) -> Found:
         plain = self.ask(self._request(RED), self.kept)
         if plain.refusal:
-            raise ModelError(f"{self.dialect.spec} refuses a plain question about a red image: {plain.refusal}")
-        dialect, wished = self.dialect, self.wished
+            raise ModelError(
+                f"{self.dialect.spec} refuses a plain question about a red image: {plain.refusal}"
+            )
+        dialect = self.dialect
+        wished = self.wished
         if dialect.can_sample and wished.temperature is not None:
             self._try("temperature", replace(self.kept, temperature=wished.temperature))
         if dialect.can_seed and wished.seed is not None:
@@ -72,37 +78,67 @@ class _Explorer:
         if dialect.can_repeat:
             parsed = self._tried("n samples", replace(self.kept, samples=2))
             self._say("n samples", parsed is not None and len(parsed.texts) == 2)
-        first, other, again = (self.ask(self._request(image), self.kept) for image in (RED, BLUE, RED))
+        first, other, again = (
+            self.ask(self._request(image), self.kept) for image in (RED, BLUE, RED)
+        )
         repeated = _same(first, again)
         self.findings.append(f"the same request gave {'the same' if repeated else 'another'} reply")
         if _same(first, other):
-            self.findings.append("a red and a blue image gave the same reply: it is a weak model, or sees no image")
+            self.findings.append(
+                "a red and a blue image gave the same reply: it is a weak model, or sees no image"
+            )
         # One repetition proves little where replies are drawn, and nothing holds the draw.
         deterministic = repeated and (self.kept.temperature == 0 or self.kept.seed is not None)
-        how = f"top {top} alternatives, structured output" if both else f"top {top} alternatives" if top else ""
+        how = (
+            f"top {top} alternatives, structured output"
+            if both
+            else f"top {top} alternatives"
+            if top
+            else ""
+        )
         features = replace(self.kept, top=top, forced=both if top else forced)
         capabilities = Capabilities(
-            logprobs=bool(top), deterministic=deterministic, forced=forced, how=how, revision=plain.model
+            logprobs=bool(top),
+            deterministic=deterministic,
+            forced=forced,
+            how=how,
+            revision=plain.model,
         )
         return Found(features, capabilities, tuple(self.findings))
 
     def _scores(self) -> tuple[int, bool, bool]:
         """(alternatives shown, labels forced, both at once).
 
-        Both at once only where a plain reply does not begin with a label: the wrapping that forces one is not what the
-        model would say, and its probabilities are not either.
+        Both at once only where a plain reply does not begin with a label: the wrapping that forces
+        one is not what the model would say, and its probabilities are not either.
         """
-        top, forced, both, near = 0, False, False, False
+        top = 0
+        forced = False
+        both = False
+        near = False
         if self.dialect.top and self.wished.top:
-            parsed = self._tried("log-probabilities", replace(self.kept, top=min(self.dialect.top, self.wished.top)))
+            parsed = self._tried(
+                "log-probabilities", replace(self.kept, top=min(self.dialect.top, self.wished.top))
+            )
             shown = max((len(token.top) for token in parsed.tokens), default=0) if parsed else 0
             top = shown if shown > 1 else 0
             near = parsed is not None and label_scores(parsed.tokens, COLOURS) is not None
-            self._say(f"log-probabilities ({top} alternatives)" if top else "log-probabilities", bool(top))
+            self._say(
+                f"log-probabilities ({top} alternatives)" if top else "log-probabilities", bool(top)
+            )
         if self.dialect.can_force and self.wished.forced:
-            parsed = self._tried("forced labels", replace(self.kept, forced=True, top=top), UNLIKELY)
-            forced = parsed is not None and bool(parsed.texts) and parsed.texts[0].strip() in UNLIKELY
-            both = forced and not near and parsed is not None and any(len(token.top) > 1 for token in parsed.tokens)
+            parsed = self._tried(
+                "forced labels", replace(self.kept, forced=True, top=top), UNLIKELY
+            )
+            forced = (
+                parsed is not None and bool(parsed.texts) and parsed.texts[0].strip() in UNLIKELY
+            )
+            both = (
+                forced
+                and not near
+                and parsed is not None
+                and any(len(token.top) > 1 for token in parsed.tokens)
+            )
             self._say("forced labels", forced)
         return top, forced, both
 
@@ -121,11 +157,17 @@ class _Explorer:
 
     def _say(self, name: str, honoured: bool) -> None:
         if not any(finding.startswith(f"{name}: rejected") for finding in self.findings):
-            self.findings.append(f"{name}: {'honoured' if honoured else 'answered 200, but ignored'}")
+            self.findings.append(
+                f"{name}: {'honoured' if honoured else 'answered 200, but ignored'}"
+            )
 
     def _request(self, image: Pixels, labels: Sequence[str] = ()) -> Request:
         return Request(image, QUESTION, tuple(labels) or None, forced=bool(labels))
 
 
 def _same(one: Parsed, other: Parsed) -> bool:
-    return (one.texts, one.tokens, one.input_tokens) == (other.texts, other.tokens, other.input_tokens)
+    return (one.texts, one.tokens, one.input_tokens) == (
+        other.texts,
+        other.tokens,
+        other.input_tokens,
+    )

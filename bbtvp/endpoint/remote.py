@@ -45,44 +45,71 @@ VERSION = "1"
 class Endpoint(PaidModel):
     """A vendor's model. Until `probe` has been called it is trusted with text alone.
 
-    Threads may share it, a job each: limits, store and probe are then one for all, and what ends one job ends no other.
+    Threads may share it, a job each: limits, store and probe are then one for all, and what ends
+    one job ends no other.
     """
 
-    def __init__(self, dialect: Dialect, settings: Settings, *, key_variable: str, secrets: Sequence[str]) -> None:
-        self.dialect, self.settings, self.spec = dialect, settings, dialect.spec
+    def __init__(
+        self, dialect: Dialect, settings: Settings, *, key_variable: str, secrets: Sequence[str]
+    ) -> None:
+        self.dialect = dialect
+        self.settings = settings
+        self.spec = dialect.spec
         self.capabilities = Capabilities(logprobs=False, deterministic=False)
         self._features = Features(temperature=None)
         self._price = Prices.load(settings.prices).price(dialect.service, dialect.model)
         self.lasting = settings.batch
-        self._key_variable, self._secrets = key_variable, tuple(secrets)
+        self._key_variable = key_variable
+        self._secrets = tuple(secrets)
         self._store = _open_store(settings)
         self._probing = threading.Lock()
         self._probed: Probe | None = None
         self._transport = Transport(settings.timeouts)
         self._fleet = Fleet(dialect.servers, dialect.model, shown=self._shown)
         self._caller = Caller(
-            self._transport, Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency),
-            explain=dialect.error, key_variable=key_variable, secrets=self._secrets, retries=settings.retries,
-            stop_after=settings.stop_after, fleet=self._fleet,
-        )  # fmt: skip
+            self._transport,
+            Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency),
+            explain=dialect.error,
+            key_variable=key_variable,
+            secrets=self._secrets,
+            retries=settings.retries,
+            stop_after=settings.stop_after,
+            fleet=self._fleet,
+        )
 
     @classmethod
-    def of(cls, dialect: Dialect, *, key_variable: str, secrets: Sequence[str], **options: Any) -> Endpoint:
-        """As adapters make it. UsageError for an option that is unknown or wrong, or a price file that is."""
+    def of(
+        cls, dialect: Dialect, *, key_variable: str, secrets: Sequence[str], **options: Any
+    ) -> Endpoint:
+        """As adapters make it. UsageError for an option that is unknown or wrong, or a price file
+        that is.
+        """
         return cls(dialect, Settings.of(**options), key_variable=key_variable, secrets=secrets)
 
     @property
     def identity(self) -> str:
-        """Address and settings too; those of speed and money change no reply, nor does which server of a fleet."""
-        settings, dialect = self.settings, self.dialect
-        how = [settings.format, settings.quality, settings.max_tokens, *asdict(settings.wished).values()]
+        """Address and settings too; those of speed and money change no reply, nor does which server
+        of a fleet.
+        """
+        settings = self.settings
+        dialect = self.dialect
+        how = [
+            settings.format,
+            settings.quality,
+            settings.max_tokens,
+            *asdict(settings.wished).values(),
+        ]
         return canonical_json([self.spec, dialect.url, dialect.version, *how])
 
-    # -- asking -------------------------------------------------------------------------------------------------------
+    # -- asking ------------------------------------------------------------------------------------
     def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
-        """Answer from the store what was paid for before; ask the rest, all at once as far as the limits allow."""
+        """Answer from the store what was paid for before; ask the rest, all at once as far as the
+        limits allow.
+        """
         batch = self.settings.batch
-        errands = [_Errand(self, request, self._features_for(request), batch=batch) for request in requests]
+        errands = [
+            _Errand(self, request, self._features_for(request), batch=batch) for request in requests
+        ]
         outcomes: dict[str, Outcome] = {}
         fresh: dict[str, _Errand] = {}
         for errand in errands:
@@ -96,11 +123,13 @@ class Endpoint(PaidModel):
         return [outcomes[errand.key] for errand in errands]
 
     def abandon(self) -> None:
-        """The process is about to exit: every call, now and later, ends within two seconds in KeyboardInterrupt.
+        """The process is about to exit: every call, now and later, ends within two seconds in
+        KeyboardInterrupt.
 
-        As Ctrl-C in the thread of that call would: what is answered in the next second is kept. For a thread that has
-        caught the interrupt while others ask; a signal handler must not, since it may have interrupted a holder of the
-        locks. Who waits for a batch is not woken: the batch stays with the vendor.
+        As Ctrl-C in the thread of that call would: what is answered in the next second is kept. For
+        a thread that has caught the interrupt while others ask; a signal handler must not, since it
+        may have interrupted a holder of the locks. Who waits for a batch is not woken: the batch
+        stays with the vendor.
         """
         self._caller.abandon()
 
@@ -136,10 +165,18 @@ class Endpoint(PaidModel):
                 ended[key] = Ended(self._shown(str(error)), isinstance(error, Refused), 1, usd)
 
         runner = BatchRunner(
-            batch, self._transport, self._store, model=self.spec, poll=self.settings.poll, explain=self.dialect.error,
-            key_variable=self._key_variable, secrets=self._secrets,
-        )  # fmt: skip
-        for key, reason in runner.run({key: errand.body for key, errand in fresh.items()}, read).items():
+            batch,
+            self._transport,
+            self._store,
+            model=self.spec,
+            poll=self.settings.poll,
+            explain=self.dialect.error,
+            key_variable=self._key_variable,
+            secrets=self._secrets,
+        )
+        for key, reason in runner.run(
+            {key: errand.body for key, errand in fresh.items()}, read
+        ).items():
             ended.setdefault(key, Ended(reason, False, 1, 0.0))
         for key, errand in fresh.items():
             purse.settle(errand.bound, ended[key].usd)
@@ -153,7 +190,7 @@ class Endpoint(PaidModel):
             return replace(self._features, top=0, forced=True)
         return self._features
 
-    # -- money --------------------------------------------------------------------------------------------------------
+    # -- money -------------------------------------------------------------------------------------
     def bound(self, request: Request) -> float:
         return self.usd(*self.tokens(request), batch=self.settings.batch)
 
@@ -163,13 +200,23 @@ class Endpoint(PaidModel):
     def need_price(self) -> None:
         Prices.load(self.settings.prices).need(self.dialect.service, self.dialect.model)
 
-    def estimate(self, queries: int, canvas: int, characters: int, max_tokens: int = 16) -> Estimate:
-        """What so many image queries cost at most, for a canvas of that side and questions of so many characters."""
+    def estimate(
+        self, queries: int, canvas: int, characters: int, max_tokens: int = 16
+    ) -> Estimate:
+        """What so many image queries cost at most, for a canvas of that side and questions of so
+        many characters.
+        """
         return estimate(
-            self.dialect.service, self.dialect.model, queries, canvas, characters,
-            max(max_tokens, self.settings.max_tokens or 0), self.settings.rpm,
-            batch=self.settings.batch, singly=MOST if self.settings.probe else 0,
-        )  # fmt: skip
+            self.dialect.service,
+            self.dialect.model,
+            queries,
+            canvas,
+            characters,
+            max(max_tokens, self.settings.max_tokens or 0),
+            self.settings.rpm,
+            batch=self.settings.batch,
+            singly=MOST if self.settings.probe else 0,
+        )
 
     def tokens(self, request: Request) -> tuple[int, int]:
         """Input and output tokens of one attempt, at most."""
@@ -182,9 +229,10 @@ class Endpoint(PaidModel):
         price: Price | None = self._price
         return price.usd(asked, answered, batch) if price else 0.0
 
-    # -- what it can do -----------------------------------------------------------------------------------------------
+    # -- what it can do ----------------------------------------------------------------------------
     def probe(self, purse: Purse) -> Probe:
-        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds the same.
+        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds
+        the same.
 
         Of several threads the first asks, and the others get what it found at no cost.
         """
@@ -215,7 +263,9 @@ class Endpoint(PaidModel):
                 kept.append(parsed)
                 return usd
 
-            (ended,) = self._caller.run([Job(errand.wire, errand.bound, errand.tokens)], counted, read)
+            (ended,) = self._caller.run(
+                [Job(errand.wire, errand.bound, errand.tokens)], counted, read
+            )
             if not kept:
                 raise ModelError(ended.reason or "no answer")
             return kept[-1]
@@ -224,32 +274,50 @@ class Endpoint(PaidModel):
         capabilities = replace(capabilities, revision=self._shown(capabilities.revision))
         self._settle(features, capabilities)
         if self._store:
-            facts = {"features": asdict(features), "capabilities": asdict(capabilities), "findings": findings}
+            facts = {
+                "features": asdict(features),
+                "capabilities": asdict(capabilities),
+                "findings": findings,
+            }
             self._store.keep(key, Reply(json.dumps(facts)), model=self.spec)
-        return Probe(capabilities, (*findings, *self._fleet.left_out), counted.attempts, counted.usd)
+        return Probe(
+            capabilities, (*findings, *self._fleet.left_out), counted.attempts, counted.usd
+        )
 
     def _shown(self, text: str) -> str:
         """The text without secrets, on one line."""
         return redacted(text, self._secrets)
 
     def _settle(self, features: Features, capabilities: Capabilities) -> None:
-        self._features, self.capabilities = features, capabilities
+        self._features = features
+        self.capabilities = capabilities
         self._fleet.expect(capabilities.revision)
 
 
 def bounds(
-    models: Sequence[Model], queries: int | Sequence[int], sides: Iterable[int], texts: Iterable[str]
+    models: Sequence[Model],
+    queries: int | Sequence[int],
+    sides: Iterable[int],
+    texts: Iterable[str],
 ) -> dict[str, Estimate]:
     """What image queries cost at most, by spec, on those of the models that are endpoints.
 
-    queries: of each model, or of all together, dealt to them in turn. sides: longer sides of the images, in pixels;
-    texts: what is asked. The largest counts, and neither is read without an endpoint.
+    queries: of each model, or of all together, dealt to them in turn. sides: longer sides of the
+    images, in pixels; texts: what is asked. The largest counts, and neither is read without an
+    endpoint.
     """
-    shares = [-(-queries // max(1, len(models)))] * len(models) if isinstance(queries, int) else queries
-    endpoints = [(each, share) for each, share in zip(models, shares, strict=True) if isinstance(each, Endpoint)]
+    shares = (
+        [-(-queries // max(1, len(models)))] * len(models) if isinstance(queries, int) else queries
+    )
+    endpoints = [
+        (each, share)
+        for each, share in zip(models, shares, strict=True)
+        if isinstance(each, Endpoint)
+    ]
     if not endpoints:
         return {}
-    side, longest = max(sides), max(map(len, texts), default=0)
+    side = max(sides)
+    longest = max(map(len, texts), default=0)
     return {each.spec: each.estimate(share, side, longest) for each, share in endpoints}
 
 
@@ -258,7 +326,9 @@ class _Counted(Purse):
     """Another purse, with a count of what went through it: attempts that were turned down too."""
 
     def __init__(self, inner: Purse) -> None:
-        self.inner, self.attempts, self.usd = inner, 0, 0.0
+        self.inner = inner
+        self.attempts = 0
+        self.usd = 0.0
 
     def reserve(self, usd: float) -> None:
         self.inner.reserve(usd)
@@ -273,11 +343,23 @@ class _Counted(Purse):
 class _Errand:
     """One request on its way: its bytes, its key in the store, what it can cost, what came of it."""
 
-    def __init__(self, endpoint: Endpoint, request: Request, features: Features, *, batch: bool) -> None:
-        self.endpoint, self.request, self.features, self.batch = endpoint, request, features, batch
-        settings, dialect = endpoint.settings, endpoint.dialect
+    def __init__(
+        self, endpoint: Endpoint, request: Request, features: Features, *, batch: bool
+    ) -> None:
+        self.endpoint = endpoint
+        self.request = request
+        self.features = features
+        self.batch = batch
+        settings = endpoint.settings
+        dialect = endpoint.dialect
         picture = encode(request.image, settings.format, settings.quality)
-        check(dialect.service, dialect.model, _size(request), len(picture.data), format=settings.format)
+        check(
+            dialect.service,
+            dialect.model,
+            _size(request),
+            len(picture.data),
+            format=settings.format,
+        )
         most = max(request.max_tokens, settings.max_tokens or 0)
         if features.seed is not None:  # a replicate is another draw
             features = replace(features, seed=features.seed + request.replicate)
@@ -287,7 +369,8 @@ class _Errand:
         how = canonical_json([VERSION, dialect.version, request.labels, asdict(features)])
         self.key = reply_key(dialect.url, self.body, request.replicate, how)
         asked, answered = endpoint.tokens(request)
-        self.bound, self.tokens = endpoint.usd(asked, answered, batch=batch), asked + answered
+        self.bound = endpoint.usd(asked, answered, batch=batch)
+        self.tokens = asked + answered
         self._reply: Reply | None = None
 
     def wire(self) -> Wire:
@@ -310,7 +393,9 @@ class _Errand:
         return parsed, self.endpoint.usd(*tokens, batch=self.batch)
 
     def read(self, reply: Json) -> float:
-        """Keep the answer, in the store too, and say what it cost. Raises Refused, or Unusable if there is none."""
+        """Keep the answer, in the store too, and say what it cost. Raises Refused, or Unusable if
+        there is none.
+        """
         parsed, usd = self.parsed(reply)
         if parsed.refusal:
             raise Refused(parsed.refusal, usd=usd)
@@ -334,7 +419,9 @@ class _Errand:
     def outcome(self, end: Ended) -> Outcome:
         """The outcome with all its attempts counted."""
         if self._reply is None:
-            return QueryFailed(end.reason or "no answer", Usage(attempts=end.attempts, usd=end.usd), end.refused)
+            return QueryFailed(
+                end.reason or "no answer", Usage(attempts=end.attempts, usd=end.usd), end.refused
+            )
         usage = self._reply.usage._replace(attempts=end.attempts, usd=end.usd)
         return replace(self._reply, usage=usage)
 

@@ -1,6 +1,8 @@
-"""The ways in which vendors bring an image to what their model takes, and the tokens that it then costs. No network.
+"""The ways in which vendors bring an image to what their model takes, and the tokens that it then
+costs. No network.
 
-A rule is given the size of an image and tells what is made of it, step by step. Its numbers come from `limits.toml`.
+A rule is given the size of an image and tells what is made of it, step by step. Its numbers come
+from `limits.toml`.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ class Step:
 class Seen:
     """What a rule makes of an image.
 
-    scale: pixels after per pixel before, of a side; 1 if not resampled, None if not known. tokens: as expected, None if
-    not known. at_most: tokens for a bound, whichever reading of the rule holds.
+    scale: pixels after per pixel before, of a side; 1 if not resampled, None if not known. tokens:
+    as expected, None if not known. at_most: tokens for a bound, whichever reading of the rule
+    holds.
     """
 
     steps: tuple[Step, ...]
@@ -52,7 +55,9 @@ class Strict(BaseModel):
 
 @final
 class Tiles(Strict):
-    """Fitted into `fit` squared, the short side brought down to `short`, cut into tiles of base + per_tile tokens."""
+    """Fitted into `fit` squared, the short side brought down to `short`, cut into tiles of base +
+    per_tile tokens.
+    """
 
     kind: Literal["tiles"]
     fit: Count
@@ -69,12 +74,13 @@ class Tiles(Strict):
         steps = _scaling((width, height), (w, h))
         if tiles > 1:
             steps += (Step(f"cut into {tiles} tiles of at most {self.tile} px:", w, h),)
-        # Whether a small image is scaled up to the short side is told in neither way: the bound takes the dearer.
+        # Whether a small image is scaled up to the short side is told in neither way: the bound
+        # takes the dearer.
         up = max(1.0, min(self.short / min(width, height), self.fit / max(width, height)))
         most = max(tiles, self._tiles(*_scaled(width, height, up))) if up > 1 else tiles
-        cut = (f"each of the {tiles} tiles sees its own part of the frame; {self.tile} px stay in one tile",) * (
-            tiles > 1
-        )
+        cut = (
+            f"each of the {tiles} tiles sees its own part of the frame; {self.tile} px stay in one tile",
+        ) * (tiles > 1)
         return Seen(steps, scale, self._cost(tiles), self._cost(most), cut)
 
     def _tiles(self, width: int, height: int) -> int:
@@ -94,7 +100,11 @@ class Patches(Strict):
     times: float = Field(default=1.0, gt=0)
 
     def see(self, width: int, height: int) -> Seen:
-        w, h = (width, height) if self._patches(width, height) <= self.budget else self._shrunk(width, height)
+        w, h = (
+            (width, height)
+            if self._patches(width, height) <= self.budget
+            else self._shrunk(width, height)
+        )
         tokens = math.ceil(self._patches(w, h) * self.times)
         most = tokens if (w, h) == (width, height) else math.ceil(self.budget * self.times)
         return Seen(_scaling((width, height), (w, h)), w / width, tokens, most)
@@ -102,7 +112,8 @@ class Patches(Strict):
     def _shrunk(self, width: int, height: int) -> tuple[int, int]:
         """To the area of the budget, then on until one side is a whole number of patches."""
         scale = math.sqrt(self.budget * self.patch**2 / (width * height))
-        across, down = width * scale / self.patch, height * scale / self.patch
+        across = width * scale / self.patch
+        down = height * scale / self.patch
         scale *= min(max(1, math.floor(across)) / across, max(1, math.floor(down)) / down)
         return _scaled(width, height, scale)
 
@@ -112,7 +123,9 @@ class Patches(Strict):
 
 @final
 class Pad(Strict):
-    """Scaled down to a long `edge` and a `budget` of patches, then padded at the bottom and right to whole patches."""
+    """Scaled down to a long `edge` and a `budget` of patches, then padded at the bottom and right
+    to whole patches.
+    """
 
     kind: Literal["pad"]
     patch: Count
@@ -123,7 +136,11 @@ class Pad(Strict):
     """By an older rule that is still told; the bound takes the dearer of the two."""
 
     def see(self, width: int, height: int) -> Seen:
-        w, h = _largest(width, height, lambda w, h: max(w, h) <= self.edge and self._patches(w, h) <= self.budget)
+        w, h = _largest(
+            width,
+            height,
+            lambda w, h: max(w, h) <= self.edge and self._patches(w, h) <= self.budget,
+        )
         steps = _scaling((width, height), (w, h))
         padded = (self.patch * math.ceil(w / self.patch), self.patch * math.ceil(h / self.patch))
         if padded != (w, h):
@@ -157,7 +174,9 @@ class Square(Strict):
 
 @final
 class Crops(Strict):
-    """Whole while no side is over `whole`; otherwise cut into crops that are each brought to `tile` squared."""
+    """Whole while no side is over `whole`; otherwise cut into crops that are each brought to `tile`
+    squared.
+    """
 
     kind: Literal["crops"]
     whole: Count
@@ -167,7 +186,8 @@ class Crops(Strict):
     def see(self, width: int, height: int) -> Seen:
         if max(width, height) <= self.whole:
             return Seen((), 1.0, self.tokens, self.tokens)
-        # Two rules are told: crops of `tile`, or of two thirds of the short side, which makes four of a square.
+        # Two rules are told: crops of `tile`, or of two thirds of the short side, which makes four
+        # of a square.
         unit = max(1, int(min(width, height) / 1.5))
         plain = math.ceil(width / self.tile) * math.ceil(height / self.tile)
         most = max(plain, math.ceil(width / unit) * math.ceil(height / unit))
@@ -199,12 +219,20 @@ class Budget(Strict):
     tokens: Count
 
     def see(self, width: int, height: int) -> Seen:
-        return Seen((), None, self.tokens, self.tokens, ("how the image is brought to that many tokens is not told",))
+        return Seen(
+            (),
+            None,
+            self.tokens,
+            self.tokens,
+            ("how the image is brought to that many tokens is not told",),
+        )
 
 
 @final
 class Processor(Strict):
-    """A local model: what its own processor does; `side` is the square that it makes, where that is known."""
+    """A local model: what its own processor does; `side` is the square that it makes, where that is
+    known.
+    """
 
     kind: Literal["processor"]
     tokens: Count
@@ -227,7 +255,13 @@ class Unknown(Strict):
 
     def see(self, width: int, height: int) -> Seen:
         most = max(self.tokens, math.ceil(width / 14) * math.ceil(height / 14))
-        return Seen((), None, None, most, ("what is done to the image is not known; a probe tells whether it arrives",))
+        return Seen(
+            (),
+            None,
+            None,
+            most,
+            ("what is done to the image is not known; a probe tells whether it arrives",),
+        )
 
 
 @final
@@ -255,7 +289,8 @@ def _largest(width: int, height: int, fits: Callable[[int, int], bool]) -> tuple
     """The largest size of this shape that fits; `fits` holds for small ones."""
     if fits(width, height):
         return width, height
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     for _ in range(40):
         middle = (low + high) / 2
         low, high = (middle, high) if fits(*_scaled(width, height, middle)) else (low, middle)

@@ -18,14 +18,16 @@ FORMATS = ("png", "jpeg", "webp")
 class Settings:
     """How an endpoint is called.
 
-    rpm, tpm: requests and tokens per minute that may be used, learned from the replies' headers where not given.
-    concurrency: most requests at once. connect, timeout, total: seconds for a connection, an attempt, and a request
-    with all its retries. retries: of one request. stop_after: failed requests in a row that end the run.
-    format, quality: how images are sent; "png" keeps every pixel. max_tokens: longest reply, where more is needed than
-    asked for (models that think first). temperature, seed: sent where the API takes them; temperature=none for never.
-    top: alternatives per token to ask for. forced: use structured output for labels. probe: find out what is honoured;
-    without it only text is trusted. prices: a file of your own. store: a file of your own, or false to keep nothing.
-    batch: use the half-price interface; poll: seconds between looks at it.
+    rpm, tpm: requests and tokens per minute that may be used, learned from the replies' headers
+    where not given. concurrency: most requests at once. connect, timeout, total: seconds for a
+    connection, an attempt, and a request with all its retries. retries: of one request. stop_after:
+    failed requests in a row that end the run. format, quality: how images are sent; "png" keeps
+    every pixel. max_tokens: longest reply, where more is needed than asked for (models that think
+    first). temperature, seed: sent where the API takes them; temperature=none for never. top:
+    alternatives per token to ask for. forced: use structured output for labels. probe: find out
+    what is honoured; without it only text is trusted. prices: a file of your own. store: a file of
+    your own, or false to keep nothing. batch: use the half-price interface; poll: seconds between
+    looks at it.
     """
 
     rpm: int | None = None
@@ -51,7 +53,9 @@ class Settings:
 
     @classmethod
     def of(cls, **options: Any) -> Settings:
-        """Check and convert options as they come from a command line. UsageError for an unknown name or a bad value."""
+        """Check and convert options as they come from a command line. UsageError for an unknown
+        name or a bad value.
+        """
         known = {field.name: str(field.type) for field in fields(cls)}
         checked = {}
         for name, value in options.items():
@@ -59,7 +63,17 @@ class Settings:
                 raise unknown("endpoint option", name, known)
             checked[name] = _converted(name, value, known[name])
         settings = cls(**checked)
-        for name in ("rpm", "tpm", "concurrency", "timeout", "connect", "total", "max_tokens", "poll", "stop_after"):
+        for name in (
+            "rpm",
+            "tpm",
+            "concurrency",
+            "timeout",
+            "connect",
+            "total",
+            "max_tokens",
+            "poll",
+            "stop_after",
+        ):
             value = getattr(settings, name)
             if value is not None and value <= 0:
                 raise UsageError(f"{name}={value} must be above 0")
@@ -88,7 +102,9 @@ def _converted(name: str, value: Any, kind: str) -> Any:
         raise UsageError(f"{name} cannot be none")
     if kind == "bool" or isinstance(value, bool):
         if not isinstance(value, bool) or "bool" not in kind:
-            raise UsageError(f"{name}={value!r}: {'give true or false' if 'bool' in kind else f'give {kind}'}")
+            raise UsageError(
+                f"{name}={value!r}: {'give true or false' if 'bool' in kind else f'give {kind}'}"
+            )
         return value
     wanted = next(plain for plain in (int, float, Path, str) if plain.__name__ in kind)
     try:

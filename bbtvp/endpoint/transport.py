@@ -1,7 +1,9 @@
-"""One HTTP exchange: limits on time and size, no redirect followed, and nothing of it, keys least of all, in an error.
+"""One HTTP exchange: limits on time and size, no redirect followed, and nothing of it, keys least
+of all, in an error.
 
-Deliberately less than requests offers: no retries (the caller's one loop does them), no cookies, no netrc, which would
-replace the key in `Authorization`. Proxies and a bundle of certificates from the environment are honoured.
+Deliberately less than requests offers: no retries (the caller's one loop does them), no cookies, no
+netrc, which would replace the key in `Authorization`. Proxies and a bundle of certificates from the
+environment are honoured.
 """
 
 from __future__ import annotations
@@ -24,7 +26,13 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import DEFAULT_CA_BUNDLE_PATH, HTTPAdapter
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NameResolutionError, NewConnectionError, ProxyError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    MaxRetryError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+)
 
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.endpoint.dialect import Wire
@@ -35,7 +43,8 @@ CHUNK = 1 << 16
 
 
 class Timeouts(NamedTuple):
-    """Seconds: `connect` to find and reach the server, `attempt` for one exchange from the first byte to the last.
+    """Seconds: `connect` to find and reach the server, `attempt` for one exchange from the first
+    byte to the last.
 
     total: for one request, with all its attempts and the waits between them.
     """
@@ -46,7 +55,9 @@ class Timeouts(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the server replied, whatever the status. headers: in any case of letters. seconds: the whole exchange."""
+    """What the server replied, whatever the status. headers: in any case of letters. seconds: the
+    whole exchange.
+    """
 
     status: int
     headers: Mapping[str, str]
@@ -58,12 +69,15 @@ class Answer(NamedTuple):
 class Broken(BbtvpError):
     """An exchange without a usable answer.
 
-    sent: the request may have reached the server, which may charge for it. lasting: another attempt would end alike.
+    sent: the request may have reached the server, which may charge for it. lasting: another attempt
+    would end alike.
     """
 
     def __init__(self, reason: str, *, sent: bool, lasting: bool = False) -> None:
         super().__init__(reason)
-        self.reason, self.sent, self.lasting = reason, sent, lasting
+        self.reason = reason
+        self.sent = sent
+        self.lasting = lasting
 
 
 class PlainHttpWarning(UserWarning):
@@ -72,16 +86,20 @@ class PlainHttpWarning(UserWarning):
 
 @final
 class Transport:
-    """Makes exchanges, from any number of threads at once. Connections are kept for later, one per exchange under way.
+    """Makes exchanges, from any number of threads at once. Connections are kept for later, one per
+    exchange under way.
 
-    timeouts: see there. limit: most bytes of a reply. Close it in the end; that also ends exchanges under way.
+    timeouts: see there. limit: most bytes of a reply. Close it in the end; that also ends exchanges
+    under way.
     """
 
     def __init__(self, timeouts: Timeouts = Timeouts(), *, limit: int = LIMIT) -> None:  # noqa: B008 - immutable
-        self.timeouts, self.limit = timeouts, limit
+        self.timeouts = timeouts
+        self.limit = limit
         self._lock = threading.Lock()
-        # Handed from thread to thread, one holder at a time: sessions kept by thread would be lost with the threads
-        # of one call, and a search makes many calls. The latest is taken first, so that the others can grow old.
+        # Handed from thread to thread, one holder at a time: sessions kept by thread would be lost
+        # with the threads of one call, and a search makes many calls. The latest is taken first, so
+        # that the others can grow old.
         self._idle: defaultdict[str, list[_Line]] = defaultdict(list)
         """By origin: a connection serves one."""
         self._routes: dict[str, _Route] = {}
@@ -92,12 +110,17 @@ class Transport:
     def send(self, wire: Wire, *, remaining: float | None = None) -> Answer:
         """Make the exchange, within the time for an attempt and, if given, the `remaining` seconds.
 
-        Raises Broken if there is no answer, and UsageError for a URL or a header that cannot be sent at all.
+        Raises Broken if there is no answer, and UsageError for a URL or a header that cannot be
+        sent at all.
         """
-        seconds = min(self.timeouts.attempt, self.timeouts.total if remaining is None else remaining)
+        seconds = min(
+            self.timeouts.attempt, self.timeouts.total if remaining is None else remaining
+        )
         if seconds <= 0:
             raise Broken("no time is left", sent=False)
-        request, route, origin = _prepared(wire), self._route(wire.url), _origin(wire.url)
+        request = _prepared(wire)
+        route = self._route(wire.url)
+        origin = _origin(wire.url)
         line = self._take(origin)
         began = time.monotonic()
         try:
@@ -106,8 +129,11 @@ class Transport:
         finally:
             self._put(line, origin)
         if exchange.over:
-            outcome = Broken(f"no complete answer from {_host(wire.url)} within {seconds:.3g} s", sent=True)
-        # Raised out here: what is raised where another error is caught carries that one, and with it the whole request.
+            outcome = Broken(
+                f"no complete answer from {_host(wire.url)} within {seconds:.3g} s", sent=True
+            )
+        # Raised out here: what is raised where another error is caught carries that one, and with
+        # it the whole request.
         if isinstance(outcome, BbtvpError):
             raise outcome
         return Answer(*outcome, time.monotonic() - began)
@@ -127,7 +153,8 @@ class Transport:
     ) -> tuple[int, Mapping[str, str], bytes] | BbtvpError:
         timeout = (min(self.timeouts.connect, seconds), seconds + 1)  # the watch is to be first
         try:
-            # Not through a session: that would read the body of a redirect, keep cookies, and look into netrc.
+            # Not through a session: that would read the body of a redirect, keep cookies, and look
+            # into netrc.
             with exchange.line.send(
                 request, stream=True, timeout=timeout, verify=route.verify, proxies=route.proxies
             ) as response:
@@ -136,7 +163,11 @@ class Transport:
                 for chunk in response.iter_content(CHUNK):
                     body += chunk
                     if len(body) > self.limit:
-                        return Broken(f"the reply is larger than {self.limit:,} bytes", sent=True, lasting=True)
+                        return Broken(
+                            f"the reply is larger than {self.limit:,} bytes",
+                            sent=True,
+                            lasting=True,
+                        )
                 return response.status_code, response.headers, bytes(body)
         except requests.RequestException as error:
             return _broken(error, _host(request.url or ""), timeout[0])
@@ -157,15 +188,14 @@ class Transport:
         line.close()
 
     def _route(self, url: str) -> _Route:
-        parts, origin = urlsplit(url), _origin(url)
+        parts = urlsplit(url)
+        origin = _origin(url)
         with self._lock:
             known = self._routes.get(origin)
         if known is not None:
             return known
         if parts.scheme == "http" and not _loopback(parts.hostname or ""):
-            warning = (
-                f"{parts.hostname} is asked over plain http: the key and the images can be read on the way; use https"
-            )
+            warning = f"{parts.hostname} is asked over plain http: the key and the images can be read on the way; use https"
             warnings.warn(warning, PlainHttpWarning, stacklevel=3)
         with requests.Session() as session:
             found = session.merge_environment_settings(url, {}, True, None, None)
@@ -174,7 +204,9 @@ class Transport:
             return self._routes.setdefault(origin, route)
 
     def _context(self, bundle: str) -> ssl.SSLContext:
-        """Certificates are read once: for every connection anew they would cost more than the exchange."""
+        """Certificates are read once: for every connection anew they would cost more than the
+        exchange.
+        """
         with self._lock:
             if bundle not in self._contexts:
                 folder = os.path.isdir(bundle)
@@ -188,7 +220,9 @@ HEADER = "a header cannot be sent; check the environment variable of the key for
 
 
 class _Route(NamedTuple):
-    """What the environment says about a server: its proxies, and the bundle of certificates (True: the usual one)."""
+    """What the environment says about a server: its proxies, and the bundle of certificates (True:
+    the usual one).
+    """
 
     proxies: dict[str, str]
     verify: bool | str
@@ -229,7 +263,9 @@ class _Line(HTTPAdapter):
             if response is not None:
                 response.shutdown()
             elif self.connection is not None and self.connection.sock is not None:
-                plain = getattr(self.connection.sock, "socket", self.connection.sock)  # TLS within TLS wraps it
+                plain = getattr(
+                    self.connection.sock, "socket", self.connection.sock
+                )  # TLS within TLS wraps it
                 socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
 
@@ -246,7 +282,8 @@ class _Exchange:
 
 @final
 class _Watch:
-    """Hangs up on exchanges that take too long. A drip of bytes resets every timeout that a socket has.
+    """Hangs up on exchanges that take too long. A drip of bytes resets every timeout that a socket
+    has.
 
     Its thread runs while it has something to watch.
     """
@@ -270,7 +307,9 @@ class _Watch:
         try:
             yield exchange
         finally:
-            with self._changed:  # not before a hang-up in progress is done: the line may serve another exchange next
+            with (
+                self._changed
+            ):  # not before a hang-up in progress is done: the line may serve another exchange next
                 self._open.discard(exchange)
 
     def end_all(self) -> None:
@@ -294,9 +333,17 @@ class _Watch:
 
 
 def _prepared(wire: Wire) -> requests.PreparedRequest:
-    """The request, without what a session would add. Raises UsageError, which says nothing of any header."""
-    request, problem = requests.PreparedRequest(), ""
-    headers = {"User-Agent": "bbtvp", "Accept": "application/json", "Accept-Encoding": "identity", **wire.headers}
+    """The request, without what a session would add. Raises UsageError, which says nothing of any
+    header.
+    """
+    request = requests.PreparedRequest()
+    problem = ""
+    headers = {
+        "User-Agent": "bbtvp",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        **wire.headers,
+    }
     try:
         request.prepare(method=wire.method, url=wire.url, headers=headers, data=wire.body or None)
     except requests.exceptions.InvalidHeader:
@@ -337,9 +384,13 @@ def _broken(error: requests.RequestException, host: str, connect: float) -> Brok
         why = f"the certificate of {host} is not valid ({root.verify_message}); if you trust it, name its file in "
         return Broken(why + "REQUESTS_CA_BUNDLE", sent=False, lasting=True)
     if isinstance(cause, ProxyError):
-        return Broken(f"no connection to {host} through the proxy; check HTTPS_PROXY and NO_PROXY", sent=False)
+        return Broken(
+            f"no connection to {host} through the proxy; check HTTPS_PROXY and NO_PROXY", sent=False
+        )
     if isinstance(cause, NameResolutionError):
-        return Broken(f"no address found for {host}; check the base URL and the network", sent=False)
+        return Broken(
+            f"no address found for {host}; check the base URL and the network", sent=False
+        )
     if isinstance(cause, NewConnectionError):
         return Broken(f"no connection to {host}: {_said(root)}", sent=False)
     if isinstance(cause, ConnectTimeoutError):

@@ -1,4 +1,5 @@
-"""Floor 7: many runs from one file, and what can be said of runs afterwards: status, reproduction, comparison.
+"""Floor 7: many runs from one file, and what can be said of runs afterwards: status, reproduction,
+comparison.
 
 >>> jobs = read_jobs(Path("jobs.toml"))
 >>> run_jobs(jobs, Path("runs/friday"), parallel=4)

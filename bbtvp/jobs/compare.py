@@ -42,8 +42,8 @@ _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95"
 class Shown:
     """One run as it lies in its folder.
 
-    prompt: None if the run is not finished. proof: of the prompt, that on the task of the search if there is one.
-    seconds: of the last process that worked on it, None where it left no result.
+    prompt: None if the run is not finished. proof: of the prompt, that on the task of the search if
+    there is one. seconds: of the last process that worked on it, None where it left no result.
     """
 
     folder: Path
@@ -57,7 +57,9 @@ class Shown:
     @classmethod
     def read(cls, folder: Path) -> Shown:
         """From a run folder; asks and loads nothing. JournalError if it is none, or damaged."""
-        record, recording, tally = read_record(folder), Recording.read(folder), Tally(folder / JOURNAL)
+        record = read_record(folder)
+        recording = Recording.read(folder)
+        tally = Tally(folder / JOURNAL)
         tally.update()
         bundle = folder / BUNDLE
         prompt = Prompt.load(bundle) if bundle.exists() else None
@@ -78,15 +80,23 @@ class Shown:
     @property
     def called(self) -> dict[str, Any]:
         """How the run was called, by names such as "seed" and "allocation.images"."""
-        models, task, helper = self.record["models"], self.record["task"], self.record["surrogate"]
+        models = self.record["models"]
+        task = self.record["task"]
+        helper = self.record["surrogate"]
         return {
-            "task": task["spec"] or task["name"], "task digest": task["digest"],
+            "task": task["spec"] or task["name"],
+            "task digest": task["digest"],
             **{f"task.{name}": value for name, value in task["options"].items()},
             "models": ", ".join(model["spec"] for model in models),
             "model revisions": ", ".join(model["revision"] for model in models),
-            **{f"{model['spec']}.{name}": value for model in models for name, value in model["options"].items()},
-            "surrogate": None if helper is None else helper["spec"], **_flat(self.record["arguments"]),
-        }  # fmt: skip
+            **{
+                f"{model['spec']}.{name}": value
+                for model in models
+                for name, value in model["options"].items()
+            },
+            "surrogate": None if helper is None else helper["spec"],
+            **_flat(self.record["arguments"]),
+        }
 
     @property
     def theta(self) -> dict[str, float | str]:
@@ -95,7 +105,8 @@ class Shown:
 
 
 class Paired(NamedTuple):
-    """Both prompts on the same `n` test images and one model: shares of right answers, and second − first.
+    """Both prompts on the same `n` test images and one model: shares of right answers, and second −
+    first.
 
     gain_ci95: paired bootstrap interval. mcnemar_p: exact, two-sided.
     """
@@ -112,7 +123,9 @@ class Paired(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs; pairs are of the first and the second. unpaired: why no paired comparison was made, "" if one was."""
+    """Two runs; pairs are of the first and the second. unpaired: why no paired comparison was made,
+    "" if one was.
+    """
 
     runs: tuple[Shown, Shown]
     configuration: Pairs
@@ -132,25 +145,34 @@ class Comparison:
     def theta(self) -> Pairs:
         """All parameters of both prompts."""
         first, second = (run.theta for run in self.runs)
-        return {name: (first.get(name), second.get(name)) for name in [*first, *(n for n in second if n not in first)]}
+        return {
+            name: (first.get(name), second.get(name))
+            for name in [*first, *(n for n in second if n not in first)]
+        }
 
     @property
     def arms(self) -> dict[str, tuple[Arm | None, Arm | None]]:
         """What was validated, by name."""
         first, second = (run.tally.arms for run in self.runs)
-        return {name: (first.get(name), second.get(name)) for name in [*first, *(n for n in second if n not in first)]}
+        return {
+            name: (first.get(name), second.get(name))
+            for name in [*first, *(n for n in second if n not in first)]
+        }
 
     @property
     def spent(self) -> dict[str, tuple[Any, Any]]:
         """Image queries by phase, failed ones among them, dollars, and seconds where known."""
         first, second = self.runs
-        phases = [*first.tally.spent, *(p for p in second.tally.spent if p not in first.tally.spent)]
+        phases = [
+            *first.tally.spent,
+            *(p for p in second.tally.spent if p not in first.tally.spent),
+        ]
         return {
             **{phase: (first.tally.spent[phase], second.tally.spent[phase]) for phase in phases},
             "failed": (first.tally.failed, second.tally.failed),
             "usd": (round(first.tally.usd, 6), round(second.tally.usd, 6)),
             "seconds": (first.seconds, second.seconds),
-        }  # fmt: skip
+        }
 
     @property
     def proofs(self) -> dict[str, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
@@ -165,33 +187,46 @@ class Comparison:
         """A `bbtvp.comparison/1` document."""
         digests = [run.prompt.digest if run.prompt else None for run in self.runs]
         return {
-            "schema": SCHEMA, "runs": [str(run.folder) for run in self.runs],
-            "configuration": self.configuration, "environment": self.environment,
+            "schema": SCHEMA,
+            "runs": [str(run.folder) for run in self.runs],
+            "configuration": self.configuration,
+            "environment": self.environment,
             "prompt": {"identical": self.identical, "digests": digests, "parameters": self.theta},
             "validation": {
-                name: [None if arm is None else arm.as_json() for arm in arms] for name, arms in self.arms.items()
+                name: [None if arm is None else arm.as_json() for arm in arms]
+                for name, arms in self.arms.items()
             },
-            "spent": self.spent, "verification": self.proofs, "verdicts": [run.verdict for run in self.runs],
-            "paired": [row._asdict() for row in self.paired], "unpaired": self.unpaired or None,
+            "spent": self.spent,
+            "verification": self.proofs,
+            "verdicts": [run.verdict for run in self.runs],
+            "paired": [row._asdict() for row in self.paired],
+            "unpaired": self.unpaired or None,
             "journals": {
                 "first_step_that_differs": None if self.step is None else self.step._asdict(),
                 "answers": self.answers._asdict(),
             },
-        }  # fmt: skip
+        }
 
 
 def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparison:
-    """Compare two run folders. No model is loaded or asked; the task is, for a paired comparison of two proofs.
+    """Compare two run folders. No model is loaded or asked; the task is, for a paired comparison of
+    two proofs.
 
-    Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt.
+    Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged
+    prompt.
     """
-    one, other = Shown.read(first), Shown.read(second)
+    one = Shown.read(first)
+    other = Shown.read(second)
     paired, why = _paired(one, other, loader or Loader())
     return Comparison(
-        (one, other), differing(one.called, other.called),
+        (one, other),
+        differing(one.called, other.called),
         environments(one.record["environments"][-1], other.record["environments"][-1]),
-        first_step(one.recording, other.recording), answers(one.recording, other.recording), tuple(paired), why,
-    )  # fmt: skip
+        first_step(one.recording, other.recording),
+        answers(one.recording, other.recording),
+        tuple(paired),
+        why,
+    )
 
 
 def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], str]:
@@ -210,12 +245,19 @@ def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], 
         right = _right(task, first, model), _right(task, second, model)
         if np.isfinite(right).all(axis=0).any():
             gain = paired_gain(*right)
-            rows.append(Paired(model, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p))
-    return rows, "" if rows else "the journals of the proofs do not hold the answers to these images"
+            rows.append(
+                Paired(model, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p)
+            )
+    return (
+        rows,
+        "" if rows else "the journals of the proofs do not hold the answers to these images",
+    )
 
 
 def _right(task: Task, run: Shown, model: str) -> Vector:
-    """(n,) whether the prompted answer to each test image was right; NaN where the journal has none."""
+    """(n,) whether the prompted answer to each test image was right; NaN where the journal has
+    none.
+    """
     if run.prompt is None or run.proof is None:
         return np.full(len(task.test), np.nan)
     answers = Answers(run.proof, task, run.prompt, identity_of(run.record, model))
@@ -231,5 +273,9 @@ def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} as {"a.b": 1}."""
     found: dict[str, Any] = {}
     for name, value in nested.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        found |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
     return found

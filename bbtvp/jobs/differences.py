@@ -1,4 +1,6 @@
-"""What differs between two runs: configuration, environment, the steps of their journals, the answers they got."""
+"""What differs between two runs: configuration, environment, the steps of their journals, the
+answers they got.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,28 @@ Pairs = dict[str, tuple[Any, Any]]
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Pairs:
     """What differs between two flat mappings; None for what one of them lacks."""
     names = [*first, *(name for name in second if name not in first)]
-    return {name: (first.get(name), second.get(name)) for name in names if first.get(name) != second.get(name)}
+    return {
+        name: (first.get(name), second.get(name))
+        for name in names
+        if first.get(name) != second.get(name)
+    }
 
 
 def environments(first: Mapping[str, Any], second: Mapping[str, Any]) -> Pairs:
     """Differences of Python, platform and packages, given two of a record's environments."""
-    flat = [{"python": one["python"], "platform": one["platform"], **one["packages"]} for one in (first, second)]
+    flat = [
+        {"python": one["python"], "platform": one["platform"], **one["packages"]}
+        for one in (first, second)
+    ]
     return differing(*flat)
 
 
 class StepDifference(NamedTuple):
     """The first step that is not the same, and how.
 
-    fields: of the step that differ; none if only one run has the step, which `only` then says (1 or 2). largest: the
-    largest absolute difference between two numbers in its place, None if more than numbers differ.
+    fields: of the step that differ; none if only one run has the step, which `only` then says (1 or
+    2). largest: the largest absolute difference between two numbers in its place, None if more than
+    numbers differ.
     """
 
     step: str
@@ -60,7 +70,9 @@ def first_step(first: Recording, second: Recording) -> StepDifference | None:
         if other is None:
             return StepDifference(name, (), None, 1)
         if found := differing(step, other):
-            fields = sorted(found, key=lambda field: _ORDER.index(field) if field in _ORDER else len(_ORDER))
+            fields = sorted(
+                found, key=lambda field: _ORDER.index(field) if field in _ORDER else len(_ORDER)
+            )
             largest = max((_largest(*found[field]) for field in fields), default=0.0)
             return StepDifference(name, tuple(fields), largest if math.isfinite(largest) else None)
     extra = next((name for name in second.steps if name not in first.steps), None)
@@ -68,7 +80,8 @@ def first_step(first: Recording, second: Recording) -> StepDifference | None:
 
 
 class AnswerDifferences(NamedTuple):
-    """Queries that both runs had answered, those answered otherwise, and the largest difference of a log-probability.
+    """Queries that both runs had answered, those answered otherwise, and the largest difference of
+    a log-probability.
 
     largest: None if a text differs, or the number of scores.
     """
@@ -80,7 +93,8 @@ class AnswerDifferences(NamedTuple):
 
 def answers(first: Recording, second: Recording) -> AnswerDifferences:
     """Compare the answers to the same queries: equal pixels, text and model."""
-    ours, theirs = first.answers, second.answers
+    ours = first.answers
+    theirs = second.answers
     pairs = [(row[2:4], theirs[key][2:4]) for key, row in ours.items() if key in theirs]
     other = [pair for pair in pairs if pair[0] != pair[1]]
     largest = max((_largest(*pair) for pair in other), default=0.0)
@@ -88,7 +102,9 @@ def answers(first: Recording, second: Recording) -> AnswerDifferences:
 
 
 def _largest(one: Any, other: Any) -> float:
-    """The largest absolute difference of two numbers in the same place; infinite if anything else differs."""
+    """The largest absolute difference of two numbers in the same place; infinite if anything else
+    differs.
+    """
     return max(_gaps(one, other), default=0.0)
 
 
@@ -96,7 +112,9 @@ def _gaps(one: Any, other: Any) -> Iterator[float]:
     numbers = isinstance(one, int | float) and isinstance(other, int | float)
     if numbers and not isinstance(one, bool) and not isinstance(other, bool):
         yield abs(one - other)
-    elif isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+    elif (
+        isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other)
+    ):
         for left, right in zip(one, other, strict=True):
             yield from _gaps(left, right)
     elif isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():

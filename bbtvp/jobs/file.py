@@ -17,8 +17,8 @@
     task = "photos/"
     model = ["zoo/llava", "zoo/paligemma"]
 
-A key is taken from the command line, else from the environment (BBTVP_JOB_QUERIES), else from the file's job or grid,
-else from its defaults, else it is `bbtvp optimize`'s.
+A key is taken from the command line, else from the environment (BBTVP_JOB_QUERIES), else from the
+file's job or grid, else from its defaults, else it is `bbtvp optimize`'s.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ _WHOLE = ("verify", "also")
 
 
 def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
-    """The jobs of a file, in its order: single jobs as they stand, grids multiplied, the last key fastest.
+    """The jobs of a file, in its order: single jobs as they stand, grids multiplied, the last key
+    fastest.
 
-    given: values that go before all others, from a command line. Raises UsageError that names the file, the job and
-    the key, and the nearest name where one is unknown.
+    given: values that go before all others, from a command line. Raises UsageError that names the
+    file, the job and the key, and the nearest name where one is unknown.
     """
     try:
         content = tomllib.loads(path.read_text("utf-8"))
@@ -60,7 +61,9 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
     above = {**_environment(), **(given or {})}
     rows = [*_single(path, content), *_multiplied(path, content)]
     if not rows:
-        raise UsageError(f"{path} has no job: add a [[job]] or a [[grid]] with at least task and model")
+        raise UsageError(
+            f"{path} has no job: add a [[job]] or a [[grid]] with at least task and model"
+        )
     for key in above:
         if key not in Job.model_fields or key == "name":
             raise unknown("key of a job", key, set(Job.model_fields) - {"name"})
@@ -68,7 +71,9 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
     jobs = [_job(path, where, {**row, **above}, models) for where, row in rows]
     twice = [name for name, count in Counter(job.folder for job in jobs).items() if count > 1]
     if twice:
-        raise UsageError(f"{path}: {twice[0]!r} is the name of more than one job; give each a name of its own")
+        raise UsageError(
+            f"{path}: {twice[0]!r} is the name of more than one job; give each a name of its own"
+        )
     return jobs
 
 
@@ -108,13 +113,22 @@ def _single(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
 def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
     defaults = _table(path, content, "defaults")
     for number, table in enumerate(_tables(path, content, "grid"), start=1):
-        lists = {key: value for key, value in table.items() if isinstance(value, list) and key not in _WHOLE}
+        lists = {
+            key: value
+            for key, value in table.items()
+            if isinstance(value, list) and key not in _WHOLE
+        }
         for key, values in lists.items():
             if not values:
-                raise UsageError(f"{path}, grid {number}: {key} is an empty list, and leaves no job")
+                raise UsageError(
+                    f"{path}, grid {number}: {key} is an empty list, and leaves no job"
+                )
         for chosen in itertools.product(*lists.values()):
             row = {**defaults, **table, **dict(zip(lists, chosen, strict=True))}
-            words = [*_words(row, ("task", "model")), *_words(row, [k for k in lists if k not in ("task", "model")])]
+            words = [
+                *_words(row, ("task", "model")),
+                *_words(row, [k for k in lists if k not in ("task", "model")]),
+            ]
             name = "-".join([*([table["name"]] if "name" in table else []), *words])
             yield f"grid {number} ({name})", {**row, "name": name}
 

@@ -23,11 +23,13 @@ _LONGEST = 120
 
 @final
 class Job(BaseModel):
-    """What a file of jobs may say of one. Names, meanings and defaults are those of `bbtvp optimize --help`.
+    """What a file of jobs may say of one. Names, meanings and defaults are those of `bbtvp optimize
+    --help`.
 
-    model: the source, or a list of several searched together. options: of all its models, as -M; own: of single models,
-    by spec. verify: models to prove the prompt on, beside the sources; true for the sources alone. also: other
-    tasks to prove it on. train: at most so many training images. usd: cap on the money of search and proofs together.
+    model: the source, or a list of several searched together. options: of all its models, as -M;
+    own: of single models, by spec. verify: models to prove the prompt on, beside the sources; true
+    for the sources alone. also: other tasks to prove it on. train: at most so many training images.
+    usd: cap on the money of search and proofs together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,7 +72,9 @@ class Job(BaseModel):
 
     @property
     def proved_on(self) -> tuple[str, ...]:
-        """Models that the prompt is to be verified on: the sources, and those named; none without a proof."""
+        """Models that the prompt is to be verified on: the sources, and those named; none without a
+        proof.
+        """
         others = self.verify if isinstance(self.verify, tuple) else ()
         return tuple(dict.fromkeys((*self.models, *others))) if self.verify else ()
 
@@ -91,20 +95,35 @@ class Job(BaseModel):
         """The search. Raises UsageError for an allocation that cannot be."""
         how = Allocation(
             self.images, self.race, paired=self.paired, patience=self.patience, repeats=self.repeats
-        )  # fmt: skip
+        )
         asked = {"question": self.question, "train": self.train}
         arguments = {
-            "budget": self.queries, "usd": self.usd, "seconds": None if self.minutes is None else 60 * self.minutes,
-            "allocation": asdict(how), "channel": asdict(Channel()) if self.channel else None,
+            "budget": self.queries,
+            "usd": self.usd,
+            "seconds": None if self.minutes is None else 60 * self.minutes,
+            "allocation": asdict(how),
+            "channel": asdict(Channel()) if self.channel else None,
             **self.model_dump(include=set(_AS_THEY_ARE)),
-        }  # fmt: skip
+        }
         return Recipe(
             Origin(self.task, {key: value for key, value in asked.items() if value is not None}),
-            tuple(map(self.origin, self.models)), Origin(self.surrogate) if self.surrogate else None, arguments,
-        )  # fmt: skip
+            tuple(map(self.origin, self.models)),
+            Origin(self.surrogate) if self.surrogate else None,
+            arguments,
+        )
 
 
 _AS_THEY_ARE = (
-    "prompt", "canvas", "method", "fca", "tse", "warm", "prime", "arbiter", "combine", "reader", "seed",
-)  # fmt: skip
+    "prompt",
+    "canvas",
+    "method",
+    "fca",
+    "tse",
+    "warm",
+    "prime",
+    "arbiter",
+    "combine",
+    "reader",
+    "seed",
+)
 """Arguments of `optimize` with the same name and meaning."""

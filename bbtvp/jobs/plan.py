@@ -20,7 +20,8 @@ from bbtvp.verify import plan as proof_plan
 
 @final
 class Planned(NamedTuple):
-    """A job's plan in words, its image queries at most, dollars at most (None if a price is unknown) and seconds.
+    """A job's plan in words, its image queries at most, dollars at most (None if a price is
+    unknown) and seconds.
 
     seconds: at the endpoints' rate limits, None without one.
     """
@@ -34,9 +35,13 @@ class Planned(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "name": self.job.name, "plan": self.plan, "search": self.search, "verify": self.verify,
-            "usd_bound": self.usd, "seconds_bound": self.seconds,
-        }  # fmt: skip
+            "name": self.job.name,
+            "plan": self.plan,
+            "search": self.search,
+            "verify": self.verify,
+            "usd_bound": self.usd,
+            "seconds_bound": self.seconds,
+        }
 
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
@@ -52,13 +57,27 @@ def plan(job: Job, loader: Loader) -> Planned:
     proved = [loader.model(job.origin(spec)) for spec in job.proved_on]
     tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)] if proved else []
     some = setup.space.prompt(setup.space.neutral())  # which arms there are, its layers decide
-    proofs = [proof_plan(some, one, proved, reader=job.reader, calibration=0, rule=Rule()) for one in tasks]
-    shown = [sum(share.queries for share in shares) for shares in zip(*(one.shares for one in proofs), strict=True)]
+    proofs = [
+        proof_plan(some, one, proved, reader=job.reader, calibration=0, rule=Rule())
+        for one in tasks
+    ]
+    shown = [
+        sum(share.queries for share in shares)
+        for shares in zip(*(one.shares for one in proofs), strict=True)
+    ]
     paid = bounds(proved, shown, [setup.space.canvas], map(task.ask, task.train))
     parts = [*found.values(), *paid.values()]
-    usd = None if any(part.usd_bound is None for part in parts) else math.fsum(part.usd_bound or 0 for part in parts)
+    usd = (
+        None
+        if any(part.usd_bound is None for part in parts)
+        else math.fsum(part.usd_bound or 0 for part in parts)
+    )
     seconds = [part.seconds for part in parts if part.seconds is not None]
     return Planned(
-        job, describe_plan(setup.plan), setup.plan.queries, sum(shown),
-        usd if job.usd is None or usd is None else min(usd, job.usd), math.fsum(seconds) if seconds else None,
-    )  # fmt: skip
+        job,
+        describe_plan(setup.plan),
+        setup.plan.queries,
+        sum(shown),
+        usd if job.usd is None or usd is None else min(usd, job.usd),
+        math.fsum(seconds) if seconds else None,
+    )

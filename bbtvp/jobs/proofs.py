@@ -1,4 +1,6 @@
-"""The proofs that a run folder keeps of its prompt, and what their journals hold of each test image."""
+"""The proofs that a run folder keeps of its prompt, and what their journals hold of each test
+image.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class KeptProof:
 
     def load_task(self, loader: Loads) -> Task:
         """That task, for its images. DataError where it is not here, or another one now."""
-        name, origin = self.document["task"], self.document["origin"]
+        name = self.document["task"]
+        origin = self.document["origin"]
         if not origin:
             raise DataError(f"the task {name} was made in Python")
         try:
@@ -79,14 +82,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @final
 class Answers:
-    """What one model answered in a proof, from the journal: it keeps answers by the digest of what was asked.
+    """What one model answered in a proof, from the journal: it keeps answers by the digest of what
+    was asked.
 
-    So the same image is rendered again, for a request of the same digest. identity: of the model, as journals know it.
+    So the same image is rendered again, for a request of the same digest. identity: of the model,
+    as journals know it.
     """
 
     def __init__(self, proof: KeptProof, task: Task, prompt: Prompt, identity: str) -> None:
-        self._task, self._prompt, self._identity = task, prompt, identity
-        self._rows, self._readers = proof.recording.answers, list(_readers(proof.recording.config))
+        self._task = task
+        self._prompt = prompt
+        self._identity = identity
+        self._rows = proof.recording.answers
+        self._readers = list(_readers(proof.recording.config))
 
     def zero_shot(self, sample: Sample) -> Reading | None:
         """The answer to the image as it is; None where the journal has none."""
@@ -94,14 +102,17 @@ class Answers:
 
     def prompted(self, sample: Sample) -> Reading | None:
         """The answer to the image with the prompt."""
-        pixels, question = self._prompt.render(sample.pixels()), self._prompt.ask(self._task.ask(sample))
+        pixels = self._prompt.render(sample.pixels())
+        question = self._prompt.ask(self._task.ask(sample))
         return self._reading(pixels, question, sample)
 
     def _reading(self, pixels: Pixels, question: str, sample: Sample) -> Reading | None:
         for reader in self._readers:
             if reader.name != "text" and self._task.sample_labels(sample) is None:
                 continue
-            row = self._rows.get(key_of(reader.request(pixels, question, self._task, sample), self._identity))
+            row = self._rows.get(
+                key_of(reader.request(pixels, question, self._task, sample), self._identity)
+            )
             reply = None if row is None else outcome_of(row, Usage())
             if isinstance(reply, Reply):
                 return reader.read(reply, self._task, sample)
@@ -109,7 +120,9 @@ class Answers:
 
 
 def identity_of(record: Mapping[str, Any], spec: str) -> str:
-    """Of a model that was searched, as recorded; of another, its spec, which for most models is all."""
+    """Of a model that was searched, as recorded; of another, its spec, which for most models is
+    all.
+    """
     models: Sequence[Mapping[str, Any]] = record["models"]
     return next((str(model["identity"]) for model in models if model["spec"] == spec), spec)
 

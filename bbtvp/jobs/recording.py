@@ -1,4 +1,6 @@
-"""A finished run's journal as a recording: its steps, to be compared, and a model that says again what was said."""
+"""A finished run's journal as a recording: its steps, to be compared, and a model that says again
+what was said.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +26,14 @@ from bbtvp.models import (
     Reply,
     Request,
     Usage,
-)  # fmt: skip
+)
 from bbtvp.runs.journal import FILE, SCHEMA
 from bbtvp.search.readers import LogProbReader, Reader, TextReader
 
 Row = Sequence[Any]
-"""An outcome as the journal has it: key, usage, text, scores, reason of a failure, and true if it was a refusal."""
+"""An outcome as the journal has it: key, usage, text, scores, reason of a failure, and true if it
+was a refusal.
+"""
 
 
 class Lacking(JournalError):
@@ -46,7 +50,8 @@ class Kept(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Recording:
-    """config: the first line. steps: by name, in order, probes left out. rows: outcomes by key, in order.
+    """config: the first line. steps: by name, in order, probes left out. rows: outcomes by key, in
+    order.
 
     probes: what each endpoint was found to do.
     """
@@ -58,7 +63,9 @@ class Recording:
 
     @classmethod
     def read(cls, folder: Path) -> Recording:
-        """From the journal in a folder, without its lock. JournalError if there is none, or none of this version."""
+        """From the journal in a folder, without its lock. JournalError if there is none, or none of
+        this version.
+        """
         path = folder / FILE
         config: dict[str, Any] = {}
         steps: dict[str, dict[str, Any]] = {}
@@ -73,7 +80,9 @@ class Recording:
                         rows.setdefault(row[0], []).append(Kept(len(steps), row))
                 elif record["record"] == "step":
                     name = record["id"]
-                    content = {key: value for key, value in record.items() if key not in ("record", "id")}
+                    content = {
+                        key: value for key, value in record.items() if key not in ("record", "id")
+                    }
                     if name.startswith("probe/"):
                         probes[name.removeprefix("probe/")] = content
                     else:
@@ -83,7 +92,9 @@ class Recording:
         except DAMAGED as error:
             raise JournalError(f"{path} is damaged; restore it") from error
         if config.get("schema") != SCHEMA:
-            raise JournalError(f"{path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade")
+            raise JournalError(
+                f"{path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade"
+            )
         return cls(config, steps, rows, probes)
 
     @property
@@ -96,7 +107,13 @@ class Recording:
     def reader(self) -> str:
         """The name of the reader that the run took."""
         words = str(self.config.get("reader"))
-        return "logprob" if words.startswith("LogProb") else "label" if "forced=True" in words else "text"
+        return (
+            "logprob"
+            if words.startswith("LogProb")
+            else "label"
+            if "forced=True" in words
+            else "text"
+        )
 
     def knows(self, request: Request, identity: str) -> bool:
         """Whether the model of this identity was asked this."""
@@ -114,7 +131,9 @@ def key_of(request: Request, identity: str) -> str:
 
 
 def reader_of(name: str, normalise: str = "mean") -> Reader:
-    """The reader of this name, for the requests that it makes of a model and what it reads in the replies."""
+    """The reader of this name, for the requests that it makes of a model and what it reads in the
+    replies.
+    """
     return LogProbReader(normalise) if name == "logprob" else TextReader(forced=name == "label")
 
 
@@ -128,9 +147,9 @@ def _records(path: Path) -> Iterator[Any]:
 class _Script:
     """What is left to be said to each query of one model.
 
-    A query that failed may have been asked again. Outcomes between the same two steps are of one attempt at the second:
-    a kill came between them, and the last counts, with what all of them cost. Outcomes with a step between them were
-    both made something of, one after the other.
+    A query that failed may have been asked again. Outcomes between the same two steps are of one
+    attempt at the second: a kill came between them, and the last counts, with what all of them
+    cost. Outcomes with a step between them were both made something of, one after the other.
     """
 
     def __init__(self, identity: str, recording: Recording) -> None:
@@ -163,15 +182,20 @@ def outcome_of(row: Row, usage: Usage) -> Outcome:
     _, _, text, scores, failure, *refused = row
     if failure is not None:
         return QueryFailed(failure, usage, bool(refused))
-    return Reply(text, None if scores is None else tuple(LabelScore(*score) for score in scores), usage)
+    return Reply(
+        text, None if scores is None else tuple(LabelScore(*score) for score in scores), usage
+    )
 
 
 @final
 class Recorded(Model):
-    """Says what a recording has of a model, failures too, each as often as it was said. Raises Lacking for all else."""
+    """Says what a recording has of a model, failures too, each as often as it was said. Raises
+    Lacking for all else.
+    """
 
     def __init__(self, spec: str, identity: str, recording: Recording) -> None:
-        self.spec, self._identity = spec, identity
+        self.spec = spec
+        self._identity = identity
         self.capabilities = _capabilities(recording)
         self._script = _Script(identity, recording)
 
@@ -185,12 +209,16 @@ class Recorded(Model):
 
 @final
 class RecordedPaid(PaidModel):
-    """The same of an endpoint: every attempt is counted before it is made, so that caps fall where they fell."""
+    """The same of an endpoint: every attempt is counted before it is made, so that caps fall where
+    they fell.
+    """
 
     lasting = True
 
     def __init__(self, spec: str, identity: str, recording: Recording) -> None:
-        self.spec, self._identity, self._found = spec, identity, recording.probes[spec]
+        self.spec = spec
+        self._identity = identity
+        self._found = recording.probes[spec]
         self.capabilities = _capabilities(recording)
         self._script = _Script(identity, recording)
 
@@ -217,7 +245,12 @@ class RecordedPaid(PaidModel):
         pass
 
     def probe(self, purse: Purse) -> Probe:
-        return Probe(self.capabilities, tuple(self._found["findings"]), self._found["queries"], self._found["usd"])
+        return Probe(
+            self.capabilities,
+            tuple(self._found["findings"]),
+            self._found["queries"],
+            self._found["usd"],
+        )
 
 
 def _capabilities(recording: Recording) -> Capabilities:

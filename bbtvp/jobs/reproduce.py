@@ -41,8 +41,8 @@ SCHEMA = "bbtvp.reproduction/1"
 class Outlook:
     """What is known before a run is made again. Differences are pairs: in the run, here.
 
-    queries: image queries at most; 0 for a replay. costs: bounds by endpoint. doubts: why an exact reproduction may not
-    be possible.
+    queries: image queries at most; 0 for a replay. costs: bounds by endpoint. doubts: why an exact
+    reproduction may not be possible.
     """
 
     folder: Path
@@ -60,20 +60,31 @@ class Outlook:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA, "run": str(self.folder), "replay": self.replay, "prompt": self.prompt,
-            "planned": {"queries": self.queries, "costs": {spec: cost._asdict() for spec, cost in self.costs.items()}},
-            "differences": {"task": self.task, "environment": self.environment, "revisions": self.revisions},
+            "schema": SCHEMA,
+            "run": str(self.folder),
+            "replay": self.replay,
+            "prompt": self.prompt,
+            "planned": {
+                "queries": self.queries,
+                "costs": {spec: cost._asdict() for spec, cost in self.costs.items()},
+            },
+            "differences": {
+                "task": self.task,
+                "environment": self.environment,
+                "revisions": self.revisions,
+            },
             "doubts": list(self.doubts),
-        }  # fmt: skip
+        }
 
 
 @final
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it. again: digest of the prompt found now, None if none was (`lacking` says why).
+    """What came of it. again: digest of the prompt found now, None if none was (`lacking` says
+    why).
 
-    config, step, answers: how the two journals differ. queries, usd: spent now. stored: answers that the response store
-    gave, for which no model was asked.
+    config, step, answers: how the two journals differ. queries, usd: spent now. stored: answers
+    that the response store gave, for which no model was asked.
     """
 
     outlook: Outlook
@@ -96,25 +107,34 @@ class Reproduction:
         """A `bbtvp.reproduction/1` document."""
         document = self.outlook.as_json()
         document["differences"] |= {
-            "config": self.config, "step": None if self.step is None else self.step._asdict(),
+            "config": self.config,
+            "step": None if self.step is None else self.step._asdict(),
             "answers": self.answers._asdict(),
-        }  # fmt: skip
+        }
         return document | {
-            "identical": self.identical, "again": self.again, "lacking": self.lacking,
+            "identical": self.identical,
+            "again": self.again,
+            "lacking": self.lacking,
             "out": None if self.out is None else str(self.out),
-            "queries": self.queries, "usd": round(self.usd, 6), "stored": self.stored,
-        }  # fmt: skip
+            "queries": self.queries,
+            "usd": round(self.usd, 6),
+            "stored": self.stored,
+        }
 
 
 def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
-    """Read a finished run, load what it needs, and say what making it again would take. Asks nothing.
+    """Read a finished run, load what it needs, and say what making it again would take. Asks
+    nothing.
 
-    Raises JournalError for a run that is not finished or was called with what only its program can make, and what
-    loading raises. A replay loads no model.
+    Raises JournalError for a run that is not finished or was called with what only its program can
+    make, and what loading raises. A replay loads no model.
     """
-    record, recipe = read_record(folder), Recipe.of_run(folder)
+    record = read_record(folder)
+    recipe = Recipe.of_run(folder)
     if not (folder / BUNDLE).exists():
-        raise JournalError(f"{folder} is not finished, it holds no {BUNDLE}; continue it by the command that began it")
+        raise JournalError(
+            f"{folder} is not finished, it holds no {BUNDLE}; continue it by the command that began it"
+        )
     recording = Recording.read(folder)
     task = loader.task(recipe.task)
     models = [] if replay else [loader.model(origin) for origin in recipe.models]
@@ -123,29 +143,47 @@ def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
     return Outlook(
-        folder, replay, recipe, record, recording, Prompt.load(folder / BUNDLE).digest, queries,
+        folder,
+        replay,
+        recipe,
+        record,
+        recording,
+        Prompt.load(folder / BUNDLE).digest,
+        queries,
         bounds(models, queries, [recording.config["prompt"]["canvas"]], map(task.ask, task.train)),
         _task(task, record, recording),
-        environments(record["environments"][-1], environment()), {} if replay else differing(then, now),
+        environments(record["environments"][-1], environment()),
+        {} if replay else differing(then, now),
         tuple(_doubts(recipe, record, models)),
-    )  # fmt: skip
+    )
 
 
 def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
-    """How the task differs: by its digest, or, since that leaves the pixels of files out, by images that were asked."""
+    """How the task differs: by its digest, or, since that leaves the pixels of files out, by images
+    that were asked.
+    """
     if task.digest != record["task"]["digest"]:
         return {"digest": (record["task"]["digest"], task.digest)}
     step = recording.steps.get(f"validation/{UNPROMPTED}", {"samples": (), "losses": ()})
-    answered = {name for name, loss in zip(step["samples"], step["losses"], strict=True) if loss is not None}
+    answered = {
+        name for name, loss in zip(step["samples"], step["losses"], strict=True) if loss is not None
+    }
     samples = [sample for sample in task.validation if sample.id in answered]
     reader = reader_of(recording.reader)
-    requests = [reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples]
-    known = sum(any(recording.knows(request, m["identity"]) for m in record["models"]) for request in requests)
+    requests = [
+        reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples
+    ]
+    known = sum(
+        any(recording.knows(request, m["identity"]) for m in record["models"])
+        for request in requests
+    )
     return {} if known == len(samples) else {"validation images": (len(samples), known)}
 
 
 def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) -> Iterator[str]:
-    seconds, usd, versions = recipe.arguments.get("seconds"), recipe.arguments.get("usd"), len(record["environments"])
+    seconds = recipe.arguments.get("seconds")
+    usd = recipe.arguments.get("usd")
+    versions = len(record["environments"])
     if seconds is not None:
         yield f"the run had a cap of {seconds:g} seconds: if the clock ended it, no other run ends there"
     if usd is not None and not models:
@@ -157,11 +195,14 @@ def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) 
             yield f"{model.spec} need not answer the same twice"
 
 
-def reproduce(found: Outlook, loader: Loader, *, out: Path | None = None, watch: Watch = silent) -> Reproduction:
+def reproduce(
+    found: Outlook, loader: Loader, *, out: Path | None = None, watch: Watch = silent
+) -> Reproduction:
     """Make the run of `outlook` again, and compare.
 
-    out: the new run folder, in which a reproduction that was killed goes on; None keeps nothing. Raises DataError if
-    the task is another one, before anything is asked; UsageError if `out` holds a finished run; what `optimize` raises.
+    out: the new run folder, in which a reproduction that was killed goes on; None keeps nothing.
+    Raises DataError if the task is another one, before anything is asked; UsageError if `out` holds
+    a finished run; what `optimize` raises.
     """
     if found.task:
         raise DataError(
@@ -172,7 +213,8 @@ def reproduce(found: Outlook, loader: Loader, *, out: Path | None = None, watch:
     with ExitStack() as stack:
         place = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bbtvp-")))
         recipe, load = _replayed(found, loader) if found.replay else (found.recipe, loader)
-        again, lacking = None, None
+        again = None
+        lacking = None
         try:
             again = recipe.search(out=place, loader=load, watch=watch).prompt.digest
         except Lacking as error:
@@ -185,22 +227,46 @@ def _compared(
 ) -> Reproduction:
     new = Recording.read(place)
     rows = [one.row for outcomes in new.rows.values() for one in outcomes]
-    asked = 0 if found.replay else sum(row[1][2] for row in rows) + sum(p["queries"] for p in new.probes.values())
-    usd = 0.0 if found.replay else sum(row[1][3] for row in rows) + sum(p["usd"] for p in new.probes.values())
+    asked = (
+        0
+        if found.replay
+        else sum(row[1][2] for row in rows) + sum(p["queries"] for p in new.probes.values())
+    )
+    usd = (
+        0.0
+        if found.replay
+        else sum(row[1][3] for row in rows) + sum(p["usd"] for p in new.probes.values())
+    )
     stored = 0 if found.replay else sum(row[4] is None and row[1][2] == 0 for row in rows)
     return Reproduction(
-        found, kept, again, lacking, differing(found.recording.config, new.config), first_step(found.recording, new),
-        answers(found.recording, new), asked, usd, stored,
-    )  # fmt: skip
+        found,
+        kept,
+        again,
+        lacking,
+        differing(found.recording.config, new.config),
+        first_step(found.recording, new),
+        answers(found.recording, new),
+        asked,
+        usd,
+        stored,
+    )
 
 
 def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
-    """The recipe with what the models had decided filled in, and a loader that gives the journal for every model."""
-    settled = {"prompt": found.recording.config["prompt"], "reader": found.recording.reader, "canvas": None}
+    """The recipe with what the models had decided filled in, and a loader that gives the journal
+    for every model.
+    """
+    settled = {
+        "prompt": found.recording.config["prompt"],
+        "reader": found.recording.reader,
+        "canvas": None,
+    }
     arguments = {**found.recipe.arguments, **settled, "usd": None, "seconds": None}
     models = {
         origin: found.recording.model(model["spec"], model["identity"])
-        for origin, model in zip(map(_key, found.recipe.models), found.record["models"], strict=True)
+        for origin, model in zip(
+            map(_key, found.recipe.models), found.record["models"], strict=True
+        )
     }
     return replace(found.recipe, arguments=arguments), _Journalled(loader, models)
 
@@ -214,7 +280,8 @@ class _Journalled(Loads):
     """Loads tasks and surrogates, and no model."""
 
     def __init__(self, loader: Loader, models: Mapping[str, Model]) -> None:
-        self._loader, self._models = loader, models
+        self._loader = loader
+        self._models = models
 
     def task(self, origin: Origin) -> Task:
         return self._loader.task(origin)

@@ -14,19 +14,29 @@ RESULT = "result.json"
 def result(
     run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, seconds: float
 ) -> dict[str, Any]:
-    """The document of a search (`run`), a proof with its verdict, or both. JSON-able; `prompt`: the bundle's path."""
+    """The document of a search (`run`), a proof with its verdict, or both. JSON-able; `prompt`: the
+    bundle's path.
+    """
     queries = dict(run.queries) if run else {}
     failed = (run.failed if run else 0) + (proof.failed if proof else 0)
     document = {
-        "schema": "bbtvp.result/1", "task": task, "seed": seed, "prompt": prompt,
+        "schema": "bbtvp.result/1",
+        "task": task,
+        "seed": seed,
+        "prompt": prompt,
         "improved_on_validation": run.improved if run else None,
         "queries": {
-            "search": queries.get("search", 0), "validation": queries.get("validation", 0),
-            "probe": queries.get("probe", 0), "verify": proof.queries if proof else 0, "failed": failed,
+            "search": queries.get("search", 0),
+            "validation": queries.get("validation", 0),
+            "probe": queries.get("probe", 0),
+            "verify": proof.queries if proof else 0,
+            "failed": failed,
             "refused": (run.refused if run else 0) + (proof.refused if proof else 0),
         },
-        "seconds": round(seconds, 1), "usd": _usd(run, proof), "models": proof.as_json() if proof else [],
-    }  # fmt: skip
+        "seconds": round(seconds, 1),
+        "usd": _usd(run, proof),
+        "models": proof.as_json() if proof else [],
+    }
     if proof:
         document |= proof.words()
     return document

@@ -1,4 +1,5 @@
-"""Jobs, one after another or several at once in one process: models, rate limits and the store of replies are shared.
+"""Jobs, one after another or several at once in one process: models, rate limits and the store of
+replies are shared.
 
 OUT/jobs.json               the jobs, resolved: {"schema": "bbtvp.jobs/1", "jobs": [{"name", "folder", …}]}
 OUT/<folder>/               a job's run folder; result.json is there once it is done
@@ -33,11 +34,14 @@ from bbtvp.search.recipe import Loader
 from bbtvp.verify import Proof, verify
 
 SCHEMA = "bbtvp.jobs/1"
-JOBS, FAILURE = "jobs.json", "failure.json"
+JOBS = "jobs.json"
+FAILURE = "failure.json"
 
 
 class Ended(NamedTuple):
-    """A job that came to an end: its `bbtvp.result/1` document, or why there is none. fresh: it worked just now."""
+    """A job that came to an end: its `bbtvp.result/1` document, or why there is none. fresh: it
+    worked just now.
+    """
 
     job: Job
     document: dict[str, Any] | None
@@ -54,10 +58,13 @@ class Stopped(BbtvpError):
 
 @final
 class Stop:
-    """Ends jobs that run in other threads: each of them at its next event, and every one not begun yet."""
+    """Ends jobs that run in other threads: each of them at its next event, and every one not begun
+    yet.
+    """
 
     def __init__(self) -> None:
-        self._told, self._running = threading.Event(), 0
+        self._told = threading.Event()
+        self._running = 0
         self._change = threading.Condition()
 
     def __call__(self) -> None:
@@ -99,19 +106,30 @@ def run_jobs(
 ) -> list[Ended]:
     """Run jobs, each in its own folder below `folder`; what became of each, in their order.
 
-    A job that is done is not run again; one that was killed goes on. A job that fails is reported, and the others go
-    on. every: all jobs of the batch, if only some of them are to run now. parallel: at once, in threads. watch: told
-    all that a search and a proof tell, with the job's name as "job", and "job" itself (Ended) as each ends.
+    A job that is done is not run again; one that was killed goes on. A job that fails is reported,
+    and the others go on. every: all jobs of the batch, if only some of them are to run now.
+    parallel: at once, in threads. watch: told all that a search and a proof tell, with the job's
+    name as "job", and "job" itself (Ended) as each ends.
 
-    Jobs are worked on model by model, so that no more models are in memory than need be. Raises JournalError if another
-    process works in `folder`.
+    Jobs are worked on model by model, so that no more models are in memory than need be. Raises
+    JournalError if another process works in `folder`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with hold(folder, "jobs"):
         _write_jobs(folder, every or jobs)
-        done = {job.name: document for job in jobs if (document := finished(job, folder)) is not None}
-        ended = {job.name: Ended(job, done[job.name], fresh=False) for job in jobs if job.name in done}
-        desk = _Desk([job for job in jobs if job.name not in done], folder, loader or Loader(), watch, stop or Stop())
+        done = {
+            job.name: document for job in jobs if (document := finished(job, folder)) is not None
+        }
+        ended = {
+            job.name: Ended(job, done[job.name], fresh=False) for job in jobs if job.name in done
+        }
+        desk = _Desk(
+            [job for job in jobs if job.name not in done],
+            folder,
+            loader or Loader(),
+            watch,
+            stop or Stop(),
+        )
         for one in ended.values():
             watch("job", {"job": one.job.name, "ended": one})
         for one in desk.alone() if parallel == 1 else desk.together(parallel):
@@ -139,10 +157,15 @@ def _write_jobs(folder: Path, jobs: Sequence[Job]) -> None:
 class _Desk:
     """Hands out jobs, and lets go of each model after its last one."""
 
-    def __init__(self, jobs: Sequence[Job], folder: Path, loader: Loader, watch: Watch, stop: Stop) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], folder: Path, loader: Loader, watch: Watch, stop: Stop
+    ) -> None:
         first = {job.models: place for place, job in reversed(list(enumerate(jobs)))}
         self.jobs = sorted(jobs, key=lambda job: first[job.models])
-        self.folder, self.loader, self.watch, self.stop = folder, loader, watch, stop
+        self.folder = folder
+        self.loader = loader
+        self.watch = watch
+        self.stop = stop
         self._needed = Counter(_key_of(job.origin(spec)) for job in jobs for spec in _models(job))
         self._lock = threading.Lock()
 
@@ -188,11 +211,18 @@ class _Desk:
             self._release(job.origin(spec))
         if document is not None:
             return Ended(job, document)
-        error, code = trouble.said, trouble.exit_code
+        error = trouble.said
+        code = trouble.exit_code
         if code != Stopped.exit_code:
-            facts = {"error": error, "exit_code": code, "when": datetime.now(UTC).isoformat(timespec="seconds")}
+            facts = {
+                "error": error,
+                "exit_code": code,
+                "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
             with suppress(OSError):  # a full disk is what may have gone wrong
-                atomic_write_json(place / FAILURE, {**facts, **({"bug": trouble.bug} if trouble.bug else {})})
+                atomic_write_json(
+                    place / FAILURE, {**facts, **({"bug": trouble.bug} if trouble.bug else {})}
+                )
         return Ended(job, None, error, code)
 
     def _run(self, job: Job, place: Path) -> dict[str, Any]:
@@ -208,12 +238,19 @@ class _Desk:
         run = recipe.search(out=place, loader=self.loader, watch=watch)
         proof, *others = self._proofs(job, run, place, watch) or [None]
         document = result(
-            run, proof, task=run.task.name, seed=job.seed, prompt=str(place / BUNDLE), seconds=time.monotonic() - began
-        )  # fmt: skip
+            run,
+            proof,
+            task=run.task.name,
+            seed=job.seed,
+            prompt=str(place / BUNDLE),
+            seconds=time.monotonic() - began,
+        )
         for other in filter(None, others):
             document["queries"]["verify"] += other.queries
             document["usd"] = round((document["usd"] or 0.0) + other.usd, 6) or None
-        document["also"] = [{"task": other.task, "models": other.as_json()} for other in others if other]
+        document["also"] = [
+            {"task": other.task, "models": other.as_json()} for other in others if other
+        ]
         document["job"] = job.model_dump(mode="json")
         atomic_write_json(place / RESULT, document)
         return dict(json.loads(json.dumps(document)))  # as a later process reads it
@@ -229,11 +266,20 @@ class _Desk:
         for task in tasks:
             left = None if job.usd is None else job.usd - spent
             if left is not None and left <= 0:
-                raise BudgetReached(f"${job.usd:g} are spent; nothing is left for the proof on {task.name}, raise usd")
+                raise BudgetReached(
+                    f"${job.usd:g} are spent; nothing is left for the proof on {task.name}, raise usd"
+                )
             proof = verify(
-                run.prompt, task, models, source=[model.spec for model in run.models], reader=job.reader, usd=left,
-                seed=job.seed, out=place, watch=watch,
-            )  # fmt: skip
+                run.prompt,
+                task,
+                models,
+                source=[model.spec for model in run.models],
+                reader=job.reader,
+                usd=left,
+                seed=job.seed,
+                out=place,
+                watch=watch,
+            )
             spent += proof.usd
             proofs.append(proof)
         return proofs
@@ -257,15 +303,21 @@ def _key_of(model: Origin) -> str:
 class _Trouble(AbstractContextManager[None]):
     """Takes what goes wrong in its block, but for an interrupt, and says it in one line."""
 
-    said, exit_code, bug = "", 1, ""
+    said = ""
+    exit_code = 1
+    bug = ""
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> bool:
         if not isinstance(error, Exception):
             return False
         if isinstance(error, BbtvpError):
-            self.said, self.exit_code = str(error), error.exit_code
+            self.said = str(error)
+            self.exit_code = error.exit_code
         elif isinstance(error, OSError):
             self.said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         else:

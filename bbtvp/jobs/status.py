@@ -1,4 +1,6 @@
-"""Where runs stand, read from their folders while they go: no model is loaded, and nothing is written or held."""
+"""Where runs stand, read from their folders while they go: no model is loaded, and nothing is
+written or held.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +35,15 @@ _DEPTH = 2
 class Standing:
     """Where one job stands.
 
-    state: waiting (not begun, or its batch, which is running, will go on with it), running (a living process holds it),
-    stopped (begun, and held by nobody), failed (its batch gave it up), done (its prompt is there, and the results of
-    every check that was begun or that its batch wants), unreadable.
-    stage, generation, generations: of the search, or the check under way, which has no generations.
-    loss: mean over the candidates of the last generation. unprompted, best: on validation.
-    queries: image queries of the search, of at most `cap`; checks: those of verification and other checks.
-    seconds_left: of the search, at the pace of the process that holds it; None where nothing is known.
-    error: why it failed. failure: why the last failed query did.
+    state: waiting (not begun, or its batch, which is running, will go on with it), running (a
+    living process holds it), stopped (begun, and held by nobody), failed (its batch gave it up),
+    done (its prompt is there, and the results of every check that was begun or that its batch
+    wants), unreadable. stage, generation, generations: of the search, or the check under way, which
+    has no generations. loss: mean over the candidates of the last generation. unprompted, best: on
+    validation. queries: image queries of the search, of at most `cap`; checks: those of
+    verification and other checks. seconds_left: of the search, at the pace of the process that
+    holds it; None where nothing is known. error: why it failed. failure: why the last failed query
+    did.
     """
 
     name: str
@@ -69,16 +72,32 @@ class Standing:
         """One job of a `bbtvp.status/1` document."""
         arms = {"unprompted": self.unprompted, "best": self.best}
         return {
-            "name": self.name, "folder": str(self.folder), "state": self.state,
-            "task": self.task, "models": list(self.models),
-            "stage": self.stage, "generation": self.generation, "generations": self.generations, "loss": self.loss,
-            "validation": {name: None if arm is None else arm.as_json() for name, arm in arms.items()},
-            "queries": {"spent": self.queries, "cap": self.cap, "checks": self.checks, "failed": self.failed},
+            "name": self.name,
+            "folder": str(self.folder),
+            "state": self.state,
+            "task": self.task,
+            "models": list(self.models),
+            "stage": self.stage,
+            "generation": self.generation,
+            "generations": self.generations,
+            "loss": self.loss,
+            "validation": {
+                name: None if arm is None else arm.as_json() for name, arm in arms.items()
+            },
+            "queries": {
+                "spent": self.queries,
+                "cap": self.cap,
+                "checks": self.checks,
+                "failed": self.failed,
+            },
             "usd": {"spent": round(self.usd, 6), "cap": self.usd_cap},
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
-            "owner": None if self.owner is None else {"host": self.owner.host, "pid": self.owner.pid},
-            "error": self.error, "last_failed_query": self.failure,
-        }  # fmt: skip
+            "owner": None
+            if self.owner is None
+            else {"host": self.owner.host, "pid": self.owner.pid},
+            "error": self.error,
+            "last_failed_query": self.failure,
+        }
 
 
 @final
@@ -95,13 +114,16 @@ class Board:
     def look(self) -> list[Standing]:
         """Where every job stands, in the order of the folders, of `jobs.json`, of names.
 
-        Raises UsageError for a folder without any. What cannot be read makes its own job unreadable, and no other.
+        Raises UsageError for a folder without any. What cannot be read makes its own job
+        unreadable, and no other.
         """
         found: list[Standing] = []
         for folder in self._folders:
             jobs = [self._standing(name, place, job) for name, place, job in runs_in(folder)]
             if not jobs:
-                raise UsageError(f"{folder} holds no run; name the --out of a run, or a folder of runs")
+                raise UsageError(
+                    f"{folder} holds no run; name the --out of a run, or a folder of runs"
+                )
             found += jobs
         return found
 
@@ -114,28 +136,41 @@ class Board:
     def _read(self, name: str, folder: Path, job: Mapping[str, Any]) -> Standing:
         # The owner first: one that ends in between has written all that is read after.
         owner = owner_of(folder)
-        checks = {path.parent: owner_of(path.parent) for path in sorted(folder.glob(f"*/*/{JOURNAL}"))}
+        checks = {
+            path.parent: owner_of(path.parent) for path in sorted(folder.glob(f"*/*/{JOURNAL}"))
+        }
         run = self._tally(folder)
         record = read_record(folder) if (folder / RECORD).exists() else None
         failure = _failure(folder)
         busy = next((check for check, held in checks.items() if held), None)
-        stage, searching = run.stage, busy is None and run.plan is not None
+        stage = run.stage
+        searching = busy is None and run.plan is not None
         tallies = [run, *map(self._tally, checks)]
         return Standing(
-            name, folder, _state(folder, job, owner or (checks[busy] if busy else None), run, failure, list(checks)),
+            name,
+            folder,
+            _state(
+                folder, job, owner or (checks[busy] if busy else None), run, failure, list(checks)
+            ),
             task=record["task"]["name"] if record else job.get("task"),
             models=tuple(model["spec"] for model in record["models"]) if record else (),
             stage=busy.parent.name if busy else stage.name if stage else None,
             generation=run.generations[stage.name] if stage and searching else None,
             generations=stage.generations if stage and searching else None,
-            loss=run.loss, unprompted=run.arms.get(UNPROMPTED), best=run.best,
-            queries=run.total, cap=run.config.get("budget"), checks=sum(tally.total for tally in tallies[1:]),
-            failed=sum(tally.failed for tally in tallies), usd=sum(tally.usd for tally in tallies),
+            loss=run.loss,
+            unprompted=run.arms.get(UNPROMPTED),
+            best=run.best,
+            queries=run.total,
+            cap=run.config.get("budget"),
+            checks=sum(tally.total for tally in tallies[1:]),
+            failed=sum(tally.failed for tally in tallies),
+            usd=sum(tally.usd for tally in tallies),
             usd_cap=record["arguments"].get("usd") if record else None,
             seconds_left=seconds_left(run, owner, datetime.now(UTC)),
-            owner=owner or (checks[busy] if busy else None), error=failure,
+            owner=owner or (checks[busy] if busy else None),
+            error=failure,
             failure=next((tally.failure for tally in reversed(tallies) if tally.failure), None),
-        )  # fmt: skip
+        )
 
     def _tally(self, folder: Path) -> Tally:
         tally = self._tallies.setdefault(folder, Tally(folder / JOURNAL))
@@ -144,7 +179,9 @@ class Board:
 
 
 def runs_in(folder: Path) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
-    """Name, run folder and what `jobs.json` says of it, for each job in a folder. UsageError if it is no folder."""
+    """Name, run folder and what `jobs.json` says of it, for each job in a folder. UsageError if it
+    is no folder.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name the --out of a run, or a folder of runs")
     yield from _runs(folder, folder.resolve().name, _DEPTH)
@@ -159,21 +196,37 @@ def _runs(folder: Path, name: str, depth: int) -> Iterator[tuple[str, Path, Mapp
         for child in sorted(path for path in folder.iterdir() if path.is_dir()):
             inside = list(_runs(child, child.name, depth - 1))
             whole = len(inside) == 1 and inside[0][1] == child
-            yield from inside if whole else ((f"{child.name}/{job}", place, facts) for job, place, facts in inside)
+            yield from (
+                inside
+                if whole
+                else ((f"{child.name}/{job}", place, facts) for job, place, facts in inside)
+            )
 
 
 def _jobs(path: Path) -> list[Mapping[str, Any]]:
     document = _json(path) or {}
     if document.get("schema") != JOBS_SCHEMA:
-        raise JournalError(f"{path}: not a {JOBS_SCHEMA} document; a newer bbtvp may have written it: upgrade")
+        raise JournalError(
+            f"{path}: not a {JOBS_SCHEMA} document; a newer bbtvp may have written it: upgrade"
+        )
     try:
-        return [{**job, "name": str(job["name"]), "folder": str(job["folder"])} for job in document["jobs"]]
+        return [
+            {**job, "name": str(job["name"]), "folder": str(job["folder"])}
+            for job in document["jobs"]
+        ]
     except (TypeError, LookupError) as error:
-        raise JournalError(f"{path} is damaged; run the same jobs again, and it is written anew") from error
+        raise JournalError(
+            f"{path} is damaged; run the same jobs again, and it is written anew"
+        ) from error
 
 
 def _state(
-    folder: Path, job: Mapping[str, Any], owner: Owner | None, run: Tally, failure: str | None, checks: Sequence[Path]
+    folder: Path,
+    job: Mapping[str, Any],
+    owner: Owner | None,
+    run: Tally,
+    failure: str | None,
+    checks: Sequence[Path],
 ) -> State:
     if owner:
         return "running"
@@ -187,8 +240,12 @@ def _state(
 def _done(folder: Path, job: Mapping[str, Any], checks: Sequence[Path]) -> bool:
     if job:  # as it is described now: a batch works on it again otherwise
         document = _json(folder / RESULT) or {}
-        return bool(document.get("job") == {key: value for key, value in job.items() if key != "folder"})
-    names = (check / _RESULTS.get(check.parent.name, f"{check.parent.name}.json") for check in checks)
+        return bool(
+            document.get("job") == {key: value for key, value in job.items() if key != "folder"}
+        )
+    names = (
+        check / _RESULTS.get(check.parent.name, f"{check.parent.name}.json") for check in checks
+    )
     return (folder / BUNDLE).exists() and all(name.exists() for name in names)
 
 
@@ -217,10 +274,12 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def seconds_left(run: Tally, owner: Owner | None, now: datetime) -> float | None:
-    """At the pace since the owner took the folder; None without an owner, a pace, or where its clock is ahead of ours.
+    """At the pace since the owner took the folder; None without an owner, a pace, or where its
+    clock is ahead of ours.
 
-    What is left of the plan counts as many image queries as memory left of what is done. Only one clock reading of
-    another process is used, the owner's first, and nothing but this figure depends on it.
+    What is left of the plan counts as many image queries as memory left of what is done. Only one
+    clock reading of another process is used, the owner's first, and nothing but this figure depends
+    on it.
     """
     if owner is None or owner.queries is None or run.plan is None or not run.share:
         return None

@@ -1,4 +1,6 @@
-"""What a journal says so far, read while its run goes on: without its lock, and only what is new each time."""
+"""What a journal says so far, read while its run goes on: without its lock, and only what is new
+each time.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 
 class Arm(NamedTuple):
-    """A prompt, or none, on the validation images: means over those that were answered, None if none was."""
+    """A prompt, or none, on the validation images: means over those that were answered, None if
+    none was.
+    """
 
     name: str
     loss: float | None
@@ -35,9 +39,9 @@ class Arm(NamedTuple):
 class Tally:
     """Sums over the journal at `path`, which may not be there yet.
 
-    spent: image queries by phase, retries and failures counted. generations: of each stage, those that are journalled.
-    arms: in the order of their validation. loss: mean over the candidates of the last generation. failure: why the
-    last failed query did.
+    spent: image queries by phase, retries and failures counted. generations: of each stage, those
+    that are journalled. arms: in the order of their validation. loss: mean over the candidates of
+    the last generation. failure: why the last failed query did.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,11 +49,14 @@ class Tally:
         self._forget(0)
 
     def _forget(self, inode: int) -> None:
-        self._inode, self._offset, self._lines = inode, 0, 0
+        self._inode = inode
+        self._offset = 0
+        self._lines = 0
         self.config: dict[str, Any] = {}
         self.plan: Plan | None = None
         self.spent: Counter[str] = Counter()
-        self.failed, self.usd = 0, 0.0
+        self.failed = 0
+        self.usd = 0.0
         self.failure: str | None = None
         self.generations: Counter[str] = Counter()
         self.arms: dict[str, Arm] = {}
@@ -61,7 +68,8 @@ class Tally:
         return self.spent.total()
 
     def update(self) -> None:
-        """Read on. A last line without an end is being written, or was torn by a crash: it is left for later.
+        """Read on. A last line without an end is being written, or was torn by a crash: it is left
+        for later.
 
         Raises JournalError for a line that no run of this version wrote.
         """
@@ -99,7 +107,9 @@ class Tally:
 
     def _begin(self, record: dict[str, Any]) -> None:
         if record.get("schema") != SCHEMA:
-            raise JournalError(f"{self._path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade")
+            raise JournalError(
+                f"{self._path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade"
+            )
         self.config = record
         self.plan = plan_of(record.get("plan"))
 
@@ -112,7 +122,8 @@ class Tally:
             if not noted:
                 self._spend(phase, counts[2], counts[3])
             if failure is not None:
-                self.failed, self.failure = self.failed + 1, failure
+                self.failed = self.failed + 1
+                self.failure = failure
 
     def _step(self, name: str, step: Mapping[str, Any]) -> None:
         stage, _, rest = name.rpartition("/")
@@ -125,10 +136,12 @@ class Tally:
             self.generations[stage] += 1
             self.loss = _mean([row["loss"] for row in step["evaluations"]])
 
-    # -- what follows from the plan ------------------------------------------------------------------
+    # -- what follows from the plan ----------------------------------------------------------------
     @property
     def stage(self) -> Stage | None:
-        """The stage under way: the first one, or the last one begun that its validation has not ended."""
+        """The stage under way: the first one, or the last one begun that its validation has not
+        ended.
+        """
         stages = self.plan.stages if self.plan else ()
         begun = [i for i, stage in enumerate(stages) if self.generations[stage.name]]
         at = begun[-1] if begun else 0
@@ -138,12 +151,15 @@ class Tally:
     @property
     def best(self) -> Arm | None:
         """The prompt of the lowest validation loss so far."""
-        known = [arm for arm in self.arms.values() if arm.name != UNPROMPTED and arm.loss is not None]
+        known = [
+            arm for arm in self.arms.values() if arm.name != UNPROMPTED and arm.loss is not None
+        ]
         return min(known, key=lambda arm: arm.loss or 0.0, default=None)
 
     @property
     def share(self) -> float | None:
-        """Share of the planned image queries that is done, 0 to 1: asked, answered from memory, or not needed.
+        """Share of the planned image queries that is done, 0 to 1: asked, answered from memory, or
+        not needed.
 
         A stage that its validation has ended is done, however early.
         """
@@ -153,7 +169,11 @@ class Tally:
         done = plan.held * min(len(self.arms), plan.arms(len(plan.stages)))
         done += plan.extra if self.generations else 0
         for stage in plan.stages:
-            done += stage.queries if stage.name in self.arms else stage.cost * self.generations[stage.name]
+            done += (
+                stage.queries
+                if stage.name in self.arms
+                else stage.cost * self.generations[stage.name]
+            )
         return min(1.0, done / plan.queries)
 
 

@@ -1,10 +1,13 @@
-"""The response store: replies that were paid for, across runs, by the exact bytes of what was asked.
+"""The response store: replies that were paid for, across runs, by the exact bytes of what was
+asked.
 
-One SQLite file for all runs and all processes of a user. A reply is on the disk when `keep` returns; a kill, a full
-disk or a power cut loses nothing that was kept before. Failures and refusals are never kept: they are asked again.
+One SQLite file for all runs and all processes of a user. A reply is on the disk when `keep`
+returns; a kill, a full disk or a power cut loses nothing that was kept before. Failures and
+refusals are never kept: they are asked again.
 
-Threads that keep replies at the same time share one transaction, since what costs time is the disk's word that it has
-written: the first writes for all who wait. Readers have a connection of their own and never wait for a writer.
+Threads that keep replies at the same time share one transaction, since what costs time is the
+disk's word that it has written: the first writes for all who wait. Readers have a connection of
+their own and never wait for a writer.
 
 Batches that a vendor works on are noted here too, so that a run that was killed finds them again.
 """
@@ -40,12 +43,28 @@ CREATE TABLE intents (intent TEXT PRIMARY KEY, model TEXT, at REAL, keys TEXT) W
 """
 _BUSY = 60.0
 """Seconds to wait for another process. It holds the file for some milliseconds at a time."""
-_LOCAL = ("ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "jfs", "bcachefs")
-"""File systems of one machine. On all others, two machines that share a file would not see each other's WAL index."""
+_LOCAL = (
+    "ext2",
+    "ext3",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "zfs",
+    "f2fs",
+    "tmpfs",
+    "overlay",
+    "jfs",
+    "bcachefs",
+)
+"""File systems of one machine. On all others, two machines that share a file would not see each
+other's WAL index.
+"""
 _PAGE = 1000
 
 _opening = threading.Lock()
-"""Closing a file drops every lock that this process has on it, SQLite's too: so none is created while one is opened."""
+"""Closing a file drops every lock that this process has on it, SQLite's too: so none is created
+while one is opened.
+"""
 
 
 class StoreError(BbtvpError):
@@ -62,7 +81,9 @@ class Entry(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """A batch that was about to be handed in: whether it was, nobody knows. `when` in seconds since 1970."""
+    """A batch that was about to be handed in: whether it was, nobody knows. `when` in seconds since
+    1970.
+    """
 
     intent: str
     when: float
@@ -72,8 +93,8 @@ class Intent(NamedTuple):
 def reply_key(url: str, body: bytes, replicate: int, version: str) -> str:
     """The key of a reply: 64 hex digits.
 
-    url and body are all that was asked (model and pixels are in the body); version is the adapter's: one that reads
-    replies differently must not be served what another read.
+    url and body are all that was asked (model and pixels are in the body); version is the
+    adapter's: one that reads replies differently must not be served what another read.
     """
     return digest(url.encode(), body, str(replicate).encode(), version.encode())
 
@@ -90,14 +111,15 @@ def default_path() -> Path:
 class Store:
     """Replies by key, in a file that is made at first use and that only its owner may read.
 
-    May be used from any thread, and by several processes at once. Every method raises StoreError if the file cannot be
-    used; the first call finds out, before anything is paid for.
+    May be used from any thread, and by several processes at once. Every method raises StoreError if
+    the file cannot be used; the first call finds out, before anything is paid for.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
         self._queue: deque[_Waiting] = deque()
-        self._writing, self._reading = threading.RLock(), threading.Lock()
+        self._writing = threading.RLock()
+        self._reading = threading.Lock()
         self._disk: _Disk | None = None
         self._inherited: list[_Disk] = []
 
@@ -116,7 +138,8 @@ class Store:
         return _unpacked(packed)
 
     def keep(self, key: str, reply: Reply, *, model: str) -> None:
-        """Write a reply to the disk. One that is there already stays; one with a score that is no number is no reply.
+        """Write a reply to the disk. One that is there already stays; one with a score that is no
+        number is no reply.
 
         If this raises, a later call that succeeds may still keep the reply.
         """
@@ -134,7 +157,11 @@ class Store:
     def _keep_all(self) -> None:
         together = list(self._queue)
         rows = [waiting.row for waiting in together]
-        self._write(lambda disk: disk.executemany("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?)", rows))
+        self._write(
+            lambda disk: disk.executemany(
+                "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?)", rows
+            )
+        )
         for waiting in together:
             self._queue.popleft()
             waiting.kept = True
@@ -153,7 +180,9 @@ class Store:
         """All kept replies, by key; those that others keep meanwhile may be among them."""
         last = ""
         while page := self._read(
-            "SELECT key, model, at, length(reply) FROM replies WHERE key > ? ORDER BY key LIMIT ?", last, _PAGE
+            "SELECT key, model, at, length(reply) FROM replies WHERE key > ? ORDER BY key LIMIT ?",
+            last,
+            _PAGE,
         ):
             yield from (Entry(*row) for row in page)
             last = page[-1][0]
@@ -162,14 +191,21 @@ class Store:
         """Remove replies, and give their room back to the disk."""
         gone = [(key,) for key in keys]
         self._write(lambda disk: disk.executemany("DELETE FROM replies WHERE key = ?", gone))
-        with self._writing, suppress(sqlite3.OperationalError):  # another process may be reading: next time
+        with (
+            self._writing,
+            suppress(sqlite3.OperationalError),
+        ):  # another process may be reading: next time
             disk = self._open().writer
-            disk.executescript("PRAGMA incremental_vacuum")  # execute() would take one step, which frees one page
+            disk.executescript(
+                "PRAGMA incremental_vacuum"
+            )  # execute() would take one step, which frees one page
             disk.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     # -- batches -----------------------------------------------------------------------------------
     def submitting(self) -> FileLock:
-        """To be held while a batch is handed in: one process at a time. Intents that it then sees are of the dead."""
+        """To be held while a batch is handed in: one process at a time. Intents that it then sees
+        are of the dead.
+        """
         self._open()
         return FileLock(f"{self.path}.lock", mode=0o600)
 
@@ -189,8 +225,11 @@ class Store:
         """Nothing was handed in, or it is given up."""
         self._write(lambda disk: disk.execute("DELETE FROM intents WHERE intent = ?", (intent,)))
 
-    def begin_batch(self, batch: str, model: str, keys: Sequence[str], *, intent: str | None = None) -> None:
-        """A batch of these keys is with the vendor, who calls it `batch`; what was intended is done.
+    def begin_batch(
+        self, batch: str, model: str, keys: Sequence[str], *, intent: str | None = None
+    ) -> None:
+        """A batch of these keys is with the vendor, who calls it `batch`; what was intended is
+        done.
 
         Called again for a batch, it sets the keys that are still wanted of it.
         """
@@ -217,7 +256,8 @@ class Store:
     def close(self) -> None:
         """Let go of the file. Any later call opens it again."""
         with self._writing, self._reading:
-            disk, self._disk = self._disk, None
+            disk = self._disk
+            self._disk = None
             if disk is not None and disk.process == os.getpid():
                 disk.reader.close()
                 disk.writer.close()
@@ -250,7 +290,9 @@ class Store:
             return disk
         with self._writing:
             if self._disk is not None and self._disk.process != os.getpid():
-                self._inherited.append(self._disk)  # a child must neither use nor close what its parent opened
+                self._inherited.append(
+                    self._disk
+                )  # a child must neither use nor close what its parent opened
                 self._disk = None
             if self._disk is None:
                 self._disk = self._begin()
@@ -283,7 +325,9 @@ class Store:
         if name.startswith("SQLITE_FULL"):
             return StoreError(f"{self.path}: the disk is full; make room, or {_ELSEWHERE}")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreError(f"{self.path} is held by another process; wait for it, or {_ELSEWHERE}")
+            return StoreError(
+                f"{self.path} is held by another process; wait for it, or {_ELSEWHERE}"
+            )
         return StoreError(f"{self.path}: {error}; make it writable, or {_ELSEWHERE}")
 
     def _damaged(self, how: str) -> StoreError:
@@ -306,7 +350,9 @@ def _fault(disk: sqlite3.Connection, path: Path) -> str:
     """What is wrong with the file, if anything: read before anything is written."""
     disk.execute("BEGIN")  # one view of it: another process may be making it a store
     new = _is_new(disk)
-    ours, version = (disk.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+    ours, version = (
+        disk.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
     disk.execute("COMMIT")
     if ours != _APPLICATION and not new:
         return f"is another program's; {_ELSEWHERE}"
@@ -347,11 +393,14 @@ class _Waiting:
     __slots__ = ("kept", "row")
 
     def __init__(self, row: tuple[str, str, float, bytes, int]) -> None:
-        self.row, self.kept = row, False
+        self.row = row
+        self.kept = False
 
 
 def _choose_journal(disk: sqlite3.Connection, *, wal: bool) -> None:
-    """WAL, or where it does not work the rollback journal: as safe, but readers and writers wait for each other."""
+    """WAL, or where it does not work the rollback journal: as safe, but readers and writers wait
+    for each other.
+    """
     deadline = time.monotonic() + _BUSY
     mode = "WAL" if wal else "DELETE"
     while True:
@@ -361,7 +410,9 @@ def _choose_journal(disk: sqlite3.Connection, *, wal: bool) -> None:
         except sqlite3.OperationalError as error:
             name = error.sqlite_errorname
             if name.startswith("SQLITE_BUSY") and time.monotonic() < deadline:
-                time.sleep(0.01)  # others are opening the new file too; here SQLite itself does not wait
+                time.sleep(
+                    0.01
+                )  # others are opening the new file too; here SQLite itself does not wait
             elif mode == "WAL" and name.startswith(("SQLITE_IOERR_SHM", "SQLITE_PROTOCOL")):
                 mode = "DELETE"
             else:
@@ -371,7 +422,9 @@ def _choose_journal(disk: sqlite3.Connection, *, wal: bool) -> None:
 
 
 def on_one_machine(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a file lies on a file system of this machine alone; True where the system does not say."""
+    """Whether a file lies on a file system of this machine alone; True where the system does not
+    say.
+    """
     try:
         rows = [line.split() for line in mounts.read_text("utf-8", "replace").splitlines()]
     except OSError:
@@ -379,19 +432,33 @@ def on_one_machine(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool
     home = path.absolute().parent.resolve()
     points = [(Path(row[1].replace("\\040", " ")), row[2]) for row in rows if len(row) > 2]
     kinds = [(len(point.parts), kind) for point, kind in points if home.is_relative_to(point)]
-    return not kinds or max(enumerate(kinds), key=lambda item: (item[1][0], item[0]))[1][1] in _LOCAL
+    return (
+        not kinds or max(enumerate(kinds), key=lambda item: (item[1][0], item[0]))[1][1] in _LOCAL
+    )
 
 
 def _packed(reply: Reply) -> bytes:
     """The reply as JSON. Raises ValueError if a score is NaN or infinite."""
-    scores = None if reply.scores is None else [[float(score.logprob), score.tokens] for score in reply.scores]
-    content = {"text": reply.text, "scores": scores, "tokens": [reply.usage.input_tokens, reply.usage.output_tokens]}
+    scores = (
+        None
+        if reply.scores is None
+        else [[float(score.logprob), score.tokens] for score in reply.scores]
+    )
+    content = {
+        "text": reply.text,
+        "scores": scores,
+        "tokens": [reply.usage.input_tokens, reply.usage.output_tokens],
+    }
     # A reply cut in the middle of an emoji holds half a surrogate pair: it is kept as it came.
     return canonical_json(content).encode("utf-8", "surrogatepass")
 
 
 def _unpacked(packed: bytes) -> Reply:
     content = json.loads(packed.decode("utf-8", "surrogatepass"))
-    scores = None if content["scores"] is None else tuple(LabelScore(*score) for score in content["scores"])
+    scores = (
+        None
+        if content["scores"] is None
+        else tuple(LabelScore(*score) for score in content["scores"])
+    )
     tokens_in, tokens_out = content["tokens"]
     return Reply(content["text"], scores, Usage(tokens_in, tokens_out, attempts=0, usd=0.0))

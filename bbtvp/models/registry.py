@@ -1,4 +1,6 @@
-"""From a model spec (`zoo/llava`, `hf/org/name`, `openai/…`) to a model, through the entry points of `bbtvp.models`."""
+"""From a model spec (`zoo/llava`, `hf/org/name`, `openai/…`) to a model, through the entry points
+of `bbtvp.models`.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,14 @@ GROUP = "bbtvp.models"
 def load_model(spec: str, **options: Any) -> Model:
     """Load the model behind `spec`, split at the first slash into provider and name.
 
-    options go to the provider: device, dtype, batch, … Raises UsageError for an unknown provider or option.
+    options go to the provider: device, dtype, batch, … Raises UsageError for an unknown provider or
+    option.
     """
     provider, slash, name = spec.partition("/")
     if not slash or not name:
-        raise UsageError(f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in plugins.names(GROUP))}")
+        raise UsageError(
+            f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in plugins.names(GROUP))}"
+        )
     loader = plugins.load(GROUP, provider, "model provider")
     try:
         model = loader(name, **options)
@@ -29,6 +34,8 @@ def load_model(spec: str, **options: Any) -> Model:
         given = ", ".join(f"{key}={value}" for key, value in options.items())
         raise UsageError(f"model provider {provider!r} cannot take {given}: {error}") from error
     if not isinstance(model, Model):
-        raise UsageError(f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.models.Model")
+        raise UsageError(
+            f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.models.Model"
+        )
     model.origin = Origin.of(spec, options)
     return model

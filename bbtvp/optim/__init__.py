@@ -1,4 +1,5 @@
-"""Floor 1: derivative-free minimisation by ask and tell over vectors. Knows nothing of images, models or prompts.
+"""Floor 1: derivative-free minimisation by ask and tell over vectors. Knows nothing of images,
+models or prompts.
 
     search = optimiser("cma", dim=72, seed=0, sigma=1.0)
     while money_is_left:
@@ -18,7 +19,8 @@
 | `ng:<Name>` | any optimiser of nevergrad |
 | `<name>@<rank>` | any of them in a random projection; `subspace=` takes another (`Subspace.principal`) |
 
-Each optimiser is a deterministic function of (method, options, seed, told losses): resuming is `replay`.
+Each optimiser is a deterministic function of (method, options, seed, told losses): resuming is
+`replay`.
 """
 
 from __future__ import annotations

@@ -18,24 +18,26 @@ from bbtvp.optim.descent import Descent, check, units
 
 @final
 class BanditsTd(Descent):
-    """Bandit optimisation with a time prior: successive gradients are alike, so learn one vector v of them.
+    """Bandit optimisation with a time prior: successive gradients are alike, so learn one vector v
+    of them.
 
-    Ilyas, Engstrom and Madry, "Prior Convictions", ICLR 2019, in the l2 form of the release. With û = u/‖u‖ and pairs
-    of random e_k = e · u_k/√d, u_k ~ N(0, I):
+    Ilyas, Engstrom and Madry, "Prior Convictions", ICLR 2019, in the l2 form of the release. With û
+    = u/‖u‖ and pairs of random e_k = e · u_k/√d, u_k ~ N(0, I):
 
         v ← v + lr · mean_k (L(θ + h · unit(v + e_k)) − L(θ + h · unit(v − e_k))) / (h e) · e_k
         θ ← θ − a_i v/‖v‖,    a_i = a / (i + o)^alpha
 
     v starts at 0. `popsize` is twice the number of pairs, 2 by default (published).
 
-    The tile ("data") prior keeps v on a coarse grid and up-samples it. Every step of θ is then a multiple of an
-    up-sampled vector, so θ never leaves that subspace: the same as searching there. It is therefore a search space here
-    (a frame of blocks, or `Subspace`), and this method needs no option for it.
+    The tile ("data") prior keeps v on a coarse grid and up-samples it. Every step of θ is then a
+    multiple of an up-sampled vector, so θ never leaves that subspace: the same as searching there.
+    It is therefore a search space here (a frame of blocks, or `Subspace`), and this method needs no
+    option for it.
 
-    Published (`BanditsTd.published`): thousands of queries in a ball, on pixels of 0 to 1. Measured as `descent` says,
-    but no RATE was without fault; with this one the worst of the noisy searches ended 9 % above its start: h = 0.3
-    sigma √d, e = 1, lr = LEARN d, alpha = 0.4, a_1 = RATE sigma √d · pairs^(1 − alpha), so that a budget makes a path
-    of the same length whatever the pairs.
+    Published (`BanditsTd.published`): thousands of queries in a ball, on pixels of 0 to 1. Measured
+    as `descent` says, but no RATE was without fault; with this one the worst of the noisy searches
+    ended 9 % above its start: h = 0.3 sigma √d, e = 1, lr = LEARN d, alpha = 0.4, a_1 = RATE sigma
+    √d · pairs^(1 − alpha), so that a budget makes a path of the same length whatever the pairs.
     """
 
     RATE: ClassVar[float] = 0.01
@@ -59,7 +61,9 @@ class BanditsTd(Descent):
     ) -> None:
         super().__init__("bandits-td", start, start.popsize or 2)
         if self.popsize % 2:
-            raise UsageError(f"bandits-td evaluates pairs: popsize must be even (2 by default), got {self.popsize}")
+            raise UsageError(
+                f"bandits-td evaluates pairs: popsize must be even (2 by default), got {self.popsize}"
+            )
         root = start.sigma * math.sqrt(self.dim)
         self._h = 0.3 * root if h is None else h
         self._lr = self.LEARN * self.dim if lr is None else lr
@@ -67,15 +71,21 @@ class BanditsTd(Descent):
         stride = self.RATE * root * (self.popsize // 2) ** (1 - alpha)
         self._a = stride * (1 + o) ** alpha if a is None else a
         check("bandits-td", above=True, h=self._h, e=e, lr=self._lr, a=self._a)
-        self._e, self._o, self._alpha = e, o, alpha
+        self._e = e
+        self._o = o
+        self._alpha = alpha
         self._random = stream(self.seed, "optim", "bandits-td")
         self._v = np.zeros(self.dim)
         self._noise = np.empty((0, self.dim))
 
     def _ask(self) -> Matrix:
         pairs = self.popsize // 2
-        self._noise = self._e * self._random.standard_normal((pairs, self.dim)) / math.sqrt(self.dim)
-        sides = np.stack((self._v + self._noise, self._v - self._noise), axis=1).reshape(self.popsize, self.dim)
+        self._noise = (
+            self._e * self._random.standard_normal((pairs, self.dim)) / math.sqrt(self.dim)
+        )
+        sides = np.stack((self._v + self._noise, self._v - self._noise), axis=1).reshape(
+            self.popsize, self.dim
+        )
         return self._theta + self._h * units(sides)
 
     def _tell(self, z: Matrix, losses: Vector) -> None:

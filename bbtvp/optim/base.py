@@ -18,10 +18,14 @@ from bbtvp.core.errors import BbtvpError, UsageError
 JSON: TypeAlias = "str | int | float | bool | list[JSON] | dict[str, JSON] | None"
 
 Guide: TypeAlias = Callable[[Vector], Matrix]
-"""z (dim,) → (k, dim), k at least 1: gradients of free surrogate losses at z. Deterministic; costs no query."""
+"""z (dim,) → (k, dim), k at least 1: gradients of free surrogate losses at z. Deterministic; costs
+no query.
+"""
 
 Choices: TypeAlias = tuple[tuple[int, int], ...]
-"""(first index, count) of groups of adjacent variables; the largest of a group, the first if several, is its choice."""
+"""(first index, count) of groups of adjacent variables; the largest of a group, the first if
+several, is its choice.
+"""
 
 
 @final
@@ -29,13 +33,14 @@ Choices: TypeAlias = tuple[tuple[int, int], ...]
 class Start:
     """Where a search begins; the settings that all optimisers share.
 
-    dim: number of variables, at least 1. seed: any integer; equal seeds give equal searches.
-    sigma: standard deviation of the first candidates around `x0`, in units of z.
-    popsize: candidates in the largest batch; None lets the optimiser choose. (`cma-restarts` says what it reads here.)
-    budget: candidates that will be told in all, for optimisers that plan ahead. The caller keeps it, not the optimiser.
-    x0: (dim,) centre of the first candidates; None is the origin.
-    guide: gradients of free surrogate losses, for the methods that use them (`p-rgf`, `guided-es`).
-    choices: how categorical variables live in z. `catcma` knows them; to the others z is continuous and the caller
+    dim: number of variables, at least 1. seed: any integer; equal seeds give equal searches. sigma:
+    standard deviation of the first candidates around `x0`, in units of z. popsize: candidates in
+    the largest batch; None lets the optimiser choose. (`cma-restarts` says what it reads here.)
+    budget: candidates that will be told in all, for optimisers that plan ahead. The caller keeps
+    it, not the optimiser. x0: (dim,) centre of the first candidates; None is the origin. guide:
+    gradients of free surrogate losses, for the methods that use them (`p-rgf`, `guided-es`).
+    choices: how categorical variables live in z. `catcma` knows them; to the others z is continuous
+    and the caller
         takes the largest of each group, which is as valid.
     """
 
@@ -50,18 +55,28 @@ class Start:
 
     def __post_init__(self) -> None:
         if self.dim < 1:
-            raise UsageError(f"an optimiser needs at least 1 variable, got dim={self.dim}: give the prompt a layer")
+            raise UsageError(
+                f"an optimiser needs at least 1 variable, got dim={self.dim}: give the prompt a layer"
+            )
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise UsageError(f"sigma must be finite and above 0, got {self.sigma}")
         for name, value in (("popsize", self.popsize), ("budget", self.budget)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
-        if self.x0 is not None and (np.shape(self.x0) != (self.dim,) or not np.isfinite(self.x0).all()):
-            raise UsageError(f"x0 must hold {self.dim} finite numbers, got an array of shape {np.shape(self.x0)}")
+        if self.x0 is not None and (
+            np.shape(self.x0) != (self.dim,) or not np.isfinite(self.x0).all()
+        ):
+            raise UsageError(
+                f"x0 must hold {self.dim} finite numbers, got an array of shape {np.shape(self.x0)}"
+            )
         if self.x0 is not None:
-            object.__setattr__(self, "x0", np.array(self.x0, dtype=np.float64))  # the caller may change theirs
+            object.__setattr__(
+                self, "x0", np.array(self.x0, dtype=np.float64)
+            )  # the caller may change theirs
         if self.guide is not None and not callable(self.guide):
-            raise UsageError(f"guide must be a function of z (dim,) that gives (k, dim) gradients, got {self.guide!r}")
+            raise UsageError(
+                f"guide must be a function of z (dim,) that gives (k, dim) gradients, got {self.guide!r}"
+            )
         object.__setattr__(self, "choices", _checked(self.choices, self.dim))
 
     def origin(self) -> Vector:
@@ -69,7 +84,9 @@ class Start:
         return np.zeros(self.dim) if self.x0 is None else np.array(self.x0, dtype=np.float64)
 
     def batch(self) -> int:
-        """`popsize`, or the default of CMA-ES, 4 + floor(3 ln dim) (Hansen, arXiv 1604.00772, eq. 48)."""
+        """`popsize`, or the default of CMA-ES, 4 + floor(3 ln dim) (Hansen, arXiv 1604.00772, eq.
+        48).
+        """
         return self.popsize or 4 + math.floor(3 * math.log(self.dim))
 
     def need_guide(self, method: str) -> Guide:
@@ -81,12 +98,18 @@ class Start:
         return self.guide
 
     def gradients(self, z: Vector, method: str) -> Matrix:
-        """(k, dim) float64: the guide's rows at z (dim,), checked; `method` is named if they cannot be had."""
+        """(k, dim) float64: the guide's rows at z (dim,), checked; `method` is named if they cannot
+        be had.
+        """
         rows = np.array(self.need_guide(method)(z.copy()), dtype=np.float64)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.dim:
-            raise UsageError(f"the guide gave an array of shape {rows.shape} where {method} needs (k, {self.dim})")
+            raise UsageError(
+                f"the guide gave an array of shape {rows.shape} where {method} needs (k, {self.dim})"
+            )
         if not np.isfinite(rows).all():
-            raise BbtvpError("the guide gave gradients that are NaN or infinite: mend it, or search without it")
+            raise BbtvpError(
+                "the guide gave gradients that are NaN or infinite: mend it, or search without it"
+            )
         return rows
 
     def resolved(self) -> dict[str, JSON]:
@@ -103,7 +126,9 @@ class Start:
 
 
 def _checked(choices: Choices, dim: int) -> Choices:
-    """The groups as plain integers; UsageError if one leaves z, overlaps another, or leaves nothing to choose."""
+    """The groups as plain integers; UsageError if one leaves z, overlaps another, or leaves nothing
+    to choose.
+    """
     if not isinstance(choices, Sequence):
         raise UsageError(f"choices are pairs (first index, count) in a tuple, got {choices!r}")
     groups = []
@@ -113,19 +138,23 @@ def _checked(choices: Choices, dim: int) -> Choices:
             raise UsageError(f"choices are pairs of integers (first index, count), got {group!r}")
         first, count = (int(number) for number in group)
         if first < 0 or count < 2 or first + count > dim:
-            raise UsageError(f"choice {(first, count)} needs 2 or more categories inside {dim} variables")
+            raise UsageError(
+                f"choice {(first, count)} needs 2 or more categories inside {dim} variables"
+            )
         groups.append((first, count))
     for (one, count), (two, _) in pairwise(sorted(groups)):
         if one + count > two:
-            raise UsageError(f"choices overlap: {(one, count)} runs into the group that begins at {two}")
+            raise UsageError(
+                f"choices overlap: {(one, count)} runs into the group that begins at {two}"
+            )
     return tuple(groups)
 
 
 class Optimiser(ABC):
     """Minimises by ask and tell.
 
-    Subclasses implement `_ask`, `_tell`, `_recommend` and `_options`; what reaches them is already checked. They draw
-    from private generators only: numpy's global random state is left as it was.
+    Subclasses implement `_ask`, `_tell`, `_recommend` and `_options`; what reaches them is already
+    checked. They draw from private generators only: numpy's global random state is left as it was.
     """
 
     def __init__(self, method: str, start: Start, popsize: int) -> None:
@@ -139,11 +168,13 @@ class Optimiser(ABC):
 
     @final
     def ask(self) -> Matrix:
-        """(n, dim) float64, read-only: the candidates to evaluate. The same batch again until it is told.
+        """(n, dim) float64, read-only: the candidates to evaluate. The same batch again until it is
+        told.
 
-        1 <= n <= popsize, and n may change from batch to batch. Score all of one batch on the same images. Estimators
-        of a gradient and single CMA-ES runs compare losses within a batch only, so the next batch may see others;
-        `random`, `cma-restarts` and most of nevergrad also compare across batches.
+        1 <= n <= popsize, and n may change from batch to batch. Score all of one batch on the same
+        images. Estimators of a gradient and single CMA-ES runs compare losses within a batch only,
+        so the next batch may see others; `random`, `cma-restarts` and most of nevergrad also
+        compare across batches.
         """
         if self._batch is None:
             batch = np.array(self._ask(), dtype=np.float64)
@@ -152,7 +183,9 @@ class Optimiser(ABC):
                     f"{self.method} asked an array of shape {batch.shape}, not 1 to {self.popsize} rows of {self.dim}"
                 )
             if not np.isfinite(batch).all():
-                raise BbtvpError(f"{self.method} has diverged after {self._told} candidates: choose smaller steps")
+                raise BbtvpError(
+                    f"{self.method} has diverged after {self._told} candidates: choose smaller steps"
+                )
             batch.setflags(write=False)
             self._batch = batch
         return self._batch
@@ -161,40 +194,54 @@ class Optimiser(ABC):
     def tell(self, z: Matrix, losses: Vector) -> None:
         """Give the losses of exactly the asked batch, in its order; lower is better.
 
-        Raises UsageError, and changes nothing, if the batch is another one or a loss is NaN or infinite.
+        Raises UsageError, and changes nothing, if the batch is another one or a loss is NaN or
+        infinite.
         """
         if self._batch is None:
             raise UsageError("tell before ask: call ask() and evaluate the batch that it returns")
         if not np.array_equal(z, self._batch):
-            raise UsageError("told a batch that was not asked: tell the rows of the last ask(), all and in order")
+            raise UsageError(
+                "told a batch that was not asked: tell the rows of the last ask(), all and in order"
+            )
         values = np.array(losses, dtype=np.float64)
         if values.shape != (len(self._batch),):
-            raise UsageError(f"expected {len(self._batch)} losses, one per candidate, got shape {values.shape}")
+            raise UsageError(
+                f"expected {len(self._batch)} losses, one per candidate, got shape {values.shape}"
+            )
         if not np.isfinite(values).all():
             bad = int(np.count_nonzero(~np.isfinite(values)))
-            raise UsageError(f"{bad} of {len(values)} losses are NaN or infinite: query those candidates again first")
+            raise UsageError(
+                f"{bad} of {len(values)} losses are NaN or infinite: query those candidates again first"
+            )
         self._tell(self._batch, values)
         self._told += len(values)
         self._batch = None
 
     @property
     def memory(self) -> JSON:
-        """What it has learnt beyond the batches and losses, if working that out again is slow; None if it is not."""
+        """What it has learnt beyond the batches and losses, if working that out again is slow; None
+        if it is not.
+        """
         return None
 
     @final
     def resume(self, history: Sequence[tuple[Matrix, Vector]], memory: JSON) -> None:
-        """Take up, in a new optimiser, a search that told `history` and then had this `memory`; nothing is asked again.
+        """Take up, in a new optimiser, a search that told `history` and then had this `memory`;
+        nothing is asked again.
 
-        history: (batch, losses) pairs in the order they were told. UsageError if this optimiser was told something
-        before, or if the memory is none of its own.
+        history: (batch, losses) pairs in the order they were told. UsageError if this optimiser was
+        told something before, or if the memory is none of its own.
         """
         if self._told or self._batch is not None:
             raise UsageError(f"this {self.method} has begun; resume a new one")
         if memory is None:
             raise UsageError(f"{self.method} keeps no memory: replay the history")
         if history:
-            self._resume([np.array(z, np.float64) for z, _ in history], [np.array(of) for _, of in history], memory)
+            self._resume(
+                [np.array(z, np.float64) for z, _ in history],
+                [np.array(of) for _, of in history],
+                memory,
+            )
             self._told = sum(len(z) for z, _ in history)
 
     @final
@@ -206,7 +253,12 @@ class Optimiser(ABC):
     @property
     def resolved(self) -> dict[str, JSON]:
         """Every option as finally used, ready for the journal."""
-        return {"method": self.method, **self.start.resolved(), "popsize": self.popsize, **self._options()}
+        return {
+            "method": self.method,
+            **self.start.resolved(),
+            "popsize": self.popsize,
+            **self._options(),
+        }
 
     @final
     def __repr__(self) -> str:
@@ -216,7 +268,8 @@ class Optimiser(ABC):
     def _ask(self) -> Matrix:
         """The next (n, dim) batch, n at most `popsize`; called once per tell.
 
-        If it raises (a guide may), it is called again by the next `ask`: change nothing before what can raise.
+        If it raises (a guide may), it is called again by the next `ask`: change nothing before what
+        can raise.
         """
 
     @abstractmethod

@@ -17,22 +17,27 @@ from bbtvp.optim.pycma import check_size
 
 @final
 class CatCma(Optimiser):
-    """A joint distribution: a Gaussian for the continuous variables, categorical ones for the `choices`.
+    """A joint distribution: a Gaussian for the continuous variables, categorical ones for the
+    `choices`.
 
-    Hamano, Saito, Nomura, Uchida and Shirakawa, "CatCMA: Stochastic Optimization for Mixed-Category Problems", GECCO
-    2024 (arXiv 2405.09962). The Gaussian is updated as in CMA-ES, the probabilities q by a natural gradient whose step
-    adapts to its signal-to-noise ratio (ASNG), and a margin keeps every category possible:
+    Hamano, Saito, Nomura, Uchida and Shirakawa, "CatCMA: Stochastic Optimization for Mixed-Category
+    Problems", GECCO 2024 (arXiv 2405.09962). The Gaussian is updated as in CMA-ES, the
+    probabilities q by a natural gradient whose step adapts to its signal-to-noise ratio (ASNG), and
+    a margin keeps every category possible:
 
         q ← q + δ/‖F^½ Σ_i w_i (c_(i) − q)‖ · Σ_i w_i (c_(i) − q),   c one-hot, weights by rank;   then q ≥ q_min
 
-    In z the variables of a choice are 1 for the chosen category and 0 for the others. x0 gives its largest of a group
-    one half and the rest evenly; a group without a single largest begins evenly. Recommends the mean of the Gaussian
-    and the likeliest category of each choice. `popsize` defaults to 4 + 3 ln(variables), a choice counting once.
+    In z the variables of a choice are 1 for the chosen category and 0 for the others. x0 gives its
+    largest of a group one half and the rest evenly; a group without a single largest begins evenly.
+    Recommends the mean of the Gaussian and the likeliest category of each choice. `popsize`
+    defaults to 4 + 3 ln(variables), a choice counting once.
     """
 
     def __init__(self, start: Start) -> None:
         if not start.choices:
-            raise UsageError("catcma is for categorical variables: pass choices=((first, count), ...), or use cma")
+            raise UsageError(
+                "catcma is for categorical variables: pass choices=((first, count), ...), or use cma"
+            )
         self._groups = [slice(first, first + count) for first, count in start.choices]
         chosen = np.zeros(start.dim, dtype=bool)
         for group in self._groups:
@@ -59,7 +64,14 @@ class CatCma(Optimiser):
         mean = np.zeros(max(2, len(self._free)))
         mean[: len(self._free)] = self.start.origin()[self._free]
         seed = derived_seed(self.seed, "optim", self.method)
-        search = cmaes.CatCMA(mean, self.start.sigma, sizes, seed=seed, population_size=self.popsize, cat_param=weights)
+        search = cmaes.CatCMA(
+            mean,
+            self.start.sigma,
+            sizes,
+            seed=seed,
+            population_size=self.popsize,
+            cat_param=weights,
+        )
         return search, f"cmaes {cmaes.__version__}"
 
     def _z(self, continuous: Vector, one_hot: Matrix) -> Vector:
@@ -77,7 +89,9 @@ class CatCma(Optimiser):
         try:
             self._es.tell(list(zip(self._asked, losses.tolist(), strict=True)))
         except AssertionError as error:
-            raise BbtvpError(f"{self.method} has diverged ({error}): choose a smaller sigma") from error
+            raise BbtvpError(
+                f"{self.method} has diverged ({error}): choose a smaller sigma"
+            ) from error
 
     def _recommend(self) -> Vector:
         weights: Matrix = self._es._q  # the library has no public name for it

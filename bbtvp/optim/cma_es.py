@@ -18,11 +18,13 @@ class CmaEs(Optimiser):
         m ← m + Σ_i w_i (z_(i) − m)           (weights by rank, so only the order of the losses counts)
         C ← (1 − c_1 − c_μ) C + c_1 p pᵀ + c_μ Σ_i w_i y_i y_iᵀ,     y_i = (z_(i) − m) / s
 
-    Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; with `diagonal`, separable CMA-ES (Ros and
-    Hansen, PPSN 2008): C is diagonal, linear time and memory, for d in the thousands. Recommends the mean m, which
-    averages noise away; the best candidate seen would be the luckiest one.
+    Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; with `diagonal`, separable
+    CMA-ES (Ros and Hansen, PPSN 2008): C is diagonal, linear time and memory, for d in the
+    thousands. Recommends the mean m, which averages noise away; the best candidate seen would be
+    the luckiest one.
 
-    pycma adapts the step size by path length (CSA), from 300 variables on in two points (TPA): see `resolved`.
+    pycma adapts the step size by path length (CSA), from 300 variables on in two points (TPA): see
+    `resolved`.
     """
 
     def __init__(self, start: Start, *, diagonal: bool = False) -> None:
@@ -38,7 +40,8 @@ class CmaEs(Optimiser):
         return np.array(self._asked)
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
-        # pycma knows its own vectors again, and may change the list of losses: it gets those vectors and a new list.
+        # pycma knows its own vectors again, and may change the list of losses: it gets those
+        # vectors and a new list.
         with self._source.lent():
             self._es.tell(self._asked, losses.tolist())
 

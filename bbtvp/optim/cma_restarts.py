@@ -21,37 +21,44 @@ SMOOTH = 5
 class CmaRestarts(Optimiser):
     """IPOP-CMA-ES: when a run has ended, begin another elsewhere with twice the population.
 
-    Auger and Hansen, "A restart CMA evolution strategy with increasing population size", CEC 2005. Run r = 0, 1, … has
-    λ_r = λ_0 · 2^min(r, restarts) candidates and begins at a mean drawn from N(x0, sigma² I), the first at x0. A run
-    ends by pycma's own criteria, or when the median losses of the newer half of the last `patience` generations are no
-    better than those of the older half. Those criteria wait for digits that a noisy loss never reaches.
+    Auger and Hansen, "A restart CMA evolution strategy with increasing population size", CEC 2005.
+    Run r = 0, 1, … has λ_r = λ_0 · 2^min(r, restarts) candidates and begins at a mean drawn from
+    N(x0, sigma² I), the first at x0. A run ends by pycma's own criteria, or when the median losses
+    of the newer half of the last `patience` generations are no better than those of the older half.
+    Those criteria wait for digits that a noisy loss never reaches.
 
-    Here `Start.popsize` is λ_0; `popsize` of the search is its largest batch, λ_0 · 2^restarts. A generation is one
-    batch. `restarts` defaults to what lets the largest generation be a tenth of the budget, at most 9, or to 4 without
-    a budget; `patience` to 10 + 30 d/λ_r.
+    Here `Start.popsize` is λ_0; `popsize` of the search is its largest batch, λ_0 · 2^restarts. A
+    generation is one batch. `restarts` defaults to what lets the largest generation be a tenth of
+    the budget, at most 9, or to 4 without a budget; `patience` to 10 + 30 d/λ_r.
 
     Recommends the mean of the run whose last SMOOTH generations had the lowest median losses.
     """
 
-    def __init__(self, start: Start, *, restarts: int | None = None, patience: int | None = None) -> None:
+    def __init__(
+        self, start: Start, *, restarts: int | None = None, patience: int | None = None
+    ) -> None:
         self._first = start.batch()
         if restarts is None:
             room = 16 if start.budget is None else start.budget // (10 * self._first)
             restarts = min(9, max(0, room.bit_length() - 1))
         check_count("cma-restarts", 0, restarts=restarts)
         if restarts > 20:
-            raise UsageError(f"cma-restarts doubles its population: restarts must be at most 20, got {restarts}")
+            raise UsageError(
+                f"cma-restarts doubles its population: restarts must be at most 20, got {restarts}"
+            )
         if patience is not None:
             check_count("cma-restarts", 2, patience=patience)
         super().__init__("cma-restarts", start, self._first * 2**restarts)
         check_size(self, diagonal=False)
-        self._restarts, self._patience = restarts, patience
+        self._restarts = restarts
+        self._patience = patience
         self._source = Pycma(start, self.method, diagonal=False)
         self._runs = 0
         self._medians: list[float] = []
         self._asked: list[Vector] = []
         self._es = self._begin(start.origin())
-        self._winner, self._lowest = start.origin(), math.inf
+        self._winner = start.origin()
+        self._lowest = math.inf
 
     def _begin(self, mean: Vector) -> Any:
         self._size = self._first * 2 ** min(self._runs, self._restarts)
@@ -71,7 +78,8 @@ class CmaRestarts(Optimiser):
         self._medians.append(float(np.median(losses)))
         level = float(np.mean(self._medians[-SMOOTH:]))
         if level <= self._lowest:
-            self._winner, self._lowest = np.array(self._es.mean), level
+            self._winner = np.array(self._es.mean)
+            self._lowest = level
         if ended or self._stagnates():
             spread = self.start.sigma * self._source.random.standard_normal(self.dim)
             self._es = self._begin(self.start.origin() + spread)
@@ -80,7 +88,9 @@ class CmaRestarts(Optimiser):
         patience = self._patience or 10 + math.ceil(30 * self.dim / self._size)
         recent = self._medians[-patience:]
         half = patience // 2
-        return len(recent) == patience and float(np.median(recent[-half:])) >= float(np.median(recent[:-half]))
+        return len(recent) == patience and float(np.median(recent[-half:])) >= float(
+            np.median(recent[:-half])
+        )
 
     def _recommend(self) -> Vector:
         return self._winner

@@ -1,11 +1,13 @@
 """What the methods share that step a point by a gradient which they measure from losses.
 
-Published step sizes belong to weights of networks or to pixels, and to thousands of steps. Here z has scale `sigma` and
-losses are of order 1, so the defaults were measured: a direction moves each variable by about 0.3 sigma, which survives
-rounding to 8 bits; and RATE is the largest of 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3 with which no search
-ended above where it began. Searched were a sphere, a quadratic of condition 100 and a logistic loss, each of order 1 at
-the start, in 5, 50, 300 and 1,000 variables, with 600 candidates, noise of 0 and 0.05, two seeds; a guide had cosine
-0.3. Steps grow with the loss: keep that of order 1, and lower the rate if a search diverges.
+Published step sizes belong to weights of networks or to pixels, and to thousands of steps. Here z
+has scale `sigma` and losses are of order 1, so the defaults were measured: a direction moves each
+variable by about 0.3 sigma, which survives rounding to 8 bits; and RATE is the largest of 0.03,
+0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3 with which no search ended above where it began.
+Searched were a sphere, a quadratic of condition 100 and a logistic loss, each of order 1 at the
+start, in 5, 50, 300 and 1,000 variables, with 600 candidates, noise of 0 and 0.05, two seeds; a
+guide had cosine 0.3. Steps grow with the loss: keep that of order 1, and lower the rate if a search
+diverges.
 """
 
 from __future__ import annotations
@@ -29,21 +31,27 @@ def check(method: str, least: float = 0.0, *, above: bool = False, **options: ob
         number = float(value) if isinstance(value, int | float | np.number) else math.nan
         if not math.isfinite(number) or number < least or (above and number == least):
             bound = "above" if above else "at least"
-            raise UsageError(f"{method} option {name} must be finite and {bound} {least:g}, got {value!r}")
+            raise UsageError(
+                f"{method} option {name} must be finite and {bound} {least:g}, got {value!r}"
+            )
 
 
 def check_count(method: str, least: int, **options: object) -> None:
     """UsageError unless every option is an integer that is at least `least`."""
     for name, value in options.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise UsageError(f"{method} option {name} must be an integer of at least {least}, got {value!r}")
+            raise UsageError(
+                f"{method} option {name} must be an integer of at least {least}, got {value!r}"
+            )
 
 
 def check_word(method: str, known: Sequence[object], **options: object) -> None:
     """UsageError unless every option is one of the `known` values."""
     for name, value in options.items():
         if value not in known:
-            raise UsageError(f"{method} option {name} must be {' or '.join(map(str, known))}, got {value!r}")
+            raise UsageError(
+                f"{method} option {name} must be {' or '.join(map(str, known))}, got {value!r}"
+            )
 
 
 def units(rows: Matrix) -> Matrix:
@@ -55,7 +63,9 @@ def units(rows: Matrix) -> Matrix:
 @final
 @dataclass(frozen=True)
 class Gains:
-    """Step size and width of a step i = 1, 2, …:  a_i = a / (i + o)^alpha,  c_i = c / i^gamma  (Spall, 1998)."""
+    """Step size and width of a step i = 1, 2, …:  a_i = a / (i + o)^alpha,  c_i = c / i^gamma
+    (Spall, 1998).
+    """
 
     method: str
     a: float
@@ -98,9 +108,11 @@ class Descent(Optimiser):
 
 
 class Mirrored(Descent):
-    """Asks pairs θ + w Δ_1, θ − w Δ_1, θ + w Δ_2, …: `popsize` rows, so even, with w the width of the step.
+    """Asks pairs θ + w Δ_1, θ − w Δ_1, θ + w Δ_2, …: `popsize` rows, so even, with w the width of
+    the step.
 
-    Subclasses draw the directions Δ_k and turn the differences L(θ + w Δ_k) − L(θ − w Δ_k) into a change of θ.
+    Subclasses draw the directions Δ_k and turn the differences L(θ + w Δ_k) − L(θ − w Δ_k) into a
+    change of θ.
     """
 
     def __init__(self, method: str, start: Start, default: int) -> None:
@@ -115,7 +127,9 @@ class Mirrored(Descent):
     def _ask(self) -> Matrix:
         self._delta = self._directions(self.popsize // 2)
         offset = self._width() * self._delta
-        return np.stack((self._theta + offset, self._theta - offset), axis=1).reshape(self.popsize, self.dim)
+        return np.stack((self._theta + offset, self._theta - offset), axis=1).reshape(
+            self.popsize, self.dim
+        )
 
     @final
     def _tell(self, z: Matrix, losses: Vector) -> None:
@@ -131,4 +145,6 @@ class Mirrored(Descent):
 
     @abstractmethod
     def _change(self, difference: Vector) -> Vector:
-        """(dim,) what is taken from θ, given the (pairs,) differences of the losses along `self._delta`."""
+        """(dim,) what is taken from θ, given the (pairs,) differences of the losses along
+        `self._delta`.
+        """

@@ -17,10 +17,10 @@ from bbtvp.core.digest import digest
 class GlobalRandom:
     """Lends numpy's global generator a private state for as long as a library runs.
 
-    pycma (its consistency check of two-point adaptation, from 300 variables on) and several nevergrad methods draw from
-    `np.random`. Inside `lent()` they find a state of their own, which carries over from call to call, so that equal
-    seeds give equal searches; outside, the caller's state is as it was. Not for use while another thread draws from
-    `np.random`.
+    pycma (its consistency check of two-point adaptation, from 300 variables on) and several
+    nevergrad methods draw from `np.random`. Inside `lent()` they find a state of their own, which
+    carries over from call to call, so that equal seeds give equal searches; outside, the caller's
+    state is as it was. Not for use while another thread draws from `np.random`.
     """
 
     def __init__(self, seed: int) -> None:
@@ -39,9 +39,15 @@ class GlobalRandom:
 
 
 def global_digest() -> str:
-    """Changes when anything draws from the global generators of numpy, `random` or, if it is loaded, torch."""
+    """Changes when anything draws from the global generators of numpy, `random` or, if it is
+    loaded, torch.
+    """
     kind, keys, *rest = np.random.get_state()
-    states = [repr((kind, *rest)).encode(), np.asarray(keys).tobytes(), repr(random.getstate()).encode()]
+    states = [
+        repr((kind, *rest)).encode(),
+        np.asarray(keys).tobytes(),
+        repr(random.getstate()).encode(),
+    ]
     torch = sys.modules.get("torch")
     if torch is not None:
         states.append(torch.get_rng_state().numpy().tobytes())

@@ -1,4 +1,6 @@
-"""Bayesian optimisation for a few meaningful variables: every answer counts, not only those of the last batch."""
+"""Bayesian optimisation for a few meaningful variables: every answer counts, not only those of the
+last batch.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,11 @@ LIMIT = 64
 REACH = 3.0
 """The search stays within this many `sigma` of `x0` in every variable."""
 
-POOL, LOCAL = 100, (0.6, 0.3, 0.12)
-"""Candidates drawn from the start's own distribution, and again as many at each of these shares of a length scale."""
+POOL = 100
+LOCAL = (0.6, 0.3, 0.12)
+"""Candidates drawn from the start's own distribution, and again as many at each of these shares of
+a length scale.
+"""
 
 ELITE = 5
 
@@ -32,15 +37,16 @@ class GaussianProcess(Optimiser):
 
         loss of z in batch b  =  o_b + f(z) + ε,      o_b ~ N(m, τ²),  f ~ GP(0, s² k),  ε ~ N(0, σ²)
 
-    k is Matérn-5/2 with one length scale per variable; all scales are fitted after each batch by marginal likelihood
-    under weak priors (Rasmussen and Williams, 2006, ch. 5; see `Surface`). The offset is what common random numbers
-    leave behind: the candidates of a batch see the same images, those of the next batch see others, and easy images
-    must not make a candidate look good. So losses of many batches can be pooled (the newest 600), where an evolution
-    strategy forgets.
+    k is Matérn-5/2 with one length scale per variable; all scales are fitted after each batch by
+    marginal likelihood under weak priors (Rasmussen and Williams, 2006, ch. 5; see `Surface`). The
+    offset is what common random numbers leave behind: the candidates of a batch see the same
+    images, those of the next batch see others, and easy images must not make a candidate look good.
+    So losses of many batches can be pooled (the newest 600), where an evolution strategy forgets.
 
-    The first batch is `x0` and a scrambled Sobol design. Later ones hold the current recommendation, then the minima of
-    independent draws from the posterior (Thompson, 1933; in batches: Hernández-Lobato et al., 2017) over a pool of
-    candidates near and far. Recommends the minimum of the posterior mean, not the luckiest candidate seen.
+    The first batch is `x0` and a scrambled Sobol design. Later ones hold the current
+    recommendation, then the minima of independent draws from the posterior (Thompson, 1933; in
+    batches: Hernández-Lobato et al., 2017) over a pool of candidates near and far. Recommends the
+    minimum of the posterior mean, not the luckiest candidate seen.
 
     For up to 64 variables; a group of `choices` enters the distances as the category chosen.
     """
@@ -48,9 +54,13 @@ class GaussianProcess(Optimiser):
     def __init__(self, start: Start) -> None:
         super().__init__("gp", start, start.batch())
         if self.dim > LIMIT:
-            raise UsageError(f"gp is for at most {LIMIT} variables, got {self.dim}: use cma, or cma-diagonal")
+            raise UsageError(
+                f"gp is for at most {LIMIT} variables, got {self.dim}: use cma, or cma-diagonal"
+            )
         if self.popsize < 2:
-            raise UsageError(f"gp compares its candidates: popsize must be at least 2, got {self.popsize}")
+            raise UsageError(
+                f"gp compares its candidates: popsize must be at least 2, got {self.popsize}"
+            )
         self._z = np.empty((0, self.dim))
         self._losses = np.empty(0)
         self._batches = np.empty(0, np.int64)
@@ -78,7 +88,9 @@ class GaussianProcess(Optimiser):
         sobol = qmc.Sobol(self.dim, rng=stream(self.seed, "optim", "gp", "design"))
         shares = sobol.random_base2((self.popsize - 1).bit_length())[: self.popsize - 1]
         offsets = norm.ppf(np.clip(shares, 0.01, 0.99))
-        return self._inside(self.start.origin() + self.start.sigma * np.vstack([np.zeros((1, self.dim)), offsets]))
+        return self._inside(
+            self.start.origin() + self.start.sigma * np.vstack([np.zeros((1, self.dim)), offsets])
+        )
 
     def _pool(self, rng: np.random.Generator) -> Matrix:
         means = self._surface.mean(self._shown(self._z))
@@ -87,7 +99,9 @@ class GaussianProcess(Optimiser):
         parts = [self.start.origin() + self.start.sigma * rng.standard_normal(shape)]
         for share in LOCAL:
             centre = elite[rng.integers(len(elite), size=POOL)]
-            moved = rng.random(shape) < max(0.5, 1 / self.dim)  # some variables rest, so that good ones are kept
+            moved = rng.random(shape) < max(
+                0.5, 1 / self.dim
+            )  # some variables rest, so that good ones are kept
             parts.append(centre + moved * share * self._scales() * rng.standard_normal(shape))
         return self._inside(np.vstack(parts))
 
@@ -97,13 +111,18 @@ class GaussianProcess(Optimiser):
         return scales
 
     def _inside(self, z: Matrix) -> Matrix:
-        origin, reach = self.start.origin(), REACH * self.start.sigma
+        origin = self.start.origin()
+        reach = REACH * self.start.sigma
         return np.clip(z, origin - reach, origin + reach)
 
     def _shown(self, z: Matrix) -> Matrix:
-        """z as distances see it: in units of sigma around x0, and each group of choices as the category chosen."""
+        """z as distances see it: in units of sigma around x0, and each group of choices as the
+        category chosen.
+        """
         shown = (z - self.start.origin()) / self.start.sigma
-        chosen = categories(z, self.start.choices)  # of z itself: what lies furthest from x0 is not what is chosen
+        chosen = categories(
+            z, self.start.choices
+        )  # of z itself: what lies furthest from x0 is not what is chosen
         for first, count in self.start.choices:
             shown[:, first : first + count] = chosen[:, first : first + count]
         return shown
@@ -123,7 +142,8 @@ class GaussianProcess(Optimiser):
 
     def _resume(self, batches: Sequence[Matrix], losses: Sequence[Vector], memory: JSON) -> None:
         numbers = np.repeat(np.arange(len(batches)), [len(batch) for batch in batches])
-        self._z, self._losses = np.vstack(batches)[-KEPT:], np.concatenate(losses)[-KEPT:]
+        self._z = np.vstack(batches)[-KEPT:]
+        self._losses = np.concatenate(losses)[-KEPT:]
         self._batches = numbers[-KEPT:]
         with one_thread():
             self._surface.recall(memory, self._shown(self._z), self._losses, self._batches)
@@ -136,9 +156,15 @@ class GaussianProcess(Optimiser):
         rng = stream(self.seed, "optim", "gp", "recommend", self._told)
         best = self._z
         for share in (0.0, 0.4, 0.2, 0.1, 0.05):
-            near = [best] if not share else [best, *(self._around(point, share, rng) for point in best)]
+            near = (
+                [best]
+                if not share
+                else [best, *(self._around(point, share, rng) for point in best)]
+            )
             candidates = self._inside(np.vstack(near))
-            best = candidates[np.argsort(self._surface.mean(self._shown(candidates)), kind="stable")[:ELITE]]
+            best = candidates[
+                np.argsort(self._surface.mean(self._shown(candidates)), kind="stable")[:ELITE]
+            ]
         found: Vector = best[0]
         return found
 

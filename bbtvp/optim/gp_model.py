@@ -1,4 +1,6 @@
-"""The Gaussian process behind `gp`: regression with an offset per batch, and its marginal likelihood."""
+"""The Gaussian process behind `gp`: regression with an offset per batch, and its marginal
+likelihood.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,21 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.optim.base import JSON
 
-FITTED, KEPT = 128, 600
+FITTED = 128
+KEPT = 600
 """Newest losses that the scales are fitted to, and that a search remembers: their cost is cubic."""
 
 ITERATIONS = 15
 """Of L-BFGS after each batch, from the scales of the batch before."""
 
 WINSOR = 5.0
-"""Losses further above the median than this many robust standard deviations are pulled in: failures are not terrain."""
+"""Losses further above the median than this many robust standard deviations are pulled in: failures
+are not terrain.
+"""
 
 _JITTER = 1e-8
-_PRIOR_SCALE, _PRIOR_SPREAD = np.log(2.0), 0.7
+_PRIOR_SCALE = np.log(2.0)
+_PRIOR_SPREAD = 0.7
 """Length scales are log-normal around 2, that is of the order of a prior z ~ N(0, 1)."""
 _PRIOR_NOISE = np.log(0.3)
 
@@ -50,12 +56,15 @@ def one_thread() -> AbstractContextManager[Any]:
 class Surface:
     """f in  y = o_b + f(z) + ε.  Everything is in units of the standard deviation of the losses.
 
-    `_log` holds the logarithms of s, of the `dim` length scales, of σ (noise) and of τ (offsets of batches).
+    `_log` holds the logarithms of s, of the `dim` length scales, of σ (noise) and of τ (offsets of
+    batches).
     """
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._prior_mean = np.concatenate([[0.0], np.full(dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]])
+        self._prior_mean = np.concatenate(
+            [[0.0], np.full(dim, _PRIOR_SCALE), [_PRIOR_NOISE, _PRIOR_NOISE]]
+        )
         self._prior_variance = np.concatenate([[1.0], np.full(dim, _PRIOR_SPREAD**2), [1.0, 1.0]])
         self._log = self._prior_mean
         self._z = np.empty((0, dim))
@@ -69,15 +78,26 @@ class Surface:
         return scales
 
     def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
-        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last; n at most `KEPT`."""
+        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last; n
+        at most `KEPT`.
+        """
         from scipy.optimize import minimize  # type: ignore[import-untyped]
 
         y = standardised(losses)
-        near, recent = z[-FITTED:], batches[-FITTED:]
+        near = z[-FITTED:]
+        recent = batches[-FITTED:]
         known = (near[:, None] - near[None], y[-FITTED:], recent[:, None] == recent)
         bounds = [(-3.0, 3.0), *[(-1.5, 3.0)] * self.dim, (-4.0, 2.0), (-4.0, 2.0)]
         options = {"maxiter": ITERATIONS}
-        found = minimize(self._cost, self._log, args=known, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        found = minimize(
+            self._cost,
+            self._log,
+            args=known,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=bounds,
+            options=options,
+        )
         self._log = found.x
         self._condition(z, y, batches)
 
@@ -87,10 +107,18 @@ class Surface:
         return list(self._log.tolist())
 
     def recall(self, memory: JSON, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
-        """Be as after the `fit` to these that led to this memory. UsageError for a memory that is none."""
-        numbers = [value for value in memory if isinstance(value, float)] if isinstance(memory, list) else []
+        """Be as after the `fit` to these that led to this memory. UsageError for a memory that is
+        none.
+        """
+        numbers = (
+            [value for value in memory if isinstance(value, float)]
+            if isinstance(memory, list)
+            else []
+        )
         if len(numbers) != self.dim + 3 or not np.isfinite(numbers).all():
-            raise UsageError(f"the memory of gp over {self.dim} variables is {self.dim + 3} numbers, got {memory!r}")
+            raise UsageError(
+                f"the memory of gp over {self.dim} variables is {self.dim + 3} numbers, got {memory!r}"
+            )
         self._log = np.array(numbers)
         self._condition(z, standardised(losses), batches)
 
@@ -119,7 +147,8 @@ class Surface:
         return draws
 
     def _kernel(self, one: Matrix, other: Matrix) -> Matrix:
-        a, b = one / self.scales, other / self.scales
+        a = one / self.scales
+        b = other / self.scales
         squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)
         squares -= 2 * a @ b.T
         kernel, _ = matern(np.maximum(squares, 0, out=squares))
@@ -127,7 +156,9 @@ class Surface:
         return kernel
 
     def _covariance(self, z: Matrix, batches: NDArray[np.int64]) -> Matrix:
-        covariance: Matrix = self._kernel(z, z) + np.exp(2 * self._log[-1]) * (batches[:, None] == batches)
+        covariance: Matrix = self._kernel(z, z) + np.exp(2 * self._log[-1]) * (
+            batches[:, None] == batches
+        )
         covariance[np.diag_indices_from(covariance)] += np.exp(2 * self._log[-2]) + _JITTER
         return covariance
 
@@ -149,7 +180,9 @@ class Surface:
         covariance[np.diag_indices_from(covariance)] += noise + _JITTER
         root = cholesky(covariance, lower=True, overwrite_a=True)
         weights = cho_solve((root, True), y)
-        slack = cho_solve((root, True), np.eye(len(y)), overwrite_b=True) - np.outer(weights, weights)
+        slack = cho_solve((root, True), np.eye(len(y)), overwrite_b=True) - np.outer(
+            weights, weights
+        )
         cost = float(0.5 * y @ weights + np.log(np.diag(root)).sum())
         slope = np.empty_like(log)
         slope[0] = (slack * kernel).sum()
@@ -157,11 +190,15 @@ class Surface:
         slope[-2] = np.trace(slack) * noise
         slope[-1] = (slack * same).sum() * offset
         off = log - self._prior_mean
-        return cost + float(0.5 * (off**2 / self._prior_variance).sum()), slope + off / self._prior_variance
+        return cost + float(
+            0.5 * (off**2 / self._prior_variance).sum()
+        ), slope + off / self._prior_variance
 
 
 def standardised(losses: Vector) -> Vector:
-    """(n,) losses with median 0 and standard deviation 1, after pulling in what lies far above the rest."""
+    """(n,) losses with median 0 and standard deviation 1, after pulling in what lies far above the
+    rest.
+    """
     middle = float(np.median(losses))
     spread = 1.4826 * float(np.median(np.abs(losses - middle)))
     bounded = np.minimum(losses, middle + WINSOR * spread) if spread else losses
@@ -171,12 +208,14 @@ def standardised(losses: Vector) -> Vector:
 
 
 def matern(squares: Matrix) -> tuple[Matrix, Matrix]:
-    """Matérn-5/2 correlation k at squared distances in length scales, and −2 dk/d(squared distance).
+    """Matérn-5/2 correlation k at squared distances in length scales, and −2 dk/d(squared
+    distance).
 
     The latter times a variable's squared difference is the slope in its log length scale.
     """
     root = np.sqrt(5 * squares)
-    decay, slope = np.exp(-root), 1 + root
+    decay = np.exp(-root)
+    slope = 1 + root
     kernel = root**2
     kernel /= 3
     kernel += slope  # 1 + root + root ** 2 / 3

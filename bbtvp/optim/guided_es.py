@@ -19,27 +19,41 @@ from bbtvp.optim.subspace import orthonormal
 
 @final
 class GuidedEs(Mirrored):
-    """Evolution strategy whose directions are stretched along the span U of the last k surrogate gradients.
+    """Evolution strategy whose directions are stretched along the span U of the last k surrogate
+    gradients.
 
-    Maheswaranathan et al., "Guided evolutionary strategies", ICML 2019. U (d, k) has orthonormal columns:
+    Maheswaranathan et al., "Guided evolutionary strategies", ICML 2019. U (d, k) has orthonormal
+    columns:
 
         ε = √(mix/d) ξ + √((1 − mix)/k) U ζ,   ξ ~ N(0, I_d), ζ ~ N(0, I_k):   Cov ε = (mix/d) I + ((1 − mix)/k) U Uᵀ
         g = β/(2 c_i² P) Σ_p (L(θ + c_i ε_p) − L(θ − c_i ε_p)) c_i ε_p,   θ ← θ − a_i g
 
-    The guide is asked at every θ; the newest `memory` of its rows span U (None: those of the last call). Zero and
-    dependent rows drop out; without any left, ε is isotropic. mix = 1 ignores the guide, 0 trusts it alone. `popsize`
-    is 2P, 10 by default. ε has length about 1, whatever d.
+    The guide is asked at every θ; the newest `memory` of its rows span U (None: those of the last
+    call). Zero and dependent rows drop out; without any left, ε is isotropic. mix = 1 ignores the
+    guide, 0 trusts it alone. `popsize` is 2P, 10 by default. ε has length about 1, whatever d.
 
-    Published (`GuidedEs.published`): a demo of 1,000 steps. Defaults, measured as `descent` says:
-    c = 0.3 sigma √d, so that a direction moves each variable by about 0.3 sigma, and a = RATE sigma² d.
+    Published (`GuidedEs.published`): a demo of 1,000 steps. Defaults, measured as `descent` says: c
+    = 0.3 sigma √d, so that a direction moves each variable by about 0.3 sigma, and a = RATE sigma²
+    d.
     """
 
     RATE: ClassVar[float] = 1.0
 
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"a": 0.2, "c": 0.1, "mix": 0.5, "beta": 1.0, "memory": 1, "o": 0.0, "alpha": 0.0, "gamma": 0.0}
+        {
+            "a": 0.2,
+            "c": 0.1,
+            "mix": 0.5,
+            "beta": 1.0,
+            "memory": 1,
+            "o": 0.0,
+            "alpha": 0.0,
+            "gamma": 0.0,
+        }
     )
-    """The demo of the release, with popsize 2. `mix` is the paper's alpha, `a` its learning rate, `c` its σ."""
+    """The demo of the release, with popsize 2. `mix` is the paper's alpha, `a` its learning rate,
+    `c` its σ.
+    """
 
     def __init__(
         self,
@@ -65,7 +79,9 @@ class GuidedEs(Mirrored):
         a = self.RATE * start.sigma**2 * self.dim if a is None else a
         c = 0.3 * start.sigma * math.sqrt(self.dim) if c is None else c
         self._gains = Gains(self.method, a, c, o, alpha, gamma)
-        self._mix, self._beta, self._memory = mix, beta, memory
+        self._mix = mix
+        self._beta = beta
+        self._memory = memory
         self._random = stream(self.seed, "optim", self.method)
         self._rows = np.empty((0, self.dim))
 
@@ -77,7 +93,9 @@ class GuidedEs(Mirrored):
         mix = self._mix if len(basis) else 1.0
         around = self._random.standard_normal((pairs, self.dim))
         along = self._random.standard_normal((pairs, len(basis)))
-        return math.sqrt(mix / self.dim) * around + math.sqrt((1 - mix) / max(1, len(basis))) * (along @ basis)
+        return math.sqrt(mix / self.dim) * around + math.sqrt((1 - mix) / max(1, len(basis))) * (
+            along @ basis
+        )
 
     def _width(self) -> float:
         return self._gains.width(self._step)
@@ -87,4 +105,9 @@ class GuidedEs(Mirrored):
         return self._gains.rate(self._step) * gradient
 
     def _options(self) -> dict[str, JSON]:
-        return {**self._gains.resolved(), "mix": self._mix, "beta": self._beta, "memory": self._memory}
+        return {
+            **self._gains.resolved(),
+            "mix": self._mix,
+            "beta": self._beta,
+            "memory": self._memory,
+        }

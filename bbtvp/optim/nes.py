@@ -14,15 +14,17 @@ from bbtvp.optim.descent import Gains, Mirrored
 
 @final
 class Nes(Mirrored):
-    """Natural evolution strategy of an isotropic Gaussian: the gradient of E[L(θ + c_i ε)], in mirrored pairs.
+    """Natural evolution strategy of an isotropic Gaussian: the gradient of E[L(θ + c_i ε)], in
+    mirrored pairs.
 
-    Wierstra et al., JMLR 15 (2014); Salimans et al., arXiv 1703.03864; as a black-box attack, Ilyas et al., ICML 2018.
+    Wierstra et al., JMLR 15 (2014); Salimans et al., arXiv 1703.03864; as a black-box attack, Ilyas
+    et al., ICML 2018.
 
         ε_k ~ N(0, I),   g = 1/(2 c_i P) Σ_k (L(θ + c_i ε_k) − L(θ − c_i ε_k)) ε_k,   θ ← θ − a_i g
         a_i = a / (i + o)^alpha,   c_i = c / i^gamma
 
-    `popsize` is 2P, 10 by default. Published: constant gains (`Nes.published`); c = 0.001 is below one step of 8 bits.
-    Defaults, measured as `descent` says: c = 0.3 sigma, a = RATE sigma².
+    `popsize` is 2P, 10 by default. Published: constant gains (`Nes.published`); c = 0.001 is below
+    one step of 8 bits. Defaults, measured as `descent` says: c = 0.3 sigma, a = RATE sigma².
     """
 
     RATE: ClassVar[float] = 2.0
@@ -30,7 +32,8 @@ class Nes(Mirrored):
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"c": 0.001, "a": 0.01, "o": 0.0, "alpha": 0.0, "gamma": 0.0}
     )
-    """Ilyas et al., with popsize 50; their step takes the sign of g inside a ball, ours g itself."""
+    """Ilyas et al., with popsize 50; their step takes the sign of g inside a ball, ours g itself.
+    """
 
     def __init__(
         self,

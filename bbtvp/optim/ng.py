@@ -18,16 +18,19 @@ from bbtvp.optim.global_random import GlobalRandom
 
 @final
 class Nevergrad(Optimiser):
-    """`ng:<Name>`: an optimiser of nevergrad's registry (Rapin and Teytaud, 2018) on an unbounded array.
+    """`ng:<Name>`: an optimiser of nevergrad's registry (Rapin and Teytaud, 2018) on an unbounded
+    array.
 
-    A batch is `popsize` asks in a row, then as many tells; methods that cannot work in parallel get batches of 1.
-    Recommends what nevergrad's own `provide_recommendation` returns. Most methods plan for their budget: one is needed.
+    A batch is `popsize` asks in a row, then as many tells; methods that cannot work in parallel get
+    batches of 1. Recommends what nevergrad's own `provide_recommendation` returns. Most methods
+    plan for their budget: one is needed.
 
-    Some methods draw from numpy's global generator, or seed themselves from it: they run inside `GlobalRandom`.
-    Refused: methods that are, or contain, another library in a thread (Powell, Cobyla, SQP, CmaFmin2, NLOPT_*, DS*, …).
-    A thread that waits to be told keeps the interpreter from exiting, and some draw random numbers outside the fence.
-    Refused too: Voxelize meta-models, which learn until a clock runs out. Other meta-models cap one fit at 20 s of
-    clock time; a fit that reaches the cap does not repeat.
+    Some methods draw from numpy's global generator, or seed themselves from it: they run inside
+    `GlobalRandom`. Refused: methods that are, or contain, another library in a thread (Powell,
+    Cobyla, SQP, CmaFmin2, NLOPT_*, DS*, …). A thread that waits to be told keeps the interpreter
+    from exiting, and some draw random numbers outside the fence. Refused too: Voxelize meta-models,
+    which learn until a clock runs out. Other meta-models cap one fit at 20 s of clock time; a fit
+    that reaches the cap does not repeat.
     """
 
     def __init__(self, start: Start, name: str) -> None:
@@ -35,11 +38,19 @@ class Nevergrad(Optimiser):
         if name not in library.optimizers.registry:
             raise unknown("nevergrad optimiser", name, library.optimizers.registry)
         kind = library.optimizers.registry[name]
-        super().__init__(f"ng:{name}", start, 1 if kind.no_parallelization and not start.popsize else start.batch())
+        super().__init__(
+            f"ng:{name}",
+            start,
+            1 if kind.no_parallelization and not start.popsize else start.batch(),
+        )
         if kind.no_parallelization and self.popsize > 1:
-            raise UsageError(f"{self.method} works on one candidate at a time: leave popsize out or set it to 1")
+            raise UsageError(
+                f"{self.method} works on one candidate at a time: leave popsize out or set it to 1"
+            )
         if start.budget is None:
-            raise UsageError(f"{self.method} plans for its budget: pass budget=<number of candidates>")
+            raise UsageError(
+                f"{self.method} plans for its budget: pass budget=<number of candidates>"
+            )
         self._version = f"nevergrad {library.__version__}"
         self._fence = GlobalRandom(derived_seed(self.seed, "optim", self.method, "global"))
         self._asked: list[Any] = []
@@ -63,7 +74,9 @@ class Nevergrad(Optimiser):
             raise UsageError(f"{self.method} needs a package that is missing: {error}") from error
         except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             reason = str(error).replace("\n", " ")
-            raise BbtvpError(f"{self.method} failed inside {self._version} ({reason}): try ng:TBPSA or cma") from error
+            raise BbtvpError(
+                f"{self.method} failed inside {self._version} ({reason}): try ng:TBPSA or cma"
+            ) from error
 
     def _ask(self) -> Matrix:
         with self._inside():
@@ -85,7 +98,9 @@ class Nevergrad(Optimiser):
 
 
 def _parts(search: Any) -> Iterator[Any]:
-    """A nevergrad optimiser and those it is made of; the chosen one of NGOpt and its kin is built when first read."""
+    """A nevergrad optimiser and those it is made of; the chosen one of NGOpt and its kin is built
+    when first read.
+    """
     from nevergrad.optimization.base import Optimizer  # type: ignore[import-untyped]
 
     yield search
@@ -107,8 +122,9 @@ def _library() -> Any:
         import nevergrad  # type: ignore[import-untyped]
         from nevergrad.optimization import metamodel  # type: ignore[import-untyped]
 
-    # nevergrad 1.0.12 calls float() on an array of one element. numpy 2.4 made that an error, which would end NGOpt and
-    # every meta-model in mid-search. The name is looked up in that module first; this is what float() did before.
+    # nevergrad 1.0.12 calls float() on an array of one element. numpy 2.4 made that an error, which
+    # would end NGOpt and every meta-model in mid-search. The name is looked up in that module
+    # first; this is what float() did before.
     metamodel.float = _number
     return nevergrad
 

@@ -1,4 +1,6 @@
-"""P-RGF: random directions biased towards a surrogate gradient by as much as it has been measured to deserve."""
+"""P-RGF: random directions biased towards a surrogate gradient by as much as it has been measured
+to deserve.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,26 @@ from bbtvp.core.rng import stream
 from bbtvp.optim.base import JSON, Start
 from bbtvp.optim.descent import Descent, check, check_count, units
 
-REFRESH, ONCE_MORE = 10, 3
-"""When the norm of the gradient is measured: at iterations 0, 10, 20, …, and 3, for it changes fast at first."""
+REFRESH = 10
+ONCE_MORE = 3
+"""When the norm of the gradient is measured: at iterations 0, 10, 20, …, and 3, for it changes fast
+at first.
+"""
 
 
 def prior_weight(cosine: float, dim: int, q: int) -> float:
-    """λ*: how much of each direction the prior gets, from its cosine a with the gradient, d variables, q directions.
+    """λ*: how much of each direction the prior gets, from its cosine a with the gradient, d
+    variables, q directions.
 
         λ* = 0                                                             if a² ≤ 1/(d+2q−2)
            = 1                                                             if a² ≥ (2q−1)/(d+2q−2)
            = (1−a²)(1 − a²(d+2q−2)) / ( a⁴ d (d+2q−2) − 2 a² d q + 1 )     otherwise
 
-    It maximises the expected cosine between the estimate and the gradient (Cheng et al., NeurIPS 2019, theorem 1).
+    It maximises the expected cosine between the estimate and the gradient (Cheng et al., NeurIPS
+    2019, theorem 1).
     """
-    square, n = cosine * cosine, dim + 2 * q - 2
+    square = cosine * cosine
+    n = dim + 2 * q - 2
     if square * n <= 1:
         return 0.0
     if square * n >= 2 * q - 1:
@@ -40,26 +48,30 @@ def prior_weight(cosine: float, dim: int, q: int) -> float:
 class PRgf(Descent):
     """Prior-guided RGF with the exact λ* and a measured cosine.
 
-    Cheng et al., "Improving Black-box Adversarial Attacks with a Transfer-based Prior", NeurIPS 2019. With v the unit
-    surrogate gradient (the sum of the guide's rows) and D(u) = (L(θ + s u) − L(θ)) / s:
+    Cheng et al., "Improving Black-box Adversarial Attacks with a Transfer-based Prior", NeurIPS
+    2019. With v the unit surrogate gradient (the sum of the guide's rows) and D(u) = (L(θ + s u) −
+    L(θ)) / s:
 
         a = D(v) / ‖∇L‖,    ‖∇L‖² ≈ d · mean of D(w_j)², w_j random unit, refreshed at iterations 0, 3, 10, 20, …
         v ← −v, a ← −a  if a < 0,    λ = λ*(a): see `prior_weight`
         u_k = √λ v + √(1−λ) unit((I − v vᵀ) ξ_k),    g = 1/q Σ_k D(u_k) u_k;    g = v if λ = 1
         θ ← θ − a_i g/‖g‖,    a_i = a / (i + o)^alpha
 
-    A step is a batch θ, θ + s v, probes θ + s w_j on a refresh; then, unless λ = 1, a batch θ, θ + s u_1, …: θ is in
-    both, so that each difference lies within one batch. The release pays one query for it; losses equal, the rule is
-    the same. A slope of exactly 0 (rounding) means no trust here; the release doubles s. `popsize` is 1 + q, 12 by
-    default; `probes` directions w_j, 10 if they fit (popsize − 2).
+    A step is a batch θ, θ + s v, probes θ + s w_j on a refresh; then, unless λ = 1, a batch θ, θ +
+    s u_1, …: θ is in both, so that each difference lies within one batch. The release pays one
+    query for it; losses equal, the rule is the same. A slope of exactly 0 (rounding) means no trust
+    here; the release doubles s. `popsize` is 1 + q, 12 by default; `probes` directions w_j, 10 if
+    they fit (popsize − 2).
 
-    Published (`PRgf.published`): an attack in a ball. Measured as `descent` says: s = 0.3
-    sigma √d, so that a direction moves each variable by 0.3 sigma, and a_1 = RATE sigma √d, alpha = 0.4.
+    Published (`PRgf.published`): an attack in a ball. Measured as `descent` says: s = 0.3 sigma √d,
+    so that a direction moves each variable by 0.3 sigma, and a_1 = RATE sigma √d, alpha = 0.4.
     """
 
     RATE: ClassVar[float] = 0.1
 
-    published: ClassVar[Mapping[str, Any]] = MappingProxyType({"probes": 10, "a": 2.0, "o": 0.0, "alpha": 0.0})
+    published: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"probes": 10, "a": 2.0, "o": 0.0, "alpha": 0.0}
+    )
     """With popsize 51, and s = 1e-4 √d on pixels of 0 to 1: far below one step of 8 bits."""
 
     def __init__(
@@ -76,17 +88,22 @@ class PRgf(Descent):
         start.need_guide("p-rgf")
         room = self.popsize - 2
         if room < 1:
-            raise UsageError(f"p-rgf asks 2 points and a probe at once: popsize must be at least 3, got {self.popsize}")
+            raise UsageError(
+                f"p-rgf asks 2 points and a probe at once: popsize must be at least 3, got {self.popsize}"
+            )
         self._probes = min(10, room) if probes is None else probes
         check_count("p-rgf", 1, probes=self._probes)
         if self._probes > room:
-            raise UsageError(f"p-rgf asks {self._probes} probes, popsize {self.popsize} has room for {room}")
+            raise UsageError(
+                f"p-rgf asks {self._probes} probes, popsize {self.popsize} has room for {room}"
+            )
         root = start.sigma * math.sqrt(self.dim)
         self._s = 0.3 * root if s is None else s
         check("p-rgf", o=o, alpha=alpha)
         self._a = self.RATE * root * (1 + o) ** alpha if a is None else a
         check("p-rgf", above=True, s=self._s, a=self._a)
-        self._o, self._alpha = o, alpha
+        self._o = o
+        self._alpha = alpha
         self._random = stream(self.seed, "optim", "p-rgf")
         self._norm = 0.0
         self._prior = np.zeros(self.dim)
@@ -99,7 +116,9 @@ class PRgf(Descent):
 
     def _first(self) -> Matrix:
         """Unit directions: the prior, and the probes when the norm is due."""
-        self._prior = units(self.start.gradients(self._theta, "p-rgf").sum(axis=0, keepdims=True))[0]
+        self._prior = units(self.start.gradients(self._theta, "p-rgf").sum(axis=0, keepdims=True))[
+            0
+        ]
         done = self._step - 1
         probes = self._probes if done % REFRESH == 0 or done == ONCE_MORE else 0
         return np.vstack((self._prior, units(self._random.standard_normal((probes, self.dim)))))

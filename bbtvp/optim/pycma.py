@@ -19,7 +19,9 @@ FULL_LIMIT = 3_000
 def check_size(search: Optimiser, diagonal: bool) -> None:
     """UsageError for a population that cannot be ranked, or a matrix that would not fit."""
     if search.popsize < 2:
-        raise UsageError(f"{search.method} ranks its candidates: popsize must be at least 2, got {search.popsize}")
+        raise UsageError(
+            f"{search.method} ranks its candidates: popsize must be at least 2, got {search.popsize}"
+        )
     if search.dim > FULL_LIMIT and not diagonal:
         raise UsageError(
             f"{search.method} keeps a {search.dim} x {search.dim} matrix: beyond {FULL_LIMIT} use cma-diagonal"
@@ -28,10 +30,13 @@ def check_size(search: Optimiser, diagonal: bool) -> None:
 
 @final
 class Pycma:
-    """Makes pycma's strategies, whose random numbers come from one private stream and nothing global."""
+    """Makes pycma's strategies, whose random numbers come from one private stream and nothing
+    global.
+    """
 
     def __init__(self, start: Start, method: str, diagonal: bool) -> None:
-        self._sigma, self._diagonal = start.sigma, diagonal
+        self._sigma = start.sigma
+        self._diagonal = diagonal
         self.random = stream(start.seed, "optim", method)
         self._fence = GlobalRandom(derived_seed(start.seed, "optim", method, "global"))
         self.lent = self._fence.lent

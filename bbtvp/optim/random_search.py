@@ -12,9 +12,11 @@ from bbtvp.optim.base import JSON, Optimiser, Start
 
 @final
 class RandomSearch(Optimiser):
-    """z ~ N(x0, sigma² I), independently. Recommends the candidate with the lowest loss, the earliest if several.
+    """z ~ N(x0, sigma² I), independently. Recommends the candidate with the lowest loss, the
+    earliest if several.
 
-    With noisy losses that candidate is also the luckiest: its loss is optimistic, so check it on validation.
+    With noisy losses that candidate is also the luckiest: its loss is optimistic, so check it on
+    validation.
     """
 
     def __init__(self, start: Start) -> None:
@@ -24,12 +26,15 @@ class RandomSearch(Optimiser):
         self._lowest = math.inf
 
     def _ask(self) -> Matrix:
-        return self.start.origin() + self.start.sigma * self._random.standard_normal((self.popsize, self.dim))
+        return self.start.origin() + self.start.sigma * self._random.standard_normal(
+            (self.popsize, self.dim)
+        )
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         winner = int(losses.argmin())
         if losses[winner] < self._lowest:
-            self._best, self._lowest = z[winner], float(losses[winner])
+            self._best = z[winner]
+            self._lowest = float(losses[winner])
 
     def _recommend(self) -> Vector:
         return self._best

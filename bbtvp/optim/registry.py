@@ -55,7 +55,9 @@ METHODS: Mapping[str, Callable[..., Optimiser]] = MappingProxyType(
         "random": RandomSearch,
     }
 )
-"""Our own names; `ng:<Name>` adds every optimiser of nevergrad's registry, `<name>@<rank>` a random projection."""
+"""Our own names; `ng:<Name>` adds every optimiser of nevergrad's registry, `<name>@<rank>` a random
+projection.
+"""
 
 
 def optimiser(
@@ -74,17 +76,24 @@ def optimiser(
 ) -> Optimiser:
     """A new search by name: one of `METHODS`, or `ng:<Name>`.
 
-    `<name>@<rank>` searches a random projection of that many directions ("cma@48": BBT); `subspace` one of your own.
-    The other named settings are those of `Start`; `options` are the method's own (`a`, `c`, … for `spsa-gc`).
+    `<name>@<rank>` searches a random projection of that many directions ("cma@48": BBT); `subspace`
+    one of your own. The other named settings are those of `Start`; `options` are the method's own
+    (`a`, `c`, … for `spsa-gc`).
     """
-    start = Start(dim, seed, sigma=sigma, popsize=popsize, budget=budget, x0=x0, guide=guide, choices=choices)
+    start = Start(
+        dim, seed, sigma=sigma, popsize=popsize, budget=budget, x0=x0, guide=guide, choices=choices
+    )
     method, at, rank = name.partition("@")
     build = _builder(method, options)
     if at:
         if subspace is not None:
-            raise UsageError(f"{name} makes a subspace of its own: pass {method!r} with subspace=, or no subspace")
+            raise UsageError(
+                f"{name} makes a subspace of its own: pass {method!r} with subspace=, or no subspace"
+            )
         if not rank.isdecimal():
-            raise UsageError(f"{name!r}: after the @ comes a number of directions, as in {method}@48")
+            raise UsageError(
+                f"{name!r}: after the @ comes a number of directions, as in {method}@48"
+            )
         subspace = Subspace.random_projection(dim, int(rank), seed)
     return build(start) if subspace is None else Projected(start, subspace, build)
 

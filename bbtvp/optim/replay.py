@@ -12,10 +12,12 @@ from bbtvp.optim.base import Optimiser
 
 
 def replay(optimiser: Optimiser, history: Iterable[tuple[Matrix, Vector]]) -> None:
-    """Bring a new optimiser to the state after `history`, the (batch, losses) pairs in the order they were told.
+    """Bring a new optimiser to the state after `history`, the (batch, losses) pairs in the order
+    they were told.
 
-    The optimiser is asked again and must ask the same batches to the bit; JournalError if it does not. That holds for
-    equal options and library versions on one kind of machine (linear algebra may round differently on another).
+    The optimiser is asked again and must ask the same batches to the bit; JournalError if it does
+    not. That holds for equal options and library versions on one kind of machine (linear algebra
+    may round differently on another).
     """
     for number, (z, losses) in enumerate(history, start=1):
         if not np.array_equal(optimiser.ask(), z):

@@ -25,12 +25,12 @@ class Rgf(Descent):
         u_k uniform on the unit sphere,   g = (d/q) Σ_k (L(θ + β u_k) − L(θ)) / β · u_k,   θ ← θ − η_t g
         η_t = (η_0 − η_1) (1 − min(t, T)/T)^power + η_1,   t = 0, 1, …
 
-    A batch is the pivot θ and q directions: `popsize` is 1 + q, 6 by default. T is `steps`, else what the budget
-    allows; without either, η stays at η_0.
+    A batch is the pivot θ and q directions: `popsize` is 1 + q, 6 by default. T is `steps`, else
+    what the budget allows; without either, η stays at η_0.
 
-    BAR's W lies behind a sigmoid in 150,528 dimensions, and its step β = 0.1 moves one of them by 3e-4. Here,
-    measured as `descent` says: β = 0.3 sigma √d, so that a direction moves each variable by 0.3 sigma,
-    η_0 = RATE sigma² and η_1 = η_0 / 10, the ratio of BAR.
+    BAR's W lies behind a sigmoid in 150,528 dimensions, and its step β = 0.1 moves one of them by
+    3e-4. Here, measured as `descent` says: β = 0.3 sigma √d, so that a direction moves each
+    variable by 0.3 sigma, η_0 = RATE sigma² and η_1 = η_0 / 10, the ratio of BAR.
     """
 
     RATE: ClassVar[float] = 0.1
@@ -38,7 +38,9 @@ class Rgf(Descent):
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"beta": 0.1, "eta": 0.01, "end": 0.001, "power": 0.9, "steps": 2000}
     )
-    """The TensorFlow release of BAR, with popsize 2. The port in ZIP: β 0.01, η 0.01 → 0.0001, popsize 6."""
+    """The TensorFlow release of BAR, with popsize 2. The port in ZIP: β 0.01, η 0.01 → 0.0001,
+    popsize 6.
+    """
 
     def __init__(
         self,
@@ -52,7 +54,9 @@ class Rgf(Descent):
     ) -> None:
         super().__init__("rgf", start, start.popsize or 6)
         if self.popsize < 2:
-            raise UsageError(f"rgf compares directions to a pivot: popsize must be at least 2, got {self.popsize}")
+            raise UsageError(
+                f"rgf compares directions to a pivot: popsize must be at least 2, got {self.popsize}"
+            )
         self._beta = 0.3 * start.sigma * math.sqrt(self.dim) if beta is None else beta
         self._eta = self.RATE * start.sigma**2 if eta is None else eta
         check("rgf", above=True, beta=self._beta, eta=self._eta)
@@ -62,7 +66,8 @@ class Rgf(Descent):
             check_count("rgf", 1, steps=steps)
         elif start.budget is not None:
             steps = max(1, start.budget // self.popsize)
-        self._power, self._steps = power, steps
+        self._power = power
+        self._steps = steps
         self._random = stream(self.seed, "optim", "rgf")
         self._directions = np.empty((0, self.dim))
 
@@ -81,5 +86,12 @@ class Rgf(Descent):
         self._move(self._rate() * self.dim * (slopes @ self._directions) / len(slopes))
 
     def _options(self) -> dict[str, JSON]:
-        steps, power = self._steps, self._power
-        return {"beta": self._beta, "eta": self._eta, "end": self._end, "power": power, "steps": steps}
+        steps = self._steps
+        power = self._power
+        return {
+            "beta": self._beta,
+            "eta": self._eta,
+            "end": self._end,
+            "power": power,
+            "steps": steps,
+        }

@@ -20,30 +20,36 @@ from bbtvp.optim.spsa import perturbations, simultaneous
 class SpsaGc(Mirrored):
     """Simultaneous perturbation stochastic approximation with a Nesterov-style correction.
 
-    Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer Learning", CVPR 2023. At step i = 1, 2, …
+    Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer Learning", CVPR 2023. At
+    step i = 1, 2, …
 
         a_i = a / (i + o)^alpha,    c_i = c / i^gamma,    Δ_k segmented uniform on [−1, −0.5] ∪ [0.5, 1], k = 1 … K
         g_k = (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise),    g = mean of the g_k
         m ← β m + g  (m = g at i = 1),    θ ← θ − a_i (g + β m)
 
-    An ask holds the pairs θ + c_i Δ_1, θ − c_i Δ_1, θ + c_i Δ_2, …: 2K rows; `popsize` sets 2K. Evaluate both sides of
-    a pair on the same images. Recommends θ.
+    An ask holds the pairs θ + c_i Δ_1, θ − c_i Δ_1, θ + c_i Δ_2, …: 2K rows; `popsize` sets 2K.
+    Evaluate both sides of a pair on the same images. Recommends θ.
 
-    The published constants (`SpsaGc.published`) belong to the weights of a network and 5,000 epochs. Here z has scale
-    `sigma`, losses are of order 1 and steps number in the tens, so `a` defaults to 0.3 sigma² and `c` to 0.3 sigma:
-    on quadratic and logistic losses of 5 to 1,000 variables, with 60 steps, about the best pair that never diverged,
-    and c is large enough to survive rounding to 8 bits. `a` and `c`, when given, are taken as they are. If a search
+    The published constants (`SpsaGc.published`) belong to the weights of a network and 5,000
+    epochs. Here z has scale `sigma`, losses are of order 1 and steps number in the tens, so `a`
+    defaults to 0.3 sigma² and `c` to 0.3 sigma: on quadratic and logistic losses of 5 to 1,000
+    variables, with 60 steps, about the best pair that never diverged, and c is large enough to
+    survive rounding to 8 bits. `a` and `c`, when given, are taken as they are. If a search
     diverges, lower `a`; its steps grow with the loss, so keep that of order 1.
     """
 
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"o": 1.0, "c": 0.01, "a": 0.01, "alpha": 0.4, "gamma": 0.1, "beta": 0.9}
     )
-    """Defaults of the released code, with popsize 10: `optimiser("spsa-gc", dim, seed, **SpsaGc.published)`."""
+    """Defaults of the released code, with popsize 10: `optimiser("spsa-gc", dim, seed,
+    **SpsaGc.published)`.
+    """
     vp: ClassVar[Mapping[str, Any]] = MappingProxyType(
         {"o": 1.0, "c": 0.01, "a": 40.0, "alpha": 0.5, "gamma": 0.1, "beta": 0.9}
     )
-    """The same release for black-box VP, whose variables are pixels: its `a` is 10 to 40 and `beta` 0.3 to 0.9."""
+    """The same release for black-box VP, whose variables are pixels: its `a` is 10 to 40 and `beta`
+    0.3 to 0.9.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,9 @@
-"""Bases for patterns over the canvas, and the arithmetic of adding one: shared by all layers that paint patterns.
+"""Bases for patterns over the canvas, and the arithmetic of adding one: shared by all layers that
+paint patterns.
 
-A basis turns a layer's slice of z into three planes. `pixels`: each value is a variable. `blocks`: the canvas in equal
-tiles, nearest neighbour. `dct`: the lowest frequencies of the two-dimensional DCT-II. All variables stand in the order
-place, then channel (red, green, blue).
+A basis turns a layer's slice of z into three planes. `pixels`: each value is a variable. `blocks`:
+the canvas in equal tiles, nearest neighbour. `dct`: the lowest frequencies of the two-dimensional
+DCT-II. All variables stand in the order place, then channel (red, green, blue).
 """
 
 from __future__ import annotations
@@ -32,20 +33,26 @@ def bounded(z: Vector) -> Vector:
 
 def place_names(places: NDArray[np.int64]) -> tuple[str, ...]:
     """`red_3_7` …: one name per (row, column) and channel, in the order of the variables."""
-    return tuple(f"{channel}_{row}_{column}" for row, column in places.tolist() for channel in CHANNELS)
+    return tuple(
+        f"{channel}_{row}_{column}" for row, column in places.tolist() for channel in CHANNELS
+    )
 
 
-# -- low frequencies --------------------------------------------------------------------------------------------------
+# -- low frequencies -------------------------------------------------------------------------------
 @cache
 def lowest(size: int) -> tuple[tuple[int, int], ...]:
-    """The `size` lowest (vertical, horizontal) frequencies by u + v; of equal sums the more isotropic first."""
+    """The `size` lowest (vertical, horizontal) frequencies by u + v; of equal sums the more
+    isotropic first.
+    """
     reach = math.ceil(math.sqrt(2 * size)) + 1
     pairs = [(u, v) for u in range(reach) for v in range(reach)]
     return tuple(sorted(pairs, key=lambda pair: (sum(pair), max(pair), pair))[:size])
 
 
 def wave_names(size: int, side: int) -> tuple[str, ...]:
-    """One name per frequency and channel. UsageError if a canvas of `side` pixels does not hold them."""
+    """One name per frequency and channel. UsageError if a canvas of `side` pixels does not hold
+    them.
+    """
     highest = max(max(pair) for pair in lowest(size))
     if highest >= side:
         raise UsageError(f"a canvas of {side} px holds no frequency {highest}; give a smaller size")
@@ -67,15 +74,19 @@ def waves(z: Vector, size: int, side: int) -> NDArray[np.float64]:
 def _cosines(side: int, count: int) -> NDArray[np.float64]:
     """(side, count): the first DCT-II basis functions, orthogonal, of unit mean square."""
     phase = np.pi * (np.arange(side)[:, None] + 0.5) * np.arange(count) / side
-    cosines: NDArray[np.float64] = np.cos(phase) * np.where(np.arange(count) == 0, 1.0, math.sqrt(2))
+    cosines: NDArray[np.float64] = np.cos(phase) * np.where(
+        np.arange(count) == 0, 1.0, math.sqrt(2)
+    )
     cosines.flags.writeable = False
     return cosines
 
 
-# -- the border, and tiles --------------------------------------------------------------------------------------------
+# -- the border, and tiles -------------------------------------------------------------------------
 @lru_cache(maxsize=16)
 def border(geometry: Geometry) -> NDArray[np.bool_]:
-    """(canvas, canvas): True where a frame can be seen around a square image; with a fixed placement, all around it."""
+    """(canvas, canvas): True where a frame can be seen around a square image; with a fixed
+    placement, all around it.
+    """
     mask = np.ones((geometry.canvas, geometry.canvas), np.bool_)
     start = (geometry.canvas - geometry.covered) // 2
     mask[start : start + geometry.covered, start : start + geometry.covered] = False
@@ -90,7 +101,9 @@ class Tiles:
     def __init__(self, count: int, side: int) -> None:
         """UsageError if the canvas of `side` pixels has no room for so many."""
         if count > side:
-            raise UsageError(f"a canvas of {side} px holds no {count} tiles a side; give a smaller size")
+            raise UsageError(
+                f"a canvas of {side} px holds no {count} tiles a side; give a smaller size"
+            )
         self.count = count
         edges = np.arange(count) * side // count
         self.starts = edges
@@ -99,7 +112,9 @@ class Tiles:
 
     def touching(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(count, count): tiles with a True pixel of the (side, side) mask."""
-        return np.logical_or.reduceat(np.logical_or.reduceat(mask, self.starts, axis=0), self.starts, axis=1)
+        return np.logical_or.reduceat(
+            np.logical_or.reduceat(mask, self.starts, axis=0), self.starts, axis=1
+        )
 
     def spread(self, tiles: Pixels) -> Pixels:
         """(count, count, 3) to (side, side, 3), nearest neighbour: every pixel shows its tile."""
@@ -112,10 +127,12 @@ def tiles(count: int, side: int) -> Tiles:
     return Tiles(count, side)
 
 
-# -- adding a pattern -------------------------------------------------------------------------------------------------
+# -- adding a pattern ------------------------------------------------------------------------------
 @final
 class Pattern:
-    """An additive pattern in whole levels, -255..255, split into what it adds and what it takes away."""
+    """An additive pattern in whole levels, -255..255, split into what it adds and what it takes
+    away.
+    """
 
     def __init__(self, levels: NDArray[np.int16]) -> None:
         """levels: (side, side, 3)."""
@@ -123,7 +140,9 @@ class Pattern:
         self.down = np.clip(-levels, 0, 255).astype(np.uint8)
 
     def add_to(self, canvas: Pixels) -> None:
-        """In place, clipped to 0..255; in 8 bits throughout, which is several times faster than in wider ones."""
+        """In place, clipped to 0..255; in 8 bits throughout, which is several times faster than in
+        wider ones.
+        """
         add_clipped(canvas, self.up, self.down)
 
 

@@ -5,11 +5,12 @@
 - `z.npy`: z instead, where it has over 100 values;
 - `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame layer.
 
-The sentence of a guidance layer stands in theta, and a prompt whose z gives another sentence is not loaded.
+The sentence of a guidance layer stands in theta, and a prompt whose z gives another sentence is not
+loaded.
 
-Equal content gives equal bytes. The digests show damage and careless edits; they are no signature: who alters a
-bundle on purpose can compute them anew. Nothing is unpickled, run, or written to disk while reading, and every read
-has a limit.
+Equal content gives equal bytes. The digests show damage and careless edits; they are no signature:
+who alters a bundle on purpose can compute them anew. Nothing is unpickled, run, or written to disk
+while reading, and every read has a limit.
 """
 
 from __future__ import annotations
@@ -38,9 +39,13 @@ from bbtvp.prompt.layers import LAYERS
 SCHEMA = "bbtvp.prompt/1"
 SUFFIX = ".vprompt"
 
-_MANIFEST, _Z, _FRAME = "manifest.json", "z.npy", "frame.png"
+_MANIFEST = "manifest.json"
+_Z = "z.npy"
+_FRAME = "frame.png"
 _LIMITS = {_MANIFEST: 8 << 20, _Z: 128 << 20, _FRAME: 32 << 20}
-"""The most bytes that are read of each file; also the only names that are read, and their order in the file."""
+"""The most bytes that are read of each file; also the only names that are read, and their order in
+the file.
+"""
 _INLINE = 100
 """Up to so many values, z stands in the manifest."""
 _AGAIN = "get the bundle from its author again"
@@ -50,7 +55,9 @@ _NEWER = "install a newer bbtvp: pip install -U bbtvp"
 @final
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a bundle holds. `z`: (d,) float64. `frame`: (canvas, canvas, 4) uint8 RGBA, None without a frame layer."""
+    """What a bundle holds. `z`: (d,) float64. `frame`: (canvas, canvas, 4) uint8 RGBA, None without
+    a frame layer.
+    """
 
     canvas: int
     layers: tuple[Layer, ...]
@@ -75,7 +82,9 @@ class _Manifest(BaseModel):
 
 
 def write(path: Path, bundle: Bundle) -> None:
-    """Write one file where the path ends in .vprompt, else a folder. UsageError if meta is not JSON, or OSError."""
+    """Write one file where the path ends in .vprompt, else a folder. UsageError if meta is not
+    JSON, or OSError.
+    """
     files = _files(bundle)
     if path.suffix == SUFFIX:
         atomic_write(path, _packed(files))
@@ -87,16 +96,21 @@ def write(path: Path, bundle: Bundle) -> None:
 
 
 def read(path: Path) -> Bundle:
-    """Read and check all digests. BundleError, in one line, for a bundle that is missing, damaged, altered or newer.
+    """Read and check all digests. BundleError, in one line, for a bundle that is missing, damaged,
+    altered or newer.
 
     Whether the frame is the one that z gives is checked by `Prompt.load`.
     """
     try:
-        return _bundle(_folder(path) if path.is_dir() else _unpacked(_bounded(path, sum(_LIMITS.values()))))
+        return _bundle(
+            _folder(path) if path.is_dir() else _unpacked(_bounded(path, sum(_LIMITS.values())))
+        )
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such bundle; check the path") from error
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror}); check the disk and the permissions") from error
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}); check the disk and the permissions"
+        ) from error
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from error
 
@@ -122,7 +136,9 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
 
 def _bundle(files: Mapping[str, bytes]) -> Bundle:
     if _MANIFEST not in files:
-        raise BundleError(f"not a bundle, {_MANIFEST} is missing; give the file or folder that bbtvp wrote")
+        raise BundleError(
+            f"not a bundle, {_MANIFEST} is missing; give the file or folder that bbtvp wrote"
+        )
     manifest = _manifest(files[_MANIFEST])
     found = {name: digest(data) for name, data in files.items() if name != _MANIFEST}
     for name in found.keys() | manifest.files.keys():
@@ -142,7 +158,9 @@ def _manifest(data: bytes) -> _Manifest:
     try:
         raw = json.loads(data)
         if isinstance(raw, dict) and raw.get("schema", SCHEMA) != SCHEMA:
-            raise BundleError(f"schema {raw['schema']!r} is not {SCHEMA}, the one known here; {_NEWER}")
+            raise BundleError(
+                f"schema {raw['schema']!r} is not {SCHEMA}, the one known here; {_NEWER}"
+            )
         manifest = _Manifest.model_validate(raw)
         content = {name: value for name, value in raw.items() if name != "digest"}
         intact = _dumped(raw) == data and digest_json(content) == manifest.digest
@@ -158,7 +176,9 @@ def _manifest(data: bytes) -> _Manifest:
 
 
 def layer_of(config: Mapping[str, JsonValue]) -> Layer:
-    """The layer that `Layer.config` describes. BundleError for one that is not known or not valid here."""
+    """The layer that `Layer.config` describes. BundleError for one that is not known or not valid
+    here.
+    """
     values = dict(config)
     kind = values.pop("kind", None)
     layer = LAYERS.get(kind) if isinstance(kind, str) else None
@@ -219,7 +239,9 @@ def _plain(meta: Mapping[str, Any]) -> Any:
     try:
         return json.loads(_dumped(dict(meta)))
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"meta is not JSON ({error}); give plain numbers, strings, lists and dicts") from error
+        raise UsageError(
+            f"meta is not JSON ({error}); give plain numbers, strings, lists and dicts"
+        ) from error
 
 
 def _dumped(value: Any) -> bytes:
@@ -239,11 +261,25 @@ def _packed(files: Mapping[str, bytes]) -> bytes:
 
 
 def _unpacked(data: bytes) -> dict[str, bytes]:
-    """The files of an archive that is, to the byte, as `_packed` makes it. Read in memory, by known names only."""
+    """The files of an archive that is, to the byte, as `_packed` makes it. Read in memory, by known
+    names only.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            files = {entry.filename: archive.read(entry) for entry in archive.infolist() if _plausible(entry)}
-    except (zipfile.BadZipFile, RuntimeError, ValueError, EOFError, OSError, OverflowError, struct.error) as error:
+            files = {
+                entry.filename: archive.read(entry)
+                for entry in archive.infolist()
+                if _plausible(entry)
+            }
+    except (
+        zipfile.BadZipFile,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        OSError,
+        OverflowError,
+        struct.error,
+    ) as error:
         raise BundleError(f"not a bundle, or damaged ({error}); {_AGAIN}") from error
     if _packed(files) != data:
         raise BundleError(f"the archive is not as bbtvp wrote it; {_AGAIN}")
@@ -251,13 +287,21 @@ def _unpacked(data: bytes) -> dict[str, bytes]:
 
 
 def _plausible(entry: zipfile.ZipInfo) -> bool:
-    """A known name, stored, within its limit. Anything else is left out, and the comparison of bytes then fails."""
-    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= _LIMITS.get(entry.filename, -1)
+    """A known name, stored, within its limit. Anything else is left out, and the comparison of
+    bytes then fails.
+    """
+    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= _LIMITS.get(
+        entry.filename, -1
+    )
 
 
 def _folder(path: Path) -> dict[str, bytes]:
     """The files of a folder; others that lie there are not looked at."""
-    return {name: _bounded(path / name, limit) for name, limit in _LIMITS.items() if (path / name).exists()}
+    return {
+        name: _bounded(path / name, limit)
+        for name, limit in _LIMITS.items()
+        if (path / name).exists()
+    }
 
 
 def _bounded(path: Path, limit: int) -> bytes:

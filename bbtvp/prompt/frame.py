@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.prompt.basis import CHANNELS, MAX_SIZE, border, bounded, place_names, tiles, wave_names, waves
+from bbtvp.prompt.basis import (
+    CHANNELS,
+    MAX_SIZE,
+    border,
+    bounded,
+    place_names,
+    tiles,
+    wave_names,
+    waves,
+)
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
 
 Basis: TypeAlias = Literal["pixels", "blocks", "dct", "color"]
@@ -20,7 +29,8 @@ Basis: TypeAlias = Literal["pixels", "blocks", "dct", "color"]
 @final
 @dataclass(frozen=True)
 class Frame(PaintLayer):
-    """A border whose every value is in gamut: colour = 255 * sigmoid(logit(init) + amplitude * basis @ z).
+    """A border whose every value is in gamut: colour = 255 * sigmoid(logit(init) + amplitude *
+    basis @ z).
 
     `basis`:
 
@@ -28,16 +38,18 @@ class Frame(PaintLayer):
     - "dct": the `size` lowest frequencies of the canvas' two-dimensional DCT-II for each channel, 3 * size variables
       (72 by default), each of mean square 1 over the canvas;
     - "blocks": the canvas in `size` x `size` equal tiles of one colour each (nearest neighbour, no blending), three
-      variables per tile in use: those that some placement of the space can show around a square image;
+      variables per tile in use: those that some placement of the space can show around a square
+      image;
     - "pixels": each channel of each pixel outside the inside square, for a fixed placement only (69,840 variables for
-      TVP's canvas of 224 and image of 164). Bars beside an image that is not square keep the initial colour.
+      TVP's canvas of 224 and image of 164). Bars beside an image that is not square keep the
+      initial colour.
 
-    `init`: the initial grey, 0..1, shown exactly at z = 0 (rounded to the nearest of 256 levels). `amplitude`: standard
-    deviation of the logit for z ~ N(0, 1). `size` counts for "dct" and "blocks" only: 1..1024, and no tile below a
-    pixel.
+    `init`: the initial grey, 0..1, shown exactly at z = 0 (rounded to the nearest of 256 levels).
+    `amplitude`: standard deviation of the logit for z ~ N(0, 1). `size` counts for "dct" and
+    "blocks" only: 1..1024, and no tile below a pixel.
 
-    TVP (arXiv 2404.11207) *adds* its frame to black padding, unclamped: about 48 % of its values lie outside the gamut
-    and are lost once it is sent as an image. Here no z leaves 0..255.
+    TVP (arXiv 2404.11207) *adds* its frame to black padding, unclamped: about 48 % of its values
+    lie outside the gamut and are lost once it is sent as an image. Here no z leaves 0..255.
     """
 
     basis: Basis = "dct"
@@ -51,11 +63,15 @@ class Frame(PaintLayer):
         if self.basis not in get_args(Basis):
             raise unknown("frame basis", self.basis, get_args(Basis))
         if not 1 <= self.size <= MAX_SIZE:
-            raise UsageError(f"a frame of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side")
+            raise UsageError(
+                f"a frame of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
+            )
         if not 0 <= self.init <= 1:
             raise UsageError(f"init is {self.init}; give a grey from 0 (black) to 1 (white)")
         if not 0 < self.amplitude <= 100:
-            raise UsageError(f"amplitude is {self.amplitude}; give a number above 0 and at most 100, such as 1.5")
+            raise UsageError(
+                f"amplitude is {self.amplitude}; give a number above 0 and at most 100, such as 1.5"
+            )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         if self.basis == "color":
@@ -65,11 +81,15 @@ class Frame(PaintLayer):
         if self.basis == "blocks":
             return place_names(np.argwhere(self._tiles_in_use(geometry)))
         if not geometry.fixed:
-            raise UsageError('a frame of basis "pixels" needs a fixed placement; take "dct", or search no placement')
+            raise UsageError(
+                'a frame of basis "pixels" needs a fixed placement; take "dct", or search no placement'
+            )
         return place_names(np.argwhere(border(geometry)))
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        """The colour, or the frame's mean colour, in levels 0-255; or the logit's coefficients ("dct")."""
+        """The colour, or the frame's mean colour, in levels 0-255; or the logit's coefficients
+        ("dct").
+        """
         if self.basis == "dct":
             return dict(zip(self.names(geometry), (self._dct_scale * z).tolist(), strict=True))
         field = self.field(z, geometry)
@@ -120,12 +140,15 @@ class Frame(PaintLayer):
     def _levels(self, logits: NDArray[np.float64]) -> Pixels:
         """Offsets from the initial logit to uint8.
 
-        The start is a whole level, so that a sum that is 0 but for rounding cannot tip a pixel to its neighbour;
-        black and white start a quarter of a level inside, where their logit is finite.
+        The start is a whole level, so that a sum that is 0 but for rounding cannot tip a pixel to
+        its neighbour; black and white start a quarter of a level inside, where their logit is
+        finite.
         """
         start = min(max(self._initial, 0.25), 254.75) / 255
         value = logits + math.log(start / (1 - start))
-        value *= 0.5  # in place from here on: fresh arrays of this size cost more than the arithmetic
+        value *= (
+            0.5  # in place from here on: fresh arrays of this size cost more than the arithmetic
+        )
         np.tanh(value, out=value)
         value *= 127.5  # 255 * sigmoid(x) = 127.5 * (1 + tanh(x / 2))
         value += 128

@@ -16,10 +16,22 @@ from bbtvp.core.errors import DataError
 MAX_PIXELS = 64_000_000
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
-"""Formats that Pillow decodes by itself. Others are refused: EPS, for one, would start an outside interpreter."""
+"""Formats that Pillow decodes by itself. Others are refused: EPS, for one, would start an outside
+interpreter.
+"""
 
 DAMAGED: tuple[type[Exception], ...] = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError),
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        MemoryError,
+    ),
     *(struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning),
 )
 """What Pillow's decoders raise on damaged files."""
@@ -28,21 +40,27 @@ DAMAGED: tuple[type[Exception], ...] = (
 def to_rgb(image: Image.Image) -> Pixels:
     """(H, W, 3) uint8 sRGB, 0-255, of an image of any mode; the image itself is not changed.
 
-    EXIF rotation is applied. Transparency is composited on white. 16-bit greyscale keeps its upper 8 bits. The modes
-    I and F (32 bits) declare no range: the smallest value becomes black and the largest white, a constant image mid
-    grey. Colour profiles are ignored. Of an animation the current picture counts. DataError for an empty, damaged or
-    inconvertible image.
+    EXIF rotation is applied. Transparency is composited on white. 16-bit greyscale keeps its upper
+    8 bits. The modes I and F (32 bits) declare no range: the smallest value becomes black and the
+    largest white, a constant image mid grey. Colour profiles are ignored. Of an animation the
+    current picture counts. DataError for an empty, damaged or inconvertible image.
     """
     if not (image.width and image.height):
-        raise DataError(f"an image of {image.width} x {image.height} px holds no pixels; leave it out")
+        raise DataError(
+            f"an image of {image.width} x {image.height} px holds no pixels; leave it out"
+        )
     try:
         return np.array(_flattened(ImageOps.exif_transpose(image)))
     except DAMAGED as error:
-        raise DataError(f"cannot be decoded, mode {image.mode} ({_line(error)}); save it as PNG again") from error
+        raise DataError(
+            f"cannot be decoded, mode {image.mode} ({_line(error)}); save it as PNG again"
+        ) from error
 
 
 def open_image(path: Path | str) -> Pixels:
-    """`to_rgb` of an image file. DataError, one line with the path, for all but an image of up to 64 megapixels."""
+    """`to_rgb` of an image file. DataError, one line with the path, for all but an image of up to
+    64 megapixels.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -57,13 +75,17 @@ def open_image(path: Path | str) -> Pixels:
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: {_unidentified(Path(path))}") from error
     except DAMAGED as error:
-        raise DataError(f"{path}: cannot be read ({_line(error)}); check the file and its permissions") from error
+        raise DataError(
+            f"{path}: cannot be read ({_line(error)}); check the file and its permissions"
+        ) from error
 
 
 def _flattened(image: Image.Image) -> Image.Image:
     """The image in mode RGB."""
     if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert(
+            "RGB"
+        )
     if image.mode in ("I", "F"):
         return Image.fromarray(_stretched(np.asarray(image, np.float64))).convert("RGB")
     if image.has_transparency_data:
@@ -73,7 +95,8 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
-    low, high = float(values.min()), float(values.max())
+    low = float(values.min())
+    high = float(values.max())
     if not np.isfinite([low, high]).all():
         raise DataError("a float image holds values that are not finite; replace them first")
     if low == high:
@@ -88,7 +111,9 @@ def _unidentified(path: Path) -> str:
 
 
 def _too_large(path: Path | str, what: str) -> DataError:
-    return DataError(f"{path}: {what} is over {MAX_PIXELS // 1_000_000} megapixels; shrink it first")
+    return DataError(
+        f"{path}: {what} is over {MAX_PIXELS // 1_000_000} megapixels; shrink it first"
+    )
 
 
 def _line(error: BaseException) -> str:

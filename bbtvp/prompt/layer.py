@@ -1,6 +1,8 @@
-"""What a layer is: a few named variables, and a map from its slice of z to something done to an image.
+"""What a layer is: a few named variables, and a map from its slice of z to something done to an
+image.
 
-A new layer is one more file: a final frozen dataclass below `Layer` or `PaintLayer`, and a line in `layers.LAYERS`.
+A new layer is one more file: a final frozen dataclass below `Layer` or `PaintLayer`, and a line in
+`layers.LAYERS`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 
-MIN_CANVAS, MAX_CANVAS = 8, 2048
+MIN_CANVAS = 8
+MAX_CANVAS = 2048
 """Pixels a side."""
 
 BACKGROUND = 128
@@ -23,7 +26,9 @@ BACKGROUND = 128
 
 @final
 class Box(NamedTuple):
-    """Where the image lies on the canvas, in pixels: left and top are inside, right and bottom just outside."""
+    """Where the image lies on the canvas, in pixels: left and top are inside, right and bottom just
+    outside.
+    """
 
     left: int
     top: int
@@ -51,14 +56,18 @@ class Insets(NamedTuple):
 
 @final
 class Geometry(NamedTuple):
-    """What a layer is bound to, in pixels: a square canvas, and in its centre the square the image is fitted into."""
+    """What a layer is bound to, in pixels: a square canvas, and in its centre the square the image
+    is fitted into.
+    """
 
     canvas: int
     inside: int
     fixed: bool
     """True where no variable moves or scales the image."""
     covered: int
-    """Side of the centred square that a square image hides wherever its placement's variables move it."""
+    """Side of the centred square that a square image hides wherever its placement's variables move
+    it.
+    """
 
     @property
     def box(self) -> Box:
@@ -72,25 +81,35 @@ Paint: TypeAlias = Callable[[Pixels, Box], None]
 
 
 Group: TypeAlias = tuple[int, int]
-"""(first, count): so many adjacent variables of which the largest names the choice, the first one on ties."""
+"""(first, count): so many adjacent variables of which the largest names the choice, the first one
+on ties.
+"""
 
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """One part of a prompt. z is unbounded, about N(0, 1) in scale; bounds live in the map; z = 0 is neutral."""
+    """One part of a prompt. z is unbounded, about N(0, 1) in scale; bounds live in the map; z = 0
+    is neutral.
+    """
 
     kind: ClassVar[str]
 
     @abstractmethod
     def names(self, geometry: Geometry) -> tuple[str, ...]:
-        """The variables in the order of z; their number is the layer's dimension. UsageError if it cannot bind."""
+        """The variables in the order of z; their number is the layer's dimension. UsageError if it
+        cannot bind.
+        """
 
     @abstractmethod
     def params(self, z: Vector, geometry: Geometry) -> Mapping[str, float | str]:
-        """The parameters that z stands for, for human eyes; JSON-able. Numbers, or the names of choices."""
+        """The parameters that z stands for, for human eyes; JSON-able. Numbers, or the names of
+        choices.
+        """
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
-        """The categorical groups among the variables; their places count from this layer's first variable."""
+        """The categorical groups among the variables; their places count from this layer's first
+        variable.
+        """
         return ()
 
     def config(self) -> dict[str, Any]:
@@ -103,7 +122,9 @@ class PaintLayer(Layer):
 
     @abstractmethod
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
-        """What this z does to a canvas; the work that does not depend on the image is done here, once per candidate."""
+        """What this z does to a canvas; the work that does not depend on the image is done here,
+        once per candidate.
+        """
 
     def insets(self, z: Vector, geometry: Geometry) -> Insets:
         """The room that this z needs beside the image; none, for most layers."""
@@ -111,18 +132,23 @@ class PaintLayer(Layer):
 
 
 def soft(z: float, step: float, limit: float) -> float:
-    """`step` per unit of z around 0, smooth, monotone, never beyond -limit..limit; soft(0) is exactly 0."""
+    """`step` per unit of z around 0, smooth, monotone, never beyond -limit..limit; soft(0) is
+    exactly 0.
+    """
     return limit * math.tanh(step * z / limit)
 
 
 def chosen(options: Sequence[str], z: Sequence[float]) -> str:
-    """The option of the largest value; the first of equal ones, so that zeros choose the first option."""
+    """The option of the largest value; the first of equal ones, so that zeros choose the first
+    option.
+    """
     return options[max(range(len(options)), key=lambda place: z[place])]
 
 
 def checked_choice(kind: str, chosen: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """The chosen names as a tuple; UsageError if one is unknown or named twice."""
-    names, choices = tuple(chosen), tuple(known)
+    names = tuple(chosen)
+    choices = tuple(known)
     for name in names:
         if name not in choices:
             raise unknown(kind, name, choices)

@@ -1,7 +1,7 @@
 """All layers, in the order in which they are rendered and in which their variables lie in z.
 
-Crop and canvas, tone, frame, overlays, marks, labels: what is drawn last is neither resampled nor recoloured. Guidance
-draws nothing.
+Crop and canvas, tone, frame, overlays, marks, labels: what is drawn last is neither resampled nor
+recoloured. Guidance draws nothing.
 """
 
 from __future__ import annotations
@@ -16,5 +16,14 @@ from bbtvp.prompt.overlay import Overlay
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.tone import Tone
 
-_ORDER: tuple[type[Layer], ...] = (Placement, Tone, Frame, Overlay, Coordinator, Marks, Legend, Guidance)
+_ORDER: tuple[type[Layer], ...] = (
+    Placement,
+    Tone,
+    Frame,
+    Overlay,
+    Coordinator,
+    Marks,
+    Legend,
+    Guidance,
+)
 LAYERS: dict[str, type[Layer]] = {layer.kind: layer for layer in _ORDER}

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.prompt.basis import CHANNELS, MAX_SIZE, Pattern, bounded, place_names, tiles, wave_names, waves
+from bbtvp.prompt.basis import (
+    CHANNELS,
+    MAX_SIZE,
+    Pattern,
+    bounded,
+    place_names,
+    tiles,
+    wave_names,
+    waves,
+)
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
 
 OverlayBasis: TypeAlias = Literal["pixels", "blocks", "dct"]
@@ -22,18 +31,20 @@ _STEP = 0.5
 @final
 @dataclass(frozen=True)
 class Overlay(PaintLayer):
-    """Pixels plus a pattern: clip(pixel + 255 * amplitude * tanh(basis @ z / 2)), the same pattern for every image.
+    """Pixels plus a pattern: clip(pixel + 255 * amplitude * tanh(basis @ z / 2)), the same pattern
+    for every image.
 
-    The geometry of VP (arXiv 2203.17274) and of BlackVIP: over the image, after its tone, and over the frame if there
-    is one; all of the canvas. `basis`, as in `Frame`:
+    The geometry of VP (arXiv 2203.17274) and of BlackVIP: over the image, after its tone, and over
+    the frame if there is one; all of the canvas. `basis`, as in `Frame`:
 
     - "dct": `size` low frequencies per channel, 3 * size variables (72 by default), the sum scaled to mean square 1;
     - "blocks": `size` x `size` tiles of one change each, nearest neighbour, 3 * size * size variables;
     - "pixels": every channel of every pixel, 3 * canvas * canvas variables (150,528 at 224), as VP has them.
 
-    `amplitude`: the largest change of a pixel as a share of the range, above 0 and at most 1; 32 levels of 255 by
-    default. Changes are whole levels and are clipped to 0..255; z = 0 changes no bit. VP's pattern is unbounded and
-    lives in normalised space; a bound is what keeps the picture legible to any other model.
+    `amplitude`: the largest change of a pixel as a share of the range, above 0 and at most 1; 32
+    levels of 255 by default. Changes are whole levels and are clipped to 0..255; z = 0 changes no
+    bit. VP's pattern is unbounded and lives in normalised space; a bound is what keeps the picture
+    legible to any other model.
     """
 
     basis: OverlayBasis = "dct"
@@ -46,20 +57,31 @@ class Overlay(PaintLayer):
         if self.basis not in get_args(OverlayBasis):
             raise unknown("overlay basis", self.basis, get_args(OverlayBasis))
         if not 1 <= self.size <= MAX_SIZE:
-            raise UsageError(f"an overlay of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side")
+            raise UsageError(
+                f"an overlay of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
+            )
         if not 0 < self.amplitude <= 1:
-            raise UsageError(f"amplitude is {self.amplitude}; give a share of the range, above 0 and at most 1")
+            raise UsageError(
+                f"amplitude is {self.amplitude}; give a share of the range, above 0 and at most 1"
+            )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         if self.basis == "dct":
             return wave_names(self.size, geometry.canvas)
-        count = tiles(self.size, geometry.canvas).count if self.basis == "blocks" else geometry.canvas
+        count = (
+            tiles(self.size, geometry.canvas).count if self.basis == "blocks" else geometry.canvas
+        )
         return place_names(np.argwhere(np.ones((count, count), np.bool_)))
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        """Mean and largest change in levels, and for "dct" the coefficients of the argument of tanh."""
+        """Mean and largest change in levels, and for "dct" the coefficients of the argument of
+        tanh.
+        """
         levels = self.levels(z, geometry)
-        named = {"mean_change": float(np.abs(levels).mean()), "largest_change": float(np.abs(levels).max())}
+        named = {
+            "mean_change": float(np.abs(levels).mean()),
+            "largest_change": float(np.abs(levels).max()),
+        }
         if self.basis == "dct":
             named |= dict(zip(self.names(geometry), (self._scale * z).tolist(), strict=True))
         return named
@@ -68,7 +90,9 @@ class Overlay(PaintLayer):
         """(canvas, canvas, 3): what is added before clipping, in whole levels."""
         scaled = self._scale * bounded(z)
         if self.basis == "dct":
-            return self._rounded(np.ascontiguousarray(np.moveaxis(waves(scaled, self.size, geometry.canvas), 0, 2)))
+            return self._rounded(
+                np.ascontiguousarray(np.moveaxis(waves(scaled, self.size, geometry.canvas), 0, 2))
+            )
         levels = self._rounded(scaled)
         if self.basis == "blocks":
             index = tiles(self.size, geometry.canvas).index

@@ -14,13 +14,19 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt.layer import Box, Geometry, Insets, Layer, checked_choice, soft
 
-_ZOOM_STEP, _ZOOM_LIMIT = 0.25, 0.5
+_ZOOM_STEP = 0.25
+_ZOOM_LIMIT = 0.5
 """Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65."""
 _LEVELS = (math.exp(_ZOOM_LIMIT / 4), math.exp(_ZOOM_LIMIT / 2), math.exp(_ZOOM_LIMIT))
-"""Zooms between 1 and the largest for which a reduced copy is kept: resizing costs what the larger side holds."""
+"""Zooms between 1 and the largest for which a reduced copy is kept: resizing costs what the larger
+side holds.
+"""
 _OFFSET_STEP = 0.5
-_CROP_STEP, _CROP_LIMIT = 0.1, 0.25
-"""A crop shows 1 - soft(z) of the side for z > 0: 0.9 at z = 1, at least 0.75; for z <= 0 all of it."""
+_CROP_STEP = 0.1
+_CROP_LIMIT = 0.25
+"""A crop shows 1 - soft(z) of the side for z > 0: 0.9 at z = 1, at least 0.75; for z <= 0 all of
+it.
+"""
 
 
 _NO_INSETS = Insets()
@@ -28,7 +34,9 @@ _NO_INSETS = Insets()
 
 @final
 class View(NamedTuple):
-    """How an image is placed: zoom (1 = fitted into the inside square), x and y in -1..1 (0 = centred)."""
+    """How an image is placed: zoom (1 = fitted into the inside square), x and y in -1..1 (0 =
+    centred).
+    """
 
     zoom: float = 1.0
     x: float = 0.0
@@ -43,13 +51,15 @@ _VARIABLES = (*View._fields, "crop")
 class Placement(Layer):
     """The source fitted (never stretched) into a centred square of the canvas.
 
-    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom", "crop", "x" and "y"
-    are variables; none by default. A zoom below 1 shrinks the image; above 1 the inside square shows a part of it.
-    `crop` is the gentler, one-sided kind: the share of the side that is shown, 0.75..1, all of it for z <= 0; it is a
-    zoom of 1 / crop. `x` and `y` say where the visible part lies in the free space of the canvas and, for a zoomed
-    image, which part is visible: -1 left or top, 0 centre, 1 right or bottom. The rest belongs to the frame.
+    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom",
+    "crop", "x" and "y" are variables; none by default. A zoom below 1 shrinks the image; above 1
+    the inside square shows a part of it. `crop` is the gentler, one-sided kind: the share of the
+    side that is shown, 0.75..1, all of it for z <= 0; it is a zoom of 1 / crop. `x` and `y` say
+    where the visible part lies in the free space of the canvas and, for a zoomed image, which part
+    is visible: -1 left or top, 0 centre, 1 right or bottom. The rest belongs to the frame.
 
-    TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and nothing searched.
+    TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and
+    nothing searched.
     """
 
     inside: float = 1.0
@@ -59,8 +69,12 @@ class Placement(Layer):
 
     def __post_init__(self) -> None:
         if not 0 < self.inside <= 1:
-            raise UsageError(f"inside is {self.inside}; give a fraction of the canvas, above 0 and at most 1")
-        object.__setattr__(self, "search", checked_choice("placement variable", self.search, _VARIABLES))
+            raise UsageError(
+                f"inside is {self.inside}; give a fraction of the canvas, above 0 and at most 1"
+            )
+        object.__setattr__(
+            self, "search", checked_choice("placement variable", self.search, _VARIABLES)
+        )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         return self.search
@@ -84,13 +98,16 @@ class Placement(Layer):
         )
 
     def fitted(self, pixels: Pixels, geometry: Geometry) -> tuple[Image.Image, ...]:
-        """The part of placing that does not depend on z: copies, small to large, that any `place` starts from.
+        """The part of placing that does not depend on z: copies, small to large, that any `place`
+        starts from.
 
-        With no zoom searched there is one, of the final size. Else there are copies for a zoom of 1 and for larger
-        ones, none larger than the source; a source that is small already is kept as it is.
+        With no zoom searched there is one, of the final size. Else there are copies for a zoom of 1
+        and for larger ones, none larger than the source; a source that is small already is kept as
+        it is.
         """
         height, width = pixels.shape[:2]
-        longest, zooms = max(height, width), [1.0]
+        longest = max(height, width)
+        zooms = [1.0]
         if {"zoom", "crop"} & set(self.search):
             zooms += [zoom for zoom in _LEVELS if zoom < self._largest_zoom] + [self._largest_zoom]
             sides = sorted({min(longest, math.ceil(geometry.inside * zoom)) for zoom in zooms})
@@ -114,16 +131,19 @@ class Placement(Layer):
 
 
 def place(
-    copies: Sequence[Image.Image], view: View, geometry: Geometry, canvas: Pixels, insets: Insets = _NO_INSETS
+    copies: Sequence[Image.Image],
+    view: View,
+    geometry: Geometry,
+    canvas: Pixels,
+    insets: Insets = _NO_INSETS,
 ) -> Box:
-    """Draw an image, of which `Placement.fitted` made copies, on the canvas as the view says, within the insets.
+    """Draw an image, of which `Placement.fitted` made copies, on the canvas as the view says,
+    within the insets.
 
     Returns where it lies.
     """
-    across, down = (
-        _Free.between(insets.left, insets.right, geometry),
-        _Free.between(insets.top, insets.bottom, geometry),
-    )
+    across = _Free.between(insets.left, insets.right, geometry)
+    down = _Free.between(insets.top, insets.bottom, geometry)
     inside = min(across.inside, down.inside)
     copy = next((copy for copy in copies if max(copy.size) >= inside * view.zoom), copies[-1])
     full = _fit(copy.width, copy.height, inside * view.zoom)
@@ -131,7 +151,8 @@ def place(
     rows = _axis(full[1], copy.height, view.y, down, inside)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
-    # Of several copies the one taken is hardly larger than what is shown, and needs no wider filter.
+    # Of several copies the one taken is hardly larger than what is shown, and needs no wider
+    # filter.
     kind = Image.Resampling.BILINEAR if len(copies) > 1 else Image.Resampling.BICUBIC
     box.of(canvas)[...] = np.asarray(_resized(copy, (columns.size, rows.size), source, kind))
     return box
@@ -139,7 +160,9 @@ def place(
 
 @final
 class _Free(NamedTuple):
-    """One axis of the canvas within its insets: first pixel, pixels, and what the inside square may take of them."""
+    """One axis of the canvas within its insets: first pixel, pixels, and what the inside square may
+    take of them.
+    """
 
     start: int
     size: int
@@ -166,7 +189,8 @@ class _Span(NamedTuple):
 def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _Span:
     size = min(full, inside)
     share = (1 + offset) / 2
-    low, high = 0.0, float(source)
+    low = 0.0
+    high = float(source)
     if size < full:
         low = (full - size) * share * source / full
         high = min(low + size * source / full, high)
@@ -174,7 +198,9 @@ def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _S
 
 
 def _fit(width: int, height: int, side: float) -> tuple[int, int]:
-    """Width and height of the largest copy within a square of `side`, in whole pixels, at least one each."""
+    """Width and height of the largest copy within a square of `side`, in whole pixels, at least one
+    each.
+    """
     scale = side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 

@@ -28,10 +28,11 @@ PRESETS: dict[str, tuple[Layer, ...]] = {
 def preset(name: str, canvas: int = 224) -> PromptSpace:
     """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
 
-    "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at 224). "frame":
-    the same geometry with 72 low-frequency variables. "tone": the image fills the canvas; contrast, brightness,
-    gamma. "default": zoom, all of tone, and 72 for a frame in whatever zoom leaves free. "annotate": marks over the
-    image and the sentence that names them, with a crop and contrast; 25 variables for eleven choices, see `Marks`.
+    "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at
+    224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
+    canvas; contrast, brightness, gamma. "default": zoom, all of tone, and 72 for a frame in
+    whatever zoom leaves free. "annotate": marks over the image and the sentence that names them,
+    with a crop and contrast; 25 variables for eleven choices, see `Marks`.
     """
     if name not in PRESETS:
         raise unknown("prompt preset", name, PRESETS)

@@ -1,4 +1,6 @@
-"""A prompt space: layers on a canvas, and the map from z to uint8 pixels. A prompt: one point of it."""
+"""A prompt space: layers on a canvas, and the map from z to uint8 pixels. A prompt: one point of
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.image import to_rgb
-from bbtvp.prompt.layer import BACKGROUND, MAX_CANVAS, MIN_CANVAS, Geometry, Group, Insets, Layer, Paint, PaintLayer
+from bbtvp.prompt.layer import (
+    BACKGROUND,
+    MAX_CANVAS,
+    MIN_CANVAS,
+    Geometry,
+    Group,
+    Insets,
+    Layer,
+    Paint,
+    PaintLayer,
+)
 from bbtvp.prompt.layers import LAYERS
 from bbtvp.prompt.marks.guidance import Guidance
 from bbtvp.prompt.marks.legend import Legend
@@ -33,7 +45,9 @@ ARMS = ("identity", "sentence_only", "image_only", "both")
 
 @final
 class Prepared(NamedTuple):
-    """An image after the work that no z changes. Opaque: `PromptSpace.prepare` makes it, for equal placements."""
+    """An image after the work that no z changes. Opaque: `PromptSpace.prepare` makes it, for equal
+    placements.
+    """
 
     copies: tuple[Image.Image, ...]
     placement: Placement
@@ -43,7 +57,9 @@ class Prepared(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Renderer:
-    """One z made ready for many images: call it with (H, W, 3) uint8 pixels, or with what `prepare` made of them."""
+    """One z made ready for many images: call it with (H, W, 3) uint8 pixels, or with what `prepare`
+    made of them.
+    """
 
     space: PromptSpace
     view: View
@@ -51,7 +67,9 @@ class Renderer:
     paints: tuple[Paint, ...]
 
     def __call__(self, image: Pixels | Prepared) -> Pixels:
-        """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is neither of the two."""
+        """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is
+        neither of the two.
+        """
         prepared = self.space.ready(image)
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
         box = place(prepared.copies, self.view, self.space.geometry, canvas, self.insets)
@@ -65,10 +83,10 @@ class Renderer:
 class PromptSpace:
     """Layers on a square canvas of `canvas` pixels a side (8..2048).
 
-    The layers are rendered, and their variables lie in z, in one fixed order whatever order they are given in:
-    placement, tone (the image only), frame (the rest), overlays, marks, legend; see `layers`. Each kind at most once;
-    without a Placement the image fills the canvas, and without a Frame the rest is mid grey (128). UsageError for a
-    composition that cannot be rendered.
+    The layers are rendered, and their variables lie in z, in one fixed order whatever order they
+    are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend; see
+    `layers`. Each kind at most once; without a Placement the image fills the canvas, and without a
+    Frame the rest is mid grey (128). UsageError for a composition that cannot be rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -84,7 +102,9 @@ class PromptSpace:
         given.setdefault(Placement.kind, Placement())
         object.__setattr__(self, "layers", tuple(given[kind] for kind in LAYERS if kind in given))
         # every layer binds to the geometry now, or says why it cannot
-        object.__setattr__(self, "_names", {layer.kind: layer.names(self.geometry) for layer in self.layers})
+        object.__setattr__(
+            self, "_names", {layer.kind: layer.names(self.geometry) for layer in self.layers}
+        )
 
     @cached_property
     def placement(self) -> Placement:
@@ -104,7 +124,8 @@ class PromptSpace:
     @cached_property
     def slices(self) -> dict[str, slice]:
         """The place of each layer's variables in z, by kind."""
-        slices, start = {}, 0
+        slices = {}
+        start = 0
         for kind, names in self._names.items():
             slices[kind] = slice(start, start + len(names))
             start += len(names)
@@ -117,9 +138,11 @@ class PromptSpace:
 
     @cached_property
     def choices(self) -> tuple[Group, ...]:
-        """(first place in z, count) of every categorical group: adjacent variables of which the largest chooses.
+        """(first place in z, count) of every categorical group: adjacent variables of which the
+        largest chooses.
 
-        The first of equal ones counts, so z = 0 takes the first option of each. All other variables are continuous.
+        The first of equal ones counts, so z = 0 takes the first option of each. All other variables
+        are continuous.
         """
         return tuple(
             (self.slices[layer.kind].start + first, count)
@@ -136,26 +159,35 @@ class PromptSpace:
         return np.zeros(self.dim)
 
     def starts(self) -> list[Vector]:
-        """Points worth asking about first: the neutral one, and with Marks and Guidance those of the catalogue.
+        """Points worth asking about first: the neutral one, and with Marks and Guidance those of
+        the catalogue.
 
-        Then, in this order: sentence only; 3 rows, digits, scan; 3 rows, symbols, report; 6 x 6 dots; 8 x 8 cells.
+        Then, in this order: sentence only; 3 rows, digits, scan; 3 rows, symbols, report; 6 x 6
+        dots; 8 x 8 cells.
         """
-        marks, guidance = self._one(Marks), self._one(Guidance)
+        marks = self._one(Marks)
+        guidance = self._one(Guidance)
         if marks is None or guidance is None:
             return [self.neutral()]
         points = [self.neutral()]
         for start in STARTS:
             z = self.embed(guidance.start(start.wording), (Guidance.kind,), self.neutral())
-            points.append(self.embed(marks.start(start.divisions, **start.choices), (Marks.kind,), z))
+            points.append(
+                self.embed(marks.start(start.divisions, **start.choices), (Marks.kind,), z)
+            )
         return points
 
     def arms(self, z: Vector) -> dict[str, Prompt]:
-        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only" and "both" (z itself).
+        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only" and "both" (z
+        itself).
 
-        "sentence_only" keeps the wording and drops all else, so it names no marks. UsageError without Guidance.
+        "sentence_only" keeps the wording and drops all else, so it names no marks. UsageError
+        without Guidance.
         """
         if Guidance.kind not in self.slices:
-            raise UsageError("a prompt without Guidance has no sentence to take apart; add the layer")
+            raise UsageError(
+                "a prompt without Guidance has no sentence to take apart; add the layer"
+            )
         kinds = (Guidance.kind,)
         sentence = self._checked(z)[self._mask(kinds)]
         silent = self.embed(np.zeros_like(sentence), kinds, z)
@@ -168,44 +200,68 @@ class PromptSpace:
         return f"{sentence} {question}" if sentence else question
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
-        """`base` with `active` as the variables of these layers: in the order of z, whatever the order of `kinds`."""
-        z, mask = self._checked(base).copy(), self._mask(kinds)
+        """`base` with `active` as the variables of these layers: in the order of z, whatever the
+        order of `kinds`.
+        """
+        z = self._checked(base).copy()
+        mask = self._mask(kinds)
         if np.shape(active) != (mask.sum(),):
-            raise UsageError(f"{np.size(active)} values for the {mask.sum()} variables of {', '.join(kinds)}")
+            raise UsageError(
+                f"{np.size(active)} values for the {mask.sum()} variables of {', '.join(kinds)}"
+            )
         z[mask] = active
         return self._checked(z)
 
     def params(self, z: Vector) -> dict[str, dict[str, float | str]]:
-        """The named parameters that z stands for, by kind of layer; JSON-able. Guidance's hold its sentence too."""
+        """The named parameters that z stands for, by kind of layer; JSON-able. Guidance's hold its
+        sentence too.
+        """
         checked = self._checked(z)
-        named = {layer.kind: dict(layer.params(self._part(layer, checked), self.geometry)) for layer in self.layers}
+        named = {
+            layer.kind: dict(layer.params(self._part(layer, checked), self.geometry))
+            for layer in self.layers
+        }
         if Guidance.kind in named:
             named[Guidance.kind]["sentence"] = self._sentence(checked)
         return named
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z. UsageError for other pixels."""
+        """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z. UsageError
+        for other pixels.
+        """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise UsageError(f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), as from open_image")
+            raise UsageError(
+                f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), as from open_image"
+            )
         return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
 
     def ready(self, image: Pixels | Prepared) -> Prepared:
-        """The image prepared for this space. UsageError if it was prepared for another placement or canvas."""
+        """The image prepared for this space. UsageError if it was prepared for another placement or
+        canvas.
+        """
         if not isinstance(image, Prepared):
             return self.prepare(image)
         if (image.placement, image.canvas) != (self.placement, self.canvas):
-            raise UsageError("this image was prepared for another placement or canvas; prepare it with this space")
+            raise UsageError(
+                "this image was prepared for another placement or canvas; prepare it with this space"
+            )
         return image
 
     def renderer(self, z: Vector) -> Renderer:
         """z made ready for many images. UsageError for a z of another length, or not finite."""
         checked = self._checked(z)
-        painted = [(layer, self._part(layer, checked)) for layer in self.layers if isinstance(layer, PaintLayer)]
+        painted = [
+            (layer, self._part(layer, checked))
+            for layer in self.layers
+            if isinstance(layer, PaintLayer)
+        ]
         insets = Insets()
         for layer, part in painted:
             insets = insets.joined(layer.insets(part, self.geometry))
         paints = tuple(layer.painter(part, self.geometry) for layer, part in painted)
-        return Renderer(self, self.placement.view(self._part(self.placement, checked)), insets, paints)
+        return Renderer(
+            self, self.placement.view(self._part(self.placement, checked)), insets, paints
+        )
 
     def render(self, z: Vector, image: Pixels | Prepared) -> Pixels:
         """(canvas, canvas, 3) uint8 for one z and one image; for many images use `renderer`."""
@@ -216,7 +272,8 @@ class PromptSpace:
         return Prompt(self, z)
 
     def empty_frame(self, z: Vector) -> Prompt:
-        """The control: the image placed as z places it, all else neutral: its own tone, the frame's initial colour.
+        """The control: the image placed as z places it, all else neutral: its own tone, the frame's
+        initial colour.
 
         Margins belong to the marks and to the legend that they hold, and go with them.
         """
@@ -229,10 +286,12 @@ class PromptSpace:
 
     def _sentence(self, z: Vector) -> str:
         """Empty without Guidance, or where its wording says nothing."""
-        checked, guidance = self._checked(z), self._one(Guidance)
+        checked = self._checked(z)
+        guidance = self._one(Guidance)
         if guidance is None:
             return ""
-        marks, legend = self._one(Marks), self._one(Legend)
+        marks = self._one(Marks)
+        legend = self._one(Legend)
         named = marks.look(self._part(marks, checked)).named if marks else None
         shown = legend is not None and legend.shown(self._part(legend, checked))
         return guidance.sentence(self._part(guidance, checked), named, legend=shown)
@@ -255,7 +314,9 @@ class PromptSpace:
     def _checked(self, z: Vector) -> Vector:
         checked = np.asarray(z, np.float64)
         if checked.shape != (self.dim,):
-            raise UsageError(f"z has shape {checked.shape}; give ({self.dim},), one value per variable")
+            raise UsageError(
+                f"z has shape {checked.shape}; give ({self.dim},), one value per variable"
+            )
         if not np.isfinite(checked).all():
             raise UsageError("z holds values that are not finite; give numbers")
         return checked
@@ -264,7 +325,9 @@ class PromptSpace:
 @final
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A visual prompt: a space and one z of it, (d,) float64 and finite. UsageError for any other z."""
+    """A visual prompt: a space and one z of it, (d,) float64 and finite. UsageError for any other
+    z.
+    """
 
     space: PromptSpace
     z: Vector
@@ -280,7 +343,9 @@ class Prompt:
         return self.space.renderer(self.z)
 
     def render(self, image: Pixels | Prepared) -> Pixels:
-        """(H, W, 3) uint8 sRGB pixels, or prepared ones, to (canvas, canvas, 3) uint8: exactly what is deployed."""
+        """(H, W, 3) uint8 sRGB pixels, or prepared ones, to (canvas, canvas, 3) uint8: exactly what
+        is deployed.
+        """
         return self.renderer(image)
 
     def apply(self, image: Image.Image) -> Image.Image:
@@ -288,7 +353,9 @@ class Prompt:
         return Image.fromarray(self.render(to_rgb(image)))
 
     def ask(self, question: str) -> str:
-        """The question as it goes with the prompted image: with the sentence of Guidance before it, if there is one."""
+        """The question as it goes with the prompted image: with the sentence of Guidance before it,
+        if there is one.
+        """
         return self.space.ask(self.z, question)
 
     @property
@@ -303,7 +370,8 @@ class Prompt:
 
     @property
     def frame(self) -> Pixels | None:
-        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without a frame layer.
+        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without
+        a frame layer.
 
         The layer alone: an overlay, marks or a legend may yet be drawn over it.
         """
@@ -313,27 +381,34 @@ class Prompt:
         side = self.space.canvas
         frame = np.full((side, side, 4), 255, np.uint8)
         frame[..., :3] = layer.field(self.z[self.space.slices[layer.kind]], self.space.geometry)
-        square, scratch = Image.new("RGB", (1, 1)), np.empty((side, side, 3), np.uint8)
+        square = Image.new("RGB", (1, 1))
+        scratch = np.empty((side, side, 3), np.uint8)
         ready = self.renderer
-        place([square], ready.view, self.space.geometry, scratch, ready.insets).of(frame)[..., 3] = 0
+        place([square], ready.view, self.space.geometry, scratch, ready.insets).of(frame)[
+            ..., 3
+        ] = 0
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
-        """Write a bundle: one file where the path ends in .vprompt, else a folder. See `bbtvp.prompt.bundle`.
+        """Write a bundle: one file where the path ends in .vprompt, else a folder. See
+        `bbtvp.prompt.bundle`.
 
-        `meta`: free JSON to keep with it (task, model, accuracy). UsageError if it is not JSON, OSError if the disk
-        refuses.
+        `meta`: free JSON to keep with it (task, model, accuracy). UsageError if it is not JSON,
+        OSError if the disk refuses.
         """
         from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
 
-        content = bundle.Bundle(self.space.canvas, self.space.layers, self.z, self.theta, dict(meta or {}), self.frame)
+        content = bundle.Bundle(
+            self.space.canvas, self.space.layers, self.z, self.theta, dict(meta or {}), self.frame
+        )
         bundle.write(Path(path), content)
 
     @classmethod
     def load(cls, path: Path | str) -> Prompt:
         """Read a bundle, and make its frame and its sentence again.
 
-        BundleError if anything in it was altered or is not understood, or if another version of bbtvp worded it.
+        BundleError if anything in it was altered or is not understood, or if another version of
+        bbtvp worded it.
         """
         from bbtvp.prompt import bundle
 
@@ -343,7 +418,9 @@ class Prompt:
         except UsageError as error:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):
-            raise BundleError(f"{path}: frame.png is not the frame that z gives; get the bundle from its author again")
+            raise BundleError(
+                f"{path}: frame.png is not the frame that z gives; get the bundle from its author again"
+            )
         worded = content.theta.get(Guidance.kind, {}).get("sentence", "")
         if worded != prompt.ask("").rstrip():
             raise BundleError(

@@ -21,7 +21,9 @@ _LEVELS = np.arange(256) / 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 weights, as in Pillow's greyscale."""
 _CLARITY_RADIUS = 1 / 32
-"""Standard deviation of the blur that clarity works against, as a share of the canvas: details that wide."""
+"""Standard deviation of the blur that clarity works against, as a share of the canvas: details that
+wide.
+"""
 _FINEST = 1.5
 """Standard deviation in pixels, at least, that a blur keeps on a reduced picture."""
 _BLUR_TAPS = 4
@@ -57,14 +59,16 @@ class Tone(PaintLayer):
     - clarity: v <- wide + clarity * (v - wide), where wide is a Gaussian blur of 1/32 of the canvas: above 1 it brings
       out what a lens out of focus has blurred, below 1 it calms noise; rounded to uint8;
     - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is that of all
-      channels of this image: a picture washed out to one side is stretched around its own level, not around mid grey;
+      channels of this image: a picture washed out to one side is stretched around its own level,
+      not around mid grey;
     - saturation: v <- luma + saturation * (v - luma);
     - sharpness: v <- blur + sharpness * (v - blur): above 1 an unsharp mask, below 1 a blur of about one pixel.
 
-    All but the curve extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing by Interpolation and
-    Extrapolation", 1994). Brightness is within -0.5..0.5. Contrast and saturation are exp(0.6 z) near 0: 1.8 at z =
-    1, 5 and 1/5 at z = 3 and -3, at most 20; gamma, sharpness and clarity are within 0.14..7.4. Neutral is brightness 0
-    and 1 for the others. Floats are rounded to uint8 at the end (and after clarity); z = 0 changes no bit.
+    All but the curve extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing
+    by Interpolation and Extrapolation", 1994). Brightness is within -0.5..0.5. Contrast and
+    saturation are exp(0.6 z) near 0: 1.8 at z = 1, 5 and 1/5 at z = 3 and -3, at most 20; gamma,
+    sharpness and clarity are within 0.14..7.4. Neutral is brightness 0 and 1 for the others. Floats
+    are rounded to uint8 at the end (and after clarity); z = 0 changes no bit.
     """
 
     variables: tuple[str, ...] = ("brightness", "contrast", "gamma")
@@ -72,7 +76,9 @@ class Tone(PaintLayer):
     kind: ClassVar[str] = "tone"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "variables", checked_choice("tone variable", self.variables, _RANGES))
+        object.__setattr__(
+            self, "variables", checked_choice("tone variable", self.variables, _RANGES)
+        )
         if not self.variables:
             raise UsageError("a tone without variables does nothing; leave the layer out")
 
@@ -80,12 +86,17 @@ class Tone(PaintLayer):
         return self.variables
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        return {name: _value(_RANGES[name], at) for name, at in zip(self.variables, z.tolist(), strict=True)}
+        return {
+            name: _value(_RANGES[name], at)
+            for name, at in zip(self.variables, z.tolist(), strict=True)
+        }
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         values = self.params(z, geometry)
-        saturation, sharpness = values.get("saturation", 1.0), values.get("sharpness", 1.0)
-        clarity, radius = values.get("clarity", 1.0), geometry.canvas * _CLARITY_RADIUS
+        saturation = values.get("saturation", 1.0)
+        sharpness = values.get("sharpness", 1.0)
+        clarity = values.get("clarity", 1.0)
+        radius = geometry.canvas * _CLARITY_RADIUS
 
         def paint(canvas: Pixels, box: Box) -> None:
             inside = box.of(canvas)
@@ -97,14 +108,17 @@ class Tone(PaintLayer):
             margin = 0 if sharpness == 1 else _MARGIN
             toned = _saturated(_looked_up(curve, _framed(image, margin)), saturation)
             finished = _levels(_sharpened(toned, sharpness))
-            inside[...] = finished[margin : margin + image.shape[0], margin : margin + image.shape[1]]
+            inside[...] = finished[
+                margin : margin + image.shape[0], margin : margin + image.shape[1]
+            ]
 
         return paint
 
 
 @final
 class _Memory(threading.local):
-    """Float32 arrays kept from image to image: memory fresh from the system costs more than the arithmetic.
+    """Float32 arrays kept from image to image: memory fresh from the system costs more than the
+    arithmetic.
 
     One of each name in each thread, as large as the largest asked for; what was in it is lost.
     """
@@ -144,7 +158,9 @@ def _levels(values: NDArray[np.floating]) -> Pixels:
 
 def _looked_up(curve: NDArray[np.float64], image: Pixels) -> _Floats:
     result = _MEMORY.floats("toned", image.shape)
-    curve.astype(np.float32).take(image, out=result, mode="wrap")  # no level is beyond the curve: the cheapest mode
+    curve.astype(np.float32).take(
+        image, out=result, mode="wrap"
+    )  # no level is beyond the curve: the cheapest mode
     return result
 
 
@@ -157,13 +173,15 @@ def _saturated(image: _Floats, gain: float) -> _Floats:
     return result
 
 
-# -- clarity ----------------------------------------------------------------------------------------------------------
+# -- clarity ---------------------------------------------------------------------------------------
 def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
     """By Pillow's blur, in whole levels: at this width a level more or less does not show."""
     if gain == 1:
         return image
-    result, wide = _MEMORY.floats("toned", image.shape), _MEMORY.floats("wide", image.shape)
-    result[...], wide[...] = image, _wide(Image.fromarray(image), radius)
+    result = _MEMORY.floats("toned", image.shape)
+    wide = _MEMORY.floats("wide", image.shape)
+    result[...] = image
+    wide[...] = _wide(Image.fromarray(image), radius)
     result -= wide
     result *= np.float32(gain)
     result += wide
@@ -183,13 +201,17 @@ def _wide(image: Image.Image, radius: float) -> Pixels:
 
 
 def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
-    """What Pillow's resize of a picture reduced by a power of two gives, BILINEAR and to the bit, in half its time.
+    """What Pillow's resize of a picture reduced by a power of two gives, BILINEAR and to the bit,
+    in half its time.
 
-    Pillow widens the picture; what makes it taller is exact in 16 bits, for the weights are odd shares of twice the
-    factor.
+    Pillow widens the picture; what makes it taller is exact in 16 bits, for the weights are odd
+    shares of twice the factor.
     """
-    (width, height), parts = size, 2 * factor
-    widened = small.resize((width, small.height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, small.height))
+    (width, height) = size
+    parts = 2 * factor
+    widened = small.resize(
+        (width, small.height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, small.height)
+    )
     rows = np.asarray(widened, np.uint16)
     rows = np.concatenate([rows[:1], rows, rows[-1:]])
     large = np.empty((height, width, 3), np.uint8)
@@ -204,17 +226,21 @@ def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
     return large
 
 
-# -- sharpness --------------------------------------------------------------------------------------------------------
+# -- sharpness -------------------------------------------------------------------------------------
 def _framed(image: Pixels, margin: int) -> Pixels:
-    """With so many more pixels on each side, all like the outermost; what `np.pad` does in five times as long."""
+    """With so many more pixels on each side, all like the outermost; what `np.pad` does in five
+    times as long.
+    """
     if not margin:
         return image
     height, width = image.shape[:2]
     framed = np.empty((height + 2 * margin, width + 2 * margin, 3), np.uint8)
     middle = framed[margin:-margin]
     middle[:, margin:-margin] = image
-    middle[:, :margin], middle[:, -margin:] = image[:, :1], image[:, -1:]
-    framed[:margin], framed[-margin:] = middle[0], middle[-1]
+    middle[:, :margin] = image[:, :1]
+    middle[:, -margin:] = image[:, -1:]
+    framed[:margin] = middle[0]
+    framed[-margin:] = middle[-1]
     return framed
 
 
@@ -232,13 +258,15 @@ def _sharpened(image: _Floats, gain: float) -> _Floats:
 
 
 def _blurred(image: _Floats) -> _Floats:
-    """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image: flat, in rows as long as the image's.
+    """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image: flat, in rows as long as the
+    image's.
 
-    Each pass adds to every value the one a row, or a pixel, further on, along the flat image. What runs over the end of
-    a row falls into its right margin.
+    Each pass adds to every value the one a row, or a pixel, further on, along the flat image. What
+    runs over the end of a row falls into its right margin.
     """
     now = image.reshape(-1)
-    spare, other = _MEMORY.floats("blurred", now.shape), _MEMORY.floats("blurring", now.shape)
+    spare = _MEMORY.floats("blurred", now.shape)
+    other = _MEMORY.floats("blurring", now.shape)
     for shift in (image[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
         now = np.add(now[:-shift], now[shift:], out=spare[: now.size - shift])
         spare, other = other, spare

@@ -1,4 +1,6 @@
-"""What becomes of an image on its way to a model, what it costs, and what is not known: the prose of `bbtvp doctor`."""
+"""What becomes of an image on its way to a model, what it costs, and what is not known: the prose
+of `bbtvp doctor`.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "hf": ("HF_TOKEN",),
     "zoo": (),
 }
-"""Where each provider looks for a key, first to last. Of others it is <PROVIDER>_API_KEY, by convention."""
+"""Where each provider looks for a key, first to last. Of others it is <PROVIDER>_API_KEY, by
+convention.
+"""
 LOCAL = ("hf", "zoo")
 
 
@@ -58,7 +62,9 @@ class Subject:
         if service == "openai-api":
             owner, _, name = name.partition("/")
             if not owner or not name:
-                raise UsageError(f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model")
+                raise UsageError(
+                    f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model"
+                )
         convention = (re.sub(r"\W", "_", owner).upper() + "_API_KEY",)
         found = convention if service == "openai-api" else KEYS.get(service, convention)
         return cls(spec, service, name, (key_env,) if key_env else found)
@@ -71,7 +77,9 @@ class Subject:
 @final
 @dataclass(frozen=True)
 class Processing:
-    """What the image processor of a local model does: the side of the square that it makes, if it does, in words."""
+    """What the image processor of a local model does: the side of the square that it makes, if it
+    does, in words.
+    """
 
     side: int | None
     what: str
@@ -92,14 +100,39 @@ class Processing:
     @classmethod
     def _of(cls, settings: Mapping[str, Any]) -> Processing:
         size = settings.get("size")
-        size = size if isinstance(size, dict) else {"shortest_edge": size} if isinstance(size, int) else {}
+        size = (
+            size
+            if isinstance(size, dict)
+            else {"shortest_edge": size}
+            if isinstance(size, int)
+            else {}
+        )
         crop = settings.get("crop_size") if settings.get("do_center_crop") else None
-        crop = crop if isinstance(crop, dict) else {"height": crop, "width": crop} if isinstance(crop, int) else {}
-        words = [f"{key.replace('_', ' ')} {value} px" for key, value in size.items() if isinstance(value, int)]
-        words += [f"center crop {crop['height']} x {crop['width']} px"] if {"height", "width"} <= crop.keys() else []
+        crop = (
+            crop
+            if isinstance(crop, dict)
+            else {"height": crop, "width": crop}
+            if isinstance(crop, int)
+            else {}
+        )
+        words = [
+            f"{key.replace('_', ' ')} {value} px"
+            for key, value in size.items()
+            if isinstance(value, int)
+        ]
+        words += (
+            [f"center crop {crop['height']} x {crop['width']} px"]
+            if {"height", "width"} <= crop.keys()
+            else []
+        )
         tiled = bool(settings.get("do_image_splitting") or settings.get("image_grid_pinpoints"))
         words += ["cut into tiles as well"] if tiled else []
-        side = crop.get("height") or size.get("height") or size.get("shortest_edge") or size.get("longest_edge")
+        side = (
+            crop.get("height")
+            or size.get("height")
+            or size.get("shortest_edge")
+            or size.get("longest_edge")
+        )
         if tiled or not settings.get("do_resize", True):
             side = None
         return cls(int(side) if isinstance(side, int) else None, ", ".join(words) or "not told")
@@ -108,7 +141,9 @@ class Processing:
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `bbtvp doctor` says without asking the model. bytes: of the file; at most, if no image was given."""
+    """All that `bbtvp doctor` says without asking the model. bytes: of the file; at most, if no
+    image was given.
+    """
 
     subject: Subject
     source: str
@@ -125,7 +160,8 @@ class Diagnosis:
     cost: Estimate
 
     def as_json(self) -> dict[str, Any]:
-        plan, price = self.plan, self.price
+        plan = self.plan
+        price = self.price
         return {
             "schema": SCHEMA,
             "model": self.subject.spec,
@@ -134,7 +170,10 @@ class Diagnosis:
             "format": self.format,
             "bytes": self.bytes,
             "bytes_exact": self.exact,
-            "steps": [{"what": step.what, "width": step.width, "height": step.height} for step in plan.steps],
+            "steps": [
+                {"what": step.what, "width": step.width, "height": step.height}
+                for step in plan.steps
+            ],
             "scale": plan.scale,
             "frame_survives": plan.survives,
             "largest_canvas": self.largest,
@@ -151,12 +190,20 @@ class Diagnosis:
     def lines(self) -> Iterator[str]:
         """The same for people."""
         yield self.subject.spec
-        why = "" if not self.chosen else " (chosen to fit)" if self.plan.scale is not None else " (default)"
+        why = (
+            ""
+            if not self.chosen
+            else " (chosen to fit)"
+            if self.plan.scale is not None
+            else " (default)"
+        )
         size = f"{self.canvas} x {self.canvas} px{why}"
         about = "" if self.exact else "at most "
         yield f"  image    {self.source} -> canvas {size} -> {self.format}, {about}{self.bytes:,} bytes"
         yield from (f"           {line}" for line in self._path())
-        yield from (f"  warning  {warning}" for warning in self.plan.warnings if warning != self.refused)
+        yield from (
+            f"  warning  {warning}" for warning in self.plan.warnings if warning != self.refused
+        )
         if self.refused:
             yield f"  refused  {self.refused}"
         yield f"  price    {self.price or 'not known: a run with a cap on money would not start'}"
@@ -207,38 +254,71 @@ class Diagnosis:
 
 
 def diagnose(
-    subject: Subject, *, canvas: int | None = None, image: Path | None = None, format: str = "png", quality: int = 90,
-    max_tokens: int = 16, rpm: int | None = None, batch: bool = False, processing: Processing | None = None,
-    prices: Prices | None = None, limits: Limits | None = None,
-) -> Diagnosis:  # fmt: skip
+    subject: Subject,
+    *,
+    canvas: int | None = None,
+    image: Path | None = None,
+    format: str = "png",
+    quality: int = 90,
+    max_tokens: int = 16,
+    rpm: int | None = None,
+    batch: bool = False,
+    processing: Processing | None = None,
+    prices: Prices | None = None,
+    limits: Limits | None = None,
+) -> Diagnosis:
     """Follow one image to the model. Nothing is asked and nothing loaded.
 
-    canvas: its side in pixels, chosen to fit if not given. image: a file to place on it; without one, the bytes are
-    those of noise, more than any photo has. max_tokens, rpm, batch: of the estimate.
-    Raises UsageError for a bad option or data file, DataError for a bad image.
+    canvas: its side in pixels, chosen to fit if not given. image: a file to place on it; without
+    one, the bytes are those of noise, more than any photo has. max_tokens, rpm, batch: of the
+    estimate. Raises UsageError for a bad option or data file, DataError for a bad image.
     """
-    table, service, model = limits or Limits.load(), subject.service, subject.model
+    table = limits or Limits.load()
+    service = subject.service
+    model = subject.model
     side = processing.side if processing else None
     pixels = open_image(image) if image else None
     wanted = canvas or _wanted(pixels, side)
     fitting = canvas or images.fitting_canvas(service, model, wanted, image_side=side, limits=table)
     sent = _noise(fitting) if pixels is None else _placed(pixels, fitting)
     size = len(images.encode(sent, format, quality).data)
-    plan = images.plan(service, model, fitting, bytes=size, format=format, image_side=side, limits=table)
+    plan = images.plan(
+        service, model, fitting, bytes=size, format=format, image_side=side, limits=table
+    )
     refused = None
     try:
         images.check(service, model, fitting, size, format=format, limits=table)
     except UsageError as error:
         refused = str(error)
-    source = f"{image} {pixels.shape[1]} x {pixels.shape[0]} px" if pixels is not None else "any image"
+    source = (
+        f"{image} {pixels.shape[1]} x {pixels.shape[0]} px" if pixels is not None else "any image"
+    )
     return Diagnosis(
-        subject, source, fitting, canvas is None, format, size, pixels is not None, plan,
-        images.largest_canvas(service, model, image_side=side, limits=table), refused, processing,
+        subject,
+        source,
+        fitting,
+        canvas is None,
+        format,
+        size,
+        pixels is not None,
+        plan,
+        images.largest_canvas(service, model, image_side=side, limits=table),
+        refused,
+        processing,
         (prices or Prices.load()).price(service, model),
         estimate(
-            service, model, QUERIES, fitting, QUESTION, max_tokens, rpm, batch=batch, prices=prices, limits=table
+            service,
+            model,
+            QUERIES,
+            fitting,
+            QUESTION,
+            max_tokens,
+            rpm,
+            batch=batch,
+            prices=prices,
+            limits=table,
         ),
-    )  # fmt: skip
+    )
 
 
 def _wanted(pixels: Pixels | None, side: int | None) -> int:

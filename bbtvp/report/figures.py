@@ -1,4 +1,6 @@
-"""How a figure is written in plain text: shares in percent, changes in points, p-values to four places."""
+"""How a figure is written in plain text: shares in percent, changes in points, p-values to four
+places.
+"""
 
 from __future__ import annotations
 

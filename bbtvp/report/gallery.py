@@ -21,19 +21,29 @@ def save_gallery(proof: Proof, path: Path) -> None:
     axes = figure.subplots(2, max(1, len(shown)), squeeze=False)
     whose = shown[0].model if shown else "?"
     # No text here is mathematics: an answer such as "$5 or $6" stands as it is.
-    figure.suptitle(f"{proof.task}: answers of {whose} before (above) and after the prompt", parse_math=False)
+    figure.suptitle(
+        f"{proof.task}: answers of {whose} before (above) and after the prompt", parse_math=False
+    )
     for column, example in enumerate(shown):
         pairs = ((example.before, example.answer_before), (example.after, example.answer_after))
         for ax, (pixels, answer) in zip(axes[:, column], pairs, strict=True):
             right = answer == example.truth
             ax.imshow(pixels, interpolation="nearest")
             color = "#1a7f37" if right else "#b42318"
-            ax.set_title(f"{'✓' if right else '✗'} {answer or '(none)'}", color=color, parse_math=False)
+            ax.set_title(
+                f"{'✓' if right else '✗'} {answer or '(none)'}", color=color, parse_math=False
+            )
             ax.set_axis_off()
         below = axes[1, column]
         below.text(
-            0.5, -0.08, f"truth: {example.truth}", transform=below.transAxes, ha="center", va="top", fontsize=9,
+            0.5,
+            -0.08,
+            f"truth: {example.truth}",
+            transform=below.transAxes,
+            ha="center",
+            va="top",
+            fontsize=9,
             parse_math=False,
-        )  # fmt: skip
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)

@@ -1,4 +1,6 @@
-"""Pictures that several reports draw: a heat map of who carries what to whom, and figures on a canvas of their own."""
+"""Pictures that several reports draw: a heat map of who carries what to whom, and figures on a
+canvas of their own.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import numpy as np
 
 
 def save_matrix(gains: Mapping[tuple[str, str], float], title: str, path: Path) -> None:
-    """Heat map of mean gain, a row for each source, a column for each target; the diagonal is the source itself."""
+    """Heat map of mean gain, a row for each source, a column for each target; the diagonal is the
+    source itself.
+    """
     sources = sorted({source for source, _ in gains})
     targets = list(dict.fromkeys([*sources, *sorted(target for _, target in gains)]))
     save_figure(matrix_figure(gains, title, (sources, targets)), path)
@@ -28,7 +32,9 @@ def matrix_figure(
     labels: of rows, columns, and the scale.
     """
     rows, columns = order or tuple(list(dict.fromkeys(pair[i] for pair in gains)) for i in (0, 1))
-    values = np.array([[100 * gains.get((row, column), np.nan) for column in columns] for row in rows])
+    values = np.array(
+        [[100 * gains.get((row, column), np.nan) for column in columns] for row in rows]
+    )
     limit = max(5.0, float(np.nanmax(np.abs(values))))
     figure = new_figure(2.4 + 0.95 * len(columns), 1.8 + 0.6 * len(rows))
     ax = figure.subplots()
@@ -37,7 +43,13 @@ def matrix_figure(
         if np.isfinite(value):
             shade = "white" if abs(value) > 0.6 * limit else "black"
             ax.text(column, row, f"{value:+.1f}", ha="center", va="center", color=shade)
-    ax.set_xticks(range(len(columns)), [_short(name) for name in columns], rotation=30, ha="right", parse_math=False)
+    ax.set_xticks(
+        range(len(columns)),
+        [_short(name) for name in columns],
+        rotation=30,
+        ha="right",
+        parse_math=False,
+    )
     ax.set_yticks(range(len(rows)), [_short(name) for name in rows], parse_math=False)
     ax.set_ylabel(labels[0])
     ax.set_xlabel(labels[1])

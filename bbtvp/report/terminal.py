@@ -8,7 +8,17 @@ from bbtvp.report.columns import table
 from bbtvp.report.figures import change, interval, p_value, points, share
 from bbtvp.verify import Detail, Proof, Row
 
-HEAD = ("model", "role", "n", "zero-shot", "empty frame", "prompted", "gain", "95 % interval", "McNemar p")
+HEAD = (
+    "model",
+    "role",
+    "n",
+    "zero-shot",
+    "empty frame",
+    "prompted",
+    "gain",
+    "95 % interval",
+    "McNemar p",
+)
 GUIDED = ("sentence only", "image only")
 """Further columns, for a prompt with a sentence."""
 
@@ -35,16 +45,24 @@ def proof_table(proof: Proof) -> str:
 
 
 def proof_details(proof: Proof) -> str:
-    """The rule, and of each model what the table has no room for: controls, noise, figures, classes, confusions."""
+    """The rule, and of each model what the table has no room for: controls, noise, figures,
+    classes, confusions.
+    """
     blocks = [f"rule: {proof.verdict.rule}"]
     for row in proof.rows:
-        lines = [f"{row.model}: {row.n} of {row.images} images answered; {row.gained} gained, {row.lost} lost"]
-        lines.append(f"  over the empty frame  {change(row.over_empty_frame, row.over_empty_frame_ci95)}")
+        lines = [
+            f"{row.model}: {row.n} of {row.images} images answered; {row.gained} gained, {row.lost} lost"
+        ]
+        lines.append(
+            f"  over the empty frame  {change(row.over_empty_frame, row.over_empty_frame_ci95)}"
+        )
         if row.over_calibrated is not None and row.over_calibrated_ci95 is not None:
             over = change(row.over_calibrated, row.over_calibrated_ci95)
             lines.append(f"  over an output calibration ({share(row.calibrated or 0)})  {over}")
         if row.noise is not None:
-            lines.append(f"  asked the same twice  {share(row.noise)} of the images judged otherwise")
+            lines.append(
+                f"  asked the same twice  {share(row.noise)} of the images judged otherwise"
+            )
         if row.mcnemar_p_holm is not None:
             lines.append(f"  McNemar p over all models (Holm)  {p_value(row.mcnemar_p_holm)}")
         blocks.append("\n".join(lines + (_detail(row.detail) if row.detail else [])))
@@ -61,14 +79,26 @@ def _detail(detail: Detail) -> list[str]:
     if detail.per_class:
         rows = [("class", "n", "zero-shot", "prompted", "mostly taken for")]
         for label, found in detail.per_class.items():
-            rows.append((label, str(found.n), share(found.before), share(found.after), _mistake(detail, label)))
+            rows.append(
+                (
+                    label,
+                    str(found.n),
+                    share(found.before),
+                    share(found.after),
+                    _mistake(detail, label),
+                )
+            )
         lines.append(indent(table(rows, left={0, 4}, rule=False), "  "))
     return lines
 
 
 def _mistake(detail: Detail, label: str) -> str:
     """The commonest wrong answer to the prompted images of a class."""
-    wrong = {said: count for said, count in detail.confusion_after.get(label, {}).items() if said != label}
+    wrong = {
+        said: count
+        for said, count in detail.confusion_after.get(label, {}).items()
+        if said != label
+    }
     if not wrong:
         return ""
     said = max(wrong, key=lambda answer: wrong[answer])
@@ -78,9 +108,17 @@ def _mistake(detail: Detail, label: str) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     shares = map(share, (row.zero_shot, row.empty_frame, row.prompted))
     return (
-        row.model, row.role, str(row.n), *shares, points(row.gain), interval(row.gain_ci95), p_value(row.mcnemar_p),
-    )  # fmt: skip
+        row.model,
+        row.role,
+        str(row.n),
+        *shares,
+        points(row.gain),
+        interval(row.gain_ci95),
+        p_value(row.mcnemar_p),
+    )
 
 
 def _halves(row: Row) -> tuple[str, ...]:
-    return tuple("-" if half is None else share(half) for half in (row.sentence_only, row.image_only))
+    return tuple(
+        "-" if half is None else share(half) for half in (row.sentence_only, row.image_only)
+    )

@@ -1,15 +1,18 @@
-"""The journal is the run: an append-only file of JSON lines from which a killed run continues exactly.
+"""The journal is the run: an append-only file of JSON lines from which a killed run continues
+exactly.
 
     {"record": "config", …}                        first line: what this run is
     {"record": "replies", "phase": …, "got": […]}  one line per call to the model: all of its outcomes, or none
     {"record": "spent", "phase": …, …}             an attempt at a paid model, before it is made; then what it cost
     {"record": "step", "id": …, …}                 what was made of them: a generation, a choice, the end
 
-A line is written before anything is made of it. A torn last line (a crash in the middle of a write) is cut off on
-opening; a damaged line is an error. Failures are counted but not remembered: they are asked again.
+A line is written before anything is made of it. A torn last line (a crash in the middle of a write)
+is cut off on opening; a damaged line is an error. Failures are counted but not remembered: they are
+asked again.
 
-So a kill loses at most the call that was under way: its queries are asked again. What a paid model was asked in it
-stays counted, at the most it can have cost where that is not known: caps hold for all processes of a run together.
+So a kill loses at most the call that was under way: its queries are asked again. What a paid model
+was asked in it stays counted, at the most it can have cost where that is not known: caps hold for
+all processes of a run together.
 """
 
 from __future__ import annotations
@@ -54,12 +57,14 @@ class Journal(Memory):
     def __init__(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
         """Open or begin a journal.
 
-        Raises JournalError for another configuration or version, a damaged file, or a run that is still going on, and
-        OSError if the disk refuses.
+        Raises JournalError for another configuration or version, a damaged file, or a run that is
+        still going on, and OSError if the disk refuses.
         """
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
         self.spent: Counter[str] = Counter()
-        self.failed, self.refused, self.usd = 0, 0, 0.0
+        self.failed = 0
+        self.refused = 0
+        self.usd = 0.0
         self._replies: dict[str, Place] = {}
         self._steps: dict[str, Place] = {}
         self._line: tuple[Place, str] = ((0, 0), "")
@@ -102,11 +107,13 @@ class Journal(Memory):
             place = self._replies.get(key[:_PREFIX])
             if place is None:
                 return None
-            if self._line[0] != place:  # replies are often asked for in the order in which they came
+            # replies are often asked for in the order in which they came
+            if self._line[0] != place:
                 self._line = place, self._read(place)
             line = self._line[1]
-        # One row is read, not the line: what memory answers costs the same however the calls were cut. No text in the
-        # line looks like the beginning of a row, since a quote in a text is escaped.
+        # One row is read, not the line: what memory answers costs the same however the calls were
+        # cut. No text in the line looks like the beginning of a row, since a quote in a text is
+        # escaped.
         begin = line.rfind(f"[{canonical_json(key)},")
         try:
             return None if begin < 0 else _unpacked(_DECODER.raw_decode(line, begin)[0])
@@ -175,7 +182,8 @@ class Journal(Memory):
     # -- file --------------------------------------------------------------------------------------
     def _append(self, record: Mapping[str, Any]) -> Place:
         """Write a line, in one piece unless the disk is full; where it lies."""
-        line, begin = _line(record), self._mend()
+        line = _line(record)
+        begin = self._mend()
         left = memoryview(line)
         while left:
             left = left[self._file.write(left) :]
@@ -183,7 +191,9 @@ class Journal(Memory):
         return begin, len(line)
 
     def _mend(self) -> int:
-        """Cut off the torn line of a write that broke off: a crash, a full disk, an interrupt. The end of the file."""
+        """Cut off the torn line of a write that broke off: a crash, a full disk, an interrupt. The
+        end of the file.
+        """
         size = self._file.seek(0, os.SEEK_END)
         if size > self._end:
             self._file.seek(self._end)

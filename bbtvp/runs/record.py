@@ -1,13 +1,14 @@
-"""run.json: what a run was called with, on what, and with which versions, so that it can be read and made again.
+"""run.json: what a run was called with, on what, and with which versions, so that it can be read
+and made again.
 
     {"schema": "bbtvp.run/1",
-     "task": {"name", "digest", "spec", "options"},
-     "models": [{"spec", "identity", "revision", "origin", "options"}], "surrogate": null or {"spec", "options"},
+     "task": {"name", "digest", "spec", "options"}, "models": [{"spec", "identity", "revision",
+     "origin", "options"}], "surrogate": null or {"spec", "options"},
      "arguments": {…},                                what `optimize` was called with
      "environments": [{"python", "platform", "packages"}]}   one for each set of versions that worked on it
 
-`task.spec`, `models[].origin` and `surrogate.spec` are null for what was made in Python: such a run can be read by all,
-and made again by its own program only.
+`task.spec`, `models[].origin` and `surrogate.spec` are null for what was made in Python: such a run
+can be read by all, and made again by its own program only.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ _NAME = re.compile(r"[^\w.-]")
 def write_record(
     folder: Path, task: Task, models: Sequence[Model], surrogate: Surrogate | None, called: Mapping[str, Any]
 ) -> None:
-    """Write or renew the record of a run, given what `optimize` was called with and what came of the specs among it.
+    """Write or renew the record of a run, given what `optimize` was called with and what came of
+    the specs among it.
 
     The arguments are those of the last call: caps may have been raised in between.
     """
@@ -60,12 +62,14 @@ def write_record(
         "surrogate": None if surrogate is None else _origin(surrogate.origin, "spec"),
         "arguments": {name: _plain(value) for name, value in arguments.items() if name not in _APART},
         "environments": known if known and known[-1] == here else [*known, here],
-    }  # fmt: skip
+    }
     atomic_write_json(folder / FILE, document)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of the run in `folder`. JournalError if there is none, or none that this version can read."""
+    """The record of the run in `folder`. JournalError if there is none, or none that this version
+    can read.
+    """
     path = folder / FILE
     try:
         document = json.loads(path.read_text("utf-8"))

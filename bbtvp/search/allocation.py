@@ -1,4 +1,6 @@
-"""Where the image queries of a generation go: which candidate sees which images, and what it is told."""
+"""Where the image queries of a generation go: which candidate sees which images, and what it is
+told.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +21,17 @@ from bbtvp.tasks import Sample
 @final
 @dataclass(frozen=True)
 class Allocation:
-    """How a generation of candidates is queried. All candidates see the same images in the same order.
+    """How a generation of candidates is queried. All candidates see the same images in the same
+    order.
 
-    images: of each generation. race: rounds of successive halving (Karnin et al., ICML 2013): all candidates see a
-    share of the images, then half of them twice as many, and so on; 1 is no race. Candidates that left are compared on
-    the images they saw (`additive`). paired: tell differences to the unprompted answers, which are asked once per
-    training image; it changes nothing within a generation, but makes generations comparable. control: take the
-    surrogate's loss, known on all images, as a control variate (needs a surrogate). patience: end a stage after this
-    many generations in a row without a lower mean loss; 0 never does. repeats: answers per image and candidate, for
-    models that do not always answer the same.
+    images: of each generation. race: rounds of successive halving (Karnin et al., ICML 2013): all
+    candidates see a share of the images, then half of them twice as many, and so on; 1 is no race.
+    Candidates that left are compared on the images they saw (`additive`). paired: tell differences
+    to the unprompted answers, which are asked once per training image; it changes nothing within a
+    generation, but makes generations comparable. control: take the surrogate's loss, known on all
+    images, as a control variate (needs a surrogate). patience: end a stage after this many
+    generations in a row without a lower mean loss; 0 never does. repeats: answers per image and
+    candidate, for models that do not always answer the same.
     """
 
     images: int = 8
@@ -42,16 +46,22 @@ class Allocation:
             if getattr(self, name) < least:
                 raise UsageError(f"{name} is {getattr(self, name)}; give at least {least}")
         if self.images < 2 ** (self.race - 1):
-            raise UsageError(f"a race of {self.race} rounds needs at least {2 ** (self.race - 1)} images")
+            raise UsageError(
+                f"a race of {self.race} rounds needs at least {2 ** (self.race - 1)} images"
+            )
 
     def rounds(self, candidates: int) -> list[tuple[int, int]]:
         """(candidates that run, images seen by its end) of each round."""
         last = self.race - 1
-        return [(math.ceil(candidates / 2**k), math.ceil(self.images / 2 ** (last - k))) for k in range(self.race)]
+        return [
+            (math.ceil(candidates / 2**k), math.ceil(self.images / 2 ** (last - k)))
+            for k in range(self.race)
+        ]
 
     def cost(self, candidates: int) -> int:
         """Image queries of a generation of so many candidates, without those for unprompted images."""
-        total, seen = 0, 0
+        total = 0
+        seen = 0
         for running, images in self.rounds(candidates):
             total += running * (images - seen)
             seen = images
@@ -63,14 +73,19 @@ class Allocation:
 
 
 def race(
-    objective: Objective, z: Matrix, samples: Sequence[Sample], allocation: Allocation, sends: Sequence[Send] = ()
+    objective: Objective,
+    z: Matrix,
+    samples: Sequence[Sample],
+    allocation: Allocation,
+    sends: Sequence[Send] = (),
 ) -> Table:
     """What each candidate got on each image; NaN where it did not run, or the query failed.
 
     Raises BudgetReached before the first query of a round that would pass the cap.
     """
     table = Table.empty(len(z), len(samples))
-    order, seen = np.arange(len(z)), 0
+    order = np.arange(len(z))
+    seen = 0
     for running, images in allocation.rounds(len(z)):
         upto = min(images, len(samples))
         if seen:
@@ -94,18 +109,22 @@ def told(
 ) -> Vector | None:
     """(k,) task losses to tell an optimiser, None for the plain estimate.
 
-    baseline: (n,) losses of the unprompted images, to take differences to. control: the surrogate's losses on the
-    minibatch (k, n), and on the whole training split (k,). means: how a table becomes one loss per candidate.
+    baseline: (n,) losses of the unprompted images, to take differences to. control: the surrogate's
+    losses on the minibatch (k, n), and on the whole training split (k,). means: how a table becomes
+    one loss per candidate.
     """
     from bbtvp.surrogate import control_variate
 
     if baseline is None and control is None:
         return None
-    losses, level = table.losses, np.zeros(table.losses.shape[1])
+    losses = table.losses
+    level = np.zeros(table.losses.shape[1])
     if baseline is not None and np.isfinite(baseline).any():
         level = np.where(np.isfinite(baseline), baseline, np.nanmean(baseline))
     if control is not None:
         surrogate, whole = control
-        losses = losses - control_variate(losses - level, surrogate, whole).b * (surrogate - whole[:, None])
+        losses = losses - control_variate(losses - level, surrogate, whole).b * (
+            surrogate - whole[:, None]
+        )
     result: Vector = means(losses) - means(level[None])[0]
     return result

@@ -1,13 +1,15 @@
 """Output calibration: no prompt at all, only a correction of the model's prejudice for some labels.
 
-What a visual prompt gains must be more than this, for it costs a bias per label and no change of any image. It is
-fitted on unprompted images that are no test images, and changes the answers about the unprompted test image:
+What a visual prompt gains must be more than this, for it costs a bias per label and no change of
+any image. It is fitted on unprompted images that are no test images, and changes the answers about
+the unprompted test image:
 
     "labels"   argmax_y  s_y(x) + b_y,   b = argmin mean NLL of softmax(s + b) + RIDGE · ‖b‖² / 2     (uses the labels)
     "prior"    argmax_y  s_y(x) − mean over images of log-softmax(s)_y   (batch calibration, Zhou et al., ICLR 2024)
 
-s_y: log-probability of label y, per token. "labels" is vector scaling of Guo et al. (ICML 2017) without the scale; a
-fixed content-free image in place of the mean would be contextual calibration (Zhao et al., ICML 2021).
+s_y: log-probability of label y, per token. "labels" is vector scaling of Guo et al. (ICML 2017)
+without the scale; a fixed content-free image in place of the mean would be contextual calibration
+(Zhao et al., ICML 2021).
 """
 
 from __future__ import annotations
@@ -21,9 +23,12 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import unknown
 
 RIDGE = 0.01
-"""Strength of the pull to no correction, in nats per squared nat: with few images of a label its bias stays finite."""
+"""Strength of the pull to no correction, in nats per squared nat: with few images of a label its
+bias stays finite.
+"""
 
-STEPS, TOLERANCE = 100, 1e-9
+STEPS = 100
+TOLERANCE = 1e-9
 
 
 def indices(labels: Sequence[str], answers: Sequence[str]) -> NDArray[np.intp]:
@@ -32,9 +37,12 @@ def indices(labels: Sequence[str], answers: Sequence[str]) -> NDArray[np.intp]:
 
 
 def fitted(scores: Matrix, truth: NDArray[np.intp], fit: str) -> Vector:
-    """(labels,) bias of mean 0, from (n, labels) scores; rows with NaN are left out. UsageError for another `fit`."""
+    """(labels,) bias of mean 0, from (n, labels) scores; rows with NaN are left out. UsageError for
+    another `fit`.
+    """
     kept = np.isfinite(scores).all(axis=1)
-    known, answers = _log_softmax(scores[kept]), truth[kept]
+    known = _log_softmax(scores[kept])
+    answers = truth[kept]
     if fit == "prior":
         bias = -known.mean(axis=0)
     elif fit == "labels":
@@ -48,7 +56,8 @@ def fitted(scores: Matrix, truth: NDArray[np.intp], fit: str) -> Vector:
 def _newton(scores: Matrix, truth: NDArray[np.intp]) -> Vector:
     """The minimum of a convex loss in as many variables as labels: damped only by the ridge."""
     count = scores.shape[1]
-    bias, wanted = np.zeros(count), np.bincount(truth, minlength=count) / len(truth)
+    bias = np.zeros(count)
+    wanted = np.bincount(truth, minlength=count) / len(truth)
     for _ in range(STEPS):
         p = np.exp(_log_softmax(scores + bias))
         slope = p.mean(axis=0) - wanted + RIDGE * bias

@@ -23,7 +23,8 @@ ESTIMATORS = ("spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td
 """Methods whose batch is a step's finite differences."""
 ALONG = "@g"
 """`cma@g24`: the search keeps to the 24 principal directions of the surrogate's gradients."""
-FEW, FULL = 32, 500
+FEW = 32
+FULL = 500
 """Variables up to which `auto` takes gp, and up to which cma; cma-diagonal beyond."""
 
 
@@ -35,7 +36,9 @@ def method_for(method: str, dim: int) -> str:
 
 
 def popsize_for(method: str, dim: int) -> int:
-    """Candidates per generation: what a step of an estimator needs, else CMA-ES's λ for the variables searched."""
+    """Candidates per generation: what a step of an estimator needs, else CMA-ES's λ for the
+    variables searched.
+    """
     name, _, rank = method.partition("@")
     if name in ESTIMATORS:
         return optimiser(name, 2, 0, guide=_nowhere).popsize
@@ -45,41 +48,71 @@ def popsize_for(method: str, dim: int) -> int:
 
 @final
 class Engines:
-    """Makes each stage's optimiser. A wrong method or option is found when this is made, before the first query.
+    """Makes each stage's optimiser. A wrong method or option is found when this is made, before the
+    first query.
 
-    Raises UsageError for a method that is unknown, that cannot search so many variables, or that needs a surrogate
-    where there is none.
+    Raises UsageError for a method that is unknown, that cannot search so many variables, or that
+    needs a surrogate where there is none.
     """
 
     def __init__(
-        self, space: PromptSpace, plan: Plan, method: str, seed: int, surrogacy: Surrogacy | None = None, **options: Any
+        self,
+        space: PromptSpace,
+        plan: Plan,
+        method: str,
+        seed: int,
+        surrogacy: Surrogacy | None = None,
+        **options: Any,
     ) -> None:
-        self.space, self.plan, self.method, self.seed, self.options = space, plan, method, seed, options
+        self.space = space
+        self.plan = plan
+        self.method = method
+        self.seed = seed
+        self.options = options
         self._name, along, rank = method.partition(ALONG)
         if along and not rank.isdecimal():
-            raise UsageError(f"{method!r}: after {ALONG} comes a number of gradients' directions, as in cma{ALONG}24")
+            raise UsageError(
+                f"{method!r}: after {ALONG} comes a number of gradients' directions, as in cma{ALONG}24"
+            )
         self._rank = int(rank) if along else None
         self.guided = bool(along) or method.partition("@")[0] in GUIDED
         if self.guided and (surrogacy is None or surrogacy.surrogate is None):
             raise UsageError(f"{method} follows a surrogate's gradient: add --surrogate zoo/clip")
         for stage in plan.stages:
-            self._make(stage, np.zeros(space.dim_of(stage.kinds)), _nowhere if self.guided else None, np.eye(1))
+            self._make(
+                stage,
+                np.zeros(space.dim_of(stage.kinds)),
+                _nowhere if self.guided else None,
+                np.eye(1),
+            )
 
     def begin(
-        self, stage: Stage, base: Vector, start: Vector, head: Head | None = None, samples: Sequence[Sample] = ()
+        self,
+        stage: Stage,
+        base: Vector,
+        start: Vector,
+        head: Head | None = None,
+        samples: Sequence[Sample] = (),
     ) -> Optimiser:
         """A new search over the variables of a stage, from `start` on; both are whole z.
 
         head, samples: the surrogate that guides, and the images that it looks at.
         """
-        guide, rows = None, np.eye(1)
+        guide = None
+        rows = np.eye(1)
         if head is not None:
             guide = guide_of(head, self.space, samples, stage.kinds, base)
-            rows = gradients_near(head, self.space, samples, stage.kinds, start, self.seed) if self._rank else rows
+            rows = (
+                gradients_near(head, self.space, samples, stage.kinds, start, self.seed)
+                if self._rank
+                else rows
+            )
         return self._make(stage, active_part(self.space, stage.kinds, start), guide, rows)
 
     def _make(self, stage: Stage, x0: Vector, guide: Any, gradients: Matrix) -> Optimiser:
-        """gradients: (m, d) that span the subspace of `NAME@gK`; where there are fewer than K, random ones follow."""
+        """gradients: (m, d) that span the subspace of `NAME@gK`; where there are fewer than K,
+        random ones follow.
+        """
         dim = self.space.dim_of(stage.kinds)
         subspace = None
         if self._rank is not None:
@@ -88,14 +121,28 @@ class Engines:
         method = method_for(self._name, dim if self._rank is None else self._rank)
         seed = derived_seed(self.seed, "optimiser", stage.name)
         return optimiser(
-            method, dim, seed, popsize=stage.popsize, budget=stage.popsize * stage.generations, x0=x0, guide=guide,
-            choices=self._choices(stage), subspace=subspace, **self.options,
-        )  # fmt: skip
+            method,
+            dim,
+            seed,
+            popsize=stage.popsize,
+            budget=stage.popsize * stage.generations,
+            x0=x0,
+            guide=guide,
+            choices=self._choices(stage),
+            subspace=subspace,
+            **self.options,
+        )
 
     def _choices(self, stage: Stage) -> tuple[tuple[int, int], ...]:
-        """The categorical groups of the whole z that lie in this stage, by their place among its variables."""
+        """The categorical groups of the whole z that lie in this stage, by their place among its
+        variables.
+        """
         places = np.concatenate(
-            [np.arange(self.space.dim)[self.space.slices[k]] for k in self.space.slices if k in stage.kinds]
+            [
+                np.arange(self.space.dim)[self.space.slices[k]]
+                for k in self.space.slices
+                if k in stage.kinds
+            ]
         )
         at = {int(place): i for i, place in enumerate(places)}
         return tuple((at[first], count) for first, count in self.space.choices if first in at)

@@ -1,4 +1,6 @@
-"""What a search may see of a candidate, and how it is estimated from a table of losses with holes in it."""
+"""What a search may see of a candidate, and how it is estimated from a table of losses with holes
+in it.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ MISSING = float("nan")
 class Evaluation:
     """What a search may see of one candidate.
 
-    loss: J, what the optimiser is told: the sum of the terms; NaN if no query was answered. task, fca, tse: the terms
-    before weighting (fca and tse are 0 without a surrogate). stderr: standard error of `task`. accuracy: share of right
-    answers among the `n_ok` that came.
+    loss: J, what the optimiser is told: the sum of the terms; NaN if no query was answered. task,
+    fca, tse: the terms before weighting (fca and tse are 0 without a surrogate). stderr: standard
+    error of `task`. accuracy: share of right answers among the `n_ok` that came.
     """
 
     loss: float
@@ -36,9 +38,11 @@ class Evaluation:
 
 @final
 class Scale(NamedTuple):
-    """Units of FCA and TSE in the unit of the task loss, so that a weight means the same for every model and task.
+    """Units of FCA and TSE in the unit of the task loss, so that a weight means the same for every
+    model and task.
 
-    With `matched`, a term of weight 1 varies over the candidates of the first generation as much as the task loss does.
+    With `matched`, a term of weight 1 varies over the candidates of the first generation as much as
+    the task loss does.
     """
 
     fca: float = 1.0
@@ -46,22 +50,34 @@ class Scale(NamedTuple):
 
     @classmethod
     def matched(cls, evaluations: Sequence[Evaluation]) -> Scale:
-        """The ratio of the standard deviations over candidates that share their images; 0 for a constant term."""
-        task, *terms = (spread([getattr(e, name) for e in evaluations]) for name in ("task", "fca", "tse"))
-        return cls(*(task / term if term > LEAST else 0.0 for term in terms)) if np.isfinite(task) else cls(0.0, 0.0)
+        """The ratio of the standard deviations over candidates that share their images; 0 for a
+        constant term.
+        """
+        task, *terms = (
+            spread([getattr(e, name) for e in evaluations]) for name in ("task", "fca", "tse")
+        )
+        return (
+            cls(*(task / term if term > LEAST else 0.0 for term in terms))
+            if np.isfinite(task)
+            else cls(0.0, 0.0)
+        )
 
     def apply(self, evaluation: Evaluation, fca: float, tse: float) -> Evaluation:
-        """The evaluation with its loss as the sum of the terms, weighted by `fca` and `tse` in these units."""
+        """The evaluation with its loss as the sum of the terms, weighted by `fca` and `tse` in
+        these units.
+        """
         loss = evaluation.task + fca * self.fca * evaluation.fca - tse * self.tse * evaluation.tse
         return replace(evaluation, loss=loss)
 
 
 def additive(table: Matrix) -> Vector:
-    """(k,) mean loss of each candidate over all n images, estimated from a (k, n) table with NaN where none is known.
+    """(k,) mean loss of each candidate over all n images, estimated from a (k, n) table with NaN
+    where none is known.
 
-    The least-squares fit of loss[i, j] = c_i + m_j gives c_i + mean(m). For a full table these are the row means. Where
-    a candidate missed some images (a failed query, a race that it left), it is compared with the others on the images
-    they share, so that it gains nothing by having missed hard ones. NaN for a candidate without any loss.
+    The least-squares fit of loss[i, j] = c_i + m_j gives c_i + mean(m). For a full table these are
+    the row means. Where a candidate missed some images (a failed query, a race that it left), it is
+    compared with the others on the images they share, so that it gains nothing by having missed
+    hard ones. NaN for a candidate without any loss.
     """
     known = np.isfinite(table)
     if known.all():

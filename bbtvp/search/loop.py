@@ -57,7 +57,9 @@ class Arm:
 @final
 @dataclass(frozen=True)
 class Search:
-    """What a search found: the prompt, the arms it was chosen from, whether it beat the unprompted image there."""
+    """What a search found: the prompt, the arms it was chosen from, whether it beat the unprompted
+    image there.
+    """
 
     prompt: Prompt
     improved: bool
@@ -83,8 +85,13 @@ class Searcher:
         seed: int,
         watch: Watch,
     ):
-        self.objective, self.plan, self.journal, self.account = objective, plan, journal, account
-        self.task, self.seed, self.watch = objective.task, seed, watch
+        self.objective = objective
+        self.plan = plan
+        self.journal = journal
+        self.account = account
+        self.task = objective.task
+        self.seed = seed
+        self.watch = watch
         self.surrogacy = surrogacy or Surrogacy()
         self.channel = channel
         self._engines = engines
@@ -95,15 +102,21 @@ class Searcher:
     def run(self) -> Search:
         """Search stage after stage; a stage's winner is kept only if it pays on validation.
 
-        Raises BudgetReached if failures and retries used the budget up before validation could choose.
+        Raises BudgetReached if failures and retries used the budget up before validation could
+        choose.
         """
         space = self.objective.space
         base, accuracy = self._validation.losses("unprompted", None)
-        best, incumbent, arms = space.neutral(), base, [Arm("unprompted", float(np.nanmean(base)), accuracy)]
+        best = space.neutral()
+        incumbent = base
+        arms = [Arm("unprompted", float(np.nanmean(base)), accuracy)]
         self.watch("validated", asdict(arms[0]))
         for index, stage in enumerate(self.plan.stages):
             if self._frame_is_empty(stage, best):
-                self.watch("skipped", {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"})
+                self.watch(
+                    "skipped",
+                    {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"},
+                )
                 continue
             try:
                 reserve = self.plan.held * (self.plan.arms(len(self.plan.stages) - index) - 1)
@@ -112,7 +125,10 @@ class Searcher:
             except BudgetReached:
                 if len(arms) == 1:
                     raise
-                self.watch("skipped", {"stage": stage.name, "why": "retries used its part of the budget up"})
+                self.watch(
+                    "skipped",
+                    {"stage": stage.name, "why": "retries used its part of the budget up"},
+                )
                 continue
             gain, stderr = paired(base, losses)
             step, noise = paired(incumbent, losses)
@@ -124,12 +140,15 @@ class Searcher:
             if kept:
                 incumbent = losses
         improved = any(arm.kept for arm in arms[1:])
-        return Search(space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed)
+        return Search(
+            space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed
+        )
 
     def _winner(self, stage: Stage, finalists: Matrix) -> tuple[Vector, Vector, float]:
         """A stage's z, its losses on validation and its accuracy there.
 
-        The first finalist, or the one that the surrogate likes most unless it is worse by more than the noise.
+        The first finalist, or the one that the surrogate likes most unless it is worse by more than
+        the noise.
         """
         found = finalists[0]
         losses, accuracy = self._validation.losses(stage.name, found)
@@ -139,29 +158,39 @@ class Searcher:
         if chosen:
             other, right = self._validation.losses(f"{stage.name}/arbiter", finalists[chosen])
             worse, noise = paired(other, losses)
-            self.watch("arbiter", {"stage": stage.name, "worse": worse, "noise": noise, "taken": worse <= noise})
+            self.watch(
+                "arbiter",
+                {"stage": stage.name, "worse": worse, "noise": noise, "taken": worse <= noise},
+            )
             if worse <= noise:
                 return finalists[chosen], other, right
         return found, losses, accuracy
 
     # -- one stage ---------------------------------------------------------------------------------
     def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Matrix:
-        """(k, dim): the optimiser's recommendation, then, for an arbiter, the best candidates of the second half.
+        """(k, dim): the optimiser's recommendation, then, for an arbiter, the best candidates of
+        the second half.
 
         `reserve` image queries are left for validation, whatever retries cost.
 
         Raises BudgetReached if that leaves no room for one generation.
         """
         space = self.objective.space
-        self.account.phase, self.account.kept = "search", reserve
+        self.account.phase = "search"
+        self.account.kept = reserve
         start = self._start(stage, base)
         guide = (self._ready_head(), self._free()) if self._engines.guided else ()
         engine = Recalled(self._engines.begin(stage, base, start, *guide), self.journal, stage.name)
-        left, index, lowest, stale = stage.queries, 0, np.inf, 0
+        left = stage.queries
+        index = 0
+        lowest = np.inf
+        stale = 0
         seen: list[tuple[float, Vector]] = []
         while True:
             active = engine.ask()
-            left -= self.plan.allocation.allowance(len(active))  # set aside, whatever memory answers of it
+            left -= self.plan.allocation.allowance(
+                len(active)
+            )  # set aside, whatever memory answers of it
             if left < 0:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
@@ -177,16 +206,24 @@ class Searcher:
                 seen += zip((losses - losses.mean()).tolist(), z, strict=True)
             index += 1
             self._report(stage, index, evaluations)
-            lowest, stale = (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
+            lowest, stale = (
+                (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
+            )
             if stale == self.plan.allocation.patience > 0:
-                self.watch("stopped", {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"})
+                self.watch(
+                    "stopped",
+                    {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"},
+                )
                 break
         rivals = [row for _, row in sorted(seen, key=lambda pair: pair[0])[:RIVALS]]
         return np.stack([space.embed(engine.recommend(), stage.kinds, base), *rivals])
 
-    def _generation(self, stage: Stage, index: int, z: Matrix, engine: Recalled) -> list[Evaluation]:
+    def _generation(
+        self, stage: Stage, index: int, z: Matrix, engine: Recalled
+    ) -> list[Evaluation]:
         """Evaluations of one generation, from the journal or from the model."""
-        name, mark = f"{stage.name}/{index}", mark_of(z)
+        name = f"{stage.name}/{index}"
+        mark = mark_of(z)
         done = journalled(self.journal, name, mark)
         if done is None:
             samples = self._minibatch(stage, index)
@@ -197,10 +234,16 @@ class Searcher:
         return [Evaluation(**from_json(row)) for row in done["evaluations"]]
 
     def _judged(
-        self, name: str, z: Matrix, samples: Sequence[Sample], sends: Sequence[Send], asked: Mapping[str, Any]
+        self,
+        name: str,
+        z: Matrix,
+        samples: Sequence[Sample],
+        sends: Sequence[Send],
+        asked: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Query one generation and journal what was asked and what became of it."""
-        how, objective = self.plan.allocation, self.objective
+        how = self.plan.allocation
+        objective = self.objective
         baseline = objective.unprompted(samples).losses[0] if how.paired else None
         table = race(objective, z, samples, how, sends)
         control = None
@@ -210,32 +253,49 @@ class Searcher:
         evaluations = objective.judge(z, samples, table, scale=Scale(), told=tells)
         scale = self._scale or Scale.matched(evaluations)
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
-        finite(weighted)  # a generation without any answer is not journalled: it would be taken for good
+        finite(
+            weighted
+        )  # a generation without any answer is not journalled: it would be taken for good
         return self.journal.write_step(
-            name, **asked, samples=[sample.id for sample in samples], scale=list(scale),
-            seen=table.asked.sum(axis=1).tolist(), evaluations=[to_json(asdict(e)) for e in weighted],
-        )  # fmt: skip
+            name,
+            **asked,
+            samples=[sample.id for sample in samples],
+            scale=list(scale),
+            seen=table.asked.sum(axis=1).tolist(),
+            evaluations=[to_json(asdict(e)) for e in weighted],
+        )
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
-        """The images of one generation: the training split in a random order, dealt out, again and again."""
-        train, size = self.task.train, stage.images
+        """The images of one generation: the training split in a random order, dealt out, again and
+        again.
+        """
+        train = self.task.train
+        size = stage.images
         deal, first = divmod(index * size, len(train))
         order: list[int] = []
         while len(order) < first + size:
-            order.extend(stream(self.seed, "minibatch", stage.name, deal).permutation(len(train)).tolist())
+            order.extend(
+                stream(self.seed, "minibatch", stage.name, deal).permutation(len(train)).tolist()
+            )
             deal += 1
         return [train[i] for i in order[first : first + size]]
 
     def _sends(self, stage: Stage, index: int, count: int) -> list[Send]:
-        """What happens to each image of a generation on its way: one draw per image, the same for every candidate."""
+        """What happens to each image of a generation on its way: one draw per image, the same for
+        every candidate.
+        """
         if self.channel is None:
             return []
-        return [self.channel.draw(stream(self.seed, "channel", stage.name, index, i)) for i in range(count)]
+        return [
+            self.channel.draw(stream(self.seed, "channel", stage.name, index, i))
+            for i in range(count)
+        ]
 
     # -- the surrogate -----------------------------------------------------------------------------
     def _ready_head(self) -> Head:
         if self._head is None:
-            kinds, self.account.phase = self.plan.stages[0].kinds, "search"  # priming is no validation
+            kinds = self.plan.stages[0].kinds
+            self.account.phase = "search"  # priming is no validation
             self._head = head_of(self.surrogacy, self.objective, kinds, self.seed, self.journal)
         if self._head is None:
             raise TypeError("set_up refuses what needs a surrogate where there is none")
@@ -245,19 +305,23 @@ class Searcher:
         return self.objective.free or self.task.train
 
     def _start(self, stage: Stage, base: Vector) -> Vector:
-        """Where the stage begins: the best of the space's own starting points and the surrogate's, or `base`.
+        """Where the stage begins: the best of the space's own starting points and the surrogate's,
+        or `base`.
 
-        All are asked about the same training images. The best of k others must beat `base` there by √(1 + 2 ln k)
-        standard errors of the paired difference: so much better does the best of k equal ones look by chance.
+        All are asked about the same training images. The best of k others must beat `base` there by
+        √(1 + 2 ln k) standard errors of the paired difference: so much better does the best of k
+        equal ones look by chance.
         """
         if self.plan.starts == 1 or stage is not self.plan.stages[0]:
             return base
         points = self.objective.space.starts()
         if self.surrogacy.warm:
-            head, space = self._ready_head(), self.objective.space
+            head = self._ready_head()
+            space = self.objective.space
             points.append(warm_point(head, space, self._free(), stage.kinds, base, self.seed))
         z = np.stack(points)
-        name, mark = f"{stage.name}/start", mark_of(z)
+        name = f"{stage.name}/start"
+        mark = mark_of(z)
         done = journalled(self.journal, name, mark) or self._compared(name, mark, z)
         self.watch("started", done)
         chosen: Vector = z[done["chosen"]]
@@ -272,19 +336,26 @@ class Searcher:
         fall, noise = falls[best]
         luck = np.sqrt(1 + 2 * np.log(len(z) - 1))
         return self.journal.write_step(
-            name, z=mark, samples=[sample.id for sample in samples], chosen=best if fall > luck * noise else 0,
+            name,
+            z=mark,
+            samples=[sample.id for sample in samples],
+            chosen=best if fall > luck * noise else 0,
             **to_json({"fall": fall, "noise": noise}),
-        )  # fmt: skip
+        )
 
     def _report(self, stage: Stage, generation: int, evaluations: Sequence[Evaluation]) -> None:
         losses = finite(evaluations)
         facts = {
-            "stage": stage.name, "generation": generation, "generations": stage.generations,
-            "best": float(losses.min()), "mean": float(losses.mean()),
+            "stage": stage.name,
+            "generation": generation,
+            "generations": stage.generations,
+            "best": float(losses.min()),
+            "mean": float(losses.mean()),
             "fca": float(np.nanmean([e.fca for e in evaluations])),
             "tse": float(np.nanmean([e.tse for e in evaluations])),
-            "queries": self.account.total, "failed": self.account.failed,
-        }  # fmt: skip
+            "queries": self.account.total,
+            "failed": self.account.failed,
+        }
         self.watch("generation", facts)
 
     def _frame_is_empty(self, stage: Stage, z: Vector) -> bool:
@@ -297,10 +368,13 @@ class Searcher:
 def finite(evaluations: Sequence[Evaluation]) -> Vector:
     """Losses for the optimiser: a candidate without a single answer ranks last in its generation.
 
-    The query was missing data, but an optimiser needs some rank; last keeps the search away without inventing a value.
+    The query was missing data, but an optimiser needs some rank; last keeps the search away without
+    inventing a value.
     """
     losses = np.array([evaluation.loss for evaluation in evaluations])
     known = losses[np.isfinite(losses)]
     if not len(known):
-        raise ModelError("a whole generation went unanswered; the run is kept, start it again when the model answers")
+        raise ModelError(
+            "a whole generation went unanswered; the run is kept, start it again when the model answers"
+        )
     return np.where(np.isfinite(losses), losses, known.max())

@@ -36,7 +36,9 @@ class Table(NamedTuple):
     @classmethod
     def of(cls, readings: Sequence[Reading], rows: int) -> Table:
         """Readings of all images for the first candidate, then for the next."""
-        losses, correct = (np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct"))
+        losses, correct = (
+            np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct")
+        )
         shape = (rows, len(readings) // rows)
         return cls(losses.reshape(shape), correct.reshape(shape), np.ones(shape, np.bool_))
 
@@ -54,10 +56,10 @@ def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
 class Objective:
     """J over candidates z, on a minibatch that is the same for all of them (common random numbers).
 
-    models: one source, or several: the images of a minibatch are dealt out to them in turn, so that n images cost n
-    image queries however many sources there are. combine: "mean" over all images, or "worst", the mean of the source
-    where it is highest. free: the samples that FCA and TSE are taken on, at no query (default: the minibatch).
-    repeats: answers per image and candidate.
+    models: one source, or several: the images of a minibatch are dealt out to them in turn, so that
+    n images cost n image queries however many sources there are. combine: "mean" over all images,
+    or "worst", the mean of the source where it is highest. free: the samples that FCA and TSE are
+    taken on, at no query (default: the minibatch). repeats: answers per image and candidate.
     """
 
     def __init__(
@@ -79,10 +81,15 @@ class Objective:
             raise unknown("way to combine source models", combine, get_args(Combine))
         if repeats < 1:
             raise UsageError(f"{repeats} answers per image; give at least 1")
-        self.task, self.space, self.reader, self.repeats = task, space, reader, repeats
+        self.task = task
+        self.space = space
+        self.reader = reader
+        self.repeats = repeats
         self.models = (models,) if isinstance(models, Model) else tuple(models)
         self.surrogate = surrogate if fca or tse else None
-        self.fca_weight, self.tse_weight, self.combine = fca, tse, combine
+        self.fca_weight = fca
+        self.tse_weight = tse
+        self.combine = combine
         self.free = tuple(free)
         self._prepared: dict[str, Prepared] = {}
         self._clean: dict[str, Pixels] = {}
@@ -95,7 +102,11 @@ class Objective:
 
     # -- image queries -----------------------------------------------------------------------------
     def read(
-        self, samples: Sequence[Sample], images: Sequence[Pixels], questions: Sequence[str], owners: Sequence[int]
+        self,
+        samples: Sequence[Sample],
+        images: Sequence[Pixels],
+        questions: Sequence[str],
+        owners: Sequence[int],
     ) -> list[Reading]:
         """A reading of each image, asked of the source model that `owners` names by number."""
         readings = [Reading(MISSING, None, MISSING)] * len(samples)
@@ -103,38 +114,57 @@ class Objective:
             own = [i for i, owner in enumerate(owners) if owner == number]
             if own:
                 found = read_all(
-                    self.reader, model, self.task, [samples[i] for i in own], [images[i] for i in own],
-                    [questions[i] for i in own], repeats=self.repeats,
-                )  # fmt: skip
+                    self.reader,
+                    model,
+                    self.task,
+                    [samples[i] for i in own],
+                    [images[i] for i in own],
+                    [questions[i] for i in own],
+                    repeats=self.repeats,
+                )
                 for i, reading in zip(own, found, strict=True):
                     readings[i] = reading
         return readings
 
     def owners(self, count: int, first: int = 0) -> list[int]:
-        """The source model of each of `count` images, the first of which is the `first` of its minibatch."""
+        """The source model of each of `count` images, the first of which is the `first` of its
+        minibatch.
+        """
         return [(first + i) % len(self.models) for i in range(count)]
 
-    def look(self, z: Matrix, samples: Sequence[Sample], *, first: int = 0, sends: Sequence[Send] = ()) -> Table:
-        """Losses and right answers of each row of z (k, d) on each sample; spends k · n · repeats image queries.
+    def look(
+        self, z: Matrix, samples: Sequence[Sample], *, first: int = 0, sends: Sequence[Send] = ()
+    ) -> Table:
+        """Losses and right answers of each row of z (k, d) on each sample; spends k · n · repeats
+        image queries.
 
-        sends: what happens to each sample's picture on the way to the model, the same for every candidate.
+        sends: what happens to each sample's picture on the way to the model, the same for every
+        candidate.
         """
-        images, questions = [], []
+        images = []
+        questions = []
         for row in z:
             render = self.space.renderer(row)
             shown = [render(self.prepared(sample)) for sample in samples]
-            images += [send(pixels) for send, pixels in zip(sends, shown, strict=True)] if sends else shown
+            images += (
+                [send(pixels) for send, pixels in zip(sends, shown, strict=True)]
+                if sends
+                else shown
+            )
             questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
         owners = self.owners(len(samples), first) * len(z)
         return Table.of(self.read([*samples] * len(z), images, questions, owners), len(z))
 
     def unprompted(self, samples: Sequence[Sample], *, first: int = 0) -> Table:
         """The same for the samples as they are, (1, n)."""
-        images, questions = [sample.pixels() for sample in samples], [self.task.ask(sample) for sample in samples]
+        images = [sample.pixels() for sample in samples]
+        questions = [self.task.ask(sample) for sample in samples]
         return Table.of(self.read(samples, images, questions, self.owners(len(samples), first)), 1)
 
-    # -- one number per candidate -------------------------------------------------------------------
-    def evaluate(self, z: Matrix, samples: Sequence[Sample], *, scale: Scale | None = None) -> list[Evaluation]:
+    # -- one number per candidate ------------------------------------------------------------------
+    def evaluate(
+        self, z: Matrix, samples: Sequence[Sample], *, scale: Scale | None = None
+    ) -> list[Evaluation]:
         """One Evaluation per row of z (k, d); spends up to k · n · repeats image queries."""
         return self.judge(z, samples, self.look(z, samples), scale=scale)
 
@@ -149,8 +179,8 @@ class Objective:
     ) -> list[Evaluation]:
         """Evaluations of candidates from what they got; no image query.
 
-        told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table (see
-        `bbtvp.search.allocation`). scale: units of FCA and TSE.
+        told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table
+        (see `bbtvp.search.allocation`). scale: units of FCA and TSE.
         """
         means = self.means(table.losses) if told is None else told
         fca, tse = self._free_terms(z, samples)
@@ -162,14 +192,18 @@ class Objective:
             spread = float(known.std(ddof=1) / np.sqrt(n)) if n > 1 else MISSING
             accuracy = float(right.mean()) if len(right) else MISSING
             terms = (float(fca[i]), float(tse[i])) if n else (MISSING, MISSING)
-            row = Evaluation(MISSING, float(means[i]), *terms, spread, accuracy, n, int(asked.sum()) - n)
+            row = Evaluation(
+                MISSING, float(means[i]), *terms, spread, accuracy, n, int(asked.sum()) - n
+            )
             found.append((scale or Scale()).apply(row, self.fca_weight, self.tse_weight))
         return found
 
     def means(self, losses: Matrix) -> Vector:
-        """(k,) loss of each candidate over the n images of a minibatch: `additive`, or the worst source's.
+        """(k,) loss of each candidate over the n images of a minibatch: `additive`, or the worst
+        source's.
 
-        A candidate that a source was not asked about is taken to stand there among the others as it does on the whole.
+        A candidate that a source was not asked about is taken to stand there among the others as it
+        does on the whole.
         """
         overall = additive(losses)
         if self.combine == "mean":
@@ -184,19 +218,27 @@ class Objective:
         return np.max(each, axis=0) if each else overall
 
     def _free_terms(self, z: Matrix, samples: Sequence[Sample]) -> tuple[Vector, Vector]:
-        """FCA and TSE of each candidate, (k,) each: means over the free samples, or over the minibatch."""
+        """FCA and TSE of each candidate, (k,) each: means over the free samples, or over the
+        minibatch.
+        """
         if self.surrogate is None:
             return np.zeros(len(z)), np.zeros(len(z))
         chosen = self.free or tuple(samples)
         renderers = [self.space.renderer(row) for row in z]
-        prompted = self.surrogate.features([r(self.prepared(sample)) for r in renderers for sample in chosen])
+        prompted = self.surrogate.features(
+            [r(self.prepared(sample)) for r in renderers for sample in chosen]
+        )
         unprompted = self.surrogate.features([self._unprompted(sample) for sample in chosen])
-        tiled = Features(unprompted.tokens.repeat(len(z), 1, 1), unprompted.pooled.repeat(len(z), 1))
+        tiled = Features(
+            unprompted.tokens.repeat(len(z), 1, 1), unprompted.pooled.repeat(len(z), 1)
+        )
         shape = (len(z), len(chosen))
         fca = self.surrogate.fca(prompted, tiled).reshape(shape).mean(axis=1)
         return fca, self.surrogate.tse(prompted, [*chosen] * len(z)).reshape(shape).mean(axis=1)
 
     def _unprompted(self, sample: Sample) -> Pixels:
         if sample.id not in self._clean:
-            self._clean[sample.id] = self.space.renderer(self.space.neutral())(self.prepared(sample))
+            self._clean[sample.id] = self.space.renderer(self.space.neutral())(
+                self.prepared(sample)
+            )
         return self._clean[sample.id]

@@ -30,7 +30,9 @@ from bbtvp.tasks.registry import load_task
 
 BUNDLE = "prompt.vprompt"
 LARGEST_CANVAS = 768
-"""Side in pixels that passes the resizing rules of every vendor known to us without a second resize."""
+"""Side in pixels that passes the resizing rules of every vendor known to us without a second
+resize.
+"""
 
 
 @final
@@ -38,9 +40,10 @@ LARGEST_CANVAS = 768
 class Run:
     """What `optimize` gives back.
 
-    `improved`: the prompt beat the unprompted image on validation (not yet a proof: that is `bbtvp.verify`).
-    `queries`: image queries by phase, retries and failures counted. `refused`: of the failed, those
-    that the model would not answer. `usd`: what they cost, as far as prices are known.
+    `improved`: the prompt beat the unprompted image on validation (not yet a proof: that is
+    `bbtvp.verify`). `queries`: image queries by phase, retries and failures counted. `refused`: of
+    the failed, those that the model would not answer. `usd`: what they cost, as far as prices are
+    known.
     """
 
     prompt: Prompt
@@ -93,88 +96,154 @@ def optimize(
     watch: Watch = silent,
     **options: Any,
 ) -> Run:
-    """Search a visual prompt for `model` on `task` with at most `budget` image queries (search, validation, retries).
+    """Search a visual prompt for `model` on `task` with at most `budget` image queries (search,
+    validation, retries).
 
-    model: the source, or several, over whose answers the loss is taken: their mean, or (combine="worst") that of the
-    source where it is highest; n images cost n image queries however many sources there are.
-    usd, seconds: caps on money (for models that cost some; their price must be known) and on time, from this call on.
-    prompt: a preset's name or a PromptSpace; canvas: its side in pixels (default: see `choose_canvas`).
-    method: an optimiser's name, with its own `options`; "auto" takes gp for up to 32 variables, else CMA-ES.
-    surrogate: a local CLIP for what costs no queries: fca, tse, matched, warm, prime, arbiter; see `Surrogacy`.
-    channel: what may happen to pixels on the way, drawn anew for every image of the search.
-    reader: "auto", "logprob", "label" or "text". images: images per candidate and generation; allocation: all of how a
-    generation is queried. out: a run folder; the same call continues a run that was killed. watch: told of every event.
+    model: the source, or several, over whose answers the loss is taken: their mean, or
+    (combine="worst") that of the source where it is highest; n images cost n image queries however
+    many sources there are. usd, seconds: caps on money (for models that cost some; their price must
+    be known) and on time, from this call on. prompt: a preset's name or a PromptSpace; canvas: its
+    side in pixels (default: see `choose_canvas`). method: an optimiser's name, with its own
+    `options`; "auto" takes gp for up to 32 variables, else CMA-ES. surrogate: a local CLIP for what
+    costs no queries: fca, tse, matched, warm, prime, arbiter; see `Surrogacy`. channel: what may
+    happen to pixels on the way, drawn anew for every image of the search. reader: "auto",
+    "logprob", "label" or "text". images: images per candidate and generation; allocation: all of
+    how a generation is queried. out: a run folder; the same call continues a run that was killed.
+    watch: told of every event.
 
-    Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached (exit code 3) if
-    failures used the budget up before a prompt could be chosen.
+    Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached
+    (exit code 3) if failures used the budget up before a prompt could be chosen.
     """
     called = dict(locals())
-    task, models = load_task(task) if isinstance(task, str) else task, _loaded(model)
+    task = load_task(task) if isinstance(task, str) else task
+    models = _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter)
+    surrogacy = Surrogacy(
+        surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter
+    )
     caps: dict[str, Any] = {"cap": budget, "usd_cap": usd, "seconds": seconds}
     probes = {m.spec: probe for m in models if (probe := probed(m, **caps)) is not None}
     setup = set_up(
-        task, models, budget=budget, prompt=prompt, canvas=canvas, method=method, reader=reader, normalise=normalise,
-        images=images, allocation=allocation, popsize=popsize, surrogacy=surrogacy, seed=seed, **options,
-    )  # fmt: skip
+        task,
+        models,
+        budget=budget,
+        prompt=prompt,
+        canvas=canvas,
+        method=method,
+        reader=reader,
+        normalise=normalise,
+        images=images,
+        allocation=allocation,
+        popsize=popsize,
+        surrogacy=surrogacy,
+        seed=seed,
+        **options,
+    )
     folder = Path(out) if out is not None else None
     with Journal(_config(task, models, setup, surrogacy, called), folder) as journal:
         if folder is not None:
             write_record(folder, task, models, surrogate, called)
         account = _account(journal, probes, budget, usd, seconds)
         objective = _objective(
-            task, [Meter(m, journal, account=account) for m in models], setup, surrogacy, combine, seed
+            task,
+            [Meter(m, journal, account=account) for m in models],
+            setup,
+            surrogacy,
+            combine,
+            seed,
         )
         watch("planned", _planned(setup, models, account, probes))
         searcher = Searcher(
-            objective, setup.plan, journal, account, setup.engines,
-            surrogacy=surrogacy, channel=channel, seed=seed, watch=watch,
-        )  # fmt: skip
+            objective,
+            setup.plan,
+            journal,
+            account,
+            setup.engines,
+            surrogacy=surrogacy,
+            channel=channel,
+            seed=seed,
+            watch=watch,
+        )
         found = _run(searcher, budget)
     return _ended(found, task, models, folder, account)
 
 
-def _ended(found: Search, task: Task, models: Sequence[Model], folder: Path | None, account: Account) -> Run:
+def _ended(
+    found: Search, task: Task, models: Sequence[Model], folder: Path | None, account: Account
+) -> Run:
     """The run, with its prompt saved in its folder."""
     run = Run(
-        found.prompt, found.improved, found.arms, found.queries, found.failed, task, tuple(models), folder,
-        account.refused, account.usd,
-    )  # fmt: skip
+        found.prompt,
+        found.improved,
+        found.arms,
+        found.queries,
+        found.failed,
+        task,
+        tuple(models),
+        folder,
+        account.refused,
+        account.usd,
+    )
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
 
 
-def _planned(setup: Setup, models: Sequence[Model], account: Account, probes: Mapping[str, Probe]) -> Mapping[str, Any]:
+def _planned(
+    setup: Setup, models: Sequence[Model], account: Account, probes: Mapping[str, Probe]
+) -> Mapping[str, Any]:
     """What is told before the first query of the search."""
     return {
-        "plan": setup.plan, "space": setup.space, "reader": describe_reader(setup.reader, models),
-        "resumed": account.total, "probes": {spec: probe.findings for spec, probe in probes.items()},
-    }  # fmt: skip
+        "plan": setup.plan,
+        "space": setup.space,
+        "reader": describe_reader(setup.reader, models),
+        "resumed": account.total,
+        "probes": {spec: probe.findings for spec, probe in probes.items()},
+    }
 
 
 def _account(
-    journal: Journal, probes: Mapping[str, Probe], budget: int, usd: float | None, seconds: float | None
+    journal: Journal,
+    probes: Mapping[str, Probe],
+    budget: int,
+    usd: float | None,
+    seconds: float | None,
 ) -> Account:
     """The caps, with what was spent before, probes included."""
     for spec, probe in probes.items():
         journal.write_probe(spec, probe)
     return Account(
-        budget, journal.spent, journal.failed, refused=journal.refused, usd_cap=usd, usd=journal.usd, seconds=seconds
+        budget,
+        journal.spent,
+        journal.failed,
+        refused=journal.refused,
+        usd_cap=usd,
+        usd=journal.usd,
+        seconds=seconds,
     )
 
 
 def _config(
-    task: Task, models: Sequence[Model], setup: Setup, surrogacy: Surrogacy, called: Mapping[str, Any]
+    task: Task,
+    models: Sequence[Model],
+    setup: Setup,
+    surrogacy: Surrogacy,
+    called: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What makes this run another one than any other: a folder holds one, and goes on with no other."""
+    """What makes this run another one than any other: a folder holds one, and goes on with no
+    other.
+    """
     return {
-        "bbtvp": version("bbtvp"), "task": task.digest, "models": [model.identity for model in models],
-        "prompt": setup.space.config(), "reader": repr(setup.reader), "plan": asdict(setup.plan),
+        "bbtvp": version("bbtvp"),
+        "task": task.digest,
+        "models": [model.identity for model in models],
+        "prompt": setup.space.config(),
+        "reader": repr(setup.reader),
+        "plan": asdict(setup.plan),
         **{name: called[name] for name in ("combine", "budget", "method", "options", "seed")},
-        "channel": repr(called["channel"]), **surrogacy.spec,
-    }  # fmt: skip
+        "channel": repr(called["channel"]),
+        **surrogacy.spec,
+    }
 
 
 def _loaded(given: Model | str | Sequence[Model | str]) -> list[Model]:
@@ -185,17 +254,32 @@ def _loaded(given: Model | str | Sequence[Model | str]) -> list[Model]:
 def describe_reader(reader: Reader, models: Sequence[Model]) -> str:
     """The reader's name, and for endpoints where its log-probabilities come from."""
     hows = sorted({model.capabilities.how for model in models if model.capabilities.how})
-    return f"{reader.name} ({'; '.join(hows)})" if hows and reader.name == "logprob" else reader.name
+    return (
+        f"{reader.name} ({'; '.join(hows)})" if hows and reader.name == "logprob" else reader.name
+    )
 
 
 def _objective(
-    task: Task, meters: Sequence[Model], setup: Setup, surrogacy: Surrogacy, combine: Combine, seed: int
+    task: Task,
+    meters: Sequence[Model],
+    setup: Setup,
+    surrogacy: Surrogacy,
+    combine: Combine,
+    seed: int,
 ) -> Objective:
     free = free_samples(task, surrogacy.free, seed) if surrogacy.surrogate else ()
     return Objective(
-        task, setup.space, meters, setup.reader, surrogate=surrogacy.surrogate, fca=surrogacy.fca, tse=surrogacy.tse,
-        combine=combine, free=free, repeats=setup.plan.allocation.repeats,
-    )  # fmt: skip
+        task,
+        setup.space,
+        meters,
+        setup.reader,
+        surrogate=surrogacy.surrogate,
+        fca=surrogacy.fca,
+        tse=surrogacy.tse,
+        combine=combine,
+        free=free,
+        repeats=setup.plan.allocation.repeats,
+    )
 
 
 class Setup(NamedTuple):
@@ -224,23 +308,37 @@ def set_up(
     seed: int = 0,
     **options: Any,
 ) -> Setup:
-    """Check the arguments of `optimize` and settle the plan; asks nothing. UsageError for what cannot be run."""
+    """Check the arguments of `optimize` and settle the plan; asks nothing. UsageError for what
+    cannot be run.
+    """
     if not models:
         raise UsageError("name at least one source model")
     helped = surrogacy or Surrogacy()
-    space = prompt if isinstance(prompt, PromptSpace) else preset(prompt, canvas or choose_canvas(task, models))
+    space = (
+        prompt
+        if isinstance(prompt, PromptSpace)
+        else preset(prompt, canvas or choose_canvas(task, models))
+    )
     chosen = choose_reader(reader, models, task, normalise=normalise)
     how = allocation or Allocation(images)
     if how.control and helped.surrogate is None:
         raise UsageError("a control variate needs a surrogate: add --surrogate zoo/clip")
     plan = make_plan(
-        space, budget, training=len(task.train), validation=len(task.validation), allocation=how,
-        popsize=popsize or partial(popsize_for, method), prime=helped.prime, starts=len(space.starts()) + helped.warm,
+        space,
+        budget,
+        training=len(task.train),
+        validation=len(task.validation),
+        allocation=how,
+        popsize=popsize or partial(popsize_for, method),
+        prime=helped.prime,
+        starts=len(space.starts()) + helped.warm,
         arbiter=helped.arbiter,
-    )  # fmt: skip
+    )
     engines = Engines(space, plan, method, seed, helped, **options)
     if helped.prime and not (helped.warm or helped.arbiter or how.control or engines.guided):
-        raise UsageError("a primed student has nothing to do: add --warm, or a method that follows its gradient")
+        raise UsageError(
+            "a primed student has nothing to do: add --warm, or a method that follows its gradient"
+        )
     return Setup(space, chosen, plan, engines)
 
 
@@ -248,21 +346,28 @@ def _run(searcher: Searcher, budget: int) -> Search:
     try:
         return searcher.run()
     except BudgetReached as error:
-        raise BudgetReached(f"{error}; no prompt could be chosen, give more than {budget} image queries") from error
+        raise BudgetReached(
+            f"{error}; no prompt could be chosen, give more than {budget} image queries"
+        ) from error
 
 
 def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
 
-    The larger of what the models' processors make (224 if unknown) and the median training image's longer side, at
-    most 768, and no more than what endpoints take as it is.
+    The larger of what the models' processors make (224 if unknown) and the median training image's
+    longer side, at most 768, and no more than what endpoints take as it is.
     """
     sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
     if not sides:
         raise UsageError(f"task {task.name} has no training images")
     seen = max(model.capabilities.image_side or 224 for model in models)
     wanted = min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
-    return min([wanted, *(model.fitting_canvas(wanted) for model in models if isinstance(model, PaidModel))])
+    return min(
+        [
+            wanted,
+            *(model.fitting_canvas(wanted) for model in models if isinstance(model, PaidModel)),
+        ]
+    )
 
 
 def bundle_facts(run: Run) -> dict[str, Any]:
@@ -274,14 +379,19 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "source_model": run.model.spec,
         "source_models": [model.spec for model in run.models],
         "queries": dict(run.queries),
-        "validation": [{"arm": arm.name, "accuracy": arm.accuracy, "loss": arm.loss} for arm in run.arms],
+        "validation": [
+            {"arm": arm.name, "accuracy": arm.accuracy, "loss": arm.loss} for arm in run.arms
+        ],
         "bbtvp": version("bbtvp"),
     }
 
 
 def describe_plan(plan: Plan) -> str:
     """The plan in one line."""
-    sizes = [f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images" for s in plan.stages]
+    sizes = [
+        f"{s.name}: {s.generations} × {s.popsize} candidates × {s.images} images"
+        for s in plan.stages
+    ]
     first = [f"{plan.prime} training images to prime the surrogate"] if plan.prime else []
     first += [f"{plan.starts} starting points × {CHECK} images"] if plan.starts > 1 else []
     stages = "; then ".join([*first, *sizes])

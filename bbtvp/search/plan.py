@@ -1,4 +1,6 @@
-"""How a budget of image queries is spent: fixed before the first query, so that a resumed run plans the same."""
+"""How a budget of image queries is spent: fixed before the first query, so that a resumed run plans
+the same.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.search.allocation import Allocation
 
 FINE = ("frame", "overlay", "coordinator")
-"""Layers of many variables: they enter second, and only if they pay. Few, meaningful variables come first."""
+"""Layers of many variables: they enter second, and only if they pay. Few, meaningful variables come
+first.
+"""
 
 SECOND_STAGE_FROM = 2000
 """Budget from which a second stage is worth its queries."""
@@ -28,7 +32,8 @@ CHECK = 16
 @final
 @dataclass(frozen=True)
 class Stage:
-    """One search: over the variables of `kinds`, `generations` × `popsize` candidates on `images` images each.
+    """One search: over the variables of `kinds`, `generations` × `popsize` candidates on `images`
+    images each.
 
     cost: image queries of one generation.
     """
@@ -49,10 +54,11 @@ class Stage:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """Stages in order, and the number of validation images for each arm (unprompted, then each stage's winner).
+    """Stages in order, and the number of validation images for each arm (unprompted, then each
+    stage's winner).
 
-    prime: training images whose answers a surrogate learns from. starts: points where the search may begin. arbiter:
-    whether a stage may have a second finalist, the surrogate's.
+    prime: training images whose answers a surrogate learns from. starts: points where the search
+    may begin. arbiter: whether a stage may have a second finalist, the surrogate's.
     """
 
     stages: tuple[Stage, ...]
@@ -64,9 +70,19 @@ class Plan:
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
-        """From what `dataclasses.asdict` gives, as a journal keeps it. LookupError or TypeError for anything else."""
-        stages = (Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in described["stages"])
-        return cls(**{**described, "stages": tuple(stages), "allocation": Allocation(**described["allocation"])})
+        """From what `dataclasses.asdict` gives, as a journal keeps it. LookupError or TypeError for
+        anything else.
+        """
+        stages = (
+            Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in described["stages"]
+        )
+        return cls(
+            **{
+                **described,
+                "stages": tuple(stages),
+                "allocation": Allocation(**described["allocation"]),
+            }
+        )
 
     @property
     def held(self) -> int:
@@ -82,7 +98,11 @@ class Plan:
     @property
     def queries(self) -> int:
         """The most the run will spend, without retries and failures."""
-        return sum(stage.queries for stage in self.stages) + self.held * self.arms(len(self.stages)) + self.extra
+        return (
+            sum(stage.queries for stage in self.stages)
+            + self.held * self.arms(len(self.stages))
+            + self.extra
+        )
 
     def arms(self, stages: int) -> int:
         """Arms on validation, at most: the unprompted images, and the finalists of so many stages."""
@@ -108,9 +128,9 @@ def make_plan(
 ) -> Plan:
     """Divide `budget` image queries, given the sizes of the two splits.
 
-    popsize: candidates per generation, or what says so for a number of variables; `default_popsize` by default.
-    Raises UsageError for a budget of 0, a space without variables, and a budget too small for one generation, with the
-    smallest that would do.
+    popsize: candidates per generation, or what says so for a number of variables; `default_popsize`
+    by default. Raises UsageError for a budget of 0, a space without variables, and a budget too
+    small for one generation, with the smallest that would do.
     """
     if budget < 1:
         raise UsageError(f"a budget of {budget} image queries finds nothing; try --queries 1000")
@@ -127,7 +147,9 @@ def make_plan(
 
 
 def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> Plan | None:
-    """The plan with its stages and validation images, as many as `trial` at most; None if they do not fit in."""
+    """The plan with its stages and validation images, as many as `trial` at most; None if they do
+    not fit in.
+    """
     chosen = trial.allocation
     groups = list(sizes)[: 1 if budget < SECOND_STAGE_FROM else None]
     held = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
@@ -137,7 +159,9 @@ def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> 
         cost = chosen.allowance(sizes[group])
         if search < cost:
             return None
-        stages.append(Stage("+".join(group), group, sizes[group], chosen.images, search // cost, cost))
+        stages.append(
+            Stage("+".join(group), group, sizes[group], chosen.images, search // cost, cost)
+        )
     return replace(trial, stages=tuple(stages), validation=held)
 
 

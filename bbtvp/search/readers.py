@@ -21,7 +21,9 @@ _NO_LABEL = -math.log(1e-4)
 
 
 class Reading(NamedTuple):
-    """One reply, read: `loss` (NaN = missing), the answer given (None = none could be parsed), whether it is right."""
+    """One reply, read: `loss` (NaN = missing), the answer given (None = none could be parsed),
+    whether it is right.
+    """
 
     loss: float
     answer: str | None
@@ -48,14 +50,17 @@ class Reader(ABC):
 @final
 @dataclass(frozen=True)
 class LogProbReader(Reader):
-    """Label log-probabilities: with p the share of the true label among the labels, loss = (1 − p^q) / q.
+    """Label log-probabilities: with p the share of the true label among the labels, loss = (1 −
+    p^q) / q.
 
-    That is the generalised cross-entropy of Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836): the log loss −log p in
-    nats for q = 0, the probability of a wrong answer for q = 1, and never above 1/q. The log loss is ruled by the
-    few images that a model gets confidently wrong, which no prompt may mend; q = 0.5 ranks candidates better.
+    That is the generalised cross-entropy of Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836): the
+    log loss −log p in nats for q = 0, the probability of a wrong answer for q = 1, and never above
+    1/q. The log loss is ruled by the few images that a model gets confidently wrong, which no
+    prompt may mend; q = 0.5 ranks candidates better.
 
-    q: 0 to 1. normalise: "sum" ranks labels by the log-probability of the whole label; "mean" by the mean per token, as
-    TVP does (so that long labels are not punished). The answer is the likeliest label.
+    q: 0 to 1. normalise: "sum" ranks labels by the log-probability of the whole label; "mean" by
+    the mean per token, as TVP does (so that long labels are not punished). The answer is the
+    likeliest label.
     """
 
     normalise: str = "mean"
@@ -69,12 +74,16 @@ class LogProbReader(Reader):
         if self.normalise not in ("sum", "mean"):
             raise unknown("normalisation", self.normalise, ("sum", "mean"))
         if not 0 <= self.q <= 1:
-            raise UsageError(f"q is {self.q}; give a number from 0 (log loss) to 1 (probability of a wrong answer)")
+            raise UsageError(
+                f"q is {self.q}; give a number from 0 (log loss) to 1 (probability of a wrong answer)"
+            )
 
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
         labels = task.sample_labels(sample)
         if labels is None:
-            raise UsageError(f"task {task.name} has free answers; use the text reader (--reader text)")
+            raise UsageError(
+                f"task {task.name} has free answers; use the text reader (--reader text)"
+            )
         return Request(pixels, question, labels)
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
@@ -83,16 +92,24 @@ class LogProbReader(Reader):
             return Reading(self._loss(_NO_LABEL), None, 0.0)
         scores = label_logprobs(reply, len(labels), self.normalise)
         answer = labels[int(scores.argmax())]
-        return Reading(self._loss(-float(scores[labels.index(sample.answer)])), answer, float(answer == sample.answer))
+        return Reading(
+            self._loss(-float(scores[labels.index(sample.answer)])),
+            answer,
+            float(answer == sample.answer),
+        )
 
     def _loss(self, nats: float) -> float:
         return nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q
 
 
 def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.ndarray:
-    """(labels,) log-probabilities of the labels, renormalised over them. ModelError if the reply holds none."""
+    """(labels,) log-probabilities of the labels, renormalised over them. ModelError if the reply
+    holds none.
+    """
     if reply.scores is None or len(reply.scores) != labels:
-        raise ModelError("the model returned no label log-probabilities; use the text reader (--reader text)")
+        raise ModelError(
+            "the model returned no label log-probabilities; use the text reader (--reader text)"
+        )
     per_token = normalise == "mean"
     scores = np.array([s.logprob / s.tokens if per_token else s.logprob for s in reply.scores])
     scores -= scores.max()
@@ -103,7 +120,8 @@ def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.nda
 @final
 @dataclass(frozen=True)
 class TextReader(Reader):
-    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed, never guessed.
+    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed,
+    never guessed.
 
     forced: the model is held to the task's labels, where it offers that; the loss is the same.
     """
@@ -128,8 +146,11 @@ class TextReader(Reader):
         return Reading(1.0 - right, None if guess == UNPARSED else guess, right)
 
 
-def choose_reader(name: str, models: Model | Sequence[Model], task: Task, *, normalise: str = "mean") -> Reader:
-    """Reader by name; "auto" takes the first of "logprob", "label" (a forced one) and "text" that all models offer.
+def choose_reader(
+    name: str, models: Model | Sequence[Model], task: Task, *, normalise: str = "mean"
+) -> Reader:
+    """Reader by name; "auto" takes the first of "logprob", "label" (a forced one) and "text" that
+    all models offer.
 
     The first two need a task with labels. UsageError for a reader that a model does not offer.
     """
@@ -144,7 +165,11 @@ def choose_reader(name: str, models: Model | Sequence[Model], task: Task, *, nor
     if without.get(name):
         what = "no log-probabilities" if name == "logprob" else "no forced labels"
         raise UsageError(f"{without[name][0]} gives {what}; use the text reader (--reader text)")
-    readers = {"logprob": LogProbReader(normalise), "label": TextReader(forced=True), "text": TextReader()}
+    readers = {
+        "logprob": LogProbReader(normalise),
+        "label": TextReader(forced=True),
+        "text": TextReader(),
+    }
     if name not in readers:
         raise unknown("reader", name, ("auto", *readers))
     return readers[name]
@@ -162,19 +187,28 @@ def read_all(
 ) -> list[Reading]:
     """Ask about `images[i]` and read the replies; a failed query reads as missing.
 
-    questions: the text sent with each image; by default what `samples[i]` asks. repeats: answers asked for per image
-    (replicates of one request), for models that do not always answer the same; loss and `correct` are then means.
+    questions: the text sent with each image; by default what `samples[i]` asks. repeats: answers
+    asked for per image (replicates of one request), for models that do not always answer the same;
+    loss and `correct` are then means.
     """
     asked = [task.ask(sample) for sample in samples] if questions is None else questions
     rows = zip(images, asked, samples, strict=True)
     once = [reader.request(image, question, task, sample) for image, question, sample in rows]
-    requests = [replace(request, replicate=k) if k else request for request in once for k in range(repeats)]
+    requests = [
+        replace(request, replicate=k) if k else request for request in once for k in range(repeats)
+    ]
     owners = [sample for sample in samples for _ in range(repeats)]
     found = [
-        Reading(MISSING, None, MISSING) if isinstance(outcome, QueryFailed) else reader.read(outcome, task, sample)
+        Reading(MISSING, None, MISSING)
+        if isinstance(outcome, QueryFailed)
+        else reader.read(outcome, task, sample)
         for outcome, sample in zip(model.query(requests), owners, strict=True)
     ]
-    return found if repeats == 1 else [_mean(found[i : i + repeats]) for i in range(0, len(found), repeats)]
+    return (
+        found
+        if repeats == 1
+        else [_mean(found[i : i + repeats]) for i in range(0, len(found), repeats)]
+    )
 
 
 def _mean(readings: Sequence[Reading]) -> Reading:
@@ -183,5 +217,8 @@ def _mean(readings: Sequence[Reading]) -> Reading:
     if not answered:
         return Reading(MISSING, None, MISSING)
     answers = [reading.answer for reading in answered]
-    loss, correct = (float(np.mean(values)) for values in zip(*((r.loss, r.correct) for r in answered), strict=True))
+    loss, correct = (
+        float(np.mean(values))
+        for values in zip(*((r.loss, r.correct) for r in answered), strict=True)
+    )
     return Reading(loss, max(answers, key=answers.count), correct)

@@ -1,4 +1,6 @@
-"""A search that goes on: what its optimiser asked before is read in the journal, not worked out again."""
+"""A search that goes on: what its optimiser asked before is read in the journal, not worked out
+again.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,15 @@ from bbtvp.runs.journal import Journal
 class Recalled:
     """An optimiser of one stage, of which the journal may know the first generations.
 
-    One that is slow to work out again has a `memory`; it is journalled with each generation, as it was before, and the
-    candidates with it. So all generations but the last are read there. The last is asked anew from its memory: if the
-    libraries that are installed now ask other candidates, it shows. An optimiser without a memory is asked everything
-    again, which costs it little.
+    One that is slow to work out again has a `memory`; it is journalled with each generation, as it
+    was before, and the candidates with it. So all generations but the last are read there. The last
+    is asked anew from its memory: if the libraries that are installed now ask other candidates, it
+    shows. An optimiser without a memory is asked everything again, which costs it little.
     """
 
     def __init__(self, optimiser: Optimiser, journal: Journal, stage: str) -> None:
-        self._optimiser, self._history = optimiser, list[tuple[Matrix, Vector]]()
+        self._optimiser = optimiser
+        self._history = list[tuple[Matrix, Vector]]()
         self._known: list[Matrix] = []
         self._memory: Any = None
         while optimiser.memory is not None:
@@ -34,7 +37,9 @@ class Recalled:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the journal is to keep of the generation that is asked now, beside what became of it."""
+        """What the journal is to keep of the generation that is asked now, beside what became of
+        it.
+        """
         memory = self._optimiser.memory
         return {} if memory is None else {"asked": self._optimiser.ask().tolist(), "memory": memory}
 

@@ -1,4 +1,6 @@
-"""A search in words: all that `optimize` is called with, from a run's record or a file of jobs, to be made again."""
+"""A search in words: all that `optimize` is called with, from a run's record or a file of jobs, to
+be made again.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Loads(Protocol):
 
 @final
 class Loader(Loads):
-    """Tasks, models and surrogates, each loaded once, however many searches use it. Safe to use from many threads."""
+    """Tasks, models and surrogates, each loaded once, however many searches use it. Safe to use
+    from many threads.
+    """
 
     def __init__(self) -> None:
         self._loaded: dict[str, Any] = {}
@@ -66,7 +70,9 @@ class Loader(Loads):
         return [found for found in list(self._loaded.values()) if isinstance(found, Model)]
 
     def release(self, model: Origin) -> None:
-        """Let go of a model that nobody needs any more: a large one would keep the next from the device."""
+        """Let go of a model that nobody needs any more: a large one would keep the next from the
+        device.
+        """
         with self._lock:
             self._loaded.pop(_key("model", model), None)
 
@@ -93,7 +99,8 @@ class Recipe:
     def of_run(cls, folder: Path) -> Recipe:
         """From the record of a run. JournalError if it was called with what no record can name."""
         record = read_record(folder)
-        task, surrogate = _origin(record["task"], "spec"), record["surrogate"]
+        task = _origin(record["task"], "spec")
+        surrogate = record["surrogate"]
         models = [_origin(model, "origin") for model in record["models"]]
         helper = None if surrogate is None else _origin(surrogate, "spec")
         nameless = [*(["task"] if task is None else []), *(["model"] if None in models else [])]
@@ -104,10 +111,14 @@ class Recipe:
             )
         return cls(task, tuple(m for m in models if m is not None), helper, record["arguments"])
 
-    def search(self, *, out: Path | str | None, loader: Loads | None = None, watch: Watch = silent) -> Run:
+    def search(
+        self, *, out: Path | str | None, loader: Loads | None = None, watch: Watch = silent
+    ) -> Run:
         """Call `optimize`, with `out` as its run folder. Raises what it raises."""
         task, models, surrogate = self._load(loader or Loader())
-        return optimize(task, models, surrogate=surrogate, out=out, watch=watch, **_restored(self.arguments))
+        return optimize(
+            task, models, surrogate=surrogate, out=out, watch=watch, **_restored(self.arguments)
+        )
 
     def set_up(self, loader: Loads) -> tuple[Task, list[Model], Setup]:
         """What it would search, settled and checked as before a search; asks nothing."""
@@ -116,7 +127,11 @@ class Recipe:
         parts = {name: arguments.pop(name) for name in _SURROGATE if name in arguments}
         for name in _NOT_PLANNED:
             arguments.pop(name, None)
-        return task, models, set_up(task, models, surrogacy=Surrogacy(surrogate, **parts), **arguments)
+        return (
+            task,
+            models,
+            set_up(task, models, surrogacy=Surrogacy(surrogate, **parts), **arguments),
+        )
 
     def _load(self, loader: Loads) -> tuple[Task, list[Model], Surrogate | None]:
         helper = None if self.surrogate is None else loader.surrogate(self.surrogate)
@@ -141,5 +156,7 @@ def _restored(arguments: Mapping[str, Any]) -> dict[str, Any]:
         found["allocation"] = Allocation(**how)
     if isinstance(channel, Mapping):
         quality = channel["jpeg"]
-        found["channel"] = Channel(**{**channel, "jpeg": None if quality is None else tuple(quality)})
+        found["channel"] = Channel(
+            **{**channel, "jpeg": None if quality is None else tuple(quality)}
+        )
     return found

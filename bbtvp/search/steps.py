@@ -16,7 +16,9 @@ def journalled(journal: Journal, name: str, mark: str | None) -> dict[str, Any] 
     """The step of this name, if it was written. JournalError if it was written for another z."""
     done = journal.step(name)
     if done is not None and done["z"] != mark:
-        raise JournalError(f"step {name} was journalled for other candidates; use the versions that the run names")
+        raise JournalError(
+            f"step {name} was journalled for other candidates; use the versions that the run names"
+        )
     return done
 
 
@@ -27,7 +29,10 @@ def mark_of(z: Vector | Matrix) -> str:
 
 def to_json(row: dict[str, Any]) -> dict[str, Any]:
     """NaN and infinity as null."""
-    return {key: None if isinstance(value, float) and not np.isfinite(value) else value for key, value in row.items()}
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in row.items()
+    }
 
 
 def from_json(row: dict[str, Any]) -> dict[str, Any]:

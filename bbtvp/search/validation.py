@@ -29,8 +29,13 @@ class Validation:
     Asking again what failed could change a choice that was made.
     """
 
-    def __init__(self, objective: Objective, plan: Plan, journal: Journal, account: Account, seed: int) -> None:
-        self.objective, self.plan, self.journal, self.account = objective, plan, journal, account
+    def __init__(
+        self, objective: Objective, plan: Plan, journal: Journal, account: Account, seed: int
+    ) -> None:
+        self.objective = objective
+        self.plan = plan
+        self.journal = journal
+        self.account = account
         order = stream(seed, "validation").permutation(len(objective.task.validation))
         self.held = [objective.task.validation[i] for i in order[: plan.validation]]
 
@@ -39,15 +44,21 @@ class Validation:
 
         Raises ModelError if nothing was answered.
         """
-        step, mark = f"validation/{name}", None if z is None else mark_of(z)
+        step = f"validation/{name}"
+        mark = None if z is None else mark_of(z)
         done = journalled(self.journal, step, mark) or self._journal(step, mark, self._ask(z))
-        return np.array(done["losses"], np.float64), float(np.nanmean(np.array(done["correct"], np.float64)))
+        return np.array(done["losses"], np.float64), float(
+            np.nanmean(np.array(done["correct"], np.float64))
+        )
 
     def _ask(self, z: Vector | None) -> list[Reading]:
         """Readings of the validation images; missing for those that retries left no budget for."""
-        self.account.phase, self.account.kept = "validation", 0
+        self.account.phase = "validation"
+        self.account.kept = 0
         objective = self.objective
-        affordable = self.account.affordable(len(self.held) * objective.repeats) // objective.repeats
+        affordable = (
+            self.account.affordable(len(self.held) * objective.repeats) // objective.repeats
+        )
         asked = self.held[: max(LEAST, affordable)]
         questions = [objective.task.ask(sample) for sample in asked]
         if z is None:
@@ -63,15 +74,22 @@ class Validation:
         rows = [to_json(reading._asdict()) for reading in readings]
         if all(row["loss"] is None for row in rows):
             specs = ", ".join(model.spec for model in self.objective.models)
-            raise ModelError(f"no validation query to {specs} was answered; check it with bbtvp models")
+            raise ModelError(
+                f"no validation query to {specs} was answered; check it with bbtvp models"
+            )
         return self.journal.write_step(
-            step, z=mark, samples=[sample.id for sample in self.held],
-            losses=[row["loss"] for row in rows], correct=[row["correct"] for row in rows],
-        )  # fmt: skip
+            step,
+            z=mark,
+            samples=[sample.id for sample in self.held],
+            losses=[row["loss"] for row in rows],
+            correct=[row["correct"] for row in rows],
+        )
 
 
 def paired(before: Vector, after: Vector) -> tuple[float, float]:
-    """Mean fall of the loss from `before` to `after`, over images answered in both, and its standard error."""
+    """Mean fall of the loss from `before` to `after`, over images answered in both, and its
+    standard error.
+    """
     fall = (before - after)[np.isfinite(before) & np.isfinite(after)]
     if len(fall) < 2:
         return 0.0, float("inf")

@@ -1,6 +1,8 @@
-"""Floor 1: what says whether a gain is more than noise: paired tests, intervals, power, and looking early.
+"""Floor 1: what says whether a gain is more than noise: paired tests, intervals, power, and looking
+early.
 
-Every interval draws from a private generator, so equal data and seed give equal numbers. scipy loads on first use.
+Every interval draws from a private generator, so equal data and seed give equal numbers. scipy
+loads on first use.
 """
 
 from __future__ import annotations

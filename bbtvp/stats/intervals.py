@@ -40,7 +40,9 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
 def bootstrap_mean(
     values: ArrayLike, *, seed: int = 0, confidence: float = 0.95, resamples: int = 10_000
 ) -> MeanInterval:
-    """Mean and percentile bootstrap interval of a metric that is not 0 or 1; NaN (a failed query) is dropped."""
+    """Mean and percentile bootstrap interval of a metric that is not 0 or 1; NaN (a failed query)
+    is dropped.
+    """
     from scipy.stats import bootstrap
 
     check_resampling(confidence, resamples)
@@ -70,18 +72,21 @@ def paired_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a figure of n samples, both runs resampled together.
 
-    figure: (b, n) sample numbers → (b,) values, one for each resample; a value that is not finite (an F1 of nothing
-    positive) is left out. UsageError if n is 0 or no resample has a value.
+    figure: (b, n) sample numbers → (b,) values, one for each resample; a value that is not finite
+    (an F1 of nothing positive) is left out. UsageError if n is 0 or no resample has a value.
     """
     check_resampling(confidence, resamples)
     if n < 1:
         raise UsageError("an interval needs at least 1 sample")
-    draw, rows = stream(seed, "stats", "paired-interval"), max(1, _CELLS // n)
+    draw = stream(seed, "stats", "paired-interval")
+    rows = max(1, _CELLS // n)
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
     found = np.concatenate([figure(draw.integers(0, n, (size, n))) for size in sizes])
     kept = found[np.isfinite(found)]
     if not len(kept):
-        raise UsageError("the figure has no value on any resample: there is nothing to give an interval of")
+        raise UsageError(
+            "the figure has no value on any resample: there is nothing to give an interval of"
+        )
     return percentiles(kept, confidence)
 
 
@@ -89,7 +94,9 @@ def flat(values: ArrayLike, name: str) -> Vector:
     """(n,) float64. UsageError for another shape."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
-        raise UsageError(f"{name} must be a list of numbers, one per sample, got shape {array.shape}")
+        raise UsageError(
+            f"{name} must be a list of numbers, one per sample, got shape {array.shape}"
+        )
     return array
 
 

@@ -17,7 +17,9 @@ def holm(p_values: Sequence[float] | Vector) -> Vector:
     """
     p = np.asarray(p_values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise UsageError("p-values must be a list of numbers in 0..1: leave out the tests that gave none")
+        raise UsageError(
+            "p-values must be a list of numbers in 0..1: leave out the tests that gave none"
+        )
     order = np.argsort(p, kind="stable")
     steps = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)

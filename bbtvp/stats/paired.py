@@ -35,25 +35,35 @@ class PairedGain(NamedTuple):
 
 
 def paired_gain(
-    before: ArrayLike, after: ArrayLike, *, seed: int = 0, confidence: float = 0.95, resamples: int = 10_000
+    before: ArrayLike,
+    after: ArrayLike,
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
 ) -> PairedGain:
     """Compare two runs over the same samples.
 
-    before, after: (n,) 1 or True for a right answer, 0 or False for a wrong one, NaN for a failed query; a pair with a
-    NaN on either side is dropped.
+    before, after: (n,) 1 or True for a right answer, 0 or False for a wrong one, NaN for a failed
+    query; a pair with a NaN on either side is dropped.
 
-    The interval is the percentile bootstrap over samples (Efron, 1979). A difference is −1, 0 or 1, so resampling n
-    pairs with replacement is exactly a multinomial draw of (lost, same, gained). If no answer changed it is (0, 0),
-    which says little when n is small (`score_interval` then does better). The p-value is `mcnemar`'s.
+    The interval is the percentile bootstrap over samples (Efron, 1979). A difference is −1, 0 or 1,
+    so resampling n pairs with replacement is exactly a multinomial draw of (lost, same, gained). If
+    no answer changed it is (0, 0), which says little when n is small (`score_interval` then does
+    better). The p-value is `mcnemar`'s.
     """
     first, second = _pairs(before, after)
     check_resampling(confidence, resamples)
-    n, gained, lost = len(first), int((second > first).sum()), int((second < first).sum())
+    n = len(first)
+    gained = int((second > first).sum())
+    lost = int((second < first).sum())
     table = np.array([lost, n - lost - gained, gained])
     draws = stream(seed, "stats", "paired-gain").multinomial(n, table / n, size=resamples)
     ci = percentiles((draws[:, 2] - draws[:, 0]) / n, confidence)
     p = mcnemar(gained, lost)
-    return PairedGain(n, float(first.mean()), float(second.mean()), (gained - lost) / n, ci, p, gained, lost)
+    return PairedGain(
+        n, float(first.mean()), float(second.mean()), (gained - lost) / n, ci, p, gained, lost
+    )
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -68,13 +78,18 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def _pairs(before: ArrayLike, after: ArrayLike) -> tuple[Vector, Vector]:
-    first, second = flat(before, "before"), flat(after, "after")
+    first = flat(before, "before")
+    second = flat(after, "after")
     if len(first) != len(second):
-        raise UsageError(f"paired data differ in length ({len(first)} before, {len(second)} after): align by sample")
+        raise UsageError(
+            f"paired data differ in length ({len(first)} before, {len(second)} after): align by sample"
+        )
     pairs = np.stack((first, second), axis=1)
     pairs = pairs[~np.isnan(pairs).any(axis=1)]
     if not len(pairs):
         raise UsageError("no sample was answered both before and after: nothing to compare")
     if not np.isin(pairs, (0.0, 1.0)).all():
-        raise UsageError("paired answers must be 0, 1 or NaN: for other metrics use bootstrap_mean on the differences")
+        raise UsageError(
+            "paired answers must be 0, 1 or NaN: for other metrics use bootstrap_mean on the differences"
+        )
     return pairs[:, 0], pairs[:, 1]

@@ -1,13 +1,15 @@
 """How many samples a paired gain needs to be seen.
 
-What is asked is the power of the very rule that decides: a gain is seen if `paired_z(gained, lost, n, margin)` is at
-least z (1.645 at a one-sided level of 5 %). Up to `EXACT` samples it is summed over all tables, (gained, lost, same)
-being multinomial; beyond, with Δ the true gain and ψ = P(gained) + P(lost),
+What is asked is the power of the very rule that decides: a gain is seen if `paired_z(gained, lost,
+n, margin)` is at least z (1.645 at a one-sided level of 5 %). Up to `EXACT` samples it is summed
+over all tables, (gained, lost, same) being multinomial; beyond, with Δ the true gain and ψ =
+P(gained) + P(lost),
 
     power = Φ((√n (Δ − δ) − z σ₀) / σ₁),   σ₁² = ψ − Δ²,   σ₀² = 2q + δ(1 − δ)
 
-with q the limit of q̂ in `bbtvp.stats.score` (Nam, Biometrics 53 (1997) 1422). At δ = 0 it is Miettinen's formula for
-McNemar's test (Biometrics 24 (1968) 339; Connor, Biometrics 43 (1987) 207), with σ₀² = ψ.
+with q the limit of q̂ in `bbtvp.stats.score` (Nam, Biometrics 53 (1997) 1422). At δ = 0 it is
+Miettinen's formula for McNemar's test (Biometrics 24 (1968) 339; Connor, Biometrics 43 (1987) 207),
+with σ₀² = ψ.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ MOST = 1_000_000
 """Samples beyond which nothing is planned."""
 
 LOST = 0.10
-"""Share of answers that a prompt is taken to spoil where nothing better is known: gain + 2 · LOST then change."""
+"""Share of answers that a prompt is taken to spoil where nothing better is known: gain + 2 · LOST
+then change.
+"""
 
 Z = 1.6448536269514722
 """The normal quantile of a one-sided level of 5 %."""
@@ -35,8 +39,8 @@ Z = 1.6448536269514722
 def power(n: int, gain: float, lost: float = LOST, *, margin: float = 0.0, z: float = Z) -> float:
     """Probability that n samples show a gain above `margin` when the true one is `gain` (−1..1).
 
-    lost: probability that an answer is right before and wrong after; gain + lost that it is the reverse. UsageError if
-    these are no probabilities, or n is below 1.
+    lost: probability that an answer is right before and wrong after; gain + lost that it is the
+    reverse. UsageError if these are no probabilities, or n is below 1.
     """
     from scipy.stats import norm  # type: ignore[import-untyped]
 
@@ -50,7 +54,9 @@ def power(n: int, gain: float, lost: float = LOST, *, margin: float = 0.0, z: fl
     if abs(gain - margin) < 1e-9:
         return float(norm.sf(z))
     sigma = math.sqrt(max(gained + lost - gain**2, 1e-12))
-    null = math.sqrt(n) * (gain - margin) / float(paired_z(gained * n, lost * n, n, margin))  # σ₀, of expected counts
+    null = (
+        math.sqrt(n) * (gain - margin) / float(paired_z(gained * n, lost * n, n, margin))
+    )  # σ₀, of expected counts
     return float(norm.cdf((math.sqrt(n) * (gain - margin) - z * null) / sigma))
 
 
@@ -59,9 +65,11 @@ def _summed(n: int, gained: float, lost: float, margin: float, z: float) -> floa
 
     better, worse = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
     possible = better + worse <= n
-    better, worse = better[possible], worse[possible]
+    better = better[possible]
+    worse = worse[possible]
     seen = paired_z(better, worse, n, margin) >= z
-    better, worse = better[seen], worse[seen]
+    better = better[seen]
+    worse = worse[seen]
     same = n - better - worse
     factorial = gammaln(np.arange(n + 1) + 1)
     log = factorial[n] - factorial[better] - factorial[worse] - factorial[same]
@@ -72,32 +80,45 @@ def _summed(n: int, gained: float, lost: float, margin: float, z: float) -> floa
 def images_needed(
     gain: float, lost: float = LOST, *, margin: float = 0.0, z: float = Z, wanted: float = 0.8
 ) -> int | None:
-    """The samples with which a true gain of `gain` is shown to lie above `margin` with probability `wanted`.
+    """The samples with which a true gain of `gain` is shown to lie above `margin` with probability
+    `wanted`.
 
     None if that is more than `MOST`, or the gain is not above the margin.
     """
     if gain <= margin + 1e-9 or power(MOST, gain, lost, margin=margin, z=z) < wanted:
         return None
-    low, high = 0, EXACT
+    low = 0
+    high = EXACT
     while power(high, gain, lost, margin=margin, z=z) < wanted:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if power(middle, gain, lost, margin=margin, z=z) < wanted else (low, middle)
+        low, high = (
+            (middle, high)
+            if power(middle, gain, lost, margin=margin, z=z) < wanted
+            else (low, middle)
+        )
     return high
 
 
 def smallest_gain(
     n: int, lost: float = LOST, *, margin: float = 0.0, z: float = Z, wanted: float = 0.8
 ) -> float | None:
-    """The true gain, to a tenth of a point, that n samples show to lie above `margin` with probability `wanted`.
+    """The true gain, to a tenth of a point, that n samples show to lie above `margin` with
+    probability `wanted`.
 
     None if no gain is large enough: with so few samples nothing is seen.
     """
-    low, high = 0, int(1000 * (1 - 2 * lost))
+    low = 0
+    high = int(1000 * (1 - 2 * lost))
     if power(n, high / 1000, lost, margin=margin, z=z) < wanted:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if power(n, middle / 1000, lost, margin=margin, z=z) < wanted else (low, middle)
+        low, high = (
+            (middle, high)
+            if power(n, middle / 1000, lost, margin=margin, z=z) < wanted
+            else (low, middle)
+        )
     return high / 1000

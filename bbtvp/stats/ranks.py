@@ -9,14 +9,17 @@ from bbtvp.core.errors import UsageError
 
 
 def roc_auc(scores: ArrayLike, positive: ArrayLike) -> NDArray[np.float64]:
-    """P(a positive sample scores above a negative one), ties counting half: (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋).
+    """P(a positive sample scores above a negative one), ties counting half: (R₊ − n₊(n₊ + 1)/2) /
+    (n₊ n₋).
 
-    scores, positive: (…, n); R₊ is the sum of the ranks of the positive samples (Mann and Whitney, 1947; Hanley and
-    McNeil, 1982). One value for each row; NaN where all its samples are of one kind. UsageError if the shapes differ.
+    scores, positive: (…, n); R₊ is the sum of the ranks of the positive samples (Mann and Whitney,
+    1947; Hanley and McNeil, 1982). One value for each row; NaN where all its samples are of one
+    kind. UsageError if the shapes differ.
     """
     from scipy.stats import rankdata  # type: ignore[import-untyped]
 
-    values, kind = np.asarray(scores, np.float64), np.asarray(positive, np.bool_)
+    values = np.asarray(scores, np.float64)
+    kind = np.asarray(positive, np.bool_)
     if values.shape != kind.shape or not values.ndim:
         raise UsageError(f"scores and kinds differ in shape: {values.shape} and {kind.shape}")
     above = kind.sum(axis=-1).astype(np.float64)

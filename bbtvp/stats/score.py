@@ -1,13 +1,14 @@
 """The score test of a paired gain against a margin, and the interval that it gives (Tango, 1998).
 
-Of n samples, `gained` were wrong before and are right after, `lost` the reverse. Under the hypothesis that the gain is
-δ = P(gained) − P(lost), with q̂ the likeliest P(lost) that this allows,
+Of n samples, `gained` were wrong before and are right after, `lost` the reverse. Under the
+hypothesis that the gain is δ = P(gained) − P(lost), with q̂ the likeliest P(lost) that this allows,
 
     Z(δ) = (gained − lost − nδ) / √(n (2q̂ + δ(1 − δ)))
     q̂ = (√(B² − 8nC) − B) / 4n,   B = −gained − lost + (2n − gained + lost) δ,   C = −lost · δ(1 − δ)
 
-is about N(0, 1): Tango, Statistics in Medicine 17 (1998) 891, eqs. 8-12. At δ = 0 it is McNemar's statistic. Unlike a
-bootstrap's, the interval {δ : |Z(δ)| ≤ z} has a width where no answer changed: ±z²/(n + z²).
+is about N(0, 1): Tango, Statistics in Medicine 17 (1998) 891, eqs. 8-12. At δ = 0 it is McNemar's
+statistic. Unlike a bootstrap's, the interval {δ : |Z(δ)| ≤ z} has a width where no answer changed:
+±z²/(n + z²).
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from bbtvp.core.errors import UsageError
 
 
-def paired_z(gained: ArrayLike, lost: ArrayLike, n: ArrayLike, margin: float) -> NDArray[np.float64]:
+def paired_z(
+    gained: ArrayLike, lost: ArrayLike, n: ArrayLike, margin: float
+) -> NDArray[np.float64]:
     """Z(margin), of any shape; above 0 where the gain seen is above the margin (in −1..1, a share).
 
     UsageError for counts that cannot be.
@@ -28,9 +31,16 @@ def paired_z(gained: ArrayLike, lost: ArrayLike, n: ArrayLike, margin: float) ->
     better, worse, count = (np.asarray(value, np.float64) for value in (gained, lost, n))
     if not -1 < margin < 1:
         raise UsageError(f"a margin of {margin}; give a share between -1 and 1")
-    if (count < 1).any() or (better < 0).any() or (worse < 0).any() or (better + worse > count).any():
+    if (
+        (count < 1).any()
+        or (better < 0).any()
+        or (worse < 0).any()
+        or (better + worse > count).any()
+    ):
         raise UsageError("gained and lost must be counts among n samples, and n at least 1")
-    spread = np.sqrt(count * (2 * _least_lost(better, worse, count, margin) + margin * (1 - margin)))
+    spread = np.sqrt(
+        count * (2 * _least_lost(better, worse, count, margin) + margin * (1 - margin))
+    )
     above = better - worse - count * margin
     with np.errstate(divide="ignore", invalid="ignore"):
         found: NDArray[np.float64] = np.where(np.abs(above) > 1e-12, above / spread, 0.0)
@@ -38,7 +48,9 @@ def paired_z(gained: ArrayLike, lost: ArrayLike, n: ArrayLike, margin: float) ->
 
 
 def _least_lost(better: Any, worse: Any, n: Any, margin: float) -> Any:
-    """q̂, the likeliest share of lost answers if the gain is `margin`; at least what the margin needs."""
+    """q̂, the likeliest share of lost answers if the gain is `margin`; at least what the margin
+    needs.
+    """
     b = -better - worse + (2 * n - better + worse) * margin
     c = -worse * margin * (1 - margin)
     root = np.sqrt(np.maximum(b * b - 8 * n * c, 0.0))
@@ -46,10 +58,13 @@ def _least_lost(better: Any, worse: Any, n: Any, margin: float) -> Any:
 
 
 def score_interval(gained: int, lost: int, n: int, z: float) -> tuple[float, float]:
-    """The gains that the score test does not refuse at |Z| = z; each end alone is a one-sided limit at Φ(−z)."""
+    """The gains that the score test does not refuse at |Z| = z; each end alone is a one-sided limit
+    at Φ(−z).
+    """
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-    gain, edge = (gained - lost) / n, 1 - 1e-12
+    gain = (gained - lost) / n
+    edge = 1 - 1e-12
 
     def end(sign: float) -> float:
         def beyond(margin: float) -> float:

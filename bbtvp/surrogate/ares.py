@@ -1,15 +1,18 @@
-"""An AReS-style student: the baseline that asks the target once for each training image and never again.
+"""An AReS-style student: the baseline that asks the target once for each training image and never
+again.
 
-Stage 1 is `priming.prime`. Stage 2 here: visual reprogramming of the local student, white box, on the true answers of
-the training split; inference is local, the endpoint is abandoned. After arXiv 2604.01474 (methods.md 4.8): a frame
-through a sigmoid around the shrunken image, Adam with lr .01, 200 epochs, the rate cut in steps.
+Stage 1 is `priming.prime`. Stage 2 here: visual reprogramming of the local student, white box, on
+the true answers of the training split; inference is local, the endpoint is abandoned. After arXiv
+2604.01474 (methods.md 4.8): a frame through a sigmoid around the shrunken image, Adam with lr .01,
+200 epochs, the rate cut in steps.
 
-Not known, and chosen here: the cuts (a tenth at 50 % and again at 72 % of the epochs, usual in the code of visual
-reprogramming), the batch of 64, and the image's share of the canvas (TVP's 164/224).
+Not known, and chosen here: the cuts (a tenth at 50 % and again at 72 % of the epochs, usual in the
+code of visual reprogramming), the batch of 64, and the image's share of the canvas (TVP's 164/224).
 
-Differences: a linear head on CLIP features (theirs: on an ImageNet ViT-B/16), whose outputs are the task's labels
-already, so that no label mapping (BLM+) is needed; the frame is rounded to 8 bits in every forward pass, and the
-gradient passes straight through the rounding; nothing is chosen on test data (their head and epoch are).
+Differences: a linear head on CLIP features (theirs: on an ImageNet ViT-B/16), whose outputs are the
+task's labels already, so that no label mapping (BLM+) is needed; the frame is rounded to 8 bits in
+every forward pass, and the gradient passes straight through the rounding; nothing is chosen on test
+data (their head and epoch are).
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample, Task
 
 INSIDE = 164 / 224
-RATE, EPOCHS, BATCH = 0.01, 200, 64
+RATE = 0.01
+EPOCHS = 200
+BATCH = 64
 _MILESTONES = (0.5, 0.72)
 
 
@@ -43,7 +48,9 @@ class AresStudent(NamedTuple):
     z: Vector
 
     def predict(self, samples: Sequence[Sample], *, framed: bool = True) -> list[str]:
-        """Local answers about samples, with the trained frame or on the images as they are; no query."""
+        """Local answers about samples, with the trained frame or on the images as they are; no
+        query.
+        """
         if not framed:
             return self.student.predict([sample.pixels() for sample in samples], samples)
         render = self.space.renderer(self.z)
@@ -63,7 +70,8 @@ def ares_student(
     batch: int = BATCH,
     seed: int = 0,
 ) -> AresStudent:
-    """Both stages on training samples and the target's replies to their unprompted images, (n, k) as for `prime`.
+    """Both stages on training samples and the target's replies to their unprompted images, (n, k)
+    as for `prime`.
 
     canvas: side of the framed image in pixels. Deterministic in the seed.
     """
@@ -71,7 +79,9 @@ def ares_student(
     student = prime(surrogate, task, pixels, samples, logprobs, inputs=inputs, seed=seed).whole()
     space = PromptSpace((Placement(INSIDE), Frame("pixels", amplitude=1.0)), canvas)
     return AresStudent(
-        student, space, train_frame(student, space, samples, epochs=epochs, rate=rate, batch=batch, seed=seed)
+        student,
+        space,
+        train_frame(student, space, samples, epochs=epochs, rate=rate, batch=batch, seed=seed),
     )
 
 
@@ -85,10 +95,11 @@ def train_frame(
     batch: int = BATCH,
     seed: int = 0,
 ) -> Vector:
-    """(space.dim,) z that Adam finds for the head's cross-entropy of the true answers, over shuffled epochs.
+    """(space.dim,) z that Adam finds for the head's cross-entropy of the true answers, over
+    shuffled epochs.
 
-    With a frame of amplitude 1 z is AReS's variable itself, since their pixel is sigmoid(W). rate: Adam's, cut to a
-    tenth at 50 % and again at 72 % of the epochs. UsageError for numbers below 1.
+    With a frame of amplitude 1 z is AReS's variable itself, since their pixel is sigmoid(W). rate:
+    Adam's, cut to a tenth at 50 % and again at 72 % of the epochs. UsageError for numbers below 1.
     """
     if epochs < 1 or batch < 1 or rate <= 0:
         raise UsageError(f"{epochs} epochs, batches of {batch}, rate {rate}; all must be above 0")

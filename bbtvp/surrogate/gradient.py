@@ -1,7 +1,7 @@
 """Gradients of the surrogate's terms with respect to z, at no query.
 
-One forward pass through CLIP, one backward pass for each term down to the rendered pixels, then `pullback` from the
-pixels to z. `Guide` keeps what does not change between calls.
+One forward pass through CLIP, one backward pass for each term down to the rendered pixels, then
+`pullback` from the pixels to z. `Guide` keeps what does not change between calls.
 """
 
 from __future__ import annotations
@@ -25,18 +25,23 @@ if TYPE_CHECKING:
     import torch
 
 Augment: TypeAlias = Callable[[Pixels, np.random.Generator], Pixels]
-"""A channel between the prompt and the model: (H, W, 3) uint8 to pixels of the same shape, with private randomness."""
+"""A channel between the prompt and the model: (H, W, 3) uint8 to pixels of the same shape, with
+private randomness.
+"""
 
 
 @final
 class Guide:
-    """Gradients with respect to z of task loss, −TSE and FCA over a set of samples: `guide(z)` is a (k, d) matrix.
+    """Gradients with respect to z of task loss, −TSE and FCA over a set of samples: `guide(z)` is a
+    (k, d) matrix.
 
-    head: a `ZeroShot` or `Student`, or a bare Surrogate, which knows no task loss. terms: the rows, in their order;
-    all that the head has by default. Every row is the gradient of a loss: a step along −row improves its term.
-    normalise: unit rows (a zero row stays zero), else gradients of the mean over the samples. kinds: the layers whose
-    variables count (d is then `space.dim_of(kinds)`, in the order of `space.embed`); all by default. step: see
-    `pullback`. Deterministic; costs no query. FCA compares with the image as z = 0 renders it, as the objective does.
+    head: a `ZeroShot` or `Student`, or a bare Surrogate, which knows no task loss. terms: the rows,
+    in their order; all that the head has by default. Every row is the gradient of a loss: a step
+    along −row improves its term. normalise: unit rows (a zero row stays zero), else gradients of
+    the mean over the samples. kinds: the layers whose variables count (d is then
+    `space.dim_of(kinds)`, in the order of `space.embed`); all by default. step: see `pullback`.
+    Deterministic; costs no query. FCA compares with the image as z = 0 renders it, as the objective
+    does.
 
     UsageError for a term or layer that is not there, and without samples.
     """
@@ -61,20 +66,27 @@ class Guide:
                 raise unknown("surrogate term", term, known)
         if not samples:
             raise UsageError("a guide needs samples; give some of the training split")
-        self.space, self.samples, self.normalise, self.step = space, tuple(samples), normalise, step
+        self.space = space
+        self.samples = tuple(samples)
+        self.normalise = normalise
+        self.step = step
         self.kinds = None if kinds is None else tuple(kinds)
         self.dim = space.dim if self.kinds is None else space.dim_of(self.kinds)
         self._prepared: dict[str, Prepared] = {}
         self._clean: dict[str, torch.Tensor] = {}
 
     def __call__(self, z: Vector, samples: Sequence[Sample] | None = None) -> Matrix:
-        """(k, d): a row for each term, over `samples` (all by default), at the whole search vector z (space.dim,)."""
+        """(k, d): a row for each term, over `samples` (all by default), at the whole search vector
+        z (space.dim,).
+        """
         chosen = self._chosen(samples)
         rows = self._pulled(z, self.rendered(z, chosen), chosen, np.eye(len(self.terms)))
         return unit_rows(rows) if self.normalise else rows
 
     def over(self, base: Vector) -> Callable[[Vector], Matrix]:
-        """The same over the variables of `kinds` alone, (dim,), the rest staying at `base`: an optimiser's guide."""
+        """The same over the variables of `kinds` alone, (dim,), the rest staying at `base`: an
+        optimiser's guide.
+        """
         kinds = tuple(self.space.slices) if self.kinds is None else self.kinds
         return lambda active: self(self.space.embed(active, kinds, base))
 
@@ -86,16 +98,20 @@ class Guide:
         *,
         channel: tuple[Augment | None, int] = (None, 0),
     ) -> Vector:
-        """(d,) gradient of the mean of the weighted sum of the terms: one backward pass through CLIP. Never scaled.
+        """(d,) gradient of the mean of the weighted sum of the terms: one backward pass through
+        CLIP. Never scaled.
 
-        channel: what the rendered pixels go through first, and its seed; its own derivative is taken to be 1.
+        channel: what the rendered pixels go through first, and its seed; its own derivative is
+        taken to be 1.
         """
         chosen = self._chosen(samples)
         images = through(self.rendered(z, chosen), *channel)
         return np.asarray(self._pulled(z, images, chosen, self._weights(weights)[None])[0])
 
     def per_sample(self, z: Vector, term: str, samples: Sequence[Sample] | None = None) -> Matrix:
-        """(n, d): the gradient of each sample's own `term`, none of them scaled; still one backward pass for all."""
+        """(n, d): the gradient of each sample's own `term`, none of them scaled; still one backward
+        pass for all.
+        """
         chosen = self._chosen(samples)
         mix = self._weights({term: 1.0})[None]
         return np.asarray(self._pulled(z, self.rendered(z, chosen), chosen, mix, per_image=True)[0])
@@ -106,7 +122,9 @@ class Guide:
         return self.values_of(self.rendered(z, chosen), chosen)
 
     def values_of(self, images: Sequence[Pixels], samples: Sequence[Sample]) -> Matrix:
-        """(k, n): the terms of images that are rendered already (and perhaps sent through a channel)."""
+        """(k, n): the terms of images that are rendered already (and perhaps sent through a
+        channel).
+        """
         if len(images) != len(samples):
             raise UsageError(f"{len(images)} images for {len(samples)} samples; give one for each")
         import torch
@@ -139,21 +157,46 @@ class Guide:
         return [render(self.prepared(sample)) for sample in samples]
 
     def _pulled(
-        self, z: Vector, images: Sequence[Pixels], samples: Sequence[Sample], mixes: Matrix, *, per_image: bool = False
+        self,
+        z: Vector,
+        images: Sequence[Pixels],
+        samples: Sequence[Sample],
+        mixes: Matrix,
+        *,
+        per_image: bool = False,
     ) -> Matrix:
-        """(r, d) gradients by z of the mixed losses' means, for mixes (r, k); with `per_image` (r, n, d), of each."""
-        unit, size = self._unit(samples), self.surrogate.batch
+        """(r, d) gradients by z of the mixed losses' means, for mixes (r, k); with `per_image` (r,
+        n, d), of each.
+        """
+        unit = self._unit(samples)
+        size = self.surrogate.batch
         parts = []
         for part in (slice(start, start + size) for start in range(0, len(images), size)):
             cotangents = self._backward(images[part], samples[part], mixes, unit)
             prepared = [self.prepared(sample) for sample in samples[part]]
             parts.append(
-                pullback(self.space, z, prepared, cotangents, kinds=self.kinds, step=self.step, per_image=per_image)
+                pullback(
+                    self.space,
+                    z,
+                    prepared,
+                    cotangents,
+                    kinds=self.kinds,
+                    step=self.step,
+                    per_image=per_image,
+                )
             )
-        return np.concatenate(parts, axis=1) if per_image else np.asarray(np.sum(parts, axis=0) / len(images))
+        return (
+            np.concatenate(parts, axis=1)
+            if per_image
+            else np.asarray(np.sum(parts, axis=0) / len(images))
+        )
 
-    def _backward(self, images: Sequence[Pixels], samples: Sequence[Sample], mixes: Matrix, unit: float) -> Levels:
-        """(r, n, H, W, 3): gradients of each image's mixed losses by its own pixels, for mixes (r, k)."""
+    def _backward(
+        self, images: Sequence[Pixels], samples: Sequence[Sample], mixes: Matrix, unit: float
+    ) -> Levels:
+        """(r, n, H, W, 3): gradients of each image's mixed losses by its own pixels, for mixes (r,
+        k).
+        """
         import torch
 
         levels, features = self.surrogate.watched(images)
@@ -187,7 +230,9 @@ class Guide:
 
         if "fca" not in self.terms:
             return 1.0
-        fresh = list({sample.id: sample for sample in samples if sample.id not in self._clean}.values())
+        fresh = list(
+            {sample.id: sample for sample in samples if sample.id not in self._clean}.values()
+        )
         if fresh:
             tokens = self.surrogate.features(self.rendered(self.space.neutral(), fresh)).tokens
             self._clean |= dict(zip((sample.id for sample in fresh), tokens, strict=True))
@@ -195,21 +240,31 @@ class Guide:
 
 
 def gradient(
-    head: Head | Surrogate, space: PromptSpace, z: Vector, samples: Sequence[Sample], weights: Mapping[str, float]
+    head: Head | Surrogate,
+    space: PromptSpace,
+    z: Vector,
+    samples: Sequence[Sample],
+    weights: Mapping[str, float],
 ) -> Vector:
-    """(d,) gradient at z of the weighted sum of the terms, mean over the samples; see `Guide.gradient`."""
+    """(d,) gradient at z of the weighted sum of the terms, mean over the samples; see
+    `Guide.gradient`.
+    """
     return Guide(head, space, samples, terms=tuple(weights)).gradient(z, weights)
 
 
 def through(images: Sequence[Pixels], augment: Augment | None, seed: int) -> list[Pixels]:
-    """The images after the channel; equal seeds give equal images. UsageError if it changes a shape or the type."""
+    """The images after the channel; equal seeds give equal images. UsageError if it changes a shape
+    or the type.
+    """
     if augment is None:
         return list(images)
     rng = stream(seed, "surrogate", "augment")
     changed = [augment(image, rng) for image in images]
     for image, other in zip(images, changed, strict=True):
         if other.shape != image.shape or other.dtype != np.uint8:
-            raise UsageError(f"the channel made {other.dtype} {other.shape} of uint8 {image.shape}; keep the shape")
+            raise UsageError(
+                f"the channel made {other.dtype} {other.shape} of uint8 {image.shape}; keep the shape"
+            )
     return changed
 
 
@@ -220,7 +275,8 @@ def unit_rows(rows: Matrix) -> Matrix:
 
 
 def gradients_at(guide: Guide, zs: Matrix, term: str = "task", *, by: str = "sample") -> Matrix:
-    """(m, d) surrogate gradients at the rows of zs (r, space.dim), for a subspace search: unit rows, no zero ones.
+    """(m, d) surrogate gradients at the rows of zs (r, space.dim), for a subspace search: unit
+    rows, no zero ones.
 
     by: "sample" (m ≤ r · samples), "answer" (their mean for each true answer), or "all" (m ≤ r).
     """
@@ -231,7 +287,9 @@ def gradients_at(guide: Guide, zs: Matrix, term: str = "task", *, by: str = "sam
         each = guide.per_sample(z, term)
         if by == "answer":
             answers = np.array([sample.answer for sample in guide.samples])
-            each = np.stack([each[answers == answer].mean(axis=0) for answer in sorted(set(answers.tolist()))])
+            each = np.stack(
+                [each[answers == answer].mean(axis=0) for answer in sorted(set(answers.tolist()))]
+            )
         rows.append(each if by != "all" else each.mean(axis=0, keepdims=True))
     found = unit_rows(np.concatenate(rows)) if rows else np.zeros((0, guide.dim))
     return found[np.any(found != 0, axis=1)]

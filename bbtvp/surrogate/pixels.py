@@ -1,4 +1,6 @@
-"""The processor's resize, crop and normalisation once more, in floats: the way a gradient takes back to the pixels."""
+"""The processor's resize, crop and normalisation once more, in floats: the way a gradient takes
+back to the pixels.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,18 @@ if TYPE_CHECKING:
     import torch
 
 _MODES = {2: "bilinear", 3: "bicubic"}
-"""Pillow's numbers of the filters. Torch's antialiased ones have the same kernels (bicubic: a = −1/2)."""
+"""Pillow's numbers of the filters. Torch's antialiased ones have the same kernels (bicubic: a =
+−1/2).
+"""
 
 
 def float_path(levels: torch.Tensor, processor: Any) -> torch.Tensor:
-    """(n, H, W, 3) levels 0-255 to (n, 3, side, side), as CLIP's image processor makes them but for rounding.
+    """(n, H, W, 3) levels 0-255 to (n, 3, side, side), as CLIP's image processor makes them but for
+    rounding.
 
-    Pillow rounds and clips to 8 bits after each of a resize's two passes; floats are clipped once, at the end. The two
-    differ by half a level on average, by a few at hard edges, and not at all where nothing is resized. Differentiable.
-    UsageError for a processor that does anything else.
+    Pillow rounds and clips to 8 bits after each of a resize's two passes; floats are clipped once,
+    at the end. The two differ by half a level on average, by a few at hard edges, and not at all
+    where nothing is resized. Differentiable. UsageError for a processor that does anything else.
     """
     values = levels.permute(0, 3, 1, 2)
     if processor.do_resize:
@@ -28,7 +33,10 @@ def float_path(levels: torch.Tensor, processor: Any) -> torch.Tensor:
     if processor.do_rescale:
         values = values * processor.rescale_factor
     if processor.do_normalize:
-        mean, std = (values.new_tensor(v).reshape(-1, 1, 1) for v in (processor.image_mean, processor.image_std))
+        mean, std = (
+            values.new_tensor(v).reshape(-1, 1, 1)
+            for v in (processor.image_mean, processor.image_std)
+        )
         values = (values - mean) / std
     return values
 
@@ -45,17 +53,23 @@ def _resized(values: torch.Tensor, processor: Any) -> torch.Tensor:
     elif {"height", "width"} <= size.keys():
         target = (size["height"], size["width"])
     else:
-        raise UsageError(f"the surrogate's processor resizes to {size}; gradients need shortest_edge, or height, width")
+        raise UsageError(
+            f"the surrogate's processor resizes to {size}; gradients need shortest_edge, or height, width"
+        )
     if target == (height, width):
         return values
     mode = _MODES.get(_filter(processor.resample))
     if mode is None:
-        raise UsageError(f"the surrogate's processor resizes by {processor.resample}; gradients need bilinear, bicubic")
+        raise UsageError(
+            f"the surrogate's processor resizes by {processor.resample}; gradients need bilinear, bicubic"
+        )
     return interpolate(values, target, mode=mode, antialias=True, align_corners=False).clamp(0, 255)
 
 
 def _filter(resample: Any) -> int:
-    """Pillow's number of a filter: some processors name it by torchvision's enumeration, whose values are words."""
+    """Pillow's number of a filter: some processors name it by torchvision's enumeration, whose
+    values are words.
+    """
     names = {word: number for number, word in _MODES.items()}
     value = getattr(resample, "value", resample)
     return names.get(value, -1) if isinstance(value, str) else int(value)
@@ -68,5 +82,6 @@ def _cropped(values: torch.Tensor, processor: Any) -> torch.Tensor:
         raise UsageError(
             f"the surrogate's processor pads {height} x {width} px to {crop}; gradients need a smaller crop"
         )
-    top, left = (height - crop[0]) // 2, (width - crop[1]) // 2
+    top = (height - crop[0]) // 2
+    left = (width - crop[1]) // 2
     return values[..., top : top + crop[0], left : left + crop[1]]

@@ -1,12 +1,14 @@
 """Priming: a student that answers as the queried model does, a linear head on frozen CLIP features.
 
-AReS's stage 1 (arXiv 2604.01474, methods.md 4.8): one query for each training image, made by the caller, then
+AReS's stage 1 (arXiv 2604.01474, methods.md 4.8): one query for each training image, made by the
+caller, then
 
     min over W, b of  mean_i KL( p_target(x_i) || softmax(W φ(x_i) + b) ) + ridge · ||W||²
 
-Unlike AReS: φ are CLIP's features (theirs: an ImageNet ViT-B/16), standardised; L-BFGS on all rows instead of Adam
-for 100 epochs; the ridge is chosen by cross-validation within the rows given (theirs: the head is chosen on test
-data). A target that answers at random teaches nothing: see `Fit.gap`.
+Unlike AReS: φ are CLIP's features (theirs: an ImageNet ViT-B/16), standardised; L-BFGS on all rows
+instead of Adam for 100 epochs; the ridge is chosen by cross-validation within the rows given
+(theirs: the head is chosen on test data). A target that answers at random teaches nothing: see
+`Fit.gap`.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Linear(NamedTuple):
 
 @final
 class Fit(NamedTuple):
-    """How well the student knows the target: rows used; ridge chosen; KL held out (nats) and that of a constant answer.
+    """How well the student knows the target: rows used; ridge chosen; KL held out (nats) and that
+    of a constant answer.
 
     agreement: share of held-out rows on which both name the same label.
     """
@@ -61,7 +64,9 @@ class Fit(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Share of the constant answer's KL that the student removes; 0 or less: it learned nothing, do not use it."""
+        """Share of the constant answer's KL that the student removes; 0 or less: it learned
+        nothing, do not use it.
+        """
         return 1 - self.kl / self.constant_kl if self.constant_kl > 0 else 0.0
 
 
@@ -69,28 +74,46 @@ class Fit(NamedTuple):
 class Student(Head):
     """A fitted head over a task's labels. Made by `prime` or `probe`.
 
-    An image that it was fitted on is judged by a head that was fitted without it (one of the folds'), so that its
-    loss over the training split is honest: else there would be nothing left to gain where it knows the answers by
-    heart.
+    An image that it was fitted on is judged by a head that was fitted without it (one of the
+    folds'), so that its loss over the training split is honest: else there would be nothing left to
+    gain where it knows the answers by heart.
     """
 
     def __init__(
-        self, surrogate: Surrogate, task: Task, inputs: Inputs, asks: bool, heads: Sequence[Linear],
-        folds: Mapping[str, int], fit: Fit,
-    ) -> None:  # fmt: skip
-        """heads: one per fold, then that of all rows; folds: sample id to the fold that left it out."""
+        self,
+        surrogate: Surrogate,
+        task: Task,
+        inputs: Inputs,
+        asks: bool,
+        heads: Sequence[Linear],
+        folds: Mapping[str, int],
+        fit: Fit,
+    ) -> None:
+        """heads: one per fold, then that of all rows; folds: sample id to the fold that left it
+        out.
+        """
         import torch
 
-        self.surrogate, self.task, self.inputs, self.asks, self.fit = surrogate, task, inputs, asks, fit
+        self.surrogate = surrogate
+        self.task = task
+        self.inputs = inputs
+        self.asks = asks
+        self.fit = fit
         device = surrogate.model.device
         self._heads = tuple(heads)
-        self._weights = [torch.from_numpy(head.weight.astype(np.float32)).to(device) for head in heads]
+        self._weights = [
+            torch.from_numpy(head.weight.astype(np.float32)).to(device) for head in heads
+        ]
         self._biases = [torch.from_numpy(head.bias.astype(np.float32)).to(device) for head in heads]
         self._folds = dict(folds)
 
     def whole(self) -> Student:
-        """The same student, but one head, that of all rows, judges every image: also those that it was fitted on."""
-        return Student(self.surrogate, self.task, self.inputs, self.asks, self._heads[-1:], {}, self.fit)
+        """The same student, but one head, that of all rows, judges every image: also those that it
+        was fitted on.
+        """
+        return Student(
+            self.surrogate, self.task, self.inputs, self.asks, self._heads[-1:], {}, self.fit
+        )
 
     def labels(self, sample: Sample) -> tuple[str, ...]:
         return _labels(self.task)
@@ -100,11 +123,15 @@ class Student(Head):
 
         given = described(self.surrogate, self.task, features, samples, self.inputs, asks=self.asks)
         last = len(self._weights) - 1
-        which = torch.tensor([self._folds.get(sample.id, last) for sample in samples], device=given.device)
+        which = torch.tensor(
+            [self._folds.get(sample.id, last) for sample in samples], device=given.device
+        )
         logits = given.new_zeros(len(samples), len(self._biases[0]))
         for index in sorted(set(which.tolist())):
             rows = which == index
-            logits = logits.masked_scatter(rows[:, None], given[rows] @ self._weights[index] + self._biases[index])
+            logits = logits.masked_scatter(
+                rows[:, None], given[rows] @ self._weights[index] + self._biases[index]
+            )
         return logits
 
 
@@ -117,19 +144,25 @@ def priming_points(
     base: Vector | None = None,
     deviation: float = 0.8,
 ) -> Matrix:
-    """(count, space.dim): where to show the training images to the target, for a student that knows prompted images.
+    """(count, space.dim): where to show the training images to the target, for a student that knows
+    prompted images.
 
-    A quarter of the rows is `base` (z = 0), the others differ from it by N(0, deviation²) in the variables of `kinds`
-    (all by default). The price is the same, one query for each image. On the zoo's suite (source zoo/llava, 256
-    queries, one seed, 128 validation images a task) a warm start on such a student reached 75 % on average, on one of
-    unprompted images 72 %, from 55 %. Deterministic in the seed. UsageError for a count below 1 or a deviation that
-    is negative or not finite.
+    A quarter of the rows is `base` (z = 0), the others differ from it by N(0, deviation²) in the
+    variables of `kinds` (all by default). The price is the same, one query for each image. On the
+    zoo's suite (source zoo/llava, 256 queries, one seed, 128 validation images a task) a warm start
+    on such a student reached 75 % on average, on one of unprompted images 72 %, from 55 %.
+    Deterministic in the seed. UsageError for a count below 1 or a deviation that is negative or not
+    finite.
     """
     if count < 1 or not 0 <= deviation < float("inf"):
-        raise UsageError(f"{count} points of deviation {deviation}; give at least 1, and a deviation from 0 up")
+        raise UsageError(
+            f"{count} points of deviation {deviation}; give at least 1, and a deviation from 0 up"
+        )
     layers = tuple(space.slices) if kinds is None else tuple(kinds)
     start = space.neutral() if base is None else base
-    moves = stream(seed, "surrogate", "points").normal(0.0, deviation, (count, space.dim_of(layers)))
+    moves = stream(seed, "surrogate", "points").normal(
+        0.0, deviation, (count, space.dim_of(layers))
+    )
     moves[::_NEUTRAL_EVERY] = 0.0
     return np.stack([start + space.embed(move, layers, space.neutral()) for move in moves])
 
@@ -147,17 +180,20 @@ def prime(
 ) -> Student:
     """The student of a target's replies.
 
-    images: the pixels that the target saw, (H, W, 3) uint8: unprompted, or prompted (see `priming_points`; whatever a
-    search has queried will do). samples: what was asked about each. logprobs: (n, k) the target's scores of
-    `task.labels`, in their order; they are normalised here, and a row with NaN (a failed query) is left out. Text
-    replies: a row of large negative numbers with 0 at the answer that was parsed. inputs: see `described`. seed: of
-    the folds. Deterministic. UsageError for a task without common labels, wrong shapes, or fewer than 8 rows.
+    images: the pixels that the target saw, (H, W, 3) uint8: unprompted, or prompted (see
+    `priming_points`; whatever a search has queried will do). samples: what was asked about each.
+    logprobs: (n, k) the target's scores of `task.labels`, in their order; they are normalised here,
+    and a row with NaN (a failed query) is left out. Text replies: a row of large negative numbers
+    with 0 at the answer that was parsed. inputs: see `described`. seed: of the folds.
+    Deterministic. UsageError for a task without common labels, wrong shapes, or fewer than 8 rows.
     """
     labels = _labels(task)
     scores = np.asarray(logprobs, np.float64)
     if not len(images) == len(samples) == len(scores) or scores.shape[1:] != (len(labels),):
         shapes = f"{len(images)} images, {len(samples)} samples, log-probabilities {scores.shape}"
-        raise UsageError(f"{shapes}; give n, n and (n, {len(labels)}), one column for each label of {task.name}")
+        raise UsageError(
+            f"{shapes}; give n, n and (n, {len(labels)}), one column for each label of {task.name}"
+        )
     if inputs not in get_args(Inputs):
         raise unknown("student's inputs", inputs, get_args(Inputs))
     kept = np.flatnonzero(~np.isnan(scores).any(axis=1)).tolist()
@@ -166,38 +202,60 @@ def prime(
     asked = [samples[i] for i in kept]
     asks = len({task.ask(sample) for sample in task.train}) > 1
     features = surrogate.features([images[i] for i in kept])
-    given = np.asarray(described(surrogate, task, features, asked, inputs, asks=asks).detach().double().cpu())
+    given = np.asarray(
+        described(surrogate, task, features, asked, inputs, asks=asks).detach().double().cpu()
+    )
     target = _normalised(scores[kept])
     ids = sorted({sample.id for sample in asked})
     drawn = stream(seed, "surrogate", "folds").permutation(len(ids)) % min(FOLDS, len(ids))
-    folds = dict(zip(ids, drawn.tolist(), strict=True))  # by image: several prompted versions of one stay together
-    fit, heads = _cross_validated(given, target, np.array([folds[sample.id] for sample in asked]), ridges)
-    return Student(surrogate, task, inputs, asks, [*heads, _fitted(given, target, fit.ridge)], folds, fit)
+    folds = dict(
+        zip(ids, drawn.tolist(), strict=True)
+    )  # by image: several prompted versions of one stay together
+    fit, heads = _cross_validated(
+        given, target, np.array([folds[sample.id] for sample in asked]), ridges
+    )
+    return Student(
+        surrogate, task, inputs, asks, [*heads, _fitted(given, target, fit.ridge)], folds, fit
+    )
 
 
-def probe(surrogate: Surrogate, task: Task, samples: Sequence[Sample], *, inputs: Inputs = "mean") -> Student:
-    """A head fitted to the *true* answers of labelled images, unprompted: no reply and no query is needed.
+def probe(
+    surrogate: Surrogate, task: Task, samples: Sequence[Sample], *, inputs: Inputs = "mean"
+) -> Student:
+    """A head fitted to the *true* answers of labelled images, unprompted: no reply and no query is
+    needed.
 
-    It knows the task where CLIP's zero-shot words fail it ("yes", "three"), and nothing of the queried model: fitted to
-    images under a shift it reads them well, and then sees nothing to gain where the model does (on the zoo's suite its
-    warm starts did not help). Give samples of the training split only. UsageError as for `prime`.
+    It knows the task where CLIP's zero-shot words fail it ("yes", "three"), and nothing of the
+    queried model: fitted to images under a shift it reads them well, and then sees nothing to gain
+    where the model does (on the zoo's suite its warm starts did not help). Give samples of the
+    training split only. UsageError as for `prime`.
     """
     labels = _labels(task)
-    true = np.array([[0.0 if label == sample.answer else -_NEVER for label in labels] for sample in samples])
-    return prime(surrogate, task, [sample.pixels() for sample in samples], samples, true, inputs=inputs)
+    true = np.array(
+        [[0.0 if label == sample.answer else -_NEVER for label in labels] for sample in samples]
+    )
+    return prime(
+        surrogate, task, [sample.pixels() for sample in samples], samples, true, inputs=inputs
+    )
 
 
 def described(
-    surrogate: Surrogate, task: Task, features: Features, samples: Sequence[Sample], inputs: Inputs, *, asks: bool
+    surrogate: Surrogate,
+    task: Task,
+    features: Features,
+    samples: Sequence[Sample],
+    inputs: Inputs,
+    *,
+    asks: bool,
 ) -> torch.Tensor:
     """(n, f): what the student's head is linear in; differentiable in the features.
 
-    "pooled": CLIP's unit image embedding v. "mean": with the mean image token. "tokens": with the mean and the
-    largest value of each token channel as well.
-    asks: the questions differ from sample to sample ("is there a {object}"). Then the unit embedding u of the text
-    ("this is a photo of a {object}", or the question itself where no field is called `object`) joins in: v ∘ u, whose
-    sum is CLIP's cosine; u; and the largest and mean cosine of u with the image tokens, projected as CLIP projects
-    the pooled one.
+    "pooled": CLIP's unit image embedding v. "mean": with the mean image token. "tokens": with the
+    mean and the largest value of each token channel as well. asks: the questions differ from sample
+    to sample ("is there a {object}"). Then the unit embedding u of the text ("this is a photo of a
+    {object}", or the question itself where no field is called `object`) joins in: v ∘ u, whose sum
+    is CLIP's cosine; u; and the largest and mean cosine of u with the image tokens, projected as
+    CLIP projects the pooled one.
     """
     import torch
 
@@ -212,7 +270,12 @@ def described(
         tokens = model.vision_model.post_layernorm(features.tokens[:, 1:].to(model.dtype))
         dense = torch.nn.functional.normalize(model.visual_projection(tokens).float(), dim=-1)
         cosines = (dense * text[:, None]).sum(-1)
-        parts += [features.pooled * text, text, cosines.amax(1, keepdim=True), cosines.mean(1, keepdim=True)]
+        parts += [
+            features.pooled * text,
+            text,
+            cosines.amax(1, keepdim=True),
+            cosines.mean(1, keepdim=True),
+        ]
     return torch.cat(parts, dim=1)
 
 
@@ -223,8 +286,12 @@ def asked_text(task: Task, sample: Sample) -> str:
 
 
 def _labels(task: Task) -> tuple[str, ...]:
-    if task.labels is None or any(task.sample_labels(sample) != task.labels for sample in task.train):
-        raise UsageError(f"task {task.name} has no labels common to all its samples; a student cannot learn them")
+    if task.labels is None or any(
+        task.sample_labels(sample) != task.labels for sample in task.train
+    ):
+        raise UsageError(
+            f"task {task.name} has no labels common to all its samples; a student cannot learn them"
+        )
     return task.labels
 
 
@@ -232,7 +299,9 @@ def _normalised(scores: Matrix) -> Matrix:
     """Log-softmax of each row; finite, so that a label of probability 0 takes part in no infinity."""
     best = scores.max(axis=1, keepdims=True)
     if not np.isfinite(best).all():
-        raise UsageError("a row of log-probabilities holds no finite value; give NaN for a failed query")
+        raise UsageError(
+            "a row of log-probabilities holds no finite value; give NaN for a failed query"
+        )
     shifted = np.maximum(scores - best, -_NEVER)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
 
@@ -241,18 +310,24 @@ def _fitted(given: Matrix, target: Matrix, ridge: float) -> Linear:
     """(f, k) weights and (k,) bias on the inputs as they are; the ridge acts on standardised ones."""
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
-    centre, scale = given.mean(axis=0), given.std(axis=0) + 1e-6
-    x, p = (given - centre) / scale, np.exp(target)
-    (n, f), k = x.shape, p.shape[1]
+    centre = given.mean(axis=0)
+    scale = given.std(axis=0) + 1e-6
+    x = (given - centre) / scale
+    p = np.exp(target)
+    (n, f) = x.shape
+    k = p.shape[1]
 
     def value(flat: Vector) -> tuple[float, Vector]:
-        weight, bias = flat[: f * k].reshape(f, k), flat[f * k :]
+        weight = flat[: f * k].reshape(f, k)
+        bias = flat[f * k :]
         logits = x @ weight + bias
         logits -= logits.max(axis=1, keepdims=True)
         logq = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         slope = (np.exp(logq) - p) / n
         loss = float((p * (target - logq)).sum() / n + ridge * (weight * weight).sum() / f)
-        return loss, np.concatenate([(x.T @ slope + 2 * ridge * weight / f).ravel(), slope.sum(axis=0)])
+        return loss, np.concatenate(
+            [(x.T @ slope + 2 * ridge * weight / f).ravel(), slope.sum(axis=0)]
+        )
 
     start = np.concatenate([np.zeros(f * k), target.mean(axis=0)])
     found = minimize(value, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
@@ -263,16 +338,22 @@ def _fitted(given: Matrix, target: Matrix, ridge: float) -> Linear:
 def _cross_validated(
     given: Matrix, target: Matrix, fold: NDArray[np.int64], ridges: Sequence[float]
 ) -> tuple[Fit, list[Linear]]:
-    """The best ridge and its held-out figures, and each fold's head at that ridge; within the rows given."""
+    """The best ridge and its held-out figures, and each fold's head at that ridge; within the rows
+    given.
+    """
     if not ridges or min(ridges) < 0:
         raise UsageError(f"ridges {tuple(ridges)}; give at least one, none below 0")
-    n, count = len(given), int(fold.max()) + 1
+    n = len(given)
+    count = int(fold.max()) + 1
     if count < 2:
         raise UsageError("all answered rows show one image; query more images")
-    kl, agreement, constant = np.zeros(len(ridges)), np.zeros(len(ridges)), 0.0
+    kl = np.zeros(len(ridges))
+    agreement = np.zeros(len(ridges))
+    constant = 0.0
     heads: list[list[Linear]] = []
     for held in range(count):
-        inner, outer = fold != held, fold == held
+        inner = fold != held
+        outer = fold == held
         mean = np.log(np.exp(target[inner]).mean(axis=0))
         constant += _kl_sum(target[outer], np.broadcast_to(mean, target[outer].shape))
         heads.append([_fitted(given[inner], target[inner], ridge) for ridge in ridges])

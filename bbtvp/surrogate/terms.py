@@ -1,10 +1,12 @@
-"""The surrogate's three terms, per image and differentiable in the features; all as losses, lower is better.
+"""The surrogate's three terms, per image and differentiable in the features; all as losses, lower
+is better.
 
     task  cross-entropy of the true answer over the labels, by a head on the features (CLIP's zero-shot, or a student)
     tse   −cos( image embedding, text embedding )                             (TVP's L_TSE over CLIP's logit scale)
     fca   mean over image tokens of || f(prompted) − f(unprompted) ||₂, over the mean norm of the unprompted tokens
 
-So a weighted sum with weights ≥ 0 is J of `bbtvp.search`, with the head in the place of the model that is queried.
+So a weighted sum with weights ≥ 0 is J of `bbtvp.search`, with the head in the place of the model
+that is queried.
 """
 
 from __future__ import annotations
@@ -38,8 +40,8 @@ def token_norm(unprompted: torch.Tensor) -> float:
 def token_distance(prompted: torch.Tensor, unprompted: torch.Tensor, scale: float) -> torch.Tensor:
     """(n,) FCA in units of `scale`, so that a weight means the same for every surrogate.
 
-    A token that has moved by less than 1e-4 of the scale has gradient 0: that is the rounding between two batches, and
-    the slope of a norm has length 1 however short the way.
+    A token that has moved by less than 1e-4 of the scale has gradient 0: that is the rounding
+    between two batches, and the slope of a norm has length 1 however short the way.
     """
     moved = (prompted - unprompted).norm(dim=-1)
     distance: torch.Tensor = moved.where(moved > _STILL * scale, moved.detach()).mean(-1) / scale
@@ -62,11 +64,15 @@ class Head(ABC):
 
     @abstractmethod
     def logits(self, features: Features, samples: Sequence[Sample]) -> torch.Tensor:
-        """(n, k) logits; −inf where a sample has fewer than k labels. Differentiable in the features."""
+        """(n, k) logits; −inf where a sample has fewer than k labels. Differentiable in the
+        features.
+        """
 
     @final
     def losses(self, features: Features, samples: Sequence[Sample]) -> torch.Tensor:
-        """(n,) cross-entropy of the true answers in nats. UsageError for an answer that is no label."""
+        """(n,) cross-entropy of the true answers in nats. UsageError for an answer that is no
+        label.
+        """
         import torch
 
         true = []
@@ -78,7 +84,9 @@ class Head(ABC):
                 )
             true.append(labels.index(sample.answer))
         logits = self.logits(features, samples)
-        return torch.nn.functional.cross_entropy(logits, torch.tensor(true, device=logits.device), reduction="none")
+        return torch.nn.functional.cross_entropy(
+            logits, torch.tensor(true, device=logits.device), reduction="none"
+        )
 
     @final
     def loss(self, images: Sequence[Pixels], samples: Sequence[Sample]) -> NDArray[np.float64]:
@@ -118,34 +126,52 @@ def label_text(sample: Sample, label: str) -> str:
 
 @final
 class ZeroShot(Head):
-    """CLIP's zero-shot classifier over a task's labels: logit scale · cos(image, text of the label).
+    """CLIP's zero-shot classifier over a task's labels: logit scale · cos(image, text of the
+    label).
 
-    wording: the text of a label for a sample; TVP's template by default. Labels that are no nouns ("yes") mean little
-    to CLIP: give words of your own, or prime a `Student`. UsageError for a task with free answers or over 400 labels.
+    wording: the text of a label for a sample; TVP's template by default. Labels that are no nouns
+    ("yes") mean little to CLIP: give words of your own, or prime a `Student`. UsageError for a task
+    with free answers or over 400 labels.
     """
 
-    def __init__(self, surrogate: Surrogate, task: Task, *, wording: Callable[[Sample, str], str] = label_text) -> None:
-        self.surrogate, self._task, self._wording = surrogate, task, wording
+    def __init__(
+        self,
+        surrogate: Surrogate,
+        task: Task,
+        *,
+        wording: Callable[[Sample, str], str] = label_text,
+    ) -> None:
+        self.surrogate = surrogate
+        self._task = task
+        self._wording = wording
         for sample in task.train:
             self.labels(sample)
 
     def labels(self, sample: Sample) -> tuple[str, ...]:
         labels = self._task.sample_labels(sample)
         if labels is None:
-            raise UsageError(f"task {self._task.name} has free answers, which CLIP cannot rank; use TSE and FCA alone")
+            raise UsageError(
+                f"task {self._task.name} has free answers, which CLIP cannot rank; use TSE and FCA alone"
+            )
         if len(labels) > MAX_LABELS:
-            raise UsageError(f"task {self._task.name} has {len(labels)} labels; CLIP ranks up to {MAX_LABELS}")
+            raise UsageError(
+                f"task {self._task.name} has {len(labels)} labels; CLIP ranks up to {MAX_LABELS}"
+            )
         return labels
 
     def logits(self, features: Features, samples: Sequence[Sample]) -> torch.Tensor:
         import torch
 
-        texts = [[self._wording(sample, label) for label in self.labels(sample)] for sample in samples]
+        texts = [
+            [self._wording(sample, label) for label in self.labels(sample)] for sample in samples
+        ]
         most = max(map(len, texts))
         known = sorted({text for row in texts for text in row})
         place = {text: i for i, text in enumerate(known)}
         cosines = features.pooled @ self.surrogate.embedded(known).T
-        rows = torch.tensor([[place[text] for text in row] + [0] * (most - len(row)) for row in texts])
+        rows = torch.tensor(
+            [[place[text] for text in row] + [0] * (most - len(row)) for row in texts]
+        )
         missing = torch.tensor([[False] * len(row) + [True] * (most - len(row)) for row in texts])
         logits = self.surrogate.logit_scale * cosines.gather(1, rows.to(cosines.device))
         return logits.masked_fill(missing.to(cosines.device), -torch.inf)

@@ -32,7 +32,9 @@ PRIOR = 0.05
 
 @final
 class Warm(NamedTuple):
-    """z: (space.dim,). before, after: the loss that was minimised, over all the samples, unaugmented."""
+    """z: (space.dim,). before, after: the loss that was minimised, over all the samples,
+    unaugmented.
+    """
 
     z: Vector
     before: float
@@ -55,25 +57,32 @@ def warm_start(
     rate: float = 0.1,
     augment: Augment | None = None,
 ) -> Warm:
-    """Minimise the surrogate's weighted loss over z: CMA-ES for up to 200 variables, normalised gradient steps above.
+    """Minimise the surrogate's weighted loss over z: CMA-ES for up to 200 variables, normalised
+    gradient steps above.
 
-    weights: of "task", "tse", "fca", each ≥ 0; by default task 1, FCA 0.5 nats per unit (a bare surrogate: TSE 10).
-    kinds: the layers that may move, all by default; base: where the rest stays and the search begins (z = 0).
-    prior: weight of the mean of z² over the moving variables, z being about N(0, 1): without it the surrogate, which
-    nobody checks, is followed to where it means nothing.
-    steps: generations or gradient steps, each on `images` samples, the same for a whole generation. sigma: CMA-ES's
-    first deviation. rate: of TVP's update z ← z − lr · g / ‖g‖₂ (arXiv 2404.11207), per variable: lr = rate · √d,
-    falling by a cosine. augment: a channel that the rendered pixels go through before the surrogate sees them.
-    If the result is no better for the surrogate than `base`, it is `base`. Deterministic in the seed; no query.
+    weights: of "task", "tse", "fca", each ≥ 0; by default task 1, FCA 0.5 nats per unit (a bare
+    surrogate: TSE 10). kinds: the layers that may move, all by default; base: where the rest stays
+    and the search begins (z = 0). prior: weight of the mean of z² over the moving variables, z
+    being about N(0, 1): without it the surrogate, which nobody checks, is followed to where it
+    means nothing. steps: generations or gradient steps, each on `images` samples, the same for a
+    whole generation. sigma: CMA-ES's first deviation. rate: of TVP's update z ← z − lr · g / ‖g‖₂
+    (arXiv 2404.11207), per variable: lr = rate · √d, falling by a cosine. augment: a channel that
+    the rendered pixels go through before the surrogate sees them. If the result is no better for
+    the surrogate than `base`, it is `base`. Deterministic in the seed; no query.
 
-    It says nothing about the queried model: keep it only if a paired check on that model agrees (methods.md 7.2).
-    UsageError for weights or counts that make no sense, and layers without variables.
+    It says nothing about the queried model: keep it only if a paired check on that model agrees
+    (methods.md 7.2). UsageError for weights or counts that make no sense, and layers without
+    variables.
     """
     chosen = dict(weights if weights is not None else (WEIGHTS if isinstance(head, Head) else BARE))
     if not chosen or min(*chosen.values(), prior) < 0:
-        raise UsageError(f"weights {chosen} and prior {prior}; give at least one term, and none below 0")
+        raise UsageError(
+            f"weights {chosen} and prior {prior}; give at least one term, and none below 0"
+        )
     if steps < 1 or images < 1 or not sigma > 0 or not rate > 0:
-        raise UsageError(f"{steps} steps on {images} images, sigma {sigma}, rate {rate}; all must be above 0")
+        raise UsageError(
+            f"{steps} steps on {images} images, sigma {sigma}, rate {rate}; all must be above 0"
+        )
     guide = Guide(head, space, samples, terms=tuple(chosen), kinds=kinds)
     layers = tuple(space.slices) if kinds is None else tuple(kinds)
     if guide.dim == 0:
@@ -81,14 +90,25 @@ def warm_start(
     start = space.neutral() if base is None else base
     run = _Run(guide, chosen, layers, start, prior, images, augment, seed)
     first = active_part(space, layers, start)
-    active = _by_cma(run, first, steps, sigma) if guide.dim <= CMA_LIMIT else _by_gradient(run, first, steps, rate)
-    before, after = run.loss(first), run.loss(active)
-    return Warm(run.whole(active), before, after) if after < before else Warm(run.whole(first), before, before)
+    active = (
+        _by_cma(run, first, steps, sigma)
+        if guide.dim <= CMA_LIMIT
+        else _by_gradient(run, first, steps, rate)
+    )
+    before = run.loss(first)
+    after = run.loss(active)
+    return (
+        Warm(run.whole(active), before, after)
+        if after < before
+        else Warm(run.whole(first), before, before)
+    )
 
 
 def active_part(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector:
     """The variables of these layers in z, in the order of `space.embed`: its inverse."""
-    return np.concatenate([np.zeros(0), *(z[where] for kind, where in space.slices.items() if kind in kinds)])
+    return np.concatenate(
+        [np.zeros(0), *(z[where] for kind, where in space.slices.items() if kind in kinds)]
+    )
 
 
 @final
@@ -117,10 +137,14 @@ class _Run:
         """One loss per row of `asked`; the channel draws the same for every row."""
         rendered: list[Pixels] = []
         for row in asked:
-            rendered += through(self.guide.rendered(self.whole(row), samples), self.augment, channel_seed)
+            rendered += through(
+                self.guide.rendered(self.whole(row), samples), self.augment, channel_seed
+            )
         terms = self.guide.values_of(rendered, [*samples] * len(asked))
         mixed = np.array([self.weights[term] for term in self.guide.terms]) @ terms
-        return np.asarray(mixed.reshape(len(asked), -1).mean(axis=1) + self.prior * (asked**2).mean(axis=1))
+        return np.asarray(
+            mixed.reshape(len(asked), -1).mean(axis=1) + self.prior * (asked**2).mean(axis=1)
+        )
 
     def loss(self, active: Vector) -> float:
         mix = np.array([self.weights[term] for term in self.guide.terms])
@@ -129,10 +153,14 @@ class _Run:
 
 
 def _by_cma(run: _Run, first: Vector, steps: int, sigma: float) -> Vector:
-    search = CmaEs(Start(len(first), derived_seed(run.seed, "surrogate", "warm"), sigma=sigma, x0=first))
+    search = CmaEs(
+        Start(len(first), derived_seed(run.seed, "surrogate", "warm"), sigma=sigma, x0=first)
+    )
     for step in range(steps):
         asked = search.ask()
-        search.tell(asked, run.losses(asked, run.batch(step), derived_seed(run.seed, "channel", step)))
+        search.tell(
+            asked, run.losses(asked, run.batch(step), derived_seed(run.seed, "channel", step))
+        )
     return search.recommend()
 
 
@@ -140,8 +168,12 @@ def _by_gradient(run: _Run, first: Vector, steps: int, rate: float) -> Vector:
     active = first
     for step in range(steps):
         channel_seed = derived_seed(run.seed, "channel", step)
-        slope = run.guide.gradient(run.whole(active), run.weights, run.batch(step), channel=(run.augment, channel_seed))
+        slope = run.guide.gradient(
+            run.whole(active), run.weights, run.batch(step), channel=(run.augment, channel_seed)
+        )
         slope = slope + 2 * run.prior * active / len(active)
         fade = 0.5 * (1 + np.cos(np.pi * step / steps))
-        active = active - rate * np.sqrt(len(active)) * fade * slope / (np.linalg.norm(slope) + 1e-12)
+        active = active - rate * np.sqrt(len(active)) * fade * slope / (
+            np.linalg.norm(slope) + 1e-12
+        )
     return active

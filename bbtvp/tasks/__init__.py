@@ -1,4 +1,5 @@
-"""Floor 1: tasks: labelled images, the question about them, fair splits, and how replies are scored.
+"""Floor 1: tasks: labelled images, the question about them, fair splits, and how replies are
+scored.
 
 >>> from bbtvp.tasks import load, parse_label, prediction, score
 >>> task = load("photos", question="which animal is it?")          # a folder with one sub-folder per class
@@ -6,7 +7,8 @@
 >>> guesses = [prediction(r, task.sample_labels(s)) for r, s in zip(replies, task.train)]
 >>> print(score(task.metric, guesses, [s.answer for s in task.train]))
 
-`bbtvp.tasks.registry.load_task` finds a task by its spec: a folder, a file, `prefix/name` or `<data set>:<folder>`.
+`bbtvp.tasks.registry.load_task` finds a task by its spec: a folder, a file, `prefix/name` or `<data
+set>:<folder>`.
 """
 
 from bbtvp.tasks.loaders import load as load

@@ -1,4 +1,6 @@
-"""An image folder by class: ROOT/CLASS/image.png, or ROOT/SPLIT/CLASS/image.png, which fixes the splits."""
+"""An image folder by class: ROOT/CLASS/image.png, or ROOT/SPLIT/CLASS/image.png, which fixes the
+splits.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".
 
 
 def read_folder(root: Path) -> list[Row]:
-    """All images below `root`, labelled by their class folder; ids are paths relative to `root`, with "/".
+    """All images below `root`, labelled by their class folder; ids are paths relative to `root`,
+    with "/".
 
-    Each row's labels are all classes of the folder, sorted. DataError if there is no class folder, or an empty one.
+    Each row's labels are all classes of the folder, sorted. DataError if there is no class folder,
+    or an empty one.
     """
     levels = _levels(root)
     classes = sorted({_text(folder.name) for _, top in levels for folder in _folders(top)})
     if not classes:
-        raise DataError(f"{root} has no class folders; put the images into one sub-folder per class")
+        raise DataError(
+            f"{root} has no class folders; put the images into one sub-folder per class"
+        )
     return [row for split, top in levels for row in _class_rows(root, top, split, tuple(classes))]
 
 
@@ -30,12 +36,16 @@ def _levels(root: Path) -> list[tuple[str | None, Path]]:
     """(split, the folder that holds its class folders): the split folders, or `root` alone."""
     folders = _folders(root)
     named = [folder for folder in folders if folder.name.casefold() in SPLITS]
-    if len(named) < 2 and len(named) < len(folders):  # a single "train" among others is a class of vehicles
+    if len(named) < 2 and len(named) < len(
+        folders
+    ):  # a single "train" among others is a class of vehicles
         return [(None, root)]
     return [(split_named(folder.name, str(root)), folder) for folder in folders] or [(None, root)]
 
 
-def _class_rows(root: Path, top: Path, split: str | None, classes: tuple[str, ...]) -> Iterator[Row]:
+def _class_rows(
+    root: Path, top: Path, split: str | None, classes: tuple[str, ...]
+) -> Iterator[Row]:
     for folder in _folders(top):
         images = _images(folder)
         if not images:
@@ -43,18 +53,26 @@ def _class_rows(root: Path, top: Path, split: str | None, classes: tuple[str, ..
             raise DataError(f"{folder} holds no images ({known}); add some or remove the folder")
         for image in images:
             identity = _text(image.relative_to(root).as_posix())
-            yield Row(Sample(identity, _text(folder.name), image, labels=classes), split, str(image))
+            yield Row(
+                Sample(identity, _text(folder.name), image, labels=classes), split, str(image)
+            )
 
 
 def _folders(parent: Path) -> Sequence[Path]:
     try:
-        return [path for path in sorted(parent.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+        return [
+            path
+            for path in sorted(parent.iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        ]
     except OSError as error:
         raise DataError(f"{parent} cannot be read: {error.strerror}") from error
 
 
 def _images(folder: Path) -> Sequence[Path]:
-    return [path for path in sorted(folder.rglob("*")) if _is_image(path, folder) and path.is_file()]
+    return [
+        path for path in sorted(folder.rglob("*")) if _is_image(path, folder) and path.is_file()
+    ]
 
 
 def _is_image(path: Path, folder: Path) -> bool:
@@ -63,5 +81,7 @@ def _is_image(path: Path, folder: Path) -> bool:
 
 
 def _text(name: str) -> str:
-    """macOS decomposes accents in file names: composed here, ids and labels are the same on every machine."""
+    """macOS decomposes accents in file names: composed here, ids and labels are the same on every
+    machine.
+    """
     return unicodedata.normalize("NFC", name)

@@ -1,4 +1,6 @@
-"""Tasks from files: a folder with one sub-folder per class, or a .csv / .jsonl table of images, answers and fields."""
+"""Tasks from files: a folder with one sub-folder per class, or a .csv / .jsonl table of images,
+answers and fields.
+"""
 
 from __future__ import annotations
 
@@ -30,27 +32,36 @@ def load(
 ) -> Task:
     """The task in a folder or a table file; images are checked to exist, and not yet decoded.
 
-    A folder has one sub-folder per class, and may have train, validation (or val) and test above them. A table has the
-    columns image (a path relative to the table) and answer; it may have split, labels (this row's options: "red|blue",
-    in .jsonl a list) and id; every other column is a field for the question. Stated splits are kept; train gives up
-    its share for validation if only that is missing. Otherwise `seed` and the images decide the splits.
+    A folder has one sub-folder per class, and may have train, validation (or val) and test above
+    them. A table has the columns image (a path relative to the table) and answer; it may have
+    split, labels (this row's options: "red|blue", in .jsonl a list) and id; every other column is a
+    field for the question. Stated splits are kept; train gives up its share for validation if only
+    that is missing. Otherwise `seed` and the images decide the splits.
 
-    `question`: the template; by default the column "question", or else "what is in the image?" with the labels.
-    `labels`: the answers allowed; by default the class folders, or the options that all rows share, or else free
-    answers. `limit`: at most so many samples per split, each answer in its proportion.
+    `question`: the template; by default the column "question", or else "what is in the image?" with
+    the labels. `labels`: the answers allowed; by default the class folders, or the options that all
+    rows share, or else free answers. `limit`: at most so many samples per split, each answer in its
+    proportion.
 
-    Raises DataError with the file and the line for anything that cannot be used, UsageError for a bad option.
+    Raises DataError with the file and the line for anything that cannot be used, UsageError for a
+    bad option.
     """
     if limit is not None and limit < 2:
-        raise UsageError(f"a limit of {limit} leaves nothing to compare; use 2 or more samples per split")
+        raise UsageError(
+            f"a limit of {limit} leaves nothing to compare; use 2 or more samples per split"
+        )
     path = Path(spec)
     rows = _read(path)
     labels, rows = _labels(rows, labels)
     question = question or _question(path, rows, labels)
     free = labels is None and any(row.sample.labels is None for row in rows)
-    train, validation, test = (part[:limit] for part in _splits(path, rows, seed, stratify=labels is not None))
+    train, validation, test = (
+        part[:limit] for part in _splits(path, rows, seed, stratify=labels is not None)
+    )
     name = path.resolve().name.removesuffix(path.suffix if path.is_file() else "")
-    return Task(name, question, labels, train, validation, test, metric="exact" if free else "accuracy")
+    return Task(
+        name, question, labels, train, validation, test, metric="exact" if free else "accuracy"
+    )
 
 
 def is_table(spec: str) -> bool:
@@ -65,7 +76,9 @@ def _read(path: Path) -> list[Row]:
     if not path.exists():
         raise _missing(path)
     if reader is None:
-        raise UsageError(f"{path} is no task; give a folder with one sub-folder per class, or a {TABLES} file")
+        raise UsageError(
+            f"{path} is no task; give a folder with one sub-folder per class, or a {TABLES} file"
+        )
     return reader(path)
 
 
@@ -76,19 +89,27 @@ def _missing(path: Path) -> DataError:
     return DataError(f"no such file or folder: {path}; {hint}")
 
 
-def _labels(rows: list[Row], labels: Sequence[str] | None) -> tuple[tuple[str, ...] | None, list[Row]]:
-    """The task's labels: those given, or the options that every row has in common. Both replace the rows' own."""
+def _labels(
+    rows: list[Row], labels: Sequence[str] | None
+) -> tuple[tuple[str, ...] | None, list[Row]]:
+    """The task's labels: those given, or the options that every row has in common. Both replace the
+    rows' own.
+    """
     options = {row.sample.labels for row in rows}
     if labels is None and len(options) > 1:
         return None, rows
-    return options.pop() if labels is None else tuple(labels), [row.without_labels() for row in rows]
+    return options.pop() if labels is None else tuple(labels), [
+        row.without_labels() for row in rows
+    ]
 
 
 def _question(path: Path, rows: Sequence[Row], labels: tuple[str, ...] | None) -> str:
     if all("question" in row.sample.fields for row in rows):
         return "{question}"
     if labels is None:
-        raise UsageError(f"{path} has no question; give one, or add a column 'question' with one in every row")
+        raise UsageError(
+            f"{path} has no question; give one, or add a column 'question' with one in every row"
+        )
     options = ", ".join(labels).replace("{", "{{").replace("}", "}}")
     return f"what is in the image? answer with one of: {options}"
 
@@ -101,9 +122,15 @@ def _splits(path: Path, rows: Sequence[Row], seed: int, stratify: bool) -> Split
         return split(stated[None], seed=seed, stratify=stratify)
     for row in rows:
         if row.split is None:
-            raise DataError(f"{row.where}: no split, and other rows state one; fill it in on every row or on none")
+            raise DataError(
+                f"{row.where}: no split, and other rows state one; fill it in on every row or on none"
+            )
     for name in ("train", "test"):
         if name not in stated:
-            raise DataError(f"{path} states splits and has no {name} images; add some, or state no splits at all")
-    train, validation, test = stated["train"], stated["validation"], stated["test"]
+            raise DataError(
+                f"{path} states splits and has no {name} images; add some, or state no splits at all"
+            )
+    train = stated["train"]
+    validation = stated["validation"]
+    test = stated["test"]
     return published(train, validation, test, seed=seed, name=str(path), stratify=stratify)

@@ -1,7 +1,9 @@
-"""Scores of predictions against answers. Small and pure: sequences in, a `Score`, a dict or an array out.
+"""Scores of predictions against answers. Small and pure: sequences in, a `Score`, a dict or an
+array out.
 
-A prediction is what `prediction(reply, labels)` gives: a label, free text, UNPARSED (a reply that names no single
-label: wrong, and counted), or None / NaN (a failed query: missing data, left out of the score, and counted).
+A prediction is what `prediction(reply, labels)` gives: a label, free text, UNPARSED (a reply that
+names no single label: wrong, and counted), or None / NaN (a failed query: missing data, left out of
+the score, and counted).
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ Predictions = Sequence[str | float | None] | NDArray[np.float64]
 
 
 class Score(NamedTuple):
-    """`value` over the `n` samples that were scored (NaN if n is 0); `missing` failed queries are not among them."""
+    """`value` over the `n` samples that were scored (NaN if n is 0); `missing` failed queries are
+    not among them.
+    """
 
     value: float
     n: int
@@ -64,12 +68,14 @@ METRICS: Mapping[str, Callable[[str, str], bool]] = {
 }
 """Is this prediction right? By the name a task states; higher is better, one sample scores 0 or 1.
 
-`accuracy`: the label is the answer. `exact`: equal after `normalise`. `contains`: the answer occurs as a whole phrase
-in the reply (lenient: a reply that lists everything is right every time).
+`accuracy`: the label is the answer. `exact`: equal after `normalise`. `contains`: the answer occurs
+as a whole phrase in the reply (lenient: a reply that lists everything is right every time).
 """
 
 
-def per_sample(metric: str, predictions: Predictions, answers: Sequence[str]) -> NDArray[np.float64]:
+def per_sample(
+    metric: str, predictions: Predictions, answers: Sequence[str]
+) -> NDArray[np.float64]:
     """(n,) float64: 1 right, 0 wrong or unparsed, NaN missing; what paired tests take.
 
     Raises UsageError for an unknown metric, ValueError if the lengths differ.
@@ -78,7 +84,9 @@ def per_sample(metric: str, predictions: Predictions, answers: Sequence[str]) ->
         raise unknown("metric", metric, METRICS)
     right = METRICS[metric]
     pairs = zip(predictions, answers, strict=True)
-    scores = [math.nan if _missing(given) else float(right(str(given), answer)) for given, answer in pairs]
+    scores = [
+        math.nan if _missing(given) else float(right(str(given), answer)) for given, answer in pairs
+    ]
     return np.array(scores, dtype=np.float64)
 
 
@@ -100,11 +108,15 @@ def per_class(predictions: Predictions, answers: Sequence[str]) -> dict[str, Sco
     given: dict[str, list[str | float | None]] = defaultdict(list)
     for one, answer in zip(predictions, answers, strict=True):
         given[answer].append(one)
-    return {answer: accuracy(given[answer], [answer] * len(given[answer])) for answer in sorted(given)}
+    return {
+        answer: accuracy(given[answer], [answer] * len(given[answer])) for answer in sorted(given)
+    }
 
 
 def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How often each true answer was taken for what: counts[answer][prediction]; unparsed replies under UNPARSED."""
+    """How often each true answer was taken for what: counts[answer][prediction]; unparsed replies
+    under UNPARSED.
+    """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for given, answer in _present(predictions, answers):
         counts[answer][given] += 1
@@ -112,7 +124,9 @@ def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dic
 
 
 def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") -> Score:
-    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed is not positive."""
+    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed is
+    not positive.
+    """
     pairs = list(_present(predictions, answers))
     hits = sum(given == answer == positive for given, answer in pairs)
     wrong = sum((given == positive) != (answer == positive) for given, answer in pairs)
@@ -121,7 +135,9 @@ def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") 
 
 
 def yes_ratio(predictions: Predictions, positive: str = "yes") -> Score:
-    """Share of replies that say `positive`: 0.5 is unbiased on a balanced set. Unparsed counts as not positive."""
+    """Share of replies that say `positive`: 0.5 is unbiased on a balanced set. Unparsed counts as
+    not positive.
+    """
     return accuracy(predictions, [positive] * len(predictions))
 
 
@@ -131,7 +147,9 @@ def mean_absolute_error(predictions: Predictions, answers: Sequence[str | float]
     A reply without one number has no error: it is left out of the mean, and counted as unparsed.
     """
     pairs = [(number(given), number(answer)) for given, answer in _present(predictions, answers)]
-    errors = [abs(given - answer) for given, answer in pairs if given is not None and answer is not None]
+    errors = [
+        abs(given - answer) for given, answer in pairs if given is not None and answer is not None
+    ]
     value = math.fsum(errors) / len(errors) if errors else math.nan
     return Score(value, len(errors), len(predictions) - len(pairs), len(pairs) - len(errors))
 
@@ -142,7 +160,11 @@ def _missing(given: object) -> bool:
 
 def _present(predictions: Predictions, answers: Sequence[str | float]) -> Iterator[tuple[str, str]]:
     pairs = zip(predictions, answers, strict=True)
-    return ((str(given), str(answer)) for given, answer in pairs if not (_missing(given) or _missing(answer)))
+    return (
+        (str(given), str(answer))
+        for given, answer in pairs
+        if not (_missing(given) or _missing(answer))
+    )
 
 
 def _unparsed(predictions: Predictions) -> int:

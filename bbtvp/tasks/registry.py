@@ -1,4 +1,6 @@
-"""From a task spec, as written on the command line, to a task: a path, `prefix/name` or `<data set>:<folder>`."""
+"""From a task spec, as written on the command line, to a task: a path, `prefix/name` or `<data
+set>:<folder>`.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,14 @@ DATASETS = "bbtvp.datasets"
 
 
 def load_task(spec: str, **options: Any) -> Task:
-    """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads it.
+    """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads
+    it.
 
     train, for every loader: keep at most so many training images, each answer in its proportion.
 
-    A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`. Otherwise the first
-    "/" or ":" splits the spec into a plug-in's name and what it is called with: "zoo/digits", "pope:/data/coco".
+    A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`.
+    Otherwise the first "/" or ":" splits the spec into a plug-in's name and what it is called with:
+    "zoo/digits", "pope:/data/coco".
 
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
@@ -52,11 +56,15 @@ def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
         return load(spec, **options)
     match = re.fullmatch(r"([^/:]+)([/:])(.+)", spec, re.DOTALL)
     if match is None:
-        known = [f"{name}/" for name in plugins.names(TASKS)] + [f"{name}:" for name in plugins.names(DATASETS)]
+        known = [f"{name}/" for name in plugins.names(TASKS)] + [
+            f"{name}:" for name in plugins.names(DATASETS)
+        ]
         raise UsageError(f"{unknown('task', spec, known)}; or give a folder, or a {TABLES} file")
     name, separator, rest = match.groups()
     group, kind = (TASKS, "task source") if separator == "/" else (DATASETS, "data set")
     found = plugins.load(group, name, kind)(rest, **options)
     if not isinstance(found, Task):
-        raise UsageError(f"the {kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in")
+        raise UsageError(
+            f"the {kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in"
+        )
     return found

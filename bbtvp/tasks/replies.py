@@ -1,4 +1,5 @@
-"""From a model's free text to an answer: normalisation, and the one label that a reply names, or none.
+"""From a model's free text to an answer: normalisation, and the one label that a reply names, or
+none.
 
 A reply that does not name exactly one label is unparsed: it is counted and shown, never guessed.
 """
@@ -13,16 +14,40 @@ from functools import lru_cache
 from typing import NamedTuple
 
 UNPARSED = ""
-"""The prediction of a reply that names no single label: wrong, and counted as unparsed. A failed query is None."""
+"""The prediction of a reply that names no single label: wrong, and counted as unparsed. A failed
+query is None.
+"""
 
 _ARTICLES = frozenset({"a", "an", "the"})
 _WORDS = (
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
-    ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+    (
+        "ten",
+        "eleven",
+        "twelve",
+        "thirteen",
+        "fourteen",
+        "fifteen",
+        "sixteen",
+        "seventeen",
+        "eighteen",
+        "nineteen",
+    ),
 )
 _ONES = {word: value for value, word in enumerate((*_WORDS[0], *_WORDS[1]))}
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_NEGATIONS = frozenset({"not", "no", "never", "without", "nor", "neither", "isnt", "arent", "wasnt", "werent"})
+_TENS = {
+    "twenty": 20,
+    "thirty": 30,
+    "forty": 40,
+    "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
+}
+_NEGATIONS = frozenset(
+    {"not", "no", "never", "without", "nor", "neither", "isnt", "arent", "wasnt", "werent"}
+)
 _SCALES = frozenset({"hundred", "thousand", "million", "point"})
 """After a number these make it another number: "one hundred" is not "one"."""
 
@@ -33,13 +58,17 @@ _STATED = re.compile(r"\banswer\s*(?:\bis\b|:|=)", re.IGNORECASE)
 
 
 def normalise(text: str, *, numbers: bool = True) -> str:
-    """`text` casefolded, without punctuation and articles, single-spaced; "The Cat's hat!" becomes "cats hat".
+    """`text` casefolded, without punctuation and articles, single-spaced; "The Cat's hat!" becomes
+    "cats hat".
 
-    With `numbers`, number words up to ninety-nine become digits, so "three" and "3" are the same answer. A decimal
-    point and a minus sign stay; a text that is nothing but marks or articles ("+", "A") keeps them.
+    With `numbers`, number words up to ninety-nine become digits, so "three" and "3" are the same
+    answer. A decimal point and a minus sign stay; a text that is nothing but marks or articles
+    ("+", "A") keeps them.
     """
     # Casefolding can undo the composed form, hence twice.
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace("\u2212", "-")
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace(
+        "\u2212", "-"
+    )
     words = _MARK.sub(_without_mark, _THOUSANDS.sub("", folded)).split()
     words = [word for word in words if word not in _ARTICLES] or words
     return " ".join(_with_digits(words) if numbers else words) or folded.strip()
@@ -47,7 +76,9 @@ def normalise(text: str, *, numbers: bool = True) -> str:
 
 def _without_mark(match: re.Match[str]) -> str:
     mark = match.group()
-    if match["numeric"] or unicodedata.category(mark).startswith("M"):  # M: vowel signs and accents, not punctuation
+    if match["numeric"] or unicodedata.category(mark).startswith(
+        "M"
+    ):  # M: vowel signs and accents, not punctuation
         return mark
     return "" if mark in "'\u2019" else " "
 
@@ -67,7 +98,9 @@ def _with_digits(words: Sequence[str]) -> list[str]:
 
 
 def number(text: str) -> float | None:
-    """The one number that `text` names, in digits or words up to ninety-nine; None if it names none or several."""
+    """The one number that `text` names, in digits or words up to ninety-nine; None if it names none
+    or several.
+    """
     words = normalise(text).split()
     if not _SCALES.isdisjoint(words):
         return None
@@ -76,7 +109,9 @@ def number(text: str) -> float | None:
 
 
 def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
-    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply if answers are free."""
+    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply if
+    answers are free.
+    """
     if reply is None or labels is None:
         return reply
     return parse_label(reply, labels) or UNPARSED
@@ -85,11 +120,12 @@ def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
 def parse_label(text: str, labels: Sequence[str]) -> str | None:
     """The label that a free-text reply names, or None where it names none or more than one.
 
-    In this order: the whole reply is a label; what follows a stated "answer is" or "answer:" names one label; the
-    whole reply does. A leading yes or no decides between yes and no. A label counts as a whole word or phrase, not
-    inside a longer label ("red" in "red square"), and not straight after a negation ("not red"). Single-letter labels
-    (A, B, C) count in their own case only, and an "A" or "I" before a word is that word's article or a pronoun.
-    Writing without spaces between words is matched by whole replies only.
+    In this order: the whole reply is a label; what follows a stated "answer is" or "answer:" names
+    one label; the whole reply does. A leading yes or no decides between yes and no. A label counts
+    as a whole word or phrase, not inside a longer label ("red" in "red square"), and not straight
+    after a negation ("not red"). Single-letter labels (A, B, C) count in their own case only, and
+    an "A" or "I" before a word is that word's article or a pronoun. Writing without spaces between
+    words is matched by whole replies only.
     """
     table = _table(tuple(labels))
     whole = table.equal_to(text)
@@ -134,7 +170,9 @@ class _Table:
 
     def equal_to(self, text: str) -> set[str]:
         """Labels that the whole text is; the plain spelling first, so that "C++" is not also "C"."""
-        plain = {label for label in self.labels if label.strip().casefold() == text.strip().casefold()}
+        plain = {
+            label for label in self.labels if label.strip().casefold() == text.strip().casefold()
+        }
         return plain or {label for label, known in self.texts.items() if known == normalise(text)}
 
     def named_in(self, text: str) -> set[str]:
@@ -156,7 +194,9 @@ class _Table:
 
     def _affirmed(self, span: _Span, words: list[str]) -> bool:
         negated = span.start > 0 and words[span.start - 1] in self.negations
-        scaled = span.end < len(words) and words[span.end] in _SCALES and words[span.end - 1].isdigit()
+        scaled = (
+            span.end < len(words) and words[span.end] in _SCALES and words[span.end - 1].isdigit()
+        )
         return not negated and not scaled
 
 
@@ -167,4 +207,7 @@ def _table(labels: tuple[str, ...]) -> _Table:
 
 def _has_letter(text: str, letter: str) -> bool:
     word_follows = r"(?!\s+[^\W\d_])" if letter in "AIai" else ""
-    return re.search(rf"(?<![\w'\u2019]){re.escape(letter)}(?![\w'\u2019]){word_follows}", text) is not None
+    return (
+        re.search(rf"(?<![\w'\u2019]){re.escape(letter)}(?![\w'\u2019]){word_follows}", text)
+        is not None
+    )

@@ -1,4 +1,6 @@
-"""What the readers of folders and tables have in common: a sample, the split it states, and where it stands."""
+"""What the readers of folders and tables have in common: a sample, the split it states, and where
+it stands.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Deterministic splits: by hash of (seed, image), stratified by answer, whatever order the samples come in."""
+"""Deterministic splits: by hash of (seed, image), stratified by answer, whatever order the samples
+come in.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,20 @@ class _Group(NamedTuple):
 
 
 def split(
-    samples: Iterable[Sample], *, seed: int, fractions: Sequence[float] = FRACTIONS, stratify: bool = True
+    samples: Iterable[Sample],
+    *,
+    seed: int,
+    fractions: Sequence[float] = FRACTIONS,
+    stratify: bool = True,
 ) -> Splits:
-    """(train, validation, test), decided by (seed, image) alone; the order of `samples` does not matter.
+    """(train, validation, test), decided by (seed, image) alone; the order of `samples` does not
+    matter.
 
-    `fractions`: three shares that sum to 1, or three whole numbers of samples (what is over is left out). Samples of
-    one image file stay in one split, so a size may be off by less than an image's samples. With `stratify`, each
-    answer has its share of every split within rounding, the first image of each answer goes to train, and an added
-    sample moves few others. Turn it off where answers are free text.
+    `fractions`: three shares that sum to 1, or three whole numbers of samples (what is over is left
+    out). Samples of one image file stay in one split, so a size may be off by less than an image's
+    samples. With `stratify`, each answer has its share of every split within rounding, the first
+    image of each answer goes to train, and an added sample moves few others. Turn it off where
+    answers are free text.
 
     Raises DataError where a split would be too small, UsageError for impossible fractions.
     """
@@ -57,7 +65,9 @@ def split(
 def hold_out(
     samples: Iterable[Sample], *, seed: int, share: float, stratify: bool = True
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(kept, held): about `share` (above 0, below 1) of the samples held, by the rules of `split`; held may be ()."""
+    """(kept, held): about `share` (above 0, below 1) of the samples held, by the rules of `split`;
+    held may be ().
+    """
     groups = _arranged(samples, seed, stratify)
     total = sum(len(group.samples) for group in groups)
     kept, held = _cut(groups, [_rounded(total * (1 - share))])
@@ -65,25 +75,34 @@ def hold_out(
 
 
 def published(
-    train: Sequence[Sample], validation: Sequence[Sample], test: Sequence[Sample], *, seed: int, name: str,
+    train: Sequence[Sample],
+    validation: Sequence[Sample],
+    test: Sequence[Sample],
+    *,
+    seed: int,
+    name: str,
     stratify: bool = True,
-) -> Splits:  # fmt: skip
+) -> Splits:
     """Splits that are stated with the samples, each as `arrange` puts it.
 
-    Where only validation is missing, train gives up the share that validation has beside train by default. DataError,
-    with the `name` of what states them, if train has too few for that.
+    Where only validation is missing, train gives up the share that validation has beside train by
+    default. DataError, with the `name` of what states them, if train has too few for that.
     """
     kept, held = (arrange(part, seed=seed, stratify=stratify) for part in (train, validation))
     if not held:
         share = FRACTIONS[1] / (FRACTIONS[0] + FRACTIONS[1])
         kept, held = hold_out(train, seed=seed, share=share, stratify=stratify)
     if not held:
-        raise DataError(f"{name} has no validation images and too few in train to take some; add a validation split")
+        raise DataError(
+            f"{name} has no validation images and too few in train to take some; add a validation split"
+        )
     return kept, held, arrange(test, seed=seed, stratify=stratify)
 
 
 def arrange(samples: Iterable[Sample], *, seed: int, stratify: bool = True) -> tuple[Sample, ...]:
-    """The samples in hash order, answers interleaved: every prefix has each answer in proportion, within rounding."""
+    """The samples in hash order, answers interleaved: every prefix has each answer in proportion,
+    within rounding.
+    """
     return tuple(sample for group in _arranged(samples, seed, stratify) for sample in group.samples)
 
 
@@ -107,14 +126,18 @@ def _hash(seed: int, *names: str) -> str:
 
 
 def _arranged(samples: Iterable[Sample], seed: int, stratify: bool) -> list[_Group]:
-    """Groups sorted by their place in their own stratum, from 0 to 1: any cut takes a like share of all strata."""
+    """Groups sorted by their place in their own stratum, from 0 to 1: any cut takes a like share of
+    all strata.
+    """
     strata: dict[str, list[_Group]] = defaultdict(list)
     for group in _groups(samples, seed):
         strata[group.stratum if stratify else ""].append(group)
     placed: list[tuple[float, str, _Group]] = []
     for answer, members in strata.items():
         members.sort(key=lambda group: group.order)
-        offset = int(_hash(seed, "offset", answer)[:8], 16) / 2**32  # else all strata would round the same way
+        offset = (
+            int(_hash(seed, "offset", answer)[:8], 16) / 2**32
+        )  # else all strata would round the same way
         for rank, group in enumerate(members):
             # Rank 0 comes before everything: no answer is absent from train while train has room.
             placed.append(((rank + offset) / len(members) if rank else 0.0, group.order, group))
@@ -135,20 +158,27 @@ def _groups(samples: Iterable[Sample], seed: int) -> list[_Group]:
 
 def _sizes(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
     if len(fractions) != 3 or not all(share > 0 for share in fractions):
-        raise UsageError(f"the split needs three shares above 0 (train, validation, test), got {tuple(fractions)}")
+        raise UsageError(
+            f"the split needs three shares above 0 (train, validation, test), got {tuple(fractions)}"
+        )
     first, second, third = fractions
     if isinstance(first, int) and isinstance(second, int) and isinstance(third, int):
         return _counts(total, first, second, third)
     if not math.isclose(first + second + third, 1, abs_tol=1e-6):
-        raise UsageError(f"the shares {tuple(fractions)} do not sum to 1; give three that do, or three whole numbers")
-    train, seen = _rounded(total * first), _rounded(total * (first + second))
+        raise UsageError(
+            f"the shares {tuple(fractions)} do not sum to 1; give three that do, or three whole numbers"
+        )
+    train = _rounded(total * first)
+    seen = _rounded(total * (first + second))
     return train, seen - train, total - seen
 
 
 def _counts(total: int, train: int, validation: int, test: int) -> tuple[int, int, int]:
     wanted = train + validation + test
     if wanted > total:
-        raise DataError(f"{train} + {validation} + {test} samples are asked for and there are {total}; ask for fewer")
+        raise DataError(
+            f"{train} + {validation} + {test} samples are asked for and there are {total}; ask for fewer"
+        )
     return train, validation, test
 
 

@@ -1,4 +1,6 @@
-"""Tables of samples: .csv with a header, or .jsonl with one object a line. Every error names the file and the line."""
+"""Tables of samples: .csv with a header, or .jsonl with one object a line. Every error names the
+file and the line.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,16 @@ class _Record(NamedTuple):
 
 
 def read_csv(path: Path) -> list[Row]:
-    """The rows of a comma-separated table whose first line names the columns; options are separated by "|"."""
+    """The rows of a comma-separated table whose first line names the columns; options are separated
+    by "|".
+    """
     return _rows(path, _csv_records(path))
 
 
 def read_jsonl(path: Path) -> list[Row]:
-    """The rows of a file with one JSON object a line; options are a list; null is the same as absent."""
+    """The rows of a file with one JSON object a line; options are a list; null is the same as
+    absent.
+    """
     return _rows(path, _json_records(path))
 
 
@@ -50,13 +56,19 @@ def _csv_records(path: Path) -> Iterator[_Record]:
                 columns = _header(cells, where)
                 continue
             if len(cells) != len(columns):
-                raise DataError(f"{where}: {len(cells)} cells, {len(columns)} columns; put cells with commas in quotes")
+                raise DataError(
+                    f"{where}: {len(cells)} cells, {len(columns)} columns; put cells with commas in quotes"
+                )
             values = {column: cell for column, cell in zip(columns, cells, strict=True) if cell}
             options = values.pop("labels", None)
-            labels = None if options is None else tuple(option.strip() for option in options.split("|"))
+            labels = (
+                None if options is None else tuple(option.strip() for option in options.split("|"))
+            )
             yield _Record(reader.line_num, values, labels)
     except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num}: not CSV ({error}); check the quotes") from error
+        raise DataError(
+            f"{path} line {reader.line_num}: not CSV ({error}); check the quotes"
+        ) from error
 
 
 def _header(cells: Sequence[str], where: str) -> list[str]:
@@ -64,13 +76,17 @@ def _header(cells: Sequence[str], where: str) -> list[str]:
         _check_column(column, cells, where)
     for position, name in enumerate(cells):
         if not name or name in cells[:position]:
-            raise DataError(f"{where}: column {position + 1} is {name!r}; give every column a name of its own")
+            raise DataError(
+                f"{where}: column {position + 1} is {name!r}; give every column a name of its own"
+            )
     return list(cells)
 
 
 def _check_column(column: str, columns: Sequence[str], where: str) -> None:
     if column not in columns:
-        raise DataError(f"{where}: no column {column!r} (found: {', '.join(columns)}); {_nearest(column, columns)}")
+        raise DataError(
+            f"{where}: no column {column!r} (found: {', '.join(columns)}); {_nearest(column, columns)}"
+        )
 
 
 def _nearest(column: str, columns: Sequence[str]) -> str:
@@ -89,9 +105,15 @@ def _json_records(path: Path) -> Iterator[_Record]:
         except (json.JSONDecodeError, RecursionError) as error:
             raise DataError(f"{where}: not JSON ({error}); write one object per line") from error
         if not isinstance(value, dict):
-            raise DataError(f'{where}: a {type(value).__name__}, not an object; write {{"image": …, "answer": …}}')
+            raise DataError(
+                f'{where}: a {type(value).__name__}, not an object; write {{"image": …, "answer": …}}'
+            )
         labels = _json_labels(value.pop("labels", None), where)
-        values = {name.strip(): _json_text(name, cell, where) for name, cell in value.items() if cell is not None}
+        values = {
+            name.strip(): _json_text(name, cell, where)
+            for name, cell in value.items()
+            if cell is not None
+        }
         for column in _NEEDED:
             _check_column(column, list(values), where)
         yield _Record(line, {name: cell for name, cell in values.items() if cell}, labels)
@@ -107,7 +129,9 @@ def _json_labels(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list):
-        raise DataError(f'{where}: \'labels\' is {json.dumps(value)}; write a list such as ["yes", "no"]')
+        raise DataError(
+            f'{where}: \'labels\' is {json.dumps(value)}; write a list such as ["yes", "no"]'
+        )
     return tuple(_json_text("labels", label, where) for label in value)
 
 
@@ -130,7 +154,9 @@ def _rows(path: Path, records: Iterator[_Record]) -> list[Row]:
         row = _row(path, record)
         first = lines.setdefault(row.sample.id, record.line)
         if first != record.line:
-            raise DataError(f"{row.where}: repeats line {first} (sample {row.sample.id!r}); remove one")
+            raise DataError(
+                f"{row.where}: repeats line {first} (sample {row.sample.id!r}); remove one"
+            )
         rows.append(row)
     if not rows:
         raise DataError(f"{path} has no rows; write one per sample, with at least image and answer")
@@ -145,16 +171,22 @@ def _row(path: Path, record: _Record) -> Row:
     relative = record.values["image"].replace("\\", "/")
     # Normalised as text: two spellings of one path are one image, and no link is followed.
     image = Path(os.path.normpath(path.parent / relative))
-    if not os.path.isfile(image):  # False, where Path.is_file would raise, for a name that is too long
+    if not os.path.isfile(
+        image
+    ):  # False, where Path.is_file would raise, for a name that is too long
         raise DataError(f"{where}: no image {image}; paths are relative to the table's folder")
     fields = {name: value for name, value in record.values.items() if name not in _OWN}
     stated = record.values.get("split")
     split = None if stated is None else split_named(stated, where)
     identity = record.values.get("id") or _identity(relative, fields)
-    return Row(Sample(identity, record.values["answer"], image, fields, record.labels), split, where)
+    return Row(
+        Sample(identity, record.values["answer"], image, fields, record.labels), split, where
+    )
 
 
 def _identity(relative: str, fields: Mapping[str, str]) -> str:
-    """One image may be asked about several times, so the fields are part of who a sample is; its line is not."""
+    """One image may be asked about several times, so the fields are part of who a sample is; its
+    line is not.
+    """
     path = os.path.normpath(relative).replace("\\", "/")
     return f"{path}#{digest_json(dict(fields))[:12]}" if fields else path

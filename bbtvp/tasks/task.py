@@ -25,8 +25,9 @@ from bbtvp.tasks.metrics import METRICS
 class Sample:
     """One image with one question's answer.
 
-    `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB, 0-255, or the file
-    to read them from. `fields`: what the question template may use. `labels`: this sample's own options, if it has any.
+    `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB,
+    0-255, or the file to read them from. `fields`: what the question template may use. `labels`:
+    this sample's own options, if it has any.
     """
 
     id: str
@@ -37,32 +38,50 @@ class Sample:
 
     def __post_init__(self) -> None:
         for text in (self.id, self.answer, *self.fields.values(), *(self.labels or ())):
-            if _has_surrogate(text):  # from a file name or JSON that is not Unicode: it has no digest
-                raise DataError(f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it")
+            if _has_surrogate(
+                text
+            ):  # from a file name or JSON that is not Unicode: it has no digest
+                raise DataError(
+                    f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it"
+                )
         image = self.image
         if isinstance(image, Path):
             return
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(f"sample {self.id!r}: the image must be (H, W, 3) uint8 pixels or a Path")
+        if (
+            not isinstance(image, np.ndarray)
+            or image.dtype != np.uint8
+            or image.ndim != 3
+            or image.shape[2] != 3
+        ):
+            raise DataError(
+                f"sample {self.id!r}: the image must be (H, W, 3) uint8 pixels or a Path"
+            )
 
     def pixels(self) -> Pixels:
-        """(H, W, 3) uint8, sRGB, 0-255, read-only; read from the file on each call. DataError names a bad file."""
+        """(H, W, 3) uint8, sRGB, 0-255, read-only; read from the file on each call. DataError names
+        a bad file.
+        """
         pixels = (open_image(self.image) if isinstance(self.image, Path) else self.image).view()
-        pixels.flags.writeable = False  # samples are shared: a change in place would reach every later query
+        pixels.flags.writeable = (
+            False  # samples are shared: a change in place would reach every later query
+        )
         return pixels
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A question over labelled images, split into train, validation and test; checked when it is made.
+    """A question over labelled images, split into train, validation and test; checked when it is
+    made.
 
-    `question` is a template over the sample's fields: "is there a {object} in the image?". `labels` are the answers
-    allowed; None means free answers. `metric` is a name in `bbtvp.tasks.metrics.METRICS`. The search sees train, the
-    choice of the winner sees validation, and only verification sees test.
+    `question` is a template over the sample's fields: "is there a {object} in the image?". `labels`
+    are the answers allowed; None means free answers. `metric` is a name in
+    `bbtvp.tasks.metrics.METRICS`. The search sees train, the choice of the winner sees validation,
+    and only verification sees test.
 
-    Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not allowed, a label
-    without training images) or UsageError (an unknown metric, a template that the fields cannot fill).
+    Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
+    allowed, a label without training images) or UsageError (an unknown metric, a template that the
+    fields cannot fill).
     """
 
     name: str
@@ -73,13 +92,17 @@ class Task:
     test: tuple[Sample, ...]
     metric: str = "accuracy"
     origin: Origin | None = field(default=None, init=False, repr=False)
-    """What `load_task` was called with; None for a task made or changed in Python (`dataclasses.replace` drops it)."""
+    """What `load_task` was called with; None for a task made or changed in Python
+    (`dataclasses.replace` drops it).
+    """
 
     def __post_init__(self) -> None:
         if self.metric not in METRICS:
             raise unknown("metric", self.metric, METRICS)
         if not self.question.strip():
-            raise UsageError(f"task {self.name!r} has an empty question; say what to ask about each image")
+            raise UsageError(
+                f"task {self.name!r} has an empty question; say what to ask about each image"
+            )
         if self.labels is not None:
             _check_labels(f"task {self.name!r}", self.labels)
         _check_splits(self.splits)
@@ -106,7 +129,9 @@ class Task:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def ask(self, sample: Sample) -> str:
-        """The question about this sample. UsageError names a field that the sample lacks, and those that it has."""
+        """The question about this sample. UsageError names a field that the sample lacks, and those
+        that it has.
+        """
         try:
             return _TEMPLATE.vformat(self.question, (), sample.fields)
         except KeyError as error:
@@ -121,41 +146,59 @@ class Task:
             ) from error
 
     def sample_labels(self, sample: Sample) -> tuple[str, ...] | None:
-        """The answers allowed for this sample: its own options, else the task's labels; None if answers are free."""
+        """The answers allowed for this sample: its own options, else the task's labels; None if
+        answers are free.
+        """
         return self.labels if sample.labels is None else sample.labels
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: name, question, labels, metric, and each split's samples in any order.
+        """Digest of the content: name, question, labels, metric, and each split's samples in any
+        order.
 
-        Pixels in memory count, byte for byte. An image file counts by its sample's id only: neither its bytes nor
-        the folder that it lies in, so that the digest is quick, and the same on another machine.
+        Pixels in memory count, byte for byte. An image file counts by its sample's id only: neither
+        its bytes nor the folder that it lies in, so that the digest is quick, and the same on
+        another machine.
         """
-        splits = {name: sorted(_identity(sample) for sample in samples) for name, samples in self.splits.items()}
+        splits = {
+            name: sorted(_identity(sample) for sample in samples)
+            for name, samples in self.splits.items()
+        }
         return digest_json([self.name, self.question, self.labels, self.metric, splits])
 
     def describe(self) -> dict[str, Any]:
-        """A summary, JSON-able: the sizes, and per split the samples of each answer (null if answers are free)."""
+        """A summary, JSON-able: the sizes, and per split the samples of each answer (null if
+        answers are free).
+        """
         return {
             "name": self.name,
             "question": self.question,
             "labels": None if self.labels is None else list(self.labels),
             "metric": self.metric,
             "digest": self.digest,
-            "splits": {name: self._describe_split(samples) for name, samples in self.splits.items()},
+            "splits": {
+                name: self._describe_split(samples) for name, samples in self.splits.items()
+            },
         }
 
     def _describe_split(self, samples: Sequence[Sample]) -> dict[str, Any]:
         counts = Counter(sample.answer for sample in samples)
         labels = dict.fromkeys((*(self.labels or ()), *sorted(counts)))
         free = all(self.sample_labels(sample) is None for sample in samples)
-        return {"samples": len(samples), "answers": None if free else {label: counts[label] for label in labels}}
+        return {
+            "samples": len(samples),
+            "answers": None if free else {label: counts[label] for label in labels},
+        }
 
 
 class _Template(Formatter):
-    """`str.format` over plain field names: a column may be called "object name", and no attribute is ever looked up."""
+    """`str.format` over plain field names: a column may be called "object name", and no attribute
+    is ever looked up.
+    """
 
-    def get_field(self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, str]:
+    def get_field(
+        self, field_name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, str]:
         return kwargs[field_name], field_name
 
 
@@ -181,7 +224,9 @@ def _check_labels(where: str, labels: Sequence[str]) -> None:
             raise DataError(f"{where} has an empty label; remove it")
         key = label.strip().casefold()
         if key in seen:
-            raise DataError(f"{where}: the labels {seen[key]!r} and {label!r} read the same; merge them")
+            raise DataError(
+                f"{where}: the labels {seen[key]!r} and {label!r} read the same; merge them"
+            )
         seen[key] = label
 
 

@@ -6,8 +6,9 @@
         def make(self, dim, seed, **settings):
             return MyOptimiser(Start(dim, seed, **settings))
 
-`AdapterContract` does the same for a model behind an adapter of your own: `make(self)` gives it. pytest then runs every
-check as a test of its own. Needs no pytest: `TestMine.check_all()` runs them in plain code.
+`AdapterContract` does the same for a model behind an adapter of your own: `make(self)` gives it.
+pytest then runs every check as a test of its own. Needs no pytest: `TestMine.check_all()` runs them
+in plain code.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ class Counting(Purse):
     """Allows so many attempts, and remembers what it was asked."""
 
     def __init__(self, allowed: float = math.inf) -> None:
-        self.allowed, self.asked, self.reserved, self.settled = allowed, 0, 0.0, 0.0
+        self.allowed = allowed
+        self.asked = 0
+        self.reserved = 0.0
+        self.settled = 0.0
 
     def reserve(self, usd: float) -> None:
         if self.asked >= self.allowed:
@@ -36,8 +39,8 @@ class Counting(Purse):
 class AdapterContract(Contract, ABC):
     """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
 
-    `make` gives a model that can be asked: behind a server of your own, or a recorded one. Each check asks fewer than
-    ten image queries. `labels`: what the question may be answered with.
+    `make` gives a model that can be asked: behind a server of your own, or a recorded one. Each
+    check asks fewer than ten image queries. `labels`: what the question may be answered with.
     """
 
     question: str = "Which colour is it?"
@@ -47,13 +50,17 @@ class AdapterContract(Contract, ABC):
     def make(self) -> Model:
         """A model, ready to be asked."""
 
-    # -- replies ------------------------------------------------------------------------------------------------------
+    # -- replies -----------------------------------------------------------------------------------
     def test_replies_come_in_order_one_for_each_request(self) -> None:
-        model, requests = self.make(), [self._request(level) for level in (0, 120, 250)]
+        model = self.make()
+        requests = [self._request(level) for level in (0, 120, 250)]
         together = model.query(requests)
-        ensure(len(together) == len(requests), f"{len(together)} outcomes for {len(requests)} requests")
         ensure(
-            all(isinstance(outcome, Reply | QueryFailed) for outcome in together), "an outcome is a reply or a failure"
+            len(together) == len(requests), f"{len(together)} outcomes for {len(requests)} requests"
+        )
+        ensure(
+            all(isinstance(outcome, Reply | QueryFailed) for outcome in together),
+            "an outcome is a reply or a failure",
         )
         if model.capabilities.deterministic:
             alone = [model.query([request])[0] for request in requests]
@@ -79,7 +86,10 @@ class AdapterContract(Contract, ABC):
         ensure(scores is not None, "scores, though none may be near a label")
         if scores:
             ensure(len(scores) == len(self.labels), "one score for each label, in their order")
-            ensure(all(math.isfinite(s.logprob) and s.logprob <= 0 for s in scores), "log-probabilities are finite")
+            ensure(
+                all(math.isfinite(s.logprob) and s.logprob <= 0 for s in scores),
+                "log-probabilities are finite",
+            )
             ensure(all(s.tokens >= 1 for s in scores), "a label has at least one token")
 
     def test_a_forced_reply_is_one_of_the_labels(self) -> None:
@@ -87,17 +97,31 @@ class AdapterContract(Contract, ABC):
         if not self._probed(model).capabilities.forced:
             return
         outcome = model.query([replace(self._request(200), labels=self.labels, forced=True)])[0]
-        ensure(isinstance(outcome, Reply) and outcome.text in self.labels, f"one of {self.labels}, not {outcome!r}")
+        ensure(
+            isinstance(outcome, Reply) and outcome.text in self.labels,
+            f"one of {self.labels}, not {outcome!r}",
+        )
 
-    # -- counting -----------------------------------------------------------------------------------------------------
+    # -- counting ----------------------------------------------------------------------------------
     def test_every_attempt_is_counted(self) -> None:
         model = self.make()
-        purse, requests = Counting(), [self._request(level) for level in (10, 60)]
-        outcomes = model.query_paid(requests, purse) if isinstance(model, PaidModel) else model.query(requests)
+        purse = Counting()
+        requests = [self._request(level) for level in (10, 60)]
+        outcomes = (
+            model.query_paid(requests, purse)
+            if isinstance(model, PaidModel)
+            else model.query(requests)
+        )
         counted = sum(outcome.usage.attempts for outcome in outcomes)
         if isinstance(model, PaidModel):
-            ensure(counted == purse.asked, f"{counted} attempts in the outcomes, {purse.asked} asked of the purse")
-            ensure(purse.settled <= purse.reserved + 1e-12, "an attempt costs no more than was set aside for it")
+            ensure(
+                counted == purse.asked,
+                f"{counted} attempts in the outcomes, {purse.asked} asked of the purse",
+            )
+            ensure(
+                purse.settled <= purse.reserved + 1e-12,
+                "an attempt costs no more than was set aside for it",
+            )
         ensure(all(outcome.usage.usd >= 0 for outcome in outcomes), "a cost is not negative")
 
     def test_a_purse_that_refuses_is_obeyed(self) -> None:
@@ -108,8 +132,13 @@ class AdapterContract(Contract, ABC):
         outcomes = model.query_paid([self._request(level) for level in (20, 70, 140)], purse)
         ensure(purse.asked == 1, f"{purse.asked} attempts where one was allowed")
         unasked = [outcome for outcome in outcomes if outcome.usage.attempts == 0]
-        ensure(len(unasked) == 2, f"{len(unasked)} outcomes of no attempts; two requests were not sent")
-        ensure(all(isinstance(outcome, QueryFailed) for outcome in unasked), "what was not sent is a failure")
+        ensure(
+            len(unasked) == 2, f"{len(unasked)} outcomes of no attempts; two requests were not sent"
+        )
+        ensure(
+            all(isinstance(outcome, QueryFailed) for outcome in unasked),
+            "what was not sent is a failure",
+        )
 
     def _probed(self, model: Model) -> Model:
         if isinstance(model, PaidModel):

@@ -22,9 +22,10 @@ Loss: TypeAlias = Callable[[Matrix], Vector]
 class OptimiserContract(Contract, ABC):
     """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
 
-    A subclass may set `dim`, and `wide`, a moderate number of variables; `candidates`, spent by the checks that need
-    some progress; `improves`, the share of the first loss of a sphere that must be gone after them; and `placed`, the
-    variables that follow x0 and sigma, if not all do (a categorical one does not).
+    A subclass may set `dim`, and `wide`, a moderate number of variables; `candidates`, spent by the
+    checks that need some progress; `improves`, the share of the first loss of a sphere that must be
+    gone after them; and `placed`, the variables that follow x0 and sigma, if not all do (a
+    categorical one does not).
     """
 
     dim: int = 5
@@ -37,14 +38,21 @@ class OptimiserContract(Contract, ABC):
     def make(self, dim: int, seed: int, **settings: Any) -> Optimiser:
         """A new search with these settings of `Start` (sigma, x0, …), able to spend `candidates`."""
 
-    # -- batches ------------------------------------------------------------------------------------------------------
+    # -- batches -----------------------------------------------------------------------------------
     def test_a_batch_has_its_shape(self) -> None:
         search = self._new()
         for _ in range(4):
             z = search.ask()
-            ensure(z.ndim == 2 and z.shape[1] == self.dim, f"a batch is (n, {self.dim}), not {z.shape}")
-            ensure(1 <= len(z) <= search.popsize, f"a batch has 1 to {search.popsize} rows (popsize), not {len(z)}")
-            ensure(z.dtype == np.float64 and bool(np.isfinite(z).all()), "a batch is finite float64")
+            ensure(
+                z.ndim == 2 and z.shape[1] == self.dim, f"a batch is (n, {self.dim}), not {z.shape}"
+            )
+            ensure(
+                1 <= len(z) <= search.popsize,
+                f"a batch has 1 to {search.popsize} rows (popsize), not {len(z)}",
+            )
+            ensure(
+                z.dtype == np.float64 and bool(np.isfinite(z).all()), "a batch is finite float64"
+            )
             search.tell(z, sphere(z))
 
     def test_asking_again_changes_nothing(self) -> None:
@@ -63,7 +71,10 @@ class OptimiserContract(Contract, ABC):
         placed = list(range(self.dim) if self.placed is None else self.placed)
         away = float(np.abs(search.ask() - centre)[:, placed].max())
         ensure(0 < away < 2.0, f"sigma 0.1 around x0 = 50 asks near 50, not {away:g} away")
-        ensure(search.recommend().tobytes() == centre.tobytes(), "before anything is told, the recommendation is x0")
+        ensure(
+            search.recommend().tobytes() == centre.tobytes(),
+            "before anything is told, the recommendation is x0",
+        )
         wide = np.abs(self.make(self.dim, 0, sigma=10.0, x0=centre).ask() - centre)[:, placed].max()
         ensure(wide > 5 * away, "a sigma 100 times as large asks further from x0")
 
@@ -71,17 +82,24 @@ class OptimiserContract(Contract, ABC):
         centre = np.full(self.dim, 2.0)
         search, twin = (self.make(self.dim, 0, x0=each) for each in (centre, centre.copy()))
         centre[:] = -7
-        ensure(search.ask().tobytes() == twin.ask().tobytes(), "an x0 that its caller changes later changes nothing")
+        ensure(
+            search.ask().tobytes() == twin.ask().tobytes(),
+            "an x0 that its caller changes later changes nothing",
+        )
 
-    # -- determinism --------------------------------------------------------------------------------------------------
+    # -- determinism -------------------------------------------------------------------------------
     def test_equal_seeds_and_losses_give_equal_searches(self) -> None:
         for seed in (0, 2**40):
-            one, two = self._new(seed), self._new(seed)
+            one = self._new(seed)
+            two = self._new(seed)
             with GlobalRandom(1).lent():
                 first = drive(one, sphere, 60)
             with GlobalRandom(2).lent():
                 second = drive(two, sphere, 60)
-            ensure(_asked(first) == _asked(second), "equal seeds and losses ask the same, whatever the global state")
+            ensure(
+                _asked(first) == _asked(second),
+                "equal seeds and losses ask the same, whatever the global state",
+            )
             ensure(one.recommend().tobytes() == two.recommend().tobytes(), "and recommend the same")
 
     def test_other_seeds_search_elsewhere(self) -> None:
@@ -89,10 +107,13 @@ class OptimiserContract(Contract, ABC):
         ensure(_asked(one) != _asked(two), "another seed gives another search")
 
     def test_the_losses_matter(self) -> None:
-        one, two = self._new(), self._new()
+        one = self._new()
+        two = self._new()
         drive(one, sphere, self.candidates)
         drive(two, lambda z: sphere(-z), self.candidates)
-        ensure(one.recommend().tobytes() != two.recommend().tobytes(), "other losses lead elsewhere")
+        ensure(
+            one.recommend().tobytes() != two.recommend().tobytes(), "other losses lead elsewhere"
+        )
 
     def test_global_random_state_is_left_alone(self) -> None:
         before = global_digest()
@@ -107,10 +128,16 @@ class OptimiserContract(Contract, ABC):
         ensure(global_digest() == before, "recommend leaves the global random state as it was")
 
     def test_replay_restores_the_state(self) -> None:
-        search, resumed = self._new(), self._new()
+        search = self._new()
+        resumed = self._new()
         replay(resumed, drive(search, sphere, 80))
-        ensure(resumed.ask().tobytes() == search.ask().tobytes(), "a replayed search asks what the first one asks")
-        ensure(resumed.recommend().tobytes() == search.recommend().tobytes(), "and recommends the same")
+        ensure(
+            resumed.ask().tobytes() == search.ask().tobytes(),
+            "a replayed search asks what the first one asks",
+        )
+        ensure(
+            resumed.recommend().tobytes() == search.recommend().tobytes(), "and recommends the same"
+        )
 
     def test_replay_refuses_another_run(self) -> None:
         history = drive(self._new(1), sphere, 40)
@@ -120,20 +147,23 @@ class OptimiserContract(Contract, ABC):
             return
         raise ContractBroken("the journal of another seed is refused")
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- what is told ------------------------------------------------------------------------------
     def test_losses_that_are_not_finite_are_refused_and_change_nothing(self) -> None:
         for bad in (np.nan, np.inf, -np.inf):
-            harmed, sound = self._new(), self._new()
+            harmed = self._new()
+            sound = self._new()
             z = harmed.ask()
             losses = sphere(z)
             losses[-1] = bad
             with refused(f"a loss of {bad} is refused"):
                 harmed.tell(z, losses)
-            one, two = drive(harmed, sphere, 40), drive(sound, sphere, 40)
+            one = drive(harmed, sphere, 40)
+            two = drive(sound, sphere, 40)
             ensure(_asked(one) == _asked(two), "a refused tell changes nothing")
 
     def test_only_the_asked_batch_can_be_told(self) -> None:
-        search, twin = self._new(), self._new()
+        search = self._new()
+        twin = self._new()
         with refused("tell before ask is refused"):
             search.tell(np.zeros((1, self.dim)), np.zeros(1))
         z = search.ask()
@@ -154,7 +184,8 @@ class OptimiserContract(Contract, ABC):
         ensure(search.ask().tobytes() == twin.ask().tobytes(), "refused tells change nothing")
 
     def test_the_callers_losses_are_left_alone(self) -> None:
-        search, twin = self._new(), self._new()
+        search = self._new()
+        twin = self._new()
         z = search.ask()
         losses = sphere(z)
         kept = losses.copy()
@@ -162,16 +193,26 @@ class OptimiserContract(Contract, ABC):
         ensure(losses.tobytes() == kept.tobytes(), "tell does not write into the caller's losses")
         losses[:] = 1e9
         twin.tell(twin.ask(), kept)
-        ensure(search.ask().tobytes() == twin.ask().tobytes(), "losses that change after the tell change nothing")
+        ensure(
+            search.ask().tobytes() == twin.ask().tobytes(),
+            "losses that change after the tell change nothing",
+        )
 
     def test_equal_losses_do_no_harm(self) -> None:
-        for loss in (lambda z: np.full(len(z), 0.5), lambda z: np.zeros(len(z)), lambda z: np.round(sphere(z))):
+        for loss in (
+            lambda z: np.full(len(z), 0.5),
+            lambda z: np.zeros(len(z)),
+            lambda z: np.round(sphere(z)),
+        ):
             search = self._new()
             drive(search, loss, 200)
-            ensure(bool(np.isfinite(search.ask()).all()), "ties and constant losses leave the candidates finite")
+            ensure(
+                bool(np.isfinite(search.ask()).all()),
+                "ties and constant losses leave the candidates finite",
+            )
             ensure(bool(np.isfinite(search.recommend()).all()), "and the recommendation")
 
-    # -- results ------------------------------------------------------------------------------------------------------
+    # -- results -----------------------------------------------------------------------------------
     def test_it_gets_closer(self) -> None:
         search = self._new()
         start = float(sphere(search.recommend()[None])[0])
@@ -188,28 +229,42 @@ class OptimiserContract(Contract, ABC):
         drive(search, sphere, self.candidates)
         end = float(sphere(search.recommend()[None])[0])
         ensure(
-            end < 1, f"after {self.candidates} candidates in {self.wide} variables it is closer than at x0, not {end:g}"
+            end < 1,
+            f"after {self.candidates} candidates in {self.wide} variables it is closer than at x0, not {end:g}",
         )
 
     def test_recommend_changes_nothing_and_is_the_callers(self) -> None:
-        search, twin = self._new(), self._new()
+        search = self._new()
+        twin = self._new()
         for each in (search, twin):
             drive(each, sphere, 40)
         point = search.recommend()
-        ensure(point.shape == (self.dim,) and bool(np.isfinite(point).all()), "a recommendation is (dim,) and finite")
+        ensure(
+            point.shape == (self.dim,) and bool(np.isfinite(point).all()),
+            "a recommendation is (dim,) and finite",
+        )
         search.recommend()[:] = 9.0
-        ensure(search.recommend().tobytes() == point.tobytes(), "what the caller does to a recommendation stays theirs")
-        ensure(search.ask().tobytes() == twin.ask().tobytes(), "recommend does not change the search")
+        ensure(
+            search.recommend().tobytes() == point.tobytes(),
+            "what the caller does to a recommendation stays theirs",
+        )
+        ensure(
+            search.ask().tobytes() == twin.ask().tobytes(), "recommend does not change the search"
+        )
 
     def test_a_memory_is_json_and_enough_to_go_on(self) -> None:
-        search, other = self._new(), self._new()
+        search = self._new()
+        other = self._new()
         if search.memory is None:
             with refused("who has no memory cannot be resumed", "replay"):
                 other.resume([], None)
             return
         told = drive(search, sphere, self.candidates)
         other.resume([(z, sphere(z)) for z, _ in told], json.loads(canonical_json(search.memory)))
-        ensure(other.recommend().tobytes() == search.recommend().tobytes(), "a resumed search recommends the same")
+        ensure(
+            other.recommend().tobytes() == search.recommend().tobytes(),
+            "a resumed search recommends the same",
+        )
         for _ in range(2):
             z = search.ask()
             ensure(other.ask().tobytes() == z.tobytes(), "a resumed search asks the same")
@@ -222,10 +277,21 @@ class OptimiserContract(Contract, ABC):
         search = self._new(7)
         resolved = search.resolved
         text = canonical_json(resolved)
-        for name, value in (("dim", self.dim), ("seed", 7), ("popsize", search.popsize), ("method", search.method)):
-            ensure(resolved.get(name) == value, f"resolved holds {name} = {value!r}, not {resolved.get(name)!r}")
+        for name, value in (
+            ("dim", self.dim),
+            ("seed", 7),
+            ("popsize", search.popsize),
+            ("method", search.method),
+        ):
+            ensure(
+                resolved.get(name) == value,
+                f"resolved holds {name} = {value!r}, not {resolved.get(name)!r}",
+            )
         drive(search, sphere, 40)
-        ensure(canonical_json(search.resolved) == text, "resolved stays as it was while the search goes on")
+        ensure(
+            canonical_json(search.resolved) == text,
+            "resolved stays as it was while the search goes on",
+        )
         ensure(canonical_json(self._new(7).resolved) == text, "equal settings resolve equally")
 
     def test_no_variables_are_refused(self) -> None:

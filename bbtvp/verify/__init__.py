@@ -1,4 +1,5 @@
-"""Floor 5: the proof on held-out images, on the source and other models, and a verdict by a stated rule.
+"""Floor 5: the proof on held-out images, on the source and other models, and a verdict by a stated
+rule.
 
 >>> proof = verify(prompt, "zoo/digits-low-contrast", ["zoo/llava", "zoo/paligemma"], source="zoo/llava")
 >>> print(proof.verdict, proof.rows[0].gain, proof.rows[0].gain_ci95)

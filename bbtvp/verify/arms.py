@@ -11,10 +11,13 @@ from bbtvp.tasks import Sample, Task
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
 GUIDED = ("sentence_only", "image_only")
-"""The two halves of a prompt with Guidance: its sentence with the raw image, its image with the plain question."""
+"""The two halves of a prompt with Guidance: its sentence with the raw image, its image with the
+plain question.
+"""
 
 AGAIN = "again"
-"""Zero-shot asked a second time, of a model that may answer otherwise: what changes then is noise."""
+"""Zero-shot asked a second time, of a model that may answer otherwise: what changes then is noise.
+"""
 
 
 @final
@@ -34,7 +37,8 @@ def arms(prompt: Prompt) -> tuple[str, ...]:
 def sent(prompt: Prompt, task: Task, samples: Sequence[Sample], *, twice: bool) -> dict[str, Sent]:
     """What each arm sends for these samples; twice: zero-shot again too."""
     control = prompt.space.empty_frame(prompt.z)
-    raw, plain = [sample.pixels() for sample in samples], [task.ask(sample) for sample in samples]
+    raw = [sample.pixels() for sample in samples]
+    plain = [task.ask(sample) for sample in samples]
     prompted = [prompt.render(pixels) for pixels in raw]
     found = {
         "zero_shot": Sent(raw, plain),

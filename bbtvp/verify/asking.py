@@ -1,4 +1,6 @@
-"""How the proof and the checks beside it ask their models: through one journal, counted once, resumable."""
+"""How the proof and the checks beside it ask their models: through one journal, counted once,
+resumable.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ BATCH = 128
 
 
 def check_folder(out: Path | str | None, check: str, prompt: Prompt, task: Task) -> Path | None:
-    """The folder of a check below a run folder: one for each prompt and task. None where nothing is kept."""
+    """The folder of a check below a run folder: one for each prompt and task. None where nothing is
+    kept.
+    """
     return None if out is None else Path(out) / check / f"{prompt.digest[:12]}-{task.digest[:12]}"
 
 
 class Spent(NamedTuple):
-    """Image queries so far, all processes of the run together; the failed and, among them, the refused; dollars."""
+    """Image queries so far, all processes of the run together; the failed and, among them, the
+    refused; dollars.
+    """
 
     queries: int
     failed: int
@@ -40,13 +46,19 @@ class Spent(NamedTuple):
 
 @final
 class Desk:
-    """One journal for the models of a check. Use as a context: the journal's file is held while it is open.
+    """One journal for the models of a check. Use as a context: the journal's file is held while it
+    is open.
 
-    folder: where the journal lies, None for memory alone. usd: a cap on money, for all models together.
+    folder: where the journal lies, None for memory alone. usd: a cap on money, for all models
+    together.
     """
 
-    def __init__(self, config: Mapping[str, Any], folder: Path | None, *, usd: float | None, watch: Watch) -> None:
-        self._usd, self._watch, self._closing = usd, watch, ExitStack()
+    def __init__(
+        self, config: Mapping[str, Any], folder: Path | None, *, usd: float | None, watch: Watch
+    ) -> None:
+        self._usd = usd
+        self._watch = watch
+        self._closing = ExitStack()
         self.journal = Journal(config, folder)
         self.before = self.journal.spent.total()
 
@@ -55,12 +67,17 @@ class Desk:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._closing.close()
 
     def meter(self, given: Model | str, phase: str) -> Meter:
-        """A model, probed if it is an endpoint, behind the journal. Raises as `load_model` and `probed` do."""
+        """A model, probed if it is an endpoint, behind the journal. Raises as `load_model` and
+        `probed` do.
+        """
         model = load_model(given) if isinstance(given, str) else given
         journal = self.journal
         probe = probed(model, usd_cap=None if self._usd is None else self._usd - journal.usd)
@@ -68,7 +85,11 @@ class Desk:
             journal.write_probe(model.spec, probe)
             self._watch("probed", {"probes": {model.spec: probe.findings}})
         account = Account(
-            spent=journal.spent, failed=journal.failed, refused=journal.refused, usd_cap=self._usd, usd=journal.usd
+            spent=journal.spent,
+            failed=journal.failed,
+            refused=journal.refused,
+            usd_cap=self._usd,
+            usd=journal.usd,
         )
         account.phase = f"{phase} {model.spec}"
         return Meter(model, journal, account=account)
@@ -85,15 +106,21 @@ class Again(Model):
     """A model asked for another replicate of what it is asked: a stochastic one draws anew."""
 
     def __init__(self, model: Model, replicate: int = 1) -> None:
-        self.model, self.replicate = model, replicate
-        self.spec, self.capabilities = model.spec, model.capabilities
+        self.model = model
+        self.replicate = replicate
+        self.spec = model.spec
+        self.capabilities = model.capabilities
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        return self.model.query([replace(request, replicate=self.replicate) for request in requests])
+        return self.model.query(
+            [replace(request, replicate=self.replicate) for request in requests]
+        )
 
 
 class Arm(NamedTuple):
-    """The readings of one arm, sample by sample, and how many queries the model refused in this process."""
+    """The readings of one arm, sample by sample, and how many queries the model refused in this
+    process.
+    """
 
     readings: list[Reading]
     refused: int
@@ -110,7 +137,10 @@ class Arm(NamedTuple):
     @property
     def unparsed(self) -> int:
         """Answered, and no single label named."""
-        return sum(reading.answer is None and bool(np.isfinite(reading.correct)) for reading in self.readings)
+        return sum(
+            reading.answer is None and bool(np.isfinite(reading.correct))
+            for reading in self.readings
+        )
 
     @property
     def answers(self) -> list[str | None]:
@@ -119,10 +149,17 @@ class Arm(NamedTuple):
 
 
 def ask(
-    reader: Reader, model: Meter, task: Task, samples: Sequence[Sample], images: Sequence[Pixels],
-    prompt: Prompt | None = None, *, replicate: int = 0,
-) -> Arm:  # fmt: skip
-    """Ask about `images[i]` what `samples[i]` asks; with a prompt, its sentence goes before the question.
+    reader: Reader,
+    model: Meter,
+    task: Task,
+    samples: Sequence[Sample],
+    images: Sequence[Pixels],
+    prompt: Prompt | None = None,
+    *,
+    replicate: int = 0,
+) -> Arm:
+    """Ask about `images[i]` what `samples[i]` asks; with a prompt, its sentence goes before the
+    question.
 
     The images are sent as they are: a prompt is rendered by the caller. replicate: see `Again`.
     """
@@ -138,5 +175,7 @@ def ask(
 def held_out(task: Task, limit: int | None) -> tuple[Sample, ...]:
     """The first `limit` test samples, all without a limit. UsageError for a limit below 1."""
     if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} leaves no test samples; give at least 1 (--limit 100)")
+        raise UsageError(
+            f"a limit of {limit} leaves no test samples; give at least 1 (--limit 100)"
+        )
     return task.test[:limit]

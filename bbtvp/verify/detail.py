@@ -1,4 +1,6 @@
-"""Beyond accuracy: per class, what was taken for what, and the figures that a kind of task is known by."""
+"""Beyond accuracy: per class, what was taken for what, and the figures that a kind of task is known
+by.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +32,11 @@ class Class(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the same images before and after, and the paired bootstrap interval of the difference.
+    """One figure of the same images before and after, and the paired bootstrap interval of the
+    difference.
 
-    name: "roc_auc" (two labels), "f1" and "yes_ratio" (yes or no), "mean_absolute_error" (numbers; lower is better).
-    positive: the label it is about, "" where there is none.
+    name: "roc_auc" (two labels), "f1" and "yes_ratio" (yes or no), "mean_absolute_error" (numbers;
+    lower is better). positive: the label it is about, "" where there is none.
     """
 
     name: str
@@ -47,7 +50,9 @@ class Figure:
 @final
 @dataclass(frozen=True)
 class Detail:
-    """Of the images answered in all arms. confusion: counts[truth][answer], "" for a reply that named no label."""
+    """Of the images answered in all arms. confusion: counts[truth][answer], "" for a reply that
+    named no label.
+    """
 
     per_class: Mapping[str, Class]
     confusion_before: Mapping[str, Mapping[str, int]]
@@ -56,18 +61,28 @@ class Detail:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, classes by name."""
-        return asdict(self) | {"per_class": {label: found._asdict() for label, found in self.per_class.items()}}
+        return asdict(self) | {
+            "per_class": {label: found._asdict() for label, found in self.per_class.items()}
+        }
 
 
 def detail(inquiry: Inquiry, seed: int) -> Detail:
-    """Of zero-shot against prompted; free answers have no classes, only the figures that they allow."""
+    """Of zero-shot against prompted; free answers have no classes, only the figures that they
+    allow.
+    """
     kept = np.flatnonzero(inquiry.answered())
     truths = [inquiry.samples[i].answer for i in kept]
-    before, after = ([_prediction(inquiry.answers[arm][i].reading) for i in kept] for arm in ("zero_shot", "prompted"))
+    before, after = (
+        [_prediction(inquiry.answers[arm][i].reading) for i in kept]
+        for arm in ("zero_shot", "prompted")
+    )
     if inquiry.task.labels is None:
         return Detail({}, {}, {}, tuple(_figures(inquiry, kept, truths, before, after, seed)))
-    first, second = per_class(before, truths), per_class(after, truths)
-    classes = {label: Class(first[label].n, first[label].value, second[label].value) for label in first}
+    first = per_class(before, truths)
+    second = per_class(after, truths)
+    classes = {
+        label: Class(first[label].n, first[label].value, second[label].value) for label in first
+    }
     figures = tuple(_figures(inquiry, kept, truths, before, after, seed))
     return Detail(classes, confusion(before, truths), confusion(after, truths), figures)
 
@@ -77,15 +92,20 @@ def _prediction(reading: Reading) -> str:
 
 
 def _figures(
-    inquiry: Inquiry, kept: NDArray[np.intp], truths: Sequence[str], before: Sequence[str], after: Sequence[str],
+    inquiry: Inquiry,
+    kept: NDArray[np.intp],
+    truths: Sequence[str],
+    before: Sequence[str],
+    after: Sequence[str],
     seed: int,
-) -> list[Figure]:  # fmt: skip
+) -> list[Figure]:
     labels = inquiry.task.labels or ()
     polar = {label.casefold(): label for label in labels}
     positive = polar.get("yes", labels[-1] if labels else "")
     truth = np.array([answer == positive for answer in truths])
     pairs: dict[str, tuple[_Resampled, _Resampled]] = {}
-    first, second = inquiry.scores("zero_shot"), inquiry.scores("prompted")
+    first = inquiry.scores("zero_shot")
+    second = inquiry.scores("prompted")
     if len(labels) == 2 and first is not None and second is not None:
         place = labels.index(positive)
         margins = [scores[kept, place] - scores[kept, 1 - place] for scores in (first, second)]
@@ -95,21 +115,34 @@ def _figures(
         pairs["f1"] = _f1(said[0], truth), _f1(said[1], truth)
         pairs["yes_ratio"] = _mean(said[0]), _mean(said[1])
     if truths and all(number(answer) is not None for answer in {*truths, *labels}):
-        errors = [np.array([_error(a, t) for a, t in zip(given, truths, strict=True)]) for given in (before, after)]
+        errors = [
+            np.array([_error(a, t) for a, t in zip(given, truths, strict=True)])
+            for given in (before, after)
+        ]
         pairs["mean_absolute_error"] = _mean(errors[0]), _mean(errors[1])
     found = (_figure(name, pair, len(kept), seed, positive) for name, pair in pairs.items())
     return [figure for figure in found if figure is not None]
 
 
-def _figure(name: str, pair: tuple[_Resampled, _Resampled], n: int, seed: int, positive: str) -> Figure | None:
+def _figure(
+    name: str, pair: tuple[_Resampled, _Resampled], n: int, seed: int, positive: str
+) -> Figure | None:
     """None where one of the two has no value: a ROC curve of one class, an error of no number."""
     before, after = pair
     whole = np.arange(n)[None]
-    first, second = float(before(whole)[0]), float(after(whole)[0])
+    first = float(before(whole)[0])
+    second = float(after(whole)[0])
     if not np.isfinite(first) or not np.isfinite(second):
         return None
     interval = paired_interval(lambda rows: after(rows) - before(rows), n, seed=seed)
-    return Figure(name, first, second, second - first, interval, "" if name == "mean_absolute_error" else positive)
+    return Figure(
+        name,
+        first,
+        second,
+        second - first,
+        interval,
+        "" if name == "mean_absolute_error" else positive,
+    )
 
 
 def _auc(margin: Vector, truth: NDArray[np.bool_]) -> _Resampled:
@@ -119,10 +152,12 @@ def _auc(margin: Vector, truth: NDArray[np.bool_]) -> _Resampled:
 
 
 def _f1(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> _Resampled:
-    hits, wrong = (said & truth).astype(np.float64), (said != truth).astype(np.float64)
+    hits = (said & truth).astype(np.float64)
+    wrong = (said != truth).astype(np.float64)
 
     def value(rows: NDArray[np.intp]) -> Vector:
-        twice, missed = 2 * hits[rows].sum(axis=1), wrong[rows].sum(axis=1)
+        twice = 2 * hits[rows].sum(axis=1)
+        missed = wrong[rows].sum(axis=1)
         total = twice + missed
         result: Vector = np.divide(twice, total, out=np.full(len(rows), np.nan), where=total > 0)
         return result
@@ -137,12 +172,15 @@ def _mean(values: NDArray[Any]) -> _Resampled:
 
     def value(rows: NDArray[np.intp]) -> Vector:
         count = known[rows].sum(axis=1)
-        result: Vector = np.divide(filled[rows].sum(axis=1), count, out=np.full(len(rows), np.nan), where=count > 0)
+        result: Vector = np.divide(
+            filled[rows].sum(axis=1), count, out=np.full(len(rows), np.nan), where=count > 0
+        )
         return result
 
     return value
 
 
 def _error(answer: str, truth: str) -> float:
-    said, true = number(answer), number(truth)
+    said = number(answer)
+    true = number(truth)
     return float("nan") if said is None or true is None else abs(said - true)

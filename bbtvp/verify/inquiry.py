@@ -33,7 +33,10 @@ class Inquiry:
     """The answers of one model, by arm, in the order of the samples that it was asked about."""
 
     def __init__(self, prompt: Prompt, task: Task, meter: Meter, reader: Reader) -> None:
-        self.prompt, self.task, self.meter, self.reader = prompt, task, meter, reader
+        self.prompt = prompt
+        self.task = task
+        self.meter = meter
+        self.reader = reader
         self.samples: list[Sample] = []
         self.answers: dict[str, list[Answer]] = {}
         self._bias: Vector | None = None
@@ -52,19 +55,25 @@ class Inquiry:
             self.samples += batch
 
     def calibrate(self, images: int, seed: int) -> int:
-        """Fit the output calibration on so many unprompted validation (then training) images; how many were asked.
+        """Fit the output calibration on so many unprompted validation (then training) images; how
+        many were asked.
 
         0 where the model gives no log-probabilities of labels that all samples share.
         """
-        labels, pools = self.task.labels, (self.task.validation, self.task.train)
+        labels = self.task.labels
+        pools = (self.task.validation, self.task.train)
         if not images or not self.calibrates(self.reader, self.task) or labels is None:
             return 0
         draw = stream(seed, "verify", "calibration")
         chosen = [pool[i] for pool in pools for i in draw.permutation(len(pool))][:images]
-        plain = Sent([sample.pixels() for sample in chosen], [self.task.ask(sample) for sample in chosen])
+        plain = Sent(
+            [sample.pixels() for sample in chosen], [self.task.ask(sample) for sample in chosen]
+        )
         scores = _table([answer.scores for answer in self._ask(plain, chosen)], len(labels))
         if np.isfinite(scores).all(axis=1).any():
-            self._bias = fitted(scores, indices(labels, [sample.answer for sample in chosen]), "labels")
+            self._bias = fitted(
+                scores, indices(labels, [sample.answer for sample in chosen]), "labels"
+            )
         return len(chosen)
 
     @staticmethod
@@ -91,17 +100,29 @@ class Inquiry:
 
     def calibrated(self) -> Vector | None:
         """(n,) zero-shot answers with the output calibration; None without one."""
-        scores, labels = self.scores("zero_shot"), self.task.labels or ()
+        scores = self.scores("zero_shot")
+        labels = self.task.labels or ()
         if self._bias is None or scores is None:
             return None
-        return corrected(scores, self._bias, indices(labels, [sample.answer for sample in self.samples]))
+        return corrected(
+            scores, self._bias, indices(labels, [sample.answer for sample in self.samples])
+        )
 
     def _ask(self, given: Sent, samples: Sequence[Sample]) -> list[Answer]:
         rows = zip(given.images, given.questions, samples, strict=True)
-        once = [self.reader.request(image, question, self.task, sample) for image, question, sample in rows]
-        requests = [replace(request, replicate=given.replicate) for request in once] if given.replicate else once
+        once = [
+            self.reader.request(image, question, self.task, sample)
+            for image, question, sample in rows
+        ]
+        requests = (
+            [replace(request, replicate=given.replicate) for request in once]
+            if given.replicate
+            else once
+        )
         outcomes = self.meter.query(requests)
-        return [self._read(outcome, sample) for outcome, sample in zip(outcomes, samples, strict=True)]
+        return [
+            self._read(outcome, sample) for outcome, sample in zip(outcomes, samples, strict=True)
+        ]
 
     def _read(self, outcome: Outcome, sample: Sample) -> Answer:
         if isinstance(outcome, QueryFailed):
@@ -116,4 +137,6 @@ class Inquiry:
 
 
 def _table(rows: Sequence[Vector | None], labels: int) -> Matrix:
-    return np.array([np.full(labels, np.nan) if row is None else row for row in rows]).reshape(len(rows), labels)
+    return np.array([np.full(labels, np.nan) if row is None else row for row in rows]).reshape(
+        len(rows), labels
+    )

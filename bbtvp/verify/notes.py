@@ -15,8 +15,12 @@ from bbtvp.verify.verdict import LEAST, OVERLAPPING
 
 
 def withheld(task: Task, shared: Overlap) -> tuple[Remark, ...]:
-    """Why no verdict can be given on this test split, whatever the models answer; nothing if it can."""
-    images, seen, found = len(task.test), len(shared.places), []
+    """Why no verdict can be given on this test split, whatever the models answer; nothing if it
+    can.
+    """
+    images = len(task.test)
+    seen = len(shared.places)
+    found = []
     if seen >= OVERLAPPING * images:
         found.append(remark("split-leaks", seen=seen, images=images))
     elif images - seen < LEAST:
@@ -28,7 +32,9 @@ def withheld(task: Task, shared: Overlap) -> tuple[Remark, ...]:
 
 def overlap_note(shared: Overlap, task: Task) -> tuple[Remark, ...]:
     """How many test images the other splits hold."""
-    images, equal, alike = len(task.test), len(shared.equal), len(shared.alike)
+    images = len(task.test)
+    equal = len(shared.equal)
+    alike = len(shared.alike)
     if equal and alike:
         return (remark("seen-equal-and-alike", images=images, equal=equal, alike=alike),)
     if equal:
@@ -39,9 +45,11 @@ def overlap_note(shared: Overlap, task: Task) -> tuple[Remark, ...]:
 def canvas_note(prompt: Prompt, model: Model) -> list[Remark]:
     """Where the model does not see the canvas as it was made.
 
-    A processor that makes it up to two times smaller is what a search plans for, whose canvas is that of the images.
+    A processor that makes it up to two times smaller is what a search plans for, whose canvas is
+    that of the images.
     """
-    canvas, side = prompt.space.canvas, model.capabilities.image_side
+    canvas = prompt.space.canvas
+    side = model.capabilities.image_side
     if isinstance(model, PaidModel):
         fitting = model.fitting_canvas(canvas)
         if fitting != canvas:
@@ -56,10 +64,14 @@ def canvas_note(prompt: Prompt, model: Model) -> list[Remark]:
 def fact_notes(facts: Mapping[str, Any], task: Task) -> tuple[Remark, ...]:
     """Where the task is not the one that the bundle says it was searched on."""
     found = []
-    question, labels, name = facts.get("question"), facts.get("labels"), facts.get("task")
+    question = facts.get("question")
+    labels = facts.get("labels")
+    name = facts.get("task")
     if question is not None and question != task.question:
         found.append(remark("other-question", searched=question, asked=task.question))
-    labels = labels if isinstance(labels, list | tuple) else None  # a bundle's facts may be anything that is JSON
+    labels = (
+        labels if isinstance(labels, list | tuple) else None
+    )  # a bundle's facts may be anything that is JSON
     if labels is not None and sorted(map(str, labels)) != sorted(task.labels or ()):
         if task.labels:
             found.append(remark("other-labels", searched=list(labels), labels=list(task.labels)))
@@ -78,7 +90,9 @@ def row_notes(rows: Sequence[Row]) -> list[Remark]:
             found.append(remark("noise", model=row.model, noise=row.noise))
         beyond = row.over_calibrated_ci95
         if row.gain > 0 and beyond is not None and beyond[0] <= 0:
-            found.append(remark("calibration-does-it", model=row.model, calibrated=row.calibrated or 0.0))
+            found.append(
+                remark("calibration-does-it", model=row.model, calibrated=row.calibrated or 0.0)
+            )
         if row.sentence_only is not None and row.gain > 0 and row.sentence_only >= row.prompted:
             found.append(remark("sentence-does-it", model=row.model))
     return found

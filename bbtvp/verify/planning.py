@@ -22,7 +22,8 @@ from bbtvp.verify.verdict import LEVEL, Rule
 CALIBRATION = 64
 """Unprompted images on which the output calibration is fitted: of ten labels, six each."""
 
-LOOKS, LOOK = 10, 20
+LOOKS = 10
+LOOK = 20
 """Looks of the sequential mode at most, and test images between two of them at least."""
 
 
@@ -39,8 +40,9 @@ class Share(NamedTuple):
 class Plan:
     """The image queries at most, model by model, and what so many test images can show.
 
-    seen: the true gain that is shown to lie above the rule's `min_gain` with four chances in five, if one answer in ten
-    is spoilt (`lost`); None if none is. needed: test images for gains of 5, 10 and 20 points, None for no number.
+    seen: the true gain that is shown to lie above the rule's `min_gain` with four chances in five,
+    if one answer in ten is spoilt (`lost`); None if none is. needed: test images for gains of 5, 10
+    and 20 points, None for no number.
     """
 
     shares: tuple[Share, ...]
@@ -56,24 +58,43 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "queries": self.queries, "images": self.images, "calibration": self.calibration,
-            "models": [share._asdict() for share in self.shares], "detectable_gain": self.seen,
-            "images_needed": {f"{gain:g}": count for gain, count in self.needed.items()}, "assumed_lost": self.lost,
-        }  # fmt: skip
+            "queries": self.queries,
+            "images": self.images,
+            "calibration": self.calibration,
+            "models": [share._asdict() for share in self.shares],
+            "detectable_gain": self.seen,
+            "images_needed": {f"{gain:g}": count for gain, count in self.needed.items()},
+            "assumed_lost": self.lost,
+        }
 
 
 def plan(
-    prompt: Prompt, task: Task, models: Sequence[Model | str], *, reader: str, calibration: int, rule: Rule
+    prompt: Prompt,
+    task: Task,
+    models: Sequence[Model | str],
+    *,
+    reader: str,
+    calibration: int,
+    rule: Rule,
 ) -> Plan:
-    """Bounds; what an endpoint offers is known after its probe only, and of a name before it is loaded nothing is."""
+    """Bounds; what an endpoint offers is known after its probe only, and of a name before it is
+    loaded nothing is.
+    """
     pool = min(calibration, len(task.validation) + len(task.train))
     shares = [_share(prompt, task, model, reader, pool) for model in models]
     needed = {gain: images_needed(gain, margin=rule.min_gain) for gain in (0.05, 0.1, 0.2)}
-    return Plan(tuple(shares), len(task.test), pool, smallest_gain(len(task.test), margin=rule.min_gain), needed)
+    return Plan(
+        tuple(shares),
+        len(task.test),
+        pool,
+        smallest_gain(len(task.test), margin=rule.min_gain),
+        needed,
+    )
 
 
 def _share(prompt: Prompt, task: Task, model: Model | str, reader: str, pool: int) -> Share:
-    asked, fitted = list(arms(prompt)), pool if task.labels is not None else 0
+    asked = list(arms(prompt))
+    fitted = pool if task.labels is not None else 0
     if isinstance(model, str):
         return Share(model, tuple(asked), len(asked) * len(task.test) + fitted)
     if isinstance(model, PaidModel):
@@ -87,10 +108,11 @@ def _share(prompt: Prompt, task: Task, model: Model | str, reader: str, pool: in
 @final
 @dataclass(frozen=True)
 class Looks:
-    """The sequential mode: after how many images each look is, and the boundary that |Z| must pass there.
+    """The sequential mode: after how many images each look is, and the boundary that |Z| must pass
+    there.
 
-    z: of level 5 % for one model. below_z: of that level shared by several models (Bonferroni). limit_z: of 2.5 %, for
-    a repeated 95 % interval.
+    z: of level 5 % for one model. below_z: of that level shared by several models (Bonferroni).
+    limit_z: of 2.5 %, for a repeated 95 % interval.
     """
 
     ends: tuple[int, ...]

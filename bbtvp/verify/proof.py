@@ -1,4 +1,6 @@
-"""The proof: every model in all arms on the test split, paired image by image, and a verdict by a stated rule."""
+"""The proof: every model in all arms on the test split, paired image by image, and a verdict by a
+stated rule.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +50,12 @@ class Example:
 @final
 @dataclass(frozen=True)
 class Proof:
-    """Rows in the order of the models, the image queries and dollars they cost, and examples from the first model.
+    """Rows in the order of the models, the image queries and dollars they cost, and examples from
+    the first model.
 
-    refused: of the failed queries, those that a model would not answer. notes: what a reader of the figures must know.
-    saved: test images that the sequential mode did not ask about, over all models.
+    refused: of the failed queries, those that a model would not answer. notes: what a reader of the
+    figures must know. saved: test images that the sequential mode did not ask about, over all
+    models.
     """
 
     task: str
@@ -99,23 +103,31 @@ def verify(
     examples: int = 8,
     watch: Watch = silent,
 ) -> Proof:
-    """Prove a prompt on the test split of `task`, on each model; `source` names what was searched, one or several.
+    """Prove a prompt on the test split of `task`, on each model; `source` names what was searched,
+    one or several.
 
-    Costs at most one image query per model, test image and arm: three arms, or five for a prompt with Guidance, and
-    zero-shot once more of a model that does not always answer the same. rule: of the verdict. calibration: images that
-    are no test images (`CALIBRATION` of them will do), on which an output calibration is fitted at a query each, for a
-    model that gives log-probabilities; none by default.
-    sequential: look after every tenth of the test images, in an order drawn by the seed, and ask a model no further
-    than its question is settled. facts: what a bundle says of its origin. out: a run folder whose `verify/` part makes
-    the call resumable. usd: a cap on money. Raises UsageError without models, ModelError if a model answers nothing,
-    BudgetReached at the cap.
+    Costs at most one image query per model, test image and arm: three arms, or five for a prompt
+    with Guidance, and zero-shot once more of a model that does not always answer the same. rule: of
+    the verdict. calibration: images that are no test images (`CALIBRATION` of them will do), on
+    which an output calibration is fitted at a query each, for a model that gives log-probabilities;
+    none by default. sequential: look after every tenth of the test images, in an order drawn by the
+    seed, and ask a model no further than its question is settled. facts: what a bundle says of its
+    origin. out: a run folder whose `verify/` part makes the call resumable. usd: a cap on money.
+    Raises UsageError without models, ModelError if a model answers nothing, BudgetReached at the
+    cap.
     """
     if not models:
         raise UsageError("name at least one model to verify on")
     if calibration < 0:
         raise UsageError(f"calibration on {calibration} images; give a number from 0 up")
-    task, rule = load_task(task) if isinstance(task, str) else task, rule or Rule()
-    config = {"task": task.digest, "prompt": prompt.digest, "reader": reader, "normalise": normalise}
+    task = load_task(task) if isinstance(task, str) else task
+    rule = rule or Rule()
+    config = {
+        "task": task.digest,
+        "prompt": prompt.digest,
+        "reader": reader,
+        "normalise": normalise,
+    }
     folder = check_folder(out, "verify", prompt, task)
     planned = plan(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
@@ -125,7 +137,9 @@ def verify(
 
         def open_(given: Model | str) -> Inquiry:
             meter = desk.meter(given, "verify")
-            inquiry = Inquiry(prompt, task, meter, choose_reader(reader, meter, task, normalise=normalise))
+            inquiry = Inquiry(
+                prompt, task, meter, choose_reader(reader, meter, task, normalise=normalise)
+            )
             inquiry.calibrate(calibration, seed)
             return inquiry
 
@@ -134,9 +148,7 @@ def verify(
         spent = desk.spent
     verdict = judge(rule, court.evidence, withheld(task, shared))
     notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
-    proof = Proof(
-        task.name, prompt.digest, rows, *spent, shown, verdict, notes, court.saved
-    )  # fmt: skip
+    proof = Proof(task.name, prompt.digest, rows, *spent, shown, verdict, notes, court.saved)
     watch("judged", {"verdict": verdict, "notes": notes})
     if folder is not None:
         origin = task.origin and asdict(task.origin)
@@ -147,23 +159,41 @@ def verify(
 
 @final
 class _Court:
-    """Hears the models one by one: those that decide first, where looking early may spare the others."""
+    """Hears the models one by one: those that decide first, where looking early may spare the
+    others.
+    """
 
     def __init__(
-        self, task: Task, rule: Rule, shared: Overlap, source: str | Sequence[str] | None,
-        models: Sequence[Model | str], sequential: bool, seed: int,
-    ) -> None:  # fmt: skip
-        self.task, self.rule, self.seed = task, rule, seed
+        self,
+        task: Task,
+        rule: Rule,
+        shared: Overlap,
+        source: str | Sequence[str] | None,
+        models: Sequence[Model | str],
+        sequential: bool,
+        seed: int,
+    ) -> None:
+        self.task = task
+        self.rule = rule
+        self.seed = seed
         self.sources = {source} if isinstance(source, str) else set(source or ())
         self.specs = [model if isinstance(model, str) else model.spec for model in models]
         self.given = dict(enumerate(models))
         deciders = sum(map(self._decides, self.specs))
-        order = stream(seed, "verify", "order").permutation(len(task.test)) if sequential else range(len(task.test))
+        order = (
+            stream(seed, "verify", "order").permutation(len(task.test))
+            if sequential
+            else range(len(task.test))
+        )
         self.samples: list[Sample] = [task.test[i] for i in order]
         self._unseen = [i not in shared.places for i in order]
         counts = {True: deciders, False: len(models) - deciders}
         images = len(task.test)
-        self.looks = {kind: Looks.of(images, count) for kind, count in counts.items()} if sequential else None
+        self.looks = (
+            {kind: Looks.of(images, count) for kind, count in counts.items()}
+            if sequential
+            else None
+        )
         self.evidence: list[Evidence] = []
         self.saved = 0
 
@@ -189,8 +219,11 @@ class _Court:
             role = "source" if inquiry.spec in self.sources else "target"
             rows[i] = self._asked(inquiry, role)
             if self.looks and rows[i].images < len(self.samples):
-                asked, images = rows[i].images, len(self.samples)
-                notes.append(remark("settled-early", model=inquiry.spec, asked=asked, images=images))
+                asked = rows[i].images
+                images = len(self.samples)
+                notes.append(
+                    remark("settled-early", model=inquiry.spec, asked=asked, images=images)
+                )
             notes += canvas_note(inquiry.prompt, inquiry.meter.model)
             shown[i] = _examples(inquiry, examples)
             watch("verified", rows[i].as_json())
@@ -205,7 +238,9 @@ class _Court:
         looks = self.looks[decides]
         for k, batch in enumerate(looks.batches(self.samples)):
             inquiry.look(batch)
-            found = self._evidence(inquiry, decides)._replace(z=float(looks.z[k]), below_z=float(looks.below_z[k]))
+            found = self._evidence(inquiry, decides)._replace(
+                z=float(looks.z[k]), below_z=float(looks.below_z[k])
+            )
             if settled(self.rule, found) and not found.fails:
                 break
         self.evidence.append(found)
@@ -216,23 +251,33 @@ class _Court:
         """Of the test images that no other split holds."""
         unseen = np.array(self._unseen[: len(inquiry.samples)])
         used = unseen & inquiry.answered()
-        before, after = inquiry.correct("zero_shot")[used], inquiry.correct("prompted")[used]
-        gained, lost = int((after > before).sum()), int((after < before).sum())
+        before = inquiry.correct("zero_shot")[used]
+        after = inquiry.correct("prompted")[used]
+        gained = int((after > before).sum())
+        lost = int((after < before).sum())
         return Evidence(inquiry.spec, decides, gained, lost, int(used.sum()), int(unseen.sum()))
 
 
 def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
     adjusted = holm([row.mcnemar_p for row in rows])
-    return tuple(replace(row, mcnemar_p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True))
+    return tuple(
+        replace(row, mcnemar_p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True)
+    )
 
 
 def _examples(inquiry: Inquiry, limit: int) -> tuple[Example, ...]:
     """The first test images, whatever became of them: no picking of the good ones."""
-    before, after = inquiry.answers["zero_shot"], inquiry.answers["prompted"]
+    before = inquiry.answers["zero_shot"]
+    after = inquiry.answers["prompted"]
     return tuple(
         Example(
-            inquiry.spec, sample.pixels(), inquiry.prompt.render(sample.pixels()), inquiry.task.ask(sample),
-            sample.answer, before[i].reading.answer, after[i].reading.answer,
+            inquiry.spec,
+            sample.pixels(),
+            inquiry.prompt.render(sample.pixels()),
+            inquiry.task.ask(sample),
+            sample.answer,
+            before[i].reading.answer,
+            after[i].reading.answer,
         )
         for i, sample in enumerate(inquiry.samples[:limit])
-    )  # fmt: skip
+    )

@@ -20,18 +20,21 @@ _COUNTS = {3: "three", 5: "five"}
 @final
 @dataclass(frozen=True)
 class Row:
-    """One model's proof. Shares are of the `n` images answered in all arms; `gain` is prompted − zero_shot.
+    """One model's proof. Shares are of the `n` images answered in all arms; `gain` is prompted −
+    zero_shot.
 
-    `gain_ci95`: paired bootstrap interval; if looked at early, the repeated interval of the score test, which holds at
-    every look. `mcnemar_p`: exact, two-sided; `mcnemar_p_holm` adjusted for all models. `over_empty_frame`, with its
-    interval, is what the search found beyond placement alone. `unparsed`: prompted replies that named no single label.
-    `sentence_only` and `image_only`: shares of the same images, None for a prompt without Guidance; a gain that the
-    sentence alone has too is not the picture's. `images`: test images asked about. `gained`, `lost`: answers that
-    became right, and wrong.
+    `gain_ci95`: paired bootstrap interval; if looked at early, the repeated interval of the score
+    test, which holds at every look. `mcnemar_p`: exact, two-sided; `mcnemar_p_holm` adjusted for
+    all models. `over_empty_frame`, with its interval, is what the search found beyond placement
+    alone. `unparsed`: prompted replies that named no single label. `sentence_only` and
+    `image_only`: shares of the same images, None for a prompt without Guidance; a gain that the
+    sentence alone has too is not the picture's. `images`: test images asked about. `gained`,
+    `lost`: answers that became right, and wrong.
 
-    `noise`: share of images judged otherwise when zero-shot is asked again, 0 for a model that always answers the same.
-    `calibrated`: zero-shot with the output calibration (`bbtvp.search.calibration`), fitted on images that are no
-    test images; None without log-probabilities. `over_calibrated`: prompted − calibrated.
+    `noise`: share of images judged otherwise when zero-shot is asked again, 0 for a model that
+    always answers the same. `calibrated`: zero-shot with the output calibration
+    (`bbtvp.search.calibration`), fitted on images that are no test images; None without
+    log-probabilities. `over_calibrated`: prompted − calibrated.
     """
 
     model: str
@@ -67,7 +70,9 @@ class Row:
 
 
 def row(inquiry: Inquiry, role: str, seed: int, *, repeated_z: float | None = None) -> Row:
-    """repeated_z: the boundary at this look, if it is one of several. ModelError if nothing was answered."""
+    """repeated_z: the boundary at this look, if it is one of several. ModelError if nothing was
+    answered.
+    """
     correct: Mapping[str, Any] = {arm: inquiry.correct(arm) for arm in inquiry.answers}
     main = {arm: values for arm, values in correct.items() if arm != AGAIN}
     answered = inquiry.answered()
@@ -80,13 +85,27 @@ def row(inquiry: Inquiry, role: str, seed: int, *, repeated_z: float | None = No
     over = paired_gain(kept["empty_frame"], kept["prompted"], seed=seed)
     readings = [answer.reading for answer in inquiry.answers["prompted"]]
     found = Row(
-        inquiry.spec, role, gain.n, gain.before, over.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p,
-        over.gain, over.ci, sum(int(np.isnan(values).sum()) for values in main.values()),
+        inquiry.spec,
+        role,
+        gain.n,
+        gain.before,
+        over.before,
+        gain.after,
+        gain.gain,
+        gain.ci,
+        gain.mcnemar_p,
+        over.gain,
+        over.ci,
+        sum(int(np.isnan(values).sum()) for values in main.values()),
         sum(reading.answer is None and bool(np.isfinite(reading.correct)) for reading in readings),
-        sentence_only=_mean(kept, "sentence_only"), image_only=_mean(kept, "image_only"),
-        images=len(inquiry.samples), gained=gain.gained, lost=gain.lost, noise=_noise(correct),
+        sentence_only=_mean(kept, "sentence_only"),
+        image_only=_mean(kept, "image_only"),
+        images=len(inquiry.samples),
+        gained=gain.gained,
+        lost=gain.lost,
+        noise=_noise(correct),
         detail=detail(inquiry, seed),
-    )  # fmt: skip
+    )
     if repeated_z is not None:
         found = replace(found, gain_ci95=score_interval(gain.gained, gain.lost, gain.n, repeated_z))
     calibrated = inquiry.calibrated()
@@ -95,7 +114,7 @@ def row(inquiry: Inquiry, role: str, seed: int, *, repeated_z: float | None = No
     beyond = paired_gain(calibrated[answered], kept["prompted"], seed=seed)
     return replace(
         found, calibrated=beyond.before, over_calibrated=beyond.gain, over_calibrated_ci95=beyond.ci
-    )  # fmt: skip
+    )
 
 
 def _mean(kept: Mapping[str, Any], arm: str) -> float | None:

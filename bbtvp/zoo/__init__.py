@@ -1,1 +1,3 @@
-"""Floor 6: the miniatures: their world, their training, their weights; real models for the demo and the tests."""
+"""Floor 6: the miniatures: their world, their training, their weights; real models for the demo and
+the tests.
+"""

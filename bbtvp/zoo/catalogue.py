@@ -32,7 +32,11 @@ def weights() -> Path:
 def members() -> list[str]:
     """The MLLMs of the zoo, as `zoo/<name>`; the surrogate `clip` is not one of them."""
     found = weights().iterdir() if weights().is_dir() else ()
-    return sorted(folder.name for folder in found if (folder / "config.json").is_file() and folder.name != CLIP)
+    return sorted(
+        folder.name
+        for folder in found
+        if (folder / "config.json").is_file() and folder.name != CLIP
+    )
 
 
 def model(name: str, **options: Any) -> Model:
@@ -40,7 +44,9 @@ def model(name: str, **options: Any) -> Model:
     from bbtvp.adapters import hf
 
     if name == CLIP:
-        raise UsageError("zoo/clip answers no questions; it is a surrogate: use it with --surrogate zoo/clip")
+        raise UsageError(
+            "zoo/clip answers no questions; it is a surrogate: use it with --surrogate zoo/clip"
+        )
     if name not in members():
         raise unknown("model", f"zoo/{name}", [f"zoo/{member}" for member in members()])
     return hf.load(str(weights() / name), spec=f"zoo/{name}", **options)
@@ -58,7 +64,11 @@ def surrogate(name: str, **options: Any) -> Surrogate:
 def card() -> list[dict[str, Any]]:
     """What each member is: parameters and the real model it stands for. JSON-able."""
     return [
-        {"model": f"zoo/{name}", "parameters": _parameters(weights() / name), "stands_for": STANDS_FOR.get(name, "")}
+        {
+            "model": f"zoo/{name}",
+            "parameters": _parameters(weights() / name),
+            "stands_for": STANDS_FOR.get(name, ""),
+        }
         for name in [*members(), CLIP]
     ]
 

@@ -1,8 +1,10 @@
-"""The architectures of the zoo: transformers' own classes, at a few hundred thousand parameters each.
+"""The architectures of the zoo: transformers' own classes, at a few hundred thousand parameters
+each.
 
-`build(name)` gives an untrained model and its processor. Two things differ from the real configurations, both
-because the models are small and start from nothing: every `initializer_range` is near 1/sqrt(width) instead of 0.02
-(or 1e-10, in BLIP-2's vision tower), and the Q-Former's query tokens are drawn at random instead of being zero.
+`build(name)` gives an untrained model and its processor. Two things differ from the real
+configurations, both because the models are small and start from nothing: every `initializer_range`
+is near 1/sqrt(width) instead of 0.02 (or 1e-10, in BLIP-2's vision tower), and the Q-Former's query
+tokens are drawn at random instead of being zero.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ WIDTH = 96
 HEADS = 4
 QUERIES = 16
 STD = 0.1
-MEAN, SPREAD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+MEAN = [0.48145466, 0.4578275, 0.40821073]
+SPREAD = [0.26862954, 0.26130258, 0.27577711]
 LLAVA_CHAT = (
     "{% for m in messages %}{% if m['role'] == 'user' %}USER: {% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
@@ -41,25 +44,54 @@ class Family(NamedTuple):
 
 
 def vocabulary() -> list[str]:
-    """What the tokenizer is trained on. Fixed: another corpus gives other token ids, and orphans the weights.
+    """What the tokenizer is trained on. Fixed: another corpus gives other token ids, and orphans
+    the weights.
 
     Words that are not in it ("stacked") are spelled in pieces, as in any real vocabulary.
     """
     pairs = [f"is there a {color} {shape} in the image?" for color, shape in scenes.CATEGORIES]
-    pairs += [f"where is the {a} relative to the {b}?" for a in scenes.SHAPES for b in scenes.SHAPES]
+    pairs += [
+        f"where is the {a} relative to the {b}?" for a in scenes.SHAPES for b in scenes.SHAPES
+    ]
     pairs += [f"what color is the {shape}?" for shape in (*scenes.SHAPES, "digit")]
-    words = (*scenes.DIGITS, *scenes.SHAPES, "left", "right", "above", "below", *scenes.YES_NO, *scenes.COLORS)
-    captions = ["this is a photo of a", "the digit", "an image with objects", "USER: \n ASSISTANT:", "User: Assistant:"]
-    return pairs + [f" {w}" for w in words] + list(words) + captions + [
-        "what digit is this?", "what shape is this?", "how many objects are there?",
-    ]  # fmt: skip
+    words = (
+        *scenes.DIGITS,
+        *scenes.SHAPES,
+        "left",
+        "right",
+        "above",
+        "below",
+        *scenes.YES_NO,
+        *scenes.COLORS,
+    )
+    captions = [
+        "this is a photo of a",
+        "the digit",
+        "an image with objects",
+        "USER: \n ASSISTANT:",
+        "User: Assistant:",
+    ]
+    return (
+        pairs
+        + [f" {w}" for w in words]
+        + list(words)
+        + captions
+        + [
+            "what digit is this?",
+            "what shape is this?",
+            "how many objects are there?",
+        ]
+    )
 
 
-def tokenizer(*extra: str, side: str = "left", names_image: bool = True) -> hf.PreTrainedTokenizerFast:
-    """Byte-level BPE over the zoo's sentences: any text can be encoded, most of the zoo's words are one token each.
+def tokenizer(
+    *extra: str, side: str = "left", names_image: bool = True
+) -> hf.PreTrainedTokenizerFast:
+    """Byte-level BPE over the zoo's sentences: any text can be encoded, most of the zoo's words are
+    one token each.
 
-    `names_image=False` leaves `tokenizer.image_token` unset: BLIP-2's processors then make the token themselves, and
-    fail on one that is already a string (transformers 5.23).
+    `names_image=False` leaves `tokenizer.image_token` unset: BLIP-2's processors then make the
+    token themselves, and fail on one that is already a string (transformers 5.23).
     """
     special = ["<pad>", "<s>", "</s>", "<unk>", "<image>", *extra]
     core = Tokenizer(models.BPE())
@@ -71,59 +103,101 @@ def tokenizer(*extra: str, side: str = "left", names_image: bool = True) -> hf.P
     )
     core.train_from_iterator(vocabulary() * 4, trainer)
     return hf.PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        padding_side=side, extra_special_tokens={"image_token": "<image>"} if names_image else {},
-    )  # fmt: skip
+        tokenizer_object=core,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        padding_side=side,
+        extra_special_tokens={"image_token": "<image>"} if names_image else {},
+    )
 
 
 def _ids(tok: Any) -> dict[str, int]:
-    return {"pad_token_id": tok.pad_token_id, "bos_token_id": tok.bos_token_id, "eos_token_id": tok.eos_token_id}
+    return {
+        "pad_token_id": tok.pad_token_id,
+        "bos_token_id": tok.bos_token_id,
+        "eos_token_id": tok.eos_token_id,
+    }
 
 
 def _llama(tok: Any, layers: int = 3) -> hf.LlamaConfig:
     return hf.LlamaConfig(
-        vocab_size=len(tok), hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=layers,
-        num_attention_heads=HEADS, num_key_value_heads=HEADS, max_position_embeddings=512,
-        tie_word_embeddings=True, initializer_range=STD, **_ids(tok),
-    )  # fmt: skip
+        vocab_size=len(tok),
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=layers,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        initializer_range=STD,
+        **_ids(tok),
+    )
 
 
 def _clip_vision(side: int = 56) -> hf.CLIPVisionConfig:
     return hf.CLIPVisionConfig(
-        hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=4, num_attention_heads=HEADS, image_size=side,
-        patch_size=8, initializer_range=STD, projection_dim=WIDTH,
-    )  # fmt: skip
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=HEADS,
+        image_size=side,
+        patch_size=8,
+        initializer_range=STD,
+        projection_dim=WIDTH,
+    )
 
 
 def _clip_images(side: int) -> Any:
     return hf.CLIPImageProcessorPil(
-        size={"shortest_edge": side}, crop_size={"height": side, "width": side}, image_mean=MEAN, image_std=SPREAD
+        size={"shortest_edge": side},
+        crop_size={"height": side, "width": side},
+        image_mean=MEAN,
+        image_std=SPREAD,
     )
 
 
 def _blip_images(side: int) -> Any:
-    return hf.BlipImageProcessorPil(size={"height": side, "width": side}, image_mean=MEAN, image_std=SPREAD)
+    return hf.BlipImageProcessorPil(
+        size={"height": side, "width": side}, image_mean=MEAN, image_std=SPREAD
+    )
 
 
 def _llava() -> tuple[Any, Any]:
     tok = tokenizer()
     config = hf.LlavaConfig(
-        vision_config=_clip_vision(), text_config=_llama(tok), image_token_id=tok.image_token_id,
-        vision_feature_layer=-1, vision_feature_select_strategy="default", image_seq_length=49,
+        vision_config=_clip_vision(),
+        text_config=_llama(tok),
+        image_token_id=tok.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_seq_length=49,
         tie_word_embeddings=True,
-    )  # fmt: skip
+    )
     processor = hf.LlavaProcessor(
-        image_processor=_clip_images(56), tokenizer=tok, patch_size=8, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=LLAVA_CHAT,
-    )  # fmt: skip
+        image_processor=_clip_images(56),
+        tokenizer=tok,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_CHAT,
+    )
     return hf.LlavaForConditionalGeneration(config), processor
 
 
 def _siglip_vision(side: int) -> hf.SiglipVisionConfig:
     return hf.SiglipVisionConfig(
-        hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=4, num_attention_heads=HEADS, image_size=side,
-        patch_size=8, vision_use_head=False, projection_dim=WIDTH, initializer_range=STD,
-    )  # fmt: skip
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=HEADS,
+        image_size=side,
+        patch_size=8,
+        vision_use_head=False,
+        projection_dim=WIDTH,
+        initializer_range=STD,
+    )
 
 
 def _paligemma() -> tuple[Any, Any]:
@@ -132,12 +206,23 @@ def _paligemma() -> tuple[Any, Any]:
     images.image_seq_length = 49
     processor = hf.PaliGemmaProcessor(image_processor=images, tokenizer=tok)
     text = hf.GemmaConfig(
-        vocab_size=len(tok), hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=3, num_attention_heads=HEADS,
-        num_key_value_heads=1, head_dim=24, max_position_embeddings=512, initializer_range=STD, **_ids(tok),
-    )  # fmt: skip
+        vocab_size=len(tok),
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=HEADS,
+        num_key_value_heads=1,
+        head_dim=24,
+        max_position_embeddings=512,
+        initializer_range=STD,
+        **_ids(tok),
+    )
     config = hf.PaliGemmaConfig(
-        vision_config=_siglip_vision(56), text_config=text, image_token_id=tok.image_token_id, projection_dim=WIDTH,
-    )  # fmt: skip
+        vision_config=_siglip_vision(56),
+        text_config=text,
+        image_token_id=tok.image_token_id,
+        projection_dim=WIDTH,
+    )
     return hf.PaliGemmaForConditionalGeneration(config), processor
 
 
@@ -150,13 +235,21 @@ def _idefics3() -> tuple[Any, Any]:
         image_processor=images, tokenizer=tok, image_seq_len=16, chat_template=IDEFICS_CHAT
     )
     vision = hf.models.idefics3.Idefics3VisionConfig(
-        hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=4, num_attention_heads=HEADS, image_size=64,
-        patch_size=8, initializer_range=STD,
-    )  # fmt: skip
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=HEADS,
+        image_size=64,
+        patch_size=8,
+        initializer_range=STD,
+    )
     config = hf.Idefics3Config(
-        vision_config=vision, text_config=_llama(processor.tokenizer), scale_factor=2, tie_word_embeddings=True,
+        vision_config=vision,
+        text_config=_llama(processor.tokenizer),
+        scale_factor=2,
+        tie_word_embeddings=True,
         image_token_id=tok.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
+    )
     return hf.Idefics3ForConditionalGeneration(config), processor
 
 
@@ -172,19 +265,35 @@ def _q_former(architecture: str) -> tuple[dict[str, Any], dict[str, Any]]:
         "patch_size": 8,
     }
     bridge = {
-        **shared, **no_dropout, "intermediate_size": 256, "num_hidden_layers": 2, "encoder_hidden_size": WIDTH,
-        "cross_attention_frequency": 1, "max_position_embeddings": 64,
-    }  # fmt: skip
+        **shared,
+        **no_dropout,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+        "encoder_hidden_size": WIDTH,
+        "cross_attention_frequency": 1,
+        "max_position_embeddings": 64,
+    }
     return vision, bridge | ({"vocab_size": 600} if architecture == "instructblip" else {})
 
 
 def _t5(tok: Any) -> hf.T5Config:
-    # Flan-T5, the language model of BLIP-2's and InstructBLIP's xl checkpoints, has gated GELU and untied embeddings.
+    # Flan-T5, the language model of BLIP-2's and InstructBLIP's xl checkpoints, has gated GELU and
+    # untied embeddings.
     return hf.T5Config(
-        vocab_size=len(tok), d_model=WIDTH, d_kv=24, d_ff=192, num_layers=2, num_decoder_layers=2, num_heads=HEADS,
-        feed_forward_proj="gated-gelu", tie_word_embeddings=False, dropout_rate=0.0, decoder_start_token_id=0,
-        initializer_factor=0.5, **_ids(tok),
-    )  # fmt: skip
+        vocab_size=len(tok),
+        d_model=WIDTH,
+        d_kv=24,
+        d_ff=192,
+        num_layers=2,
+        num_decoder_layers=2,
+        num_heads=HEADS,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        dropout_rate=0.0,
+        decoder_start_token_id=0,
+        initializer_factor=0.5,
+        **_ids(tok),
+    )
 
 
 def _with_queries(model: Any) -> Any:
@@ -197,10 +306,16 @@ def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
     tok = tokenizer(names_image=False)
     vision, bridge = _q_former("blip2")
     config = hf.Blip2Config(
-        vision_config=vision, qformer_config=bridge, text_config=text(tok).to_dict(), num_query_tokens=QUERIES,
-        image_token_index=tok.convert_tokens_to_ids("<image>"), initializer_range=STD,
-    )  # fmt: skip
-    processor = hf.Blip2Processor(image_processor=_blip_images(56), tokenizer=tok, num_query_tokens=QUERIES)
+        vision_config=vision,
+        qformer_config=bridge,
+        text_config=text(tok).to_dict(),
+        num_query_tokens=QUERIES,
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
+        initializer_range=STD,
+    )
+    processor = hf.Blip2Processor(
+        image_processor=_blip_images(56), tokenizer=tok, num_query_tokens=QUERIES
+    )
     return _with_queries(hf.Blip2ForConditionalGeneration(config)), processor
 
 
@@ -208,9 +323,13 @@ def _instructblip() -> tuple[Any, Any]:
     tok = tokenizer(names_image=False)
     vision, bridge = _q_former("instructblip")
     config = hf.InstructBlipConfig(
-        vision_config=vision, qformer_config=bridge, text_config=_llama(tok).to_dict(), num_query_tokens=QUERIES,
-        image_token_index=tok.convert_tokens_to_ids("<image>"), initializer_range=STD,
-    )  # fmt: skip
+        vision_config=vision,
+        qformer_config=bridge,
+        text_config=_llama(tok).to_dict(),
+        num_query_tokens=QUERIES,
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
+        initializer_range=STD,
+    )
     processor = hf.InstructBlipProcessor(
         image_processor=_blip_images(56),
         tokenizer=tok,
@@ -228,18 +347,21 @@ FAMILIES: dict[str, Family] = {
     "minigpt4": Family(lambda: _blip2(_llama), parents=("llava", "blip2")),
     "instructblip": Family(_instructblip, parents=("llava", "blip2")),
 }
-"""The miniatures, parents first. As the real ones start from a CLIP and an LLM that exist already, the others start
-from LLaVA's tower and, if they have a Llama, its decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former."""
+"""The miniatures, parents first. As the real ones start from a CLIP and an LLM that exist already,
+the others start from LLaVA's tower and, if they have a Llama, its decoder; MiniGPT-4 and
+InstructBLIP also from BLIP-2's Q-Former.
+"""
 
 
 END = "<|endoftext|>"
 
 
 def build_clip() -> tuple[Any, Any]:
-    """The miniature CLIP, the surrogate: the same tower as LLaVA's, its own training and its own weights.
+    """The miniature CLIP, the surrogate: the same tower as LLaVA's, its own training and its own
+    weights.
 
-    CLIP reads a text off its end token, so its tokenizer adds one; not "</s>", whose id of 2 makes transformers look
-    for the highest id instead.
+    CLIP reads a text off its end token, so its tokenizer adds one; not "</s>", whose id of 2 makes
+    transformers look for the highest id instead.
     """
     tok = tokenizer(END, side="right")
     tok.eos_token = END
@@ -247,8 +369,17 @@ def build_clip() -> tuple[Any, Any]:
         single=f"$A {END}", special_tokens=[(END, tok.eos_token_id)]
     )
     text = hf.CLIPTextConfig(
-        vocab_size=len(tok), hidden_size=WIDTH, intermediate_size=256, num_hidden_layers=2, num_attention_heads=HEADS,
-        max_position_embeddings=40, projection_dim=WIDTH, initializer_range=STD, **_ids(tok),
-    )  # fmt: skip
-    config = hf.CLIPConfig(text_config=text.to_dict(), vision_config=_clip_vision().to_dict(), projection_dim=WIDTH)
+        vocab_size=len(tok),
+        hidden_size=WIDTH,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=HEADS,
+        max_position_embeddings=40,
+        projection_dim=WIDTH,
+        initializer_range=STD,
+        **_ids(tok),
+    )
+    config = hf.CLIPConfig(
+        text_config=text.to_dict(), vision_config=_clip_vision().to_dict(), projection_dim=WIDTH
+    )
     return hf.CLIPModel(config), hf.CLIPProcessor(image_processor=_clip_images(56), tokenizer=tok)

@@ -25,11 +25,17 @@ class Member:
     """One model with gradients: its processor, and tensors laid out as its processor lays them out."""
 
     def __init__(self, name: str, model: Any, processor: Any, device: torch.device) -> None:
-        self.name, self.device, self.processor = name, device, processor
+        self.name = name
+        self.device = device
+        self.processor = processor
         self.model = model.float().to(device)
-        self.encoder_decoder = bool(getattr(self.model.config.get_text_config(), "is_encoder_decoder", False))
+        self.encoder_decoder = bool(
+            getattr(self.model.config.get_text_config(), "is_encoder_decoder", False)
+        )
         images = self.processor.image_processor
-        probe = images(images=[Image.new("RGB", (64, 64), (255, 0, 0))], return_tensors="pt")["pixel_values"]
+        probe = images(images=[Image.new("RGB", (64, 64), (255, 0, 0))], return_tensors="pt")[
+            "pixel_values"
+        ]
         self.side = probe.shape[-1]
         self.mean = torch.tensor(images.image_mean, device=device)[:, None, None]
         self.std = torch.tensor(images.image_std, device=device)[:, None, None]
@@ -38,7 +44,9 @@ class Member:
     @classmethod
     def untrained(cls, name: str, device: torch.device) -> Member:
         """A new member, its weights drawn from a seed of its own."""
-        with torch.random.fork_rng(devices=[]):  # transformers draws initial weights from the global generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # transformers draws initial weights from the global generator
             torch.manual_seed(derived_seed(0, "zoo-init", name))
             model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
         return cls(name, model, processor, device)
@@ -58,12 +66,24 @@ class Member:
         return {"pixel_values": x[:, None], "pixel_attention_mask": mask}
 
     def layout(self, question: str) -> dict[str, list[int]]:
-        """Token ids and masks of a prompt, from the processor itself; cached, since the zoo asks few questions."""
+        """Token ids and masks of a prompt, from the processor itself; cached, since the zoo asks
+        few questions.
+        """
         if question not in self._layouts:
             text = prompt_text(self.processor, question)
-            encoded = self.processor(images=[Image.new("RGB", (64, 64))], text=[text], return_tensors="pt")
-            keep = ("input_ids", "attention_mask", "token_type_ids", "qformer_input_ids", "qformer_attention_mask")
-            self._layouts[question] = {key: encoded[key][0].tolist() for key in keep if key in encoded}
+            encoded = self.processor(
+                images=[Image.new("RGB", (64, 64))], text=[text], return_tensors="pt"
+            )
+            keep = (
+                "input_ids",
+                "attention_mask",
+                "token_type_ids",
+                "qformer_input_ids",
+                "qformer_attention_mask",
+            )
+            self._layouts[question] = {
+                key: encoded[key][0].tolist() for key in keep if key in encoded
+            }
         return self._layouts[question]
 
     def target(self, question: str, answer: str) -> list[int]:
@@ -76,7 +96,8 @@ class Member:
         """Right-padded training tensors, one row per question, with labels on the answers alone."""
         rows = []
         for question, answer in zip(questions, answers, strict=True):
-            row, target = dict(self.layout(question)), self.target(question, answer)
+            row = dict(self.layout(question))
+            target = self.target(question, answer)
             if self.encoder_decoder:
                 row["labels"] = target
             else:
@@ -98,25 +119,33 @@ class Member:
     def packs(self) -> bool:
         """Whether several questions can follow one image in one row.
 
-        Not where the image is read in the question's light (PaliGemma's prefix attention, InstructBLIP's Q-Former),
-        nor with an encoder (BLIP-2's T5).
+        Not where the image is read in the question's light (PaliGemma's prefix attention,
+        InstructBLIP's Q-Former), nor with an encoder (BLIP-2's T5).
         """
         return not self.encoder_decoder and self.name not in ("paligemma", "instructblip")
 
     def packed(self, questions: list[list[str]], answers: list[list[str]]) -> dict[str, Tensor]:
-        """One row per image: its tokens once, then each question with its answer, blind to the other questions.
+        """One row per image: its tokens once, then each question with its answer, blind to the
+        other questions.
 
-        Each question sees the image at the same positions as if it were asked alone, so the loss is the same as that
-        of separate rows at a fraction of the cost.
+        Each question sees the image at the same positions as if it were asked alone, so the loss is
+        the same as that of separate rows at a fraction of the cost.
         """
-        ids, labels, places, blocks = [], [], [], []
+        ids = []
+        labels = []
+        places = []
+        blocks = []
         for asked, answered in zip(questions, answers, strict=True):
             first = self.layout(asked[0])["input_ids"]
             image = self.processor.tokenizer.convert_tokens_to_ids("<image>")
             cut = len(first) - first[::-1].index(image)
-            row, label, place, block = first[:cut], [-100] * cut, list(range(cut)), [0] * cut
+            row = first[:cut]
+            label = [-100] * cut
+            place = list(range(cut))
+            block = [0] * cut
             for number, (question, answer) in enumerate(zip(asked, answered, strict=True), start=1):
-                prompt, target = self.layout(question)["input_ids"][cut:], self.target(question, answer)
+                prompt = self.layout(question)["input_ids"][cut:]
+                target = self.target(question, answer)
                 row = row + prompt + target
                 label += [-100] * len(prompt) + target
                 length = len(prompt) + len(target)
@@ -129,12 +158,16 @@ class Member:
         block_of = self._padded(blocks, -1)
         own = block_of[:, None, :, None] == block_of[:, None, None, :]
         allowed = (own | (block_of == 0)[:, None, None, :]) & torch.ones_like(own[0, 0]).tril()
-        mask = torch.zeros(allowed.shape, device=self.device).masked_fill(~allowed, torch.finfo(torch.float32).min)
+        mask = torch.zeros(allowed.shape, device=self.device).masked_fill(
+            ~allowed, torch.finfo(torch.float32).min
+        )
         pad = self.processor.tokenizer.pad_token_id
         return {
-            "input_ids": self._padded(ids, pad), "labels": self._padded(labels, -100),
-            "position_ids": self._padded(places, 0), "attention_mask": mask,
-        }  # fmt: skip
+            "input_ids": self._padded(ids, pad),
+            "labels": self._padded(labels, -100),
+            "position_ids": self._padded(places, 0),
+            "attention_mask": mask,
+        }
 
     @property
     def tower(self) -> Any:
@@ -144,7 +177,9 @@ class Member:
 
     @contextmanager
     def seen_once(self, times: int) -> Iterator[None]:
-        """Within, every image stands `times` times in a row in a batch, and the tower looks at each only once."""
+        """Within, every image stands `times` times in a row in a batch, and the tower looks at each
+        only once.
+        """
         before = self.tower.register_forward_pre_hook(
             lambda module, args, kwargs: (
                 tuple(a[::times] for a in args),
@@ -152,7 +187,9 @@ class Member:
             ),
             with_kwargs=True,
         )
-        after = self.tower.register_forward_hook(lambda module, args, output: _repeated(output, times))
+        after = self.tower.register_forward_hook(
+            lambda module, args, output: _repeated(output, times)
+        )
         try:
             yield
         finally:
@@ -160,9 +197,13 @@ class Member:
             after.remove()
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(b, t, width): the image as the language model reads it, by a Q-Former without a question."""
+        """(b, t, width): the image as the language model reads it, by a Q-Former without a
+        question.
+        """
         if self.name == "clip":
-            patches: Tensor = self.model.vision_model(**self.images(pixels)).last_hidden_state[:, 1:]
+            patches: Tensor = self.model.vision_model(**self.images(pixels)).last_hidden_state[
+                :, 1:
+            ]
             return patches
         if hasattr(self.model, "qformer"):
             seen = self.model.vision_model(pixel_values=self.images(pixels)["pixel_values"])[0]
@@ -175,9 +216,13 @@ class Member:
         return found if isinstance(found, Tensor) else torch.stack(list(found))
 
     def perceive(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Image tokens, and the vision tower's own patches (b, side², width) before any projector or Q-Former."""
+        """Image tokens, and the vision tower's own patches (b, side², width) before any projector
+        or Q-Former.
+        """
         seen: list[Tensor] = []
-        hook = self.tower.register_forward_hook(lambda module, inputs, output: seen.append(output[0]))
+        hook = self.tower.register_forward_hook(
+            lambda module, inputs, output: seen.append(output[0])
+        )
         try:
             tokens = self.image_tokens(pixels)
         finally:
@@ -191,5 +236,7 @@ def _every(value: Any, times: int) -> Any:
 
 
 def _repeated(output: Any, times: int) -> Any:
-    fields = {k: v.repeat_interleave(times, 0) if isinstance(v, Tensor) else v for k, v in output.items()}
+    fields = {
+        k: v.repeat_interleave(times, 0) if isinstance(v, Tensor) else v for k, v in output.items()
+    }
     return type(output)(**fields)

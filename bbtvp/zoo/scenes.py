@@ -1,7 +1,8 @@
-"""The world of the miniatures: procedural scenes and UCI handwritten digits, each with the questions it answers.
+"""The world of the miniatures: procedural scenes and UCI handwritten digits, each with the
+questions it answers.
 
-Five kinds, after the tasks of TVP (arXiv 2404.11207): recognition (`digit`, `shape`), `count`, two-object
-reasoning (`pair`), object hallucination (`presence`); `color` is only used in training.
+Five kinds, after the tasks of TVP (arXiv 2404.11207): recognition (`digit`, `shape`), `count`,
+two-object reasoning (`pair`), object hallucination (`presence`); `color` is only used in training.
 """
 
 from __future__ import annotations
@@ -35,10 +36,14 @@ COUNTS = ("one", "two", "three", "four", "five", "six")
 ARRANGEMENTS = ("side by side", "stacked")
 YES_NO = ("yes", "no")
 CATEGORIES = tuple((color, shape) for shape in SHAPES for color in COLORS)
-"""The 25 kinds of object, most popular first; POPE's `popular` and `adversarial` sampling need the skew."""
+"""The 25 kinds of object, most popular first; POPE's `popular` and `adversarial` sampling need the
+skew.
+"""
 
 TRAINING_DIGITS = range(1000)
-"""The UCI digits that train the zoo; the other 797 belong to the tasks, and no miniature has seen them."""
+"""The UCI digits that train the zoo; the other 797 belong to the tasks, and no miniature has seen
+them.
+"""
 
 _OVERSAMPLE = 4
 
@@ -74,7 +79,9 @@ class Scene:
 
 
 def inventory(number: int, categories: Iterable[tuple[str, str]]) -> str:
-    """A sentence that names what is there: how many things, and each category once, in the order of `CATEGORIES`."""
+    """A sentence that names what is there: how many things, and each category once, in the order of
+    `CATEGORIES`.
+    """
     present = {*categories}
     names = " ".join(f"{color} {shape}" for color, shape in CATEGORIES if (color, shape) in present)
     return f"an image with {COUNTS[number - 1]} objects, {names}"
@@ -83,7 +90,10 @@ def inventory(number: int, categories: Iterable[tuple[str, str]]) -> str:
 @cache
 def uci_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """(1797, 8, 8) images, levels 0-16, and (1797,) labels: the UCI handwritten digits, CC BY 4.0."""
-    with files("bbtvp.zoo").joinpath("data/digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as data:
+    with (
+        files("bbtvp.zoo").joinpath("data/digits.npz").open("rb") as file,
+        np.load(file, allow_pickle=False) as data,
+    ):
         return data["images"], data["labels"]
 
 
@@ -94,12 +104,16 @@ def _background(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def _jittered(color: str, rng: np.random.Generator) -> tuple[int, int, int]:
-    red, green, blue = np.clip(np.array(COLORS[color]) + rng.uniform(-18, 18, 3), 0, 255).astype(int)
+    red, green, blue = np.clip(np.array(COLORS[color]) + rng.uniform(-18, 18, 3), 0, 255).astype(
+        int
+    )
     return int(red), int(green), int(blue)
 
 
 def _draw_thing(draw: ImageDraw.ImageDraw, thing: Thing, fill: tuple[int, int, int]) -> None:
-    x, y, r = thing.x * _OVERSAMPLE, thing.y * _OVERSAMPLE, thing.r * _OVERSAMPLE
+    x = thing.x * _OVERSAMPLE
+    y = thing.y * _OVERSAMPLE
+    r = thing.r * _OVERSAMPLE
     box = (x - r, y - r, x + r, y + r)
     match thing.shape:
         case "circle":
@@ -125,7 +139,9 @@ def draw_scene(kind: str, things: tuple[Thing, ...], rng: np.random.Generator) -
     return Scene(kind, np.asarray(canvas.reduce(_OVERSAMPLE)), things)
 
 
-def _place(n: int, rng: np.random.Generator, low: float, high: float) -> list[tuple[float, float, float]]:
+def _place(
+    n: int, rng: np.random.Generator, low: float, high: float
+) -> list[tuple[float, float, float]]:
     """`n` circles (x, y, r) that do not overlap; shrinks when crowded."""
     for attempt in range(1000):
         shrink = 0.97 ** (attempt // 5)
@@ -141,7 +157,9 @@ def _place(n: int, rng: np.random.Generator, low: float, high: float) -> list[tu
 
 
 def draw_categories(n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """`n` distinct categories: popular ones more often, and each brings its companion along (as cups bring tables)."""
+    """`n` distinct categories: popular ones more often, and each brings its companion along (as
+    cups bring tables).
+    """
     weights = 1 / (np.arange(len(CATEGORIES)) + 6.0)
     chosen: list[int] = []
     while len(chosen) < n:
@@ -163,7 +181,9 @@ def _digit(rng: np.random.Generator, digits: range) -> Scene:
     images, labels = uci_digits()
     index = int(rng.choice(digits))
     side = int(rng.integers(34, 54))
-    glyph = Image.fromarray((images[index] * 15.9).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    glyph = Image.fromarray((images[index] * 15.9).astype(np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     mask = Image.new("L", (SIDE, SIDE), 0)
     x, y = rng.integers(1, SIDE - side, 2)
     mask.paste(glyph, (int(x), int(y)))
@@ -176,19 +196,24 @@ def _digit(rng: np.random.Generator, digits: range) -> Scene:
 def _shape(rng: np.random.Generator) -> Scene:
     r = rng.uniform(9, 19)
     x, y = rng.uniform(r + 1, SIDE - r - 1, 2)
-    thing = Thing(str(rng.choice(list(COLORS))), str(rng.choice(SHAPES)), float(x), float(y), float(r))
+    thing = Thing(
+        str(rng.choice(list(COLORS))), str(rng.choice(SHAPES)), float(x), float(y), float(r)
+    )
     return draw_scene("shape", (thing,), rng)
 
 
 def _count(rng: np.random.Generator) -> Scene:
     spots = _place(int(rng.integers(1, len(COUNTS) + 1)), rng, 6.5, 10.5)
-    colors, shapes = list(COLORS), list(SHAPES)
+    colors = list(COLORS)
+    shapes = list(SHAPES)
     things = tuple(Thing(str(rng.choice(colors)), str(rng.choice(shapes)), *spot) for spot in spots)
     return draw_scene("count", things, rng)
 
 
 def _pair(rng: np.random.Generator) -> Scene:
-    """Two things of different shape, apart along one axis and nearly level along the other; half share a color."""
+    """Two things of different shape, apart along one axis and nearly level along the other; half
+    share a color.
+    """
     shapes = rng.choice(SHAPES, 2, replace=False)
     colors = rng.choice(list(COLORS), 2, replace=False)
     if rng.random() < 0.5:
@@ -210,7 +235,8 @@ def _pair(rng: np.random.Generator) -> Scene:
 def _presence(rng: np.random.Generator) -> Scene:
     spots = _place(int(rng.integers(2, 5)), rng, 8, 11)
     things = tuple(
-        Thing(*category, *spot) for category, spot in zip(draw_categories(len(spots), rng), spots, strict=True)
+        Thing(*category, *spot)
+        for category, spot in zip(draw_categories(len(spots), rng), spots, strict=True)
     )
     return draw_scene("presence", things, rng)
 
@@ -229,7 +255,10 @@ def arrangement(first: Thing, second: Thing) -> Question:
     """How two things lie to each other: along which axis they are further apart."""
     beside = abs(first.x - second.x) > abs(first.y - second.y)
     return Question(
-        "pair", "are the two objects side by side or stacked?", ARRANGEMENTS[0 if beside else 1], ARRANGEMENTS
+        "pair",
+        "are the two objects side by side or stacked?",
+        ARRANGEMENTS[0 if beside else 1],
+        ARRANGEMENTS,
     )
 
 
@@ -242,7 +271,9 @@ def same_color(first: Thing, second: Thing) -> Question:
 def presence_question(color: str, shape: str, things: tuple[Thing, ...]) -> Question:
     """POPE's question about one category."""
     there = any((thing.color, thing.shape) == (color, shape) for thing in things)
-    return Question("presence", f"is there a {color} {shape} in the image?", "yes" if there else "no", YES_NO)
+    return Question(
+        "presence", f"is there a {color} {shape} in the image?", "yes" if there else "no", YES_NO
+    )
 
 
 def main_question(scene: Scene, rng: np.random.Generator) -> Question:
@@ -253,7 +284,9 @@ def main_question(scene: Scene, rng: np.random.Generator) -> Question:
         case "shape":
             return Question("shape", "what shape is this?", scene.things[0].shape, SHAPES)
         case "count":
-            return Question("count", "how many objects are there?", COUNTS[len(scene.things) - 1], COUNTS)
+            return Question(
+                "count", "how many objects are there?", COUNTS[len(scene.things) - 1], COUNTS
+            )
         case "pair":
             return same_color(*scene.things)
         case _:
@@ -268,20 +301,30 @@ def _balanced_presence(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def other_question(scene: Scene, rng: np.random.Generator) -> Question:
-    """A further question about any scene, so that in training the question decides, never the look of the scene."""
+    """A further question about any scene, so that in training the question decides, never the look
+    of the scene.
+    """
     if scene.kind == "digit":
         return Question("color", "what color is the digit?", scene.ink, tuple(COLORS))
     if scene.kind == "pair" and rng.random() < 0.4:
         return arrangement(*scene.things)
     choices = ["count", "presence"]
-    alone = [thing for thing in scene.things if sum(other.shape == thing.shape for other in scene.things) == 1]
+    alone = [
+        thing
+        for thing in scene.things
+        if sum(other.shape == thing.shape for other in scene.things) == 1
+    ]
     if alone:
         choices.append("color")
     match rng.choice(choices):
         case "count":
-            return Question("count", "how many objects are there?", COUNTS[len(scene.things) - 1], COUNTS)
+            return Question(
+                "count", "how many objects are there?", COUNTS[len(scene.things) - 1], COUNTS
+            )
         case "color":
             thing = alone[int(rng.integers(len(alone)))]
-            return Question("color", f"what color is the {thing.shape}?", thing.color, tuple(COLORS))
+            return Question(
+                "color", f"what color is the {thing.shape}?", thing.color, tuple(COLORS)
+            )
         case _:
             return _balanced_presence(scene, rng)

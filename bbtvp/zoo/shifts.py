@@ -1,7 +1,7 @@
 """Shifts that a user would know: what happens to an image between the training data and the field.
 
-Each takes a strength; `STRENGTH` holds the one that leaves zoo/llava between 5 points above chance and 70 % on each
-subject.
+Each takes a strength; `STRENGTH` holds the one that leaves zoo/llava between 5 points above chance
+and 70 % on each subject.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def dark(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
 
 
 def bright(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Overexposed: levels pushed up by `strength` of the range at half the contrast; what is light clips."""
+    """Overexposed: levels pushed up by `strength` of the range at half the contrast; what is light
+    clips.
+    """
     return _levels(pixels * 0.5 + 255 * strength)
 
 
@@ -69,5 +71,8 @@ _STRENGTHS = {
     "blur": (4.0, 3.0, 3.0, 2.3, 3.2, 3.2, 3.2),
 }
 STRENGTH: Mapping[str, Mapping[str, float]] = MappingProxyType(
-    {subject: {shift: row[i] for shift, row in _STRENGTHS.items()} for i, subject in enumerate(_SUBJECTS)}
+    {
+        subject: {shift: row[i] for shift, row in _STRENGTHS.items()}
+        for i, subject in enumerate(_SUBJECTS)
+    }
 )

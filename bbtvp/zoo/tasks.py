@@ -1,8 +1,9 @@
 """The built-in tasks: `zoo/<subject>[-<shift>]`, on scenes that no miniature was trained on.
 
-Subjects: digits, shapes, counting, reasoning, hallucination (negatives drawn at random), hallucination-popular,
-hallucination-adversarial (POPE's samplings, Li et al., arXiv 2305.10355). Shifts: see `shifts.py`; none = as trained.
-The same scenes under every shift, so that shifts can be compared.
+Subjects: digits, shapes, counting, reasoning, hallucination (negatives drawn at random),
+hallucination-popular, hallucination-adversarial (POPE's samplings, Li et al., arXiv 2305.10355).
+Shifts: see `shifts.py`; none = as trained. The same scenes under every shift, so that shifts can be
+compared.
 """
 
 from __future__ import annotations
@@ -24,14 +25,27 @@ DIGITS = {"train": range(1000, 1200), "validation": range(1200, 1300), "test": r
 """UCI digits of each split: disjoint, and disjoint from those that trained the zoo."""
 
 SUITE = (
-    "digits-low-contrast", "digits-noise", "shapes-dark", "shapes-blur", "counting-low-contrast", "counting-noise",
-    "reasoning-bright", "reasoning-noise", "hallucination-low-contrast", "hallucination-blur",
-)  # fmt: skip
-"""Ten tasks for tables and benchmarks: each subject under two shifts, and half of them (noise, blur) shifts that no
-single layer of a prompt undoes."""
+    "digits-low-contrast",
+    "digits-noise",
+    "shapes-dark",
+    "shapes-blur",
+    "counting-low-contrast",
+    "counting-noise",
+    "reasoning-bright",
+    "reasoning-noise",
+    "hallucination-low-contrast",
+    "hallucination-blur",
+)
+"""Ten tasks for tables and benchmarks: each subject under two shifts, and half of them (noise,
+blur) shifts that no single layer of a prompt undoes.
+"""
 
 SUBJECTS = {"digits": "digit", "shapes": "shape", "counting": "count", "reasoning": "pair"}
-POPE = {"hallucination": "random", "hallucination-popular": "popular", "hallucination-adversarial": "adversarial"}
+POPE = {
+    "hallucination": "random",
+    "hallucination-popular": "popular",
+    "hallucination-adversarial": "adversarial",
+}
 QUESTIONS = {
     "digits": "what digit is this?",
     "shapes": "what shape is this?",
@@ -49,11 +63,16 @@ LABELS = {
 
 def names() -> list[str]:
     """Every built-in task."""
-    return [f"{subject}{shift}" for subject in (*SUBJECTS, *POPE) for shift in ("", *(f"-{s}" for s in SHIFTS))]
+    return [
+        f"{subject}{shift}"
+        for subject in (*SUBJECTS, *POPE)
+        for shift in ("", *(f"-{s}" for s in SHIFTS))
+    ]
 
 
 def load(name: str, *, question: str | None = None, limit: int | None = None) -> Task:
-    """The task `zoo/<name>`; `question` replaces its template, `limit` keeps that many test samples.
+    """The task `zoo/<name>`; `question` replaces its template, `limit` keeps that many test
+    samples.
 
     UsageError, with the nearest names, for an unknown task.
     """
@@ -65,7 +84,9 @@ def load(name: str, *, question: str | None = None, limit: int | None = None) ->
     subject = name.removesuffix(f"-{shift}") if shift else name
     train, validation, test = (_samples(subject, shift, split) for split in SIZES)
     template = question or QUESTIONS.get(subject, POPE_QUESTION)
-    return Task(f"zoo/{name}", template, LABELS.get(subject, scenes.YES_NO), train, validation, test[:limit])
+    return Task(
+        f"zoo/{name}", template, LABELS.get(subject, scenes.YES_NO), train, validation, test[:limit]
+    )
 
 
 @lru_cache(maxsize=12)
@@ -98,7 +119,9 @@ def _plain(subject: str, split: str) -> list[Drawn]:
 
 
 def _pope(subject: str, split: str) -> list[Drawn]:
-    """Half the questions name a category that is there; the other half one that is absent, by POPE's sampling."""
+    """Half the questions name a category that is there; the other half one that is absent, by
+    POPE's sampling.
+    """
     rng = stream(0, "zoo-task", "hallucination", split)
     drawn = [scenes.draw("presence", rng) for _ in range(SIZES[split])]
     popularity = Counter((thing.color, thing.shape) for scene in drawn for thing in scene.things)
@@ -114,10 +137,16 @@ def _pope(subject: str, split: str) -> list[Drawn]:
 
 
 def _caption(scene: scenes.Scene) -> dict[str, str]:
-    """What the surrogate's TSE is told of a training image whose answer names nothing that can be seen."""
+    """What the surrogate's TSE is told of a training image whose answer names nothing that can be
+    seen.
+    """
     if scene.kind in ("digit", "shape"):  # there the answer itself is a caption
         return {}
-    return {"caption": scenes.inventory(len(scene.things), [(thing.color, thing.shape) for thing in scene.things])}
+    return {
+        "caption": scenes.inventory(
+            len(scene.things), [(thing.color, thing.shape) for thing in scene.things]
+        )
+    }
 
 
 def _absent(
@@ -127,8 +156,13 @@ def _absent(
     if sampling == "popular":
         return absent[:3]
     if sampling == "adversarial":
-        beside = [scenes.CATEGORIES[scenes.companion(scenes.CATEGORIES.index(category))] for category in present]
-        return [category for category in dict.fromkeys(beside) if category not in present] or absent[:1]
+        beside = [
+            scenes.CATEGORIES[scenes.companion(scenes.CATEGORIES.index(category))]
+            for category in present
+        ]
+        return [
+            category for category in dict.fromkeys(beside) if category not in present
+        ] or absent[:1]
     return absent
 
 
@@ -143,8 +177,16 @@ def describe() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for name in names():
         subject = next(
-            s for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True) if name == s or name.startswith(f"{s}-")
+            s
+            for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True)
+            if name == s or name.startswith(f"{s}-")
         )
         question = QUESTIONS.get(subject, POPE_QUESTION)
-        rows.append({"task": f"zoo/{name}", "question": question, "labels": list(LABELS.get(subject, scenes.YES_NO))})
+        rows.append(
+            {
+                "task": f"zoo/{name}",
+                "question": question,
+                "labels": list(LABELS.get(subject, scenes.YES_NO)),
+            }
+        )
     return rows

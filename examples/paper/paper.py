@@ -26,7 +26,9 @@ CLIP = "zoo/clip"
 
 def competitors(source: str, surrogate: str) -> dict[str, str]:
     """What a row is called → the method of `bbtvp bench`."""
-    tvp = "prompt=tvp" if source.startswith("zoo/") else "prompt=tvp,canvas=224"  # a miniature has a smaller one
+    tvp = (
+        "prompt=tvp" if source.startswith("zoo/") else "prompt=tvp,canvas=224"
+    )  # a miniature has a smaller one
     black_box = {"VP": f"default[{tvp}]", "TVP": f"default+fca+tse[{tvp},surrogate={surrogate}]"}
     white_box = {"VP, gradients": "whitebox-vp", "TVP, gradients": "whitebox-tvp"}
     given = white_box if source.startswith("zoo/") else {}
@@ -51,15 +53,31 @@ def show(name: str, ended: Done) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="zoo/minigpt4", help="the model that the prompts are made on")
-    parser.add_argument("--targets", nargs="*", default=["zoo/blip2", "zoo/instructblip"], help="models never asked")
-    parser.add_argument("--tasks", nargs="+", default=["zoo/shapes-blur", "zoo/hallucination-low-contrast"])
-    parser.add_argument("--surrogate", default=CLIP, help="the CLIP of FCA and TSE: zoo/clip or hf/ORG/NAME")
-    parser.add_argument("--queries", type=int, default=1000, help="cap on image queries of each search")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source", default="zoo/minigpt4", help="the model that the prompts are made on"
+    )
+    parser.add_argument(
+        "--targets", nargs="*", default=["zoo/blip2", "zoo/instructblip"], help="models never asked"
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=["zoo/shapes-blur", "zoo/hallucination-low-contrast"]
+    )
+    parser.add_argument(
+        "--surrogate", default=CLIP, help="the CLIP of FCA and TSE: zoo/clip or hf/ORG/NAME"
+    )
+    parser.add_argument(
+        "--queries", type=int, default=1000, help="cap on image queries of each search"
+    )
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--limit", type=int, default=200, help="most test images; each is shown three times a row")
-    parser.add_argument("--out", type=Path, default=Path("runs/paper"), help="the same command goes on from here")
+    parser.add_argument(
+        "--limit", type=int, default=200, help="most test images; each is shown three times a row"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/paper"), help="the same command goes on from here"
+    )
     parser.add_argument("--device")
     parser.add_argument("--dtype")
     args = parser.parse_args()
@@ -68,7 +86,14 @@ def main() -> None:
     options = {name: value for name, value in given.items() if value}
     names = competitors(args.source, args.surrogate)
     axes = tuple(methods.get(name).axis for name in names.values())
-    grid = Grid(axes, tuple(args.tasks), (args.source,), tuple(args.targets), (args.queries,), tuple(range(args.seeds)))
+    grid = Grid(
+        axes,
+        tuple(args.tasks),
+        (args.source,),
+        tuple(args.targets),
+        (args.queries,),
+        tuple(range(args.seeds)),
+    )
     called = {method: name for name, method in names.items()}
     found = run(grid, Settings(args.out, args.limit, options=options), watch=progress)
     print("task | prompt | model | zero-shot | prompted | gain in points, 95 % interval | queries")

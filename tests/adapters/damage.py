@@ -8,7 +8,21 @@ from typing import Any
 
 from bbtvp.endpoint.dialect import Dialect, Json, Parsed
 
-OTHERS: tuple[Any, ...] = (None, "", "word", 3, -1.5, True, [], {}, [None], ["word"], {"word": 1}, [[]], [{}])
+OTHERS: tuple[Any, ...] = (
+    None,
+    "",
+    "word",
+    3,
+    -1.5,
+    True,
+    [],
+    {},
+    [None],
+    ["word"],
+    {"word": 1},
+    [[]],
+    [{}],
+)
 
 
 def damaged(reply: Json) -> Iterator[tuple[str, Json]]:
@@ -51,7 +65,10 @@ def well_formed(parsed: Parsed) -> bool:
     counts = (parsed.input_tokens, parsed.output_tokens)
     return (
         all(type(text) is str for text in parsed.texts)
-        and all(type(token.text) is str and token.logprob <= 0 and token.text in token.top for token in parsed.tokens)
+        and all(
+            type(token.text) is str and token.logprob <= 0 and token.text in token.top
+            for token in parsed.tokens
+        )
         and all(count is None or (type(count) is int and count >= 0) for count in counts)
         and (parsed.refusal is None or (type(parsed.refusal) is str and bool(parsed.refusal)))
         and type(parsed.truncated) is bool
@@ -59,7 +76,13 @@ def well_formed(parsed: Parsed) -> bool:
 
 
 def _paths(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    inner = (
+        node.items()
+        if isinstance(node, dict)
+        else enumerate(node)
+        if isinstance(node, list)
+        else ()
+    )
     for step, value in inner:
         yield (*above, step)
         yield from _paths(value, (*above, step))

@@ -1,4 +1,6 @@
-"""Models that die, err or dawdle in the workers of a Ray cluster, each in its own way; the tests' `Eye` answers."""
+"""Models that die, err or dawdle in the workers of a Ray cluster, each in its own way; the tests'
+`Eye` answers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ DEADLY = "which of these kills?"
 
 
 def frail(name: str, *, folder: str = "", inner: str = "") -> Model:
-    """`frail/<name>`; folder is where it leaves word of itself, inner the model that answers instead of `Eye`."""
+    """`frail/<name>`; folder is where it leaves word of itself, inner the model that answers
+    instead of `Eye`.
+    """
     if name == "vendor":
         return Vendor()
     if name == "stillborn":
@@ -41,7 +45,8 @@ class Frail(Wrapper):
             super().__init__(load_model(inner))
         else:
             super().__init__(Eye(f"frail/{kind}"))
-        self.kind, self.folder = kind, folder
+        self.kind = kind
+        self.folder = folder
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         if self.kind == "candid":
@@ -62,7 +67,10 @@ class Frail(Wrapper):
             self._wait_if_doomed()
         if self.kind == "slow":
             time.sleep(0.2)
-        return [replace(o, usage=Usage(9, 4)) if self.kind == "slow" else o for o in super().query(requests)]
+        return [
+            replace(o, usage=Usage(9, 4)) if self.kind == "slow" else o
+            for o in super().query(requests)
+        ]
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
         """The inner model's, or fours from the last to the first."""

@@ -1,4 +1,6 @@
-"""Anthropic's Messages API: bodies, replies and batches, against the types and the wire of its own SDK."""
+"""Anthropic's Messages API: bodies, replies and batches, against the types and the wire of its own
+SDK.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +23,22 @@ from bbtvp.adapters.anthropic import Messages
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Json, Wire
 from tests.adapters.damage import survives
-from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, picture, recorder, request
+from tests.adapters.wire import (
+    LABELS,
+    QUESTION,
+    Asked,
+    asked_by,
+    compact,
+    picture,
+    recorder,
+    request,
+)
 
 OLD = "2023-06-01"
 KEY = "sk-ant-test-1234"
 MODEL = "claude-sonnet-4-6"
-PLAIN, FORCED = Features(temperature=None), Features(temperature=None, forced=True)
+PLAIN = Features(temperature=None)
+FORCED = Features(temperature=None, forced=True)
 
 REPLY: Json = {
     "id": "msg_01",
@@ -62,7 +74,11 @@ def exhausted(value: Any) -> Any:
     """A validated value with its lists, which are validated only as they are read."""
     if isinstance(value, dict):
         return {name: exhausted(each) for name, each in value.items()}
-    return value if isinstance(value, str | int | float | bytes | None) else [exhausted(each) for each in value]
+    return (
+        value
+        if isinstance(value, str | int | float | bytes | None)
+        else [exhausted(each) for each in value]
+    )
 
 
 def accepts(body: Json, shape: TypeAdapter[Any] = PARAMS) -> bool:
@@ -81,7 +97,12 @@ def body_of(dialect: Messages, features: Features = PLAIN, **fields: Any) -> Jso
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes SDK clients for a base URL, untouched by the environment."""
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "ANTHROPIC_PROFILE"):
+    for name in (
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_PROFILE",
+    ):
         monkeypatch.delenv(name, raising=False)
     made: list[sdk.Anthropic] = []
 
@@ -98,13 +119,15 @@ def same(ours: Wire, theirs: Asked) -> None:
     """The same method, path and JSON, and all headers that we send."""
     mine = asked_by(ours)
     assert (mine.method, mine.path) == (theirs.method, theirs.path)
-    assert {**mine.headers, **theirs.headers} == theirs.headers | {"content-type": "application/json"}
+    assert {**mine.headers, **theirs.headers} == theirs.headers | {
+        "content-type": "application/json"
+    }
     assert not {"x-api-key", "authorization"} & (theirs.headers.keys() - mine.headers.keys())
     if ours.body:
         assert mine.json == theirs.json
 
 
-# -- bodies ------------------------------------------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("options", "features"),
     [
@@ -155,14 +178,17 @@ def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
 
 def test_labels_are_forced_by_a_schema_with_room_for_its_wrapping() -> None:
     plain, forced = (body_of(Messages(MODEL, KEY), features) for features in (PLAIN, FORCED))
-    assert forced["output_config"]["format"]["schema"]["properties"]["answer"]["enum"] == list(LABELS)
+    assert forced["output_config"]["format"]["schema"]["properties"]["answer"]["enum"] == list(
+        LABELS
+    )
     assert "output_config" not in plain and forced["max_tokens"] > plain["max_tokens"] == 16
     assert "output_config" not in body_of(Messages(MODEL, KEY), FORCED, labels=None)
 
 
 def test_only_the_old_version_has_a_temperature_and_none_has_a_seed() -> None:
     asked = Features(temperature=0.5, seed=3, top=5, samples=2)
-    new, old = Messages(MODEL, KEY), Messages(MODEL, KEY, version=OLD)
+    new = Messages(MODEL, KEY)
+    old = Messages(MODEL, KEY, version=OLD)
     assert (new.can_sample, old.can_sample) == (False, True)
     assert body_of(new, asked) == body_of(new, PLAIN)
     assert body_of(old, asked) == body_of(old, PLAIN) | {"temperature": 0.5}
@@ -173,15 +199,23 @@ def test_thinking_leaves_room_for_an_answer() -> None:
     dialect = Messages(MODEL, KEY, thinking=2048)
     with pytest.raises(UsageError, match="max_tokens=3072"):
         body_of(dialect, max_tokens=2048)
-    assert body_of(dialect, max_tokens=3000)["thinking"] == {"type": "enabled", "budget_tokens": 2048}
+    assert body_of(dialect, max_tokens=3000)["thinking"] == {
+        "type": "enabled",
+        "budget_tokens": 2048,
+    }
 
 
-# -- the wire ----------------------------------------------------------------------------------------------------------
+# -- the wire --------------------------------------------------------------------------------------
 def test_the_sdk_sends_the_same_request(client: Any) -> None:
     asked = request()
     data = base64.b64encode(picture(asked).data).decode()
     answer = {"type": "string", "enum": list(LABELS)}
-    schema = {"type": "object", "properties": {"answer": answer}, "required": ["answer"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"answer": answer},
+        "required": ["answer"],
+        "additionalProperties": False,
+    }
     with recorder(REPLY) as server:
         message = client(server.url).messages.create(
             model=MODEL,
@@ -190,7 +224,10 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
                 {
                     "role": "user",
                     "content": [
-                        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}},
+                        {
+                            "type": "image",
+                            "source": {"type": "base64", "media_type": "image/png", "data": data},
+                        },
                         {"type": "text", "text": QUESTION},
                     ],
                 }
@@ -199,33 +236,49 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
         )
         dialect = Messages(MODEL, KEY, server.url)
     same(dialect.wire(compact(dialect.body(asked, picture(asked), FORCED))), server.asked[0])
-    assert "".join(block.text for block in message.content if block.type == "text") == '{"answer": "checks"}'
+    assert (
+        "".join(block.text for block in message.content if block.type == "text")
+        == '{"answer": "checks"}'
+    )
 
 
 def test_the_old_version_sends_the_key_as_it_used_to() -> None:
-    new, old = (asked_by(Messages(MODEL, KEY, version=each).wire(b"{}")).headers for each in (anthropic.CHANGED, OLD))
+    new, old = (
+        asked_by(Messages(MODEL, KEY, version=each).wire(b"{}")).headers
+        for each in (anthropic.CHANGED, OLD)
+    )
     assert (new["authorization"], old["x-api-key"]) == (f"Bearer {KEY}", KEY)
     assert "x-api-key" not in new and "authorization" not in old
     assert (new["anthropic-version"], old["anthropic-version"]) == ("2026-10-21", OLD)
 
 
-@pytest.mark.parametrize("base", ["https://proxy.example", "https://proxy.example/", "https://proxy.example/v1"])
+@pytest.mark.parametrize(
+    "base", ["https://proxy.example", "https://proxy.example/", "https://proxy.example/v1"]
+)
 def test_a_base_url_may_end_as_it_likes(base: str) -> None:
     assert Messages(MODEL, KEY, base).url == "https://proxy.example/v1/messages"
 
 
-# -- replies -----------------------------------------------------------------------------------------------------------
+# -- replies ---------------------------------------------------------------------------------------
 def test_a_reply_is_read() -> None:
     Message.model_validate(REPLY)
     parsed = Messages(MODEL, KEY).parse(REPLY)
-    assert parsed.texts == ("checks",) and parsed.refusal is None and not parsed.truncated and parsed.tokens == ()
+    assert (
+        parsed.texts == ("checks",)
+        and parsed.refusal is None
+        and not parsed.truncated
+        and parsed.tokens == ()
+    )
     assert (parsed.input_tokens, parsed.output_tokens, parsed.model) == (68, 19, MODEL)
 
 
 @pytest.mark.parametrize(
     ("details", "reason"),
     [
-        ({"type": "refusal", "category": "bio", "explanation": "not this"}, "refusal: bio: not this"),
+        (
+            {"type": "refusal", "category": "bio", "explanation": "not this"},
+            "refusal: bio: not this",
+        ),
         ({"type": "refusal", "category": None, "explanation": None}, "refusal"),
         (None, "refusal"),
     ],
@@ -253,33 +306,46 @@ def test_replies_of_another_kind_are_refused_in_the_three_ways(reply: Json) -> N
 
 def test_an_error_of_status_200_is_no_answer() -> None:
     with pytest.raises(ValueError, match="overloaded"):
-        Messages(MODEL, KEY).parse({"type": "error", "error": {"type": "overloaded_error", "message": "overloaded"}})
+        Messages(MODEL, KEY).parse(
+            {"type": "error", "error": {"type": "overloaded_error", "message": "overloaded"}}
+        )
 
 
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         ({"type": "rate_limit_error", "message": "m"}, "rate_limit_error"),
-        ({"type": "rate_limit_error", "message": "m", "details": {"error_code": "contract_spend_limit_reached"}},
-         "contract_spend_limit_reached"),
+        (
+            {
+                "type": "rate_limit_error",
+                "message": "m",
+                "details": {"error_code": "contract_spend_limit_reached"},
+            },
+            "contract_spend_limit_reached",
+        ),
         ({"type": "api_error", "message": "m", "details": ["odd"]}, "api_error"),
     ],
-)  # fmt: skip
+)
 def test_errors_are_told_in_the_vendors_words(error: Json, code: str) -> None:
     assert Messages(MODEL, KEY).error(429, {"type": "error", "error": error}) == (code, "m")
 
 
 def test_the_error_code_is_where_the_sdk_looks_for_it(client: Any) -> None:
     details = {"error_code": "contract_spend_limit_reached"}
-    reply = {"type": "error", "error": {"type": "rate_limit_error", "message": "m", "details": details}}
+    reply = {
+        "type": "error",
+        "error": {"type": "rate_limit_error", "message": "m", "details": details},
+    }
     with recorder(reply) as server:
         server.status = 429
         with pytest.raises(sdk.RateLimitError) as raised:
-            client(server.url).messages.create(model=MODEL, max_tokens=1, messages=[{"role": "user", "content": "?"}])
+            client(server.url).messages.create(
+                model=MODEL, max_tokens=1, messages=[{"role": "user", "content": "?"}]
+            )
     assert raised.value.error_code == Messages(MODEL, KEY).error(429, reply)[0]
 
 
-# -- batches -----------------------------------------------------------------------------------------------------------
+# -- batches ---------------------------------------------------------------------------------------
 COUNTS = {"canceled": 0, "errored": 0, "expired": 0, "processing": 2, "succeeded": 0}
 STATE: Json = {
     "id": "msgbatch_01",
@@ -316,7 +382,8 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it(client: Any) -> None:
 def test_the_state_of_a_batch_is_read_and_asked_as_the_sdk_does_it(client: Any) -> None:
     done = STATE | {"processing_status": "ended", "results_url": "https://elsewhere.example/steal"}
     with recorder(lambda asked: done if asked.method == "GET" else STATE) as server:
-        dialect, batches = Messages(MODEL, KEY, server.url), client(server.url).messages.batches
+        dialect = Messages(MODEL, KEY, server.url)
+        batches = client(server.url).messages.batches
         batches.retrieve("msgbatch_01")
         batches.cancel("msgbatch_01")
     same(dialect.batch.status("msgbatch_01"), server.asked[0])
@@ -339,11 +406,18 @@ def test_results_are_read_by_their_identifiers(client: Any) -> None:
         done = STATE | {"processing_status": "ended"}
         done["results_url"] = f"{server.url}/v1/messages/batches/msgbatch_01/results"
         dialect = Messages(MODEL, KEY, server.url)
-        theirs = [each.custom_id for each in client(server.url).messages.batches.results("msgbatch_01")]
+        theirs = [
+            each.custom_id for each in client(server.url).messages.batches.results("msgbatch_01")
+        ]
     (wire,) = dialect.batch.results("msgbatch_01")
     same(wire, server.asked[-1])
     read = list(dialect.batch.read_results([lines.encode()]))
-    assert [(name, status) for name, status, _ in read] == [("b", 400), ("a", 200), ("c", 408), ("d", 408)]
+    assert [(name, status) for name, status, _ in read] == [
+        ("b", 400),
+        ("a", 200),
+        ("c", 408),
+        ("d", 408),
+    ]
     assert [name for name, _, _ in read] == theirs
     assert dialect.parse(read[1][2]).texts == ("checks",)
     assert dialect.error(400, read[0][2]) == ("invalid_request_error", "too long")
@@ -352,19 +426,28 @@ def test_results_are_read_by_their_identifiers(client: Any) -> None:
 
 def test_results_are_fetched_from_our_own_host_whatever_the_reply_says() -> None:
     batch = Messages(MODEL, KEY).batch
-    done = STATE | {"processing_status": "ended", "results_url": "https://elsewhere.example/x", "id": "../../etc?x"}
+    done = STATE | {
+        "processing_status": "ended",
+        "results_url": "https://elsewhere.example/x",
+        "id": "../../etc?x",
+    }
     (wire,) = batch.results(batch.read_status(done)[2] or "")
     assert wire.url == "https://api.anthropic.com/v1/messages/batches/..%2F..%2Fetc%3Fx/results"
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", f" {KEY}\n")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/")
     endpoint: Any = anthropic.load(MODEL, thinking=2000, store=False)
-    assert endpoint.dialect.url == "http://127.0.0.1:9/v1/messages" and endpoint.dialect.spec == f"anthropic/{MODEL}"
+    assert (
+        endpoint.dialect.url == "http://127.0.0.1:9/v1/messages"
+        and endpoint.dialect.spec == f"anthropic/{MODEL}"
+    )
     assert endpoint.settings.max_tokens == 2000 + anthropic.ROOM
-    given: Any = anthropic.load(MODEL, base_url="http://127.0.0.1:8", api_version=OLD, max_tokens=99, store=False)
+    given: Any = anthropic.load(
+        MODEL, base_url="http://127.0.0.1:8", api_version=OLD, max_tokens=99, store=False
+    )
     assert given.dialect.url == "http://127.0.0.1:8/v1/messages" and given.dialect.can_sample
     assert given.settings.max_tokens == 99
     assert anthropic.load(MODEL, thinking="disabled", store=False).settings.max_tokens is None  # type: ignore[attr-defined]
@@ -381,10 +464,14 @@ def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with recorder(answer) as server:
         endpoint = anthropic.load(MODEL, base_url=server.url, store=False)
-        outcomes = endpoint.query([request(labels=None), request(forced=True), request(labels=None, red=200)])
+        outcomes = endpoint.query(
+            [request(labels=None), request(forced=True), request(labels=None, red=200)]
+        )
     assert [outcome.text for outcome in outcomes] == ["checks"] * 3  # type: ignore[union-attr]
     assert [outcome.usage.input_tokens > 1 for outcome in outcomes] == [False, True, False]
-    assert len({each.body for each in server.asked}) == 3 and all(accepts(each.json) for each in server.asked)
+    assert len({each.body for each in server.asked}) == 3 and all(
+        accepts(each.json) for each in server.asked
+    )
 
 
 def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,8 +480,14 @@ def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) 
         anthropic.load(MODEL)
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     for options in (
-        {"api_version": "latest"}, {"api_version": 2023}, {"effort": "hard"}, {"thinking": "deeply"}, {"thinking": 5},
-        {"thinking": True}, {"base_url": "ftp://x"}, {"tempreature": 1},
-    ):  # fmt: skip
+        {"api_version": "latest"},
+        {"api_version": 2023},
+        {"effort": "hard"},
+        {"thinking": "deeply"},
+        {"thinking": 5},
+        {"thinking": True},
+        {"base_url": "ftp://x"},
+        {"tempreature": 1},
+    ):
         with pytest.raises(UsageError):
             anthropic.load(MODEL, store=False, **options)

@@ -19,7 +19,10 @@ from tests.adapters.wire import QUESTION, asked_by, compact, conforms, picture, 
 
 KEY = "azure-not-a-real-key"
 DATED = "2024-10-21"
-SEVERE = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": True, "severity": "high"}}
+SEVERE = {
+    "hate": {"filtered": False, "severity": "safe"},
+    "violence": {"filtered": True, "severity": "high"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -40,26 +43,36 @@ def client(url: str, version: str | None) -> openai.OpenAI:
     """The SDK's client for either scheme. For the new one, Microsoft shows the plain client."""
     http = httpx.Client(trust_env=False)
     if version is None:
-        return openai.OpenAI(base_url=f"{url}/openai/v1/", api_key=KEY, max_retries=0, http_client=http)
+        return openai.OpenAI(
+            base_url=f"{url}/openai/v1/", api_key=KEY, max_retries=0, http_client=http
+        )
     return openai.AzureOpenAI(
         azure_endpoint=url, api_version=version, api_key=KEY, max_retries=0, http_client=http
-    )  # fmt: skip
+    )
 
 
 def ask_chat(made: openai.OpenAI, url: str, tokens: dict[str, Any]) -> None:
-    content: list[Any] = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": QUESTION}]
+    content: list[Any] = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": QUESTION},
+    ]
     made.chat.completions.create(
         model="my-4.1", messages=[{"role": "user", "content": content}], temperature=0.0, **tokens
     )
 
 
 def ask_responses(made: openai.OpenAI, url: str) -> None:
-    image, text = {"type": "input_image", "image_url": url, "detail": "auto"}, {"type": "input_text", "text": QUESTION}
+    image = {"type": "input_image", "image_url": url, "detail": "auto"}
+    text = {"type": "input_text", "text": QUESTION}
     content: list[Any] = [image, text]
     made.responses.create(
-        model="my-4.1", input=[{"role": "user", "content": content}], temperature=0.0, max_output_tokens=16,
-        store=False, stream=False,
-    )  # fmt: skip
+        model="my-4.1",
+        input=[{"role": "user", "content": content}],
+        temperature=0.0,
+        max_output_tokens=16,
+        store=False,
+        stream=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,7 +109,11 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
 
 @pytest.mark.parametrize(
     "resource",
-    ["https://res.openai.azure.com", "https://res.openai.azure.com/openai", "https://res.openai.azure.com/openai/v1"],
+    [
+        "https://res.openai.azure.com",
+        "https://res.openai.azure.com/openai",
+        "https://res.openai.azure.com/openai/v1",
+    ],
 )
 def test_the_address_may_have_its_path_already(resource: str) -> None:
     form = form_of("chat", Options("dep"))
@@ -110,29 +127,42 @@ def test_a_deployment_name_is_quoted_in_an_address() -> None:
 
 def test_the_field_for_the_longest_reply_depends_on_version_and_model() -> None:
     def field(name: str, **options: Any) -> str:
-        body = loaded(name, **options).body(request(), picture(request()), Features(temperature=None))
+        body = loaded(name, **options).body(
+            request(), picture(request()), Features(temperature=None)
+        )
         return next(key for key in body if "tokens" in key)
 
     assert field("my-4.1") == "max_completion_tokens"
     assert field("my-4.1", api_version=DATED) == "max_tokens"
-    assert field("my-4.1", api_version=DATED, token_field="max_completion_tokens") == "max_completion_tokens"
+    assert (
+        field("my-4.1", api_version=DATED, token_field="max_completion_tokens")
+        == "max_completion_tokens"
+    )
     assert field("o4-mini", api_version=DATED) == "max_completion_tokens"
     assert field("my-thinker", api_version=DATED, reasoning=True) == "max_completion_tokens"
 
 
 def test_a_deployment_may_hide_what_its_model_is() -> None:
     assert loaded("my-thinker").top == 20
-    assert (loaded("my-thinker", reasoning=True).top, loaded("my-thinker", reasoning=True).can_sample) == (0, False)
+    assert (
+        loaded("my-thinker", reasoning=True).top,
+        loaded("my-thinker", reasoning=True).can_sample,
+    ) == (0, False)
 
 
 @pytest.mark.parametrize(
     ("unset", "message"),
     [
         ("AZURE_OPENAI_API_KEY", r"azure/dep needs a key: export AZURE_OPENAI_API_KEY=…"),
-        ("AZURE_OPENAI_ENDPOINT", r"azure/dep needs an address: export AZURE_OPENAI_ENDPOINT=https://my-resource"),
+        (
+            "AZURE_OPENAI_ENDPOINT",
+            r"azure/dep needs an address: export AZURE_OPENAI_ENDPOINT=https://my-resource",
+        ),
     ],
 )
-def test_what_is_missing_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch, unset: str, message: str) -> None:
+def test_what_is_missing_is_named_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, unset: str, message: str
+) -> None:
     monkeypatch.delenv(unset)
     with pytest.raises(UsageError, match=message):
         load("dep")
@@ -144,16 +174,19 @@ def test_a_version_is_a_date(version: Any) -> None:
         load("dep", api_version=version)
 
 
-# -- the content filter ------------------------------------------------------------------------------------------------
+# -- the content filter ----------------------------------------------------------------------------
 def reply(results: Json, finish: str = "stop", content: str | None = "rows") -> Json:
     message = {"role": "assistant", "content": content, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
     made = {
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1760000000, "model": "gpt-4.1-2025-04-14",
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1760000000,
+        "model": "gpt-4.1-2025-04-14",
         "choices": [choice | {"content_filter_results": results}],
         "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}],
         "usage": {"prompt_tokens": 262, "completion_tokens": 2, "total_tokens": 264},
-    }  # fmt: skip
+    }
     ChatCompletion.model_validate(made)
     return made
 
@@ -168,20 +201,28 @@ def test_a_reply_that_the_filter_cut_off_is_a_refusal_with_its_reason() -> None:
     parsed = loaded().parse(reply(SEVERE, "content_filter", None))
     assert (parsed.texts, parsed.refusal) == (("",), "content filter: violence (high)")
     odd = {"protected_material_text": {"detected": True, "filtered": True}, "error": None}
-    assert loaded().parse(reply(odd, "content_filter")).refusal == "content filter: protected material text"
+    assert (
+        loaded().parse(reply(odd, "content_filter")).refusal
+        == "content filter: protected material text"
+    )
 
 
 def test_a_question_that_the_filter_objects_to_has_its_own_code() -> None:
     refused = {
         "error": {
-            "message": "The response was filtered due to the prompt.", "type": None, "param": "prompt",
-            "code": "content_filter", "status": 400,
+            "message": "The response was filtered due to the prompt.",
+            "type": None,
+            "param": "prompt",
+            "code": "content_filter",
+            "status": 400,
             "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": SEVERE},
         }
-    }  # fmt: skip
+    }
     code, message = loaded().error(400, refused)
     assert code == "content_filter"
-    assert message == "content filter: violence (high); The response was filtered due to the prompt."
+    assert (
+        message == "content filter: violence (high); The response was filtered due to the prompt."
+    )
     refused["error"]["code"] = "400"
     assert loaded().error(400, refused)[0] == "content_filter"
 
@@ -189,8 +230,14 @@ def test_a_question_that_the_filter_objects_to_has_its_own_code() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"error": {"code": "DeploymentNotFound", "message": "no such"}}, ("DeploymentNotFound", "no such")),
-        ({"error": {"code": "429", "message": "slow down", "innererror": "x"}}, ("429", "slow down")),
+        (
+            {"error": {"code": "DeploymentNotFound", "message": "no such"}},
+            ("DeploymentNotFound", "no such"),
+        ),
+        (
+            {"error": {"code": "429", "message": "slow down", "innererror": "x"}},
+            ("429", "slow down"),
+        ),
         ({"statusCode": 401, "message": "Access denied"}, ("", "Access denied")),
         ({"error": "odd"}, ("", "odd")),
         ({}, ("", "")),

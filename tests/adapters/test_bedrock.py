@@ -1,4 +1,6 @@
-"""Bedrock's Converse operation: bodies, signatures and replies, against botocore's service model and boto3's wire."""
+"""Bedrock's Converse operation: bodies, signatures and replies, against botocore's service model
+and boto3's wire.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,24 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.dialect import Features, Json
 from bbtvp.endpoint.forced import schema
 from tests.adapters.damage import survives
-from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, picture, recorder, request
+from tests.adapters.wire import (
+    LABELS,
+    QUESTION,
+    Asked,
+    asked_by,
+    compact,
+    picture,
+    recorder,
+    request,
+)
 
 MODEL = "us.anthropic.claude-sonnet-4-6-v1:0"
 ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.x-v1:0"
-ACCESS, SECRET, SESSION = "AKIATEST", "secret/with+signs", "session=="
-PLAIN, FORCED = Features(temperature=None), Features(temperature=0.0, forced=True)
+ACCESS = "AKIATEST"
+SECRET = "secret/with+signs"
+SESSION = "session=="
+PLAIN = Features(temperature=None)
+FORCED = Features(temperature=0.0, forced=True)
 BEARER = Bearer("bedrock-api-key-1234")
 
 REPLY: Json = {
@@ -57,14 +71,25 @@ REPLY: Json = {
 @pytest.fixture(scope="module")
 def operation() -> Any:
     """Converse, as botocore's service model has it."""
-    return botocore.session.get_session().get_service_model("bedrock-runtime").operation_model("Converse")
+    return (
+        botocore.session.get_session()
+        .get_service_model("bedrock-runtime")
+        .operation_model("Converse")
+    )
 
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No AWS settings from outside; the file of credentials that may be written."""
-    for name in [*bedrock.REGIONS, *bedrock.BASES, bedrock.TOKEN, "AWS_PROFILE", "AWS_ACCESS_KEY_ID",
-                 "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]:  # fmt: skip
+    for name in [
+        *bedrock.REGIONS,
+        *bedrock.BASES,
+        bedrock.TOKEN,
+        "AWS_PROFILE",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    ]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
@@ -85,9 +110,17 @@ def client() -> Iterator[Any]:
     made: list[Any] = []
 
     def make(url: str) -> Any:
-        keys = {"aws_access_key_id": ACCESS, "aws_secret_access_key": SECRET, "aws_session_token": SESSION}
+        keys = {
+            "aws_access_key_id": ACCESS,
+            "aws_secret_access_key": SECRET,
+            "aws_session_token": SESSION,
+        }
         once = Config(retries={"total_max_attempts": 1})
-        made.append(boto3.client("bedrock-runtime", region_name="eu-west-1", endpoint_url=url, config=once, **keys))
+        made.append(
+            boto3.client(
+                "bedrock-runtime", region_name="eu-west-1", endpoint_url=url, config=once, **keys
+            )
+        )
         return made[-1]
 
     yield make
@@ -96,7 +129,9 @@ def client() -> Iterator[Any]:
 
 
 def signed(base: str, model: str = MODEL, **options: Any) -> Converse:
-    return Converse(model, SigV4(Credentials(ACCESS, SECRET, SESSION), "eu-west-1"), base, **options)
+    return Converse(
+        model, SigV4(Credentials(ACCESS, SECRET, SESSION), "eu-west-1"), base, **options
+    )
 
 
 def body_of(features: Features = PLAIN, **fields: Any) -> Json:
@@ -110,20 +145,26 @@ def accepts(body: Json, operation: Any) -> bool:
     for message in params["messages"]:
         for block in message["content"]:
             if isinstance(block.get("image", {}).get("source", {}).get("bytes"), str):
-                block["image"]["source"]["bytes"] = base64.b64decode(block["image"]["source"]["bytes"])
+                block["image"]["source"]["bytes"] = base64.b64decode(
+                    block["image"]["source"]["bytes"]
+                )
     return not ParamValidator().validate(params, operation.input_shape).has_errors()
 
 
-# -- bodies ------------------------------------------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("effort", [None, "low"])
 def test_bodies_are_valid_for_the_service_model(operation: Any, effort: str | None) -> None:
     formats = operation.service_model.shape_for("ImageFormat").enum
     for features in (PLAIN, FORCED):
         for kind in ("png", "jpeg", "webp"):
             asked = request()
-            body = Converse(MODEL, BEARER, "https://x", effort=effort).body(asked, picture(asked, kind), features)
+            body = Converse(MODEL, BEARER, "https://x", effort=effort).body(
+                asked, picture(asked, kind), features
+            )
             assert accepts(body, operation)
-            assert body["messages"][0]["content"][0]["image"]["format"] in formats  # which the validator does not check
+            assert (
+                body["messages"][0]["content"][0]["image"]["format"] in formats
+            )  # which the validator does not check
 
 
 def test_the_service_model_refuses_what_is_wrong(operation: Any) -> None:
@@ -172,7 +213,7 @@ def test_nothing_is_sent_that_was_not_asked_for(operation: Any) -> None:
     assert json.loads(form["structure"]["jsonSchema"]["schema"]) == schema(LABELS)
 
 
-# -- the wire ----------------------------------------------------------------------------------------------------------
+# -- the wire --------------------------------------------------------------------------------------
 @pytest.mark.usefixtures("noon")
 @pytest.mark.parametrize("model", [MODEL, ARN])
 def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model: str) -> None:
@@ -184,13 +225,18 @@ def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model
             modelId=model,
             messages=[{"role": "user", "content": [{"image": image}, {"text": QUESTION}]}],
             inferenceConfig={"maxTokens": 32, "temperature": 0.0},
-            outputConfig={"textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}},
+            outputConfig={
+                "textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}
+            },
         )
         dialect = signed(server.url, model)
     theirs = server.asked[0]
     ours = asked_by(dialect.wire(compact(dialect.body(asked, picture(asked), FORCED))))
     assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
-    assert reply["output"]["message"]["content"][1:] == [{"text": '{"answer": '}, {"text": '"checks"}'}]
+    assert reply["output"]["message"]["content"][1:] == [
+        {"text": '{"answer": '},
+        {"text": '"checks"}'},
+    ]
     # Over the very same bytes, since boto3 puts spaces into its JSON.
     again = asked_by(dialect.wire(theirs.body)).headers
     assert again.items() <= theirs.headers.items() and again["x-amz-security-token"] == SESSION
@@ -198,8 +244,12 @@ def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model
 
 
 def verified(asked: Asked, region: str) -> bool:
-    """Whether the signature holds for what arrived, computed from AWS's description of version 4 alone."""
-    fields = dict(part.split("=", 1) for part in asked.headers["authorization"].split(" ", 1)[1].split(", "))
+    """Whether the signature holds for what arrived, computed from AWS's description of version 4
+    alone.
+    """
+    fields = dict(
+        part.split("=", 1) for part in asked.headers["authorization"].split(" ", 1)[1].split(", ")
+    )
     names = fields["SignedHeaders"].split(";")
     day, *scope = fields["Credential"].split("/")[1:]
     assert scope == [region, "bedrock", "aws4_request"]
@@ -207,7 +257,9 @@ def verified(asked: Asked, region: str) -> bool:
     canonical += [f"{name}:{asked.headers[name].strip()}" for name in names]
     canonical += ["", ";".join(names), hashlib.sha256(asked.body).hexdigest()]
     digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
-    text = "\n".join(["AWS4-HMAC-SHA256", asked.headers["x-amz-date"], "/".join([day, *scope]), digest])
+    text = "\n".join(
+        ["AWS4-HMAC-SHA256", asked.headers["x-amz-date"], "/".join([day, *scope]), digest]
+    )
     key = f"AWS4{SECRET}".encode()
     for part in (day, *scope, text):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -228,7 +280,9 @@ def test_an_endpoint_asks_with_a_signature_that_holds_for_what_arrives(
     assert len({asked.body for asked in server.asked}) == 2
     for arrived in server.asked:
         assert verified(arrived, "eu-west-1")
-        assert not verified(Asked(arrived.method, arrived.path, arrived.headers, arrived.body + b" "), "eu-west-1")
+        assert not verified(
+            Asked(arrived.method, arrived.path, arrived.headers, arrived.body + b" "), "eu-west-1"
+        )
 
 
 def test_every_attempt_is_signed_anew_with_the_keys_of_its_time() -> None:
@@ -249,7 +303,8 @@ def test_every_attempt_is_signed_anew_with_the_keys_of_its_time() -> None:
     tokens = [asked_by(dialect.wire(b"{}")).headers["x-amz-security-token"] for _ in range(2)]
     assert tokens == ["t2=", "t2="]  # the first had a second to live
     assert (
-        dialect.error(403, {"message": "canonical: x-amz-security-token:t2="})[1] == "canonical: x-amz-security-token:…"
+        dialect.error(403, {"message": "canonical: x-amz-security-token:t2="})[1]
+        == "canonical: x-amz-security-token:…"
     )
 
 
@@ -257,7 +312,12 @@ def test_keys_that_cannot_be_renewed_end_the_run() -> None:
     def renew() -> dict[str, str]:
         raise CredentialRetrievalError(provider="test", error_msg="expired")
 
-    past = {"access_key": "A", "secret_key": "s", "token": "t", "expiry_time": "2026-01-01T00:00:00Z"}
+    past = {
+        "access_key": "A",
+        "secret_key": "s",
+        "token": "t",
+        "expiry_time": "2026-01-01T00:00:00Z",
+    }
     credentials = RefreshableCredentials.create_from_metadata(past, renew, "test")
     with pytest.raises(ModelError, match="cannot be renewed"):
         Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example").wire(b"{}")
@@ -272,13 +332,20 @@ def test_a_bedrock_key_is_a_bearer_token() -> None:
     )
 
 
-# -- replies -----------------------------------------------------------------------------------------------------------
+# -- replies ---------------------------------------------------------------------------------------
 def test_a_reply_is_read(operation: Any) -> None:
     check = ParamValidator()
     assert not check.validate(REPLY, operation.output_shape).has_errors()
-    assert check.validate(REPLY | {"usage": {"input_tokens": 3}}, operation.output_shape).has_errors()
+    assert check.validate(
+        REPLY | {"usage": {"input_tokens": 3}}, operation.output_shape
+    ).has_errors()
     parsed = Converse(MODEL, BEARER, "https://x").parse(REPLY)
-    assert parsed.texts == ("checks",) and parsed.refusal is None and not parsed.truncated and parsed.tokens == ()
+    assert (
+        parsed.texts == ("checks",)
+        and parsed.refusal is None
+        and not parsed.truncated
+        and parsed.tokens == ()
+    )
     assert (parsed.input_tokens, parsed.output_tokens, parsed.model) == (68, 19, "")
     routed = REPLY | {"trace": {"promptRouter": {"invokedModelId": MODEL}}}
     assert not check.validate(routed, operation.output_shape).has_errors()
@@ -288,7 +355,9 @@ def test_a_reply_is_read(operation: Any) -> None:
 @pytest.mark.parametrize("count", [True, 1.5, "3", [3], -1])
 def test_what_is_no_count_is_no_usage(count: object) -> None:
     with pytest.raises((TypeError, ValueError), match="token count"):
-        Converse(MODEL, BEARER, "https://x").parse(REPLY | {"usage": REPLY["usage"] | {"outputTokens": count}})
+        Converse(MODEL, BEARER, "https://x").parse(
+            REPLY | {"usage": REPLY["usage"] | {"outputTokens": count}}
+        )
 
 
 def test_every_way_to_stop_is_an_answer_a_refusal_or_an_empty_reply(operation: Any) -> None:
@@ -296,8 +365,15 @@ def test_every_way_to_stop_is_an_answer_a_refusal_or_an_empty_reply(operation: A
     assert {*bedrock.REFUSED[:2], *bedrock.ANSWERED} < known
     for reason in known:
         parsed = Converse(MODEL, BEARER, "https://x").parse(REPLY | {"stopReason": reason})
-        assert parsed.refusal == (reason if reason in ("guardrail_intervened", "content_filtered") else None)
-        answered = reason in ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded")
+        assert parsed.refusal == (
+            reason if reason in ("guardrail_intervened", "content_filtered") else None
+        )
+        answered = reason in (
+            "end_turn",
+            "stop_sequence",
+            "max_tokens",
+            "model_context_window_exceeded",
+        )
         assert parsed.texts == (("checks",) if answered else ())
         assert parsed.truncated == (reason in ("max_tokens", "model_context_window_exceeded"))
 
@@ -310,18 +386,26 @@ def test_replies_of_another_kind_are_refused_in_the_three_ways() -> None:
 @pytest.mark.parametrize(
     ("reply", "told"),
     [
-        ({"message": "The provided model identifier is invalid."}, ("", "The provided model identifier is invalid.")),
+        (
+            {"message": "The provided model identifier is invalid."},
+            ("", "The provided model identifier is invalid."),
+        ),
         ({"Message": "not authorized"}, ("", "not authorized")),
-        ({"__type": "com.amazon.coral.service#ThrottlingException", "message": "m"}, ("ThrottlingException", "m")),
+        (
+            {"__type": "com.amazon.coral.service#ThrottlingException", "message": "m"},
+            ("ThrottlingException", "m"),
+        ),
         ({"__type": "ValidationException"}, ("ValidationException", "")),
         ({"message": "signed with bedrock-api-key-1234"}, ("", "signed with …")),
     ],
 )
-def test_errors_are_told_in_the_vendors_words_but_never_with_a_key(reply: Json, told: tuple[str, str]) -> None:
+def test_errors_are_told_in_the_vendors_words_but_never_with_a_key(
+    reply: Json, told: tuple[str, str]
+) -> None:
     assert Converse(MODEL, BEARER, "https://x").error(400, reply) == told
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 def test_a_bedrock_key_needs_no_botocore(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(bedrock.TOKEN, "bedrock-api-key-1234")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
@@ -348,15 +432,24 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     endpoint: Any = bedrock.load(MODEL, store=False)
     wire = endpoint.dialect.wire(b"{}")
-    assert "us-west-2.amazonaws.com" in wire.url and "/us-west-2/bedrock/" in wire.headers["Authorization"]
+    assert (
+        "us-west-2.amazonaws.com" in wire.url
+        and "/us-west-2/bedrock/" in wire.headers["Authorization"]
+    )
     assert {SECRET, SESSION} <= set(endpoint._secrets)
-    given: Any = bedrock.load(MODEL, region="us-east-1", base_url="http://127.0.0.1:9/", store=False)
+    given: Any = bedrock.load(
+        MODEL, region="us-east-1", base_url="http://127.0.0.1:9/", store=False
+    )
     assert given.dialect.url.startswith("http://127.0.0.1:9/model/")
     assert "/us-east-1/bedrock/" in given.dialect.wire(b"{}").headers["Authorization"]
 
 
-def test_a_profile_brings_credentials_and_region(nobody: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (nobody / "credentials").write_text(f"[work]\naws_access_key_id = AKIAWORK\naws_secret_access_key = {SECRET}\n")
+def test_a_profile_brings_credentials_and_region(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nobody / "credentials").write_text(
+        f"[work]\naws_access_key_id = AKIAWORK\naws_secret_access_key = {SECRET}\n"
+    )
     (nobody / "config").write_text("[profile work]\nregion = ap-south-1\n")
     monkeypatch.setenv(bedrock.TOKEN, "unused")  # what is asked for by name comes first
     endpoint: Any = bedrock.load(MODEL, profile="work", store=False)
@@ -374,6 +467,11 @@ def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(UsageError, match=f"export {bedrock.TOKEN}="):
         bedrock.load(MODEL, region="us-east-1")
     monkeypatch.setenv(bedrock.TOKEN, "k")
-    for options in ({"region": "evil.example/"}, {"region": 3}, {"base_url": "ftp://x"}, {"tempreature": 1}):
+    for options in (
+        {"region": "evil.example/"},
+        {"region": 3},
+        {"base_url": "ftp://x"},
+        {"tempreature": 1},
+    ):
         with pytest.raises(UsageError):
             bedrock.load(MODEL, store=False, **{"region": "us-east-1", **options})

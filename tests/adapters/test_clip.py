@@ -36,36 +36,53 @@ def test_features_are_those_of_the_model_itself(
     processor = transformers.CLIPProcessor.from_pretrained(untrained("clip"))
     texts = [f"this is a photo of a {answer}" for answer in ANSWERS]
     inputs = processor(
-        images=[Image.fromarray(image) for image in images], text=texts, return_tensors="pt", padding=True
+        images=[Image.fromarray(image) for image in images],
+        text=texts,
+        return_tensors="pt",
+        padding=True,
     )
     with torch.inference_mode():
         out = model(**inputs)
     found = surrogate.features(images)
     assert found.tokens.dtype == found.pooled.dtype == torch.float32
-    torch.testing.assert_close(found.tokens, out.vision_model_output.last_hidden_state, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found.tokens, out.vision_model_output.last_hidden_state, atol=1e-4, rtol=0
+    )
     torch.testing.assert_close(found.pooled, out.image_embeds, atol=1e-5, rtol=0)
     torch.testing.assert_close(surrogate.texts(ANSWERS), out.text_embeds, atol=1e-5, rtol=0)
 
 
-def test_the_surrogate_is_frozen_and_in_float32(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_the_surrogate_is_frozen_and_in_float32(
+    surrogate: Surrogate, images: list[np.ndarray]
+) -> None:
     """Gradients reach the pixels, and no weight asks for one."""
     assert not surrogate.model.training
-    assert all(p.dtype == torch.float32 and not p.requires_grad for p in surrogate.model.parameters())
+    assert all(
+        p.dtype == torch.float32 and not p.requires_grad for p in surrogate.model.parameters()
+    )
     levels, seen = surrogate.watched(images)
     (slope,) = torch.autograd.grad(seen.pooled[:, 0].sum(), levels)
     assert slope.shape == (5, 64, 64, 3) and all(row.abs().sum() > 0 for row in slope)
-    torch.testing.assert_close(seen.pooled.detach(), surrogate.features(images).pooled, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        seen.pooled.detach(), surrogate.features(images).pooled, atol=1e-5, rtol=0
+    )
 
 
-def test_features_do_not_depend_on_the_batch(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_features_do_not_depend_on_the_batch(
+    surrogate: Surrogate, images: list[np.ndarray]
+) -> None:
     whole = surrogate.features(images)
     for batch in (1, 2):
-        parts = Surrogate("parts", surrogate.model, surrogate.processor, batch=batch).features(images)
+        parts = Surrogate("parts", surrogate.model, surrogate.processor, batch=batch).features(
+            images
+        )
         torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-5, rtol=0)
         torch.testing.assert_close(parts.pooled, whole.pooled, atol=1e-6, rtol=0)
 
 
-def test_fca_of_an_image_with_itself_is_nothing(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_fca_of_an_image_with_itself_is_nothing(
+    surrogate: Surrogate, images: list[np.ndarray]
+) -> None:
     seen = surrogate.features(images)
     np.testing.assert_array_equal(surrogate.fca(seen, seen), np.zeros(len(images)))
 
@@ -74,7 +91,8 @@ def test_fca_grows_with_the_change(surrogate: Surrogate, images: list[np.ndarray
     seen = surrogate.features(images)
     slightly = [np.where(image < 255, image + 1, image).astype(np.uint8) for image in images]
     little, much = (
-        surrogate.fca(surrogate.features(changed), seen) for changed in (slightly, [255 - i for i in images])
+        surrogate.fca(surrogate.features(changed), seen)
+        for changed in (slightly, [255 - i for i in images])
     )
     assert little.shape == (5,) and little.dtype == np.float64
     assert (little > 0).all() and (much > little).all()
@@ -83,8 +101,10 @@ def test_fca_grows_with_the_change(surrogate: Surrogate, images: list[np.ndarray
 def test_fca_is_the_mean_token_distance_in_units_of_the_token_norm(
     surrogate: Surrogate, images: list[np.ndarray]
 ) -> None:
-    one, other = surrogate.features(images[:2]), surrogate.features(images[2:4])
-    a, b = one.tokens.numpy().astype(float), other.tokens.numpy().astype(float)
+    one = surrogate.features(images[:2])
+    other = surrogate.features(images[2:4])
+    a = one.tokens.numpy().astype(float)
+    b = other.tokens.numpy().astype(float)
     expected = np.linalg.norm(a - b, axis=-1).mean(-1) / np.linalg.norm(b, axis=-1).mean()
     np.testing.assert_allclose(surrogate.fca(one, other), expected, rtol=1e-5)
 
@@ -97,7 +117,9 @@ def test_tse_is_a_cosine(surrogate: Surrogate, images: list[np.ndarray]) -> None
 
 
 def test_each_answer_has_an_embedding_of_its_own(surrogate: Surrogate) -> None:
-    """CLIP reads a text off its end token: a tokenizer that adds none gives every answer the same embedding."""
+    """CLIP reads a text off its end token: a tokenizer that adds none gives every answer the same
+    embedding.
+    """
     embedded = surrogate.texts(ANSWERS)
     assert torch.equal(embedded[0], embedded[2])
     assert len({tuple(row) for row in embedded.tolist()}) == len({*ANSWERS})

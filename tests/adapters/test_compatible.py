@@ -1,4 +1,6 @@
-"""Servers that speak OpenAI's language: where they are, what they are sent, and what they make of it."""
+"""Servers that speak OpenAI's language: where they are, what they are sent, and what they make of
+it.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,17 @@ from bbtvp.adapters.compatible import HOSTED, LOCAL, Compatible, load
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Json, Token
 from bbtvp.models import Reply
-from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, conforms, picture, recorder, request
+from tests.adapters.wire import (
+    LABELS,
+    QUESTION,
+    Asked,
+    asked_by,
+    compact,
+    conforms,
+    picture,
+    recorder,
+    request,
+)
 
 KEY = "not-a-real-key"
 
@@ -37,7 +49,7 @@ def loaded(name: str, **options: Any) -> Compatible:
     return made
 
 
-# -- where and who -----------------------------------------------------------------------------------------------------
+# -- where and who ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "model"),
     [
@@ -66,7 +78,9 @@ def test_local_servers_are_looked_for_where_they_start(service: str, base: str) 
 
 
 @pytest.mark.parametrize(("service", "base"), HOSTED.items())
-def test_hosted_services_want_a_key(monkeypatch: pytest.MonkeyPatch, service: str, base: str) -> None:
+def test_hosted_services_want_a_key(
+    monkeypatch: pytest.MonkeyPatch, service: str, base: str
+) -> None:
     variable = f"{service.upper()}_API_KEY"
     with pytest.raises(UsageError, match=f"needs a key: export {variable}=…"):
         load(f"{service}/m")
@@ -77,28 +91,42 @@ def test_hosted_services_want_a_key(monkeypatch: pytest.MonkeyPatch, service: st
 
 
 def test_any_other_service_needs_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"export MY_SERVER_BASE_URL=http://127\.0\.0\.1:8000/v1 or give -M base_url="):
+    with pytest.raises(
+        UsageError,
+        match=r"export MY_SERVER_BASE_URL=http://127\.0\.0\.1:8000/v1 or give -M base_url=",
+    ):
         load("my-server/m")
     monkeypatch.setenv("MY_SERVER_BASE_URL", "https://llm.example/v1/")
     monkeypatch.setenv("MY_SERVER_API_KEY", KEY)
     made = loaded("my-server/m")
     assert made.url == "https://llm.example/v1/chat/completions"
     assert made.headers(b"")["Authorization"] == f"Bearer {KEY}"
-    assert loaded("my-server/m", base_url="http://127.0.0.1:9/v1").url == "http://127.0.0.1:9/v1/chat/completions"
+    assert (
+        loaded("my-server/m", base_url="http://127.0.0.1:9/v1").url
+        == "http://127.0.0.1:9/v1/chat/completions"
+    )
 
 
-# -- fleets ------------------------------------------------------------------------------------------------------------
-A, B = "http://127.0.0.1:8001/v1", "http://127.0.0.1:8002/v1"
+# -- fleets ----------------------------------------------------------------------------------------
+A = "http://127.0.0.1:8001/v1"
+B = "http://127.0.0.1:8002/v1"
 
 
 @pytest.mark.parametrize(
     ("given", "servers"),
     [
-        (f"{A},{B}", [A, B]), (f" {B}/ , {A}", [B, A]), (f"{A},", [A]), (f"{A},{B},{A}/", [A, B]),
-        ([A, B], [A, B]), ((A,), [A]), (A, []),
+        (f"{A},{B}", [A, B]),
+        (f" {B}/ , {A}", [B, A]),
+        (f"{A},", [A]),
+        (f"{A},{B},{A}/", [A, B]),
+        ([A, B], [A, B]),
+        ((A,), [A]),
+        (A, []),
     ],
-)  # fmt: skip
-def test_several_addresses_are_a_fleet(monkeypatch: pytest.MonkeyPatch, given: Any, servers: list[str]) -> None:
+)
+def test_several_addresses_are_a_fleet(
+    monkeypatch: pytest.MonkeyPatch, given: Any, servers: list[str]
+) -> None:
     made = loaded("vllm/m", base_url=given)
     assert made.servers == tuple(f"{server}/chat/completions" for server in servers)
     assert made.url == ("fleet:vllm/chat/completions" if servers else f"{A}/chat/completions")
@@ -107,7 +135,9 @@ def test_several_addresses_are_a_fleet(monkeypatch: pytest.MonkeyPatch, given: A
         assert loaded("vllm/m").servers == made.servers
 
 
-@pytest.mark.parametrize("given", [f"{A},127.0.0.1:8002/v1", [A, "ftp://x"], f"http://me:word@127.0.0.1,{A}"])
+@pytest.mark.parametrize(
+    "given", [f"{A},127.0.0.1:8002/v1", [A, "ftp://x"], f"http://me:word@127.0.0.1,{A}"]
+)
 def test_each_address_of_a_fleet_is_checked(given: Any) -> None:
     with pytest.raises(UsageError, match="address of openai-api/vllm/m"):
         load("vllm/m", base_url=given)
@@ -135,13 +165,18 @@ def test_the_key_of_one_service_never_goes_to_another(monkeypatch: pytest.Monkey
     assert "Authorization" not in loaded("vllm/m").headers(b"")
 
 
-# -- what is sent ------------------------------------------------------------------------------------------------------
+# -- what is sent ----------------------------------------------------------------------------------
 def ask(url: str, data: str, **fields: Any) -> None:
-    content: list[Any] = [{"type": "image_url", "image_url": {"url": data}}, {"type": "text", "text": QUESTION}]
+    content: list[Any] = [
+        {"type": "image_url", "image_url": {"url": data}},
+        {"type": "text", "text": QUESTION},
+    ]
     http = httpx.Client(trust_env=False)
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, http_client=http) as client:
         client.chat.completions.create(
-            model="Qwen/Qwen3-VL-8B-Instruct", messages=[{"role": "user", "content": content}], **fields
+            model="Qwen/Qwen3-VL-8B-Instruct",
+            messages=[{"role": "user", "content": content}],
+            **fields,
         )
 
 
@@ -159,16 +194,23 @@ def ask(url: str, data: str, **fields: Any) -> None:
             Features(temperature=None, forced=True),
             {"max_tokens": 16, "extra_body": {"structured_outputs": {"choice": list(LABELS)}}},
         ),
-        ({"token_field": "max_completion_tokens"}, Features(temperature=None), {"max_completion_tokens": 16}),
+        (
+            {"token_field": "max_completion_tokens"},
+            Features(temperature=None),
+            {"max_completion_tokens": 16},
+        ),
         (
             {"extra": {"chat_template_kwargs": {"enable_thinking": False}}},
             Features(temperature=None),
             {"max_tokens": 16, "extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_sent_is_what_the_sdk_sends(
-    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], features: Features, fields: dict[str, Any]
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    features: Features,
+    fields: dict[str, Any],
 ) -> None:
     monkeypatch.setenv("SERVE_API_KEY", KEY)
     asked = request()
@@ -187,7 +229,12 @@ def test_what_is_sent_is_what_the_sdk_sends(
 def test_a_choice_has_no_wrapping_to_pay_for() -> None:
     asked = request(max_tokens=5)
     assert loaded("vllm/m").body(asked, picture(asked), Features(forced=True))["max_tokens"] > 5
-    assert loaded("vllm/m", forced="choice").body(asked, picture(asked), Features(forced=True))["max_tokens"] == 5
+    assert (
+        loaded("vllm/m", forced="choice").body(asked, picture(asked), Features(forced=True))[
+            "max_tokens"
+        ]
+        == 5
+    )
 
 
 def test_a_models_name_says_nothing_about_it_here() -> None:
@@ -199,9 +246,13 @@ def test_responses_can_be_asked_for() -> None:
     assert loaded("vllm/m", api="responses").url.endswith("/v1/responses")
 
 
-# -- what comes back ---------------------------------------------------------------------------------------------------
+# -- what comes back -------------------------------------------------------------------------------
 def reply(text: str, **fields: Any) -> Json:
-    return {"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop", **fields}]}
+    return {
+        "choices": [
+            {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", **fields}
+        ]
+    }
 
 
 def test_a_bare_reply_is_enough() -> None:
@@ -217,14 +268,17 @@ def test_a_server_that_ignores_the_schema_is_seen_as_such() -> None:
 
 def test_a_label_that_was_chosen_has_all_its_tokens() -> None:
     shown = [
-        {"token": text, "logprob": -0.25, "bytes": list(text.encode()), "top_logprobs": []} for text in ("row", "s")
-    ]  # fmt: skip
+        {"token": text, "logprob": -0.25, "bytes": list(text.encode()), "top_logprobs": []}
+        for text in ("row", "s")
+    ]
     parsed = loaded("vllm/m", forced="choice").parse(reply("rows", logprobs={"content": shown}))
     assert parsed.texts == ("rows",)
     assert parsed.tokens == (Token("row", -0.25, {"row": -0.25}), Token("s", -0.25, {"s": -0.25}))
 
 
-@pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, {"tokens": ["rows"]}])
+@pytest.mark.parametrize(
+    "logprobs", [None, {}, {"content": None}, {"content": []}, {"tokens": ["rows"]}]
+)
 def test_log_probabilities_that_are_not_there_are_no_error(logprobs: Any) -> None:
     assert loaded("vllm/m").parse(reply("rows", logprobs=logprobs)).tokens == ()
 
@@ -232,8 +286,14 @@ def test_log_probabilities_that_are_not_there_are_no_error(logprobs: Any) -> Non
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"error": {"message": "no such model", "type": "NotFoundError", "code": 404}}, ("404", "no such model")),
-        ({"object": "error", "message": "too long", "type": "BadRequestError", "code": 400}, ("", "too long")),
+        (
+            {"error": {"message": "no such model", "type": "NotFoundError", "code": 404}},
+            ("404", "no such model"),
+        ),
+        (
+            {"object": "error", "message": "too long", "type": "BadRequestError", "code": 400},
+            ("", "too long"),
+        ),
         ({"error": "model 'x' not found"}, ("", "model 'x' not found")),
         ({"detail": "Not Found"}, ("", "Not Found")),
     ],
@@ -242,12 +302,14 @@ def test_errors_in_the_words_of_each_server(given: Json, expected: tuple[str, st
     assert loaded("vllm/m").error(400, given) == expected
 
 
-# -- all of it ---------------------------------------------------------------------------------------------------------
+# -- all of it -------------------------------------------------------------------------------------
 def reddish(asked: Asked) -> Json:
     """A reply that is read off the pixels of the image that came in."""
     url = asked.json["messages"][0]["content"][0]["image_url"]["url"]
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))))
-    return reply(f"{int(pixels[..., 0].min())}") | {"usage": {"prompt_tokens": 40, "completion_tokens": 3}}
+    return reply(f"{int(pixels[..., 0].min())}") | {
+        "usage": {"prompt_tokens": 40, "completion_tokens": 3}
+    }
 
 
 def test_two_images_asked_through_the_endpoint_get_two_answers() -> None:
@@ -255,7 +317,12 @@ def test_two_images_asked_through_the_endpoint_get_two_answers() -> None:
     with recorder(reddish) as server:
         model = load("serve//models/m", base_url=f"{server.url}/v1", store=False, probe=False)
         outcomes = model.query(images)
-    assert [outcome.text if isinstance(outcome, Reply) else outcome for outcome in outcomes] == ["60", "180"]
-    assert {(outcome.usage.input_tokens, outcome.usage.output_tokens) for outcome in outcomes} == {(40, 3)}
+    assert [outcome.text if isinstance(outcome, Reply) else outcome for outcome in outcomes] == [
+        "60",
+        "180",
+    ]
+    assert {(outcome.usage.input_tokens, outcome.usage.output_tokens) for outcome in outcomes} == {
+        (40, 3)
+    }
     assert {asked.path for asked in server.asked} == {"/v1/chat/completions"}
     assert len(server.asked) == 2

@@ -1,4 +1,6 @@
-"""The Gemini API: bodies, replies and batches, against the strict types and the wire of Google's own SDK."""
+"""The Gemini API: bodies, replies and batches, against the strict types and the wire of Google's
+own SDK.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,16 @@ from bbtvp.endpoint.dialect import Features, Json, Wire
 from bbtvp.endpoint.forced import schema
 from bbtvp.models import QueryFailed, Reply
 from tests.adapters.damage import survives
-from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, picture, recorder, request
+from tests.adapters.wire import (
+    LABELS,
+    QUESTION,
+    Asked,
+    asked_by,
+    compact,
+    picture,
+    recorder,
+    request,
+)
 
 KEY = "AIzaTest1234"
 MODEL = "gemini-3.5-flash"
@@ -37,7 +48,11 @@ REPLY: Json = {
         {
             "content": {
                 "role": "model",
-                "parts": [{"text": "stripes?", "thought": True}, {"text": '{"answer": '}, {"text": '"checks"}'}],
+                "parts": [
+                    {"text": "stripes?", "thought": True},
+                    {"text": '{"answer": '},
+                    {"text": '"checks"}'},
+                ],
             },
             "finishReason": "STOP",
             "index": 0,
@@ -63,7 +78,10 @@ REPLY: Json = {
         "candidatesTokenCount": 6,
         "thoughtsTokenCount": 40,
         "totalTokenCount": 312,
-        "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": 258}, {"modality": "TEXT", "tokenCount": 8}],
+        "promptTokensDetails": [
+            {"modality": "IMAGE", "tokenCount": 258},
+            {"modality": "TEXT", "tokenCount": 8},
+        ],
     },
     "modelVersion": MODEL,
     "responseId": "r1",
@@ -76,7 +94,10 @@ BLOCKED: Json = {
 
 def ended(reason: str, **fields: Any) -> Json:
     """A reply whose only candidate stopped for this reason."""
-    return {"candidates": [{"finishReason": reason, "index": 0, **fields}], "usageMetadata": {"promptTokenCount": 266}}
+    return {
+        "candidates": [{"finishReason": reason, "index": 0, **fields}],
+        "usageMetadata": {"promptTokenCount": 266},
+    }
 
 
 def accepts(body: Json) -> bool:
@@ -98,13 +119,22 @@ def body_of(dialect: GenerateContent, features: Features = PLAIN, **fields: Any)
 
 
 def plainly(node: Any, name: str = "") -> Any:
-    """JSON as sent, apart from what Google's servers take either way: mime_type or mimeType, two base64 alphabets."""
+    """JSON as sent, apart from what Google's servers take either way: mime_type or mimeType, two
+    base64 alphabets.
+    """
     if isinstance(node, dict):
-        camel = {re.sub(r"_(\w)", lambda found: found[1].upper(), key): value for key, value in node.items()}
+        camel = {
+            re.sub(r"_(\w)", lambda found: found[1].upper(), key): value
+            for key, value in node.items()
+        }
         return {key: plainly(value, key) for key, value in camel.items()}
     if isinstance(node, list):
         return [plainly(each) for each in node]
-    return base64.b64decode(node, altchars="-_" if "-" in node or "_" in node else None) if name == "data" else node
+    return (
+        base64.b64decode(node, altchars="-_" if "-" in node or "_" in node else None)
+        if name == "data"
+        else node
+    )
 
 
 def same(ours: Wire, theirs: Asked) -> None:
@@ -120,7 +150,12 @@ def same(ours: Wire, theirs: Asked) -> None:
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes SDK clients for a base URL, untouched by the environment."""
-    for name in ("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENAI_USE_VERTEXAI", "GOOGLE_GENAI_USE_ENTERPRISE"):
+    for name in (
+        "GEMINI_API_KEY",
+        "GOOGLE_API_KEY",
+        "GOOGLE_GENAI_USE_VERTEXAI",
+        "GOOGLE_GENAI_USE_ENTERPRISE",
+    ):
         monkeypatch.delenv(name, raising=False)
     made: list[genai.Client] = []
 
@@ -134,7 +169,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         each.close()
 
 
-# -- bodies ------------------------------------------------------------------------------------------------------------
+# -- bodies ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "options",
     [
@@ -177,12 +212,16 @@ def test_the_types_refuse_what_is_wrong() -> None:
     assert not accepts(but(lambda body: config(body).update(seed="three")))
     assert not accepts(but(lambda body: config(body).update(mediaResolution="HUGE")))
     assert not accepts(but(lambda body: config(body).update(thinkingConfig={"budget": 3})))
-    assert not accepts(but(lambda body: config(body).update(thinkingConfig={"thinkingLevel": "DEEP"})))
+    assert not accepts(
+        but(lambda body: config(body).update(thinkingConfig={"thinkingLevel": "DEEP"}))
+    )
 
 
 def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
     asked = request()
-    image, text = GenerateContent(MODEL, KEY).body(asked, picture(asked), PLAIN)["contents"][0]["parts"]
+    image, text = GenerateContent(MODEL, KEY).body(asked, picture(asked), PLAIN)["contents"][0][
+        "parts"
+    ]
     assert base64.b64decode(image["inlineData"]["data"]) == picture(asked).data
     assert text == {"text": QUESTION}
 
@@ -190,31 +229,50 @@ def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
     plain = body_of(GenerateContent(MODEL, KEY))["generationConfig"]
     assert plain == {"maxOutputTokens": 16}
-    assert body_of(GenerateContent(MODEL, KEY), Features(forced=True), labels=None)["generationConfig"] == {
+    assert body_of(GenerateContent(MODEL, KEY), Features(forced=True), labels=None)[
+        "generationConfig"
+    ] == {
         "maxOutputTokens": 16,
         "temperature": 0.0,
     }
     full = body_of(GenerateContent(MODEL, KEY), FULL)["generationConfig"]
-    assert (full["seed"], full["candidateCount"], full["responseLogprobs"], full["logprobs"]) == (3, 2, True, 5)
+    assert (full["seed"], full["candidateCount"], full["responseLogprobs"], full["logprobs"]) == (
+        3,
+        2,
+        True,
+        5,
+    )
     assert full["responseJsonSchema"] == schema(LABELS) and full["maxOutputTokens"] > 16
 
 
 def test_options_change_the_body() -> None:
     enum = body_of(GenerateContent(MODEL, KEY, enum=True), FULL)["generationConfig"]
-    assert enum["responseMimeType"] == "text/x.enum" and enum["responseSchema"]["enum"] == list(LABELS)
+    assert enum["responseMimeType"] == "text/x.enum" and enum["responseSchema"]["enum"] == list(
+        LABELS
+    )
     assert "responseJsonSchema" not in enum
-    low, ultra = (body_of(GenerateContent(MODEL, KEY, media_resolution=each)) for each in ("low", "ultra_high"))
+    low, ultra = (
+        body_of(GenerateContent(MODEL, KEY, media_resolution=each))
+        for each in ("low", "ultra_high")
+    )
     assert low["generationConfig"]["mediaResolution"] == "MEDIA_RESOLUTION_LOW"
-    assert ultra["contents"][0]["parts"][0]["mediaResolution"] == {"level": "MEDIA_RESOLUTION_ULTRA_HIGH"}
+    assert ultra["contents"][0]["parts"][0]["mediaResolution"] == {
+        "level": "MEDIA_RESOLUTION_ULTRA_HIGH"
+    }
     for given, sent in (
         (0, {"thinkingBudget": 0}),
         ("automatic", {"thinkingBudget": -1}),
         ("low", {"thinkingLevel": "LOW"}),
     ):
-        assert body_of(GenerateContent(MODEL, KEY, thinking=given))["generationConfig"]["thinkingConfig"] == sent
+        assert (
+            body_of(GenerateContent(MODEL, KEY, thinking=given))["generationConfig"][
+                "thinkingConfig"
+            ]
+            == sent
+        )
 
 
-# -- the wire ----------------------------------------------------------------------------------------------------------
+# -- the wire --------------------------------------------------------------------------------------
 def test_the_sdk_sends_the_same_request(client: Any) -> None:
     asked = request()
     image = types.Part.from_bytes(data=picture(asked).data, mime_type="image/png")
@@ -233,7 +291,9 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
     with recorder(REPLY) as server:
         reply = client(server.url).models.generate_content(
             model=MODEL,
-            contents=[types.Content(role="user", parts=[image, types.Part.from_text(text=QUESTION)])],
+            contents=[
+                types.Content(role="user", parts=[image, types.Part.from_text(text=QUESTION)])
+            ],
             config=config,
         )
         dialect = GenerateContent(MODEL, KEY, server.url, thinking=0, media_resolution="low")
@@ -242,15 +302,19 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
     assert reply.usage_metadata.thoughts_token_count == 40
 
 
-@pytest.mark.parametrize("model", ["gemini-3.5-flash", "models/gemini-3.5-flash", "tunedModels/mine-7"])
+@pytest.mark.parametrize(
+    "model", ["gemini-3.5-flash", "models/gemini-3.5-flash", "tunedModels/mine-7"]
+)
 def test_models_are_addressed_as_by_the_sdk(client: Any, model: str) -> None:
     with recorder(REPLY) as server:
         client(server.url).models.generate_content(model=model, contents="?")
         for base in (server.url, f"{server.url}/v1beta/"):
-            assert asked_by(GenerateContent(model, KEY, base).wire(b"{}")).path == server.asked[0].path
+            assert (
+                asked_by(GenerateContent(model, KEY, base).wire(b"{}")).path == server.asked[0].path
+            )
 
 
-# -- replies -----------------------------------------------------------------------------------------------------------
+# -- replies ---------------------------------------------------------------------------------------
 def test_a_reply_is_read_without_its_thoughts_which_are_billed() -> None:
     types.GenerateContentResponse.model_validate(REPLY)
     parsed = GenerateContent(MODEL, KEY).parse(REPLY)
@@ -266,7 +330,8 @@ def test_tokens_begin_where_the_label_does() -> None:
 
 
 def test_alternatives_may_be_missing_but_not_in_part() -> None:
-    bare, short = copy.deepcopy(REPLY), copy.deepcopy(REPLY)
+    bare = copy.deepcopy(REPLY)
+    short = copy.deepcopy(REPLY)
     del bare["candidates"][0]["logprobsResult"]["topCandidates"]
     assert GenerateContent(MODEL, KEY).parse(bare).tokens[0] == ("che", -0.3, {"che": -0.3})
     del short["candidates"][0]["logprobsResult"]["topCandidates"][0]
@@ -281,15 +346,27 @@ def test_samples_are_read_in_order_and_one_that_was_filtered_is_left_out() -> No
     reply = {"candidates": [{"finishReason": "SAFETY"}, candidate("rows"), candidate("checks")]}
     types.GenerateContentResponse.model_validate(reply)
     parsed = GenerateContent(MODEL, KEY).parse(reply)
-    assert parsed.texts == ("rows", "checks") and parsed.refusal is None and parsed.input_tokens is None
+    assert (
+        parsed.texts == ("rows", "checks")
+        and parsed.refusal is None
+        and parsed.input_tokens is None
+    )
 
 
 @pytest.mark.parametrize("reason", gemini.FILTERED)
 def test_filters_are_refusals(reason: str) -> None:
     reply = ended(reason, content={"role": "model", "parts": [{"text": "I"}]})
-    assert types.GenerateContentResponse.model_validate(reply).candidates[0].finish_reason.value == reason
+    assert (
+        types.GenerateContentResponse.model_validate(reply).candidates[0].finish_reason.value
+        == reason
+    )
     parsed = GenerateContent(MODEL, KEY).parse(reply)
-    assert (parsed.texts, parsed.refusal, parsed.input_tokens, parsed.output_tokens) == ((), reason, 266, 0)
+    assert (parsed.texts, parsed.refusal, parsed.input_tokens, parsed.output_tokens) == (
+        (),
+        reason,
+        266,
+        0,
+    )
     told = GenerateContent(MODEL, KEY).parse(ended(reason, finishMessage="because"))
     assert told.refusal == f"{reason}: because"
 
@@ -299,7 +376,9 @@ def test_every_way_to_end_that_the_sdk_knows_was_thought_of() -> None:
     known = {each.value for each in types.FinishReason}
     assert {*gemini.FILTERED, *gemini.ENDED} < known
     for reason in known - {*gemini.FILTERED, *gemini.ENDED}:
-        parsed = GenerateContent(MODEL, KEY).parse(ended(reason, content={"parts": [{"text": "I"}]}))
+        parsed = GenerateContent(MODEL, KEY).parse(
+            ended(reason, content={"parts": [{"text": "I"}]})
+        )
         assert (parsed.texts, parsed.refusal, parsed.truncated) == ((), None, False)
 
 
@@ -315,11 +394,18 @@ def test_a_reply_that_was_all_thought_says_that_it_was_cut() -> None:
     reply["usageMetadata"]["thoughtsTokenCount"] = 16
     types.GenerateContentResponse.model_validate(reply)
     parsed = GenerateContent(MODEL, KEY).parse(reply)
-    assert parsed.truncated and parsed.texts == () and parsed.refusal is None and parsed.output_tokens == 16
+    assert (
+        parsed.truncated
+        and parsed.texts == ()
+        and parsed.refusal is None
+        and parsed.output_tokens == 16
+    )
 
 
 def test_no_candidates_is_an_empty_reply_and_no_reply_at_all_is_an_error() -> None:
-    empty = GenerateContent(MODEL, KEY).parse({"candidates": [], "usageMetadata": {"promptTokenCount": 9}})
+    empty = GenerateContent(MODEL, KEY).parse(
+        {"candidates": [], "usageMetadata": {"promptTokenCount": 9}}
+    )
     assert empty.texts == () and empty.refusal is None
     with pytest.raises(LookupError):
         GenerateContent(MODEL, KEY).parse({})
@@ -338,19 +424,27 @@ def test_errors_are_told_in_the_vendors_words() -> None:
     busy = {"error": {"code": 429, "message": "Please retry in 3s", "status": "RESOURCE_EXHAUSTED"}}
     assert dialect.error(429, busy) == ("RESOURCE_EXHAUSTED", "Please retry in 3s")
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
-    wrong = {"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": details}}
+    wrong = {
+        "error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": details}
+    }
     assert dialect.error(400, wrong) == ("API_KEY_INVALID", "m")
     assert dialect.error(500, {"error": "no"}) == ("", "no")
-    assert dialect.error(500, {"error": {"code": 500, "message": "m", "details": 3}}) == ("500", "m")
+    assert dialect.error(500, {"error": {"code": 500, "message": "m", "details": 3}}) == (
+        "500",
+        "m",
+    )
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*gemini.KEYS, *gemini.BASES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     second: Any = gemini.load(MODEL, store=False)
-    assert second.dialect.url == f"https://generativelanguage.googleapis.com/v1beta/models/{MODEL}:generateContent"
+    assert (
+        second.dialect.url
+        == f"https://generativelanguage.googleapis.com/v1beta/models/{MODEL}:generateContent"
+    )
     assert asked_by(second.dialect.wire(b"")).headers["x-goog-api-key"] == KEY
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaFirst")
     monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:9/")
@@ -375,14 +469,24 @@ def test_models_that_think_get_room_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
-    with recorder(lambda asked: BLOCKED if "responseJsonSchema" in asked.json["generationConfig"] else REPLY) as server:
+    with recorder(
+        lambda asked: BLOCKED if "responseJsonSchema" in asked.json["generationConfig"] else REPLY
+    ) as server:
         endpoint = gemini.load(MODEL, base_url=server.url, store=False)
         text, refused, other = endpoint.query(
             [request(labels=None), request(forced=True), request(labels=None, red=200)]
         )
-    assert isinstance(text, Reply) and isinstance(other, Reply) and text.text == other.text == "checks"
-    assert isinstance(refused, QueryFailed) and refused.refused and "PROHIBITED_CONTENT" in refused.reason
-    assert len({each.body for each in server.asked}) == 3 and all(accepts(each.json) for each in server.asked)
+    assert (
+        isinstance(text, Reply) and isinstance(other, Reply) and text.text == other.text == "checks"
+    )
+    assert (
+        isinstance(refused, QueryFailed)
+        and refused.refused
+        and "PROHIBITED_CONTENT" in refused.reason
+    )
+    assert len({each.body for each in server.asked}) == 3 and all(
+        accepts(each.json) for each in server.asked
+    )
 
 
 def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -392,8 +496,13 @@ def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) 
         gemini.load(MODEL)
     monkeypatch.setenv("GEMINI_API_KEY", KEY)
     for options in (
-        {"thinking": "deeply"}, {"thinking": True}, {"media_resolution": "huge"}, {"api_version": "beta"},
-        {"enum": "yes"}, {"base_url": "ftp://x"}, {"tempreature": 1},
-    ):  # fmt: skip
+        {"thinking": "deeply"},
+        {"thinking": True},
+        {"media_resolution": "huge"},
+        {"api_version": "beta"},
+        {"enum": "yes"},
+        {"base_url": "ftp://x"},
+        {"tempreature": 1},
+    ):
         with pytest.raises(UsageError):
             gemini.load(MODEL, store=False, **options)

@@ -16,11 +16,18 @@ from tests.adapters.wire import QUESTION, compact, picture, recorder, request
 
 
 def sdk(url: str) -> genai.Client:
-    return genai.Client(vertexai=False, api_key=KEY, http_options=types.HttpOptions(base_url=url, api_version="v1beta"))
+    return genai.Client(
+        vertexai=False,
+        api_key=KEY,
+        http_options=types.HttpOptions(base_url=url, api_version="v1beta"),
+    )
 
 
 def state(word: str, **fields: Any) -> Json:
-    return {"name": "batches/b1-x", "metadata": {"state": f"BATCH_STATE_{word}", "model": f"models/{MODEL}", **fields}}
+    return {
+        "name": "batches/b1-x",
+        "metadata": {"state": f"BATCH_STATE_{word}", "model": f"models/{MODEL}", **fields},
+    }
 
 
 ANSWERS: list[Json] = [
@@ -43,9 +50,13 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
 
     with recorder(state("PENDING")) as server, sdk(server.url) as client:
         config = types.CreateBatchJobConfig(display_name="bbtvp")
-        job = client.batches.create(model=MODEL, src=[inlined(name) for name in asked], config=config)
+        job = client.batches.create(
+            model=MODEL, src=[inlined(name) for name in asked], config=config
+        )
         dialect = GenerateContent(MODEL, KEY, server.url)
-    bodies = {name: compact(dialect.body(each, picture(each), Features())) for name, each in asked.items()}
+    bodies = {
+        name: compact(dialect.body(each, picture(each), Features())) for name, each in asked.items()
+    }
     exchanges = dialect.batch.submit(bodies)
     same(next(exchanges), server.asked[0])
     with pytest.raises(StopIteration) as end:
@@ -62,7 +73,12 @@ def test_the_state_of_a_batch_is_read_and_asked_as_the_sdk_does_it() -> None:
     same(dialect.batch.status("batches/b1-x"), server.asked[0])
     same(dialect.batch.results("batches/b1-x")[0], server.asked[0])
     same(dialect.batch.cancel("batches/b1-x"), server.asked[1])
-    assert [(each.metadata or {})["key"] for each in job.dest.inlined_responses] == ["a", "b", "c", "d"]
+    assert [(each.metadata or {})["key"] for each in job.dest.inlined_responses] == [
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
     batch = dialect.batch
     assert batch.read_status(state("RUNNING")) == (False, "BATCH_STATE_RUNNING", None)
     assert batch.read_status(done) == (True, "BATCH_STATE_SUCCEEDED", "batches/b1-x")
@@ -72,16 +88,27 @@ def test_the_state_of_a_batch_is_read_and_asked_as_the_sdk_does_it() -> None:
 
 @pytest.mark.parametrize("place", ["metadata", "response"])
 def test_results_are_read_by_their_identifiers_from_either_place(place: str) -> None:
-    done = state("SUCCEEDED", output=OUTPUT) if place == "metadata" else state("SUCCEEDED") | {"response": OUTPUT}
+    done = (
+        state("SUCCEEDED", output=OUTPUT)
+        if place == "metadata"
+        else state("SUCCEEDED") | {"response": OUTPUT}
+    )
     dialect = GenerateContent(MODEL, KEY)
     assert dialect.batch.read_status(done)[2] == "batches/b1-x"
     read = list(dialect.batch.read_results([json.dumps(done).encode()]))
-    assert [(name, status) for name, status, _ in read] == [("a", 200), ("b", 429), ("c", 400), ("d", 500)]
+    assert [(name, status) for name, status, _ in read] == [
+        ("a", 200),
+        ("b", 429),
+        ("c", 400),
+        ("d", 500),
+    ]
     assert dialect.parse(read[0][2]).texts == ("checks",)
     assert dialect.error(400, read[2][2])[1] == "bad"
 
 
-@pytest.mark.parametrize("name", ["batches/../files", "https://elsewhere.example/x", "batches/a?key=1", "b1"])
+@pytest.mark.parametrize(
+    "name", ["batches/../files", "https://elsewhere.example/x", "batches/a?key=1", "b1"]
+)
 def test_a_name_that_is_no_batch_is_asked_nowhere(name: str) -> None:
     batch = GenerateContent(MODEL, KEY).batch
     with pytest.raises(ValueError, match="no name"):

@@ -1,4 +1,6 @@
-"""The Hugging Face adapter against plain forward passes of the same models, one label and one image at a time."""
+"""The Hugging Face adapter against plain forward passes of the same models, one label and one image
+at a time.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def images(n: int, side: int = 64) -> list[np.ndarray]:
 
 def requests(labels: tuple[str, ...] | None = LABELS, **options: Any) -> list[Request]:
     return [
-        Request(image, text, labels, **options) for image, text in zip(images(len(QUESTIONS)), QUESTIONS, strict=True)
+        Request(image, text, labels, **options)
+        for image, text in zip(images(len(QUESTIONS)), QUESTIONS, strict=True)
     ]
 
 
@@ -66,21 +69,36 @@ def texts(outcomes: list[Outcome]) -> list[str | None]:
 
 
 def label_ids(model: hf.HuggingFaceModel, text: str, label: str) -> list[int]:
-    """As the miniatures were trained: after a space, unless the answer starts a line or a decoder of its own."""
-    fresh = model.encoder_decoder or "PaliGemma" in type(model.processor).__name__ or text.endswith("\n")
-    return list(model.processor.tokenizer(label if fresh else f" {label}", add_special_tokens=False)["input_ids"])
+    """As the miniatures were trained: after a space, unless the answer starts a line or a decoder
+    of its own.
+    """
+    fresh = (
+        model.encoder_decoder
+        or "PaliGemma" in type(model.processor).__name__
+        or text.endswith("\n")
+    )
+    return list(
+        model.processor.tokenizer(label if fresh else f" {label}", add_special_tokens=False)[
+            "input_ids"
+        ]
+    )
 
 
 def inputs_of(model: hf.HuggingFaceModel, request: Request) -> tuple[str, dict[str, torch.Tensor]]:
     text = prompt_text(model.processor, request.text)
-    inputs = dict(model.processor(images=[[Image.fromarray(request.image)]], text=[text], return_tensors="pt"))
+    inputs = dict(
+        model.processor(images=[[Image.fromarray(request.image)]], text=[text], return_tensors="pt")
+    )
     inputs.pop("labels", None)
     inputs["pixel_values"] = inputs["pixel_values"].to(model.model.dtype)
     return text, inputs
 
 
-def next_tokens(model: hf.HuggingFaceModel, inputs: dict[str, torch.Tensor], ids: list[int]) -> torch.Tensor:
-    """(len(ids) + 1, vocabulary) float32 log-probabilities of what follows the prompt and each of `ids`.
+def next_tokens(
+    model: hf.HuggingFaceModel, inputs: dict[str, torch.Tensor], ids: list[int]
+) -> torch.Tensor:
+    """(len(ids) + 1, vocabulary) float32 log-probabilities of what follows the prompt and each of
+    `ids`.
 
     One forward pass over everything: no cache, no batch, no padding.
     """
@@ -92,9 +110,15 @@ def next_tokens(model: hf.HuggingFaceModel, inputs: dict[str, torch.Tensor], ids
         else:
             full = {**inputs, "input_ids": torch.cat([inputs["input_ids"], tail], 1)}
             full["attention_mask"] = torch.ones_like(full["input_ids"])
-            if "token_type_ids" in inputs:  # PaliGemma reads the prompt in both directions, the answer in one
-                full["token_type_ids"] = torch.cat([inputs["token_type_ids"], torch.ones_like(tail)], 1)
-            logits = model.model(**full, use_cache=False).logits[:, inputs["input_ids"].shape[1] - 1 :]
+            if (
+                "token_type_ids" in inputs
+            ):  # PaliGemma reads the prompt in both directions, the answer in one
+                full["token_type_ids"] = torch.cat(
+                    [inputs["token_type_ids"], torch.ones_like(tail)], 1
+                )
+            logits = model.model(**full, use_cache=False).logits[
+                :, inputs["input_ids"].shape[1] - 1 :
+            ]
     return logits[0].float().log_softmax(-1)
 
 
@@ -104,7 +128,7 @@ def reference_score(model: hf.HuggingFaceModel, request: Request, label: str) ->
     return float(next_tokens(model, inputs, ids)[:-1].gather(-1, torch.tensor(ids)[:, None]).sum())
 
 
-# -- labels -----------------------------------------------------------------------------------------------------------
+# -- labels ----------------------------------------------------------------------------------------
 @families
 def test_a_label_scores_as_a_forward_pass_of_its_own_does(family: str, untrained: Folder) -> None:
     model = load(untrained(family), batch=4)
@@ -119,14 +143,18 @@ def test_the_tokens_of_a_label_are_counted(family: str, untrained: Folder) -> No
     (reply,) = model.query(requests()[:1])
     assert isinstance(reply, Reply) and reply.scores is not None
     text = prompt_text(model.processor, QUESTIONS[0])
-    assert [score.tokens for score in reply.scores] == [len(label_ids(model, text, label)) for label in LABELS]
+    assert [score.tokens for score in reply.scores] == [
+        len(label_ids(model, text, label)) for label in LABELS
+    ]
     assert [score.tokens for score in reply.scores][:2] == [1, 1]
     assert max(score.tokens for score in reply.scores) > 5
 
 
 @families
 def test_an_answer_depends_on_its_request_alone(family: str, untrained: Folder) -> None:
-    """Equal up to 1e-5 nats of float32 rounding, since a product of another height may sum in another order."""
+    """Equal up to 1e-5 nats of float32 rounding, since a product of another height may sum in
+    another order.
+    """
     asked = requests() + requests(("no", "yes"))
     together = load(untrained(family), batch=16).query(asked)
     alone = [load(untrained(family), batch=1).query([request])[0] for request in asked]
@@ -136,11 +164,16 @@ def test_an_answer_depends_on_its_request_alone(family: str, untrained: Folder) 
 
 @families
 def test_the_order_of_requests_is_kept(family: str, untrained: Folder) -> None:
-    model, asked = load(untrained(family)), requests()
+    model = load(untrained(family))
+    asked = requests()
     shuffled = [3, 0, 4, 2, 1]
     expected = scores(model.query(asked))[shuffled]
-    np.testing.assert_allclose(scores(model.query([asked[i] for i in shuffled])), expected, atol=1e-5)
-    assert len({tuple(row) for row in expected.round(3)}) == len(asked), "the requests must differ for this to tell"
+    np.testing.assert_allclose(
+        scores(model.query([asked[i] for i in shuffled])), expected, atol=1e-5
+    )
+    assert len({tuple(row) for row in expected.round(3)}) == len(asked), (
+        "the requests must differ for this to tell"
+    )
 
 
 @families
@@ -151,30 +184,46 @@ def test_images_of_several_sizes_share_a_call(family: str, untrained: Folder) ->
     np.testing.assert_allclose(scores(model.query(asked)), expected, atol=1e-4)
 
 
-def test_a_question_that_ends_a_line_changes_the_label_and_not_its_neighbour(untrained: Folder) -> None:
-    """Both prompts have the same length: in one batch, one must not lend its label tokens to the other."""
+def test_a_question_that_ends_a_line_changes_the_label_and_not_its_neighbour(
+    untrained: Folder,
+) -> None:
+    """Both prompts have the same length: in one batch, one must not lend its label tokens to the
+    other.
+    """
     model = load(untrained("minigpt4"))
     asked = [
-        Request(image, text, ("one", "two cats")) for image, text in zip(images(2), ("what?\n", "what??"), strict=True)
+        Request(image, text, ("one", "two cats"))
+        for image, text in zip(images(2), ("what?\n", "what??"), strict=True)
     ]
     widths = {inputs_of(model, request)[1]["input_ids"].shape[1] for request in asked}
     assert len(widths) == 1
-    expected = [[reference_score(model, request, label) for label in ("one", "two cats")] for request in asked]
+    expected = [
+        [reference_score(model, request, label) for label in ("one", "two cats")]
+        for request in asked
+    ]
     np.testing.assert_allclose(scores(model.query(asked)), expected, atol=1e-4)
     np.testing.assert_allclose(scores(model.query(asked[::-1])), expected[::-1], atol=1e-4)
 
 
 def test_a_q_former_with_a_tokenizer_of_its_own_is_never_padded(tmp_path: Path) -> None:
-    """Equal width for the language model, unequal for the Q-Former: such questions must not share a batch."""
+    """Equal width for the language model, unequal for the Q-Former: such questions must not share a
+    batch.
+    """
     model, processor = FAMILIES["instructblip"].build()
-    short, long = "what digit is this?", "what shape is this?"
+    short = "what digit is this?"
+    long = "what shape is this?"
     processor.qformer_tokenizer = tokenizer(names_image=False)
     processor.qformer_tokenizer.add_tokens(["shape is this?"])
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
     opened = load(tmp_path)
-    asked = [Request(image, text, LABELS) for image, text in zip(images(2), (short, long), strict=True)]
-    shapes = [{key: value.shape[1] for key, value in inputs_of(opened, request)[1].items()} for request in asked]
+    asked = [
+        Request(image, text, LABELS) for image, text in zip(images(2), (short, long), strict=True)
+    ]
+    shapes = [
+        {key: value.shape[1] for key, value in inputs_of(opened, request)[1].items()}
+        for request in asked
+    ]
     assert shapes[0]["input_ids"] == shapes[1]["input_ids"]
     assert shapes[0]["qformer_input_ids"] != shapes[1]["qformer_input_ids"]
     alone = np.concatenate([scores(opened.query([request])) for request in asked])
@@ -200,10 +249,12 @@ def test_log_softmax_is_float32_for_a_bfloat16_model(family: str, untrained: Fol
     rounded = found.bfloat16().float()
     assert (found != rounded).float().mean() > 0.8, "a log-softmax in bfloat16 leaves 8 bits"
     expected = [[reference_score(model, request, label) for label in single] for request in asked]
-    np.testing.assert_allclose(found, expected, atol=0.1)  # bfloat16 matrix products, of other shapes
+    np.testing.assert_allclose(
+        found, expected, atol=0.1
+    )  # bfloat16 matrix products, of other shapes
 
 
-# -- text -------------------------------------------------------------------------------------------------------------
+# -- text ------------------------------------------------------------------------------------------
 def greedy(model: hf.HuggingFaceModel, request: Request, tokens: int) -> str:
     """The likeliest token, again and again, by full forward passes."""
     _, inputs = inputs_of(model, request)
@@ -224,14 +275,19 @@ def test_a_text_reply_is_greedy_and_holds_no_prompt(family: str, untrained: Fold
 
 
 @pytest.mark.parametrize("family", ["llava", "blip2"])
-def test_generation_settings_of_a_checkpoint_do_not_make_it_sample_or_search(family: str, damaged: Folder) -> None:
+def test_generation_settings_of_a_checkpoint_do_not_make_it_sample_or_search(
+    family: str, damaged: Folder
+) -> None:
     folder = damaged(family)
     settings = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(
         json.dumps(settings | {"num_beams": 4, "do_sample": True, "top_k": 5})
     )
-    model, asked = load(folder), requests(None, max_tokens=5)
-    assert model.model.generation_config.num_beams == 4, "the setting must have been read for this to tell"
+    model = load(folder)
+    asked = requests(None, max_tokens=5)
+    assert model.model.generation_config.num_beams == 4, (
+        "the setting must have been read for this to tell"
+    )
     assert texts(model.query(asked)) == [greedy(model, request, 5) for request in asked]
 
 
@@ -253,20 +309,29 @@ def test_a_reply_ends_at_its_limit(family: str, untrained: Folder) -> None:
 def test_text_and_labels_may_be_asked_in_one_call(untrained: Folder) -> None:
     model = load(untrained("llava"))
     outcomes = model.query([*requests(None), *requests()])
-    assert [isinstance(o, Reply) and o.text is not None for o in outcomes] == [True] * 5 + [False] * 5
-    assert [isinstance(o, Reply) and o.scores is not None for o in outcomes] == [False] * 5 + [True] * 5
+    assert [isinstance(o, Reply) and o.text is not None for o in outcomes] == [True] * 5 + [
+        False
+    ] * 5
+    assert [isinstance(o, Reply) and o.scores is not None for o in outcomes] == [False] * 5 + [
+        True
+    ] * 5
 
 
-# -- layout -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("family", "text"), [
-    ("llava", "USER: <image>\nwhat? ASSISTANT:"),
-    ("idefics3", "<s>User:<image>what?<end_of_utterance>\nAssistant:"),
-    ("paligemma", "<image>what?"),
-    ("blip2", "what?"),
-    ("minigpt4", "what?"),
-    ("instructblip", "what?"),
-])  # fmt: skip
-def test_the_chat_template_is_used_where_there_is_one(family: str, text: str, untrained: Folder) -> None:
+# -- layout ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("family", "text"),
+    [
+        ("llava", "USER: <image>\nwhat? ASSISTANT:"),
+        ("idefics3", "<s>User:<image>what?<end_of_utterance>\nAssistant:"),
+        ("paligemma", "<image>what?"),
+        ("blip2", "what?"),
+        ("minigpt4", "what?"),
+        ("instructblip", "what?"),
+    ],
+)
+def test_the_chat_template_is_used_where_there_is_one(
+    family: str, text: str, untrained: Folder
+) -> None:
     assert prompt_text(load(untrained(family)).processor, "what?") == text
 
 
@@ -284,7 +349,7 @@ def test_the_spec_is_the_one_that_was_given(untrained: Folder) -> None:
     assert hf.load(str(folder), spec="zoo/llava").spec == "zoo/llava"
 
 
-# -- what can go wrong ------------------------------------------------------------------------------------------------
+# -- what can go wrong -----------------------------------------------------------------------------
 def refusal(kind: type[Exception], folder: Path | str, **options: Any) -> str:
     """The message of the one error that loading must raise: one line, and not too long."""
     with pytest.raises(kind) as caught:
@@ -309,14 +374,21 @@ def test_a_device_that_is_not_there_is_refused(device: str, untrained: Folder) -
 
 
 @pytest.mark.parametrize("name", ["./no-such-folder", "~/no-such-folder", "."])
-def test_a_folder_without_a_model_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_model_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert "holds no config.json" in refusal(ModelError, name)
 
 
 def test_a_folder_without_a_processor_says_how_to_save_one(damaged: Folder) -> None:
     folder = damaged("llava")
-    for file in ("processor_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+    for file in (
+        "processor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+    ):
         (folder / file).unlink()
     assert "processor.save_pretrained(folder)" in refusal(ModelError, folder)
 
@@ -340,7 +412,11 @@ def test_weights_that_lack_a_tensor_are_not_made_up(damaged: Folder) -> None:
     file = damaged("llava") / "model.safetensors"
     tensors = load_file(file)
     lost = next(name for name in tensors if "multi_modal_projector" in name)
-    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, file, metadata={"format": "pt"})
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if name != lost},
+        file,
+        metadata={"format": "pt"},
+    )
     assert lost in refusal(ModelError, file.parent)
 
 
@@ -363,23 +439,34 @@ def test_a_model_that_answers_nothing_is_refused(untrained: Folder) -> None:
     assert "CLIPConfig" in refusal(ModelError, untrained("clip"))
 
 
-def test_a_hub_id_offline_says_that_the_hub_is_out_of_reach(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_hub_id_offline_says_that_the_hub_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", None)  # one file is looked up, not all of them
+    monkeypatch.setattr(
+        transformers.AutoProcessor, "from_pretrained", None
+    )  # one file is looked up, not all of them
     assert "hub cannot be reached" in refusal(ModelError, "no-such-organisation/no-such-model")
 
 
 def qwen2_vl(folder: Path) -> Path:
-    """The miniature's folder as a Qwen2-VL checkpoint describes itself: its processor has a video half."""
+    """The miniature's folder as a Qwen2-VL checkpoint describes itself: its processor has a video
+    half.
+    """
     (folder / "processor_config.json").unlink()
-    settings = {"processor_class": "Qwen2VLProcessor", "image_processor_type": "Qwen2VLImageProcessor"}
+    settings = {
+        "processor_class": "Qwen2VLProcessor",
+        "image_processor_type": "Qwen2VLImageProcessor",
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     transformers.Qwen2VLConfig().save_pretrained(folder)
     return folder
 
 
-@pytest.mark.skipif(transformers.utils.is_torchvision_available(), reason="torchvision is here: nothing is missing")
+@pytest.mark.skipif(
+    transformers.utils.is_torchvision_available(), reason="torchvision is here: nothing is missing"
+)
 def test_a_processor_with_a_video_half_asks_for_torchvision(damaged: Folder) -> None:
     assert "needs torchvision: install the build" in refusal(ModelError, qwen2_vl(damaged("llava")))
 
@@ -387,8 +474,13 @@ def test_a_processor_with_a_video_half_asks_for_torchvision(damaged: Folder) -> 
 def remote_code(folder: Path, marker: Path) -> Path:
     """A folder that asks for a module of its own; the marker tells whether that module ever ran."""
     config = json.loads((folder / "config.json").read_text())
-    classes = {"AutoConfig": "own_code.OwnConfig", "AutoModelForImageTextToText": "own_code.OwnModel"}
-    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": classes}))
+    classes = {
+        "AutoConfig": "own_code.OwnConfig",
+        "AutoModelForImageTextToText": "own_code.OwnModel",
+    }
+    (folder / "config.json").write_text(
+        json.dumps(config | {"model_type": "own", "auto_map": classes})
+    )
     (folder / "own_code.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
     return folder
 
@@ -401,7 +493,9 @@ def test_code_in_a_folder_is_not_run_unless_it_is_trusted(
     assert "trust_remote_code=true" in refusal(ModelError, folder)
     assert not marker.exists()
     # the control: were it trusted, it would run
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr(
+        "transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules")
+    )
     monkeypatch.setattr(sys, "path", [*sys.path])
     refusal(ModelError, folder, trust_remote_code=True)
     assert marker.exists()

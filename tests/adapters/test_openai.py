@@ -22,7 +22,17 @@ from bbtvp.adapters.openai import OpenAI, form_of, load
 from bbtvp.adapters.openai_chat import Options
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.dialect import Features, Wire
-from tests.adapters.wire import LABELS, QUESTION, Asked, asked_by, compact, conforms, picture, recorder, request
+from tests.adapters.wire import (
+    LABELS,
+    QUESTION,
+    Asked,
+    asked_by,
+    compact,
+    conforms,
+    picture,
+    recorder,
+    request,
+)
 
 KEY = "sk-not-a-real-key"
 PLAIN = Features(temperature=None)
@@ -50,15 +60,21 @@ def dialect(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: A
 
 def body(api: str, features: Features, **options: Any) -> dict[str, Any]:
     asked = request()
-    made: dict[str, Any] = json.loads(compact(dialect(api, **options).body(asked, picture(asked), features)))
+    made: dict[str, Any] = json.loads(
+        compact(dialect(api, **options).body(asked, picture(asked), features))
+    )
     return made
 
 
-# -- types -------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("features", [PLAIN, Features(), ALL, Features(top=20), Features(forced=True, seed=0)])
+# -- types -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "features", [PLAIN, Features(), ALL, Features(top=20), Features(forced=True, seed=0)]
+)
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("options", [{}, {"detail": "high", "reasoning_effort": "low"}])
-def test_bodies_are_of_the_sdks_types(api: str, features: Features, options: dict[str, Any]) -> None:
+def test_bodies_are_of_the_sdks_types(
+    api: str, features: Features, options: dict[str, Any]
+) -> None:
     conforms(KINDS[api], body(api, features, **options))
 
 
@@ -97,7 +113,10 @@ RESPONSES_IMAGE = ("input", 0, "content", 0)
         ("chat", _drop("response_format", "json_schema", "name")),
         ("responses", _spoil(*RESPONSES_IMAGE, "detail", value="best")),
         ("responses", _drop(*RESPONSES_IMAGE, "detail")),
-        ("responses", _spoil(*RESPONSES_IMAGE, "image_url", value={"url": "data:image/png;base64,AA"})),
+        (
+            "responses",
+            _spoil(*RESPONSES_IMAGE, "image_url", value={"url": "data:image/png;base64,AA"}),
+        ),
         ("responses", _spoil("seed", value=7)),
         ("responses", _spoil("n", value=2)),
         ("responses", _spoil("include", value=["message.logprobs"])),
@@ -112,9 +131,11 @@ def test_the_types_refuse_what_is_wrong(api: str, spoil: Callable[[Any], None]) 
         conforms(KINDS[api], made)
 
 
-# -- bytes -------------------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------
 def sdk(url: str) -> openai.OpenAI:
-    return openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, http_client=httpx.Client(trust_env=False))
+    return openai.OpenAI(
+        base_url=url, api_key=KEY, max_retries=0, http_client=httpx.Client(trust_env=False)
+    )
 
 
 def url_of_image() -> str:
@@ -162,7 +183,14 @@ def asked_of_responses(url: str) -> None:
             stream=False,
             top_logprobs=5,
             include=["message.output_text.logprobs"],
-            text={"format": {"type": "json_schema", "name": "answer", "strict": True, "schema": SCHEMA}},
+            text={
+                "format": {
+                    "type": "json_schema",
+                    "name": "answer",
+                    "strict": True,
+                    "schema": SCHEMA,
+                }
+            },
         )
 
 
@@ -170,10 +198,14 @@ def same(ours: Asked, theirs: Asked, *headers: str) -> None:
     """Method, path, body and the named headers are equal."""
     assert (ours.method, ours.path) == (theirs.method, theirs.path)
     assert ours.json == theirs.json
-    assert {name: ours.headers.get(name) for name in headers} == {name: theirs.headers.get(name) for name in headers}
+    assert {name: ours.headers.get(name) for name in headers} == {
+        name: theirs.headers.get(name) for name in headers
+    }
 
 
-@pytest.mark.parametrize(("api", "ask"), [("chat", asked_of_chat), ("responses", asked_of_responses)])
+@pytest.mark.parametrize(
+    ("api", "ask"), [("chat", asked_of_chat), ("responses", asked_of_responses)]
+)
 @pytest.mark.parametrize("account", [{}, {"OPENAI_ORG_ID": "org-1", "OPENAI_PROJECT_ID": "proj-2"}])
 def test_what_is_sent_is_what_the_sdk_sends(
     monkeypatch: pytest.MonkeyPatch, api: str, ask: Callable[[str], None], account: dict[str, str]
@@ -185,7 +217,14 @@ def test_what_is_sent_is_what_the_sdk_sends(
         ours = dialect(api, f"{server.url}/v1", detail="high")
         asked = request()
         sent = asked_by(ours.wire(compact(ours.body(asked, picture(asked), ALL))))
-        same(sent, server.asked[0], "authorization", "content-type", "openai-organization", "openai-project")
+        same(
+            sent,
+            server.asked[0],
+            "authorization",
+            "content-type",
+            "openai-organization",
+            "openai-project",
+        )
     assert sent.headers["authorization"] == f"Bearer {KEY}"
     assert len(sent.headers) == 2 + len(account)
 
@@ -194,16 +233,29 @@ def test_the_image_comes_first_and_keeps_its_pixels() -> None:
     asked = request(red=90)
     chat = dialect().body(asked, picture(asked), PLAIN)["messages"][0]["content"]
     responses = dialect("responses").body(asked, picture(asked), PLAIN)["input"][0]["content"]
-    assert [part["type"] for part in (*chat, *responses)] == ["image_url", "text", "input_image", "input_text"]
+    assert [part["type"] for part in (*chat, *responses)] == [
+        "image_url",
+        "text",
+        "input_image",
+        "input_text",
+    ]
     for url in (chat[0]["image_url"]["url"], responses[0]["image_url"]):
         media, _, data = url.partition(";base64,")
         assert media == "data:image/png"
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), asked.image)
+        assert np.array_equal(
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), asked.image
+        )
 
 
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
     assert body("chat", PLAIN).keys() == {"model", "messages", "max_completion_tokens"}
-    assert body("responses", PLAIN).keys() == {"model", "input", "max_output_tokens", "store", "stream"}
+    assert body("responses", PLAIN).keys() == {
+        "model",
+        "input",
+        "max_output_tokens",
+        "store",
+        "stream",
+    }
     assert "detail" not in body("chat", PLAIN)["messages"][0]["content"][0]["image_url"]
     assert body("responses", PLAIN)["input"][0]["content"][0]["detail"] == "auto"
 
@@ -235,9 +287,11 @@ def test_extra_fields_are_added_and_win() -> None:
     assert (made["service_tier"], made["temperature"], options) == ("flex", 1, {})
 
 
-# -- what it can do ----------------------------------------------------------------------------------------------------
+# -- what it can do --------------------------------------------------------------------------------
 def offers(api: str, model: str, **options: Any) -> tuple[int, bool, bool, bool]:
-    made = OpenAI(f"openai/{model}", form_of(api, Options(model, **options)), "http://127.0.0.1:1/v1", KEY)
+    made = OpenAI(
+        f"openai/{model}", form_of(api, Options(model, **options)), "http://127.0.0.1:1/v1", KEY
+    )
     return made.top, made.can_sample, made.can_seed, made.can_repeat
 
 
@@ -247,14 +301,18 @@ def test_chat_has_a_seed_and_samples_and_responses_have_none() -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-@pytest.mark.parametrize("model", ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-mini", "gpt-5.1"])
+@pytest.mark.parametrize(
+    "model", ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-mini", "gpt-5.1"]
+)
 def test_models_that_think_have_no_temperature_and_show_no_tokens(api: str, model: str) -> None:
     assert offers(api, model)[:2] == (0, False)
     assert offers(api, model, reasoning=False)[:2] == (20, True)
     assert offers(api, model, reasoning_effort="none")[:2] == (20, True)
 
 
-@pytest.mark.parametrize("model", ["gpt-4o", "gpt-4.1", "gpt-5-chat-latest", "omni-1", "chatgpt-4o-latest"])
+@pytest.mark.parametrize(
+    "model", ["gpt-4o", "gpt-4.1", "gpt-5-chat-latest", "omni-1", "chatgpt-4o-latest"]
+)
 def test_other_models_have_both(model: str) -> None:
     assert offers("chat", model)[:2] == (20, True)
     assert offers("chat", model, reasoning=True)[:2] == (0, False)
@@ -283,7 +341,7 @@ def test_whether_labels_are_forced_is_the_endpoints_affair() -> None:
     assert options == {"forced": False}
 
 
-# -- loading -----------------------------------------------------------------------------------------------------------
+# -- loading ---------------------------------------------------------------------------------------
 def test_the_address_is_given_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     def where(**options: Any) -> str:
         return str(load("gpt-4.1", store=False, **options).dialect.url)  # type: ignore[attr-defined]
@@ -312,7 +370,9 @@ def test_a_key_loses_the_line_break_it_was_copied_with(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("value", [f"{KEY}\nX-Other: 1", f"{KEY}–", f"Bearer {KEY}"])
-def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", value)
     with pytest.raises(UsageError) as caught:
         load("gpt-4.1")
@@ -331,7 +391,10 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(monkeypatch: pytest.
         ({"reasoning": "perhaps"}, "reasoning must be true or false"),
         ({"extra": "top_k=1"}, "extra must be a JSON object"),
         ({"extra": "[1]"}, "extra must be a JSON object"),
-        ({"base_url": "api.openai.com/v1"}, "must look like https://api.openai.com/v1, got 'api.openai.com/v1'"),
+        (
+            {"base_url": "api.openai.com/v1"},
+            "must look like https://api.openai.com/v1, got 'api.openai.com/v1'",
+        ),
         ({"base_url": "https://api.openai.com/v1?key=1"}, "must look like"),
         ({"base_url": "https://me:secret@api.openai.com/v1"}, "holds a user or a password"),
         ({"rmp": 5}, "rmp"),
@@ -346,7 +409,14 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
     made = dialect()
     wire: Wire = made.wire(compact(made.body(request(), picture(request()), ALL)))
-    shown = [repr(made), repr(made.form), repr(wire), wire.url, wire.body.decode(), repr(made.batch)]
+    shown = [
+        repr(made),
+        repr(made.form),
+        repr(wire),
+        wire.url,
+        wire.body.decode(),
+        repr(made.batch),
+    ]
     assert not any(KEY in text for text in shown)
     assert KEY in wire.headers["Authorization"]
 

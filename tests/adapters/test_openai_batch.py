@@ -23,16 +23,28 @@ from tests.adapters.wire import Asked, asked_by, compact, picture, recorder, req
 
 KEY = "sk-not-a-real-key"
 FILE = {
-    "id": "file-1", "object": "file", "bytes": 9, "created_at": 1, "filename": "batch.jsonl", "purpose": "batch",
+    "id": "file-1",
+    "object": "file",
+    "bytes": 9,
+    "created_at": 1,
+    "filename": "batch.jsonl",
+    "purpose": "batch",
     "status": "processed",
-}  # fmt: skip
+}
 
 
 def batch_of(status: str = "validating", **fields: Any) -> Json:
     reply = {
-        "id": "batch_1", "object": "batch", "endpoint": "/v1/chat/completions", "completion_window": "24h",
-        "input_file_id": "file-1", "created_at": 1, "status": status, "errors": None, **fields,
-    }  # fmt: skip
+        "id": "batch_1",
+        "object": "batch",
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "24h",
+        "input_file_id": "file-1",
+        "created_at": 1,
+        "status": status,
+        "errors": None,
+        **fields,
+    }
     Batch.model_validate(reply)
     return reply
 
@@ -46,10 +58,15 @@ def interface(api: str = "chat", base: str = "http://127.0.0.1:1/v1") -> OpenAIB
 def bodies(api: str) -> dict[str, bytes]:
     form = form_of(api, Options("gpt-4.1"))
     asked = [request(red=red) for red in (0, 200)]
-    return {f"n-{i}": compact(form.body(each, picture(each), Features())) for i, each in enumerate(asked)}
+    return {
+        f"n-{i}": compact(form.body(each, picture(each), Features()))
+        for i, each in enumerate(asked)
+    }
 
 
-def submitted(made: OpenAIBatch, given: Mapping[str, bytes], *replies: Json) -> tuple[list[Wire], str]:
+def submitted(
+    made: OpenAIBatch, given: Mapping[str, bytes], *replies: Json
+) -> tuple[list[Wire], str]:
     """The exchanges of a submission, each answered with the next reply, and what it returned."""
     handing_in = made.submit(given)
     *before, last = replies
@@ -64,21 +81,29 @@ def form(asked: Asked) -> dict[str, tuple[str | None, bytes]]:
     head = f"content-type: {asked.headers['content-type']}\r\n\r\n".encode()
     parts = BytesParser(policy=HTTP).parsebytes(head + asked.body).iter_parts()
     return {
-        str(part.get_param("name", header="content-disposition")): (part.get_filename(), part.get_payload(decode=True))
+        str(part.get_param("name", header="content-disposition")): (
+            part.get_filename(),
+            part.get_payload(decode=True),
+        )
         for part in parts
-    }  # fmt: skip
+    }
 
 
 def answer(asked: Asked) -> Json:
     return FILE if asked.path == "/v1/files" else batch_of()
 
 
-@pytest.mark.parametrize(("api", "endpoint"), [("chat", "/v1/chat/completions"), ("responses", "/v1/responses")])
-def test_what_is_handed_in_is_what_the_sdk_hands_in(api: str, endpoint: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("api", "endpoint"), [("chat", "/v1/chat/completions"), ("responses", "/v1/responses")]
+)
+def test_what_is_handed_in_is_what_the_sdk_hands_in(
+    api: str, endpoint: Any, tmp_path: Path
+) -> None:
     FileObject.model_validate(FILE)
     given = bodies(api)
     lines = [
-        {"custom_id": name, "method": "POST", "url": endpoint, "body": json.loads(body)} for name, body in given.items()
+        {"custom_id": name, "method": "POST", "url": endpoint, "body": json.loads(body)}
+        for name, body in given.items()
     ]
     path = tmp_path / "batch.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -89,9 +114,11 @@ def test_what_is_handed_in_is_what_the_sdk_hands_in(api: str, endpoint: Any, tmp
             with path.open("rb") as file:
                 uploaded = client.files.create(file=file, purpose="batch")
             made = client.batches.create(
-                    input_file_id=uploaded.id, endpoint=endpoint, completion_window="24h",
-                    metadata={"label": digest(*(line["custom_id"].encode() for line in lines))},
-                )  # fmt: skip
+                input_file_id=uploaded.id,
+                endpoint=endpoint,
+                completion_window="24h",
+                metadata={"label": digest(*(line["custom_id"].encode() for line in lines))},
+            )
             client.batches.retrieve(made.id)
             client.batches.cancel(made.id)
             client.files.content("file-2").read()
@@ -100,9 +127,12 @@ def test_what_is_handed_in_is_what_the_sdk_hands_in(api: str, endpoint: Any, tmp
         wires += [ours.status(identifier), ours.cancel(identifier), *ours.results("file-2")]
     assert identifier == "batch_1"
     sent = [asked_by(wire) for wire in wires]
-    assert [(asked.method, asked.path) for asked in sent] == [(asked.method, asked.path) for asked in server.asked]
+    assert [(asked.method, asked.path) for asked in sent] == [
+        (asked.method, asked.path) for asked in server.asked
+    ]
     assert {asked.headers["authorization"] for asked in (*sent, *server.asked)} == {f"Bearer {KEY}"}
-    mine, theirs = form(sent[0]), form(server.asked[0])
+    mine = form(sent[0])
+    theirs = form(server.asked[0])
     assert mine["purpose"] == theirs["purpose"] == (None, b"batch")
     assert mine["file"][0] == theirs["file"][0] == "batch.jsonl"
     read = [[json.loads(line) for line in each["file"][1].splitlines()] for each in (mine, theirs)]
@@ -141,7 +171,10 @@ def test_a_batch_that_ended() -> None:
     both = batch_of("expired", output_file_id="file-2", error_file_id="file-3")
     assert read(both) == (True, "expired", "file-2,file-3")
     assert read(batch_of("cancelled")) == (True, "cancelled", None)
-    faults = {"object": "list", "data": [{"code": "bad", "message": "line 3 is no JSON", "line": 3, "param": None}]}
+    faults = {
+        "object": "list",
+        "data": [{"code": "bad", "message": "line 3 is no JSON", "line": 3, "param": None}],
+    }
     assert read(batch_of("failed", errors=faults)) == (True, "failed: line 3 is no JSON", None)
 
 
@@ -153,11 +186,15 @@ def test_both_files_of_results_are_fetched() -> None:
 
 
 def line(name: str, response: Any = None, error: Any = None) -> bytes:
-    return json.dumps({"id": "r", "custom_id": name, "response": response, "error": error}).encode() + b"\n"
+    return (
+        json.dumps({"id": "r", "custom_id": name, "response": response, "error": error}).encode()
+        + b"\n"
+    )
 
 
 def test_results_in_any_order_with_their_failures() -> None:
-    body, wrong = {"choices": []}, {"error": {"code": "bad_image", "message": "no image"}}
+    body = {"choices": []}
+    wrong = {"error": {"code": "bad_image", "message": "no image"}}
     done = line("n-1", {"status_code": 200, "request_id": "q", "body": body})
     failed = line("n-0", {"status_code": 400, "request_id": "q", "body": wrong})
     expired = line("n-2", None, {"code": "batch_expired", "message": "too late"})
@@ -179,16 +216,24 @@ def test_a_result_with_nothing_in_it_is_a_failure() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        b"<html>", b"[]", b"7", b"{}", line("n", {"status_code": 200}), line("n", {"status_code": 200, "body": ""}),
-        line("n", [1]), line("n", None, "x"),
+        b"<html>",
+        b"[]",
+        b"7",
+        b"{}",
+        line("n", {"status_code": 200}),
+        line("n", {"status_code": 200, "body": ""}),
+        line("n", [1]),
+        line("n", None, "x"),
     ],
-)  # fmt: skip
+)
 def test_results_that_are_none_are_refused(text: bytes) -> None:
     with pytest.raises((LookupError, TypeError, ValueError)):
         list(interface().read_results([text]))
 
 
-@pytest.mark.parametrize("reply", [{}, batch_of() | {"errors": "x"}, batch_of() | {"errors": {"data": [1]}}])
+@pytest.mark.parametrize(
+    "reply", [{}, batch_of() | {"errors": "x"}, batch_of() | {"errors": {"data": [1]}}]
+)
 def test_a_status_that_is_none_is_refused(reply: Json) -> None:
     with pytest.raises((LookupError, TypeError, ValueError)):
         interface().read_status(reply)

@@ -16,13 +16,16 @@ from bbtvp.adapters.openai_chat import Chat, Form, Options
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.endpoint.dialect import Parsed, Token
 
-CHAT, RESPONSES = Chat(Options("gpt-4.1")), Responses(Options("gpt-4.1"))
+CHAT = Chat(Options("gpt-4.1"))
+RESPONSES = Responses(Options("gpt-4.1"))
 
 
 SERVED = "gpt-4.1-2025-04-14 fp_1"
 
 
-def token(text: str | bytes, logprob: float, top: dict[str | bytes, float] | None = None) -> dict[str, Any]:
+def token(
+    text: str | bytes, logprob: float, top: dict[str | bytes, float] | None = None
+) -> dict[str, Any]:
     """A token as the API shows it; bytes that are no text of their own come as such."""
     raw = text.encode() if isinstance(text, str) else text
     shown = {"token": raw.decode(errors="replace"), "bytes": list(raw), "logprob": logprob}
@@ -33,29 +36,57 @@ def token(text: str | bytes, logprob: float, top: dict[str | bytes, float] | Non
     return shown
 
 
-def choice(content: Any = "rows", *, index: int = 0, finish: str = "stop", **fields: Any) -> dict[str, Any]:
+def choice(
+    content: Any = "rows", *, index: int = 0, finish: str = "stop", **fields: Any
+) -> dict[str, Any]:
     shown = fields.pop("tokens", None)
-    message = {"role": "assistant", "content": content, "refusal": fields.pop("refusal", None), "annotations": []}
+    message = {
+        "role": "assistant",
+        "content": content,
+        "refusal": fields.pop("refusal", None),
+        "annotations": [],
+    }
     logprobs = None if shown is None else {"content": shown, "refusal": None}
-    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish, **fields}
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": logprobs,
+        "finish_reason": finish,
+        **fields,
+    }
 
 
 def chat(*choices: dict[str, Any], **fields: Any) -> dict[str, Any]:
     usage = {
-        "prompt_tokens": 262, "completion_tokens": 4, "total_tokens": 266,
+        "prompt_tokens": 262,
+        "completion_tokens": 4,
+        "total_tokens": 266,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    }  # fmt: skip
+    }
     reply = {
-        "id": "chatcmpl-1", "object": "chat.completion", "created": 1760000000, "model": "gpt-4.1-2025-04-14",
-        "choices": list(choices), "usage": usage, "service_tier": "default", "system_fingerprint": "fp_1", **fields,
-    }  # fmt: skip
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1760000000,
+        "model": "gpt-4.1-2025-04-14",
+        "choices": list(choices),
+        "usage": usage,
+        "service_tier": "default",
+        "system_fingerprint": "fp_1",
+        **fields,
+    }
     ChatCompletion.model_validate(reply)
     return reply
 
 
 def message(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": list(parts)}
+    return {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": list(parts),
+    }
 
 
 def said(text: str, tokens: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -67,23 +98,40 @@ THOUGHT = {"type": "reasoning", "id": "rs_1", "summary": []}
 
 def response(*output: dict[str, Any], **fields: Any) -> dict[str, Any]:
     usage = {
-        "input_tokens": 262, "output_tokens": 70, "total_tokens": 332,
+        "input_tokens": 262,
+        "output_tokens": 70,
+        "total_tokens": 332,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": 64},
-    }  # fmt: skip
+    }
     reply = {
-        "id": "resp_1", "object": "response", "created_at": 1760000000, "model": "gpt-5-mini", "status": "completed",
-        "error": None, "incomplete_details": None, "instructions": None, "metadata": {}, "output": list(output),
-        "parallel_tool_calls": True, "temperature": None, "tool_choice": "auto", "tools": [], "top_p": None,
-        "usage": usage, **fields,
-    }  # fmt: skip
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1760000000,
+        "model": "gpt-5-mini",
+        "status": "completed",
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "output": list(output),
+        "parallel_tool_calls": True,
+        "temperature": None,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": None,
+        "usage": usage,
+        **fields,
+    }
     Response.model_validate(reply)
     return reply
 
 
-# -- texts -------------------------------------------------------------------------------------------------------------
+# -- texts -----------------------------------------------------------------------------------------
 def test_a_text_and_what_it_cost() -> None:
-    assert CHAT.parse(chat(choice("rows"))) == Parsed(("rows",), input_tokens=262, output_tokens=4, model=SERVED)
+    assert CHAT.parse(chat(choice("rows"))) == Parsed(
+        ("rows",), input_tokens=262, output_tokens=4, model=SERVED
+    )
     assert RESPONSES.parse(response(THOUGHT, message(said("rows")))) == Parsed(
         ("rows",), input_tokens=262, output_tokens=70, model="gpt-5-mini"
     )
@@ -92,10 +140,12 @@ def test_a_text_and_what_it_cost() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"system_fingerprint": None}, "gpt-4.1-2025-04-14"), ({"model": ""}, "fp_1"), ({"model": 4}, "fp_1"),
+        ({"system_fingerprint": None}, "gpt-4.1-2025-04-14"),
+        ({"model": ""}, "fp_1"),
+        ({"model": 4}, "fp_1"),
         ({"model": None, "system_fingerprint": ["fp"]}, ""),
     ],
-)  # fmt: skip
+)
 def test_what_answered_is_told_as_far_as_the_reply_does(fields: dict[str, Any], told: str) -> None:
     assert CHAT.parse(chat(choice("rows")) | fields).model == told
 
@@ -106,7 +156,11 @@ def test_every_sample_is_there() -> None:
 
 
 def test_a_text_in_parts() -> None:
-    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "ro"}, {"type": "text", "text": "ws"}]
+    parts = [
+        {"type": "thinking", "thinking": "hm"},
+        {"type": "text", "text": "ro"},
+        {"type": "text", "text": "ws"},
+    ]
     reply = chat(choice("rows"))
     reply["choices"][0]["message"]["content"] = parts  # as some compatible servers do
     assert CHAT.parse(reply).texts == ("rows",)
@@ -121,7 +175,9 @@ def test_no_text_at_all() -> None:
 def test_a_reply_that_ran_into_the_limit_says_so() -> None:
     cut = CHAT.parse(chat(choice('{"answer":"ro', finish="length")))
     assert (cut.texts, cut.truncated, cut.refusal) == (('{"answer":"ro',), True, None)
-    spent = response(THOUGHT, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    spent = response(
+        THOUGHT, status="incomplete", incomplete_details={"reason": "max_output_tokens"}
+    )
     thought = RESPONSES.parse(spent)
     assert (thought.texts, thought.truncated, thought.refusal) == (("",), True, None)
 
@@ -130,13 +186,17 @@ def test_a_wrapped_label_comes_out_of_its_wrapping_and_plain_text_does_not() -> 
     wrapped = '{"answer": "rows"}'
     assert CHAT.parse(chat(choice(wrapped), choice("rows.", index=1))).texts == ("rows", "rows.")
     assert RESPONSES.parse(response(message(said(wrapped)))).texts == ("rows",)
-    assert CHAT.parse(chat(choice('{"answer": "rows", "sure": true}'))).texts == ('{"answer": "rows", "sure": true}',)
+    assert CHAT.parse(chat(choice('{"answer": "rows", "sure": true}'))).texts == (
+        '{"answer": "rows", "sure": true}',
+    )
 
 
-# -- refusals ----------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 def test_refusals() -> None:
     no = "I cannot help with that."
-    assert CHAT.parse(chat(choice(None, refusal=no))) == Parsed(("",), (), no, False, 262, 4, SERVED)
+    assert CHAT.parse(chat(choice(None, refusal=no))) == Parsed(
+        ("",), (), no, False, 262, 4, SERVED
+    )
     reply = chat(choice("x"))
     reply["choices"][0]["message"]["content"] = [{"type": "refusal", "refusal": no}]
     assert CHAT.parse(reply).refusal == no
@@ -148,19 +208,26 @@ def test_what_a_filter_cut_off_is_no_answer() -> None:
     cut = CHAT.parse(chat(choice("it shows a", finish="content_filter")))
     assert (cut.texts, cut.refusal) == (("",), "content filter")
     partial = response(
-        message(said("it shows a")), status="incomplete", incomplete_details={"reason": "content_filter"}
+        message(said("it shows a")),
+        status="incomplete",
+        incomplete_details={"reason": "content_filter"},
     )
-    assert (RESPONSES.parse(partial).texts, RESPONSES.parse(partial).refusal) == (("",), "content filter")
+    assert (RESPONSES.parse(partial).texts, RESPONSES.parse(partial).refusal) == (
+        ("",),
+        "content filter",
+    )
 
 
 def test_one_refused_sample_among_others_is_empty_and_no_refusal_of_all() -> None:
     mixed = CHAT.parse(chat(choice(None, refusal="no"), choice("rows", index=1)))
     assert (mixed.texts, mixed.refusal) == (("", "rows"), None)
-    none = CHAT.parse(chat(choice(None, refusal="no"), choice("x", index=1, finish="content_filter")))
+    none = CHAT.parse(
+        chat(choice(None, refusal="no"), choice("x", index=1, finish="content_filter"))
+    )
     assert (none.texts, none.refusal) == (("", ""), "no")
 
 
-# -- tokens ------------------------------------------------------------------------------------------------------------
+# -- tokens ----------------------------------------------------------------------------------------
 def both(text: str, tokens: list[dict[str, Any]]) -> tuple[Token, ...]:
     """The tokens, which the two forms must agree about."""
     for shown in tokens:
@@ -171,7 +238,10 @@ def both(text: str, tokens: list[dict[str, Any]]) -> tuple[Token, ...]:
 
 
 def test_tokens_come_with_their_alternatives() -> None:
-    shown = [token("row", -0.1, {"row": -0.1, "column": -2.5}), token("s", -0.01, {"s": -0.01, ".": -6.0})]
+    shown = [
+        token("row", -0.1, {"row": -0.1, "column": -2.5}),
+        token("s", -0.01, {"s": -0.01, ".": -6.0}),
+    ]
     assert both("rows", shown) == (
         Token("row", -0.1, {"row": -0.1, "column": -2.5}),
         Token("s", -0.01, {"s": -0.01, ".": -6.0}),
@@ -194,7 +264,8 @@ def test_only_the_label_has_tokens_in_a_forced_reply() -> None:
 
 
 def test_parts_of_a_character_become_one_token() -> None:
-    first, rest = "日".encode()[:2], "日".encode()[2:]
+    first = "日".encode()[:2]
+    rest = "日".encode()[2:]
     shown = [
         token(b" " + first, -0.5, {b" " + first: -0.5, "rows": -1.5}),
         token(rest, -0.25, {rest: -0.25, b"\x80": -3}),
@@ -207,7 +278,9 @@ def test_parts_of_a_character_become_one_token() -> None:
 
 
 def test_a_reply_cut_within_a_character_keeps_the_tokens_before() -> None:
-    found = both("a\ufffd", [token("a", -0.1, {"a": -0.1}), token("日".encode()[:1], -0.2, {"b": -2.0})])
+    found = both(
+        "a\ufffd", [token("a", -0.1, {"a": -0.1}), token("日".encode()[:1], -0.2, {"b": -2.0})]
+    )
     assert found == (Token("a", -0.1, {"a": -0.1}), Token("\ufffd", -0.2, {"b": -2.0}))
 
 
@@ -219,11 +292,15 @@ def test_alternatives_that_read_alike_are_added_up() -> None:
 
 def test_tokens_without_bytes_are_text() -> None:
     shown = {"token": "rows", "bytes": None, "logprob": -0.1, "top_logprobs": []}
-    assert CHAT.parse(chat(choice("rows", tokens=[shown]))).tokens == (Token("rows", -0.1, {"rows": -0.1}),)
+    assert CHAT.parse(chat(choice("rows", tokens=[shown]))).tokens == (
+        Token("rows", -0.1, {"rows": -0.1}),
+    )
 
 
 def test_rounding_may_not_make_a_certainty_more_than_certain() -> None:
-    assert both("rows", [token("rows", 1e-7, {"rows": 1e-7})]) == (Token("rows", 0.0, {"rows": 0.0}),)
+    assert both("rows", [token("rows", 1e-7, {"rows": 1e-7})]) == (
+        Token("rows", 0.0, {"rows": 0.0}),
+    )
 
 
 @pytest.mark.parametrize("logprob", [0.9, math.nan, math.inf])
@@ -234,38 +311,48 @@ def test_what_cannot_be_a_log_probability_is_refused(logprob: float) -> None:
         CHAT.parse(reply)
 
 
-# -- usage -------------------------------------------------------------------------------------------------------------
+# -- usage -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
         (None, (None, None)),
         ({}, (None, None)),
         ({"prompt_tokens": 9, "completion_tokens": 70, "total_tokens": 79}, (9, 70)),
-        ({"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 79}, (9, 70)),  # reasoning in the total only
+        (
+            {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 79},
+            (9, 70),
+        ),  # reasoning in the total only
         ({"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 0}, (9, 6)),
         ({"prompt_tokens": 9, "completion_tokens": 6}, (9, 6)),
         ({"prompt_tokens": True, "completion_tokens": -6, "total_tokens": 1.5}, (None, None)),
         ({"prompt_tokens": None, "completion_tokens": 6, "total_tokens": 15}, (None, 6)),
     ],
 )
-def test_tokens_are_counted_as_they_are_billed(usage: Any, expected: tuple[int | None, int | None]) -> None:
+def test_tokens_are_counted_as_they_are_billed(
+    usage: Any, expected: tuple[int | None, int | None]
+) -> None:
     reply = chat(choice())
     reply["usage"] = usage
     parsed = CHAT.parse(reply)
     assert (parsed.input_tokens, parsed.output_tokens) == expected
 
 
-# -- what is not of this API -------------------------------------------------------------------------------------------
+# -- what is not of this API -----------------------------------------------------------------------
 @pytest.mark.parametrize("form", [CHAT, RESPONSES])
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        ({"error": {"message": "backend is down", "type": "server_error", "code": None}}, "backend is down"),
+        (
+            {"error": {"message": "backend is down", "type": "server_error", "code": None}},
+            "backend is down",
+        ),
         ({"error": "model not found"}, "model not found"),
         ({"error": {"code": 502}}, "502"),
     ],
 )
-def test_an_error_that_comes_as_200_is_no_answer(form: Form, error: dict[str, Any], message: str) -> None:
+def test_an_error_that_comes_as_200_is_no_answer(
+    form: Form, error: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=f"200 with an error: .*{message}"):
         form.parse(error)
 
@@ -307,11 +394,21 @@ FULL = [token("rows", -0.3, {"rows": -0.3, "columns": -1.4})]
     ("form", "reply"),
     [
         (CHAT, chat(choice("rows", tokens=FULL), choice(None, index=1, refusal="no"))),
-        (RESPONSES, response(THOUGHT, message(said("rows", FULL), {"type": "refusal", "refusal": "no"}))),
-        (RESPONSES, response(message(said("rows", FULL)), incomplete_details={"reason": "max_output_tokens"})),
+        (
+            RESPONSES,
+            response(THOUGHT, message(said("rows", FULL), {"type": "refusal", "refusal": "no"})),
+        ),
+        (
+            RESPONSES,
+            response(
+                message(said("rows", FULL)), incomplete_details={"reason": "max_output_tokens"}
+            ),
+        ),
     ],
 )
-def test_whatever_is_wrong_with_a_reply_only_the_promised_errors_come_out(form: Form, reply: dict[str, Any]) -> None:
+def test_whatever_is_wrong_with_a_reply_only_the_promised_errors_come_out(
+    form: Form, reply: dict[str, Any]
+) -> None:
     reasons = []
     untouched = copy.deepcopy(reply)
     for bad in damaged(reply):
@@ -322,6 +419,9 @@ def test_whatever_is_wrong_with_a_reply_only_the_promised_errors_come_out(form: 
         else:
             assert all(isinstance(text, str) for text in parsed.texts)
             assert isinstance(parsed.refusal, str | None)
-            assert all(isinstance(count, int | None) for count in (parsed.input_tokens, parsed.output_tokens))
+            assert all(
+                isinstance(count, int | None)
+                for count in (parsed.input_tokens, parsed.output_tokens)
+            )
     assert len(reasons) > 100 and all(reasons)
     assert reply == untouched

@@ -1,4 +1,6 @@
-"""Workers of a real Ray cluster on this machine: answers to the bit, deaths, errors, and who ends what."""
+"""Workers of a real Ray cluster on this machine: answers to the bit, deaths, errors, and who ends
+what.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-# Ray listens on every interface: nobody else may talk to it, and its secret stays out of the home folder.
+# Ray listens on every interface: nobody else may talk to it, and its secret stays out of the home
+# folder.
 os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
 ray = pytest.importorskip("ray", reason="pip install 'bbtvp[ray]'")
 
@@ -59,8 +62,17 @@ def cluster(site: Path) -> Iterator[Cluster]:
     """A node with two CPUs, which may get company; its workers find the tests and `frail/…`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", _path(site))
-        quick = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
-        node = {"num_cpus": 2, "object_store_memory": STORE, "include_dashboard": False, "_system_config": quick}
+        quick = {
+            "health_check_initial_delay_ms": 0,
+            "health_check_period_ms": 500,
+            "health_check_failure_threshold": 4,
+        }
+        node = {
+            "num_cpus": 2,
+            "object_store_memory": STORE,
+            "include_dashboard": False,
+            "_system_config": quick,
+        }
         found = Cluster(initialize_head=True, head_node_args=node)
         yield found
         ray.shutdown()
@@ -90,24 +102,31 @@ def _until(so: Callable[[], object], seconds: float = 120) -> None:
 
 def questions(count: int, *, side: int = 16, **parts: Any) -> list[Request]:
     rng = stream(0, "ray", count)
-    return [Request(rng.integers(0, 256, (side, side, 3), np.uint8), f"question {i}?", **parts) for i in range(count)]
+    return [
+        Request(rng.integers(0, 256, (side, side, 3), np.uint8), f"question {i}?", **parts)
+        for i in range(count)
+    ]
 
 
 def various(count: int) -> list[Request]:
     """Requests that a model cannot put into one batch: sizes, questions, with labels and without."""
-    rng, found = stream(0, "various"), []
+    rng = stream(0, "various")
+    found = []
     for i in range(count):
         height, width = ((56, 56), (224, 224), (40, 90))[i % 3]
         image = rng.integers(0, 256, (height, width, 3), np.uint8)
         labels = (("one", "two"), ("yes", "no", "a red square"), None)[i % 7 % 3]
-        found.append(Request(image, ("which digit?", "what is it?")[i % 2], labels, max_tokens=3 + i % 2))
+        found.append(
+            Request(image, ("which digit?", "what is it?")[i % 2], labels, max_tokens=3 + i % 2)
+        )
     return found
 
 
-# -- the same answers -------------------------------------------------------------------------------------------------
+# -- the same answers ------------------------------------------------------------------------------
 def test_answers_come_in_order_from_all_workers(load: Loader) -> None:
     model = load("frail/candid", workers=2)
-    asked, seen = questions(40), set()
+    asked = questions(40)
+    seen = set()
     for _ in range(20):  # the second worker joins when it is ready
         replies = model.query(asked)
         assert all(isinstance(reply, Reply) for reply in replies)
@@ -122,7 +141,11 @@ def test_answers_come_in_order_from_all_workers(load: Loader) -> None:
 def test_a_model_that_does_not_batch(load: Loader, cluster: Cluster) -> None:
     """It goes by its own name, and gets contiguous parts."""
     model = load("eye/near", workers=2)
-    assert (model.spec, model.identity, model.capabilities) == ("eye/near", "eye/near", Eye().capabilities)
+    assert (model.spec, model.identity, model.capabilities) == (
+        "eye/near",
+        "eye/near",
+        Eye().capabilities,
+    )
     for count in (1, 3, 50):
         asked = questions(count, labels=LABELS)
         assert model.query(asked) == Eye("eye/near").query(asked)
@@ -131,8 +154,13 @@ def test_a_model_that_does_not_batch(load: Loader, cluster: Cluster) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llava", "instructblip", "idefics3"])
 def test_answers_are_those_of_one_process_to_the_bit(name: str, load: Loader) -> None:
-    local, many = load_model(f"zoo/{name}", batch=8), load(f"zoo/{name}", workers=2, batch=8)
-    assert (many.spec, many.identity, many.capabilities) == (local.spec, local.identity, local.capabilities)
+    local = load_model(f"zoo/{name}", batch=8)
+    many = load(f"zoo/{name}", workers=2, batch=8)
+    assert (many.spec, many.identity, many.capabilities) == (
+        local.spec,
+        local.identity,
+        local.capabilities,
+    )
     asked = various(120)
     assert many.query(asked) == local.query(asked)
     assert many.query(asked[::-1]) == local.query(asked[::-1])
@@ -141,18 +169,24 @@ def test_answers_are_those_of_one_process_to_the_bit(name: str, load: Loader) ->
 def test_batches_are_decided_without_pixels_and_stay_whole() -> None:
     from bbtvp.adapters.ray_worker import Batched, Outline
 
-    model, asked = load_model("zoo/llava", batch=4), various(50)
+    model = load_model("zoo/llava", batch=4)
+    asked = various(50)
     assert isinstance(model, Batched)
     batches = model.batches(asked)
     assert sorted(i for batch in batches for i in batch) == list(range(50))
     assert model.batches([Outline.of(request).blank() for request in asked]) == batches
-    assert all(model.batches([asked[i] for i in batch]) == [list(range(len(batch)))] for batch in batches)
+    assert all(
+        model.batches([asked[i] for i in batch]) == [list(range(len(batch)))] for batch in batches
+    )
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_workers_and_alone(load: Loader, tmp_path: Path) -> None:
-    """Begun alone, it is continued by workers, and the reverse: nothing is asked twice, and all files are the same."""
-    many, alone = load("zoo/llava", workers=2), load_model("zoo/llava")
+    """Begun alone, it is continued by workers, and the reverse: nothing is asked twice, and all
+    files are the same.
+    """
+    many = load("zoo/llava", workers=2)
+    alone = load_model("zoo/llava")
     whole = tmp_path / "whole"
     run = optimize("zoo/digits-low-contrast", alone, budget=300, out=whole)
     journal = (whole / FILE).read_bytes()
@@ -166,10 +200,11 @@ def test_a_run_goes_on_with_workers_and_alone(load: Loader, tmp_path: Path) -> N
         assert (out / BUNDLE).read_bytes() == (whole / BUNDLE).read_bytes()
 
 
-# -- deaths -----------------------------------------------------------------------------------------------------------
+# -- deaths ----------------------------------------------------------------------------------------
 def test_a_worker_killed_in_the_middle_of_a_call(load: Loader, tmp_path: Path) -> None:
     """Its batch is sent again, another worker is started, and each query counts once."""
-    model, asked = load("frail/held", workers=1, folder=str(tmp_path)), questions(12, labels=LABELS)
+    model = load("frail/held", workers=1, folder=str(tmp_path))
+    asked = questions(12, labels=LABELS)
 
     def kill() -> None:
         _until((tmp_path / "pid").exists)
@@ -184,7 +219,8 @@ def test_a_worker_killed_in_the_middle_of_a_call(load: Loader, tmp_path: Path) -
 
 
 def test_what_kills_every_worker_fails_alone(load: Loader) -> None:
-    model, asked = load("frail/deadly", workers=2), questions(20, labels=LABELS)
+    model = load("frail/deadly", workers=2)
+    asked = questions(20, labels=LABELS)
     asked[9] = Request(asked[9].image, DEADLY, LABELS)
     outcomes = model.query(asked)
     failed = {i for i, outcome in enumerate(outcomes) if isinstance(outcome, QueryFailed)}
@@ -208,7 +244,9 @@ def test_a_node_that_joins_and_is_killed_in_the_middle_of_a_generation(
 ) -> None:
     alone = optimize("zoo/digits-low-contrast", "zoo/llava", budget=400, out=tmp_path / "alone")
     model = load("frail/doomed", workers=3, folder=str(tmp_path), inner="zoo/llava")
-    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)  # here the third worker finds room
+    node = cluster.add_node(
+        num_cpus=1, object_store_memory=STORE
+    )  # here the third worker finds room
 
     def all_there() -> bool:
         model.query(questions(96, side=56))
@@ -233,7 +271,7 @@ def test_a_node_that_joins_and_is_killed_in_the_middle_of_a_generation(
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("spec", "options", "says"),
     [
@@ -245,7 +283,9 @@ def test_a_node_that_joins_and_is_killed_in_the_middle_of_a_generation(
         ("ray/ray/eye/near", {}, "once is enough; use ray/eye/near"),
     ],
 )
-def test_a_bad_option_is_refused_before_anything_starts(spec: str, options: dict[str, Any], says: str) -> None:
+def test_a_bad_option_is_refused_before_anything_starts(
+    spec: str, options: dict[str, Any], says: str
+) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
         load_model(spec, **options)
 
@@ -257,7 +297,12 @@ def test_a_bad_option_is_refused_before_anything_starts(spec: str, options: dict
         ("frail/missing", {}, ModelError, "there are no such weights; name others"),
         ("eye/near", {"colour": "red"}, UsageError, "model provider 'eye' cannot take colour=red"),
         ("eys/near", {}, UsageError, "unknown model provider 'eys'; did you mean eye"),
-        ("eye/near", {"gpus": 1, "patience": 1}, ModelError, "no room for a worker in 1 s: it takes 1 cpus and 1 gpus"),
+        (
+            "eye/near",
+            {"gpus": 1, "patience": 1},
+            ModelError,
+            "no room for a worker in 1 s: it takes 1 cpus and 1 gpus",
+        ),
         ("eye/near", {"device": "cuda", "patience": 1}, ModelError, "it takes 1 cpus and 1 gpus"),
     ],
 )
@@ -292,7 +337,8 @@ def test_an_error_of_the_model_comes_back_as_it_was(load: Loader) -> None:
 
 
 def test_a_bug_of_the_model_shows_and_the_model_can_be_asked_again(load: Loader) -> None:
-    model, asked = load("frail/buggy", workers=1), questions(8, labels=LABELS)
+    model = load("frail/buggy", workers=1)
+    asked = questions(8, labels=LABELS)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         model.query([Request(asked[0].image, DEADLY, LABELS)])
     assert model.query(asked) == Eye().query(asked)
@@ -318,7 +364,9 @@ def test_a_folder_is_found_from_where_the_driver_is(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("options", "threads"), [({}, "1"), ({"cpus": 2}, "2"), ({"cpus": 2, "threads": 1}, "1")])
+@pytest.mark.parametrize(
+    ("options", "threads"), [({}, "1"), ({"cpus": 2}, "2"), ({"cpus": 2, "threads": 1}, "1")]
+)
 def test_threads_of_a_worker(options: dict[str, Any], threads: str, load: Loader) -> None:
     (reply,) = load("frail/threads", workers=1, **options).query(questions(1))
     assert isinstance(reply, Reply)
@@ -339,7 +387,7 @@ main()
     assert done.stderr.count("\n") == 1
 
 
-# -- who ends what ----------------------------------------------------------------------------------------------------
+# -- who ends what ---------------------------------------------------------------------------------
 OWN = """
 import signal, sys
 import numpy as np
@@ -365,11 +413,17 @@ except KeyboardInterrupt:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["SIGINT to all", "SIGTERM"])
 def test_an_interrupt_ends_all_that_was_started(how: str, site: Path) -> None:
-    """Ctrl-C reaches the whole process group, workers too. Nothing is left, and nothing was said but by the program."""
+    """Ctrl-C reaches the whole process group, workers too. Nothing is left, and nothing was said
+    but by the program.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-c", OWN], env=os.environ | {"PYTHONPATH": _path(site)}, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", OWN],
+        env=os.environ | {"PYTHONPATH": _path(site)},
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     with process:
         assert process.stdout is not None
         said = process.stdout.readline()
@@ -393,7 +447,8 @@ def _children(pid: int) -> set[int]:
         except OSError:
             continue
         parents[int(stat.parent.name)] = int(fields[1])
-    found, more = set[int](), {pid}
+    found = set[int]()
+    more = {pid}
     while more:
         more = {child for child, parent in parents.items() if parent in more}
         found |= more

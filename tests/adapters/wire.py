@@ -1,4 +1,6 @@
-"""What the tests of the endpoint adapters share: a server that keeps what it is sent, and a request to send."""
+"""What the tests of the endpoint adapters share: a server that keeps what it is sent, and a request
+to send.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ class Asked:
 @final
 @dataclass
 class Recorder:
-    """What a server was asked, and what it answers to everything: JSON, or a function from a request to JSON.
+    """What a server was asked, and what it answers to everything: JSON, or a function from a
+    request to JSON.
 
     Text and bytes are sent as they are. status: of the next answers.
     """
@@ -100,7 +103,9 @@ def recorder(answer: Answer | Callable[[Asked], Answer] = "{}") -> Iterator[Reco
             thread.join()
 
 
-def request(*, labels: Sequence[str] | None = LABELS, text: str = QUESTION, red: int = 0, **fields: Any) -> Request:
+def request(
+    *, labels: Sequence[str] | None = LABELS, text: str = QUESTION, red: int = 0, **fields: Any
+) -> Request:
     """An image query for an 8 × 6 picture of noise whose red is at least `red`."""
     image = np.random.default_rng(7).integers(0, 255, (6, 8, 3)).astype(np.uint8)
     image[..., 0] = image[..., 0].clip(red)
@@ -130,7 +135,8 @@ def asked_by(wire: Wire) -> Asked:
 def conforms(kind: Any, body: Any) -> None:
     """Raises ValidationError or KeyError unless a body is of a TypedDict from a vendor's SDK.
 
-    pydantic leaves nested iterables unread, and passes over unknown keys: here the one is read, the other refused.
+    pydantic leaves nested iterables unread, and passes over unknown keys: here the one is read, the
+    other refused.
     """
     unknown = body.keys() - get_type_hints(kind).keys()
     if unknown:

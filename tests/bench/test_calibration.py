@@ -49,7 +49,9 @@ def test_missing_replies_are_left_out() -> None:
     scores, truth = biased(200, [1.0, 0.0])
     holes = np.vstack([scores, np.full((5, 2), np.nan)])
     answers = np.append(truth, [0] * 5)
-    assert calibration.fitted(holes, answers, "labels") == pytest.approx(calibration.fitted(scores, truth, "labels"))
+    assert calibration.fitted(holes, answers, "labels") == pytest.approx(
+        calibration.fitted(scores, truth, "labels")
+    )
     assert np.isnan(calibration.corrected(holes, np.zeros(2), answers)[-5:]).all()
 
 

@@ -13,9 +13,13 @@ from bbtvp.core.errors import UsageError
 from bbtvp.optim import optimiser
 
 GRID = Grid(
-    (Axis("default"), Axis("zero-shot", budgeted=False, seeded=False)), ("t1", "t2"), ("a", "b"), ("a", "b", "c"),
-    budgets=(100, 200), seeds=(0, 1, 2),
-)  # fmt: skip
+    (Axis("default"), Axis("zero-shot", budgeted=False, seeded=False)),
+    ("t1", "t2"),
+    ("a", "b"),
+    ("a", "b", "c"),
+    budgets=(100, 200),
+    seeds=(0, 1, 2),
+)
 
 
 def test_what_depends_on_no_budget_and_no_seed_is_one_cell() -> None:
@@ -44,7 +48,15 @@ def test_a_prompt_is_tried_on_its_source_first_and_once() -> None:
 )
 def test_a_grid_that_makes_no_sense_is_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Grid(**{"methods": (Axis("m"),), "tasks": ("t",), "sources": ("a",), "targets": (), **changed})  # type: ignore[arg-type]
+        Grid(
+            **{
+                "methods": (Axis("m"),),
+                "tasks": ("t",),
+                "sources": ("a",),
+                "targets": (),
+                **changed,
+            }
+        )  # type: ignore[arg-type]
 
 
 def test_a_cell_is_named_by_all_that_decides_it() -> None:
@@ -62,7 +74,7 @@ def test_bits_come_back() -> None:
     assert np.array_equal(from_bits("10-1"), correct, equal_nan=True)
 
 
-# -- methods -----------------------------------------------------------------------------------------------------------
+# -- methods ---------------------------------------------------------------------------------------
 def test_an_unknown_method_gets_the_nearest_names() -> None:
     with pytest.raises(UsageError, match="unknown method 'blakvip'; did you mean blackvip"):
         methods.get("blakvip")
@@ -77,7 +89,10 @@ def test_a_method_with_other_constants_is_another_method() -> None:
     assert other.name == "bar[images=3,loss=ce]"
     assert (other.constants["images"], other.constants["loss"]) == (3, "ce")
     assert methods.get("bar").constants["loss"] == "focal"
-    assert methods.get("default[images=4,method=random]").constants == {"images": 4, "method": "random"}
+    assert methods.get("default[images=4,method=random]").constants == {
+        "images": 4,
+        "method": "random",
+    }
 
 
 def test_every_method_says_what_it_is_in_json() -> None:
@@ -96,6 +111,11 @@ def test_the_optimisers_of_the_peers_take_their_constants() -> None:
             space = methods.SPACES[method.constants["space"]](64)
             options = {key: value for key, value in method.constants.items() if key not in SEARCH}
             optimiser(
-                method.constants["optimiser"], space.dim, 0, popsize=method.constants["popsize"],
-                sigma=method.constants["sigma"], budget=100, **options,
-            )  # fmt: skip
+                method.constants["optimiser"],
+                space.dim,
+                0,
+                popsize=method.constants["popsize"],
+                sigma=method.constants["sigma"],
+                budget=100,
+                **options,
+            )

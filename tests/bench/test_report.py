@@ -70,9 +70,13 @@ def test_the_document_holds_what_the_cells_say() -> None:
     assert (best["harm"]["places"], best["harm"]["below"], best["harm"]["above"]) == (2, 0, 2)
     harmful = summary["random", 1000]["harm"]
     assert harmful["below"] == 1
-    assert harmful["worst"][0]["target"] == "b" and harmful["worst"][0]["gain"] == pytest.approx(-20 / 60)
+    assert harmful["worst"][0]["target"] == "b" and harmful["worst"][0]["gain"] == pytest.approx(
+        -20 / 60
+    )
     against = {(a["method"], a["budget"]): a for a in found["against_default"]}
-    assert against["random", 1000]["gain"]["mean"] == pytest.approx((12 - 18) / 60)  # on the seed that both have
+    assert against["random", 1000]["gain"]["mean"] == pytest.approx(
+        (12 - 18) / 60
+    )  # on the seed that both have
     assert against["empty-frame", 1000]["gain"]["mean"] == pytest.approx((3 - 21) / 60)
     json.dumps(found, allow_nan=False)
 
@@ -81,7 +85,9 @@ def test_the_report_says_how_many_queries_a_gain_takes() -> None:
     text = report.markdown(report.findings(DOCUMENTS))
     assert "what the best peer (random) reaches at 1000" in text
     line = next(line for line in text.splitlines() if line.startswith("| default") and "×" in line)
-    assert "660" in line and "1.5 ×" in line  # 12 of 60 between 6 at 500 and 21 at 1000, on a log scale
+    assert (
+        "660" in line and "1.5 ×" in line
+    )  # 12 of 60 between 6 at 500 and 21 at 1000, on a log scale
     for table in text.split("\n\n"):
         if table.startswith("| "):
             assert len({line.count("|") for line in table.strip().splitlines()}) == 1
@@ -91,10 +97,18 @@ def test_a_folder_is_read_back_without_cells_of_other_constants(tmp_path: Path) 
     save(tmp_path, *DOCUMENTS)
     save(tmp_path, finished("bar", 1000, answers(1), answers(1)), constants={"images": 99})
     found = report.collect(tmp_path)
-    assert [d["cell"]["method"] for d in found] == ["default"] * 3 + ["empty-frame"] + ["random"] * 2
+    assert [d["cell"]["method"] for d in found] == ["default"] * 3 + ["empty-frame"] + [
+        "random"
+    ] * 2
     paths = report.write(tmp_path, report.findings(found))
     assert all(path.stat().st_size > 100 for path in paths)
-    assert {path.name for path in paths} >= {"rows.json", "report.md", "curves.png", "default.png", "random.png"}
+    assert {path.name for path in paths} >= {
+        "rows.json",
+        "report.md",
+        "curves.png",
+        "default.png",
+        "random.png",
+    }
 
 
 def test_a_damaged_cell_is_named(tmp_path: Path) -> None:

@@ -24,9 +24,25 @@ from tests.support import ROOT, Eye, Flaky, Wrapper, bbtvp, folder_of_patterns, 
 
 METHODS = "tone[images=4],default/random[images=4,prompt=tone],zero-shot,empty-frame,calibration,calibration-prior"
 KEYS = {
-    "method", "task", "source", "target", "budget", "queries", "seed", "n", "zero_shot", "empty_frame", "sentence_only",
-    "prompted", "gain", "gain_ci95", "mcnemar_p", "over_empty_frame", "over_empty_frame_ci95", "failed",
-}  # fmt: skip
+    "method",
+    "task",
+    "source",
+    "target",
+    "budget",
+    "queries",
+    "seed",
+    "n",
+    "zero_shot",
+    "empty_frame",
+    "sentence_only",
+    "prompted",
+    "gain",
+    "gain_ci95",
+    "mcnemar_p",
+    "over_empty_frame",
+    "over_empty_frame_ci95",
+    "failed",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +75,9 @@ def test_a_benchmark_from_the_command_to_its_files(images: Path) -> None:
     assert document["schema"] == "bbtvp.bench/1"
     assert document == json.loads(Path("b/rows.json").read_text("utf-8"))
     rows = {(row["method"].partition("[")[0], row["target"]): row for row in document["rows"]}
-    assert len(rows) == len(document["rows"]) == 4 * 2 + 2  # calibration answers for its source alone
+    assert (
+        len(rows) == len(document["rows"]) == 4 * 2 + 2
+    )  # calibration answers for its source alone
     for row in document["rows"]:
         assert row.keys() == KEYS
         assert row["gain"] == pytest.approx(row["prompted"] - row["zero_shot"])
@@ -70,7 +88,9 @@ def test_a_benchmark_from_the_command_to_its_files(images: Path) -> None:
     assert rows["tone", "eye/far"]["gain"] > 0.2
     assert rows["tone", near]["over_empty_frame"] is not None
     assert rows["empty-frame", near]["over_empty_frame"] == 0
-    assert rows["calibration", near]["gain"] > 0.1  # the eye has a prejudice, and nothing else is wrong with it
+    assert (
+        rows["calibration", near]["gain"] > 0.1
+    )  # the eye has a prejudice, and nothing else is wrong with it
     assert rows["calibration", near]["empty_frame"] is None
     report = Path("b/report.md").read_text("utf-8")
     assert "| tone[images=4]" in report and "not reached" not in report
@@ -83,7 +103,8 @@ def test_the_bits_of_a_cell_are_its_shares(images: Path) -> None:
     bbtvp(*command(images, "b", methods="tone[images=4]"))
     (path,) = Path("b/cells").iterdir()
     cell = json.loads(path.read_text("utf-8"))
-    arms, row = cell["targets"]["eye/near"], cell["rows"][0]
+    arms = cell["targets"]["eye/near"]
+    row = cell["rows"][0]
     for arm in ("zero_shot", "empty_frame", "prompted"):
         assert len(arms[arm]) == row["n"]
         assert arms[arm].count("1") / row["n"] == pytest.approx(row[arm])
@@ -110,9 +131,13 @@ class Counting(Wrapper):
 def counting(monkeypatch: pytest.MonkeyPatch) -> type[Counting]:
     monkeypatch.setattr(
         "tests.support.eye",
-        lambda name: Counting(Eye(f"eye/{name}", prejudice="rows" if name == "near" else "columns")),
+        lambda name: Counting(
+            Eye(f"eye/{name}", prejudice="rows" if name == "near" else "columns")
+        ),
     )
-    Counting.asked, Counting.fatal, Counting.calls = [], None, 0
+    Counting.asked = []
+    Counting.fatal = None
+    Counting.calls = 0
     return Counting
 
 
@@ -122,11 +147,15 @@ def test_an_interrupted_benchmark_goes_on_and_ends_the_same(
 ) -> None:
     assert bbtvp(*command(images, "whole")).code == 0
     alone = len(counting.asked)
-    counting.asked, counting.calls, counting.fatal = [], 0, 1 + int(share * counting.calls)
+    counting.fatal = 1 + int(share * counting.calls)
+    counting.calls = 0
+    counting.asked = []
     assert bbtvp(*command(images, "torn")).code == 130
     assert bbtvp(*command(images, "torn")).code == 0
     assert rows_of("torn") == rows_of("whole")
-    assert len(counting.asked) <= alone + 128  # at most the answers of one view that was not finished
+    assert (
+        len(counting.asked) <= alone + 128
+    )  # at most the answers of one view that was not finished
     before = len(counting.asked)
     again = bbtvp(*command(images, "torn"))
     assert "6 are finished already" in again.err
@@ -134,7 +163,11 @@ def test_an_interrupted_benchmark_goes_on_and_ends_the_same(
 
 
 def test_zero_shot_is_asked_once_per_model(images: Path, counting: type[Counting]) -> None:
-    bbtvp(*command(images, "b", "--seeds", 2, methods="tone[images=4],default/random[images=4,prompt=tone]"))
+    bbtvp(
+        *command(
+            images, "b", "--seeds", 2, methods="tone[images=4],default/random[images=4,prompt=tone]"
+        )
+    )
     answers = [json.loads(path.read_text("utf-8")) for path in Path("b/zero_shot").glob("*.json")]
     assert sum("scores" in answer for answer in answers) == 2
     assert {answer["model"] for answer in answers} == {"eye/near", "eye/far"}
@@ -142,7 +175,17 @@ def test_zero_shot_is_asked_once_per_model(images: Path, counting: type[Counting
 
 def test_a_folder_takes_more_seeds_and_more_targets(images: Path, counting: type[Counting]) -> None:
     methods = "tone[images=4]"
-    first = ("bench", "--methods", methods, "--tasks", images, "--models", "eye/near", "--targets", "eye/near")
+    first = (
+        "bench",
+        "--methods",
+        methods,
+        "--tasks",
+        images,
+        "--models",
+        "eye/near",
+        "--targets",
+        "eye/near",
+    )
     assert bbtvp(*first, "--budgets", 200, "--out", "b").code == 0
     assert {row["target"] for row in rows_of("b")} == {"eye/near"}
     before = len(counting.asked)
@@ -182,12 +225,14 @@ def test_ctrl_c_ends_the_workers_and_loses_nothing(images: Path, plugin: Path) -
     arguments[arguments.index("eye/near")] = "eye/slow"
     path = os.pathsep.join([str(plugin), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "EYE_LOG": str(Path("log").absolute())}
-    # A shell that starts its jobs in the background has them ignore Ctrl-C, and a child inherits that.
-    listen = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
-    )
+    # A shell that starts its jobs in the background has them ignore Ctrl-C, and a child inherits
+    # that.
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
     run = subprocess.Popen(
-        [sys.executable, "-c", listen, *arguments], env=environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", listen, *arguments],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not Path("log").exists() and run.poll() is None:
         time.sleep(0.1)
@@ -199,7 +244,11 @@ def test_ctrl_c_ends_the_workers_and_loses_nothing(images: Path, plugin: Path) -
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
     done = subprocess.run(
-        [sys.executable, "-m", "bbtvp.cli", *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "bbtvp.cli", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -207,7 +256,10 @@ def test_ctrl_c_ends_the_workers_and_loses_nothing(images: Path, plugin: Path) -
 def test_a_cell_that_fails_does_not_stop_the_others(images: Path) -> None:
     ran = bbtvp(*command(images, "b", methods="tone[images=4],vp-spsa-gc[images=64],whitebox-vp"))
     assert ran.code == 1
-    assert "FAILED vp-spsa-gc[images=64]" in ran.err and "do not reach one step; give at least " in ran.err
+    assert (
+        "FAILED vp-spsa-gc[images=64]" in ran.err
+        and "do not reach one step; give at least " in ran.err
+    )
     assert "the white-box references need a miniature's gradients" in ran.err
     assert "error: 2 cells failed" in ran.err
     assert len(rows_of("b")) == 2
@@ -215,21 +267,29 @@ def test_a_cell_that_fails_does_not_stop_the_others(images: Path) -> None:
     assert len(failures) == 2
 
 
-def test_failed_queries_are_missing_and_a_peer_resumes_with_them(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_queries_are_missing_and_a_peer_resumes_with_them(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tests.support.eye", lambda name: Flaky(Eye(f"eye/{name}"), share=0.1))
     assert bbtvp(*command(images, "b", methods="vp-spsa-gc[images=4,popsize=4]")).code == 0
     assert rows_of("b")[0]["failed"] > 0
     assert rows_of("b")[0]["queries"] <= 200
 
 
-def test_budgets_beyond_all_training_images_are_one_run(images: Path, counting: type[Counting]) -> None:
+def test_budgets_beyond_all_training_images_are_one_run(
+    images: Path, counting: type[Counting]
+) -> None:
     more = ("--budgets", "40,300")
     assert bbtvp(*command(images, "b", *more, methods="calibration")).code == 0
     assert len(list(Path("b/runs").iterdir())) == 2  # 40, and all that are labelled
-    assert [(row["budget"], row["queries"]) for row in rows_of("b")] == [(40, 40), (200, 56), (300, 56)]
+    assert [(row["budget"], row["queries"]) for row in rows_of("b")] == [
+        (40, 40),
+        (200, 56),
+        (300, 56),
+    ]
 
 
-# -- with a miniature model --------------------------------------------------------------------------------------------
+# -- with a miniature model ------------------------------------------------------------------------
 needs_llava = pytest.mark.skipif(
     not (weights() / "llava" / "model.safetensors").is_file(), reason="zoo/llava is not there yet"
 )
@@ -238,8 +298,19 @@ needs_llava = pytest.mark.skipif(
 @needs_llava
 def test_peers_run_on_a_miniature() -> None:
     names = "bar,bbt-cma[images=2,popsize=4],blackvip[popsize=2],ngopt[images=8],random[images=8]"
-    options = ("--models", "zoo/llava", "--targets", "zoo/llava", "--budgets", 130, "--test-limit", 8)
-    ran = bbtvp("bench", "--methods", names, "--tasks", "zoo/digits-dark", *options, "--out", "b", "--json")
+    options = (
+        "--models",
+        "zoo/llava",
+        "--targets",
+        "zoo/llava",
+        "--budgets",
+        130,
+        "--test-limit",
+        8,
+    )
+    ran = bbtvp(
+        "bench", "--methods", names, "--tasks", "zoo/digits-dark", *options, "--out", "b", "--json"
+    )
     assert ran.code == 0, ran.err
     rows = json.loads(ran.out)["rows"]
     assert len(rows) == 5

@@ -15,21 +15,43 @@ from bbtvp.bench.tables import Cube, carried, figures, own
 
 
 def row(
-    method: str, gain: float, *, task: str = "t", source: str = "a", target: str = "a", seed: int = 0, budget: int = 100
+    method: str,
+    gain: float,
+    *,
+    task: str = "t",
+    source: str = "a",
+    target: str = "a",
+    seed: int = 0,
+    budget: int = 100,
 ) -> dict[str, Any]:
     return {
-        "method": method, "task": task, "source": source, "target": target, "budget": budget, "queries": budget - 1,
-        "seed": seed, "zero_shot": 0.5, "prompted": 0.5 + gain, "gain": gain, "over_empty_frame": gain - 0.01,
-    }  # fmt: skip
+        "method": method,
+        "task": task,
+        "source": source,
+        "target": target,
+        "budget": budget,
+        "queries": budget - 1,
+        "seed": seed,
+        "zero_shot": 0.5,
+        "prompted": 0.5 + gain,
+        "gain": gain,
+        "over_empty_frame": gain - 0.01,
+    }
 
 
 def grid(method: str, gains: dict[tuple[str, str], float], **more: Any) -> list[dict[str, Any]]:
-    """A source and its one target, which gains half, for each (task, source); seeds 0 and 1 differ by ±0.01."""
+    """A source and its one target, which gains half, for each (task, source); seeds 0 and 1 differ
+    by ±0.01.
+    """
     rows = []
     for ((task, source), gain), seed in itertools.product(gains.items(), (0, 1)):
         own_gain = gain + (0.01 if seed else -0.01)
-        rows.append(row(method, own_gain, task=task, source=source, target=source, seed=seed, **more))
-        rows.append(row(method, own_gain / 2, task=task, source=source, target="x", seed=seed, **more))
+        rows.append(
+            row(method, own_gain, task=task, source=source, target=source, seed=seed, **more)
+        )
+        rows.append(
+            row(method, own_gain / 2, task=task, source=source, target="x", seed=seed, **more)
+        )
     return rows
 
 
@@ -109,7 +131,7 @@ def test_no_ratio_to_a_gain_that_is_not_there() -> None:
     assert tables.ratio({place: 0.1}, {}) is None
 
 
-# -- the sign-flip test and harm ---------------------------------------------------------------------------------------
+# -- the sign-flip test and harm -------------------------------------------------------------------
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (3, 9), (40, 40), (1, 0), (60, 20)])
 def test_with_one_seed_the_sign_flip_test_is_mcnemars(gained: int, lost: int) -> None:
     changes = np.array([1] * gained + [-1] * lost + [0] * 7)
@@ -120,23 +142,32 @@ def test_with_one_seed_the_sign_flip_test_is_mcnemars(gained: int, lost: int) ->
 def test_the_sign_flip_test_counts_every_assignment_of_signs() -> None:
     changes = np.array([3, -1, 2, 2, 0, -3, 1])
     sums = [
-        sum(s * abs(c) for s, c in zip(signs, changes, strict=True)) for signs in itertools.product((1, -1), repeat=7)
+        sum(s * abs(c) for s, c in zip(signs, changes, strict=True))
+        for signs in itertools.product((1, -1), repeat=7)
     ]
     assert tables.sign_flip(changes) == pytest.approx(np.mean(np.abs(sums) >= abs(changes.sum())))
 
 
 def test_seeds_of_one_place_are_no_independent_images() -> None:
     """Five seeds with the same prompt say no more than one."""
-    before, after = np.zeros(20), np.array([1.0] * 5 + [0.0] * 15)
+    before = np.zeros(20)
+    after = np.array([1.0] * 5 + [0.0] * 15)
     once = tables.harm({("s", "t", "q"): [(before, after)]})
     often = tables.harm({("s", "t", "q"): [(before, after)] * 5})
     assert (once.above, often.above) == (0, 0)  # p = 2 / 2^5
 
 
 def test_harm_counts_the_places_below_after_holm() -> None:
-    right, wrong = np.ones(40), np.zeros(40)
-    some = np.where(np.arange(40) < 34, 1.0, 0.0)  # 6 lost: p = 2 / 2^6 = 0.031, alone significant, with one more not
-    places = {("s", "x", "q"): [(right, wrong)], ("s", "y", "q"): [(right, some)], ("s", "z", "q"): [(wrong, right)]}
+    right = np.ones(40)
+    wrong = np.zeros(40)
+    some = np.where(
+        np.arange(40) < 34, 1.0, 0.0
+    )  # 6 lost: p = 2 / 2^6 = 0.031, alone significant, with one more not
+    places = {
+        ("s", "x", "q"): [(right, wrong)],
+        ("s", "y", "q"): [(right, some)],
+        ("s", "z", "q"): [(wrong, right)],
+    }
     found = tables.harm({**places, ("s", "s", "q"): [(right, right)]})
     assert (found.places, found.below, found.above) == (4, 1, 1)
     assert found.share == pytest.approx(1 / 4)
@@ -145,18 +176,26 @@ def test_harm_counts_the_places_below_after_holm() -> None:
 
 
 def test_missing_answers_are_no_change() -> None:
-    before, after = np.array([1.0, np.nan, 1.0]), np.array([np.nan, 1.0, 1.0])
+    before = np.array([1.0, np.nan, 1.0])
+    after = np.array([np.nan, 1.0, 1.0])
     found = tables.harm({("s", "t", "q"): [(before, after)]})
     assert (found.below, found.above) == (0, 0)
 
 
-# -- curves and matrices -----------------------------------------------------------------------------------------------
+# -- curves and matrices ---------------------------------------------------------------------------
 CURVE = [(1000.0, 0.3), (250.0, 0.1), (500.0, 0.2)]
 
 
 @pytest.mark.parametrize(
     ("goal", "queries"),
-    [(0.05, 250.0), (0.1, 250.0), (0.2, 500.0), (0.25, 500 * math.sqrt(2)), (0.3, 1000.0), (0.31, None)],
+    [
+        (0.05, 250.0),
+        (0.1, 250.0),
+        (0.2, 500.0),
+        (0.25, 500 * math.sqrt(2)),
+        (0.3, 1000.0),
+        (0.31, None),
+    ],
 )
 def test_queries_to_reach_a_gain(goal: float, queries: float | None) -> None:
     assert tables.reach(CURVE, goal) == (None if queries is None else pytest.approx(queries))
@@ -167,6 +206,8 @@ def test_a_curve_that_falls_back_has_reached() -> None:
 
 
 def test_the_matrix_weighs_tasks_alike() -> None:
-    rows = [row("m", 0.2, task="t1", seed=seed) for seed in range(3)] + [row("m", 0.6, task="t2", target="a")]
+    rows = [row("m", 0.2, task="t1", seed=seed) for seed in range(3)] + [
+        row("m", 0.6, task="t2", target="a")
+    ]
     assert tables.matrix(rows) == {("a", "a"): pytest.approx(0.4)}
     assert tables.by_task(rows, own("gain")) == {"t1": pytest.approx(0.2), "t2": pytest.approx(0.6)}

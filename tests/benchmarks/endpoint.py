@@ -1,16 +1,18 @@
-"""What calling an endpoint costs, and how much of a rate limit is used, against a server in a process of its own.
+"""What calling an endpoint costs, and how much of a rate limit is used, against a server in a
+process of its own.
 
     python tests/benchmarks/endpoint.py [--rate 6000] [--seconds 60] [--latency 0.3] [--strays 0.01] [--knows given]
     python tests/benchmarks/endpoint.py --peer litellm --python other-venv/bin/python
     python tests/benchmarks/endpoint.py --fleet [--slots 16] [--seconds 10]
 
-The server is a token bucket that holds a second's worth; it throttles a share of the requests besides, at random, and
-speaks chat completions. Throughput is answers over what the limit allows from the first request to the last answer;
-CPU is that of this process, PNG included; memory is of a fresh process with 256 requests in flight, over idle. A peer
-asks the same requests of the same kind of server, right after; it must be installed in the other environment.
+The server is a token bucket that holds a second's worth; it throttles a share of the requests
+besides, at random, and speaks chat completions. Throughput is answers over what the limit allows
+from the first request to the last answer; CPU is that of this process, PNG included; memory is of a
+fresh process with 256 requests in flight, over idle. A peer asks the same requests of the same kind
+of server, right after; it must be installed in the other environment.
 
---fleet: servers that work on so many requests at once and let the others wait: one alone, two, and two of which one is
-three times slower, each beside what the servers can do together.
+--fleet: servers that work on so many requests at once and let the others wait: one alone, two, and
+two of which one is three times slower, each beside what the servers can do together.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ from urllib.request import urlopen
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 
 # Nothing of bbtvp up here: a peer's environment has only the peer.
-CANVAS, FLIGHT = 224, 256
+CANVAS = 224
+FLIGHT = 256
 
 
 class Ran(NamedTuple):
@@ -45,18 +48,24 @@ class Ran(NamedTuple):
     cpu: float
 
 
-# -- the server -------------------------------------------------------------------------------------------------------
+# -- the server ------------------------------------------------------------------------------------
 async def serve(args: argparse.Namespace) -> None:
     """Serve until standard input ends. The port goes to standard output."""
-    rate, rng = args.rate / 60, random.Random(0)
-    level, at = rate, time.monotonic()
-    seen, slots = {"attempts": 0, "throttled": 0}, asyncio.Semaphore(args.slots)
+    rate = args.rate / 60
+    rng = random.Random(0)
+    level = rate
+    at = time.monotonic()
+    seen = {"attempts": 0, "throttled": 0}
+    slots = asyncio.Semaphore(args.slots)
     message = {"role": "assistant", "content": "rows"}
     body: dict[str, Any] = {
-        "id": "x", "object": "chat.completion", "created": 0, "model": "m",
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
         "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 300, "completion_tokens": 1, "total_tokens": 301},
-    }  # fmt: skip
+    }
     told = f"x-ratelimit-limit-requests: {int(args.rate)}\r\n" if args.knows == "told" else ""
 
     def packed(status: str, content: dict[str, Any], headers: str = told) -> bytes:
@@ -81,7 +90,8 @@ async def serve(args: argparse.Namespace) -> None:
                     writer.write(packed("200 OK", seen))
                     continue
                 now = time.monotonic()
-                level, at = min(rate, level + (now - at) * rate), now
+                level = min(rate, level + (now - at) * rate)
+                at = now
                 seen["attempts"] += 1
                 if level < 1 or rng.random() < args.strays:
                     seen["throttled"] += 1
@@ -105,10 +115,15 @@ async def serve(args: argparse.Namespace) -> None:
 @contextmanager
 def server(args: argparse.Namespace, **changes: object) -> Iterator[str]:
     """The base URL of a server in a process of its own."""
-    options = {name: getattr(args, name) for name in ("rate", "latency", "strays", "knows", "slots")} | changes
+    options = {
+        name: getattr(args, name) for name in ("rate", "latency", "strays", "knows", "slots")
+    } | changes
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     child = subprocess.Popen(
-        [sys.executable, __file__, "--role", "server", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--role", "server", *words],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with child:
         yield f"http://127.0.0.1:{int(child.stdout.readline())}/v1"  # type: ignore[union-attr]
@@ -120,7 +135,7 @@ def seen(url: str) -> dict[str, int]:
         return dict(json.load(reply))
 
 
-# -- ours -------------------------------------------------------------------------------------------------------------
+# -- ours ------------------------------------------------------------------------------------------
 def photo() -> Any:
     """(CANVAS, CANVAS, 3) uint8 that packs as a photograph does: smooth shapes and some noise."""
     import numpy as np
@@ -134,14 +149,29 @@ def photo() -> Any:
 
 def chat(png: bytes) -> dict[str, Any]:
     url = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": "which pattern is this?"}]
-    return {"model": "m", "messages": [{"role": "user", "content": parts}], "max_tokens": 4, "temperature": 0}
+    parts = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": "which pattern is this?"},
+    ]
+    return {
+        "model": "m",
+        "messages": [{"role": "user", "content": parts}],
+        "max_tokens": 4,
+        "temperature": 0,
+    }
 
 
 def ours(
-    url: str, n: int, rate: float | None, *, fleet: Sequence[str] = (), during: Callable[[], None] | None = None
+    url: str,
+    n: int,
+    rate: float | None,
+    *,
+    fleet: Sequence[str] = (),
+    during: Callable[[], None] | None = None,
 ) -> Ran:
-    """Ask n requests through `Caller`; each encodes its image when its turn comes. fleet: addresses in place of one."""
+    """Ask n requests through `Caller`; each encodes its image when its turn comes. fleet: addresses
+    in place of one.
+    """
     from bbtvp.endpoint.caller import Caller, Job
     from bbtvp.endpoint.dialect import Json, Wire
     from bbtvp.endpoint.fleet import Fleet
@@ -150,7 +180,8 @@ def ours(
     from bbtvp.endpoint.transport import Timeouts, Transport
     from bbtvp.models import Unlimited
 
-    pixels, transport = photo(), Transport(Timeouts())
+    pixels = photo()
+    transport = Transport(Timeouts())
 
     def wire() -> Wire:
         body = json.dumps(chat(encode(pixels).data)).encode()
@@ -162,14 +193,20 @@ def ours(
 
     limiter = Limiter(requests=rate, most=FLIGHT)
     caller = Caller(
-        transport, limiter, explain=lambda status, reply: ("", str(reply)), key_variable="OPENAI_API_KEY", secrets=[],
+        transport,
+        limiter,
+        explain=lambda status, reply: ("", str(reply)),
+        key_variable="OPENAI_API_KEY",
+        secrets=[],
         fleet=Fleet([f"{base}/chat/completions" for base in fleet], "m"),
-    )  # fmt: skip
+    )
     if during is not None:
         threading.Thread(target=during, daemon=True).start()
-    began, cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    cpu = time.process_time()
     ended = caller.run([Job(wire, 0.0, 300)] * n, Unlimited(), read)
-    took, cpu = time.perf_counter() - began, time.process_time() - cpu
+    took = time.perf_counter() - began
+    cpu = time.process_time() - cpu
     transport.close()
     return Ran(sum(end.reason is None for end in ended), n, took, cpu)
 
@@ -178,7 +215,8 @@ def memory(url: str) -> tuple[float, float]:
     """MB over idle at 256 in flight, and MB when idle."""
     for _ in range(2):  # imports, first touch
         ours(url, 8, None)
-    idle, highest = resident(), [0.0]
+    idle = resident()
+    highest = [0.0]
 
     def watch() -> None:
         while True:
@@ -194,19 +232,28 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-# -- peers ------------------------------------------------------------------------------------------------------------
+# -- peers -----------------------------------------------------------------------------------------
 async def litellm_(url: str, png: bytes, n: int, rate: float) -> int:
     """LiteLLM's router, which knows the limit."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it looks for prices on the network first
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = (
+        "True"  # else it looks for prices on the network first
+    )
     import litellm
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
-    settings = {"model": "hosted_vllm/m", "api_base": url, "api_key": "sk-benchmark", "rpm": int(rate)}
+    settings = {
+        "model": "hosted_vllm/m",
+        "api_base": url,
+        "api_key": "sk-benchmark",
+        "rpm": int(rate),
+    }
     router = litellm.Router(
-        model_list=[{"model_name": "m", "litellm_params": settings}], num_retries=8, disable_cooldowns=True,
+        model_list=[{"model_name": "m", "litellm_params": settings}],
+        num_retries=8,
+        disable_cooldowns=True,
         default_max_parallel_requests=FLIGHT,
-    )  # fmt: skip
+    )
     gate = asyncio.Semaphore(FLIGHT)
 
     async def ask() -> bool:
@@ -223,14 +270,22 @@ async def litellm_(url: str, png: bytes, n: int, rate: float) -> int:
 
 async def inspect_ai_(url: str, png: bytes, n: int, rate: float) -> int:
     """inspect_ai's model, with as many connections as it wants up to 256."""
-    from inspect_ai.model import ChatMessageUser, ContentImage, ContentText, GenerateConfig, get_model
+    from inspect_ai.model import (
+        ChatMessageUser,
+        ContentImage,
+        ContentText,
+        GenerateConfig,
+        get_model,
+    )
 
     config = GenerateConfig(max_connections=FLIGHT, max_retries=8, max_tokens=4, temperature=0)
     model = get_model("openai-api/local/m", base_url=url, api_key="sk-benchmark", config=config)
     image = f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
     async def ask() -> bool:
-        message = ChatMessageUser(content=[ContentImage(image=image), ContentText(text="which pattern is this?")])
+        message = ChatMessageUser(
+            content=[ContentImage(image=image), ContentText(text="which pattern is this?")]
+        )
         try:
             return bool((await model.generate([message])).choices)
         except Exception as error:  # noqa: BLE001 - as above
@@ -248,7 +303,8 @@ def child(args: argparse.Namespace) -> None:
     png = base64.b64decode(sys.stdin.read())
     ask = PEERS[args.peer]
     asyncio.run(ask(args.url, png, 4, args.rate))  # imports, first connections
-    began, cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    cpu = time.process_time()
     answered = asyncio.run(ask(args.url, png, args.n, args.rate))
     print(json.dumps(Ran(answered, args.n, time.perf_counter() - began, time.process_time() - cpu)))
 
@@ -256,11 +312,25 @@ def child(args: argparse.Namespace) -> None:
 def peer(args: argparse.Namespace, url: str, n: int) -> Ran:
     from bbtvp.endpoint.images import encode
 
-    words = ["--role", "peer", "--peer", args.peer, "--url", url, "--n", str(n), "--rate", str(args.rate)]
+    words = [
+        "--role",
+        "peer",
+        "--peer",
+        args.peer,
+        "--url",
+        url,
+        "--n",
+        str(n),
+        "--rate",
+        str(args.rate),
+    ]
     done = subprocess.run(
-        [args.python, __file__, *words], input=base64.b64encode(encode(photo()).data).decode(), text=True,
-        stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
+        [args.python, __file__, *words],
+        input=base64.b64encode(encode(photo()).data).decode(),
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return Ran(*json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -270,7 +340,8 @@ def fleets(args: argparse.Namespace) -> None:
         able = sum(args.slots / (args.latency * times) for times in slower)
         with ExitStack() as stack:
             urls = [
-                stack.enter_context(server(args, rate=1e6, strays=0, latency=args.latency * times)) for times in slower
+                stack.enter_context(server(args, rate=1e6, strays=0, latency=args.latency * times))
+                for times in slower
             ]
             ran = ours("fleet:m", int(able * args.seconds), None, fleet=urls)
             shares = [f"{seen(url)['attempts'] / ran.asked:.3f}" for url in urls]
@@ -281,9 +352,11 @@ def fleets(args: argparse.Namespace) -> None:
         )
 
 
-# -- the report -------------------------------------------------------------------------------------------------------
+# -- the report ------------------------------------------------------------------------------------
 def report(name: str, ran: Ran, args: argparse.Namespace, url: str) -> float:
-    used, counts, each = ran.answered / (args.rate / 60 * ran.seconds), seen(url), 1000 * ran.cpu / ran.asked
+    used = ran.answered / (args.rate / 60 * ran.seconds)
+    counts = seen(url)
+    each = 1000 * ran.cpu / ran.asked
     print(
         f"{name}: {used:.3f} of the limit ({ran.answered} of {ran.asked} answered in {ran.seconds:.1f} s, "
         f"{counts['attempts']} attempts, {counts['throttled']} throttled), {each:.2f} ms of CPU each",
@@ -294,17 +367,35 @@ def report(name: str, ran: Ran, args: argparse.Namespace, url: str) -> float:
 
 def main() -> None:
     """Print one line per figure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rate", type=float, default=6000, help="requests per minute that the server allows")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rate", type=float, default=6000, help="requests per minute that the server allows"
+    )
     parser.add_argument("--seconds", type=float, default=60, help="how long asking all should take")
     parser.add_argument("--latency", type=float, default=0.3)
     parser.add_argument("--strays", type=float, default=0.01, help="share throttled for no reason")
-    parser.add_argument("--knows", choices=["given", "told", "unknown"], default="given", help="how we know the limit")
+    parser.add_argument(
+        "--knows",
+        choices=["given", "told", "unknown"],
+        default="given",
+        help="how we know the limit",
+    )
     parser.add_argument("--fleet", action="store_true")
-    parser.add_argument("--slots", type=int, default=None, help="requests that a server works on at once")
+    parser.add_argument(
+        "--slots", type=int, default=None, help="requests that a server works on at once"
+    )
     parser.add_argument("--peer", choices=PEERS)
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the peer's environment")
-    parser.add_argument("--role", choices=["main", "server", "peer", "memory"], default="main", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--python", default=sys.executable, help="interpreter of the peer's environment"
+    )
+    parser.add_argument(
+        "--role",
+        choices=["main", "server", "peer", "memory"],
+        default="main",
+        help=argparse.SUPPRESS,
+    )
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--n", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -321,15 +412,22 @@ def main() -> None:
         n = int(args.rate * args.seconds / 60)
         with server(args) as url:
             used = report(
-                f"bbtvp (limit {args.knows})", ours(url, n, args.rate if args.knows == "given" else None), args, url
+                f"bbtvp (limit {args.knows})",
+                ours(url, n, args.rate if args.knows == "given" else None),
+                args,
+                url,
             )
         if args.peer:
             with server(args) as url:
-                print(f"bbtvp / {args.peer}: {used / report(args.peer, peer(args, url, n), args, url):.2f}")
+                print(
+                    f"bbtvp / {args.peer}: {used / report(args.peer, peer(args, url, n), args, url):.2f}"
+                )
         else:
             with server(args, rate=1e6, latency=3, strays=0) as url:
                 print(f"{FLIGHT} in flight: ", end="", flush=True)
-                subprocess.run([sys.executable, __file__, "--role", "memory", "--url", url], check=True)
+                subprocess.run(
+                    [sys.executable, __file__, "--role", "memory", "--url", url], check=True
+                )
 
 
 if __name__ == "__main__":

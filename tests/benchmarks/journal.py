@@ -4,11 +4,12 @@
     python tests/benchmarks/journal.py growth   [--queries 1000000] [--methods gp cma]
     python tests/benchmarks/journal.py resume   [--queries 100000] [--methods gp cma] [--keep FOLDER]
 
-overhead: calls of 64 image queries with ten labels each through a meter and its journal, against the same calls to the
-model, and a step after each. growth: a whole search on a model that answers from the mean of the pixels and noise, ten
-labels, 32 px; wall clock and CPU of a generation per image query, medians around 10³, 10⁴, …, and the memory of the
-process. resume: such a search is broken off near its end, and the same call goes on, in a process of its own; from the
-call to the end.
+overhead: calls of 64 image queries with ten labels each through a meter and its journal, against
+the same calls to the model, and a step after each. growth: a whole search on a model that answers
+from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation per
+image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
+broken off near its end, and the same call goes on, in a process of its own; from the call to the
+end.
 """
 
 from __future__ import annotations
@@ -33,18 +34,31 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 import numpy as np
 
 from bbtvp.core.rng import stream
-from bbtvp.models import Capabilities, Forgetful, LabelScore, Meter, Model, Outcome, Reply, Request, Usage
+from bbtvp.models import (
+    Capabilities,
+    Forgetful,
+    LabelScore,
+    Meter,
+    Model,
+    Outcome,
+    Reply,
+    Request,
+    Usage,
+)
 from bbtvp.runs.journal import FILE, Journal
 from bbtvp.search import optimize
 from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SIDE, CALL = 32, 64
+SIDE = 32
+CALL = 64
 
 
 class Mean(Model):
-    """Sees how bright an image is, with noise of its own for every image; log-probabilities with all their digits."""
+    """Sees how bright an image is, with noise of its own for every image; log-probabilities with
+    all their digits.
+    """
 
     spec = "bench/mean"
     capabilities = Capabilities(logprobs=True, deterministic=True, image_side=SIDE)
@@ -68,14 +82,22 @@ def task() -> Task:
 
     def split(name: str, count: int) -> tuple[Sample, ...]:
         shades = rng.integers(60, 190, count)
-        images = [rng.integers(shade, shade + 40, (SIDE, SIDE, 3), np.uint8, endpoint=True) for shade in shades]
+        images = [
+            rng.integers(shade, shade + 40, (SIDE, SIDE, 3), np.uint8, endpoint=True)
+            for shade in shades
+        ]
         return tuple(
             Sample(f"{name}-{i}", LABELS[(int(shade) - 60) // 13], image)
             for i, (shade, image) in enumerate(zip(shades, images, strict=True))
         )
 
     return Task(
-        "shades", "how bright is it?", LABELS, split("train", 5000), split("validation", 200), split("test", 10)
+        "shades",
+        "how bright is it?",
+        LABELS,
+        split("train", 5000),
+        split("validation", 200),
+        split("test", 10),
     )
 
 
@@ -84,28 +106,42 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-# -- per image query --------------------------------------------------------------------------------------------------
+# -- per image query -------------------------------------------------------------------------------
 def overhead(queries: int) -> dict[str, float]:
-    """ms per image query: of a call through a journalling meter, less the same through one that forgets."""
+    """ms per image query: of a call through a journalling meter, less the same through one that
+    forgets.
+    """
     rng = stream(0, "bench-overhead")
     calls = [
-        [Request(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8), "how bright is it?", LABELS) for _ in range(CALL)]
+        [
+            Request(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8), "how bright is it?", LABELS)
+            for _ in range(CALL)
+        ]
         for _ in range(queries // CALL)
     ]
     for call in calls:
         for request in call:
             _ = request.key  # once, and not the journal's work
     with tempfile.TemporaryDirectory() as root, Journal({"task": "bench"}, Path(root)) as journal:
-        bare, kept = Meter(Mean(), Forgetful()), Meter(Mean(), journal)
-        differences, steps, recalls = [], [], []
-        evaluations = [dict.fromkeys(("loss", "task", "fca", "tse", "stderr", "accuracy", "n_ok", "n_failed"), 0.1)] * 8
+        bare = Meter(Mean(), Forgetful())
+        kept = Meter(Mean(), journal)
+        differences = []
+        steps = []
+        recalls = []
+        evaluations = [
+            dict.fromkeys(
+                ("loss", "task", "fca", "tse", "stderr", "accuracy", "n_ok", "n_failed"), 0.1
+            )
+        ] * 8
         for number, call in enumerate(calls):
             began = time.perf_counter()
             bare.query(call)
             between = time.perf_counter()
             kept.query(call)
             ended = time.perf_counter()
-            journal.write_step(f"bench/{number}", z="0" * 64, samples=["train-0"] * 8, evaluations=evaluations)
+            journal.write_step(
+                f"bench/{number}", z="0" * 64, samples=["train-0"] * 8, evaluations=evaluations
+            )
             steps.append(time.perf_counter() - ended)
             differences.append(ended - between - (between - began))
             began = time.perf_counter()
@@ -113,13 +149,14 @@ def overhead(queries: int) -> dict[str, float]:
             recalls.append(time.perf_counter() - began)
     per = 1000 / CALL
     return {
-        "record ms": per * statistics.median(differences), "step, forced to disk ms": per * statistics.median(steps),
+        "record ms": per * statistics.median(differences),
+        "step, forced to disk ms": per * statistics.median(steps),
         "together, mean ms": per * (statistics.mean(differences) + statistics.mean(steps)),
         "answer from memory ms": per * statistics.median(recalls),
-    }  # fmt: skip
+    }
 
 
-# -- a whole search ---------------------------------------------------------------------------------------------------
+# -- a whole search --------------------------------------------------------------------------------
 class Pace:
     """When each generation ended. An image query counts, whether the model or memory answers it."""
 
@@ -134,10 +171,14 @@ class Pace:
             self.marks.append((time.perf_counter(), time.process_time()))
 
     def around(self, queries: int) -> list[float]:
-        """ms per image query, of wall clock and of CPU, medians over the 40 generations up to so many."""
+        """ms per image query, of wall clock and of CPU, medians over the 40 generations up to so
+        many.
+        """
         last = min(queries // self.cost, len(self.marks) - 1)
         near = zip(*self.marks[max(0, last - 40) : last + 1], strict=True)
-        spans = ([1000 * (b - a) / self.cost for a, b in itertools.pairwise(clock)] for clock in near)
+        spans = (
+            [1000 * (b - a) / self.cost for a, b in itertools.pairwise(clock)] for clock in near
+        )
         return [round(statistics.median(span), 3) for span in spans]
 
 
@@ -145,7 +186,16 @@ def search(method: str, queries: int, folder: Path, watch: Watch) -> int:
     """A search over the three variables of `tone`; the image queries that it asked."""
     model = Mean()
     with suppress(KeyboardInterrupt):
-        optimize(task(), model, budget=queries, prompt="tone", method=method, seed=1, out=folder, watch=watch)
+        optimize(
+            task(),
+            model,
+            budget=queries,
+            prompt="tone",
+            method=method,
+            seed=1,
+            out=folder,
+            watch=watch,
+        )
     return model.asked
 
 
@@ -160,14 +210,23 @@ def growth(method: str, queries: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as root:
         search(method, queries, Path(root), pace)
     places = [10**k for k in range(3, 10) if 10**k <= queries]
-    return {"ms per image query, wall and CPU": {f"{n:.0e}": pace.around(n) for n in places}, "MiB": round(memory())}
+    return {
+        "ms per image query, wall and CPU": {f"{n:.0e}": pace.around(n) for n in places},
+        "MiB": round(memory()),
+    }
 
 
 def resumed(method: str, queries: int, folder: Path) -> dict[str, Any]:
     """A process of its own: go on with what was broken off."""
-    began, cpu = time.perf_counter(), time.process_time()
+    began = time.perf_counter()
+    cpu = time.process_time()
     asked = search(method, queries, folder, silent)
-    return {"s": time.perf_counter() - began, "cpu s": time.process_time() - cpu, "asked": asked, "MiB": memory()}
+    return {
+        "s": time.perf_counter() - began,
+        "cpu s": time.process_time() - cpu,
+        "asked": asked,
+        "MiB": memory(),
+    }
 
 
 def resume(method: str, queries: int, runs: int, keep: Path | None) -> dict[str, Any]:
@@ -179,8 +238,18 @@ def resume(method: str, queries: int, runs: int, keep: Path | None) -> dict[str,
         rows = []
         for _ in range(runs):
             (folder / FILE).write_bytes(torn)
-            command = [sys.executable, __file__, "resumed", "--methods", method, "--queries", str(queries)]
-            done = subprocess.run([*command, "--keep", str(folder)], capture_output=True, text=True, check=True)
+            command = [
+                sys.executable,
+                __file__,
+                "resumed",
+                "--methods",
+                method,
+                "--queries",
+                str(queries),
+            ]
+            done = subprocess.run(
+                [*command, "--keep", str(folder)], capture_output=True, text=True, check=True
+            )
             rows.append(json.loads(done.stdout))
         (folder / FILE).write_bytes(torn)
         read = torn.count(b'"record":"step"')
@@ -190,7 +259,9 @@ def resume(method: str, queries: int, runs: int, keep: Path | None) -> dict[str,
 
 def main() -> None:
     """Print the figures as JSON, one line a method."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["overhead", "growth", "resume", "resumed"])
     parser.add_argument("--queries", type=int)
     parser.add_argument("--methods", nargs="+", default=["gp", "cma"])
@@ -199,7 +270,11 @@ def main() -> None:
     args = parser.parse_args()
     if args.what == "overhead":
         rows = [overhead(args.queries or 20_000) for _ in range(args.runs)]
-        print(json.dumps({name: round(statistics.median(row[name] for row in rows), 4) for name in rows[0]}))
+        print(
+            json.dumps(
+                {name: round(statistics.median(row[name] for row in rows), 4) for name in rows[0]}
+            )
+        )
     for method in [] if args.what == "overhead" else args.methods:
         if args.what == "growth":
             found = growth(method, args.queries or 1_000_000)
@@ -207,7 +282,9 @@ def main() -> None:
             found = resume(method, args.queries or 100_000, args.runs, args.keep)
         else:
             found = resumed(method, args.queries, args.keep)
-        print(json.dumps(found if args.what == "resumed" else {"method": method, **found}), flush=True)
+        print(
+            json.dumps(found if args.what == "resumed" else {"method": method, **found}), flush=True
+        )
 
 
 if __name__ == "__main__":

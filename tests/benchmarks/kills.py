@@ -38,7 +38,8 @@ from bbtvp.search.optimize import BUNDLE
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
-MODEL, TASK = "zoo/llava", "zoo/digits-low-contrast"
+MODEL = "zoo/llava"
+TASK = "zoo/digits-low-contrast"
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"prompt": "tone", "images": 4},
     "cma, frame": {"prompt": "frame", "images": 2, "method": "cma"},
@@ -52,8 +53,10 @@ class Logged(Model):
     """Writes down what it is asked, before it is asked: one line per call, the keys of the journal."""
 
     def __init__(self, inner: Model, log: Path) -> None:
-        self.inner, self.log = inner, log
-        self.spec, self.capabilities = inner.spec, inner.capabilities
+        self.inner = inner
+        self.log = log
+        self.spec = inner.spec
+        self.capabilities = inner.capabilities
 
     @property
     def identity(self) -> str:
@@ -84,7 +87,13 @@ def answered(folder: Path) -> set[str]:
     path = folder / FILE
     data = path.read_bytes() if path.exists() else b""
     records = map(json.loads, data[: data.rfind(b"\n") + 1].splitlines())
-    return {row[0] for record in records if record["record"] == "replies" for row in record["got"] if row[4] is None}
+    return {
+        row[0]
+        for record in records
+        if record["record"] == "replies"
+        for row in record["got"]
+        if row[4] is None
+    }
 
 
 def asked(log: Path) -> list[str]:
@@ -113,7 +122,14 @@ class Runs:
             return process
         code = 1
         try:
-            optimize(self.task, Logged(self.model, log), budget=self.budget, seed=3, out=folder, **KINDS[kind])
+            optimize(
+                self.task,
+                Logged(self.model, log),
+                budget=self.budget,
+                seed=3,
+                out=folder,
+                **KINDS[kind],
+            )
             code = 0
         finally:
             os._exit(code)
@@ -126,23 +142,34 @@ class Runs:
         return time.perf_counter() - began
 
     def killed(
-        self, kind: str, whole: Path, folder: Path, seconds: float, rng: np.random.Generator, most: int
+        self,
+        kind: str,
+        whole: Path,
+        folder: Path,
+        seconds: float,
+        rng: np.random.Generator,
+        most: int,
     ) -> Tally:
         """One search, killed at most so many times, until it ends."""
         found = Tally()
         log = folder.with_suffix(".log")
         while True:
-            known, before = answered(folder), len(asked(log))
+            known = answered(folder)
+            before = len(asked(log))
             process = self.fork(kind, folder, log)
             if found.kills < most:
-                time.sleep(rng.uniform(0, 0.5 * seconds))  # so that there are several kills in a run
+                time.sleep(
+                    rng.uniform(0, 0.5 * seconds)
+                )  # so that there are several kills in a run
                 os.kill(process, signal.SIGKILL)
             status = os.waitpid(process, 0)[1]
             fresh = asked(log)[before:]
             killed = os.WIFSIGNALED(status)
             left = answered(folder)
             found = found.plus(
-                kills=killed, repeated=len(known & set(fresh)), lost=len(set(fresh) - left) if killed else 0
+                kills=killed,
+                repeated=len(known & set(fresh)),
+                lost=len(set(fresh) - left) if killed else 0,
             )
             if not killed:
                 if status:
@@ -151,16 +178,23 @@ class Runs:
 
 
 def kill(args: argparse.Namespace, root: Path) -> dict[str, Any]:
-    runs, rng, total = Runs(args.budget), np.random.default_rng(args.seed), Tally()
+    runs = Runs(args.budget)
+    rng = np.random.default_rng(args.seed)
+    total = Tally()
     seconds: dict[str, float] = {}
     while total.kills < args.kills:
         kind = list(KINDS)[total.runs % len(KINDS)]
         whole = root / f"whole-{kind}"
         if kind not in seconds:
             seconds[kind] = runs.seconds(kind, whole)
-        each = runs.killed(kind, whole, root / f"run-{total.runs}", seconds[kind], rng, args.kills - total.kills)
+        each = runs.killed(
+            kind, whole, root / f"run-{total.runs}", seconds[kind], rng, args.kills - total.kills
+        )
         total = Tally(*map(sum, zip(total, each, strict=True)))
-    return {**total._asdict(), "seconds of a run left alone": {kind: round(s, 2) for kind, s in seconds.items()}}
+    return {
+        **total._asdict(),
+        "seconds of a run left alone": {kind: round(s, 2) for kind, s in seconds.items()},
+    }
 
 
 # -- signals that can be answered -----------------------------------------------------------------------------------
@@ -191,22 +225,30 @@ def command(budget: int, folder: Path) -> subprocess.Popen[str]:
         str(budget),
     ]
     child = subprocess.Popen(
-        [sys.executable, "-c", FRONT, *words, "--out", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", FRONT, *words, "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     if child.stdout is None or child.stdout.readline() != "imported\n":
         raise RuntimeError(f"the command did not start: {child.communicate()[1]}")
     return child
 
 
 def interrupt(args: argparse.Namespace, root: Path) -> dict[str, Any]:
-    rng, number = np.random.default_rng(args.seed), signal.Signals[f"SIG{args.signal}"]
+    rng = np.random.default_rng(args.seed)
+    number = signal.Signals[f"SIG{args.signal}"]
     began = time.perf_counter()
     with command(args.budget, root / "whole") as child:
         began = time.perf_counter()
         if child.communicate() and child.returncode:
             raise RuntimeError("the run that was left alone failed")
-    whole, took, codes, torn, differing, run = time.perf_counter() - began, [], [], 0, 0, 0
+    whole = time.perf_counter() - began
+    took = []
+    codes = []
+    torn = 0
+    differing = 0
+    run = 0
     while len(took) < args.kills:
         folder = root / f"run-{run}"
         with command(args.budget, folder) as child:
@@ -214,26 +256,37 @@ def interrupt(args: argparse.Namespace, root: Path) -> dict[str, Any]:
             began = time.perf_counter()
             child.send_signal(number)
             printed = child.communicate()[0]
-        if child.returncode == 0 or (printed and child.returncode < 0):  # it had ended, the interpreter perhaps not yet
+        if child.returncode == 0 or (
+            printed and child.returncode < 0
+        ):  # it had ended, the interpreter perhaps not yet
             differing += files(folder) != files(root / "whole")
             run += 1
             continue
         took.append(time.perf_counter() - began)
         codes.append(child.returncode)
         data = (folder / FILE).read_bytes() if (folder / FILE).exists() else b""
-        torn += not all(map(json.loads, data.splitlines())) or (data != b"" and not data.endswith(b"\n"))
+        torn += not all(map(json.loads, data.splitlines())) or (
+            data != b"" and not data.endswith(b"\n")
+        )
     with command(args.budget, root / f"run-{run}") as child:
         child.communicate()
     differing += files(root / f"run-{run}") != files(root / "whole")
     return {
-        "signals": len(took), "exit codes": sorted(set(codes)), "median s": round(statistics.median(took), 3),
-        "most s": round(max(took), 3), "torn journals": torn, "runs": run + 1, "differing": differing,
-    }  # fmt: skip
+        "signals": len(took),
+        "exit codes": sorted(set(codes)),
+        "median s": round(statistics.median(took), 3),
+        "most s": round(max(took), 3),
+        "torn journals": torn,
+        "runs": run + 1,
+        "differing": differing,
+    }
 
 
 def main() -> None:
     """Print the figures, one a line, or as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--signal", choices=["KILL", "TERM", "INT"], default="KILL")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--budget", type=int, default=400, help="image queries of a run")
@@ -242,7 +295,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         found = (kill if args.signal == "KILL" else interrupt)(args, Path(root))
-    print(json.dumps(found) if args.json else "\n".join(f"{name}: {value}" for name, value in found.items()))
+    print(
+        json.dumps(found)
+        if args.json
+        else "\n".join(f"{name}: {value}" for name, value in found.items())
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/optim.py [--dims 10 72 1000 10000 70000] [--rounds 7] [--names cma spsa] [--each]
 
-A search spends seconds per batch on the model: anything far below that is free. A dash: the optimiser refuses.
+A search spends seconds per batch on the model: anything far below that is free. A dash: the
+optimiser refuses.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def cell(name: str, dim: int, rounds: int, *, each: bool) -> str:
 
 def main() -> None:
     """Print one row per optimiser, one column per dimension."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dims", type=int, nargs="+", default=[10, 72, 1000, 10000, 70000])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--names", nargs="+", default=NAMES)

@@ -1,10 +1,12 @@
-"""How much faster workers on Ray answer than one process with one thread: the same call, the same answers.
+"""How much faster workers on Ray answer than one process with one thread: the same call, the same
+answers.
 
     python tests/benchmarks/ray_workers.py [--model zoo/llava] [--workers 2] [--queries 512] [--runs 5] [--wait 0]
 
-A call of so many image queries, 10 labels each, is made by one process, then by the workers (a thread each), and so on
-by turns; medians of the pairs. Before that both are asked once: what is measured is asking, not loading. A last figure
-is the same pair without Ray, in plain processes that share nothing: what the machine itself can give just then.
+A call of so many image queries, 10 labels each, is made by one process, then by the workers (a
+thread each), and so on by turns; medians of the pairs. Before that both are asked once: what is
+measured is asking, not loading. A last figure is the same pair without Ray, in plain processes that
+share nothing: what the machine itself can give just then.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def wait_for_quiet(seconds: float) -> None:
-    """Until two seconds pass in which others used less than a tenth of a core, or so many seconds are over."""
+    """Until two seconds pass in which others used less than a tenth of a core, or so many seconds
+    are over.
+    """
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         before = busy()
@@ -51,7 +55,9 @@ def wait_for_quiet(seconds: float) -> None:
 
 
 def busy() -> float:
-    """CPU seconds that all processes used since the machine started, those that are niced aside (Linux)."""
+    """CPU seconds that all processes used since the machine started, those that are niced aside
+    (Linux).
+    """
     user, _, system = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:4])
     return (user + system) / os.sysconf("SC_CLK_TCK")
 
@@ -68,23 +74,33 @@ def plain(there: Any, model: str, batch: int, asked: list[Request]) -> None:
 
 def main() -> None:
     """Print the medians, and each pair's factor."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="zoo/llava")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--queries", type=int, default=512)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--wait", type=float, default=0, help="seconds to wait, before each pair, for a quiet machine")
+    parser.add_argument(
+        "--wait",
+        type=float,
+        default=0,
+        help="seconds to wait, before each pair, for a quiet machine",
+    )
     args = parser.parse_args()
     asked = requests(args.queries, args.side)
     alone = load_model(args.model, batch=args.batch)
     many = load_model(f"ray/{args.model}", workers=args.workers, cpus=0, batch=args.batch)
-    context, pipes = multiprocessing.get_context("spawn"), []
+    context = multiprocessing.get_context("spawn")
+    pipes = []
     for i in range(args.workers):
         here, there = context.Pipe()
         share = asked[i * len(asked) // args.workers : (i + 1) * len(asked) // args.workers]
-        context.Process(target=plain, args=(there, args.model, args.batch, share), daemon=True).start()
+        context.Process(
+            target=plain, args=(there, args.model, args.batch, share), daemon=True
+        ).start()
         pipes.append(here)
 
     def ceiling() -> None:
@@ -101,7 +117,8 @@ def main() -> None:
     for _ in range(args.runs):
         wait_for_quiet(args.wait)
         one, workers, processes = (
-            seconds(work)[0] for work in (lambda: alone.query(asked), lambda: many.query(asked), ceiling)
+            seconds(work)[0]
+            for work in (lambda: alone.query(asked), lambda: many.query(asked), ceiling)
         )
         rows.append((one, workers, processes))
         print(

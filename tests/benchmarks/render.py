@@ -1,8 +1,10 @@
-"""Median milliseconds of a render, by preset and by layer, at 64 and 224 px: `python tests/benchmarks/render.py`.
+"""Median milliseconds of a render, by preset and by layer, at 64 and 224 px: `python
+tests/benchmarks/render.py`.
 
 The number of runs may be given as an argument.
 
-"image": one more image of a candidate whose z is ready. "candidate": making a z ready, once for all its images.
+"image": one more image of a candidate whose z is ready. "candidate": making a z ready, once for all
+its images.
 """
 
 from __future__ import annotations
@@ -47,22 +49,31 @@ def spaces(canvas: int) -> dict[str, tuple[PromptSpace, Vector]]:
         space = preset(name, canvas)
         found[name] = space, rng.standard_normal(space.dim)
     space = found["annotate"][0]
-    for name, start in {"rows, margin": (3, "rows", "margin"), "cells 8 x 8": (8, "grid", "cell")}.items():
+    for name, start in {
+        "rows, margin": (3, "rows", "margin"),
+        "cells 8 x 8": (8, "grid", "cell"),
+    }.items():
         z = Marks().start(start[0], layout=start[1], anchors="digits", place=start[2])
         found[f"annotate: {name}"] = space, space.embed(z, ("marks",), found["annotate"][1])
     for name, layer in LAYERS.items():
         space = PromptSpace((Placement(0.75), layer), canvas)
-        found[name] = space, np.array([0.0, 1.0]) if name == "legend" else rng.standard_normal(space.dim)
+        found[name] = (
+            space,
+            np.array([0.0, 1.0]) if name == "legend" else rng.standard_normal(space.dim),
+        )
     return found
 
 
 def main(runs: int) -> None:
     """Print the table."""
-    print(f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} {'candidate ms':>12}")
+    print(
+        f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} {'candidate ms':>12}"
+    )
     for canvas in (64, 224):
         pixels = stream(1, canvas).integers(0, 256, (canvas, canvas, 3), dtype=np.uint8)
         for name, (space, z) in spaces(canvas).items():
-            prepared, renderer = space.prepare(pixels), space.renderer(z)
+            prepared = space.prepare(pixels)
+            renderer = space.renderer(z)
             image = median_ms(lambda: renderer(prepared), runs)  # noqa: B023  # called at once
             candidate = median_ms(lambda: space.renderer(z), runs)  # noqa: B023
             print(f"{name:22} {canvas:6} {space.dim:9} {image:9.3f} {candidate:12.3f}", flush=True)

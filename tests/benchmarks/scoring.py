@@ -1,14 +1,16 @@
-"""Label scoring against the plain way, one forward pass per label: images per second, and how many times as many.
+"""Label scoring against the plain way, one forward pass per label: images per second, and how many
+times as many.
 
     python tests/benchmarks/scoring.py [--models zoo/llava …] [--images 128] [--batch 32] [--runs 7]
     python tests/benchmarks/scoring.py --size llava-7b --device cuda [--batch 16] [--tokens 20000] [--dtype bfloat16]
     python tests/benchmarks/scoring.py --size qwen-3b --device cuda
 
-Ten labels, twice: all of one token, and of several. The plain way runs image, question and label together for each
-label, in the same batches, keeps no cache, takes the logits of the label's tokens only where the model can, and makes
-a batch's inputs once for all labels. Both ways alternate in one process; medians. --layers N: a model cut to N layers
-for whoever has no GPU. --clock cpu counts the seconds of the processor, which other processes on the machine do not
-lengthen; for models on the CPU. Memory: the peak of a way on a GPU; on the CPU, what the process has held so far.
+Ten labels, twice: all of one token, and of several. The plain way runs image, question and label
+together for each label, in the same batches, keeps no cache, takes the logits of the label's tokens
+only where the model can, and makes a batch's inputs once for all labels. Both ways alternate in one
+process; medians. --layers N: a model cut to N layers for whoever has no GPU. --clock cpu counts the
+seconds of the processor, which other processes on the machine do not lengthen; for models on the
+CPU. Memory: the peak of a way on a GPU; on the CPU, what the process has held so far.
 """
 
 from __future__ import annotations
@@ -41,33 +43,56 @@ from bbtvp.zoo.catalogue import members
 LABELS = {
     "one token": tuple(scenes.DIGITS),
     "several tokens": (
-        "red circle", "red square", "blue circle", "blue square", "green triangle", "yellow triangle", "yellow square",
-        "two cats", "two dogs", "no object at all",
+        "red circle",
+        "red square",
+        "blue circle",
+        "blue square",
+        "green triangle",
+        "yellow triangle",
+        "yellow square",
+        "two cats",
+        "two dogs",
+        "no object at all",
     ),
-}  # fmt: skip
+}
 
 
-def plain(model: HuggingFaceModel, requests: Sequence[Request], labels: Sequence[str], batch: int) -> torch.Tensor:
+def plain(
+    model: HuggingFaceModel, requests: Sequence[Request], labels: Sequence[str], batch: int
+) -> torch.Tensor:
     """(requests, labels) log-probabilities, the plain way."""
-    core, processor = model.model, model.processor
+    core = model.model
+    processor = model.processor
     prompt = prompt_text(processor, requests[0].text)
-    ids = [answer_ids(processor, prompt, label, encoder_decoder=model.encoder_decoder) for label in labels]
+    ids = [
+        answer_ids(processor, prompt, label, encoder_decoder=model.encoder_decoder)
+        for label in labels
+    ]
     found = []
     with torch.inference_mode():
         for start in range(0, len(requests), batch):
             part = requests[start : start + batch]
             images = [[Image.fromarray(request.image)] for request in part]
-            inputs = dict(processor(images=images, text=[prompt] * len(part), return_tensors="pt", padding=True))
+            inputs = dict(
+                processor(
+                    images=images, text=[prompt] * len(part), return_tensors="pt", padding=True
+                )
+            )
             inputs.pop("labels", None)
             kept = {k: v.to(core.dtype) if v.is_floating_point() else v for k, v in inputs.items()}
             kept = {k: v.to(core.device) for k, v in kept.items()}
-            found.append(torch.stack([one_forward(model, kept, torch.tensor(label)) for label in ids], 1))
+            found.append(
+                torch.stack([one_forward(model, kept, torch.tensor(label)) for label in ids], 1)
+            )
     return torch.cat(found).cpu()
 
 
-def one_forward(model: HuggingFaceModel, inputs: dict[str, Any], label: torch.Tensor) -> torch.Tensor:
+def one_forward(
+    model: HuggingFaceModel, inputs: dict[str, Any], label: torch.Tensor
+) -> torch.Tensor:
     """(b,) log-probabilities of one label, from one pass over all of it."""
-    core, rows = model.model, len(inputs["input_ids"])
+    core = model.model
+    rows = len(inputs["input_ids"])
     tail = label.to(core.device).expand(rows, -1)
     if model.encoder_decoder:
         start = torch.full_like(tail[:, :1], core.config.get_text_config().decoder_start_token_id)
@@ -79,12 +104,18 @@ def one_forward(model: HuggingFaceModel, inputs: dict[str, Any], label: torch.Te
             if key in inputs:
                 more = torch.full_like(tail[:, :-1], filler, dtype=inputs[key].dtype)
                 full[key] = torch.cat([inputs[key], more], 1)
-        last = {"logits_to_keep": len(label)} if "logits_to_keep" in inspect.signature(core.forward).parameters else {}
+        last = (
+            {"logits_to_keep": len(label)}
+            if "logits_to_keep" in inspect.signature(core.forward).parameters
+            else {}
+        )
         logits = core(**full, use_cache=False, **last).logits[:, -len(label) :]
     return logits.float().log_softmax(-1).gather(-1, tail[..., None]).sum((1, 2))
 
 
-def ours(model: HuggingFaceModel, requests: Sequence[Request], labels: Sequence[str], batch: int) -> torch.Tensor:
+def ours(
+    model: HuggingFaceModel, requests: Sequence[Request], labels: Sequence[str], batch: int
+) -> torch.Tensor:
     rows = [reply.scores or () for reply in model.query(requests) if isinstance(reply, Reply)]
     return torch.tensor([[score.logprob for score in row] for row in rows])
 
@@ -93,10 +124,14 @@ def peak(device: torch.device) -> float:
     """GB at most, so far: on the device, or for a CPU in the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e9 if sys.platform == "darwin" else 1e6
+    )
 
 
-def measured(model: HuggingFaceModel, name: str, images: int, side: int, batch: int, runs: int, clock: str) -> None:
+def measured(
+    model: HuggingFaceModel, name: str, images: int, side: int, batch: int, runs: int, clock: str
+) -> None:
     """One line for each set of labels."""
     pixels = stream(0, "bench-scoring").integers(0, 256, (images, side, side, 3), np.uint8)
     now = time.process_time if clock == "cpu" else time.perf_counter
@@ -104,8 +139,12 @@ def measured(model: HuggingFaceModel, name: str, images: int, side: int, batch: 
     for kind, labels in LABELS.items():
         requests = [Request(image, QUESTION, labels) for image in pixels]
         seconds: dict[str, list[float]] = {way: [] for way in ways}
-        found, held = {}, {}
-        for way, score in ways.items():  # imports, first touch of memory, and the answers to compare
+        found = {}
+        held = {}
+        for (
+            way,
+            score,
+        ) in ways.items():  # imports, first touch of memory, and the answers to compare
             if model.model.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             found[way] = score(model, requests[: 2 * batch], labels, batch)
@@ -128,11 +167,19 @@ def measured(model: HuggingFaceModel, name: str, images: int, side: int, batch: 
 
 def main() -> None:
     """Print two lines per model."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=[f"zoo/{name}" for name in members()])
-    parser.add_argument("--size", choices=SIZES, help="a model of this size with random weights, instead of --models")
     parser.add_argument(
-        "--layers", type=int, help="with --size: so many layers, of the tower and of the language model"
+        "--size",
+        choices=SIZES,
+        help="a model of this size with random weights, instead of --models",
+    )
+    parser.add_argument(
+        "--layers",
+        type=int,
+        help="with --size: so many layers, of the tower and of the language model",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16", help="with --size")
@@ -148,12 +195,22 @@ def main() -> None:
         config, processor = SIZES[args.size](args.layers)
         name = args.size if args.layers is None else f"{args.size} cut to {args.layers} layers"
         core = drawn(config, args.device, getattr(torch, args.dtype))
-        models = {name: HuggingFaceModel(name, core, processor, Room(name, args.batch, args.tokens))}
+        models = {
+            name: HuggingFaceModel(name, core, processor, Room(name, args.batch, args.tokens))
+        }
     else:
         options = {"device": args.device, "batch": args.batch, "tokens": args.tokens}
         models = {name: load_model(name, **options) for name in args.models}
     for name, model in models.items():
-        measured(model, name, args.images, args.side or (448 if args.size else 64), args.batch, args.runs, args.clock)
+        measured(
+            model,
+            name,
+            args.images,
+            args.side or (448 if args.size else 64),
+            args.batch,
+            args.runs,
+            args.clock,
+        )
 
 
 if __name__ == "__main__":

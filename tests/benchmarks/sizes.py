@@ -1,8 +1,9 @@
 """Models of real sizes with random weights, from no hub: LLaVA-1.5 7B and Qwen2.5-VL 3B.
 
-Weights are drawn on the device, in bfloat16. Their vocabularies are the real ones in size; the tokenizer is that of the
-miniatures, which knows five hundred of the tokens. Qwen's own processor needs torchvision for its video half, so here
-its image processor and a tokenizer are joined by what that processor does for an image.
+Weights are drawn on the device, in bfloat16. Their vocabularies are the real ones in size; the
+tokenizer is that of the miniatures, which knows five hundred of the tokens. Qwen's own processor
+needs torchvision for its video half, so here its image processor and a tokenizer are joined by what
+that processor does for an image.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ QUESTION = "what digit is this?"
 
 
 class QwenProcessor:
-    """What Qwen2.5-VL's processor does for one image and one text. side: an image's longest side, in pixels."""
+    """What Qwen2.5-VL's processor does for one image and one text. side: an image's longest side,
+    in pixels.
+    """
 
     chat_template = None
 
@@ -30,7 +33,9 @@ class QwenProcessor:
         self.image_token = self.tokenizer.image_token
 
     def __call__(self, images: Any, text: Sequence[str], **options: Any) -> dict[str, Any]:
-        """input_ids, attention_mask, mm_token_type_ids (1 where a token stands for the image), and the images'."""
+        """input_ids, attention_mask, mm_token_type_ids (1 where a token stands for the image), and
+        the images'.
+        """
         seen = self.image_processor(images, return_tensors="pt")
         merged = seen["image_grid_thw"].prod(-1) // self.image_processor.merge_size**2
         texts = [
@@ -39,45 +44,86 @@ class QwenProcessor:
         ]
         written = self.tokenizer(texts, **options)
         kinds = (written["input_ids"] == self.tokenizer.image_token_id).int()
-        return {**seen, **{key: written[key] for key in ("input_ids", "attention_mask")}, "mm_token_type_ids": kinds}
+        return {
+            **seen,
+            **{key: written[key] for key in ("input_ids", "attention_mask")},
+            "mm_token_type_ids": kinds,
+        }
 
 
 def _ids(tok: Any) -> dict[str, int]:
-    return {"pad_token_id": tok.pad_token_id, "bos_token_id": tok.bos_token_id, "eos_token_id": tok.eos_token_id}
+    return {
+        "pad_token_id": tok.pad_token_id,
+        "bos_token_id": tok.bos_token_id,
+        "eos_token_id": tok.eos_token_id,
+    }
 
 
 def llava_7b(layers: int | None = None) -> tuple[Any, Any]:
-    """Configuration and processor: CLIP ViT-L/14 at 336 px, 576 image tokens, Llama of 32 layers 4,096 wide."""
+    """Configuration and processor: CLIP ViT-L/14 at 336 px, 576 image tokens, Llama of 32 layers
+    4,096 wide.
+    """
     tok = tokenizer()
     vision = hf.CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=layers or 24, num_attention_heads=16,
-        image_size=336, patch_size=14, projection_dim=768,
-    )  # fmt: skip
-    text = hf.LlamaConfig(
-        vocab_size=32064, hidden_size=4096, intermediate_size=11008, num_hidden_layers=layers or 32,
-        num_attention_heads=32, num_key_value_heads=32, max_position_embeddings=4096, **_ids(tok),
-    )  # fmt: skip
-    config = hf.LlavaConfig(
-        vision_config=vision, text_config=text, image_token_id=tok.image_token_id, image_seq_length=576
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=layers or 24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+        projection_dim=768,
     )
-    images = hf.CLIPImageProcessorPil(size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336})
+    text = hf.LlamaConfig(
+        vocab_size=32064,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=layers or 32,
+        num_attention_heads=32,
+        num_key_value_heads=32,
+        max_position_embeddings=4096,
+        **_ids(tok),
+    )
+    config = hf.LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_id=tok.image_token_id,
+        image_seq_length=576,
+    )
+    images = hf.CLIPImageProcessorPil(
+        size={"shortest_edge": 336}, crop_size={"height": 336, "width": 336}
+    )
     processor = hf.LlavaProcessor(
-        image_processor=images, tokenizer=tok, patch_size=14, vision_feature_select_strategy="default",
-        num_additional_image_tokens=1, chat_template=LLAVA_CHAT,
-    )  # fmt: skip
+        image_processor=images,
+        tokenizer=tok,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_CHAT,
+    )
     return config, processor
 
 
 def qwen_3b(layers: int | None = None) -> tuple[Any, Any]:
-    """Configuration and processor: a vision tower of 32 layers, 36 layers 2,048 wide, at 448 px 256 image tokens."""
+    """Configuration and processor: a vision tower of 32 layers, 36 layers 2,048 wide, at 448 px 256
+    image tokens.
+    """
     text = {
-        "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": layers or 36,
-        "num_attention_heads": 16, "num_key_value_heads": 2, "mrope_section": [16, 24, 24],
-    }  # fmt: skip
+        "vocab_size": 151936,
+        "hidden_size": 2048,
+        "intermediate_size": 11008,
+        "num_hidden_layers": layers or 36,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 2,
+        "mrope_section": [16, 24, 24],
+    }
     vision = {
-        "depth": layers or 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "window_size": 112,
+        "depth": layers or 32,
+        "hidden_size": 1280,
+        "intermediate_size": 3420,
+        "num_heads": 16,
+        "window_size": 112,
         "fullatt_block_indexes": [7, 15, 23, 31],
-    }  # fmt: skip
+    }
     return qwen(text, vision, side=448)
 
 
@@ -90,14 +136,18 @@ def qwen(text: dict[str, Any], vision: dict[str, Any], side: int) -> tuple[Any, 
     marks = {
         name: tok.convert_tokens_to_ids(token)
         for name, token in {
-            "image_token_id": "<image>", "video_token_id": "<video>", "vision_start_token_id": "<vision>",
+            "image_token_id": "<image>",
+            "video_token_id": "<video>",
+            "vision_start_token_id": "<vision>",
             "vision_end_token_id": "</vision>",
         }.items()
-    }  # fmt: skip
+    }
     config = hf.Qwen2_5_VLConfig(
         text_config=text | {"rope_parameters": rope, "max_position_embeddings": 32768},
-        vision_config=vision | {"out_hidden_size": text["hidden_size"]}, tie_word_embeddings=True, **marks,
-    )  # fmt: skip
+        vision_config=vision | {"out_hidden_size": text["hidden_size"]},
+        tie_word_embeddings=True,
+        **marks,
+    )
     return config, processor
 
 

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/step.py [--canvas 224] [--photo 640 480] [--runs 5] [--preset default] [--methods auto …]
 
-One thread, no model: losses are those of a noisy bowl. A run is the first stage of a search with 1,000 image queries:
-10 generations of λ candidates on 8 photos of 640 x 480. Medians over runs, each with a fresh optimiser.
+One thread, no model: losses are those of a noisy bowl. A run is the first stage of a search with
+1,000 image queries: 10 generations of λ candidates on 8 photos of 640 x 480. Medians over runs,
+each with a fresh optimiser.
 """
 
 from __future__ import annotations
@@ -26,15 +27,25 @@ from bbtvp.search.plan import make_plan
 IMAGES = 8
 
 
-def seconds(name: str, method: str, canvas: int, photo: tuple[int, int], seed: int) -> tuple[float, float, float, int]:
+def seconds(
+    name: str, method: str, canvas: int, photo: tuple[int, int], seed: int
+) -> tuple[float, float, float, int]:
     """Seconds in ask, tell and render, and the image queries they were for."""
     space = preset(name, canvas)
     stage = make_plan(space, 1000, training=256, validation=128).stages[0]
-    dim, rng = space.dim_of(stage.kinds), stream(seed, "bench-step")
+    dim = space.dim_of(stage.kinds)
+    rng = stream(seed, "bench-step")
     engine = optimiser(
-        method_for(method, dim), dim, seed, popsize=stage.popsize, budget=stage.popsize * stage.generations
+        method_for(method, dim),
+        dim,
+        seed,
+        popsize=stage.popsize,
+        budget=stage.popsize * stage.generations,
     )
-    photos = [space.prepare(rng.integers(0, 256, (photo[1], photo[0], 3), np.uint8)) for _ in range(IMAGES)]
+    photos = [
+        space.prepare(rng.integers(0, 256, (photo[1], photo[0], 3), np.uint8))
+        for _ in range(IMAGES)
+    ]
     asked = told = rendered = 0.0
     for _ in range(stage.generations):
         began = time.perf_counter()
@@ -46,7 +57,11 @@ def seconds(name: str, method: str, canvas: int, photo: tuple[int, int], seed: i
             for photo in photos:
                 render(photo)
         rendered += time.perf_counter() - began
-        losses = ((active - 0.7) ** 2).mean(axis=1) + 0.1 * rng.standard_normal(len(active)) + rng.standard_normal()
+        losses = (
+            ((active - 0.7) ** 2).mean(axis=1)
+            + 0.1 * rng.standard_normal(len(active))
+            + rng.standard_normal()
+        )
         began = time.perf_counter()
         engine.tell(active, losses)
         told += time.perf_counter() - began
@@ -55,16 +70,24 @@ def seconds(name: str, method: str, canvas: int, photo: tuple[int, int], seed: i
 
 def main() -> None:
     """Print one line per method."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--canvas", type=int, default=224)
-    parser.add_argument("--photo", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--photo", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT")
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--preset", default="default")
     parser.add_argument("--methods", nargs="+", default=["auto", "cma"])
     args = parser.parse_args()
-    seconds(args.preset, args.methods[0], args.canvas, args.photo, 99)  # imports, and the first touch of memory
+    seconds(
+        args.preset, args.methods[0], args.canvas, args.photo, 99
+    )  # imports, and the first touch of memory
     for method in args.methods:
-        rows = [seconds(args.preset, method, args.canvas, args.photo, seed) for seed in range(args.runs)]
+        rows = [
+            seconds(args.preset, method, args.canvas, args.photo, seed) for seed in range(args.runs)
+        ]
         parts = [statistics.median(1000 * row[i] / row[3] for row in rows) for i in range(3)]
         total = statistics.median(1000 * sum(row[:3]) / row[3] for row in rows)
         print(

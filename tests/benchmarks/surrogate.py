@@ -1,4 +1,5 @@
-"""What the surrogate's free work costs: seconds per image of a gradient, by preset, and of the pull-back alone.
+"""What the surrogate's free work costs: seconds per image of a gradient, by preset, and of the
+pull-back alone.
 
     python tests/benchmarks/surrogate.py [--surrogate zoo/clip] [--canvas 64] [--images 32] [--presets default tvp]
 

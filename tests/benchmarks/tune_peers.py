@@ -1,12 +1,15 @@
-"""Step sizes of the peers: `python tests/benchmarks/tune_peers.py [--methods NAME …] [--budget 1000] [--jobs N]`.
+"""Step sizes of the peers: `python tests/benchmarks/tune_peers.py [--methods NAME …] [--budget
+1000] [--jobs N]`.
 
-Walks a grid for each method on tasks that are not in the suite, one source model, and ranks by the mean gain on the
-source. What is tuned: step sizes, the minibatch and the number of candidates per step that a budget of thousands
-affords. What is not: update rules, schedules and momentum, which stay as published. The published step size, converted
-to our units, is one point of the grid where there is such a conversion.
+Walks a grid for each method on tasks that are not in the suite, one source model, and ranks by the
+mean gain on the source. What is tuned: step sizes, the minibatch and the number of candidates per
+step that a budget of thousands affords. What is not: update rules, schedules and momentum, which
+stay as published. The published step size, converted to our units, is one point of the grid where
+there is such a conversion.
 
-A peer's constants in `bbtvp.bench.methods` are the winner here; the same protocol tunes the weights of FCA and TSE.
-The scenes under a task's shifts are the same as the suite's under other shifts, which can only help a peer.
+A peer's constants in `bbtvp.bench.methods` are the winner here; the same protocol tunes the weights
+of FCA and TSE. The scenes under a task's shifts are the same as the suite's under other shifts,
+which can only help a peer.
 
 Resumable: the same command goes on, in the folder --out. Prints Markdown.
 """
@@ -28,12 +31,24 @@ TASKS = ("zoo/digits-dark", "zoo/counting-bright", "zoo/hallucination-dark")
 SOURCE = "zoo/llava"
 
 VP_PUBLISHED = 40 / 1.39**2
-"""VP's a = 40 acts on normalised pixels; one of z, through the sigmoid's slope at grey, is 1.39 of those."""
+"""VP's a = 40 acts on normalised pixels; one of z, through the sigmoid's slope at grey, is 1.39 of
+those.
+"""
 
 GRIDS: dict[str, list[dict[str, list[Any]]]] = {
     "vp-spsa-gc": [
-        {"images": [8], "popsize": [10], "a": [0.003, 0.03, 0.3, round(VP_PUBLISHED, 1)], "c": [0.1, 0.3]},
-        {"images": [16], "popsize": [2], "a": [0.003, 0.03, 0.3, round(VP_PUBLISHED, 1)], "c": [0.1, 0.3]},
+        {
+            "images": [8],
+            "popsize": [10],
+            "a": [0.003, 0.03, 0.3, round(VP_PUBLISHED, 1)],
+            "c": [0.1, 0.3],
+        },
+        {
+            "images": [16],
+            "popsize": [2],
+            "a": [0.003, 0.03, 0.3, round(VP_PUBLISHED, 1)],
+            "c": [0.1, 0.3],
+        },
     ],
     "blackvip": [
         {"images": [8], "popsize": [10], "a": [0.01, 0.1, 1], "c": [0.1, 0.3]},
@@ -62,16 +77,26 @@ def variants(name: str) -> Iterator[str]:
 def say(event: str, facts: Any) -> None:
     if event == "cell":
         ended = facts["ended"]
-        gain = f"failed: {ended.failure}" if ended.failure else f"{100 * ended.document['rows'][0]['gain']:+.1f}"
-        print(f"{facts['number']}/{facts['total']} {ended.cell}: {gain}", file=sys.stderr, flush=True)
+        gain = (
+            f"failed: {ended.failure}"
+            if ended.failure
+            else f"{100 * ended.document['rows'][0]['gain']:+.1f}"
+        )
+        print(
+            f"{facts['number']}/{facts['total']} {ended.cell}: {gain}", file=sys.stderr, flush=True
+        )
 
 
 def main() -> None:
     """Print one table per method, the best point first."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=list(GRIDS), choices=list(GRIDS))
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--targets", nargs="*", default=[], help="also try prompts on these: for FCA and TSE")
+    parser.add_argument(
+        "--targets", nargs="*", default=[], help="also try prompts on these: for FCA and TSE"
+    )
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--test-limit", type=int, default=250)
@@ -87,11 +112,19 @@ def main() -> None:
         found = sorted(tables.summaries(rows), key=lambda s: -s.gain.mean)
         lines = []
         for s in found:
-            by_task = tables.by_task([row for row in rows if row["method"] == s.method], tables.own("gain"))
+            by_task = tables.by_task(
+                [row for row in rows if row["method"] == s.method], tables.own("gain")
+            )
             gains = (report.points(by_task.get(task)) for task in args.tasks)
             carry = report.points(None if s.transfer is None else s.transfer.mean)
             lines.append((s.method, f"{s.queries:.0f}", report.points(s.gain.mean), carry, *gains))
-        head = ("method", "queries", "gain", "others", *(task.removeprefix("zoo/") for task in args.tasks))
+        head = (
+            "method",
+            "queries",
+            "gain",
+            "others",
+            *(task.removeprefix("zoo/") for task in args.tasks),
+        )
         print(report.table(head, lines) + "\n", flush=True)
 
 

@@ -1,9 +1,10 @@
-"""How often the verdict errs: false go, false no-go, coverage of the intervals, and what looking early saves.
+"""How often the verdict errs: false go, false no-go, coverage of the intervals, and what looking
+early saves.
 
     python tests/benchmarks/verdict.py [--runs 1000]
 
-Answers are simulated: of n test images a prompt mends a share `gain + lost` and spoils `lost`. What judges is the
-package's own `judge`, with the looks of its sequential mode.
+Answers are simulated: of n test images a prompt mends a share `gain + lost` and spoils `lost`. What
+judges is the package's own `judge`, with the looks of its sequential mode.
 """
 
 from __future__ import annotations
@@ -24,16 +25,29 @@ RULE = Rule()
 TWO_SIDED = 1.959963984540054
 
 
-def tables(name: str, runs: int, n: int, gain: float, lost: float = LOST) -> Iterator[tuple[int, int]]:
+def tables(
+    name: str, runs: int, n: int, gain: float, lost: float = LOST
+) -> Iterator[tuple[int, int]]:
     """(gained, lost) of each run."""
-    draws = stream(0, "verdict", name, n, gain, lost).multinomial(n, [gain + lost, lost, 1 - gain - 2 * lost], runs)
+    draws = stream(0, "verdict", name, n, gain, lost).multinomial(
+        n, [gain + lost, lost, 1 - gain - 2 * lost], runs
+    )
     yield from ((int(row[0]), int(row[1])) for row in draws)
 
 
 def words(
-    runs: int, n: int, gain: float, *, rule: Rule = RULE, lost: float = LOST, others: int = 0, harm: float = 0.0
+    runs: int,
+    n: int,
+    gain: float,
+    *,
+    rule: Rule = RULE,
+    lost: float = LOST,
+    others: int = 0,
+    harm: float = 0.0,
 ) -> dict[str, float]:
-    """Share of each verdict, for a source with this gain and so many other models with a gain of −harm."""
+    """Share of each verdict, for a source with this gain and so many other models with a gain of
+    −harm.
+    """
     found = {"go": 0, "no-go": 0, "undecided": 0}
     rows = [list(tables(f"other {i}", runs, n, -harm, lost + harm)) for i in range(others)]
     for run, (better, worse) in enumerate(tables("source", runs, n, gain, lost)):
@@ -44,24 +58,39 @@ def words(
 
 
 def early(runs: int, n: int, gain: float, lost: float = LOST) -> dict[str, float]:
-    """Shares of go and no-go, images saved, and how often the repeated interval at the stop holds the true gain."""
+    """Shares of go and no-go, images saved, and how often the repeated interval at the stop holds
+    the true gain.
+    """
     looks = Looks.of(n, 1)
     sizes = np.diff((0, *looks.ends))
     chances = [gain + lost, lost, 1 - gain - 2 * lost]
     draw = stream(0, "verdict", "early", n, gain, lost)
-    go, no, asked, held = 0, 0, 0, 0
+    go = 0
+    no = 0
+    asked = 0
+    held = 0
     for _ in range(runs):
         seen = np.cumsum([draw.multinomial(size, chances) for size in sizes], axis=0)
         for k, end in enumerate(looks.ends):
-            z, below = float(looks.z[k]), float(looks.below_z[k])
-            evidence = Evidence("source", True, int(seen[k, 0]), int(seen[k, 1]), end, end, z, below)
+            z = float(looks.z[k])
+            below = float(looks.below_z[k])
+            evidence = Evidence(
+                "source", True, int(seen[k, 0]), int(seen[k, 1]), end, end, z, below
+            )
             if settled(RULE, evidence):
                 break
         word = judge(RULE, [evidence]).word
-        go, no, asked = go + (word == "go"), no + (word == "no-go"), asked + end
+        go = go + (word == "go")
+        no = no + (word == "no-go")
+        asked = asked + end
         low, high = score_interval(evidence.gained, evidence.lost, end, float(looks.limit_z[k]))
         held += low <= gain <= high
-    return {"go": go / runs, "no-go": no / runs, "saved": 1 - asked / runs / n, "interval holds": held / runs}
+    return {
+        "go": go / runs,
+        "no-go": no / runs,
+        "saved": 1 - asked / runs / n,
+        "interval holds": held / runs,
+    }
 
 
 def coverage(runs: int, n: int, gain: float, lost: float) -> tuple[float, float]:
@@ -84,15 +113,21 @@ def figures(runs: int, n: int) -> dict[str, float]:
     def drawn(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         truth = rng.random(size) < 0.5
         ease = rng.normal(size=size)  # common to both runs: they are paired
-        first, second = (shift * truth + 0.7 * ease + 0.7 * rng.normal(size=size) for shift in (0.8, 1.4))
+        first, second = (
+            shift * truth + 0.7 * ease + 0.7 * rng.normal(size=size) for shift in (0.8, 1.4)
+        )
         return truth, first, second
 
     def f1(said: np.ndarray, truth: np.ndarray) -> np.ndarray:
         result: np.ndarray = 2 * (said & truth).sum(-1) / (said.sum(-1) + truth.sum(-1))
         return result
 
-    def rises(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return roc_auc(second, truth) - roc_auc(first, truth), f1(second > 0.5, truth) - f1(first > 0.5, truth)
+    def rises(
+        truth: np.ndarray, first: np.ndarray, second: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return roc_auc(second, truth) - roc_auc(first, truth), f1(second > 0.5, truth) - f1(
+            first > 0.5, truth
+        )
 
     true = [float(value) for value in rises(*drawn(4_000_000))]
     held = [0, 0]
@@ -100,9 +135,13 @@ def figures(runs: int, n: int) -> dict[str, float]:
         truth, first, second = drawn(n)
         for which in (0, 1):
             low, high = paired_interval(
-                lambda rows, k=which, t=truth, a=first, b=second: rises(t[rows], a[rows], b[rows])[k],
-                n, seed=number, resamples=1000,
-            )  # fmt: skip
+                lambda rows, k=which, t=truth, a=first, b=second: rises(t[rows], a[rows], b[rows])[
+                    k
+                ],
+                n,
+                seed=number,
+                resamples=1000,
+            )
             held[which] += low <= true[which] <= high
     return {"roc_auc": held[0] / runs, "f1": held[1] / runs}
 
@@ -119,13 +158,17 @@ def main() -> None:
     )
     print("\nnull prompts (gain 0): share of each verdict")
     for n in (100, planned, 500, 2000):
-        print(f"  n {n:5}: {words(runs, n, 0.0)}   minimum 0: {words(runs, n, 0.0, rule=Rule(min_gain=0.0))}")
+        print(
+            f"  n {n:5}: {words(runs, n, 0.0)}   minimum 0: {words(runs, n, 0.0, rule=Rule(min_gain=0.0))}"
+        )
     print("gain exactly at the minimum (2 points)")
     for n, lost in ((100, LOST), (planned, LOST), (500, LOST), (500, 0.01), (2000, LOST)):
         print(f"  n {n:5}, lost {lost:.0%}: {words(runs, n, RULE.min_gain, lost=lost)}")
     print("true gain of 10 points")
     for others in (0, 5):
-        print(f"  n {planned:5}, {others} other models of gain 0: {words(runs, planned, 0.10, others=others)}")
+        print(
+            f"  n {planned:5}, {others} other models of gain 0: {words(runs, planned, 0.10, others=others)}"
+        )
     for n in (100, 281, 500):
         found = words(runs, n, 0.3, others=5, harm=RULE.max_harm)
         print(f"harm exactly at the maximum on 5 models, n {n}: {found['no-go']} no-go")
@@ -134,7 +177,13 @@ def main() -> None:
         for gain in (0.0, RULE.min_gain, 0.10, 0.15, 0.30):
             print(f"  n {n:5}, gain {gain:.0%}: {early(runs, n, gain)}")
     print("coverage of 95 % intervals of the gain: bootstrap, score")
-    for n, gain, lost in ((50, 0.1, 0.1), (100, 0.0, 0.1), (200, 0.1, 0.1), (500, 0.02, 0.05), (500, 0.15, 0.1)):
+    for n, gain, lost in (
+        (50, 0.1, 0.1),
+        (100, 0.0, 0.1),
+        (200, 0.1, 0.1),
+        (500, 0.02, 0.05),
+        (500, 0.15, 0.1),
+    ):
         print(f"  n {n:4}, gain {gain:.0%}, lost {lost:.0%}: {coverage(runs, n, gain, lost)}")
     print(f"  of a rise of ROC area and of F1, n 200: {figures(runs, 200)}")
     print(f"one-sided quantile {Z:.6f}")

@@ -18,13 +18,31 @@ from bbtvp.endpoint.images import Limits, decoded, encode, plan
 from bbtvp.zoo import scenes
 
 DRAWN = (
-    "gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "glass-blur", "motion-blur", "snow", "fog",
-    "spatter", "elastic",
-)  # fmt: skip
+    "gaussian-noise",
+    "shot-noise",
+    "impulse-noise",
+    "speckle-noise",
+    "glass-blur",
+    "motion-blur",
+    "snow",
+    "fog",
+    "spatter",
+    "elastic",
+)
 RISING = (
-    "gaussian-noise", "shot-noise", "impulse-noise", "speckle-noise", "defocus-blur", "gaussian-blur", "glass-blur",
-    "motion-blur", "zoom-blur", "snow", "contrast", "pixelate",
-)  # fmt: skip
+    "gaussian-noise",
+    "shot-noise",
+    "impulse-noise",
+    "speckle-noise",
+    "defocus-blur",
+    "gaussian-blur",
+    "glass-blur",
+    "motion-blur",
+    "zoom-blur",
+    "snow",
+    "contrast",
+    "pixelate",
+)
 
 
 def scene(side: int = 224) -> Pixels:
@@ -44,7 +62,10 @@ def moved(name: str, pixels: Pixels, severity: int) -> float:
 def test_equal_draws_for_equal_names_and_others_for_other_samples(name: str) -> None:
     first = corrupt(name, scene(64), 3, seed=1, sample="a")
     assert np.array_equal(first, corrupt(name, scene(64), 3, seed=1, sample="a"))
-    others = [corrupt(name, scene(64), 3, seed=1, sample="b"), corrupt(name, scene(64), 3, seed=2, sample="a")]
+    others = [
+        corrupt(name, scene(64), 3, seed=1, sample="b"),
+        corrupt(name, scene(64), 3, seed=2, sample="a"),
+    ]
     assert all(np.array_equal(first, other) != (name in DRAWN) for other in others)
 
 
@@ -66,17 +87,23 @@ def test_each_severity_is_worse_than_the_last(name: str) -> None:
 
 def test_the_size_of_the_picture_does_not_matter_to_what_is_lost() -> None:
     for name in ("gaussian-blur", "defocus-blur", "zoom-blur", "snow", "spatter"):
-        small, large = corrupt(name, scene(112), 5), corrupt(name, scene(448), 5)
+        small = corrupt(name, scene(112), 5)
+        large = corrupt(name, scene(448), 5)
         back = np.asarray(Image.fromarray(large).resize((112, 112), Image.Resampling.BOX))
         assert np.abs(back.astype(int) - small).mean() < 0.5 * moved(name, scene(112), 5), name
 
 
-# -- by formula -------------------------------------------------------------------------------------
+# -- by formula ------------------------------------------------------------------------------------
 def test_noises_have_the_published_spread() -> None:
     for severity, (c,) in enumerate(PUBLISHED["gaussian-noise"].constants[:3], start=1):
-        assert np.std(corrupt("gaussian-noise", flat(128), severity)) == pytest.approx(255 * c, rel=0.03)
+        assert np.std(corrupt("gaussian-noise", flat(128), severity)) == pytest.approx(
+            255 * c, rel=0.03
+        )
     shot = corrupt("shot-noise", flat(51), 1) / 255
-    assert (shot.mean(), shot.var()) == (pytest.approx(0.2, abs=0.002), pytest.approx(0.2 / 60, rel=0.03))
+    assert (shot.mean(), shot.var()) == (
+        pytest.approx(0.2, abs=0.002),
+        pytest.approx(0.2 / 60, rel=0.03),
+    )
     speckle = [np.std(corrupt("speckle-noise", flat(level), 1)) for level in (50, 100)]
     assert speckle == [pytest.approx(0.15 * level, rel=0.03) for level in (50, 100)]
     hit = corrupt("impulse-noise", flat(128), 5)
@@ -111,7 +138,9 @@ def test_motion_drags_to_one_side_and_keeps_the_light() -> None:
         found = corrupt("motion-blur", point, 3, sample=sample).astype(float)
         assert found.sum() == pytest.approx(point.sum(), rel=0.01)
         x = (found[..., 0].sum(axis=0) * np.arange(224)).sum() / found[..., 0].sum()
-        assert 3 < x - 111.5 < 8  # the mean of |N(0, 8)| cut at 30 is 6.4, times the cosine of 45° at most
+        assert (
+            3 < x - 111.5 < 8
+        )  # the mean of |N(0, 8)| cut at 30 is 6.4, times the cosine of 45° at most
 
 
 @pytest.mark.parametrize("severity", range(1, 6))
@@ -119,11 +148,15 @@ def test_brightness_and_saturation_against_colorsys(severity: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
     pixels[0] = pixels[0, :, :1]  # greys
     pixels[1, 0] = 0
-    raise_, (times, plus) = 0.1 * severity, PUBLISHED["saturate"].constants[severity - 1]
-    brighter, saturated = corrupt("brightness", pixels, severity), corrupt("saturate", pixels, severity)
+    raise_ = 0.1 * severity
+    (times, plus) = PUBLISHED["saturate"].constants[severity - 1]
+    brighter = corrupt("brightness", pixels, severity)
+    saturated = corrupt("saturate", pixels, severity)
     for at in np.ndindex(9, 9):
         h, s, v = colorsys.rgb_to_hsv(*(pixels[at] / 255))
-        assert brighter[at] == pytest.approx(255 * np.array(colorsys.hsv_to_rgb(h, s, min(v + raise_, 1))), abs=0.51)
+        assert brighter[at] == pytest.approx(
+            255 * np.array(colorsys.hsv_to_rgb(h, s, min(v + raise_, 1))), abs=0.51
+        )
         wanted = colorsys.hsv_to_rgb(h, min(s * times + plus, 1), v)
         assert saturated[at] == pytest.approx(255 * np.array(wanted), abs=0.51)
 
@@ -131,7 +164,9 @@ def test_brightness_and_saturation_against_colorsys(severity: int) -> None:
 def test_contrast_by_hand() -> None:
     pixels = scene(50)
     means = pixels.mean(axis=(0, 1))
-    assert corrupt("contrast", pixels, 5) == pytest.approx(0.05 * (pixels - means) + means, abs=0.51)
+    assert corrupt("contrast", pixels, 5) == pytest.approx(
+        0.05 * (pixels - means) + means, abs=0.51
+    )
 
 
 def test_pixelate_leaves_a_quarter_of_the_columns() -> None:
@@ -155,10 +190,12 @@ def test_plasma_is_smoother_where_its_noise_decays_faster() -> None:
     assert np.abs(np.diff(smooth)).mean() < 0.7 * np.abs(np.diff(rough)).mean()
 
 
-# -- the way to a model -----------------------------------------------------------------------------
+# -- the way to a model ----------------------------------------------------------------------------
 def test_what_is_sent_as_a_file_arrives_as_the_endpoint_code_would_send_it() -> None:
     for format in ("jpeg", "webp"):
-        assert np.array_equal(corrupt(f"sent-as-{format}", scene(), 5), decoded(encode(scene(), format, 40)))
+        assert np.array_equal(
+            corrupt(f"sent-as-{format}", scene(), 5), decoded(encode(scene(), format, 40))
+        )
 
 
 def test_sizes_on_the_way() -> None:
@@ -166,23 +203,37 @@ def test_sizes_on_the_way() -> None:
     assert corrupt("crop", pixels, 3).shape == (80, 80, 3)
     assert np.array_equal(corrupt("crop", pixels, 3), pixels[10:90, 10:90])
     assert [corrupt("scaled-down", pixels, s).shape[0] for s in range(1, 6)] == [90, 75, 60, 50, 35]
-    assert [corrupt("scaled-up", pixels, s).shape[0] for s in range(1, 6)] == [125, 150, 200, 300, 400]
+    assert [corrupt("scaled-up", pixels, s).shape[0] for s in range(1, 6)] == [
+        125,
+        150,
+        200,
+        300,
+        400,
+    ]
     shot = corrupt("screenshot", pixels, 5)
     assert shot.shape == (54, 54, 3)
     assert abs(int(shot[0, 0, 0]) - 240) < 12
 
 
-# -- vendors ----------------------------------------------------------------------------------------
+# -- vendors ---------------------------------------------------------------------------------------
 MODELS = (
-    ("openai", "gpt-4o"), ("openai", "gpt-4.1-mini"), ("openai", "gpt-5"), ("anthropic", "claude-sonnet-4-5"),
-    ("anthropic", "claude-opus-4-7"), ("gemini", "gemini-1.5-pro"), ("gemini", "gemini-2.5-pro"),
-    ("bedrock", "amazon.nova-pro"), ("azure", "gpt-4o"),
-)  # fmt: skip
+    ("openai", "gpt-4o"),
+    ("openai", "gpt-4.1-mini"),
+    ("openai", "gpt-5"),
+    ("anthropic", "claude-sonnet-4-5"),
+    ("anthropic", "claude-opus-4-7"),
+    ("gemini", "gemini-1.5-pro"),
+    ("gemini", "gemini-2.5-pro"),
+    ("bedrock", "amazon.nova-pro"),
+    ("azure", "gpt-4o"),
+)
 
 
 @pytest.mark.parametrize(("service", "model"), MODELS)
 @pytest.mark.parametrize("size", [(64, 64), (300, 200), (1024, 1024), (1600, 900)])
-def test_a_vendors_picture_has_the_size_that_its_plan_says(service: str, model: str, size: tuple[int, int]) -> None:
+def test_a_vendors_picture_has_the_size_that_its_plan_says(
+    service: str, model: str, size: tuple[int, int]
+) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     told = plan(service, model, size)
     name = f"vendor:{service}/{model}"
@@ -191,7 +242,9 @@ def test_a_vendors_picture_has_the_size_that_its_plan_says(service: str, model: 
             corrupt(name, pixels)
         return
     found = corrupt(name, pixels)
-    last = next(((s.width, s.height) for s in reversed(told.steps) if not s.what.startswith("cut")), size)
+    last = next(
+        ((s.width, s.height) for s in reversed(told.steps) if not s.what.startswith("cut")), size
+    )
     assert found.shape == (last[1], last[0], 3)
     if not told.steps:
         assert np.array_equal(found, pixels)
@@ -227,7 +280,7 @@ def test_every_rule_of_the_data_file_can_be_imitated_or_says_that_it_is_not_told
             assert corrupt(name, pixels).ndim == 3
 
 
-# -- names ------------------------------------------------------------------------------------------
+# -- names -----------------------------------------------------------------------------------------
 def test_names() -> None:
     assert {kind.family for kind in choose(FAMILIES, 1024)} == {*FAMILIES}
     assert [kind.name for kind in choose(["noise"], 224)] == [
@@ -241,4 +294,6 @@ def test_names() -> None:
         choose(["wether"], 224)
     with pytest.raises(UsageError, match="no severity 6"):
         corrupt("fog", flat(1), 6)
-    assert math.isclose(sum(len(kind.levels) for kind in CORRUPTIONS.values()), 5 * len(CORRUPTIONS))
+    assert math.isclose(
+        sum(len(kind.levels) for kind in CORRUPTIONS.values()), 5 * len(CORRUPTIONS)
+    )

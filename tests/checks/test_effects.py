@@ -31,7 +31,7 @@ from tests.support import (
     folder_of_patterns,
     install_plugin,
     patterns,
-)  # fmt: skip
+)
 
 SPACE = PromptSpace((Placement(), Tone(("brightness",))), SIDE)
 OWN = patterns(amplitude=0.06)
@@ -41,14 +41,19 @@ def prompt(brightness: float = 3.0) -> Prompt:
     return SPACE.prompt(np.array([brightness]))
 
 
-def greys(name: str, question: str, labels: tuple[str, ...], answer: dict[int, str], n: int = 40) -> Task:
+def greys(
+    name: str, question: str, labels: tuple[str, ...], answer: dict[int, str], n: int = 40
+) -> Task:
     """Flat greys of the levels of `answer`, with a level's answer."""
     levels = [*answer]
     splits = {}
     for split in ("train", "validation", "test"):
         rng = stream(0, name, split)
         drawn = [levels[i % len(levels)] for i in range(n)]
-        pixels = [np.clip(level + rng.integers(-4, 5, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8) for level in drawn]
+        pixels = [
+            np.clip(level + rng.integers(-4, 5, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+            for level in drawn
+        ]
         splits[split] = tuple(
             Sample(f"{split}/{i}", answer[level], image)
             for i, (level, image) in enumerate(zip(drawn, pixels, strict=True))
@@ -56,8 +61,12 @@ def greys(name: str, question: str, labels: tuple[str, ...], answer: dict[int, s
     return Task(name, question, labels, **splits)
 
 
-BRIGHT = greys("bright", "is it bright?", ("yes", "no"), {60: "no", 110: "no", 140: "yes", 200: "yes"})
-COUNT = greys("count", "how many?", ("one", "two", "three"), {40: "one", 128: "two", 215: "three"}, 42)
+BRIGHT = greys(
+    "bright", "is it bright?", ("yes", "no"), {60: "no", 110: "no", 140: "yes", 200: "yes"}
+)
+COUNT = greys(
+    "count", "how many?", ("one", "two", "three"), {40: "one", 128: "two", 215: "three"}, 42
+)
 
 
 def level(image: Pixels) -> float:
@@ -69,7 +78,8 @@ class Meterman(Model):
     """Reads the brightness of a picture, and answers in text; `spec` only, no log-probabilities."""
 
     def __init__(self, *, fickle: float = 0.0) -> None:
-        self.spec, self.fickle = "meterman", fickle
+        self.spec = "meterman"
+        self.fickle = fickle
         self.capabilities = Capabilities(logprobs=False, deterministic=not fickle)
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
@@ -77,7 +87,9 @@ class Meterman(Model):
 
     def answer(self, request: Request) -> str:
         light = level(request.image)
-        if self.fickle and stream(request.replicate, request.key).random() < self.fickle * (light > 127):
+        if self.fickle and stream(request.replicate, request.key).random() < self.fickle * (
+            light > 127
+        ):
             light = 255 - light
         if request.text == "how many?":
             return ("one", "two", "three")[min(2, int(light / 85))]
@@ -85,7 +97,9 @@ class Meterman(Model):
 
 
 def said(model: Meterman, task: Task, worn: Prompt | None = None, replicate: int = 0) -> list[str]:
-    images = [sample.pixels() if worn is None else worn.render(sample.pixels()) for sample in task.test]
+    images = [
+        sample.pixels() if worn is None else worn.render(sample.pixels()) for sample in task.test
+    ]
     return [model.answer(Request(image, task.question, None, 16, replicate)) for image in images]
 
 
@@ -94,7 +108,8 @@ def test_a_task_by_hand() -> None:
     found = effects(prompt(), BRIGHT, model, [COUNT], limit=None)
     own, other = found.tasks
     truths = [sample.answer for sample in BRIGHT.test]
-    before, after = said(model, BRIGHT), said(model, BRIGHT, prompt())
+    before = said(model, BRIGHT)
+    after = said(model, BRIGHT, prompt())
     assert (own.task, own.role, own.n) == ("bright", "own", 40)
     assert own.before == np.mean([a == t for a, t in zip(before, truths, strict=True)]) == 1
     assert own.after == np.mean([a == t for a, t in zip(after, truths, strict=True)]) < 1
@@ -102,10 +117,19 @@ def test_a_task_by_hand() -> None:
     assert own.yes_change_ci95 is not None and own.yes_change_ci95[0] > 0
     assert own.error_before is None
     count = {"one": 1, "two": 2, "three": 3}
-    errors = [abs(count[a] - count[s.answer]) for a, s in zip(said(model, COUNT, prompt()), COUNT.test, strict=True)]
-    assert (other.role, other.error_before, other.error_after) == ("other", 0, pytest.approx(np.mean(errors)))
+    errors = [
+        abs(count[a] - count[s.answer])
+        for a, s in zip(said(model, COUNT, prompt()), COUNT.test, strict=True)
+    ]
+    assert (other.role, other.error_before, other.error_after) == (
+        "other",
+        0,
+        pytest.approx(np.mean(errors)),
+    )
     assert other.yes_before is None
-    assert [one.holm_p for one in found.tasks] == pytest.approx(holm([one.mcnemar_p for one in found.tasks]))
+    assert [one.holm_p for one in found.tasks] == pytest.approx(
+        holm([one.mcnemar_p for one in found.tasks])
+    )
 
 
 def test_what_was_broken_and_mended() -> None:
@@ -114,10 +138,16 @@ def test_what_was_broken_and_mended() -> None:
     for task in (BRIGHT, COUNT):
         rows = zip(task.test, said(model, task), said(model, task, prompt()), strict=True)
         broken = [(s.id, s.answer, a, b) for s, a, b in rows if a == s.answer != b]
-        listed = [(one.id, one.truth, one.before, one.after) for one in found.broken if one.task == task.name]
+        listed = [
+            (one.id, one.truth, one.before, one.after)
+            for one in found.broken
+            if one.task == task.name
+        ]
         assert listed == broken != []
     assert found.mended == ()
-    darker = effects(prompt(-3.0), greys("dim", "is it bright?", ("yes", "no"), {140: "no", 250: "yes"}), model)
+    darker = effects(
+        prompt(-3.0), greys("dim", "is it bright?", ("yes", "no"), {140: "no", 250: "yes"}), model
+    )
     assert {(one.before, one.after, one.truth) for one in darker.mended} == {("yes", "no", "no")}
 
 
@@ -130,12 +160,16 @@ def test_a_prompt_that_does_nothing_has_no_effects() -> None:
 
 def test_images_of_no_task() -> None:
     """Foreign and blank images are asked the prompt's own question, bare and prompted."""
-    model, worn = Recorder(Meterman()), prompt()
+    model = Recorder(Meterman())
+    worn = prompt()
     found = effects(worn, BRIGHT, model, [COUNT], limit=12)
     asked = {(request.image.tobytes(), request.text) for request in model.asked}
     for blank in (0, 128, 255):
         image = np.full((SIDE, SIDE, 3), blank, np.uint8)
-        assert {(image.tobytes(), BRIGHT.question), (worn.render(image).tobytes(), BRIGHT.question)} <= asked
+        assert {
+            (image.tobytes(), BRIGHT.question),
+            (worn.render(image).tobytes(), BRIGHT.question),
+        } <= asked
     assert {(sample.pixels().tobytes(), BRIGHT.question) for sample in COUNT.test[:12]} <= asked
     by = {one.images: one.shift for one in found.strays}
     assert [*by] == ["count", "blank black", "blank grey", "blank white", "blank noise"]
@@ -151,7 +185,14 @@ def test_a_deterministic_model_is_exact_and_a_fickle_one_is_asked_again() -> Non
     model = Meterman(fickle=0.3)
     found = effects(prompt(), BRIGHT, model, limit=None).stability
     same = [
-        np.mean([a == b for a, b in zip(said(model, BRIGHT, worn), said(model, BRIGHT, worn, 1), strict=True)])
+        np.mean(
+            [
+                a == b
+                for a, b in zip(
+                    said(model, BRIGHT, worn), said(model, BRIGHT, worn, 1), strict=True
+                )
+            ]
+        )
         for worn in (None, prompt())
     ]
     assert (found.exact, found.n, found.before, found.after) == (False, 40, *same)
@@ -160,7 +201,9 @@ def test_a_deterministic_model_is_exact_and_a_fickle_one_is_asked_again() -> Non
 
 def test_refused_and_unparsed_before_and_after() -> None:
     worn = prompt()
-    dark = [sample for sample in BRIGHT.test if level(sample.pixels()) < 80][:5]  # no two alike once brightened
+    dark = [sample for sample in BRIGHT.test if level(sample.pixels()) < 80][
+        :5
+    ]  # no two alike once brightened
     refused = {worn.render(sample.pixels()).tobytes() for sample in dark}
 
     @final
@@ -168,10 +211,13 @@ def test_refused_and_unparsed_before_and_after() -> None:
         def query(self, requests: Sequence[Request]) -> list[Outcome]:
             outcomes = super().query(requests)
             return [
-                QueryFailed("no", refused=True) if r.image.tobytes() in refused
-                else Reply("well") if level(r.image) > 190 else outcome
+                QueryFailed("no", refused=True)
+                if r.image.tobytes() in refused
+                else Reply("well")
+                if level(r.image) > 190
+                else outcome
                 for r, outcome in zip(requests, outcomes, strict=True)
-            ]  # fmt: skip
+            ]
 
     found = effects(worn, BRIGHT, Prude(Meterman()), limit=None)
     own = found.tasks[0]
@@ -187,9 +233,17 @@ def test_refused_and_unparsed_before_and_after() -> None:
 def test_announced_and_resumed(tmp_path: Path) -> None:
     seen: list[tuple[str, dict[str, object]]] = []
     first = effects(
-        prompt(), BRIGHT, Meterman(), [COUNT], out=tmp_path, watch=lambda event, facts: seen.append((event, {**facts}))
+        prompt(),
+        BRIGHT,
+        Meterman(),
+        [COUNT],
+        out=tmp_path,
+        watch=lambda event, facts: seen.append((event, {**facts})),
     )
-    assert seen[0] == ("straying", {"queries": 2 * (40 + 42 + 42 + 3 + NOISES), "tasks": 2, "resumed": 0})
+    assert seen[0] == (
+        "straying",
+        {"queries": 2 * (40 + 42 + 42 + 3 + NOISES), "tasks": 2, "resumed": 0},
+    )
     assert first.queries <= planned(BRIGHT, [COUNT], 100, deterministic=True)
     again = Recorder(Meterman())
     assert effects(prompt(), BRIGHT, again, [COUNT], out=tmp_path) == first
@@ -213,7 +267,7 @@ def test_an_other_task_without_answers_is_listed_and_the_own_must_have_some() ->
         effects(worn, COUNT, model, limit=None)
 
 
-# -- the shift of labels ----------------------------------------------------------------------------
+# -- the shift of labels ---------------------------------------------------------------------------
 def test_a_shift_by_hand() -> None:
     found = label_shift(["a", "a", "b", "c"], ["a", "b", "b", None])
     assert found is not None
@@ -257,9 +311,20 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt().save(tmp_path / "p.vprompt", {"question": QUESTION})
     own, other = (str(folder_of_patterns(tmp_path / name, 12)) for name in ("own", "other"))
     words = [
-        str(tmp_path / "p.vprompt"), "--task", own, "--model", "eye/near", "--limit", "4", "--other", other,
-        "--saliency", "1", "--out", str(tmp_path / "run"),
-    ]  # fmt: skip
+        str(tmp_path / "p.vprompt"),
+        "--task",
+        own,
+        "--model",
+        "eye/near",
+        "--limit",
+        "4",
+        "--other",
+        other,
+        "--saliency",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     dry = json.loads(CliRunner().invoke(command, [*words, "--dry-run", "--json"]).stdout)
     ran = json.loads(CliRunner().invoke(command, [*words, "--json"]).stdout)
     assert [one["role"] for one in ran["tasks"]] == ["own", "other"]

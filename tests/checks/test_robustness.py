@@ -32,7 +32,7 @@ from tests.support import (
     folder_of_patterns,
     install_plugin,
     patterns,
-)  # fmt: skip
+)
 
 SPACE = PromptSpace((Placement(), Tone(("contrast",))), SIDE)
 TASK = patterns()
@@ -55,15 +55,26 @@ def spoilt(name: str, severity: int, images: Sequence[Pixels], seed: int = 0) ->
 
 def right(images: Sequence[Pixels], eye: Eye | None = None) -> np.ndarray:
     replies = [(eye or Eye()).look(Request(image, QUESTION, LABELS)) for image in images]
-    guesses = [LABELS[int(np.argmax([score.logprob for score in reply.scores or ()]))] for reply in replies]
-    return np.array([guess == sample.answer for guess, sample in zip(guesses, TASK.test, strict=True)], float)
+    guesses = [
+        LABELS[int(np.argmax([score.logprob for score in reply.scores or ()]))] for reply in replies
+    ]
+    return np.array(
+        [guess == sample.answer for guess, sample in zip(guesses, TASK.test, strict=True)], float
+    )
 
 
 @pytest.mark.parametrize("where", ["channel", "input"])
 def test_a_cell_by_hand(where: str) -> None:
     tried = prompt()
     found = robustness(
-        tried, TASK, [Eye()], corruptions=["gaussian-noise"], severities=[1, 2], where=where, limit=None, seed=5
+        tried,
+        TASK,
+        [Eye()],
+        corruptions=["gaussian-noise"],
+        severities=[1, 2],
+        where=where,
+        limit=None,
+        seed=5,
     )  # type: ignore[arg-type]
     (model,) = found.models
     for cell, severity in zip(model.cells, (1, 2), strict=True):
@@ -81,42 +92,59 @@ def test_a_cell_by_hand(where: str) -> None:
 
 
 def test_the_order_of_prompt_and_corruption() -> None:
-    tried, sent = prompt(), {}
+    tried = prompt()
+    sent = {}
     for where in ("channel", "input"):
         model = Recorder()
         robustness(tried, TASK, [model], corruptions=["crop"], severities=[5], where=where, limit=3)
         sent[where] = [request.image for request in model.asked[6:]]  # after the clean ones
-    assert all(np.array_equal(a, b) for a, b in zip(sent["channel"][:3], sent["input"][:3], strict=True))
-    for image, sample, after in zip(sent["channel"][3:], TASK.test, sent["input"][3:], strict=False):
+    assert all(
+        np.array_equal(a, b) for a, b in zip(sent["channel"][:3], sent["input"][:3], strict=True)
+    )
+    for image, sample, after in zip(
+        sent["channel"][3:], TASK.test, sent["input"][3:], strict=False
+    ):
         assert np.array_equal(image, corrupt("crop", tried.render(sample.pixels()), 5))
         assert np.array_equal(after, tried.render(corrupt("crop", sample.pixels(), 5)))
 
 
 def test_the_means_by_hand() -> None:
-    found = robustness(prompt(), TASK, [Eye()], corruptions=[*FEW, "vendor:gemini/gemini-1"], limit=16).models[0]
+    found = robustness(
+        prompt(), TASK, [Eye()], corruptions=[*FEW, "vendor:gemini/gemini-1"], limit=16
+    ).models[0]
     groups = [
-        [c for c in found.cells if c.corruption == name] for name in dict.fromkeys(c.corruption for c in found.cells)
+        [c for c in found.cells if c.corruption == name]
+        for name in dict.fromkeys(c.corruption for c in found.cells)
     ]
     assert [len(group) for group in groups] == [5, 5, 1]  # a vendor's plan has no severities
     before, after = (
         np.mean([np.mean([getattr(cell, arm) for cell in group]) for group in groups])
         for arm in ("zero_shot", "prompted")
     )
-    assert (found.mean_zero_shot, found.mean_prompted) == (pytest.approx(before), pytest.approx(after))
+    assert (found.mean_zero_shot, found.mean_prompted) == (
+        pytest.approx(before),
+        pytest.approx(after),
+    )
     assert found.mean_gain == pytest.approx(after - before)
     assert found.mean_gain_ci95[0] < found.mean_gain < found.mean_gain_ci95[1]
     assert found.relative_zero_shot == pytest.approx(before / found.clean.zero_shot)
     assert found.relative_prompted == pytest.approx(after / found.clean.prompted)
     assert found.gain_kept == pytest.approx((after - before) / found.clean.gain)
-    ratios = [sum(1 - c.prompted for c in group) / sum(1 - c.zero_shot for c in group) for group in groups]
+    ratios = [
+        sum(1 - c.prompted for c in group) / sum(1 - c.zero_shot for c in group) for group in groups
+    ]
     assert found.mce == pytest.approx(np.mean(ratios))
 
 
 def test_holm_over_all_cells_of_all_models() -> None:
-    found = robustness(prompt(), TASK, [Eye(), Eye("eye/far", prejudice="columns")], corruptions=FEW)
+    found = robustness(
+        prompt(), TASK, [Eye(), Eye("eye/far", prejudice="columns")], corruptions=FEW
+    )
     cells = [cell for model in found.models for cell in model.cells]
     assert len(cells) == 20
-    assert [cell.holm_p for cell in cells] == pytest.approx(holm([cell.mcnemar_p for cell in cells]))
+    assert [cell.holm_p for cell in cells] == pytest.approx(
+        holm([cell.mcnemar_p for cell in cells])
+    )
 
 
 def test_a_prompt_that_does_nothing_neither_helps_nor_harms_and_costs_half() -> None:
@@ -132,7 +160,9 @@ def test_helps_and_harms_are_found() -> None:
     harmed = robustness(prompt(-4.0), plain, [Eye()], corruptions=FEW, severities=[1]).models[0]
     assert len(helped.helped()) == 2 and not helped.harmed()
     assert len(harmed.harmed()) == 2 and not harmed.helped()
-    text = robustness_table(robustness(prompt(-4.0), plain, [Eye()], corruptions=FEW, severities=[1]))
+    text = robustness_table(
+        robustness(prompt(-4.0), plain, [Eye()], corruptions=FEW, severities=[1])
+    )
     assert "helps in 0 of 2 cells, harms in 2" in text
 
 
@@ -147,7 +177,11 @@ def test_announced_before_and_never_passed(tmp_path: Path) -> None:
 
     found = robustness(prompt(), TASK, [model], corruptions=FEW, limit=20, watch=watch)
     assert seen[0] == ("corrupting", 0)
-    assert len(model.asked) == found.queries <= planned(TASK, chosen(prompt(), (), FEW), range(1, 6), 20)
+    assert (
+        len(model.asked)
+        == found.queries
+        <= planned(TASK, chosen(prompt(), (), FEW), range(1, 6), 20)
+    )
 
 
 @final
@@ -183,18 +217,27 @@ def test_an_interrupted_check_continues_and_asks_nothing_twice(tmp_path: Path) -
 
 def test_more_cells_and_the_other_order_reuse_what_was_asked(tmp_path: Path) -> None:
     robustness(prompt(), TASK, [Eye()], corruptions=FEW[:1], out=tmp_path)
-    wider, other = Recorder(), Recorder()
+    wider = Recorder()
+    other = Recorder()
     robustness(prompt(), TASK, [wider], corruptions=FEW, out=tmp_path)
     assert len(wider.asked) == 2 * 80 * 5
     robustness(prompt(), TASK, [other], corruptions=FEW, where="input", out=tmp_path)
-    bare = {image.tobytes() for name in FEW for severity in range(1, 6) for image in spoilt(name, severity, raw())}
+    bare = {
+        image.tobytes()
+        for name in FEW
+        for severity in range(1, 6)
+        for image in spoilt(name, severity, raw())
+    }
     assert other.asked
     assert not {request.image.tobytes() for request in other.asked} & bare
 
 
 def test_cells_without_answers_are_listed_and_failures_counted() -> None:
-    """At severity 2 no image is answered both with and without the prompt; at 5 nine fail without it."""
-    tried, noise = prompt(), "gaussian-noise"
+    """At severity 2 no image is answered both with and without the prompt; at 5 nine fail without
+    it.
+    """
+    tried = prompt()
+    noise = "gaussian-noise"
     worn = spoilt(noise, 2, [tried.render(image) for image in raw()])
     lost = [*spoilt(noise, 2, raw())[::2], *worn[1::2], *spoilt(noise, 5, raw())[:9]]
     refused = {image.tobytes() for image in lost}
@@ -232,16 +275,30 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(install_plugin(tmp_path / "site"))
     prompt().save(tmp_path / "p.vprompt", {"question": QUESTION})
     images = folder_of_patterns(tmp_path / "images")
-    words = [str(tmp_path / "p.vprompt"), "--task", str(images), "--model", "eye/near", "--limit", "4"]
+    words = [
+        str(tmp_path / "p.vprompt"),
+        "--task",
+        str(images),
+        "--model",
+        "eye/near",
+        "--limit",
+        "4",
+    ]
     dry = CliRunner().invoke(command, [*words, "--dry-run", "--json"])
-    assert json.loads(dry.stdout) == {"queries": 2 * 4 * (1 + 5 * len(CORRUPTIONS) + len(vendors(SIDE)))}
-    ran = CliRunner().invoke(command, [*words, "--families", "digital", "--severities", "5", "--json"])
+    assert json.loads(dry.stdout) == {
+        "queries": 2 * 4 * (1 + 5 * len(CORRUPTIONS) + len(vendors(SIDE)))
+    }
+    ran = CliRunner().invoke(
+        command, [*words, "--families", "digital", "--severities", "5", "--json"]
+    )
     document = json.loads(ran.stdout)
     assert document["schema"] == "bbtvp.robustness/1"
     assert [cell["severity"] for cell in document["models"][0]["cells"]] == [5] * 5
     assert "at most 48 image queries" in ran.stderr
     assert f"question: {QUESTION}" in ran.stderr
-    table = CliRunner().invoke(command, [*words, "--corruption", "fog", "--severities", "2,4"]).stdout
+    table = (
+        CliRunner().invoke(command, [*words, "--corruption", "fog", "--severities", "2,4"]).stdout
+    )
     assert "zero-shot at 2, 4" in table and "of 2 cells" in table
     bad = CliRunner().invoke(command, [*words, "--severities", "1,6"])
     assert "--severities '1,6'" in str(bad.exception)
@@ -266,7 +323,9 @@ def test_the_bound_on_cost_counts_images_that_are_larger_than_the_canvas(
     costs = []
     for _ in range(2):
         costs.append(
-            json.loads(CliRunner().invoke(command, words).stdout)["costs"]["openai/gpt-4.1-mini"]["input_tokens"]
+            json.loads(CliRunner().invoke(command, words).stdout)["costs"]["openai/gpt-4.1-mini"][
+                "input_tokens"
+            ]
         )
         for path in images.rglob("*.png"):
             with Image.open(path) as image:

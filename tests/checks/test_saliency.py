@@ -19,7 +19,7 @@ from bbtvp.checks.saliency import (
     saliency,
     saliency_map,
     share_within,
-)  # fmt: skip
+)
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.rng import stream
@@ -104,7 +104,9 @@ def test_curves_tell_a_good_map_from_a_bad_one() -> None:
 
 
 def test_the_area_is_that_of_the_scores() -> None:
-    """Deleting what is salient, the spot first: from 240 to the mean by the first step, and no further."""
+    """Deleting what is salient, the spot first: from 240 to the mean by the first step, and no
+    further.
+    """
     pixels = picture()
     order = inside().astype(float)
     deletion, _ = curves(spot, pixels, order, 4)
@@ -112,7 +114,7 @@ def test_the_area_is_that_of_the_scores() -> None:
     assert deletion == pytest.approx((240 / 255 + mean) / 2 / 4 + 3 / 4 * mean)
 
 
-# -- through a model --------------------------------------------------------------------------------
+# -- through a model -------------------------------------------------------------------------------
 TASK = patterns(amplitude=0.06)
 SPACE = PromptSpace((Placement(inside=0.5), Tone(("contrast",)), Frame("color")), SIDE)
 
@@ -123,9 +125,15 @@ def prompt() -> Prompt:
 
 @pytest.mark.parametrize("way", [Way(), Way("rise", masks=30), Way(patch=0.3, stride=0.2, steps=0)])
 def test_the_cost_is_told_before_and_kept(way: Way) -> None:
-    model, seen = Recorder(), []
+    model = Recorder()
+    seen = []
     found = saliency(
-        prompt(), TASK, model, limit=2, way=way, watch=lambda event, facts: seen.append((event, {**facts}))
+        prompt(),
+        TASK,
+        model,
+        limit=2,
+        way=way,
+        watch=lambda event, facts: seen.append((event, {**facts})),
     )
     told = planned_maps(prompt(), held_out(TASK, 2), way)
     assert seen[0] == ("looking", {"queries": told, "images": 2, "resumed": 0})
@@ -142,7 +150,9 @@ def test_before_and_after_and_where_the_picture_lies() -> None:
     before, after = found.looks[:2]
     assert (before.picture, after.picture) == (1, 0.25)
     assert before.in_picture == pytest.approx(1)
-    assert after.in_picture == share_within(after.map, on_canvas(prompt(), TASK.test[0].pixels()), "occlusion")
+    assert after.in_picture == share_within(
+        after.map, on_canvas(prompt(), TASK.test[0].pixels()), "occlusion"
+    )
     truth = saliency(prompt(), TASK, Eye(), limit=2, target="truth")
     assert [look.label for look in truth.looks[::2]] == [sample.answer for sample in TASK.test[:2]]
 
@@ -199,14 +209,23 @@ def test_bad_input(options: dict[str, object], said: str) -> None:
         Way(**options)  # type: ignore[arg-type]
 
 
-# -- the miniatures ---------------------------------------------------------------------------------
+# -- the miniatures --------------------------------------------------------------------------------
 def test_a_miniature_looks_at_the_object() -> None:
     """The scene says where it is; a map at random would have 1 times its share of the area on it."""
     rng = stream(1, "saliency")
     drawn = [scenes.draw("shape", rng) for _ in range(6)]
-    samples = tuple(Sample(f"s{i}", scene.things[0].shape, scene.pixels) for i, scene in enumerate(drawn))
+    samples = tuple(
+        Sample(f"s{i}", scene.things[0].shape, scene.pixels) for i, scene in enumerate(drawn)
+    )
     train = tuple(Sample(f"t{i}", shape, drawn[0].pixels) for i, shape in enumerate(scenes.SHAPES))
-    task = Task("seen", "what shape is this?", scenes.SHAPES, train, (Sample("v", "ring", drawn[0].pixels),), samples)
+    task = Task(
+        "seen",
+        "what shape is this?",
+        scenes.SHAPES,
+        train,
+        (Sample("v", "ring", drawn[0].pixels),),
+        samples,
+    )
     bare = PromptSpace((Placement(),), scenes.SIDE)
     found = saliency(bare.prompt(bare.neutral()), task, "zoo/llava", limit=6, way=Way(steps=8))
     y, x = np.mgrid[: scenes.SIDE, : scenes.SIDE]
@@ -216,6 +235,10 @@ def test_a_miniature_looks_at_the_object() -> None:
         on = np.hypot(x - thing.x, y - thing.y) <= 1.2 * thing.r
         share = share_within(look.map, on, "occlusion")
         ratios.append((share or 0) / on.mean())
-        assert look.deletion is not None and look.insertion is not None and look.deletion < look.insertion
+        assert (
+            look.deletion is not None
+            and look.insertion is not None
+            and look.deletion < look.insertion
+        )
     assert min(ratios) > 1.3
     assert np.mean(ratios) > 2.5

@@ -1,4 +1,6 @@
-"""A file is the old one or the new one, never half of it, and can be read by whom the user's umask says."""
+"""A file is the old one or the new one, never half of it, and can be read by whom the user's umask
+says.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_a_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failure_leaves_the_old_file_whole(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file_whole(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file.bin"
     atomic_write(path, b"old")
 

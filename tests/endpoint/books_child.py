@@ -2,8 +2,8 @@
 
     python -m tests.endpoint.books_child URL FOLDER N USD QUERIES
 
-The journal and the store in FOLDER are all that one process has of those before it. Prints what the account says in
-the end, and exits with 3 if not even one more picture can be paid.
+The journal and the store in FOLDER are all that one process has of those before it. Prints what the
+account says in the end, and exits with 3 if not even one more picture can be paid.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ QUESTION = "which number is this?"
 
 
 def ask(meter: Meter, count: int) -> int:
-    """Ask the pictures in calls of 500, smaller ones where the cap allows no more; how many were answered."""
-    at, most = 0, CALL
+    """Ask the pictures in calls of 500, smaller ones where the cap allows no more; how many were
+    answered.
+    """
+    at = 0
+    most = CALL
     while at < count:
         numbers = range(at, min(at + most, count))
         try:
@@ -43,13 +46,21 @@ def ask(meter: Meter, count: int) -> int:
 
 def main(url: str, folder: Path, count: int, usd: float, queries: int) -> int:
     model = load_model(
-        "openai-api/books/books", base_url=url, store=str(folder / "replies.sqlite"),
-        prices=str(folder / "prices.toml"), concurrency=CONCURRENCY,
-    )  # fmt: skip
+        "openai-api/books/books",
+        base_url=url,
+        store=str(folder / "replies.sqlite"),
+        prices=str(folder / "prices.toml"),
+        concurrency=CONCURRENCY,
+    )
     with Journal({"books": count}, folder / "run") as journal:
         account = Account(queries, journal.spent, journal.failed, usd_cap=usd, usd=journal.usd)
         answered = ask(Meter(model, journal, account=account), count)
-    said = {"answered": answered, "attempts": account.total, "usd": account.usd, "failed": account.failed}
+    said = {
+        "answered": answered,
+        "attempts": account.total,
+        "usd": account.usd,
+        "failed": account.failed,
+    }
     sys.stdout.write(json.dumps(said) + "\n")
     return 0 if answered == count else 3
 

@@ -1,8 +1,10 @@
-"""A vendor who bills, in a process of its own: every answer is logged with its price, and some go wrong on the way.
+"""A vendor who bills, in a process of its own: every answer is logged with its price, and some go
+wrong on the way.
 
     python -m tests.endpoint.books_server LOG SHARE SEED
 
-prints its port, and ends when its standard input does. One line of LOG for each request: see `Line`.
+prints its port, and ends when its standard input does. One line of LOG for each request: see
+`Line`.
 """
 
 from __future__ import annotations
@@ -31,13 +33,16 @@ FREE = ("500", "429")
 LOSSY = ("reset", "cut", "error in 200")
 """Faults after the bill: the answer was made, and never arrives whole."""
 LATENCY = 0.01
-INPUT, OUTPUT = 1.0, 4.0
+INPUT = 1.0
+OUTPUT = 4.0
 """US dollars per million tokens."""
 SIDE = 16
 
 
 class Line(NamedTuple):
-    """One request. number: the picture's; came, gone: seconds since 1970; fault: "" for none; usd: billed."""
+    """One request. number: the picture's; came, gone: seconds since 1970; fault: "" for none; usd:
+    billed.
+    """
 
     number: int
     came: float
@@ -64,12 +69,23 @@ def seen(body: bytes) -> tuple[int, int]:
 
 def answer(number: int, characters: int) -> tuple[bytes, float]:
     """The reply and what it costs: less than the client must reckon with, and not always the same."""
-    usage = {"prompt_tokens": 2500 + characters // 4 + 200 * (number % 7), "completion_tokens": 2 + number % 3}
+    usage = {
+        "prompt_tokens": 2500 + characters // 4 + 200 * (number % 7),
+        "completion_tokens": 2 + number % 3,
+    }
     message = {"role": "assistant", "content": f"number {number}", "refusal": None}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
-    reply = {"id": "chat", "object": "chat.completion", "created": 0, "model": "books", "choices": [choice]}
+    reply = {
+        "id": "chat",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "books",
+        "choices": [choice],
+    }
     usd = (INPUT * usage["prompt_tokens"] + OUTPUT * usage["completion_tokens"]) / 1e6
-    return json.dumps(reply | {"usage": usage | {"total_tokens": sum(usage.values())}}).encode(), usd
+    return json.dumps(
+        reply | {"usage": usage | {"total_tokens": sum(usage.values())}}
+    ).encode(), usd
 
 
 @final
@@ -81,7 +97,9 @@ class Vendor(ThreadingHTTPServer):
 
     def __init__(self, log: Path, share: float, seed: int) -> None:
         super().__init__(("127.0.0.1", 0), Clerk)
-        self.share, self.random, self.lock = share, random.Random(seed), threading.Lock()
+        self.share = share
+        self.random = random.Random(seed)
+        self.lock = threading.Lock()
         self.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def fault(self) -> str:
@@ -115,11 +133,15 @@ class Clerk(BaseHTTPRequestHandler):
         except OSError:  # whoever asked is gone
             self.close_connection = True
         finally:
-            self.server.note(Line(number, came, time.time(), fault, 0.0 if fault in FREE else usd, delivered))
+            self.server.note(
+                Line(number, came, time.time(), fault, 0.0 if fault in FREE else usd, delivered)
+            )
 
     def _send(self, fault: str, reply: bytes) -> bool:
         """Whether it went out as it should."""
-        failed = json.dumps({"error": {"code": "server_error", "message": "upstream broke"}}).encode()
+        failed = json.dumps(
+            {"error": {"code": "server_error", "message": "upstream broke"}}
+        ).encode()
         status = int(fault) if fault in FREE else 200
         whole = reply if not fault else failed
         sent = reply[: len(reply) // 2] if fault in ("reset", "cut") else whole

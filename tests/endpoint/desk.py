@@ -18,7 +18,8 @@ from bbtvp.models import Purse, Unlimited
 from tests.endpoint.faulty import Step, reply
 
 KEY = "sk-Kq7fJ2mN8vX4bZ1c"
-PRICE, BOUND = 0.001, 0.004
+PRICE = 0.001
+BOUND = 0.004
 OK = reply(text="rows", usd=PRICE)
 QUICK = Timeouts(1.0, 0.5, 5.0)
 
@@ -36,7 +37,8 @@ class Till(Purse):
     """A purse with caps, which remembers the worst moment."""
 
     def __init__(self, queries: int = 10**9, usd: float = 1e9) -> None:
-        self.queries, self.usd = queries, usd
+        self.queries = queries
+        self.usd = usd
         self.reserved = self.settled = 0
         self.spent = self.held = self.most = 0.0
         self._lock = threading.Lock()
@@ -47,12 +49,15 @@ class Till(Purse):
                 raise BudgetReached(f"one more image query would pass the cap of {self.queries}")
             if self.spent + self.held + usd > self.usd + 1e-9:
                 raise BudgetReached(f"one more image query could pass the cap of ${self.usd:g}")
-            self.reserved, self.held = self.reserved + 1, self.held + usd
+            self.reserved = self.reserved + 1
+            self.held = self.held + usd
             self.most = max(self.most, self.spent + self.held)
 
     def settle(self, reserved: float, usd: float) -> None:
         with self._lock:
-            self.settled, self.held, self.spent = self.settled + 1, self.held - reserved, self.spent + usd
+            self.settled = self.settled + 1
+            self.held = self.held - reserved
+            self.spent = self.spent + usd
 
 
 @final
@@ -60,15 +65,27 @@ class Desk:
     """A caller, what it read, and how a run over a server ended."""
 
     def __init__(
-        self, *, timeouts: Timeouts = QUICK, limit: int = 1 << 20, stop_after: int = 20,
-        retries: int = 8, requests: float | None = None, most: int = 32, first: float = 0.001,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        timeouts: Timeouts = QUICK,
+        limit: int = 1 << 20,
+        stop_after: int = 20,
+        retries: int = 8,
+        requests: float | None = None,
+        most: int = 32,
+        first: float = 0.001,
+    ) -> None:
         self.transport = Transport(timeouts, limit=limit)
         self.limiter = Limiter(requests=requests, first=first, longest=0.05, most=most)
         self.caller = Caller(
-            self.transport, self.limiter, explain=explain, key_variable="OPENAI_API_KEY", secrets=[KEY],
-            retries=retries, stop_after=stop_after,
-        )  # fmt: skip
+            self.transport,
+            self.limiter,
+            explain=explain,
+            key_variable="OPENAI_API_KEY",
+            secrets=[KEY],
+            retries=retries,
+            stop_after=stop_after,
+        )
         self.texts: dict[int, str] = {}
         self.reads: Counter[int] = Counter()
         self._lock = threading.Lock()
@@ -90,7 +107,9 @@ class Desk:
 
         return [Job(wire(index), bound, 10) for index in range(n)]
 
-    def run(self, url: str, n: int = 1, purse: Purse | None = None, read: Read | None = None) -> list[Ended]:
+    def run(
+        self, url: str, n: int = 1, purse: Purse | None = None, read: Read | None = None
+    ) -> list[Ended]:
         return self.caller.run(self.jobs(url, n), purse or Unlimited(), read or self.read)
 
 
@@ -104,5 +123,7 @@ def settled(threads: str = "bbtvp-caller") -> bool:
     return True
 
 
-def throttled(body: bytes = b'{"error": {"code": "rate_limit", "message": "slow down"}}', **headers: str) -> Step:
+def throttled(
+    body: bytes = b'{"error": {"code": "rate_limit", "message": "slow down"}}', **headers: str
+) -> Step:
     return Step(429, body, {name.replace("_", "-"): value for name, value in headers.items()})

@@ -24,9 +24,9 @@ Manner: TypeAlias = Literal["whole", "drip", "drip head", "reset", "cut", "unfra
 class Step:
     """One reply. delay: seconds before it.
 
-    manner: "drip": 10 bytes a second. "drip head": the same, from the status line on. "reset": half of the body, then
-    a reset. "cut": half of the body, then the end. "unframed cut": so, without having announced a length. "silence":
-    nothing, until the server stops.
+    manner: "drip": 10 bytes a second. "drip head": the same, from the status line on. "reset": half
+    of the body, then a reset. "cut": half of the body, then the end. "unframed cut": so, without
+    having announced a length. "silence": nothing, until the server stops.
     """
 
     status: int = 200
@@ -107,12 +107,17 @@ class FaultyServer:
         self.url = self.url.replace("http://127.0.0.1", "https://localhost")
 
     def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.02,), daemon=True
+        )
         self._thread.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
         self._server.shutdown()
@@ -146,7 +151,8 @@ class FaultyServer:
         """Send the step; whether the connection lives on."""
         if self._stopped.wait(step.delay if step.manner != "silence" else None):
             return False
-        whole, half = step.head + step.body, step.head + step.body[: len(step.body) // 2]
+        whole = step.head + step.body
+        half = step.head + step.body[: len(step.body) // 2]
         if step.manner in ("drip", "drip head"):
             start = 0 if step.manner == "drip head" else len(step.head)
             connection.sendall(whole[:start])

@@ -1,9 +1,11 @@
-"""One server of a fleet, in a process of its own that can be killed: it reads the number in a question back.
+"""One server of a fleet, in a process of its own that can be killed: it reads the number in a
+question back.
 
     python -m tests.endpoint.fleet_server PORT SLOTS SECONDS LOG
 
-Works on SLOTS requests at once, SECONDS each. A line of LOG for each reply that went out: the number. Prints its port,
-and ends when its standard input does. Nothing but the standard library: it must be back soon after a kill.
+Works on SLOTS requests at once, SECONDS each. A line of LOG for each reply that went out: the
+number. Prints its port, and ends when its standard input does. Nothing but the standard library: it
+must be back soon after a kill.
 """
 
 from __future__ import annotations
@@ -37,23 +39,32 @@ class Numbers:
     """A server in a child process; `kill` and `start` as often as wanted, always at one port."""
 
     def __init__(self, log: Path, *, slots: int = 4, seconds: float = 0.02) -> None:
-        self.log, self.slots, self.seconds, self.port = log, slots, seconds, 0
+        self.log = log
+        self.slots = slots
+        self.seconds = seconds
+        self.port = 0
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.kill()
 
     def start(self) -> None:
         words = map(str, (self.port, self.slots, self.seconds, self.log))
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "tests.endpoint.fleet_server", *words], cwd=ROOT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [sys.executable, "-m", "tests.endpoint.fleet_server", *words],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         self.port = int(self._child.stdout.readline())  # type: ignore[union-attr]
 
     def kill(self) -> None:

@@ -1,9 +1,11 @@
-"""The books of a run that is killed, with a vendor who fails and bills: nothing lost or bought twice, the cap kept.
+"""The books of a run that is killed, with a vendor who fails and bills: nothing lost or bought
+twice, the cap kept.
 
-What "paid twice" can mean. A reply that was kept is never asked for again: this must hold without exception. A reply
-that broke on the wire was billed and cannot be had: it is asked for again and billed again. So is a reply that was on
-its way, or read and not yet on the disk, when its process was killed: nobody can save it, and there are at most as many
-as requests at once. Both are counted apart, and every request that was billed more than once must be one of them.
+What "paid twice" can mean. A reply that was kept is never asked for again: this must hold without
+exception. A reply that broke on the wire was billed and cannot be had: it is asked for again and
+billed again. So is a reply that was on its way, or read and not yet on the disk, when its process
+was killed: nobody can save it, and there are at most as many as requests at once. Both are counted
+apart, and every request that was billed more than once must be one of them.
 """
 
 from __future__ import annotations
@@ -64,10 +66,23 @@ class Books:
         return sum(line.usd for line in self.lines)
 
     def start(self, count: int, usd: float, queries: int) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "tests.endpoint.books_child", self.url, self.folder, count, usd, queries]
-        return subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "tests.endpoint.books_child",
+            self.url,
+            self.folder,
+            count,
+            usd,
+            queries,
+        ]
+        return subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
 
-    def finish(self, count: int, usd: float = AMPLE, queries: int = 10**9) -> tuple[int, dict[str, Any]]:
+    def finish(
+        self, count: int, usd: float = AMPLE, queries: int = 10**9
+    ) -> tuple[int, dict[str, Any]]:
         """Run to the end; the exit code, and what the account said."""
         with self.start(count, usd, queries) as child:
             said = child.communicate()[0]
@@ -92,8 +107,17 @@ class Books:
 def vendor(folder: Path, *, share: float = 0.05, seed: int = 0) -> Iterator[Books]:
     """A vendor of whose replies a share goes wrong."""
     (folder / "prices.toml").write_text(PRICES)
-    command = [sys.executable, "-m", "tests.endpoint.books_server", str(folder / "log.jsonl"), str(share), str(seed)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    command = [
+        sys.executable,
+        "-m",
+        "tests.endpoint.books_server",
+        str(folder / "log.jsonl"),
+        str(share),
+        str(seed),
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdin is not None and server.stdout is not None
         try:
             yield Books(folder, f"http://127.0.0.1:{int(server.stdout.readline())}")
@@ -117,13 +141,20 @@ def kept(folder: Path) -> dict[int, float]:
 
 
 def audit(books: Books, answered: int) -> dict[str, int]:
-    """Nothing lost, nothing kept asked again, and all that was billed again accounted for. What there was of each."""
+    """Nothing lost, nothing kept asked again, and all that was billed again accounted for. What
+    there was of each.
+    """
     when = kept(books.folder)
     assert set(when) >= set(range(answered)), "a reply is lost"
     by_number = defaultdict(list)
     for line in books.lines:
         by_number[line.number].append(line)
-    again = [line for number, lines in by_number.items() for line in lines if line.came > when.get(number, 1e12)]
+    again = [
+        line
+        for number, lines in by_number.items()
+        for line in lines
+        if line.came > when.get(number, 1e12)
+    ]
     assert again == [], "asked again though the reply was kept"
     lossy = killed = 0
     for number, lines in by_number.items():
@@ -131,15 +162,26 @@ def audit(books: Books, answered: int) -> dict[str, int]:
         good = sorted((line for line in lines if not line.fault), key=lambda line: line.gone)
         unkept = good[: len(good) - (number in when)]
         killed += len(unkept)
-        for line in unkept:  # came before a kill (or waited in the socket then) and was not on the disk when it came
-            assert any(line.came - 0.5 < kill < line.gone + 0.5 for kill in books.kills), f"{line} was dropped"
+        for line in (
+            unkept
+        ):  # came before a kill (or waited in the socket then) and was not on the disk when it came
+            assert any(line.came - 0.5 < kill < line.gone + 0.5 for kill in books.kills), (
+                f"{line} was dropped"
+            )
     twice = sum(max(0, sum(line.usd > 0 for line in lines) - 1) for lines in by_number.values())
     assert killed <= len(books.kills) * CONCURRENCY
     assert twice <= lossy + killed
-    return {"requests": len(books.lines), "billed again": twice, "lossy": lossy, "in flight at a kill": killed}
+    return {
+        "requests": len(books.lines),
+        "billed again": twice,
+        "lossy": lossy,
+        "in flight at a kill": killed,
+    }
 
 
-def run(books: Books, count: int, kills: int, usd: float = AMPLE, queries: int = 10**9) -> dict[str, Any]:
+def run(
+    books: Books, count: int, kills: int, usd: float = AMPLE, queries: int = 10**9
+) -> dict[str, Any]:
     """Ask so many pictures, killed that often at random within the first half."""
     draw = random.Random(count)
     for _ in range(kills):
@@ -152,8 +194,12 @@ def total(count: int) -> float:
     return sum(answer(number, len(QUESTION))[1] for number in range(count))
 
 
-@pytest.mark.parametrize(("count", "kills"), [(600, 2), pytest.param(10_000, 5, marks=pytest.mark.slow)])
-def test_faults_and_kills_lose_nothing_and_buy_nothing_twice(tmp_path: Path, count: int, kills: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "kills"), [(600, 2), pytest.param(10_000, 5, marks=pytest.mark.slow)]
+)
+def test_faults_and_kills_lose_nothing_and_buy_nothing_twice(
+    tmp_path: Path, count: int, kills: int
+) -> None:
     with vendor(tmp_path) as books:
         said = run(books, count, kills)
     found = audit(books, count)
@@ -163,7 +209,9 @@ def test_faults_and_kills_lose_nothing_and_buy_nothing_twice(tmp_path: Path, cou
     assert len(books.lines) <= said["attempts"] <= len(books.lines) + kills * CONCURRENCY
 
 
-@pytest.mark.parametrize(("count", "kills"), [(600, 2), pytest.param(10_000, 5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("count", "kills"), [(600, 2), pytest.param(10_000, 5, marks=pytest.mark.slow)]
+)
 def test_a_cap_on_money_holds_over_faults_and_kills(tmp_path: Path, count: int, kills: int) -> None:
     cap = 0.6 * total(count)
     with vendor(tmp_path, seed=1) as books:

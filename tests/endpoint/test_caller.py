@@ -1,4 +1,6 @@
-"""Many exchanges on a server that fails: everything is answered or failed once, counted once, and paid once."""
+"""Many exchanges on a server that fails: everything is answered or failed once, counted once, and
+paid once.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def desk() -> Iterator[Desk]:
     assert made.limiter.in_flight == 0
 
 
-# -- answers ----------------------------------------------------------------------------------------------------------
+# -- answers ---------------------------------------------------------------------------------------
 def test_every_job_is_answered_in_its_place(desk: Desk) -> None:
     def serve(seen: Seen) -> Step:
         step = reply(text=f"answer {seen.json['index']}", usd=PRICE)
@@ -86,7 +88,7 @@ def test_jobs_share_connections_from_run_to_run(desk: Desk) -> None:
         assert server.connections <= 32
 
 
-# -- retries ----------------------------------------------------------------------------------------------------------
+# -- retries ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("step", "seconds"),
     [
@@ -115,13 +117,19 @@ def test_the_next_attempt_waits_as_the_server_says(desk: Desk, step: Step, secon
 def test_a_date_to_wait_for_is_honoured(desk: Desk) -> None:
     from email.utils import formatdate
 
-    with FaultyServer(in_turn([throttled(Retry_After=formatdate(time.time() + 2, usegmt=True))], OK)) as server:
+    with FaultyServer(
+        in_turn([throttled(Retry_After=formatdate(time.time() + 2, usegmt=True))], OK)
+    ) as server:
         desk.run(server.url)
     assert 0.9 <= server.seen[1].at - server.seen[0].at < 2.5
 
 
 def test_the_latest_hint_counts(desk: Desk) -> None:
-    steps = [throttled(Retry_After="0.1"), throttled(Retry_After="0.5"), throttled(Retry_After="0.1")]
+    steps = [
+        throttled(Retry_After="0.1"),
+        throttled(Retry_After="0.5"),
+        throttled(Retry_After="0.1"),
+    ]
     with FaultyServer(in_turn(steps, OK)) as server:
         desk.run(server.url)
     gaps = [b.at - a.at for a, b in zip(server.seen, server.seen[1:], strict=False)]
@@ -136,7 +144,12 @@ def test_the_latest_hint_counts(desk: Desk) -> None:
         (error(409), 0.0),
         (error(424, "ModelErrorException"), 0.0),
         (error(429, "ModelNotReadyException"), 0.0),
-        (Step(502, b"<html><title>502 Bad Gateway</title></html>", {"Content-Type": "text/html"}), 0.0),
+        (
+            Step(
+                502, b"<html><title>502 Bad Gateway</title></html>", {"Content-Type": "text/html"}
+            ),
+            0.0,
+        ),
         (Step(200, b"<html><title>Welcome</title></html>", {"Content-Type": "text/html"}), BOUND),
         (Step(200, b""), BOUND),
         (Step(200, OK.body[:20]), BOUND),
@@ -154,7 +167,9 @@ def test_the_latest_hint_counts(desk: Desk) -> None:
     ],
     ids=range(20),
 )
-def test_what_may_pass_is_tried_again_and_its_cost_counted(desk: Desk, step: Step, cost: float) -> None:
+def test_what_may_pass_is_tried_again_and_its_cost_counted(
+    desk: Desk, step: Step, cost: float
+) -> None:
     till = Till()
     with FaultyServer(in_turn([step], OK)) as server:
         (ended,) = desk.run(server.url, 1, till)
@@ -185,7 +200,8 @@ def test_replies_without_an_answer_are_paid_for_three_times_at_most(desk: Desk) 
 
 
 def test_a_huge_reply_is_not_fetched_again() -> None:
-    desk, till = Desk(limit=100_000), Till()
+    desk = Desk(limit=100_000)
+    till = Till()
     with FaultyServer(lambda seen: Step(body=b" " * 500_000)) as server:
         (ended,) = desk.run(server.url, 1, till)
     desk.transport.close()
@@ -212,7 +228,9 @@ def test_a_request_has_a_deadline_over_all_its_attempts() -> None:
 
 def test_a_wait_beyond_the_deadline_is_not_begun(desk: Desk) -> None:
     began = time.monotonic()
-    with FaultyServer(lambda seen: error(429, "rate", "come tomorrow", Retry_After="80000")) as server:
+    with FaultyServer(
+        lambda seen: error(429, "rate", "come tomorrow", Retry_After="80000")
+    ) as server:
         (ended,) = desk.run(server.url)
     assert time.monotonic() - began < 5 and ended.attempts == 1
     assert ended.reason is not None and "an hour or more" in ended.reason
@@ -230,7 +248,7 @@ def test_wires_are_made_anew_for_every_attempt(desk: Desk) -> None:
     assert [seen.headers["Date"] for seen in server.seen] == ["0", "1", "2"]
 
 
-# -- ends -------------------------------------------------------------------------------------------------------------
+# -- ends ------------------------------------------------------------------------------------------
 def test_a_refusal_is_an_outcome_of_its_own(desk: Desk) -> None:
     steps: dict[int, Step] = {
         0: reply(refusal="I would rather not", usd=PRICE),
@@ -254,7 +272,9 @@ def test_an_expired_key_ends_the_run_and_keeps_what_was_answered(desk: Desk) -> 
         return error(401, "invalid_api_key", f"Incorrect API key provided: {KEY}")
 
     with FaultyServer(serve) as server:
-        with pytest.raises(ModelError, match="check the environment variable OPENAI_API_KEY") as caught:
+        with pytest.raises(
+            ModelError, match="check the environment variable OPENAI_API_KEY"
+        ) as caught:
             desk.run(server.url, 500, till)
         assert settled()
     assert KEY not in str(caught.value)
@@ -265,7 +285,11 @@ def test_an_expired_key_ends_the_run_and_keeps_what_was_answered(desk: Desk) -> 
 def test_what_is_under_way_at_a_fatal_reply_is_read(desk: Desk) -> None:
     def serve(seen: Seen) -> Step:
         index = seen.json["index"]
-        return error(404, "model_not_found", "no such model") if index == 3 else Step(body=OK.body, delay=0.2)
+        return (
+            error(404, "model_not_found", "no such model")
+            if index == 3
+            else Step(body=OK.body, delay=0.2)
+        )
 
     with FaultyServer(serve) as server, pytest.raises(ModelError, match="the model's name"):
         desk.run(server.url, 100)
@@ -276,14 +300,19 @@ def test_what_is_under_way_at_a_fatal_reply_is_read(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        (error(429, "insufficient_quota", "You exceeded your current quota"), "OPENAI_API_KEY has no credit left"),
+        (
+            error(429, "insufficient_quota", "You exceeded your current quota"),
+            "OPENAI_API_KEY has no credit left",
+        ),
         (error(402), "credit"),
         (error(403), "rights"),
         (error(413), "smaller canvas"),
         (error(422), "field"),
     ],
 )
-def test_what_no_request_can_get_past_ends_the_run_at_once(desk: Desk, step: Step, says: str) -> None:
+def test_what_no_request_can_get_past_ends_the_run_at_once(
+    desk: Desk, step: Step, says: str
+) -> None:
     with FaultyServer(lambda seen: step) as server, pytest.raises(ModelError, match=says):
         desk.run(server.url, 100)
     assert len(server.seen) <= 8
@@ -292,14 +321,20 @@ def test_what_no_request_can_get_past_ends_the_run_at_once(desk: Desk, step: Ste
 def test_a_redirect_ends_the_run_and_carries_no_key(desk: Desk) -> None:
     with FaultyServer(lambda seen: OK) as other:
         moved = Step(307, b"", {"Location": other.url})
-        with FaultyServer(lambda seen: moved) as server, pytest.raises(ModelError, match=f"127.0.0.1:{other.port}"):
+        with (
+            FaultyServer(lambda seen: moved) as server,
+            pytest.raises(ModelError, match=f"127.0.0.1:{other.port}"),
+        ):
             desk.run(server.url, 20)
     assert other.seen == []
 
 
 def test_many_failures_in_a_row_end_the_run(desk: Desk) -> None:
     says = r"20 requests failed in a row, the last with: HTTP 400 bad: no such field"
-    with FaultyServer(lambda seen: error(400, "bad", "no such field")) as server, pytest.raises(ModelError, match=says):
+    with (
+        FaultyServer(lambda seen: error(400, "bad", "no such field")) as server,
+        pytest.raises(ModelError, match=says),
+    ):
         desk.run(server.url, 500)
     assert 20 <= len(server.seen) <= 20 + 32
 
@@ -326,7 +361,8 @@ class Odd(RuntimeError):
 
 @pytest.mark.parametrize("place", ["read", "wire", "purse"])
 def test_an_error_of_ours_reaches_the_caller_and_ends_all(place: str) -> None:
-    desk, calls = Desk(), Counter[str]()
+    desk = Desk()
+    calls = Counter[str]()
 
     def fail(here: str) -> None:
         calls[here] += 1
@@ -371,7 +407,9 @@ def test_several_runs_at_once_share_the_limits(desk: Desk) -> None:
     results: list[list[Ended]] = []
 
     def go() -> None:
-        results.append(desk.caller.run(desk.jobs(server.url, 20), Unlimited(), lambda index, body: 0.0))
+        results.append(
+            desk.caller.run(desk.jobs(server.url, 20), Unlimited(), lambda index, body: 0.0)
+        )
 
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.01)) as server:
         threads = [threading.Thread(target=go) for _ in range(3)]

@@ -78,12 +78,16 @@ class Vendor:
     """Faults drawn at random, and a bill for every answer, whether it arrives or not."""
 
     def __init__(self, seed: int, share: float) -> None:
-        self.rng, self.share, self.billed, self.worst = random.Random(seed), share, 0.0, 0.0
+        self.rng = random.Random(seed)
+        self.share = share
+        self.billed = 0.0
+        self.worst = 0.0
         self._lock = threading.Lock()
 
     def __call__(self, seen: Seen) -> Step:
         with self._lock:
-            fault, price = self.rng.random() < self.share, round(self.rng.uniform(PRICE / 2, BOUND), 6)
+            fault = self.rng.random() < self.share
+            price = round(self.rng.uniform(PRICE / 2, BOUND), 6)
             drawn = self.rng.choice(self.faults(price))
             step = drawn if fault else reply(text=str(seen.json["index"]), usd=price)
             if step.status == 200:
@@ -94,23 +98,39 @@ class Vendor:
     def faults(price: float) -> Sequence[Step]:
         answer = reply(text="lost", usd=price).body
         return (
-            throttled(), throttled(Retry_After="0.02"), error(500), error(503, Retry_After="0.01"), error(408),
-            Step(502, b"<html>"), Step(200, answer[:-4]), Step(200, answer, manner="cut"), reply(usd=price),
-            Step(200, answer, manner="reset"), Step(200, b'{"error": {"message": "odd"}}'),
-            reply(refusal="no", usd=price), error(400, "invalid_image"), error(400, "content_filter"),
-        )  # fmt: skip
+            throttled(),
+            throttled(Retry_After="0.02"),
+            error(500),
+            error(503, Retry_After="0.01"),
+            error(408),
+            Step(502, b"<html>"),
+            Step(200, answer[:-4]),
+            Step(200, answer, manner="cut"),
+            reply(usd=price),
+            Step(200, answer, manner="reset"),
+            Step(200, b'{"error": {"message": "odd"}}'),
+            reply(refusal="no", usd=price),
+            error(400, "invalid_image"),
+            error(400, "content_filter"),
+        )
 
 
 @pytest.mark.parametrize(
     ("n", "share", "cap"),
     [
-        (1200, 0.05, None), (600, 0.3, None), (600, 0.05, 0.5), (300, 0.05, 0.02),
+        (1200, 0.05, None),
+        (600, 0.3, None),
+        (600, 0.05, 0.5),
+        (300, 0.05, 0.02),
         pytest.param(10_000, 0.05, None, marks=pytest.mark.slow),
         pytest.param(10_000, 0.05, 10.0, marks=pytest.mark.slow),
     ],
-)  # fmt: skip
-def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(n: int, share: float, cap: float | None) -> None:
-    vendor, desk = Vendor(n, share), Desk(most=24, timeouts=Timeouts(1.0, 2.0, 20.0))
+)
+def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(
+    n: int, share: float, cap: float | None
+) -> None:
+    vendor = Vendor(n, share)
+    desk = Desk(most=24, timeouts=Timeouts(1.0, 2.0, 20.0))
     till = Till(usd=1e9 if cap is None else cap)
     with FaultyServer(vendor) as server:
         ended = desk.run(server.url, n, till)
@@ -128,7 +148,9 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(n: int, shar
     # Money: no more than the cap at any moment, no less than the vendor's bill.
     assert till.most <= till.usd + 1e-9
     assert vendor.billed <= till.spent + 1e-9 <= till.usd + 2e-9
-    assert till.spent == pytest.approx(sum(end.usd for end in ended)) and till.held == pytest.approx(0)
+    assert till.spent == pytest.approx(
+        sum(end.usd for end in ended)
+    ) and till.held == pytest.approx(0)
     if cap is None:
         assert len(answered) >= (0.97 if share < 0.1 else 0.85) * n
     else:
@@ -139,11 +161,20 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(n: int, shar
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, 13), max_size=40), st.integers(1, 25), st.integers(0, 40))
 def test_any_order_of_faults_keeps_the_books(faults: list[int], n: int, queries: int) -> None:
-    desk, till = Desk(most=4, stop_after=10**6), Till(queries=queries)
-    with FaultyServer(in_turn([Vendor.faults(PRICE)[fault] for fault in faults], reply(text="t", usd=PRICE))) as server:
+    desk = Desk(most=4, stop_after=10**6)
+    till = Till(queries=queries)
+    with FaultyServer(
+        in_turn([Vendor.faults(PRICE)[fault] for fault in faults], reply(text="t", usd=PRICE))
+    ) as server:
         ended = desk.run(server.url, n, till)
     desk.transport.close()
-    assert till.reserved == till.settled == len(server.seen) == sum(end.attempts for end in ended) <= queries
+    assert (
+        till.reserved
+        == till.settled
+        == len(server.seen)
+        == sum(end.attempts for end in ended)
+        <= queries
+    )
     assert {i for i, end in enumerate(ended) if end.reason is None} == set(desk.texts)
     assert till.spent == pytest.approx(sum(end.usd for end in ended))
 
@@ -159,9 +190,21 @@ def leaks() -> list[Script]:
         Step(200, said.encode()),
         Step(302, b"", {"Location": said}),
     ]
-    steps += [error(429, "insufficient_quota", said), error(400, "content_filter", said), reply(error=said)]
-    steps += [reply(refusal=said), reply(echo=said), Step(500, json.dumps({"error": said}).encode())]
-    steps += [Step(body=OK.body, manner="reset"), Step(body=OK.body, manner="cut"), Step(manner="silence")]
+    steps += [
+        error(429, "insufficient_quota", said),
+        error(400, "content_filter", said),
+        reply(error=said),
+    ]
+    steps += [
+        reply(refusal=said),
+        reply(echo=said),
+        Step(500, json.dumps({"error": said}).encode()),
+    ]
+    steps += [
+        Step(body=OK.body, manner="reset"),
+        Step(body=OK.body, manner="cut"),
+        Step(manner="silence"),
+    ]
     steps += [Step(body=b" " * 2_000_000), Step(503, said.encode(), {"Retry-After": KEY})]
     return [in_turn([], step) for step in steps]
 
@@ -169,14 +212,21 @@ def leaks() -> list[Script]:
 @pytest.mark.parametrize("script", leaks(), ids=range(len(leaks())))
 def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    desk, shown = Desk(retries=1, timeouts=Timeouts(1.0, 0.1, 5.0)), io.StringIO()
+    desk = Desk(retries=1, timeouts=Timeouts(1.0, 0.1, 5.0))
+    shown = io.StringIO()
     with FaultyServer(script) as server:
         try:
             shown.write(repr(desk.run(server.url)))
         except ModelError as fatal:
-            shown.write("".join(traceback.format_exception(fatal)) + repr(vars(fatal)) + repr(fatal.__context__))
+            shown.write(
+                "".join(traceback.format_exception(fatal))
+                + repr(vars(fatal))
+                + repr(fatal.__context__)
+            )
         assert f"Bearer {KEY}" in server.keys  # it did go out
-    shown.write(caplog.text + repr(desk.jobs(server.url, 1)) + repr(desk.caller) + repr(desk.transport))
+    shown.write(
+        caplog.text + repr(desk.jobs(server.url, 1)) + repr(desk.caller) + repr(desk.transport)
+    )
     desk.transport.close()
     assert len(shown.getvalue()) > 200  # there was something to look at
     assert KEY not in shown.getvalue() and KEY[3:12] not in shown.getvalue()
@@ -211,15 +261,22 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("manner", ["silence", "storm", "throttled"])
 def test_an_interrupt_leaves_within_two_seconds(manner: str, tmp_path: Path) -> None:
-    steps = {"silence": Step(manner="silence"), "storm": error(500), "throttled": error(429, Retry_After="60")}
+    steps = {
+        "silence": Step(manner="silence"),
+        "storm": error(500),
+        "throttled": error(429, Retry_After="60"),
+    }
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     with FaultyServer(in_turn([OK, OK], steps[manner])) as server:
         path = os.pathsep.join(filter(None, sys.path))
         child = subprocess.Popen(
-            [sys.executable, str(program), server.url], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(program), server.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "PYTHONPATH": path},
-        )  # fmt: skip
+        )
         while len(server.seen) < 4 and child.poll() is None:
             time.sleep(0.01)
         time.sleep(0.2)
@@ -269,5 +326,7 @@ def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(desk
         assert settled()
         assert set(late.texts) == {0, 1, 2, 3}  # whoever could have kept more is gone
     assert (till.reserved, till.settled) == (8, 8)
-    assert till.spent == pytest.approx(4 * PRICE + 4 * BOUND)  # what was sent and not read may have cost that much
+    assert till.spent == pytest.approx(
+        4 * PRICE + 4 * BOUND
+    )  # what was sent and not read may have cost that much
     late.transport.close()

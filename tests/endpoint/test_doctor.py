@@ -60,17 +60,20 @@ def document(*arguments: str) -> dict[str, Any]:
 
 def photo(path: Path, width: int = 300, height: int = 200) -> str:
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).resize((width, height)).save(path)
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).resize(
+        (width, height)
+    ).save(path)
     return str(path)
 
 
-# -- every service ----------------------------------------------------------------------------------------------------
+# -- every service ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("spec", SERVICES)
 def test_each_service_is_told_without_a_key(spec: str) -> None:
     text = run("--model", spec).output
     assert text.startswith(f"{spec}\n")
     assert re.search(
-        r"any image -> canvas (\d+) x \1 px \((chosen to fit|default)\) -> png, at most [\d,]+ bytes", text
+        r"any image -> canvas (\d+) x \1 px \((chosen to fit|default)\) -> png, at most [\d,]+ bytes",
+        text,
     )
     assert "refused" not in text
     assert SERVICES[spec] in text and "set" in text
@@ -84,7 +87,9 @@ def test_each_service_is_told_without_a_key(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", SERVICES)
-def test_a_key_is_named_when_it_is_set_and_never_shown(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_named_when_it_is_set_and_never_shown(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(SERVICES[spec], SECRET)
     for arguments in (["--model", spec], ["--model", spec, "--json"]):
         output = run(*arguments).output
@@ -99,7 +104,10 @@ def test_a_key_of_your_own_name_is_looked_for(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_second_variable_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "neither GEMINI_API_KEY nor GOOGLE_API_KEY is set" in run("--model", "gemini/gemini-2.5-flash").output
+    assert (
+        "neither GEMINI_API_KEY nor GOOGLE_API_KEY is set"
+        in run("--model", "gemini/gemini-2.5-flash").output
+    )
     monkeypatch.setenv("GOOGLE_API_KEY", SECRET)
     assert "GOOGLE_API_KEY is set" in run("--model", "gemini/gemini-2.5-flash").output
 
@@ -109,7 +117,10 @@ def test_a_canvas_that_is_scaled_down_is_refused_with_the_size_that_is_needed() 
     assert found["refused"].endswith("use --canvas 768")
     assert [step["width"] for step in found["steps"]] == [768, 768]
     assert found["image_tokens"] == {"expected": 765, "at_most": 765}
-    assert "refused  openai/gpt-4o would scale" in run("--model", "openai/gpt-4o", "--canvas", "1024").output
+    assert (
+        "refused  openai/gpt-4o would scale"
+        in run("--model", "openai/gpt-4o", "--canvas", "1024").output
+    )
     assert document("--model", "openai/gpt-4o", "--canvas", "768")["refused"] is None
 
 
@@ -121,18 +132,25 @@ def test_the_canvas_is_chosen_to_fit(tmp_path: Path) -> None:
     assert chosen["bedrock/amazon.nova-lite-v1:0"] == 896
 
 
-# -- an image of your own ---------------------------------------------------------------------------------------------
+# -- an image of your own --------------------------------------------------------------------------
 def test_an_image_gives_its_exact_bytes(tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png")
     found = document("--model", "openai/gpt-4o", "--image", path)
     assert (found["canvas"], found["bytes_exact"]) == (300, True)
-    assert 100_000 < found["bytes"] < document("--model", "openai/gpt-4o", "--canvas", "300")["bytes"]
-    assert f"{path} 300 x 200 px -> canvas 300 x 300 px" in run("--model", "openai/gpt-4o", "--image", path).output
+    assert (
+        100_000 < found["bytes"] < document("--model", "openai/gpt-4o", "--canvas", "300")["bytes"]
+    )
+    assert (
+        f"{path} 300 x 200 px -> canvas 300 x 300 px"
+        in run("--model", "openai/gpt-4o", "--image", path).output
+    )
 
 
 def test_a_lossy_format_sends_fewer_bytes(tmp_path: Path) -> None:
     arguments = ["--model", "openai/gpt-4o", "--image", photo(tmp_path / "photo.png")]
-    png, jpeg, webp = (document(*arguments, "--format", name)["bytes"] for name in ("png", "jpeg", "webp"))
+    png, jpeg, webp = (
+        document(*arguments, "--format", name)["bytes"] for name in ("png", "jpeg", "webp")
+    )
     assert jpeg < png and webp < png
     assert document(*arguments, "-M", "format=jpeg")["bytes"] == jpeg
     assert document(*arguments, "-M", "format=jpeg", "-M", "quality=50")["bytes"] < jpeg
@@ -144,14 +162,19 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
         run("--model", "openai/gpt-4o", "--image", str(tmp_path / "a.png"))
 
 
-# -- money ------------------------------------------------------------------------------------------------------------
+# -- money -----------------------------------------------------------------------------------------
 def test_the_price_row_and_the_cost_are_told() -> None:
     text = run("--model", "openai/gpt-4o", "-M", "rpm=500").output
-    assert re.search(r"price +\$2.5 in, \$10 out per million tokens \(openai gpt-4o.*unverified, 2025-07-04\)", text)
-    assert (
-        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at the rate limit" in text
+    assert re.search(
+        r"price +\$2.5 in, \$10 out per million tokens \(openai gpt-4o.*unverified, 2025-07-04\)",
+        text,
     )
-    longer, half = ("-M", "max_tokens=1000"), ("-M", "batch=true")
+    assert (
+        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at the rate limit"
+        in text
+    )
+    longer = ("-M", "max_tokens=1000")
+    half = ("-M", "batch=true")
     whole = document("--model", "openai/gpt-4o")["usd_per_1000"]
     assert document("--model", "openai/gpt-4o", *longer)["usd_per_1000"] > whole
     assert document("--model", "openai/gpt-4o", *half)["usd_per_1000"] == whole / 2
@@ -166,24 +189,37 @@ def test_files_of_your_own_are_read(tmp_path: Path) -> None:
         'sources.resize = "me"\n'
     )
     found = document(
-        "--model", "openai-api/vllm/m", "--prices", str(tmp_path / "p.toml"), "--limits", str(tmp_path / "l.toml")
+        "--model",
+        "openai-api/vllm/m",
+        "--prices",
+        str(tmp_path / "p.toml"),
+        "--limits",
+        str(tmp_path / "l.toml"),
     )
     assert (found["usd_per_1000"], found["canvas"], found["sources"]["resize"]) == (0, 448, "me")
 
 
-# -- local models -----------------------------------------------------------------------------------------------------
+# -- local models ----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("settings", "side", "words"),
     [
         ({"size": {"height": 336, "width": 336}}, 336, "height 336 px"),
         (
-            {"size": {"shortest_edge": 56}, "do_center_crop": True, "crop_size": {"height": 48, "width": 48}},
+            {
+                "size": {"shortest_edge": 56},
+                "do_center_crop": True,
+                "crop_size": {"height": 48, "width": 48},
+            },
             48,
             "shortest edge 56 px, center crop 48 x 48 px",
         ),
         ({"size": {"longest_edge": 64}}, 64, "longest edge 64 px"),
         ({"size": 224}, 224, "shortest edge 224 px"),
-        ({"size": {"longest_edge": 1456}, "do_image_splitting": True}, None, "cut into tiles as well"),
+        (
+            {"size": {"longest_edge": 1456}, "do_image_splitting": True},
+            None,
+            "cut into tiles as well",
+        ),
         ({}, None, "not told"),
     ],
 )
@@ -193,7 +229,9 @@ def test_a_processor_is_read_from_its_folder(
 ) -> None:
     whole = {"image_processor_type": "CLIPImageProcessor", **settings}
     name, content = (
-        ("processor_config.json", {"image_processor": whole}) if nested else ("preprocessor_config.json", whole)
+        ("processor_config.json", {"image_processor": whole})
+        if nested
+        else ("preprocessor_config.json", whole)
     )
     (tmp_path / name).write_text(json.dumps(content))
     found = Processing.read(tmp_path)
@@ -221,13 +259,18 @@ def test_a_folder_s_own_processor_is_followed(tmp_path: Path) -> None:
 
 def test_the_miniatures_need_no_key_and_cost_nothing() -> None:
     found = document("--model", "zoo/llava")
-    assert (found["canvas"], found["keys"], found["usd_per_1000"], found["unknown"]) == (56, {}, 0, [])
+    assert (found["canvas"], found["keys"], found["usd_per_1000"], found["unknown"]) == (
+        56,
+        {},
+        0,
+        [],
+    )
     assert "center crop 56 x 56 px" in run("--model", "zoo/llava").output
     with pytest.raises(UsageError, match="did you mean zoo/llava"):
         run("--model", "zoo/lava")
 
 
-# -- asking -----------------------------------------------------------------------------------------------------------
+# -- asking ----------------------------------------------------------------------------------------
 @final
 class Asked(PaidModel):
     """A model that tells of its probe."""
@@ -249,10 +292,14 @@ class Asked(PaidModel):
 
     def probe(self, purse: Purse) -> Probe:
         purse.reserve(0.0)
-        return Probe(self.capabilities, ("log-probabilities: 20 per token", "seed: ignored"), 3, 0.0021)
+        return Probe(
+            self.capabilities, ("log-probabilities: 20 per token", "seed: ignored"), 3, 0.0021
+        )
 
 
-def test_a_probe_is_asked_only_on_demand_and_its_findings_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_is_asked_only_on_demand_and_its_findings_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     loaded: list[tuple[str, dict[str, Any]]] = []
 
     def load(spec: str, **options: Any) -> Asked:
@@ -276,7 +323,7 @@ def test_a_local_model_has_nothing_to_probe(monkeypatch: pytest.MonkeyPatch) -> 
     assert found["queries"] == 0 and found["capabilities"] == Eye().capabilities.__dict__
 
 
-# -- misuse -----------------------------------------------------------------------------------------------------------
+# -- misuse ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -285,7 +332,10 @@ def test_a_local_model_has_nothing_to_probe(monkeypatch: pytest.MonkeyPatch) -> 
         (["--model", "openai/"], "needs a provider and a name"),
         (["--model", "openai-api/vllm"], "must be openai-api/<service>/<model>"),
         (["--model", "openai/gpt-4o", "-M", "format=gif"], "unknown image format 'gif'"),
-        (["--model", "openai/gpt-4o", "-M", "quality=high"], "-M quality=high must be a whole number"),
+        (
+            ["--model", "openai/gpt-4o", "-M", "quality=high"],
+            "-M quality=high must be a whole number",
+        ),
         (["--model", "openai/gpt-4o", "-M", "rpm=true"], "-M rpm=True must be a whole number"),
         (["--model", "openai/gpt-4o", "--prices", "none.toml"], "none.toml: cannot be read"),
     ],

@@ -19,11 +19,16 @@ KEY = "sk-proj/Kq7+fJ2mN8=vX4bZ1c"
 
 
 def google(message: str = "", *details: object) -> bytes:
-    error = {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED", "details": list(details)}
+    error = {
+        "code": 429,
+        "message": message,
+        "status": "RESOURCE_EXHAUSTED",
+        "details": list(details),
+    }
     return json.dumps({"error": error}).encode()
 
 
-# -- waits ------------------------------------------------------------------------------------------------------------
+# -- waits -----------------------------------------------------------------------------------------
 def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(NOW + seconds, UTC)
 
@@ -64,9 +69,15 @@ def test_a_wait_is_read_from_headers(headers: dict[str, str], seconds: float) ->
         (google("Quota exceeded. Please retry in 3.2s."), 3.2),
         (google("Please retry in 11m32.5s."), 692.5),
         (google("Please retry in 850.5ms."), 0.8505),
-        (google("", {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}), 30),
+        (
+            google("", {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "30s"}),
+            30,
+        ),
         (google("Please retry in 31.2s.", {"@type": "…Help"}, {"retryDelay": "30.5s"}), 30.5),
-        (b'{"error": {"message": "Rate limit reached. Please try again in 20ms. Visit the page."}}', 0.02),
+        (
+            b'{"error": {"message": "Rate limit reached. Please try again in 20ms. Visit the page."}}',
+            0.02,
+        ),
         (b'{"error": {"message": "Please retry after 20 seconds."}}', 20),
     ],
 )
@@ -75,17 +86,26 @@ def test_a_wait_is_read_from_the_body(body: bytes, seconds: float) -> None:
     assert wait_hint(429, {"Retry-After": "0"}, body, NOW) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "", "soon", "nan", "inf", "-inf", "1x", "5 parsecs", "Tue, 99 Foo 2026"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "", "soon", "nan", "inf", "-inf", "1x", "5 parsecs", "Tue, 99 Foo 2026"]
+)
 def test_what_is_no_wait_is_ignored(text: str) -> None:
     assert wait_hint(429, {"Retry-After": text, "retry-after-ms": text}, b"", NOW) is None
-    assert wait_hint(429, {"x-ratelimit-reset-requests": text, "x-ratelimit-reset-tokens": "4s"}, b"", NOW) == 4
+    assert (
+        wait_hint(
+            429, {"x-ratelimit-reset-requests": text, "x-ratelimit-reset-tokens": "4s"}, b"", NOW
+        )
+        == 4
+    )
 
 
 def test_a_date_that_is_past_is_no_wait() -> None:
     assert wait_hint(429, {"Retry-After": format_datetime(at(-5), usegmt=True)}, b"", NOW) is None
 
 
-@pytest.mark.parametrize("headers", [{"Retry-After": "7200"}, {"retry-after": "99999999999"}, {"retry-after": "20h"}])
+@pytest.mark.parametrize(
+    "headers", [{"Retry-After": "7200"}, {"retry-after": "99999999999"}, {"retry-after": "20h"}]
+)
 def test_a_wait_of_hours_is_cut_and_said(headers: dict[str, str]) -> None:
     assert wait_hint(429, headers, b"", NOW) == LONGEST
     assert "an hour or more" in verdict(429, headers=headers).reason
@@ -99,7 +119,12 @@ def test_the_rate_headers_of_another_status_are_no_wait() -> None:
 
 @given(st.text(), st.binary(), st.integers(100, 599))
 def test_no_hint_however_odd_breaks_anything(text: str, body: bytes, status: int) -> None:
-    names = ("Retry-After", "retry-after-ms", "x-ratelimit-reset-tokens", "anthropic-ratelimit-tokens-reset")
+    names = (
+        "Retry-After",
+        "retry-after-ms",
+        "x-ratelimit-reset-tokens",
+        "anthropic-ratelimit-tokens-reset",
+    )
     seconds = wait_hint(status, dict.fromkeys(names, text), body, NOW)
     assert seconds is None or 0 < seconds <= LONGEST
 
@@ -111,9 +136,13 @@ def test_no_body_however_odd_breaks_anything(body: bytes) -> None:
     assert wait_hint(429, {}, body, NOW) is None
 
 
-# -- verdicts ---------------------------------------------------------------------------------------------------------
-def verdict(status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> Verdict:
-    return judge(status, headers or {}, b"", NOW, code=code, message=message, key_variable="OPENAI_API_KEY")
+# -- verdicts --------------------------------------------------------------------------------------
+def verdict(
+    status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None
+) -> Verdict:
+    return judge(
+        status, headers or {}, b"", NOW, code=code, message=message, key_variable="OPENAI_API_KEY"
+    )
 
 
 @pytest.mark.parametrize("status", [408, 409, 424, 425, 500, 502, 503, 504, 529, 599])
@@ -122,7 +151,9 @@ def test_a_server_in_trouble_is_asked_again_at_the_same_scale(status: int) -> No
     assert found == Verdict(True, False, False, f"HTTP {status}", 2.0)
 
 
-@pytest.mark.parametrize("code", ["", "rate_limit_exceeded", "RESOURCE_EXHAUSTED", "ThrottlingException", "429"])
+@pytest.mark.parametrize(
+    "code", ["", "rate_limit_exceeded", "RESOURCE_EXHAUSTED", "ThrottlingException", "429"]
+)
 def test_too_many_requests_is_asked_again_at_a_smaller_scale(code: str) -> None:
     found = verdict(429, code, headers={"Retry-After": "2"})
     assert (found.retry, found.throttled, found.fatal, found.wait) == (True, True, False, 2.0)
@@ -136,14 +167,39 @@ def test_a_model_that_is_not_ready_is_no_reason_for_a_smaller_scale() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "message", "says"),
     [
-        (401, "invalid_api_key", "Incorrect API key provided", "check the environment variable OPENAI_API_KEY"),
-        (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", "variable OPENAI_API_KEY"),
-        (400, "INVALID_ARGUMENT", "API key expired. Please renew the API key.", "variable OPENAI_API_KEY"),
+        (
+            401,
+            "invalid_api_key",
+            "Incorrect API key provided",
+            "check the environment variable OPENAI_API_KEY",
+        ),
+        (
+            400,
+            "INVALID_ARGUMENT",
+            "API key not valid. Please pass a valid API key.",
+            "variable OPENAI_API_KEY",
+        ),
+        (
+            400,
+            "INVALID_ARGUMENT",
+            "API key expired. Please renew the API key.",
+            "variable OPENAI_API_KEY",
+        ),
         (402, "", "", "credit"),
-        (429, "insufficient_quota", "You exceeded your current quota", "OPENAI_API_KEY has no credit"),
+        (
+            429,
+            "insufficient_quota",
+            "You exceeded your current quota",
+            "OPENAI_API_KEY has no credit",
+        ),
         (429, "InsufficientQuota", "", "credit"),
         (429, "billing_hard_limit_reached", "", "credit"),
-        (400, "invalid_request_error", "Your credit balance is too low to access the API", "credit"),
+        (
+            400,
+            "invalid_request_error",
+            "Your credit balance is too low to access the API",
+            "credit",
+        ),
         (403, "", "no", "rights"),
         (404, "model_not_found", "", "the model's name and the base URL"),
         (405, "", "", "base URL"),
@@ -165,14 +221,22 @@ def test_advice_survives_a_long_message() -> None:
 
 def test_quota_words_that_come_with_every_limit_end_nothing() -> None:
     """Gemini says so of limits per minute too."""
-    found = verdict(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing")
+    found = verdict(
+        429,
+        "RESOURCE_EXHAUSTED",
+        "You exceeded your current quota, please check your plan and billing",
+    )
     assert found.retry and not found.fatal
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_ends_all_and_says_where_to(status: int) -> None:
     found = verdict(status, headers={"Location": "https://elsewhere.example/v1"})
-    assert found.fatal and "https://elsewhere.example/v1" in found.reason and "base URL" in found.reason
+    assert (
+        found.fatal
+        and "https://elsewhere.example/v1" in found.reason
+        and "base URL" in found.reason
+    )
 
 
 @pytest.mark.parametrize(
@@ -190,7 +254,9 @@ def test_a_content_filter_is_a_refusal(status: int, code: str, message: str) -> 
     assert found.refused and not (found.retry or found.throttled or found.fatal)
 
 
-@pytest.mark.parametrize("message", ["Could not process image", "Unsupported parameter: 'temperature'", ""])
+@pytest.mark.parametrize(
+    "message", ["Could not process image", "Unsupported parameter: 'temperature'", ""]
+)
 def test_a_bad_request_is_the_failure_of_one_request(message: str) -> None:
     assert verdict(400, "invalid_request_error", message)[:3] == (False, False, False)
     assert not verdict(400, "invalid_request_error", message).refused
@@ -204,7 +270,7 @@ def test_a_verdict_is_one_thing(status: int, code: str, message: str) -> None:
     assert found.retry or found.wait is None
 
 
-# -- words ------------------------------------------------------------------------------------------------------------
+# -- words -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "text",
     [
@@ -221,19 +287,34 @@ def test_a_verdict_is_one_thing(status: int, code: str, message: str) -> None:
 )
 def test_no_form_of_a_secret_is_shown(text: str) -> None:
     shown = redacted(text, [KEY])
-    for form in (KEY, quote(KEY, safe=""), quote(KEY), KEY[:8], KEY[8:16], quote(KEY, safe="")[8:16]):
+    for form in (
+        KEY,
+        quote(KEY, safe=""),
+        quote(KEY),
+        KEY[:8],
+        KEY[8:16],
+        quote(KEY, safe="")[8:16],
+    ):
         assert form not in shown
     for before in (b"", b":", b"u:"):
         assert base64.b64encode(before + KEY.encode()).decode()[8:20] not in shown
     assert "***" in shown
 
 
-@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=40), st.data())
+@given(
+    st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126), min_size=12, max_size=40),
+    st.data(),
+)
 def test_no_secret_is_shown_in_any_text(secret: str, data: st.DataObject) -> None:
     if len(set(secret) - {"*", "."}) < 4:
         return  # the mask itself, or nothing that anyone would guess from it
-    before, after = data.draw(st.text(max_size=20)), data.draw(st.text(max_size=20))
-    for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode().rstrip("=")):
+    before = data.draw(st.text(max_size=20))
+    after = data.draw(st.text(max_size=20))
+    for form in (
+        secret,
+        quote(secret, safe=""),
+        base64.b64encode(secret.encode()).decode().rstrip("="),
+    ):
         assert form not in redacted(before + form + after, ["other-secret", secret])
 
 
@@ -258,5 +339,8 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 def test_a_page_is_told_by_its_title() -> None:
     page = b"<html><head><title>502 Bad\nGateway</title></head><body><h1>502</h1>nginx &amp; co</body></html>"
     assert summary(page) == "502 Bad Gateway"
-    assert summary(b"<p>down <b>for</b> lunch &amp; tea</p><script>x()</script>") == "down for lunch & tea"
+    assert (
+        summary(b"<p>down <b>for</b> lunch &amp; tea</p><script>x()</script>")
+        == "down for lunch & tea"
+    )
     assert summary(b"\xff\xfe plain") == "\ufffd\ufffd plain"

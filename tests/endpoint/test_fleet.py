@@ -1,4 +1,6 @@
-"""Several servers of one model: the load is shared, one that is down costs time and nothing else, none is forgotten."""
+"""Several servers of one model: the load is shared, one that is down costs time and nothing else,
+none is forgotten.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,16 @@ from bbtvp.endpoint.faults import Verdict
 from bbtvp.endpoint.fleet import FAULTS, FIRST, LONGEST, Fleet, Turn
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
-from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.models import (
+    Account,
+    Forgetful,
+    Meter,
+    QueryFailed,
+    Reply,
+    Request,
+    Unlimited,
+    load_model,
+)
 from bbtvp.runs.journal import Journal
 from bbtvp.search import optimize
 from tests.adapters.wire import recorder
@@ -39,7 +50,7 @@ ODD = Verdict(False, False, False, "HTTP 400", None)
 REFUSED = Verdict(False, False, False, "no", None, refused=True)
 
 
-# -- who is asked -----------------------------------------------------------------------------------------------------
+# -- who is asked ----------------------------------------------------------------------------------
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
@@ -89,7 +100,8 @@ def test_the_least_busy_is_asked_and_of_equals_each_in_turn(fleet: Fleet) -> Non
 
 
 def test_no_servers_are_no_fleet() -> None:
-    nobody, wire = Fleet(), Wire("POST", "http://x", {})
+    nobody = Fleet()
+    wire = Wire("POST", "http://x", {})
     assert (nobody.take(), len(nobody), nobody.at(None, wire)) == (None, 0, wire)
     assert nobody.judged(None, MISSING) is MISSING
     assert nobody.recognise(None, {"model": "x"}) is None
@@ -97,7 +109,8 @@ def test_no_servers_are_no_fleet() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "gone", "times"), [(BROKEN, False, FAULTS), (BROKEN, True, 1), (ODD, True, 1), (MISSING, False, 1)]
+    ("verdict", "gone", "times"),
+    [(BROKEN, False, FAULTS), (BROKEN, True, 1), (ODD, True, 1), (MISSING, False, 1)],
 )
 def test_a_server_that_fails_is_left_out(
     fleet: Fleet, verdict: Verdict, gone: bool, times: int, caplog: pytest.LogCaptureFixture
@@ -127,7 +140,9 @@ def test_failures_count_in_a_row(fleet: Fleet) -> None:
     assert not fleet.left_out
 
 
-def test_it_gets_one_request_after_each_pause_and_the_pauses_grow(fleet: Fleet, clock: Clock) -> None:
+def test_it_gets_one_request_after_each_pause_and_the_pauses_grow(
+    fleet: Fleet, clock: Clock
+) -> None:
     ask(fleet, BROKEN, at="http://a", gone=True)
     for pause in (FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 16 * FIRST, 32 * FIRST, LONGEST, LONGEST):
         clock.now += pause - 0.01
@@ -140,7 +155,9 @@ def test_it_gets_one_request_after_each_pause_and_the_pauses_grow(fleet: Fleet, 
             fleet.leave(turn)
 
 
-def test_the_first_reply_brings_it_back(fleet: Fleet, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_first_reply_brings_it_back(
+    fleet: Fleet, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     ask(fleet, BROKEN, at="http://a", gone=True)
     clock.now += FIRST
     assert ask(fleet, at="http://a")[1] is None
@@ -151,7 +168,9 @@ def test_the_first_reply_brings_it_back(fleet: Fleet, clock: Clock, caplog: pyte
     assert ask(fleet, at="http://a")[1] is None
 
 
-def test_what_was_sent_before_says_nothing_bad_about_a_server_that_is_back(fleet: Fleet, clock: Clock) -> None:
+def test_what_was_sent_before_says_nothing_bad_about_a_server_that_is_back(
+    fleet: Fleet, clock: Clock
+) -> None:
     turns = [took(fleet) for _ in range(12)]
     old = [turn for turn in turns if turn.server.url == "http://a"]
     fleet.judged(old[0], BROKEN, gone=True)
@@ -201,9 +220,10 @@ def test_a_useless_server_is_not_asked_while_another_may_come_back(fleet: Fleet)
     assert [ask(fleet, BROKEN, gone=True)[0] for _ in range(3)] == ["http://b"] * 3
 
 
-# -- which model ------------------------------------------------------------------------------------------------------
+# -- which model -----------------------------------------------------------------------------------
 def test_a_server_with_another_model_is_left_out(fleet: Fleet) -> None:
-    a, b = took(fleet), took(fleet)
+    a = took(fleet)
+    b = took(fleet)
     assert fleet.recognise(a, {"model": "m"}) is None
     stranger = fleet.recognise(b, {"model": "x"})
     assert stranger is not None
@@ -212,10 +232,15 @@ def test_a_server_with_another_model_is_left_out(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(("first", "second"), [("x", "m"), ("x", "y")])
-def test_where_nobody_can_tell_which_is_right_the_run_ends(fleet: Fleet, first: str, second: str) -> None:
-    a, b = took(fleet), took(fleet)
+def test_where_nobody_can_tell_which_is_right_the_run_ends(
+    fleet: Fleet, first: str, second: str
+) -> None:
+    a = took(fleet)
+    b = took(fleet)
     assert fleet.recognise(a, {"model": first}) is None
-    with pytest.raises(ModelError, match=rf"b as '{second}', another as '{first}'; take the wrong one out"):
+    with pytest.raises(
+        ModelError, match=rf"b as '{second}', another as '{first}'; take the wrong one out"
+    ):
         fleet.recognise(b, {"model": second})
 
 
@@ -228,12 +253,15 @@ def test_a_model_that_is_called_like_the_key_is_not_named() -> None:
 
 def test_a_fingerprint_makes_no_other_model(fleet: Fleet) -> None:
     fleet.expect("m.gguf b4721-1f0c")
-    assert fleet.recognise(took(fleet), {"model": "m.gguf", "system_fingerprint": "b4800-77aa"}) is None
+    assert (
+        fleet.recognise(took(fleet), {"model": "m.gguf", "system_fingerprint": "b4800-77aa"})
+        is None
+    )
     with pytest.raises(ModelError):
         fleet.recognise(took(fleet), {"model": "m"})
 
 
-# -- over the wire ----------------------------------------------------------------------------------------------------
+# -- over the wire ---------------------------------------------------------------------------------
 def served(script: Script, *, slots: int) -> Script:
     """So many requests at once, the others wait."""
     room = threading.Semaphore(slots)
@@ -276,7 +304,9 @@ def timed(desk: Desk, servers: list[FaultyServer], n: int) -> tuple[float, list[
     before = [len(server.seen) for server in servers]
     began = time.perf_counter()
     assert desk.run("fleet:m", n) == [Ended(None, False, 1, PRICE)] * n
-    return n / (time.perf_counter() - began), [len(s.seen) - b for s, b in zip(servers, before, strict=True)]
+    return n / (time.perf_counter() - began), [
+        len(s.seen) - b for s, b in zip(servers, before, strict=True)
+    ]
 
 
 def test_equal_servers_share_equally(desk: Desk) -> None:
@@ -302,7 +332,9 @@ def test_a_slow_server_adds_what_it_can() -> None:
     desk = Desk(most=16, timeouts=Timeouts(1.0, 5.0, 20.0))
     with ExitStack() as stack:
         fast, slow = (
-            stack.enter_context(FaultyServer(served(lambda seen, s=s: Step(body=OK.body, delay=s), slots=2)))
+            stack.enter_context(
+                FaultyServer(served(lambda seen, s=s: Step(body=OK.body, delay=s), slots=2))
+            )
             for s in (0.03, 0.09)
         )
         alone = [timed(desk, [server], n)[0] for server, n in ((fast, 90), (slow, 30))]
@@ -313,7 +345,14 @@ def test_a_slow_server_adds_what_it_can() -> None:
 
 
 @pytest.mark.parametrize(
-    "sick", [error(404, "model_not_found", "no such model"), error(500), error(401), Step(body=b"<html>"), Step(302)]
+    "sick",
+    [
+        error(404, "model_not_found", "no such model"),
+        error(500),
+        error(401),
+        Step(body=b"<html>"),
+        Step(302),
+    ],
 )
 def test_a_sick_server_loses_no_request(desk: Desk, sick: Step) -> None:
     with FaultyServer(lambda seen: OK) as well, FaultyServer(lambda seen: sick) as ill:
@@ -326,18 +365,29 @@ def test_a_sick_server_loses_no_request(desk: Desk, sick: Step) -> None:
 
 
 def test_a_server_that_hangs_is_given_up(desk: Desk) -> None:
-    with FaultyServer(lambda seen: OK) as well, FaultyServer(lambda seen: Step(manner="silence")) as ill:
+    with (
+        FaultyServer(lambda seen: OK) as well,
+        FaultyServer(lambda seen: Step(manner="silence")) as ill,
+    ):
         manned(desk, [ill, well])
         ended = desk.run("fleet:m", 40)
     assert [end.reason for end in ended] == [None] * 40
-    assert all(end.usd > PRICE for end in ended if end.attempts > 1)  # it may have charged for what it never said
+    assert all(
+        end.usd > PRICE for end in ended if end.attempts > 1
+    )  # it may have charged for what it never said
 
 
 def test_when_all_are_down_it_ends_as_with_one() -> None:
     desk = Desk(stop_after=5, retries=2)
-    with FaultyServer(lambda seen: error(500)) as one, FaultyServer(lambda seen: error(503)) as other:
+    with (
+        FaultyServer(lambda seen: error(500)) as one,
+        FaultyServer(lambda seen: error(503)) as other,
+    ):
         manned(desk, [one, other])
-        with pytest.raises(ModelError, match=r"5 requests failed in a row, the last with: 127\.0\.0\.1:\d+: HTTP 50"):
+        with pytest.raises(
+            ModelError,
+            match=r"5 requests failed in a row, the last with: 127\.0\.0\.1:\d+: HTTP 50",
+        ):
             desk.run("fleet:m", 100)
         assert len(one.seen) and len(other.seen)
     desk.transport.close()
@@ -362,19 +412,23 @@ def test_throttling_is_no_illness(desk: Desk) -> None:
         assert not desk.caller.fleet.left_out
 
 
-# -- kills ------------------------------------------------------------------------------------------------------------
+# -- kills -----------------------------------------------------------------------------------------
 def question(number: int) -> Request:
     return Request(np.zeros((8, 8, 3), np.uint8), f"say {number}")
 
 
 def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     """No request lost, none answered twice into the journal, and the returned server works again."""
-    count, killed = 1500, threading.Event()
+    count = 1500
+    killed = threading.Event()
     with Numbers(tmp_path / "a") as steady, Numbers(tmp_path / "b") as other:
         model = load_model(
-            "openai-api/lab/numbers", base_url=[steady.url, other.url], store=str(tmp_path / "store"), probe=False,
+            "openai-api/lab/numbers",
+            base_url=[steady.url, other.url],
+            store=str(tmp_path / "store"),
+            probe=False,
             concurrency=16,
-        )  # fmt: skip
+        )
 
         def strike() -> None:
             end = time.monotonic() + 20
@@ -389,7 +443,10 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         striker.start()
         with Journal({"numbers": count}, tmp_path / "run") as journal:
             meter = Meter(model, journal, account=Account())
-            outcomes = [meter.query([question(number) for number in range(at, at + 500)]) for at in (0, 500, 1000)]
+            outcomes = [
+                meter.query([question(number) for number in range(at, at + 500)])
+                for at in (0, 500, 1000)
+            ]
             striker.join()
             attempts = meter.account.total
         replies = [outcome for call in outcomes for outcome in call]
@@ -401,7 +458,9 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     assert [reply.text if isinstance(reply, Reply) else reply for reply in replies] == [
         f"number {i}" for i in range(count)
     ]
-    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()
+    ]
     keys = [row[0] for line in lines if line["record"] == "replies" for row in line["got"]]
     assert len(keys) == len(set(keys)) == count
     again = sum(total[number] - 1 for number in range(count))
@@ -409,9 +468,13 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
     assert count + again <= attempts <= count + 40
 
 
-# -- one run, another list --------------------------------------------------------------------------------------------
+# -- one run, another list -------------------------------------------------------------------------
 def loaded(urls: str | list[str], tmp_path: Path, **options: Any) -> Endpoint:
-    model = load_model("openai-api/eye/eye", base_url=urls, **{"store": str(tmp_path / "replies.sqlite"), **options})
+    model = load_model(
+        "openai-api/eye/eye",
+        base_url=urls,
+        **{"store": str(tmp_path / "replies.sqlite"), **options},
+    )
     assert isinstance(model, Endpoint)
     return model
 
@@ -424,7 +487,11 @@ def test_a_run_goes_on_whatever_the_list(tmp_path: Path) -> None:
 
         def search(urls: str | list[str], out: str, **options: Any) -> str:
             return optimize(
-                task, loaded(urls, tmp_path, **options), budget=400, prompt="tone", out=tmp_path / out
+                task,
+                loaded(urls, tmp_path, **options),
+                budget=400,
+                prompt="tone",
+                out=tmp_path / out,
             ).prompt.digest
 
         first = search([a, b], "run")
@@ -439,13 +506,21 @@ def test_a_run_goes_on_whatever_the_list(tmp_path: Path) -> None:
 
 
 def test_a_fleet_is_known_by_its_name_and_one_server_by_its_address(tmp_path: Path) -> None:
-    one, other = (loaded(urls, tmp_path).identity for urls in ("http://127.0.0.1:1/v1,", ["http://127.0.0.1:2/v1"]))
+    one, other = (
+        loaded(urls, tmp_path).identity
+        for urls in ("http://127.0.0.1:1/v1,", ["http://127.0.0.1:2/v1"])
+    )
     assert one == other
-    assert loaded("http://127.0.0.1:1/v1", tmp_path).identity != loaded("http://127.0.0.1:2/v1", tmp_path).identity
+    assert (
+        loaded("http://127.0.0.1:1/v1", tmp_path).identity
+        != loaded("http://127.0.0.1:2/v1", tmp_path).identity
+    )
     assert loaded("http://127.0.0.1:1/v1,", tmp_path, api="responses").identity != one
 
 
-def test_the_probe_meets_every_server_and_names_the_wrong_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_probe_meets_every_server_and_names_the_wrong_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.ERROR)
     eyes = EyeServer()
     with recorder(eyes) as right, recorder(lambda asked: eyes(asked) | {"model": "ear"}) as wrong:
@@ -455,7 +530,10 @@ def test_the_probe_meets_every_server_and_names_the_wrong_one(tmp_path: Path, ca
         assert f"left out for now: {host}: it serves the model 'ear', not 'eye'" in found.findings
         assert found.capabilities.revision == "eye" and found.capabilities.deterministic
         assert found.queries == len(right.asked) + len(wrong.asked) and len(wrong.asked) == 1
-        assert not any("left out" in finding for finding in loaded([right.url], tmp_path).probe(Unlimited()).findings)
+        assert not any(
+            "left out" in finding
+            for finding in loaded([right.url], tmp_path).probe(Unlimited()).findings
+        )
         with pytest.raises(ModelError, match="answer as different models"):
             loaded([wrong.url, right.url], tmp_path, store=False).probe(Unlimited())
 
@@ -474,7 +552,9 @@ def test_a_run_that_goes_on_does_not_take_another_model_for_the_one_it_knew(tmp_
 
 def test_attempts_at_another_server_count(tmp_path: Path) -> None:
     with Numbers(tmp_path / "log", seconds=0) as well, FaultyServer(lambda seen: error(500)) as ill:
-        model = load_model("openai-api/lab/n", base_url=[ill.url, well.url], store=False, probe=False)
+        model = load_model(
+            "openai-api/lab/n", base_url=[ill.url, well.url], store=False, probe=False
+        )
         meter = Meter(model, Forgetful())
         outcomes = meter.query([question(number) for number in range(20)])
         assert not any(isinstance(outcome, QueryFailed) for outcome in outcomes)

@@ -27,7 +27,13 @@ def texts(kept: Sequence[Token]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ['{"answer":"rows"}', '{"answer": "rows"}', ' {\n  "answer" : "rows"\n}\n', '{"answer":"r\\u006fws"}']
+    "text",
+    [
+        '{"answer":"rows"}',
+        '{"answer": "rows"}',
+        ' {\n  "answer" : "rows"\n}\n',
+        '{"answer":"r\\u006fws"}',
+    ],
 )
 def test_the_label_alone_is_left(text: str) -> None:
     assert unwrapped(text) == ("rows", ())
@@ -36,12 +42,23 @@ def test_the_label_alone_is_left(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "rows", "", "{}", '"rows"', '["rows"]', '{"answer":1}', '{"answer":null}', '{"answer":"rows"',
+        "rows",
+        "",
+        "{}",
+        '"rows"',
+        '["rows"]',
+        '{"answer":1}',
+        '{"answer":null}',
+        '{"answer":"rows"',
         '{"label":"rows"}',
-        '{"answer":"rows","why":"lines"}', '{"answer":"rows"} {"answer":"rows"}', 'It is {"answer":"rows"}',
-        '{"answer":"ro\nws"}', '{"answer":"\\x"}', '```json\n{"answer":"rows"}\n```',
+        '{"answer":"rows","why":"lines"}',
+        '{"answer":"rows"} {"answer":"rows"}',
+        'It is {"answer":"rows"}',
+        '{"answer":"ro\nws"}',
+        '{"answer":"\\x"}',
+        '```json\n{"answer":"rows"}\n```',
     ],
-)  # fmt: skip
+)
 def test_anything_else_stays_as_it_came(text: str) -> None:
     shown = tokens("some", "thing")
     assert unwrapped(text, shown) == (text, shown)
@@ -54,7 +71,9 @@ def test_every_label_comes_back(label: str, separators: tuple[str, str], ascii_o
 
 
 @given(st.text("rows ée日", min_size=1), st.lists(st.integers(0, 40), max_size=12))
-def test_the_tokens_kept_spell_the_label_however_the_text_is_cut(label: str, cuts: list[int]) -> None:
+def test_the_tokens_kept_spell_the_label_however_the_text_is_cut(
+    label: str, cuts: list[int]
+) -> None:
     text = json.dumps({"answer": label}, ensure_ascii=False)
     places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
     pieces = tokens(*(text[a:b] for a, b in pairwise(places)))
@@ -62,7 +81,9 @@ def test_the_tokens_kept_spell_the_label_however_the_text_is_cut(label: str, cut
     spelt = "".join(texts(kept))
     assert found == label
     assert spelt.startswith(f'{label}"')
-    assert '{"answer": "'.endswith(text[: text.index(spelt)][-1])  # nothing of the wrapping before it
+    assert '{"answer": "'.endswith(
+        text[: text.index(spelt)][-1]
+    )  # nothing of the wrapping before it
     assert len(kept) <= len(pieces)
 
 
@@ -75,12 +96,16 @@ def test_the_token_that_closes_the_string_tells_a_label_from_a_longer_one() -> N
     assert (label, texts(kept)) == ("row", ["row", '"}'])
     scores = label_scores(kept, ["row", "rows", "column"])
     assert scores is not None
-    assert [score.logprob for score in scores] == pytest.approx([-1.1, -0.1 + math.log(1 - 1 / math.e), -2.5], abs=1e-6)
+    assert [score.logprob for score in scores] == pytest.approx(
+        [-1.1, -0.1 + math.log(1 - 1 / math.e), -2.5], abs=1e-6
+    )
 
 
 def test_a_token_that_opens_the_string_loses_what_it_has_before_the_label() -> None:
     opening = Token('":"ro', -0.2, {'":"ro': -0.2, '":"col': -1.9, '": "': -4.0, "ro": -5.0})
-    label, kept = unwrapped('{"answer":"rows"}', [*tokens('{"answer'), opening, *tokens('ws"', "}")])
+    label, kept = unwrapped(
+        '{"answer":"rows"}', [*tokens('{"answer'), opening, *tokens('ws"', "}")]
+    )
     assert label == "rows"
     assert kept == (Token("ro", -0.2, {"ro": -0.2, "col": -1.9}), *tokens('ws"'))
 
@@ -92,7 +117,10 @@ def test_tokens_around_the_text_do_not_matter() -> None:
 
 @pytest.mark.parametrize(
     ("text", "shown"),
-    [('{"answer":"rows"}', ('{"answer":"', "columns", '"}')), ('{"answer":"a\\"b"}', ('{"answer":"', 'a\\"b', '"}'))],
+    [
+        ('{"answer":"rows"}', ('{"answer":"', "columns", '"}')),
+        ('{"answer":"a\\"b"}', ('{"answer":"', 'a\\"b', '"}')),
+    ],
 )
 def test_tokens_that_do_not_spell_the_label_are_left_out(text: str, shown: Sequence[str]) -> None:
     assert unwrapped(text, tokens(*shown))[1] == ()

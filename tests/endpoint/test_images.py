@@ -1,4 +1,6 @@
-"""From pixels to bytes, and what vendors do to them: golden values that they publish, and rules that must hold."""
+"""From pixels to bytes, and what vendors do to them: golden values that they publish, and rules
+that must hold.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,17 @@ def photo(side: int = 224) -> Pixels:
     rng = np.random.default_rng(0)
     across = np.linspace(0, 200, side)
     smooth = np.stack(
-        [across[:, None] + 0 * across, across + 0 * across[:, None], 200 - across[:, None] + 0 * across], 2
+        [
+            across[:, None] + 0 * across,
+            across + 0 * across[:, None],
+            200 - across[:, None] + 0 * across,
+        ],
+        2,
     )
     return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
 
 
-# -- bytes ------------------------------------------------------------------------------------------------------------
+# -- bytes -----------------------------------------------------------------------------------------
 @given(IMAGES)
 @settings(max_examples=60)
 def test_a_png_keeps_every_pixel(pixels: Pixels) -> None:
@@ -82,11 +89,15 @@ def test_a_view_that_is_not_contiguous_keeps_every_pixel() -> None:
 def test_a_png_is_sound_and_holds_pixels_alone() -> None:
     data = encode(photo()).data
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    names, at = [], 8
+    names = []
+    at = 8
     while at < len(data):
-        length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
+        length = int.from_bytes(data[at : at + 4], "big")
+        name = data[at + 4 : at + 8]
         body = data[at + 8 : at + 8 + length]
-        assert int.from_bytes(data[at + 8 + length : at + 12 + length], "big") == zlib.crc32(name + body)
+        assert int.from_bytes(data[at + 8 + length : at + 12 + length], "big") == zlib.crc32(
+            name + body
+        )
         names.append(name)
         at += 12 + length
     assert names == [b"IHDR", b"IDAT", b"IEND"]
@@ -105,7 +116,8 @@ def test_a_png_is_hardly_larger_than_pillow_s() -> None:
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_a_lossy_format_is_close_and_smaller_with_less_quality(format: str) -> None:
-    fine, coarse = encode(photo(), format, 90), encode(photo(), format, 30)
+    fine = encode(photo(), format, 90)
+    coarse = encode(photo(), format, 30)
     assert fine.media == f"image/{format}" and fine.format == format
     assert len(coarse.data) < len(fine.data) < len(encode(photo()).data)
     error = np.abs(decoded(fine).astype(int) - photo())
@@ -123,7 +135,7 @@ def test_another_format_is_refused() -> None:
         encode(photo(), "jpg")
 
 
-# -- golden values ----------------------------------------------------------------------------------------------------
+# -- golden values ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("service", "model", "size", "steps", "tokens"),
     [
@@ -131,23 +143,39 @@ def test_another_format_is_refused() -> None:
         ("openai", "gpt-4o", (1024, 1024), ["768 x 768", "4 tiles"], 765),
         ("openai", "gpt-4o", (2048, 4096), ["768 x 1536", "6 tiles"], 1105),
         ("openai", "gpt-4o", (512, 512), [], 255),
-        # The same guide: 1,452 patches for 1800 x 2400 px, which is shrunk to 1056 x 1408; times 1.62 for this model
+        # The same guide: 1,452 patches for 1800 x 2400 px, which is shrunk to 1056 x 1408; times
+        # 1.62 for this model
         ("openai", "gpt-4.1-mini", (1024, 1024), [], 1659),
         ("openai", "gpt-4.1-mini", (1800, 2400), ["1056 x 1408"], 2353),
-        # platform.claude.com, vision: ceil(w / 28) * ceil(h / 28), and the largest sizes that are not scaled
+        # platform.claude.com, vision: ceil(w / 28) * ceil(h / 28), and the largest sizes that are
+        # not scaled
         ("anthropic", "claude-sonnet-4-5", (1092, 1092), [], 39 * 39),
         ("anthropic", "claude-sonnet-4-5", (951, 1268), ["padded"], 34 * 46),
         ("anthropic", "claude-sonnet-4-5", (896, 1344), [], 32 * 48),
         ("anthropic", "claude-sonnet-4-5", (784, 1568), [], 28 * 56),
-        ("anthropic", "claude-sonnet-4-5", (200, 200), ["padded at the bottom and right to 224 x 224"], 64),
+        (
+            "anthropic",
+            "claude-sonnet-4-5",
+            (200, 200),
+            ["padded at the bottom and right to 224 x 224"],
+            64,
+        ),
         ("anthropic", "claude-sonnet-4-5", (2184, 2184), ["1092 x 1092"], 39 * 39),
         # ai.google.dev, tokens: 258 for an older model, whatever the size
         ("gemini", "gemini-1.5-pro", (224, 224), ["up to 768 x 768"], 258),
-        ("gemini", "gemini-1.5-pro", (1536, 768), ["down to 768 x 384", "padded to 768 x 768"], 258),
+        (
+            "gemini",
+            "gemini-1.5-pro",
+            (1536, 768),
+            ["down to 768 x 384", "padded to 768 x 768"],
+            258,
+        ),
         ("gemini", "gemini-3.5-flash", (512, 512), [], 1120),
     ],
 )
-def test_published_values(service: str, model: str, size: tuple[int, int], steps: list[str], tokens: int) -> None:
+def test_published_values(
+    service: str, model: str, size: tuple[int, int], steps: list[str], tokens: int
+) -> None:
     found = plan(service, model, size)
     assert found.tokens == tokens
     assert len(found.steps) == len(steps)
@@ -157,11 +185,21 @@ def test_published_values(service: str, model: str, size: tuple[int, int], steps
 @pytest.mark.parametrize(
     ("service", "model", "size", "most"),
     [
-        ("anthropic", "claude-3-5-sonnet-latest", 1092, 1590),  # the older table: width * height / 750
+        (
+            "anthropic",
+            "claude-3-5-sonnet-latest",
+            1092,
+            1590,
+        ),  # the older table: width * height / 750
         ("anthropic", "claude-3-5-sonnet-latest", 1000, 1334),
         ("openai", "gpt-4o", 224, 765),  # if a small image is scaled up to 768 px
         ("gemini", "gemini-2.5-flash", (960, 540), 6 * 258),  # ai.google.dev's own example of crops
-        ("bedrock", "amazon.nova-lite-v1:0", 900, 1300),  # docs.aws.amazon.com/nova, modalities-image
+        (
+            "bedrock",
+            "amazon.nova-lite-v1:0",
+            900,
+            1300,
+        ),  # docs.aws.amazon.com/nova, modalities-image
         ("bedrock", "amazon.nova-lite-v1:0", 1300, 2600),
         ("bedrock", "amazon.nova-lite-v1:0", (900, 1400), 1800),
     ],
@@ -179,10 +217,8 @@ def test_a_named_model_is_not_taken_for_its_dearer_or_cheaper_sister() -> None:
 
 
 def test_bedrock_and_azure_do_as_the_model_s_own_service_does() -> None:
-    there, here = (
-        plan("anthropic", "claude-sonnet-4-5", 1300),
-        plan("bedrock", "eu.anthropic.claude-sonnet-4-5-v1:0", 1300),
-    )
+    there = plan("anthropic", "claude-sonnet-4-5", 1300)
+    here = plan("bedrock", "eu.anthropic.claude-sonnet-4-5-v1:0", 1300)
     assert (here.steps, here.tokens) == (there.steps, there.tokens)
     assert here.sources["resize"].startswith("as anthropic: vendor docs")
     assert plan("azure", "gpt-4o", 1024).tokens == plan("openai", "gpt-4o", 1024).tokens
@@ -197,13 +233,16 @@ def test_a_local_processor_makes_its_square() -> None:
     assert fitting_canvas("hf", "org/name", 224, image_side=336) == 336
 
 
-# -- what must hold ---------------------------------------------------------------------------------------------------
+# -- what must hold --------------------------------------------------------------------------------
 @pytest.mark.parametrize(("service", "model"), MODELS)
 @given(small=SIDES, large=SIDES)
 @settings(max_examples=25)
-def test_tokens_do_not_fall_as_the_canvas_grows(service: str, model: str, small: int, large: int) -> None:
+def test_tokens_do_not_fall_as_the_canvas_grows(
+    service: str, model: str, small: int, large: int
+) -> None:
     small, large = sorted((small, large))
-    less, more = plan(service, model, small), plan(service, model, large)
+    less = plan(service, model, small)
+    more = plan(service, model, large)
     assert less.at_most <= more.at_most
     assert (less.tokens or 0) <= (more.tokens or 0)
     assert (less.tokens or 0) <= less.at_most
@@ -243,12 +282,20 @@ def test_the_largest_canvas_passes_and_the_next_does_not(service: str, model: st
     assert plan(service, model, largest).scale == 1
     check(service, model, largest, 1000)
     following = plan(service, model, largest + 1)
-    assert following.scale is None or following.scale < 1 or any("refuses" in word for word in following.warnings)
+    assert (
+        following.scale is None
+        or following.scale < 1
+        or any("refuses" in word for word in following.warnings)
+    )
 
 
 def test_the_largest_canvases_are_those_that_are_published() -> None:
     found = {model: largest_canvas(service, model) for service, model in KNOWN}
-    assert (found["gpt-4o"], found["gpt-4.1-mini"], found["claude-sonnet-4-5"]) == (768, 39 * 32, 1092)
+    assert (found["gpt-4o"], found["gpt-4.1-mini"], found["claude-sonnet-4-5"]) == (
+        768,
+        39 * 32,
+        1092,
+    )
     assert largest_canvas("openai-api", "anything") is None
 
 
@@ -271,9 +318,11 @@ def test_text_counts_by_its_length_and_the_image_never_by_its_file(characters: i
     assert image + characters / 2 <= found <= image + characters / 2 + 200
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 def test_an_image_that_would_be_scaled_down_is_refused_with_the_size_that_is_needed() -> None:
-    with pytest.raises(UsageError, match=r"scale an image of 1024 x 1024 px to 768 x 768, .*; use --canvas 768$"):
+    with pytest.raises(
+        UsageError, match=r"scale an image of 1024 x 1024 px to 768 x 768, .*; use --canvas 768$"
+    ):
         check("openai", "gpt-4o", 1024, 90_000)
     check("openai", "gpt-4o", 768, 90_000)
 
@@ -285,7 +334,8 @@ def test_an_image_that_is_too_large_is_refused_with_the_size_that_is_needed() ->
 
 def test_a_file_that_is_too_large_is_refused_with_a_canvas_that_would_do() -> None:
     with pytest.raises(
-        UsageError, match=r"over 3,750,000 bytes, .* has 15,000,000; use --canvas 500 or less, or -M format=jpeg"
+        UsageError,
+        match=r"over 3,750,000 bytes, .* has 15,000,000; use --canvas 500 or less, or -M format=jpeg",
     ):
         check("anthropic", "claude-sonnet-4-5", 1000, 15_000_000)
     with pytest.raises(UsageError, match=r"use --canvas 500 or less$"):
@@ -315,7 +365,7 @@ def test_a_canvas_without_pixels_is_refused(size: int | tuple[int, int]) -> None
         plan("openai", "gpt-4o", size)
 
 
-# -- the data file ----------------------------------------------------------------------------------------------------
+# -- the data file ---------------------------------------------------------------------------------
 def write(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
@@ -347,7 +397,9 @@ sources = { formats = "me", side = "me", resize = "a measurement" }
 """
 
 
-def test_a_file_of_your_own_wins_value_by_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_your_own_wins_value_by_value(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = Limits.load(write(tmp_path / "own.toml", OWN))
     found = plan("openai", "gpt-4o", 640, bytes=21_000_000, limits=own)
     assert (found.tokens, found.sources["resize"]) == (300, "a measurement")
@@ -367,12 +419,21 @@ ROW = '[[limits]]\nservice = "x"\n'
     [
         ("limits = = 1", r"own.toml: not TOML: .*line 1"),
         (ROW + "sied = 3", r"own.toml: limits 1 sied: unknown key 'sied'; did you mean side"),
-        (ROW + 'side = 0\nsources.side = "a"', r"own.toml: limits 1 side: input should be greater .*got 0"),
-        (ROW + 'side = "8"\nsources.side = "a"', r"limits 1 side: input should be a valid integer, got '8'"),
+        (
+            ROW + 'side = 0\nsources.side = "a"',
+            r"own.toml: limits 1 side: input should be greater .*got 0",
+        ),
+        (
+            ROW + 'side = "8"\nsources.side = "a"',
+            r"limits 1 side: input should be a valid integer, got '8'",
+        ),
         (ROW + "side = 3", r"limits 1: side has no source; add sources.side"),
         (ROW + 'sources.size = "a"', r"sources.size is no value of a row"),
         (ROW + 'resize = { kind = "tile" }\nsources.resize = "a"', r"limits 1 resize: .*'tiles'"),
-        (ROW + 'resize = { kind = "budget" }\nsources.resize = "a"', r"limits 1 resize budget tokens: field required"),
+        (
+            ROW + 'resize = { kind = "budget" }\nsources.resize = "a"',
+            r"limits 1 resize budget tokens: field required",
+        ),
         ('[[limits]]\nmodel = "x"', r"limits 1 service: field required"),
         ('checked = "soon"', r"own.toml: checked: input should be a valid date, got 'soon'"),
     ],

@@ -42,8 +42,13 @@ def test_spellings_of_one_label_add_up() -> None:
 
 
 def test_labels_that_part_at_a_later_token() -> None:
-    tokens = [shown("traffic", {"traffic": 0.8, "car": 0.2}), shown(" light", {" light": 0.75, " sign": 0.25})]
-    assert probabilities(tokens, "car", "traffic sign", "traffic light") == pytest.approx([0.2, 0.2, 0.6])
+    tokens = [
+        shown("traffic", {"traffic": 0.8, "car": 0.2}),
+        shown(" light", {" light": 0.75, " sign": 0.25}),
+    ]
+    assert probabilities(tokens, "car", "traffic sign", "traffic light") == pytest.approx(
+        [0.2, 0.2, 0.6]
+    )
 
 
 def test_a_label_of_several_tokens_is_known_by_its_first() -> None:
@@ -67,23 +72,34 @@ def test_what_is_not_shown_gets_what_is_left_and_no_more_than_the_least() -> Non
 
 
 def test_punctuation_after_a_label_completes_it_and_letters_do_not() -> None:
-    assert probabilities([shown("red.", {"red.": 0.9, "blue.": 0.1})], "red", "blue") == pytest.approx([0.9, 0.1])
+    assert probabilities(
+        [shown("red.", {"red.": 0.9, "blue.": 0.1})], "red", "blue"
+    ) == pytest.approx([0.9, 0.1])
     assert label_scores([shown("reddish", {"reddish": 0.9, "rough": 0.1})], ("red", "blue")) is None
 
 
 def test_a_reply_near_no_label_has_no_scores() -> None:
-    assert label_scores([token("The", The=0.9, A=0.1), token("sky", sky=1.0)], ("red", "blue")) is None
+    assert (
+        label_scores([token("The", The=0.9, A=0.1), token("sky", sky=1.0)], ("red", "blue")) is None
+    )
     assert label_scores([], ("red", "blue")) is None
 
 
 @given(
-    st.lists(st.sampled_from(["one", "two", "three", "thirteen", " one", "o", "t", "th", "irteen", "x"]), min_size=1),
+    st.lists(
+        st.sampled_from(["one", "two", "three", "thirteen", " one", "o", "t", "th", "irteen", "x"]),
+        min_size=1,
+    ),
     st.data(),
 )
-def test_scores_are_log_probabilities_whatever_is_shown(texts: list[str], data: st.DataObject) -> None:
+def test_scores_are_log_probabilities_whatever_is_shown(
+    texts: list[str], data: st.DataObject
+) -> None:
     tokens = []
     for text in texts:
-        others = data.draw(st.sets(st.sampled_from(["one", "two", "t", "hree", "z"]), max_size=3)) - {text}
+        others = data.draw(
+            st.sets(st.sampled_from(["one", "two", "t", "hree", "z"]), max_size=3)
+        ) - {text}
         share = 1 / (len(others) + 1)
         tokens.append(shown(text, dict.fromkeys([text, *others], share)))
     scores = label_scores(tokens, ("one", "two", "three", "thirteen"))

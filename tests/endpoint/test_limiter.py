@@ -1,4 +1,6 @@
-"""The limiter against simulated servers, on a clock of its own: an hour takes a moment, and every run is the same."""
+"""The limiter against simulated servers, on a clock of its own: an hour takes a moment, and every
+run is the same.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a constant
 
 
 class Said(NamedTuple):
-    """What a server does with a request: seconds until the reply, whether it is a 429, and its hint."""
+    """What a server does with a request: seconds until the reply, whether it is a 429, and its
+    hint.
+    """
 
     seconds: float
     throttled: bool = False
@@ -37,11 +41,14 @@ class Simulation:
     """One thread that asks as fast as the limiter lets it, a server, and the time between them."""
 
     def __init__(self, server: Callable[[float], Said], **options: Any) -> None:
-        self.server, self.now = server, 0.0
+        self.server = server
+        self.now = 0.0
         self.replies: list[Reply] = []
         self.widest = 0
         self._due: list[tuple[float, int, Permit, float, Said]] = []
-        self.limiter = Limiter(clock=lambda: self.now, wait=self._wait, rng=random.Random(0), **options)
+        self.limiter = Limiter(
+            clock=lambda: self.now, wait=self._wait, rng=random.Random(0), **options
+        )
 
     def _wait(self, condition: threading.Condition, timeout: float | None) -> None:
         condition.release()
@@ -64,7 +71,10 @@ class Simulation:
         if permit is None:
             return False
         said = self.server(self.now)
-        heapq.heappush(self._due, (self.now + said.seconds, len(self.replies) + len(self._due), permit, self.now, said))
+        heapq.heappush(
+            self._due,
+            (self.now + said.seconds, len(self.replies) + len(self._due), permit, self.now, said),
+        )
         self.widest = max(self.widest, len(self._due))
         return True
 
@@ -77,7 +87,9 @@ class Simulation:
             self.advance(math.inf)
 
     def answered(self, since: float = 0.0, until: float = math.inf) -> int:
-        return sum(not reply.said.throttled and since <= reply.sent < until for reply in self.replies)
+        return sum(
+            not reply.said.throttled and since <= reply.sent < until for reply in self.replies
+        )
 
     def refused(self) -> float:
         """Share of the attempts."""
@@ -88,7 +100,9 @@ def steady(seconds: float = 0.3) -> Callable[[float], Said]:
     return lambda now: Said(seconds)
 
 
-def limited(per_minute: float, *, burst: float, hint: bool = False, seconds: float = 0.3) -> Callable[[float], Said]:
+def limited(
+    per_minute: float, *, burst: float, hint: bool = False, seconds: float = 0.3
+) -> Callable[[float], Said]:
     """A server with a token bucket that starts full; a refusal is quick."""
     bucket = Bucket(per_minute, 0.0)
     bucket.burst = bucket.level = burst
@@ -103,12 +117,14 @@ def limited(per_minute: float, *, burst: float, hint: bool = False, seconds: flo
     return serve
 
 
-def stray(share: float, inner: Callable[[float], Said], hint: float | None = None) -> Callable[[float], Said]:
+def stray(
+    share: float, inner: Callable[[float], Said], hint: float | None = None
+) -> Callable[[float], Said]:
     rng = random.Random(1)
     return lambda now: Said(0.02, True, hint) if rng.random() < share else inner(now)
 
 
-# -- rates ------------------------------------------------------------------------------------------------------------
+# -- rates -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("per_minute", [6, 60, 600, 12_000])
 def test_a_given_rate_is_used_up_and_never_passed(per_minute: int) -> None:
     simulation = Simulation(steady(), requests=per_minute)
@@ -126,7 +142,10 @@ def test_a_given_rate_is_used_up_and_never_passed(per_minute: int) -> None:
 def test_a_rate_is_paced_evenly() -> None:
     simulation = Simulation(steady(), requests=600)
     simulation.run(60)
-    gaps = [b.sent - a.sent for a, b in zip(simulation.replies[8:], simulation.replies[9:], strict=False)]
+    gaps = [
+        b.sent - a.sent
+        for a, b in zip(simulation.replies[8:], simulation.replies[9:], strict=False)
+    ]
     assert max(gaps) == pytest.approx(0.1, abs=1e-6) and min(gaps) == pytest.approx(0.1, abs=1e-6)
 
 
@@ -153,7 +172,9 @@ def test_the_tighter_limit_rules() -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.05])
 def test_stray_throttling_does_not_cost_the_rate(share: float) -> None:
-    """One in a hundred or in twenty, with a hint that, if everyone followed it, would leave nothing."""
+    """One in a hundred or in twenty, with a hint that, if everyone followed it, would leave
+    nothing.
+    """
     simulation = Simulation(stray(share, steady(), hint=1.0), requests=6000)
     simulation.run(120)
     assert simulation.answered(10) >= (0.99 - share) * 6000 * 110 / 60
@@ -162,14 +183,18 @@ def test_stray_throttling_does_not_cost_the_rate(share: float) -> None:
 def test_a_request_that_was_not_made_costs_nothing() -> None:
     limiter = Limiter(requests=60, clock=lambda: 0.0)
     for _ in range(5):
-        permit = limiter.enter(300, until=1.0, stopped=NEVER)  # a second to wait would be one too many
+        permit = limiter.enter(
+            300, until=1.0, stopped=NEVER
+        )  # a second to wait would be one too many
         assert permit is not None
         limiter.give_back(permit)
     assert limiter.in_flight == 0
 
 
-# -- limits that replies tell -----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("header", ["x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit"])
+# -- limits that replies tell ----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "header", ["x-ratelimit-limit-requests", "anthropic-ratelimit-requests-limit"]
+)
 def test_a_limit_is_learned_from_headers(header: str) -> None:
     simulation = Simulation(limited(600, burst=10))
     simulation.ask()
@@ -197,7 +222,9 @@ def test_a_limit_that_changes_is_followed_without_a_fresh_burst() -> None:
     simulation = Simulation(steady())
     simulation.limiter.learn({"x-ratelimit-limit-requests": "60"})
     simulation.run(30)
-    for _ in range(100):  # were each a bucket that starts with something in it, this would be a way around the limit
+    for _ in range(
+        100
+    ):  # were each a bucket that starts with something in it, this would be a way around the limit
         simulation.limiter.learn({"x-ratelimit-limit-requests": "60"})
         simulation.limiter.learn({"x-ratelimit-limit-requests": "61"})
         simulation.run(0.1)
@@ -212,7 +239,7 @@ def test_a_header_that_is_no_limit_is_ignored(text: str) -> None:
     assert simulation.answered() > 1000
 
 
-# -- how many at once -------------------------------------------------------------------------------------------------
+# -- how many at once ------------------------------------------------------------------------------
 @pytest.mark.parametrize("most", [1, 4, 64, 256])
 def test_a_server_that_takes_all_gets_all(most: int) -> None:
     simulation = Simulation(steady(), most=most)
@@ -252,7 +279,9 @@ def test_a_wall_with_a_hint_wastes_few_attempts() -> None:
 
 
 def test_a_server_that_queues_is_not_flooded() -> None:
-    """It answers one at a time: more at once gain nothing, and would run into the time for an attempt."""
+    """It answers one at a time: more at once gain nothing, and would run into the time for an
+    attempt.
+    """
     free = [0.0]
 
     def serve(now: float) -> Said:
@@ -322,7 +351,7 @@ def test_growth_is_fast_until_the_first_cut_and_steady_after() -> None:
     assert tested.size == pytest.approx(min(1.1 * cut, cut + 1))
 
 
-# -- waits ------------------------------------------------------------------------------------------------------------
+# -- waits -----------------------------------------------------------------------------------------
 def test_a_wall_with_a_hint_makes_everyone_wait() -> None:
     simulation = Simulation(lambda now: Said(0.02, now < 20, 20 - now if now < 20 else None))
     simulation.run(21)
@@ -361,7 +390,7 @@ def test_waits_double_with_jitter_up_to_the_longest_and_never_undercut_a_hint() 
     assert len({Limiter().backoff(1, None) for _ in range(5)}) == 5
 
 
-# -- threads ----------------------------------------------------------------------------------------------------------
+# -- threads ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["room", "rate", "rest"])
 def test_whoever_waits_is_woken(kind: str) -> None:
     limiter = Limiter(requests=1 if kind == "rate" else None, most=1)
@@ -393,7 +422,9 @@ def test_whoever_waits_is_woken(kind: str) -> None:
 
 def test_threads_share_the_limits() -> None:
     limiter = Limiter(requests=12_000, most=5)
-    widest, now, lock = [0], [0], threading.Lock()
+    widest = [0]
+    now = [0]
+    lock = threading.Lock()
     sent: list[float] = []
 
     def work() -> None:

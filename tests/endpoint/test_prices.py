@@ -28,7 +28,9 @@ def row(**values: object) -> str:
         "date": TODAY,
         "source": "'me'",
     }
-    return "[[price]]\n" + "".join(f"{key} = {value}\n" for key, value in (facts | values).items() if value is not None)
+    return "[[price]]\n" + "".join(
+        f"{key} = {value}\n" for key, value in (facts | values).items() if value is not None
+    )
 
 
 def load(folder: Path, *rows: str) -> Prices:
@@ -37,7 +39,7 @@ def load(folder: Path, *rows: str) -> Prices:
     return Prices.load(path)
 
 
-# -- which row --------------------------------------------------------------------------------------------------------
+# -- which row -------------------------------------------------------------------------------------
 def test_exact_beats_pattern_and_a_long_pattern_beats_a_short_one(tmp_path: Path) -> None:
     patterns = ["*", "gpt-4*", "gpt-4o-*", "gpt-4o-mini"]
     prices = load(tmp_path, *[row(model=f"'{name}'", input=i) for i, name in enumerate(patterns)])
@@ -55,11 +57,17 @@ def test_names_are_told_apart_by_case(tmp_path: Path) -> None:
     assert load(tmp_path, row(model="'GPT-*'")).price("x", "gpt-4o") is None
 
 
-def test_a_file_of_your_own_wins_over_a_narrower_shipped_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_your_own_wins_over_a_narrower_shipped_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shipped = Prices.load().need("openai", "gpt-4o")
     own = load(tmp_path, row(service="'openai'", model="'gpt-*'", input=99))
     assert own.need("openai", "gpt-4o").input == 99 != shipped.input
-    assert own.price("anthropic", "claude-opus-4-5") == Prices.load().price("anthropic", "claude-opus-4-5") is not None
+    assert (
+        own.price("anthropic", "claude-opus-4-5")
+        == Prices.load().price("anthropic", "claude-opus-4-5")
+        is not None
+    )
     monkeypatch.setenv("BBTVP_PRICES", str(tmp_path / "prices.toml"))
     assert Prices.load().need("openai", "gpt-4o").input == 99
 
@@ -76,7 +84,7 @@ def test_an_ended_price_is_no_price(tmp_path: Path) -> None:
     assert prices.price("x", "m", date(2026, 11, 26)) is None
 
 
-# -- money ------------------------------------------------------------------------------------------------------------
+# -- money -----------------------------------------------------------------------------------------
 def test_dollars_are_tokens_times_price(tmp_path: Path) -> None:
     price = load(tmp_path, row(input=2.5, output=10, batch=0.5)).need("x", "m")
     assert price.usd(1_000_000, 0) == 2.5
@@ -95,24 +103,31 @@ def test_more_tokens_never_cost_less(a: int, b: int, more_in: int, more_out: int
     assert 0 <= price.usd(a, b) <= price.usd(a + more_in, b + more_out)
 
 
-def test_a_missing_price_says_what_to_write_and_that_is_refused_without_numbers(tmp_path: Path) -> None:
+def test_a_missing_price_says_what_to_write_and_that_is_refused_without_numbers(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(UsageError, match="no price is known for openai/gpt-99") as caught:
         Prices.load().need("openai", "gpt-99", TODAY)
     lines = str(caught.value).split("\n", 1)[1]
     with pytest.raises(tomllib.TOMLDecodeError):
         tomllib.loads(lines)
-    filled = load(tmp_path, lines.replace("…", "3", 1).replace("…", "4", 1)).need("openai", "gpt-99")
+    filled = load(tmp_path, lines.replace("…", "3", 1).replace("…", "4", 1)).need(
+        "openai", "gpt-99"
+    )
     assert (filled.input, filled.output, filled.date) == (3, 4, TODAY)
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[[price]", r"prices.toml: not TOML: .*line 1"),
         (row(inptu=3), r"prices.toml: price 1 inptu: unknown key 'inptu'; did you mean input"),
         ("prices = []", r"prices.toml: prices: unknown key 'prices'; did you mean price"),
-        (row() + row(input=-1), r"prices.toml: price 2 input: input should be greater than or equal to 0, got -1"),
+        (
+            row() + row(input=-1),
+            r"prices.toml: price 2 input: input should be greater than or equal to 0, got -1",
+        ),
         (row(output="nan"), r"price 1 output: input should be a finite number"),
         (row(output="inf"), r"price 1 output: input should be a finite number"),
         (row(input="true"), r"price 1 input: input should be a valid number, got True"),
@@ -126,7 +141,10 @@ def test_a_missing_price_says_what_to_write_and_that_is_refused_without_numbers(
         (row(date="'last week'"), r"price 1 date: input should be a valid date, got 'last week'"),
         (row(date="2026-13-01"), r"not TOML"),
         (row(date="12:30:00"), r"price 1 date: input should be a valid date"),
-        (row(since="2027-01-02", until="2027-01-01"), r"price 1: until 2027-01-01 is before since 2027-01-02"),
+        (
+            row(since="2027-01-02", until="2027-01-01"),
+            r"price 1: until 2027-01-01 is before since 2027-01-02",
+        ),
         (row(batch=0), r"price 1 batch: input should be greater than 0, got 0"),
         (row(batch=50), r"price 1 batch: input should be less than or equal to 1, got 50"),
     ],
@@ -145,12 +163,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_each_shipped_row_is_dated_sourced_and_marked_as_unverified() -> None:
     for price in Prices.load().shipped:
         assert price.date <= TODAY
-        assert (price.source.startswith("as found on ") and price.source.endswith(", unverified")) or price.input == 0
+        assert (
+            price.source.startswith("as found on ") and price.source.endswith(", unverified")
+        ) or price.input == 0
     assert "CHECK IT BEFORE YOU RELY ON IT" in SHIPPED.read_text()
 
 
 def test_only_this_machine_is_free() -> None:
-    assert {price.service for price in Prices.load().shipped if not (price.input and price.output)} == {"hf", "zoo"}
+    assert {
+        price.service for price in Prices.load().shipped if not (price.input and price.output)
+    } == {"hf", "zoo"}
     assert Prices.load().price("openai-api", "llava") is None
 
 
@@ -178,7 +200,7 @@ def test_no_two_shipped_rows_name_a_model_at_once() -> None:
             seen.add((price.service, model, price.since))
 
 
-# -- estimates --------------------------------------------------------------------------------------------------------
+# -- estimates -------------------------------------------------------------------------------------
 def test_an_estimate_is_a_bound_of_its_parts() -> None:
     found = estimate("openai", "gpt-4o", 1000, 512, 200, 16, 500)
     assert found.input_tokens == 1000 * input_tokens("openai", "gpt-4o", 512, 200)
@@ -188,7 +210,9 @@ def test_an_estimate_is_a_bound_of_its_parts() -> None:
 
 
 def test_half_price_has_no_rate_limit() -> None:
-    whole, half = (estimate("openai", "gpt-4o", 100, 224, 50, 16, 60, batch=batch) for batch in (False, True))
+    whole, half = (
+        estimate("openai", "gpt-4o", 100, 224, 50, 16, 60, batch=batch) for batch in (False, True)
+    )
     assert half.usd_bound == pytest.approx((whole.usd_bound or 0) / 2)
     assert (whole.seconds, half.seconds) == (100, None)
 
@@ -208,7 +232,14 @@ def test_an_estimate_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("usd", "text"),
-    [(0, "$0.00"), (0.00123, "$0.0013"), (0.1, "$0.10"), (1, "$1.00"), (1.231, "$1.24"), (1234.5, "$1,234.50")],
+    [
+        (0, "$0.00"),
+        (0.00123, "$0.0013"),
+        (0.1, "$0.10"),
+        (1, "$1.00"),
+        (1.231, "$1.24"),
+        (1234.5, "$1,234.50"),
+    ],
 )
 def test_dollars_are_rounded_up(usd: float, text: str) -> None:
     assert dollars(usd) == text
@@ -220,7 +251,8 @@ def test_a_bound_is_never_shown_below_itself(usd: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "1 s"), (40, "40 s"), (91, "2 min"), (5300, "89 min"), (7300, "2 h 2 min")]
+    ("seconds", "text"),
+    [(0.2, "1 s"), (40, "40 s"), (91, "2 min"), (5300, "89 min"), (7300, "2 h 2 min")],
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -1,4 +1,6 @@
-"""An endpoint over HTTP, end to end: probed, read by what was found, kept in the store, counted, capped."""
+"""An endpoint over HTTP, end to end: probed, read by what was found, kept in the store, counted,
+capped.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,17 @@ import pytest
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint.probe import MOST
 from bbtvp.endpoint.remote import Endpoint, bounds
-from bbtvp.models import Account, Forgetful, Meter, PaidModel, QueryFailed, Reply, Request, Unlimited, load_model
+from bbtvp.models import (
+    Account,
+    Forgetful,
+    Meter,
+    PaidModel,
+    QueryFailed,
+    Reply,
+    Request,
+    Unlimited,
+    load_model,
+)
 from bbtvp.search import optimize
 from bbtvp.testing import AdapterContract
 from bbtvp.verify import verify
@@ -20,9 +32,7 @@ from tests.endpoint.eye_server import EyeServer
 from tests.support import LABELS, Eye, patterns
 
 TASK = patterns()
-PRICES = (
-    '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = 2026-11-01\nsource = "own"\n'
-)
+PRICES = '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = 2026-11-01\nsource = "own"\n'
 
 
 def endpoint(server: Recorder, tmp_path: Path, **options: Any) -> PaidModel:
@@ -44,7 +54,9 @@ def requests(count: int, **fields: Any) -> list[Request]:
 
 
 # -- the probe ------------------------------------------------------------------------------------
-def test_a_server_that_does_all_is_read_by_log_probabilities(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+def test_a_server_that_does_all_is_read_by_log_probabilities(
+    eye: tuple[EyeServer, Recorder], tmp_path: Path
+) -> None:
     model = endpoint(eye[1], tmp_path)
     found = model.probe(Unlimited())
     assert model.capabilities.logprobs
@@ -58,7 +70,9 @@ def test_a_server_that_does_all_is_read_by_log_probabilities(eye: tuple[EyeServe
         assert isinstance(truth, Reply)
         assert ours.scores is not None
         assert truth.scores is not None
-        assert [s.logprob for s in ours.scores] == pytest.approx([s.logprob for s in truth.scores], abs=1e-6)
+        assert [s.logprob for s in ours.scores] == pytest.approx(
+            [s.logprob for s in truth.scores], abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(
@@ -88,12 +102,17 @@ def test_what_is_ignored_or_rejected_is_noticed(
             assert any("rejected" in finding for finding in found.findings)
         if forced:
             replies = model.query(requests(5, labels=("rows", "checks"), forced=True))
-            assert {reply.text for reply in replies if isinstance(reply, Reply)} <= {"rows", "checks"}
+            assert {reply.text for reply in replies if isinstance(reply, Reply)} <= {
+                "rows",
+                "checks",
+            }
         assert isinstance(model.query(requests(1))[0], Reply)
 
 
 def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with recorder({"error": {"message": "The model `eye` does not exist", "code": "model_not_found"}}) as server:
+    with recorder(
+        {"error": {"message": "The model `eye` does not exist", "code": "model_not_found"}}
+    ) as server:
         server.status = 404
         with pytest.raises(ModelError, match="does not exist"):
             endpoint(server, tmp_path).probe(Unlimited())
@@ -130,7 +149,9 @@ def test_a_probe_is_kept_too(eye: tuple[EyeServer, Recorder], tmp_path: Path) ->
 
 
 # -- money ----------------------------------------------------------------------------------------
-def test_money_is_counted_from_the_usage_of_the_reply(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+def test_money_is_counted_from_the_usage_of_the_reply(
+    eye: tuple[EyeServer, Recorder], tmp_path: Path
+) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
     model = endpoint(eye[1], tmp_path, prices=str(prices))
@@ -144,13 +165,19 @@ def test_money_is_counted_from_the_usage_of_the_reply(eye: tuple[EyeServer, Reco
     assert meter.account.usd <= meter.account.usd_cap  # type: ignore[operator]
 
 
-def test_a_probe_is_no_batch_and_costs_the_whole_price(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+def test_a_probe_is_no_batch_and_costs_the_whole_price(
+    eye: tuple[EyeServer, Recorder], tmp_path: Path
+) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES + "batch = 0.5\n")
     paid = [
-        endpoint(eye[1], tmp_path, prices=str(prices), batch=batch, store=str(tmp_path / f"{batch}.sqlite")).probe(
-            Unlimited()
-        )
+        endpoint(
+            eye[1],
+            tmp_path,
+            prices=str(prices),
+            batch=batch,
+            store=str(tmp_path / f"{batch}.sqlite"),
+        ).probe(Unlimited())
         for batch in (False, True)
     ]
     assert paid[0].usd == paid[1].usd > 0
@@ -164,7 +191,9 @@ def test_a_cap_on_money_needs_a_price(eye: tuple[EyeServer, Recorder], tmp_path:
 
 
 # -- the main job ---------------------------------------------------------------------------------
-def test_a_search_over_http_finds_what_a_local_one_finds(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
+def test_a_search_over_http_finds_what_a_local_one_finds(
+    eye: tuple[EyeServer, Recorder], tmp_path: Path
+) -> None:
     model = endpoint(eye[1], tmp_path)
     run = optimize(TASK, model, budget=400, prompt="tone", out=tmp_path / "run")
     assert run.improved
@@ -172,16 +201,26 @@ def test_a_search_over_http_finds_what_a_local_one_finds(eye: tuple[EyeServer, R
     proof = verify(run.prompt, TASK, [model], source=model.spec)
     assert proof.rows[0].gain > 0.2
     sent = len(eye[1].asked)
-    again = optimize(TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "run")
+    again = optimize(
+        TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "run"
+    )
     assert again.prompt.digest == run.prompt.digest
-    elsewhere = optimize(TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "other")
+    elsewhere = optimize(
+        TASK, endpoint(eye[1], tmp_path), budget=400, prompt="tone", out=tmp_path / "other"
+    )
     assert elsewhere.prompt.digest == run.prompt.digest
     assert len(eye[1].asked) == sent
 
 
 def test_a_refusal_is_its_own_outcome(tmp_path: Path) -> None:
     refusal = {
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": None, "refusal": "I cannot help"}}],
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "stop",
+                "message": {"content": None, "refusal": "I cannot help"},
+            }
+        ],
         "usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8},
     }
     with recorder(refusal) as server:
@@ -201,7 +240,8 @@ class TestContract(AdapterContract):
 
     @pytest.fixture(autouse=True)
     def _server(self, eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
-        self.server, self.folder = eye[1], tmp_path
+        self.server = eye[1]
+        self.folder = tmp_path
 
     def make(self) -> PaidModel:
         return endpoint(self.server, self.folder, store=False)
@@ -210,11 +250,17 @@ class TestContract(AdapterContract):
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("rpm", 0, "rpm=0 must be above 0"), ("retires", 3, "did you mean retries"), ("format", "gif", "unknown image"),
-        ("concurrency", "many", "give int"), ("probe", "perhaps", "give true or false"), ("quality", 0, "quality 1 to"),
+        ("rpm", 0, "rpm=0 must be above 0"),
+        ("retires", 3, "did you mean retries"),
+        ("format", "gif", "unknown image"),
+        ("concurrency", "many", "give int"),
+        ("probe", "perhaps", "give true or false"),
+        ("quality", 0, "quality 1 to"),
     ],
-)  # fmt: skip
-def test_options_are_checked_before_anything_is_asked(option: str, value: object, said: str, tmp_path: Path) -> None:
+)
+def test_options_are_checked_before_anything_is_asked(
+    option: str, value: object, said: str, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=said):
         load_model("openai-api/eye/eye", base_url="http://127.0.0.1:9", **{option: value})
 
@@ -228,23 +274,33 @@ def test_a_label_that_was_not_forced_is_no_answer(tmp_path: Path) -> None:
 
 
 # -- bounds before a run --------------------------------------------------------------------------
-def test_bounds_take_the_largest_image_and_the_longest_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_take_the_largest_image_and_the_longest_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     first, second = (load_model(f"openai/{name}") for name in ("gpt-4o", "gpt-4o-mini"))
     assert isinstance(first, Endpoint) and isinstance(second, Endpoint)
     dealt = bounds([first, Eye(), second], 31, iter([64, 900, 32]), iter(["?", "what is it?"]))
     assert dealt == {
-        "openai/gpt-4o": first.estimate(11, 900, 11), "openai/gpt-4o-mini": second.estimate(11, 900, 11)
-    }  # fmt: skip
-    assert bounds([Eye(), first], [7, 5], [64], ["?"]) == {"openai/gpt-4o": first.estimate(5, 64, 1)}
+        "openai/gpt-4o": first.estimate(11, 900, 11),
+        "openai/gpt-4o-mini": second.estimate(11, 900, 11),
+    }
+    assert bounds([Eye(), first], [7, 5], [64], ["?"]) == {
+        "openai/gpt-4o": first.estimate(5, 64, 1)
+    }
 
 
 def test_a_batch_is_bounded_at_the_price_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    one_by_one, batched = (load_model("openai/gpt-4o", batch=batch, rpm=10) for batch in (False, True))
+    one_by_one, batched = (
+        load_model("openai/gpt-4o", batch=batch, rpm=10) for batch in (False, True)
+    )
     assert isinstance(one_by_one, Endpoint) and isinstance(batched, Endpoint)
-    whole, half = one_by_one.estimate(109, 224, 50), batched.estimate(109, 224, 50)
-    assert half.usd_bound == pytest.approx((whole.usd_bound or 0) * 59 / 109)  # nine of them probe, singly
+    whole = one_by_one.estimate(109, 224, 50)
+    half = batched.estimate(109, 224, 50)
+    assert half.usd_bound == pytest.approx(
+        (whole.usd_bound or 0) * 59 / 109
+    )  # nine of them probe, singly
     assert (whole.seconds, half.seconds) == (654, 54)
 
 

@@ -40,11 +40,22 @@ main()
 
 def forms(key: str = KEY) -> set[bytes]:
     """All that gives the key away: itself, half of it, and either as URLs, JSON and base64 write them."""
-    found = {key, key[3:15], key[15:], quote(key, safe=""), quote(key), quote_plus(key), key.encode().hex()}
+    found = {
+        key,
+        key[3:15],
+        key[15:],
+        quote(key, safe=""),
+        quote(key),
+        quote_plus(key),
+        key.encode().hex(),
+    }
     for before in range(3):  # bytes of something else in the same group of three
         data = b"\0" * before + key.encode()
         whole = len(data) // 3 * 4
-        found |= {encode(data).decode()[4:whole] for encode in (base64.b64encode, base64.urlsafe_b64encode)}
+        found |= {
+            encode(data).decode()[4:whole]
+            for encode in (base64.b64encode, base64.urlsafe_b64encode)
+        }
     return {form.encode() for form in found}
 
 
@@ -61,7 +72,11 @@ def leaks_of_files(folder: Path, *, but: Iterable[Path] = ()) -> list[str]:
             found += leaks(str(path), path.read_bytes())
             if zipfile.is_zipfile(path):
                 with zipfile.ZipFile(path) as archive:
-                    found += [leak for name in archive.namelist() for leak in leaks(name, archive.read(name))]
+                    found += [
+                        leak
+                        for name in archive.namelist()
+                        for leak in leaks(name, archive.read(name))
+                    ]
     return found
 
 
@@ -79,12 +94,20 @@ class Service(NamedTuple):
 def _chat(text: str | None, refusal: str | None = None) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": refusal}
     choice = {"index": 0, "finish_reason": "stop", "logprobs": None, "message": message}
-    return {"object": "chat.completion", "choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}
+    return {
+        "object": "chat.completion",
+        "choices": [choice],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 1},
+    }
 
 
 def _claude(text: str, **fields: Any) -> dict[str, Any]:
     usage = {"input_tokens": 9, "output_tokens": 1}
-    return {"content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "usage": usage} | fields
+    return {
+        "content": [{"type": "text", "text": text}],
+        "stop_reason": "end_turn",
+        "usage": usage,
+    } | fields
 
 
 def _gemini(text: str) -> dict[str, Any]:
@@ -100,14 +123,20 @@ SERVICES = {
     "openai-api": Service("openai-api/shop/eye", "SHOP_API_KEY", *CHAT, "/v1"),
     "azure": Service("azure/gpt-4o", "AZURE_OPENAI_API_KEY", *CHAT),
     "anthropic": Service(
-        "anthropic/claude-sonnet-4-5", "ANTHROPIC_API_KEY", _claude("rows"),
-        _claude("", stop_reason="refusal", stop_details={"category": "other", "explanation": NO}), batch=True,
+        "anthropic/claude-sonnet-4-5",
+        "ANTHROPIC_API_KEY",
+        _claude("rows"),
+        _claude("", stop_reason="refusal", stop_details={"category": "other", "explanation": NO}),
+        batch=True,
     ),
     "gemini": Service(
-        "gemini/gemini-2.5-flash", "GEMINI_API_KEY", _gemini("rows"),
-        {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": NO}}, batch=True,
+        "gemini/gemini-2.5-flash",
+        "GEMINI_API_KEY",
+        _gemini("rows"),
+        {"promptFeedback": {"blockReason": "OTHER", "blockReasonMessage": NO}},
+        batch=True,
     ),
-}  # fmt: skip
+}
 
 
 def said() -> str:
@@ -117,7 +146,9 @@ def said() -> str:
 
 
 def error(status: int, code: str = "odd") -> Step:
-    body = json.dumps({"error": {"code": code, "type": code, "status": code, "message": said()}}).encode()
+    body = json.dumps(
+        {"error": {"code": code, "type": code, "status": code, "message": said()}}
+    ).encode()
     return Step(status, body, {"X-Echo": KEY, "Retry-After-Ms": "5"})
 
 
@@ -139,7 +170,7 @@ def faults(elsewhere: str) -> dict[str, Step]:
         "text": Step(200, said().encode()),
         "reset": Step(200, broken, manner="reset"),
         "redirect": Step(307, said().encode(), {"Location": f"{elsewhere}/v1/chat/completions"}),
-    }  # fmt: skip
+    }
 
 
 FAULTS = [*faults(""), "refusal"]
@@ -155,8 +186,12 @@ def elsewhere() -> Iterator[FaultyServer]:
 
 def script(service: Service, fault: str, elsewhere: FaultyServer, *, good: int = 0) -> Script:
     """So many good answers, then the fault for ever."""
-    answer, refusal = (Step(body=json.dumps(reply).encode()) for reply in (service.good, service.refusal))
-    then = (faults(f"http://localhost:{elsewhere.port}") | {"refusal": refusal, "none": answer})[fault]
+    answer, refusal = (
+        Step(body=json.dumps(reply).encode()) for reply in (service.good, service.refusal)
+    )
+    then = (faults(f"http://localhost:{elsewhere.port}") | {"refusal": refusal, "none": answer})[
+        fault
+    ]
     return in_turn([answer] * good, then)
 
 
@@ -181,51 +216,78 @@ def requests(count: int) -> list[Request]:
 def test_the_forms_are_found_wherever_they_begin() -> None:
     for before in ("", "a", "ab", "abc", "Bearer ", "user:"):
         assert leaks("", base64.b64encode(f"{before}{KEY} and more".encode()))
-    assert leaks("", quote(f"x {KEY}").encode()) and leaks("", f"…{KEY[:16]}…".encode()) and not leaks("", b"sk-***")
+    assert (
+        leaks("", quote(f"x {KEY}").encode())
+        and leaks("", f"…{KEY[:16]}…".encode())
+        and not leaks("", b"sk-***")
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_error_shows_the_key(
-    name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    service, shown = SERVICES[name], ""
+    name: str,
+    fault: str,
+    elsewhere: FaultyServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    service = SERVICES[name]
+    shown = ""
     monkeypatch.setenv(service.variable, KEY)
     caplog.set_level(logging.DEBUG)
     with FaultyServer(script(service, fault, elsewhere)) as server:
         options = OPTIONS | {"retries": int(name == "openai")}  # each takes a second
         model = load_model(service.spec, base_url=base(server, service), **options)
-        for ask in (lambda: probed(model), lambda: Meter(model, Forgetful(), account=Account(40)).query(requests(6))):
+        for ask in (
+            lambda: probed(model),
+            lambda: Meter(model, Forgetful(), account=Account(40)).query(requests(6)),
+        ):
             try:
                 outcomes = ask()
             except BbtvpError as caught:
-                shown += "".join(traceback.format_exception(caught)) + repr(caught) + repr(vars(caught))
+                shown += (
+                    "".join(traceback.format_exception(caught)) + repr(caught) + repr(vars(caught))
+                )
                 shown += repr(caught.__cause__) + repr(caught.__context__)
             else:
                 shown += repr(outcomes)
                 failed = [outcome for outcome in outcomes or () if isinstance(outcome, QueryFailed)]
                 assert failed or "Probe" in repr(outcomes)
         assert came(server)
-    shown += repr(model) + repr(vars(model)["dialect"]) + caplog.text + "".join(map(repr, caplog.records))
+    shown += (
+        repr(model)
+        + repr(vars(model)["dialect"])
+        + caplog.text
+        + "".join(map(repr, caplog.records))
+    )
     assert leaks("what was said", shown.encode()) + leaks_of_files(tmp_path) == []
 
 
 @pytest.mark.parametrize("fault", ["401", "400", "500", "text", "another API", "redirect", "reset"])
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if service.batch])
 def test_no_error_of_a_batch_shows_the_key(
-    name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+    name: str,
+    fault: str,
+    elsewhere: FaultyServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     service = SERVICES[name]
     monkeypatch.setenv(service.variable, KEY)
     caplog.set_level(logging.DEBUG)
     with FaultyServer(script(service, fault, elsewhere)) as server:
-        model = load_model(service.spec, base_url=base(server, service), batch=True, poll=0.001, **OPTIONS)
+        model = load_model(
+            service.spec, base_url=base(server, service), batch=True, poll=0.001, **OPTIONS
+        )
         with pytest.raises(BbtvpError) as caught:
             Meter(model, Forgetful(), account=Account(40)).query(requests(6))
         assert came(server)
-    shown = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + caplog.text
+    shown = (
+        "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + caplog.text
+    )
     assert leaks("what was said", shown.encode()) + leaks_of_files(tmp_path) == []
 
 
@@ -234,8 +296,14 @@ def test_no_result_of_a_batch_shows_the_key(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     service = SERVICES["openai"]
-    replies = {"400": (400, json.loads(error(400).body)), "refusal": (200, service.refusal), "another API": (200, {})}
-    replies["another API"][1].update(choices=[{"message": {}, "finish_reason": said(), said(): said()}])
+    replies = {
+        "400": (400, json.loads(error(400).body)),
+        "refusal": (200, service.refusal),
+        "another API": (200, {}),
+    }
+    replies["another API"][1].update(
+        choices=[{"message": {}, "finish_reason": said(), said(): said()}]
+    )
     names: list[str] = []
 
     def answer(seen: Seen) -> Step:
@@ -247,7 +315,9 @@ def test_no_result_of_a_batch_shows_the_key(
                 "response": {"status_code": status, "body": body} if status else None,
                 "error": {"message": said()},
             }
-            return Step(body="\n".join(json.dumps({"custom_id": name} | result) for name in names).encode())
+            return Step(
+                body="\n".join(json.dumps({"custom_id": name} | result) for name in names).encode()
+            )
         batch = {"id": "b", "status": "completed", "output_file_id": "out"}
         if kind == "failed":
             batch = {"id": "b", "status": "failed", "errors": {"data": [{"message": said()}]}}
@@ -256,11 +326,16 @@ def test_no_result_of_a_batch_shows_the_key(
     monkeypatch.setenv(service.variable, KEY)
     caplog.set_level(logging.DEBUG)
     with FaultyServer(answer) as server:
-        model = load_model(service.spec, base_url=base(server, service), batch=True, poll=0.001, **OPTIONS)
+        model = load_model(
+            service.spec, base_url=base(server, service), batch=True, poll=0.001, **OPTIONS
+        )
         outcomes = model.query(requests(3))
         assert came(server) and len(names) == 3
     assert all(isinstance(outcome, QueryFailed) for outcome in outcomes)
-    assert leaks("what was said", (repr(outcomes) + caplog.text).encode()) + leaks_of_files(tmp_path) == []
+    assert (
+        leaks("what was said", (repr(outcomes) + caplog.text).encode()) + leaks_of_files(tmp_path)
+        == []
+    )
 
 
 # -- the command line, a process of its own ---------------------------------------------------------
@@ -273,21 +348,52 @@ class Ended(NamedTuple):
 
 
 def command(
-    folder: Path, service: Service, server: FaultyServer, *arguments: object, stop: bool = False, env_file: bool = False
+    folder: Path,
+    service: Service,
+    server: FaultyServer,
+    *arguments: object,
+    stop: bool = False,
+    env_file: bool = False,
 ) -> Ended:
     """Run bbtvp with everything logged, in a folder that is its home too; stop: interrupt it once it is asking."""
-    options = [f"-M{key}={value}" for key, value in (OPTIONS | {"base_url": base(server, service)}).items()]
-    environment = {name: value for name, value in os.environ.items() if "KEY" not in name and "BBTVP" not in name}
-    environment |= {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
-    secret, first = folder / "keys.env", []
+    options = [
+        f"-M{key}={value}" for key, value in (OPTIONS | {"base_url": base(server, service)}).items()
+    ]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if "KEY" not in name and "BBTVP" not in name
+    }
+    environment |= {
+        "HOME": str(folder),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    secret = folder / "keys.env"
+    first = []
     if env_file:
         secret.write_text(f"{service.variable}={KEY}\n")
         first = ["--env-file", str(secret)]
     else:
         environment[service.variable] = KEY
-    line = [sys.executable, "-c", LOUD, *first, arguments[0], "--model", service.spec, *options, *arguments[1:]]
+    line = [
+        sys.executable,
+        "-c",
+        LOUD,
+        *first,
+        arguments[0],
+        "--model",
+        service.spec,
+        *options,
+        *arguments[1:],
+    ]
     with subprocess.Popen(
-        list(map(str, line)), cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        list(map(str, line)),
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     ) as process:
         while stop and len(server.seen) < 12:
             assert process.poll() is None
@@ -296,32 +402,58 @@ def command(
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=100)
     assert came(server), out + err
-    found = leaks("stdout", out.encode()) + leaks("stderr", err.encode()) + leaks_of_files(folder, but=[secret])
+    found = (
+        leaks("stdout", out.encode())
+        + leaks("stderr", err.encode())
+        + leaks_of_files(folder, but=[secret])
+    )
     return Ended(process.returncode, out + err, found)
 
 
 def optimize(folder: Path, *arguments: object) -> list[object]:
     task = folder_of_patterns(folder / "task", per_class=12)
-    return ["optimize", "--task", task, "--queries", 200, "--prompt", "tone", "--out", folder / "run", *arguments]
+    return [
+        "optimize",
+        "--task",
+        task,
+        "--queries",
+        200,
+        "--prompt",
+        "tone",
+        "--out",
+        folder / "run",
+        *arguments,
+    ]
 
 
-def every(fast: Iterable[tuple[str, str]], names: Iterable[str], faults: Iterable[str]) -> list[Any]:
+def every(
+    fast: Iterable[tuple[str, str]], names: Iterable[str], faults: Iterable[str]
+) -> list[Any]:
     """All pairs, of which all but a few are slow."""
-    chosen, pairs = set(fast), [(name, fault) for name in names for fault in faults]
-    return [pair if pair in chosen else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs]
+    chosen = set(fast)
+    pairs = [(name, fault) for name in names for fault in faults]
+    return [
+        pair if pair in chosen else pytest.param(*pair, marks=pytest.mark.slow) for pair in pairs
+    ]
 
 
 @pytest.mark.parametrize(("name", "fault"), every([("gemini", "401")], SERVICES, FAULTS))
-def test_a_run_that_fails_midway_writes_no_key(name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path) -> None:
+def test_a_run_that_fails_midway_writes_no_key(
+    name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path
+) -> None:
     service = SERVICES[name]
     with FaultyServer(script(service, fault, elsewhere, good=9)) as server:
-        ended = command(tmp_path, service, server, *optimize(tmp_path, "-Mprobe=false", "-Mconcurrency=2"))
+        ended = command(
+            tmp_path, service, server, *optimize(tmp_path, "-Mprobe=false", "-Mconcurrency=2")
+        )
         assert len(server.seen) > 9 and (tmp_path / "run" / "journal.jsonl").exists()
     assert ended.leaks == []
     assert ended.code in (1, 2, 3), ended.said
 
 
-@pytest.mark.parametrize(("name", "fault"), every([("openai", "401")], SERVICES, ["401", "none", "500", "redirect"]))
+@pytest.mark.parametrize(
+    ("name", "fault"), every([("openai", "401")], SERVICES, ["401", "none", "500", "redirect"])
+)
 def test_a_doctor_with_a_key_from_a_file_tells_no_key(
     name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path
 ) -> None:
@@ -333,7 +465,9 @@ def test_a_doctor_with_a_key_from_a_file_tells_no_key(
 
 
 @pytest.mark.parametrize(("name", "fault"), every([("anthropic", "none")], SERVICES, ["none"]))
-def test_an_interrupted_run_writes_no_key(name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path) -> None:
+def test_an_interrupted_run_writes_no_key(
+    name: str, fault: str, elsewhere: FaultyServer, tmp_path: Path
+) -> None:
     service = SERVICES[name]
     answers = script(service, fault, elsewhere)
 
@@ -348,10 +482,13 @@ def test_an_interrupted_run_writes_no_key(name: str, fault: str, elsewhere: Faul
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_run_out_of_budget_writes_no_key(name: str, elsewhere: FaultyServer, tmp_path: Path) -> None:
+def test_a_run_out_of_budget_writes_no_key(
+    name: str, elsewhere: FaultyServer, tmp_path: Path
+) -> None:
     """Retries use up what was meant for the search."""
     service = SERVICES[name]
-    good, bad = script(service, "none", elsewhere), script(service, "500", elsewhere)
+    good = script(service, "none", elsewhere)
+    bad = script(service, "500", elsewhere)
     with FaultyServer(lambda seen: good(seen) if seen.number % 3 == 0 else bad(seen)) as server:
         more = "-Mprobe=false", "-Mretries=9", "-Mstop_after=500"
         ended = command(tmp_path, service, server, *optimize(tmp_path, *more))

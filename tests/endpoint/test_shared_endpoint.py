@@ -1,4 +1,6 @@
-"""One endpoint, four jobs in threads of their own: what they share is shared, and what ends one ends no other."""
+"""One endpoint, four jobs in threads of their own: what they share is shared, and what ends one
+ends no other.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def after(seconds: float) -> Script:
 
 
 def shared(url: str, **options: Any) -> Endpoint:
-    model = load_model("openai-api/lab/m", base_url=url, **{"store": False, "probe": False, **options})
+    model = load_model(
+        "openai-api/lab/m", base_url=url, **{"store": False, "probe": False, **options}
+    )
     assert isinstance(model, Endpoint)
     return model
 
@@ -64,7 +68,9 @@ class Jobs:
         self.ended: dict[int, Any] = {}
         self.at: dict[int, float] = {}
         self._gate = threading.Barrier(len(work) + 1)
-        self._threads = [threading.Thread(target=self._run, args=pair, daemon=True) for pair in enumerate(work)]
+        self._threads = [
+            threading.Thread(target=self._run, args=pair, daemon=True) for pair in enumerate(work)
+        ]
         for thread in self._threads:
             thread.start()
         self._gate.wait()
@@ -94,7 +100,7 @@ def eye() -> Iterator[Recorder]:
         yield server
 
 
-# -- the probe --------------------------------------------------------------------------------------------------------
+# -- the probe -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("store", [True, False])
 def test_one_probe_does_for_all(store: bool, tmp_path: Path) -> None:
     with eye() as server:
@@ -115,12 +121,17 @@ def test_a_job_that_cannot_pay_for_the_probe_leaves_it_to_the_next() -> None:
         assert model.capabilities.logprobs
         assert found[1].capabilities == found[3].capabilities == model.capabilities
         assert min(found[1].queries, found[3].queries) == 0
-        assert all(isinstance(found[job], ModelError | BudgetReached) or not found[job].queries for job in (0, 2))
+        assert all(
+            isinstance(found[job], ModelError | BudgetReached) or not found[job].queries
+            for job in (0, 2)
+        )
 
 
-# -- limits -----------------------------------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------------------
 def test_all_are_answered_within_one_limit(tmp_path: Path) -> None:
-    busy, most, lock = 0, 0, threading.Lock()
+    busy = 0
+    most = 0
+    lock = threading.Lock()
 
     def serve(seen: Seen) -> Step:
         nonlocal busy, most
@@ -133,14 +144,22 @@ def test_all_are_answered_within_one_limit(tmp_path: Path) -> None:
         return answer(seen)
 
     with FaultyServer(serve) as server:
-        model = shared(server.url.removesuffix("/answer"), concurrency=6, store=str(tmp_path / "replies.sqlite"))
+        model = shared(
+            server.url.removesuffix("/answer"),
+            concurrency=6,
+            store=str(tmp_path / "replies.sqlite"),
+        )
         meters = [Meter(model, Forgetful()) for _ in JOBS]
         found = Jobs([lambda job=job: meters[job].query(questions(job, 60)) for job in JOBS]).wait()  # type: ignore[misc]
         assert len(server.seen) == 240
         again = Jobs([lambda job=job: model.query(questions(3 - job, 60)) for job in JOBS]).wait()  # type: ignore[misc]
         assert len(server.seen) == 240
     for job in JOBS:
-        assert texts(found[job]) == texts(again[3 - job]) == [f"{number} of {job}" for number in range(60)]
+        assert (
+            texts(found[job])
+            == texts(again[3 - job])
+            == [f"{number} of {job}" for number in range(60)]
+        )
         assert meters[job].account.total == 60
     assert 4 <= most <= 6
     assert Store(tmp_path / "replies.sqlite").rows() == 240
@@ -156,7 +175,7 @@ def test_a_rate_is_that_of_all_together() -> None:
     assert took > (100 - 13) / 50 * 0.95  # a burst of 12.5 goes out at once
 
 
-# -- one ends, the others go on ---------------------------------------------------------------------------------------
+# -- one ends, the others go on --------------------------------------------------------------------
 @pytest.mark.parametrize("status", [500, 400, 422])
 def test_a_job_that_only_fails_ends_alone(status: int) -> None:
     """500s and 400s by their number, a 422 at once."""
@@ -191,7 +210,9 @@ def test_failures_in_a_row_are_those_of_one_job() -> None:
             assert found[job][::4] == [f"{number} of {job}" for number in range(0, 20, 4)]
         for number in (1, 2, 3):
             model.query([question(0, number)])
-        with pytest.raises(ModelError, match="4 requests failed in a row"):  # from call to call, as ever
+        with pytest.raises(
+            ModelError, match="4 requests failed in a row"
+        ):  # from call to call, as ever
             model.query([question(0, 5)])
 
 
@@ -207,19 +228,26 @@ def test_a_job_without_money_ends_alone() -> None:
 
         found = Jobs([lambda job=job: work(job) for job in JOBS]).wait()  # type: ignore[misc]
     assert isinstance(found[0], BudgetReached) and accounts[0].total == 10
-    assert [texts(found[job]) for job in (1, 2, 3)] == [[f"{n} of {job}" for n in range(50)] for job in (1, 2, 3)]
+    assert [texts(found[job]) for job in (1, 2, 3)] == [
+        [f"{n} of {job}" for n in range(50)] for job in (1, 2, 3)
+    ]
 
 
 def test_who_is_stopped_does_not_wait_for_whoever_waits_for_room() -> None:
-    limiter, over = Limiter(requests=1), threading.Event()
+    limiter = Limiter(requests=1)
+    over = threading.Event()
     assert limiter.enter(1, until=time.monotonic() + 60, stopped=lambda: False)
     held = threading.Thread(
-        target=limiter.enter, args=(1,), kwargs={"until": time.monotonic() + 61, "stopped": over.is_set}
+        target=limiter.enter,
+        args=(1,),
+        kwargs={"until": time.monotonic() + 61, "stopped": over.is_set},
     )
     held.start()  # has the turn for a minute
     time.sleep(0.05)
     began = time.monotonic()
-    assert limiter.enter(1, until=began + 60, stopped=lambda: time.monotonic() > began + 0.1) is None
+    assert (
+        limiter.enter(1, until=began + 60, stopped=lambda: time.monotonic() > began + 0.1) is None
+    )
     assert limiter.enter(1, until=began + 0.2, stopped=lambda: False) is None
     assert time.monotonic() - began < 10
     over.set()
@@ -228,13 +256,17 @@ def test_who_is_stopped_does_not_wait_for_whoever_waits_for_room() -> None:
     assert not held.is_alive()
 
 
-# -- leaving ----------------------------------------------------------------------------------------------------------
+# -- leaving ---------------------------------------------------------------------------------------
 def test_to_abandon_ends_every_job_and_keeps_what_comes_in_the_next_moment(tmp_path: Path) -> None:
     def serve(seen: Seen) -> Step:
-        return Step(body=answer(seen).body, manner="silence") if asked(seen)[1] else after(0.6)(seen)
+        return (
+            Step(body=answer(seen).body, manner="silence") if asked(seen)[1] else after(0.6)(seen)
+        )
 
     with FaultyServer(serve) as server:
-        model = shared(server.url.removesuffix("/answer"), store=str(tmp_path / "replies.sqlite"), probe=True)
+        model = shared(
+            server.url.removesuffix("/answer"), store=str(tmp_path / "replies.sqlite"), probe=True
+        )
         jobs = Jobs([lambda job=job: model.query(questions(job, 10)) for job in JOBS])  # type: ignore[misc]
         while len(server.seen) < 8:
             time.sleep(0.01)

@@ -32,7 +32,9 @@ def transport() -> Iterator[Transport]:
 
 
 def wire(url: str, body: bytes = b'{"question": "which?"}', key: str = KEY) -> Wire:
-    return Wire("POST", url, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}, body)
+    return Wire(
+        "POST", url, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}, body
+    )
 
 
 def broken(transport: Transport, url: str) -> Broken:
@@ -73,7 +75,9 @@ def test_a_connection_is_used_again(transport: Transport) -> None:
 def test_threads_of_a_later_call_take_over_the_connections(transport: Transport) -> None:
     with FaultyServer(lambda seen: Step(delay=0.05)) as server:
         for _ in range(3):
-            threads = [threading.Thread(target=transport.send, args=(wire(server.url),)) for _ in range(4)]
+            threads = [
+                threading.Thread(target=transport.send, args=(wire(server.url),)) for _ in range(4)
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:
@@ -90,7 +94,7 @@ def test_a_connection_that_the_server_dropped_is_opened_anew(transport: Transpor
         assert transport.send(wire(server.url)).status == 200
 
 
-# -- time -------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("manner", ["drip", "drip head", "silence"])
 @pytest.mark.parametrize("framing", [{}, {"Connection": "close"}], ids=["kept", "closing"])
 def test_an_attempt_ends_on_time_however_slowly_bytes_drip(
@@ -104,7 +108,11 @@ def test_an_attempt_ends_on_time_however_slowly_bytes_drip(
 
 
 def test_a_drip_without_an_announced_length_is_no_answer(transport: Transport) -> None:
-    step = Step(body=b" " * 100, headers={"Connection": "close", "Transfer-Encoding": "identity"}, manner="drip")
+    step = Step(
+        body=b" " * 100,
+        headers={"Connection": "close", "Transfer-Encoding": "identity"},
+        manner="drip",
+    )
     unframed = step.head.replace(b"Content-Length: 100\r\n", b"")
 
     def serve(listener: socket.socket) -> None:
@@ -149,7 +157,7 @@ def test_the_line_of_an_exchange_that_was_given_up_serves_again(transport: Trans
         assert transport.send(wire(server.url)).status == 200
 
 
-# -- what breaks ------------------------------------------------------------------------------------------------------
+# -- what breaks -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("manner", ["reset", "cut"])
 def test_half_a_reply_is_none(transport: Transport, manner: Manner) -> None:
     with FaultyServer(lambda seen: Step(body=b" " * 1000, manner=manner)) as server:
@@ -165,7 +173,9 @@ def test_a_refused_connection_was_never_sent(transport: Transport) -> None:
     assert error.reason == f"no connection to 127.0.0.1:{port}: Connection refused"
 
 
-def test_an_unknown_host_was_never_sent(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host_was_never_sent(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def nowhere(*args: object, **options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -199,12 +209,16 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
     assert proxy.seen[0].path == "http://api.invalid/v1/answer"
 
 
-# -- size -------------------------------------------------------------------------------------------------------------
+# -- size ------------------------------------------------------------------------------------------
 def test_a_huge_body_is_not_taken_in() -> None:
     transport = Transport(QUICK, limit=100_000)
     with FaultyServer(lambda seen: Step(body=b" " * 3_000_000)) as server:
         error = broken(transport, server.url)
-        assert error.sent and error.lasting and error.reason == "the reply is larger than 100,000 bytes"
+        assert (
+            error.sent
+            and error.lasting
+            and error.reason == "the reply is larger than 100,000 bytes"
+        )
     with FaultyServer(lambda seen: Step(body=b" " * 100_000)) as server:
         assert len(transport.send(wire(server.url)).body) == 100_000
     transport.close()
@@ -214,17 +228,21 @@ def test_a_body_counts_as_what_it_unpacks_to() -> None:
     transport = Transport(Timeouts(attempt=10.0), limit=1_000_000)
     packed = gzip.compress(bytes(50_000_000), 1)
     assert len(packed) < 1_000_000
-    with FaultyServer(lambda seen: Step(body=packed, headers={"Content-Encoding": "gzip"})) as server:
+    with FaultyServer(
+        lambda seen: Step(body=packed, headers={"Content-Encoding": "gzip"})
+    ) as server:
         assert "larger" in broken(transport, server.url).reason
     transport.close()
 
 
 def test_a_body_that_claims_to_be_packed_and_is_not(transport: Transport) -> None:
-    with FaultyServer(lambda seen: Step(body=b"plain", headers={"Content-Encoding": "gzip"})) as server:
+    with FaultyServer(
+        lambda seen: Step(body=b"plain", headers={"Content-Encoding": "gzip"})
+    ) as server:
         assert broken(transport, server.url).sent
 
 
-# -- where the key goes -----------------------------------------------------------------------------------------------
+# -- where the key goes ----------------------------------------------------------------------------
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed(transport: Transport, status: int) -> None:
     with FaultyServer(lambda seen: OK) as other:
@@ -262,17 +280,24 @@ def test_a_key_that_is_no_header_is_not_shown(transport: Transport, key: str) ->
         headers = {"x-api-key": key}
         with pytest.raises(UsageError, match="environment variable of the key") as caught:
             transport.send(Wire("POST", server.url, headers, b"{}"))
-    assert KEY not in "".join(traceback.format_exception(caught.value)) and caught.value.__context__ is None
+    assert (
+        KEY not in "".join(traceback.format_exception(caught.value))
+        and caught.value.__context__ is None
+    )
     assert server.seen == []
 
 
-@pytest.mark.parametrize("url", ["api.example/v1", "ftp://api.example/v1", "http://", "https://[::1/v1"])
+@pytest.mark.parametrize(
+    "url", ["api.example/v1", "ftp://api.example/v1", "http://", "https://[::1/v1"]
+)
 def test_a_url_that_is_none_is_a_usage_error(transport: Transport, url: str) -> None:
     with pytest.raises(UsageError, match="base URL"):
         transport.send(wire(url))
 
 
-def test_plain_http_warns_once_away_from_this_machine(transport: Transport, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_warns_once_away_from_this_machine(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def nowhere(*args: object, **options: object) -> None:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -284,7 +309,7 @@ def test_plain_http_warns_once_away_from_this_machine(transport: Transport, monk
         broken(transport, f"http://{host}:9/v1")
 
 
-# -- TLS --------------------------------------------------------------------------------------------------------------
+# -- TLS -------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("certificate")
@@ -301,7 +326,14 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "-days",
         "2",
     ]
-    make += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", str(pair[0])]
+    make += [
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-out",
+        str(pair[0]),
+    ]
     try:
         subprocess.run([*make, "-keyout", str(pair[1])], check=True, capture_output=True)
     except FileNotFoundError:
@@ -320,7 +352,9 @@ def secure(certificate: tuple[Path, Path]) -> Iterator[FaultyServer]:
         yield server
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(transport: Transport, secure: FaultyServer) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    transport: Transport, secure: FaultyServer
+) -> None:
     error = broken(transport, f"https://localhost:{secure.port}/")
     assert not error.sent and error.lasting
     assert "certificate" in error.reason and "REQUESTS_CA_BUNDLE" in error.reason
@@ -333,13 +367,15 @@ def test_a_bundle_of_the_environment_is_honoured_and_names_are_checked(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     transport = Transport(QUICK)
     assert transport.send(wire(f"https://localhost:{secure.port}/")).status == 200
-    assert "certificate" in broken(transport, f"https://127.0.0.1:{secure.port}/").reason  # made out to localhost
+    assert (
+        "certificate" in broken(transport, f"https://127.0.0.1:{secure.port}/").reason
+    )  # made out to localhost
     assert "no complete answer" in broken(transport, f"https://localhost:{secure.port}/drip").reason
     assert transport.send(wire(f"https://localhost:{secure.port}/")).status == 200
     transport.close()
 
 
-# -- the end ----------------------------------------------------------------------------------------------------------
+# -- the end ---------------------------------------------------------------------------------------
 def test_closing_ends_what_is_under_way() -> None:
     transport = Transport(Timeouts(attempt=60.0))
     caught: list[Broken] = []

@@ -22,7 +22,9 @@ def images(root: Path = Path("images")) -> Path:
 
 
 def made(folder: Path | str, models: Sequence[Model] = (), **options: Any) -> Run:
-    """A run of about 100 image queries. Models made in Python are given an origin that cannot be loaded."""
+    """A run of about 100 image queries. Models made in Python are given an origin that cannot be
+    loaded.
+    """
     asked = list(models) or [load_model("eye/near")]
     for model in asked:
         model.origin = model.origin or Origin(f"gone/{model.spec}")

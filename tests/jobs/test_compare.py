@@ -36,27 +36,42 @@ def two() -> tuple[Path, Path]:
 
 def right(folder: str, spec: str) -> list[float]:
     """Asked anew."""
-    task, prompt = load_task(str(images())), Prompt.load(Path(folder, "prompt.vprompt"))
+    task = load_task(str(images()))
+    prompt = Prompt.load(Path(folder, "prompt.vprompt"))
     shown = [prompt.render(sample.pixels()) for sample in task.test]
-    return [reading.correct for reading in read_all(LogProbReader(), load_model(spec), task, task.test, shown)]
+    return [
+        reading.correct
+        for reading in read_all(LogProbReader(), load_model(spec), task, task.test, shown)
+    ]
 
 
 def test_a_run_is_like_itself(two: tuple[Path, Path]) -> None:
     found = compare(two[0], two[0])
-    assert (found.identical, found.configuration, found.environment, found.step) == (True, {}, {}, None)
+    assert (found.identical, found.configuration, found.environment, found.step) == (
+        True,
+        {},
+        {},
+        None,
+    )
     assert found.answers.different == 0 < found.answers.both
 
 
 def test_what_differs(two: tuple[Path, Path]) -> None:
     found = compare(*two)
     assert found.identical is False
-    assert found.configuration == {"budget": (140, 60), "method": ("auto", "random"), "seed": (0, 7)}
+    assert found.configuration == {
+        "budget": (140, 60),
+        "method": ("auto", "random"),
+        "seed": (0, 7),
+    }
     assert found.theta["tone.contrast"] == tuple(
         Prompt.load(run / "prompt.vprompt").theta["tone"]["contrast"] for run in two
     )
     assert found.theta["tone.contrast"][0] != found.theta["tone.contrast"][1]
     assert found.step is not None
-    assert (found.step.step, found.step.fields[0]) == ("validation/unprompted", "samples"), "another seed"
+    assert (found.step.step, found.step.fields[0]) == ("validation/unprompted", "samples"), (
+        "another seed"
+    )
     first, second = found.arms["unprompted"]
     assert first is not None
     assert second is not None
@@ -77,14 +92,25 @@ def test_proofs_on_the_same_images_are_paired_without_asking_anything(
     assert found.proofs.keys() == {"eye/near", "eye/far"}
     assert found.proofs["eye/far"][1] is None
     (row,) = found.paired
-    assert (row.model, row.n, row.first, row.second) == ("eye/near", expected.n, expected.before, expected.after)
-    assert (row.gain, row.gain_ci95, row.mcnemar_p) == (expected.gain, expected.ci, expected.mcnemar_p)
+    assert (row.model, row.n, row.first, row.second) == (
+        "eye/near",
+        expected.n,
+        expected.before,
+        expected.after,
+    )
+    assert (row.gain, row.gain_ci95, row.mcnemar_p) == (
+        expected.gain,
+        expected.ci,
+        expected.mcnemar_p,
+    )
     assert row.gain < 0, "it was searched less"
     rows = [found.proofs["eye/near"][i] for i in (0, 1)]
     assert [one["prompted"] for one in rows if one] == [row.first, row.second]
 
 
-def test_images_that_failed_in_one_proof_are_left_out(two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_failed_in_one_proof_are_left_out(
+    two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     proved("a")
     monkeypatch.setattr("tests.support.eye", lambda name: Flaky(Eye(), share=0.3))
     proved("b")
@@ -96,12 +122,17 @@ def test_images_that_failed_in_one_proof_are_left_out(two: tuple[Path, Path], mo
 UNPAIRED: list[tuple[Callable[[], object], str]] = [
     (lambda: next(Path("images").rglob("*.png")).unlink(), "are others now"),
     (lambda: images().rename("moved"), "images"),
-    (lambda: edit("a/run.json", task={"name": "t", "digest": "d", "spec": None, "options": {}}), ""),
+    (
+        lambda: edit("a/run.json", task={"name": "t", "digest": "d", "spec": None, "options": {}}),
+        "",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "said"), UNPAIRED)
-def test_why_proofs_cannot_be_paired_is_said(two: tuple[Path, Path], change: Callable[[], object], said: str) -> None:
+def test_why_proofs_cannot_be_paired_is_said(
+    two: tuple[Path, Path], change: Callable[[], object], said: str
+) -> None:
     proved("a")
     proved("b")
     change()
@@ -123,28 +154,53 @@ def test_proofs_on_different_tasks_are_not_paired(two: tuple[Path, Path]) -> Non
 def test_the_command(two: tuple[Path, Path]) -> None:
     proved("a")
     proved("b")
-    edit("a/run.json", environments=[{"python": "3.10.0", "platform": "linux", "packages": {"numpy": "1.0"}}])
+    edit(
+        "a/run.json",
+        environments=[{"python": "3.10.0", "platform": "linux", "packages": {"numpy": "1.0"}}],
+    )
     Path("a/result.json").write_text(json.dumps({"seconds": 12.5}))
     ran = bbtvp("compare", "a", "b", "--json")
     assert (ran.code, ran.err) == (0, "")
     document = json.loads(ran.out)
     assert document.keys() == {
-        "schema", "runs", "configuration", "environment", "prompt", "validation", "spent", "verification", "verdicts",
-        "paired", "unpaired", "journals",
-    }  # fmt: skip
-    assert (document["schema"], document["runs"], document["unpaired"]) == ("bbtvp.comparison/1", ["a", "b"], None)
+        "schema",
+        "runs",
+        "configuration",
+        "environment",
+        "prompt",
+        "validation",
+        "spent",
+        "verification",
+        "verdicts",
+        "paired",
+        "unpaired",
+        "journals",
+    }
+    assert (document["schema"], document["runs"], document["unpaired"]) == (
+        "bbtvp.comparison/1",
+        ["a", "b"],
+        None,
+    )
     assert document["environment"]["numpy"] == ["1.0", np.__version__]
     assert document["spent"]["seconds"] == [12.5, None]
     assert document["prompt"]["identical"] is False
-    words = [json.loads(next(Path(run).glob("verify/*/proof.json")).read_text())["verdict"]["word"] for run in "ab"]
+    words = [
+        json.loads(next(Path(run).glob("verify/*/proof.json")).read_text())["verdict"]["word"]
+        for run in "ab"
+    ]
     assert document["verdicts"] == words
     text = bbtvp("compare", "a", "b")
     assert text.code == 0
     for line in (
-        "budget         140   60", "numpy ", "prompts: different", "tone.contrast ", "validation ",
-        "seconds     12.5  -", "journals: the first step that differs is validation/unprompted: samples, ",
+        "budget         140   60",
+        "numpy ",
+        "prompts: different",
+        "tone.contrast ",
+        "validation ",
+        "seconds     12.5  -",
+        "journals: the first step that differs is validation/unprompted: samples, ",
         "eye/near, the same ",
-    ):  # fmt: skip
+    ):
         assert line in text.out, line
 
 

@@ -16,7 +16,8 @@ from bbtvp.models import Reply
 from bbtvp.models.cache import Store
 from tests.support import bbtvp
 
-DAY, NOW = 86_400, 1_800_000_000.0
+DAY = 86_400
+NOW = 1_800_000_000.0
 AGES = {"openai/gpt-4o": (1, 40, 100), "openai/gpt-5": (2, 3), "gemini/flash": (400,)}
 """Days since each reply of a model was kept."""
 
@@ -52,7 +53,11 @@ def test_what_is_held_is_listed_and_nothing_removed(filled: Path) -> None:
     assert (ran.code, ran.err) == (0, "")
     document = json.loads(ran.out)
     assert document.keys() == {"schema", "store", "bytes", "removed", "models"}
-    assert (document["schema"], document["removed"], document["store"]) == ("bbtvp.gc/1", False, str(filled))
+    assert (document["schema"], document["removed"], document["store"]) == (
+        "bbtvp.gc/1",
+        False,
+        str(filled),
+    )
     assert document["bytes"]["before"] == document["bytes"]["after"] > 300_000
     first, second, third = document["models"]
     assert [row["model"] for row in document["models"]] == sorted(AGES)
@@ -71,7 +76,10 @@ def test_what_is_held_is_listed_and_nothing_removed(filled: Path) -> None:
 CHOICES = [
     (("--older-than", "30d"), {"openai/gpt-4o 40", "openai/gpt-4o 100", "gemini/flash 400"}),
     (("--older-than", "8w", "--model", "openai/gpt-4o"), {"openai/gpt-4o 100"}),
-    (("--model", "openai/gpt-5", "--model", "gemini/flash"), {"openai/gpt-5 2", "openai/gpt-5 3", "gemini/flash 400"}),
+    (
+        ("--model", "openai/gpt-5", "--model", "gemini/flash"),
+        {"openai/gpt-5 2", "openai/gpt-5 3", "gemini/flash 400"},
+    ),
     (("--older-than", "72h", "--model", "openai/gpt-5"), {"openai/gpt-5 3"}),
     (("--older-than", "0d"), everything()),
 ]
@@ -90,7 +98,9 @@ def test_what_is_chosen_is_removed_and_its_room_given_back(
     assert left(filled) == everything() - gone
     with closing(Store(filled)) as store:
         assert store.size() < listed["bytes"]["before"] - 40_000 * len(gone)
-        assert store.open_batches("openai/gpt-4o") == {"b": ["wanted"]}, "what a vendor works on is still known"
+        assert store.open_batches("openai/gpt-4o") == {"b": ["wanted"]}, (
+            "what a vendor works on is still known"
+        )
 
 
 def test_more_than_one_transaction(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +123,12 @@ def test_removal_needs_a_choice_and_known_names(filled: Path) -> None:
 
 
 def test_durations() -> None:
-    assert [seconds_of(text) for text in ("90m", "12h", "30d", "8w")] == [5400, 43_200, 30 * DAY, 56 * DAY]
+    assert [seconds_of(text) for text in ("90m", "12h", "30d", "8w")] == [
+        5400,
+        43_200,
+        30 * DAY,
+        56 * DAY,
+    ]
     for text in ("", "3", "d", "-3d", "1.5d", "3 d", "3y"):
         with pytest.raises(UsageError):
             seconds_of(text)
@@ -145,7 +160,9 @@ def test_a_store_of_a_newer_version_is_an_error_and_stays(filled: Path) -> None:
         assert disk.execute("SELECT count(*) FROM replies").fetchone() == (6,)
 
 
-def test_a_store_that_another_process_writes_to_is_an_error(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_another_process_writes_to_is_an_error(
+    filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bbtvp.models.cache._BUSY", 0.1)
     with closing(sqlite3.connect(filled, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")

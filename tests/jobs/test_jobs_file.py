@@ -43,9 +43,12 @@ def written(text: str) -> Path:
 def test_a_grid_is_multiplied_and_the_last_key_turns_fastest() -> None:
     jobs = read_jobs(written(GRID))
     assert [job.name for job in jobs[:5]] == [
-        "alone", "zoo/a-zoo/llava-seed=0", "zoo/a-zoo/llava-seed=1", "zoo/a-zoo/llava-seed=2",
+        "alone",
+        "zoo/a-zoo/llava-seed=0",
+        "zoo/a-zoo/llava-seed=1",
+        "zoo/a-zoo/llava-seed=2",
         "zoo/a-zoo/llava+zoo/blip2-seed=0",
-    ]  # fmt: skip
+    ]
     assert len(jobs) == 1 + 2 * 2 * 3
     assert jobs[1].folder == "zoo_a-zoo_llava-seed=0"
     assert jobs[4].models == ("zoo/llava", "zoo/blip2")
@@ -59,7 +62,9 @@ def test_defaults_fill_in_and_the_table_goes_before_them() -> None:
     assert (alone.method, alone.proved_on) == ("auto", ())
 
 
-def test_the_command_line_goes_before_the_environment_and_that_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("BBTVP_JOB_QUERIES", "200")
     monkeypatch.setenv("BBTVP_JOB_PAIRED", "true")
     jobs = read_jobs(written(GRID), {"queries": 100})
@@ -76,7 +81,17 @@ def test_options_of_a_model_are_its_own_and_those_of_a_job_go_before_them() -> N
 
 
 def test_a_recipe_has_the_arguments_of_optimize() -> None:
-    job = Job(name="x", task="t", model="m/n", question="what?", minutes=2, images=4, race=2, channel=True, usd=3)
+    job = Job(
+        name="x",
+        task="t",
+        model="m/n",
+        question="what?",
+        minutes=2,
+        images=4,
+        race=2,
+        channel=True,
+        usd=3,
+    )
     recipe = job.recipe
     assert recipe.task == Origin("t", {"question": "what?"})
     found = {key: recipe.arguments[key] for key in ("budget", "usd", "seconds", "seed", "method")}
@@ -96,8 +111,14 @@ ONE = '[[job]]\ntask = "t"\nmodel = "m/n"\n'
         ('[[jobs]]\ntask = "t"\n', "unknown table 'jobs'; did you mean job"),
         ('[job]\ntask = "t"\n', r"\[\[job\]\]"),
         ("defaults = 3\n" + ONE, r"defaults must be a table"),
-        (ONE + "querys = 3\n", r"jobs.toml, job 1 \(t-m/n\): unknown key 'querys'; did you mean queries"),
-        (ONE + "queries = 0\nimages = 0\n", r"queries = 0: .*greater than or equal to 1 \(and 1 more\)"),
+        (
+            ONE + "querys = 3\n",
+            r"jobs.toml, job 1 \(t-m/n\): unknown key 'querys'; did you mean queries",
+        ),
+        (
+            ONE + "queries = 0\nimages = 0\n",
+            r"queries = 0: .*greater than or equal to 1 \(and 1 more\)",
+        ),
         (ONE + 'reader = "logprobs"\n', "reader = 'logprobs': .*'logprob'"),
         ('[[job]]\ntask = "t"\n', "model is missing"),
         (ONE + ONE, "'t-m_n' is the name of more than one job"),

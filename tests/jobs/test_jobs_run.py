@@ -1,4 +1,6 @@
-"""`bbtvp run`: jobs that share models, fail alone, go on where they were stopped, and stop when told."""
+"""`bbtvp run`: jobs that share models, fail alone, go on where they were stopped, and stop when
+told.
+"""
 
 from __future__ import annotations
 
@@ -34,28 +36,42 @@ def images(tmp_path: Path) -> Path:
 
 
 def job(images: Path, name: str = "one", **keys: Any) -> Job:
-    return Job(**{"name": name, "task": str(images), "model": "eye/near", "prompt": "tone", "queries": 200, **keys})
+    return Job(
+        **{
+            "name": name,
+            "task": str(images),
+            "model": "eye/near",
+            "prompt": "tone",
+            "queries": 200,
+            **keys,
+        }
+    )
 
 
 def states(ended: list[Ended]) -> list[tuple[str, bool]]:
     return [(one.job.name, one.document is not None) for one in ended]
 
 
-# -- what a job is ----------------------------------------------------------------------------------------------------
+# -- what a job is ---------------------------------------------------------------------------------
 def test_a_job_is_the_search_that_optimize_makes(images: Path) -> None:
     (ended,) = run_jobs([job(images, seed=4, verify=("eye/far",))], Path("out"))
     alone = optimize(str(images), "eye/near", budget=200, prompt="tone", seed=4)
     assert Prompt.load("out/one/prompt.vprompt").digest == alone.prompt.digest
     assert ended.document is not None
     assert [(row["model"], row["role"]) for row in ended.document["models"]] == [
-        ("eye/near", "source"), ("eye/far", "target")
-    ]  # fmt: skip
+        ("eye/near", "source"),
+        ("eye/far", "target"),
+    ]
     assert json.loads(Path("out/one/result.json").read_text()) == ended.document
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_jobs_give_the_same_prompts_however_many_run_at_once(parallel: int, images: Path) -> None:
-    jobs = [job(images, f"s{seed}", seed=seed, model=model) for seed in (0, 1) for model in ("eye/near", "eye/far")]
+    jobs = [
+        job(images, f"s{seed}", seed=seed, model=model)
+        for seed in (0, 1)
+        for model in ("eye/near", "eye/far")
+    ]
     jobs = [one.model_copy(update={"name": f"{one.name}-{one.models[0]}"}) for one in jobs]
     ended = run_jobs(jobs, Path("out"), parallel=parallel)
     assert [one.job for one in ended] == jobs
@@ -64,9 +80,13 @@ def test_jobs_give_the_same_prompts_however_many_run_at_once(parallel: int, imag
         assert Prompt.load(f"out/{one.folder}/prompt.vprompt").digest == alone.prompt.digest
 
 
-def test_models_are_loaded_once_and_let_go_after_their_last_job(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads, gone = [], []
-    load, release = Loader.model, Loader.release
+def test_models_are_loaded_once_and_let_go_after_their_last_job(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads = []
+    gone = []
+    load = Loader.model
+    release = Loader.release
 
     def loading(self: Loader, origin: Any) -> Model:
         model = load(self, origin)
@@ -81,13 +101,17 @@ def test_models_are_loaded_once_and_let_go_after_their_last_job(images: Path, mo
     monkeypatch.setattr(Loader, "release", releasing)
     order = []
     jobs = [job(images, f"{n}", seed=n, model=("eye/near", "eye/far")[n % 2]) for n in range(4)]
-    run_jobs(jobs, Path("out"), watch=lambda event, facts: order.append(facts["job"]) if event == "begun" else None)
+    run_jobs(
+        jobs,
+        Path("out"),
+        watch=lambda event, facts: order.append(facts["job"]) if event == "begun" else None,
+    )
     assert order == ["0", "2", "1", "3"], "model by model"
     assert len(set(loads)) == 2
     assert gone == ["eye/near", "eye/far"]
 
 
-# -- failing ----------------------------------------------------------------------------------------------------------
+# -- failing ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("parallel", [1, 2])
 def test_a_job_that_fails_stops_no_other(parallel: int, images: Path) -> None:
     bad = [
@@ -119,7 +143,7 @@ def test_a_mended_job_is_tried_again_and_its_failure_forgotten(images: Path) -> 
     assert not Path("out/one", FAILURE).exists()
 
 
-# -- going on ---------------------------------------------------------------------------------------------------------
+# -- going on --------------------------------------------------------------------------------------
 def test_a_job_that_is_done_is_not_run_again_unless_it_says_something_else(images: Path) -> None:
     first = run_jobs([job(images)], Path("out"))
     again = run_jobs([job(images)], Path("out"))
@@ -141,7 +165,7 @@ def test_a_folder_of_jobs_is_for_one_process(images: Path) -> None:
         run_jobs([job(images)], Path("out"))
 
 
-# -- the command ------------------------------------------------------------------------------------------------------
+# -- the command -----------------------------------------------------------------------------------
 MODEL = "model=openai/gpt-4o"
 
 FILE = """
@@ -197,7 +221,10 @@ def test_the_table_has_the_verdicts_of_jobs_that_were_verified(images: Path) -> 
     ran = bbtvp("run", "jobs.toml", "--out", "out")
     head, _, *rows = ran.out.splitlines()
     assert head.split()[-1] == "verdict"
-    said = {name: row.split()[-1] for name, row in zip(("proved", "searched", "broken"), rows, strict=True)}
+    said = {
+        name: row.split()[-1]
+        for name, row in zip(("proved", "searched", "broken"), rows, strict=True)
+    }
     word = json.loads(Path("out/proved/result.json").read_text())["verdict"]["word"]
     assert said == {"proved": word, "searched": "-", "broken": "-"}
     alone = bbtvp("run", "jobs.toml", "--out", "out", "--only", "searched")
@@ -227,20 +254,28 @@ def test_a_dry_run_asks_nothing_leaves_nothing_and_finds_mistakes(file: Path) ->
     assert "verification 108;" in ran.out  # three arms
 
 
-def test_a_dry_run_counts_what_an_endpoint_is_asked_twice(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_counts_what_an_endpoint_is_asked_twice(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the proof does: an endpoint need not answer the same twice, so zero-shot is asked again."""
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     ran = bbtvp("run", file, "--dry-run", "--only", "*near*0", "--json", "--set", "verify=true")
-    more = bbtvp("run", file, "--dry-run", "--only", "*0", "--json", "--set", "verify=true", "--set", MODEL)
+    more = bbtvp(
+        "run", file, "--dry-run", "--only", "*0", "--json", "--set", "verify=true", "--set", MODEL
+    )
     (near,), (paid, *_) = (json.loads(one.out)["jobs"] for one in (ran, more))
     assert (near["verify"], paid["verify"]) == (108, 144)
-    searched = json.loads(bbtvp("run", file, "--dry-run", "--only", "*0", "--json", "--set", MODEL).out)["jobs"][0]
+    searched = json.loads(
+        bbtvp("run", file, "--dry-run", "--only", "*0", "--json", "--set", MODEL).out
+    )["jobs"][0]
     each = (paid["usd_bound"] - searched["usd_bound"]) / 144
     assert each * searched["search"] == pytest.approx(searched["usd_bound"]) and each > 0
 
 
 def test_a_failure_is_in_the_exit_code(file: Path) -> None:
-    ran = bbtvp("run", file, "--out", "out", "--set", "model=eye/down", "--only", "*near*seed=0", "--json")
+    ran = bbtvp(
+        "run", file, "--out", "out", "--set", "model=eye/down", "--only", "*near*seed=0", "--json"
+    )
     assert ran.code == 1
     assert "1 of 1 jobs failed" in ran.err
     assert json.loads(ran.out)["jobs"][0]["exit_code"] == 1
@@ -249,17 +284,32 @@ def test_a_failure_is_in_the_exit_code(file: Path) -> None:
 START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
 
 
-@pytest.mark.parametrize(("parallel", "how"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("parallel", "how"), [(1, signal.SIGINT), (2, signal.SIGINT), (2, signal.SIGTERM)]
+)
 def test_an_interrupt_ends_within_two_seconds_and_the_same_command_asks_nothing_twice(
     parallel: int, how: signal.Signals, images: Path, tmp_path: Path
 ) -> None:
-    file, log = tmp_path / "jobs.toml", tmp_path / "log"
+    file = tmp_path / "jobs.toml"
+    log = tmp_path / "log"
     file.write_text(FILE.format(images=images).replace('"eye/near", "eye/far"', '"eye/slow"'))
-    environment = {**os.environ, "EYE_LOG": str(log), "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}"}
-    start = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
-    )
-    command = [sys.executable, "-c", start, "run", str(file), "--out", "out", "--jobs", str(parallel)]
+    environment = {
+        **os.environ,
+        "EYE_LOG": str(log),
+        "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}",
+    }
+    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        start,
+        "run",
+        str(file),
+        "--out",
+        "out",
+        "--jobs",
+        str(parallel),
+    ]
     command += ["--set", "queries=1500"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
         while not log.exists() or len(log.read_text().splitlines()) < 4 * parallel:
@@ -275,7 +325,10 @@ def test_an_interrupt_ends_within_two_seconds_and_the_same_command_asks_nothing_
     assert took < 5, "two seconds, and a busy machine"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    records = [map(json.loads, path.read_text().splitlines()) for path in Path("out").glob("*/journal.jsonl")]
+    records = [
+        map(json.loads, path.read_text().splitlines())
+        for path in Path("out").glob("*/journal.jsonl")
+    ]
     keys = [[got[0] for record in journal for got in record.get("got", ())] for journal in records]
     assert len(keys) == 2
     assert all(len(set(one)) == len(one) for one in keys), "no reply is journalled twice"

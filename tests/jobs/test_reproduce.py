@@ -12,7 +12,13 @@ import pytest
 from PIL import Image
 
 from bbtvp.core.errors import BudgetReached, JournalError
-from bbtvp.jobs.differences import AnswerDifferences, StepDifference, answers, environments, first_step
+from bbtvp.jobs.differences import (
+    AnswerDifferences,
+    StepDifference,
+    answers,
+    environments,
+    first_step,
+)
 from bbtvp.jobs.recording import Kept, Recording, key_of
 from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
 from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, probed
@@ -48,9 +54,15 @@ Kind = tuple[Callable[[], Sequence[Model]], dict[str, Any]]
 KINDS: dict[str, Kind] = {
     "gp": (lambda: [Eye()], {}),
     "cma, race": (lambda: [Eye()], {"method": "cma", "allocation": Allocation(4, 2, patience=2)}),
-    "paired, two sources": (lambda: [Eye(), far()], {"allocation": Allocation(2, paired=True), "combine": "worst"}),
+    "paired, two sources": (
+        lambda: [Eye(), far()],
+        {"allocation": Allocation(2, paired=True), "combine": "worst"},
+    ),
     "channel": (lambda: [Eye()], {"channel": Channel()}),
-    "text, repeats": (lambda: [Fickle()], {"allocation": Allocation(2, repeats=2), "reader": "text"}),
+    "text, repeats": (
+        lambda: [Fickle()],
+        {"allocation": Allocation(2, repeats=2), "reader": "text"},
+    ),
     "failures": (lambda: [Flaky(share=0.3, attempts=2)], {"budget": 160}),
     "failures asked again": (
         lambda: [Flaky(share=0.4)],
@@ -74,15 +86,20 @@ def test_the_journal_gives_the_prompt_and_every_step_of_any_search(kind: str) ->
     assert Recording.read(Path("again")).steps == Recording.read(Path("run")).steps
 
 
-@pytest.mark.parametrize("model", [lambda seed: Flaky(share=0.3, seed=seed), lambda _: Vendor(Flaky(share=0.2))])
+@pytest.mark.parametrize(
+    "model", [lambda seed: Flaky(share=0.3, seed=seed), lambda _: Vendor(Flaky(share=0.2))]
+)
 def test_what_was_asked_again_after_a_kill_counts_as_it_did(model: Callable[[int], Model]) -> None:
-    """Killed in the middle of steps whose queries partly failed, and continued by a model that fails elsewhere."""
+    """Killed in the middle of steps whose queries partly failed, and continued by a model that
+    fails elsewhere.
+    """
     made("whole", [model(0)], budget=200)
     records = lines("whole")
     mixed = [
-        i for i, record in enumerate(records)
+        i
+        for i, record in enumerate(records)
         if record["record"] == "replies" and len({row[4] is None for row in record["got"]}) == 2
-    ]  # fmt: skip
+    ]
     for number, cut in enumerate(mixed[:3]):
         Path(f"run-{number}").mkdir()
         rewrite(f"run-{number}", records[: cut + 1])
@@ -116,7 +133,9 @@ def test_an_endpoint_is_refused_where_its_cap_refused_it() -> None:
 
 def test_a_replay_needs_no_model_and_no_cap_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
     made("run", seconds=1000.0)
-    monkeypatch.setattr("bbtvp.search.recipe.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(
+        "bbtvp.search.recipe.load_model", lambda *_, **__: pytest.fail("a model was loaded")
+    )
     ran = bbtvp("reproduce", "run", "--replay")
     assert ran.code == 0
     assert ran.out.startswith("identical: ")
@@ -137,7 +156,12 @@ def test_a_query_that_the_journal_lacks_ends_a_replay() -> None:
     assert (document["identical"], document["again"]) == (False, None)
     assert "no answer to a query" in document["lacking"]
     missing = next(record["id"] for record in records[last:] if record["record"] == "step")
-    assert document["differences"]["step"] == {"step": missing, "fields": [], "largest": None, "only": 1}
+    assert document["differences"]["step"] == {
+        "step": missing,
+        "fields": [],
+        "largest": None,
+        "only": 1,
+    }
 
 
 def test_a_replay_tells_a_journal_that_does_not_give_the_prompt() -> None:
@@ -155,16 +179,31 @@ def test_a_replay_tells_a_journal_that_does_not_give_the_prompt() -> None:
 
 # -- with its models -------------------------------------------------------------------------------
 DOCUMENT = {
-    "schema", "run", "replay", "prompt", "planned", "differences", "doubts", "identical", "again", "lacking", "out",
-    "queries", "usd", "stored",
-}  # fmt: skip
+    "schema",
+    "run",
+    "replay",
+    "prompt",
+    "planned",
+    "differences",
+    "doubts",
+    "identical",
+    "again",
+    "lacking",
+    "out",
+    "queries",
+    "usd",
+    "stored",
+}
 
 
 def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
     run = made("runs/one")
     dry = bbtvp("reproduce", "runs/one", "--dry-run", "--json")
     assert dry.code == 0
-    assert json.loads(dry.out)["planned"] == {"queries": outlook(Path("runs/one"), Loader()).queries, "costs": {}}
+    assert json.loads(dry.out)["planned"] == {
+        "queries": outlook(Path("runs/one"), Loader()).queries,
+        "costs": {},
+    }
     assert not Path("runs/one-again").exists()
 
     ran = bbtvp("reproduce", "runs/one", "--json")
@@ -175,9 +214,13 @@ def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
     assert document["queries"] == sum(run.queries.values())
     assert (document["out"], document["stored"], document["doubts"]) == ("runs/one-again", 0, [])
     assert document["differences"] == {
-        "task": {}, "environment": {}, "revisions": {}, "config": {}, "step": None,
+        "task": {},
+        "environment": {},
+        "revisions": {},
+        "config": {},
+        "step": None,
         "answers": {"both": document["queries"], "different": 0, "largest": 0.0},
-    }  # fmt: skip
+    }
     said = ran.err.index("image queries to eye/near; with what has to be repeated, at most 100")
     assert said < ran.err.index("validation: unprompted")
 
@@ -195,7 +238,9 @@ class Nudged(Wrapper):
         return [sharper.look(request) for request in requests]
 
 
-def test_another_answer_is_found_with_the_step_where_the_runs_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_answer_is_found_with_the_step_where_the_runs_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made("run")
     monkeypatch.setattr("tests.support.eye", lambda name: Nudged())
     ran = bbtvp("reproduce", "run", "--json")
@@ -203,19 +248,24 @@ def test_another_answer_is_found_with_the_step_where_the_runs_part(monkeypatch: 
     document = json.loads(ran.out)
     assert not document["identical"]
     assert document["again"] not in (None, document["prompt"])
-    step, compared = document["differences"]["step"], document["differences"]["answers"]
+    step = document["differences"]["step"]
+    compared = document["differences"]["answers"]
     assert (step["step"], step["fields"][0]) == ("validation/unprompted", "losses")
     assert 0 < step["largest"] < 0.1
     assert compared["different"] == compared["both"] > 10
     assert 0 < compared["largest"] < 1
     text = bbtvp("reproduce", "run", "--out", "third")
     assert text.code == 1
-    assert text.out.startswith(f"different: {document['prompt']} in the run, {document['again']} now\n")
+    assert text.out.startswith(
+        f"different: {document['prompt']} in the run, {document['again']} now\n"
+    )
     assert "first step that differs: validation/unprompted: losses differ by up to" in text.out
     assert "were answered otherwise, log-probabilities by up to" in text.out
 
 
-def test_answers_from_a_store_are_counted_for_they_are_no_new_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_from_a_store_are_counted_for_they_are_no_new_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made("run")
 
     class Stored(Wrapper):
@@ -223,8 +273,9 @@ def test_answers_from_a_store_are_counted_for_they_are_no_new_ones(monkeypatch: 
             from dataclasses import replace
 
             return [
-                replace(outcome, usage=outcome.usage._replace(attempts=0)) for outcome in super().query(requests)
-            ]  # fmt: skip
+                replace(outcome, usage=outcome.usage._replace(attempts=0))
+                for outcome in super().query(requests)
+            ]
 
     monkeypatch.setattr("tests.support.eye", lambda name: Stored())
     ran = bbtvp("reproduce", "run")
@@ -246,7 +297,11 @@ CHANGES: list[tuple[Callable[[], object], str]] = [
 
 def validated() -> str:
     """The first of the run's validation images."""
-    return str(next(record for record in lines("run") if record.get("id") == "validation/unprompted")["samples"][0])
+    return str(
+        next(record for record in lines("run") if record.get("id") == "validation/unprompted")[
+            "samples"
+        ][0]
+    )
 
 
 @pytest.mark.parametrize(("change", "said"), CHANGES)
@@ -325,18 +380,26 @@ def test_the_first_step_that_differs() -> None:
 
 def test_answers_are_compared_by_what_was_asked() -> None:
     def rows(**texts: Any) -> Recording:
-        return recording(rows={key: [Kept(0, (key, [1, 1, 1, 0.0], *value))] for key, value in texts.items()})
+        return recording(
+            rows={key: [Kept(0, (key, [1, 1, 1, 0.0], *value))] for key, value in texts.items()}
+        )
 
     one = rows(a=("x", None, None), b=(None, [[-1.0, 1]], None), c=(None, None, "failed"))
     assert answers(one, one) == AnswerDifferences(2, 0, 0.0)
-    assert answers(one, rows(b=(None, [[-1.25, 1]], None), c=("y", None, None))) == AnswerDifferences(1, 1, 0.25)
+    assert answers(
+        one, rows(b=(None, [[-1.25, 1]], None), c=("y", None, None))
+    ) == AnswerDifferences(1, 1, 0.25)
     assert answers(one, rows(a=("y", None, None))) == AnswerDifferences(1, 1, None)
 
 
 def test_environments_differ_by_name() -> None:
     one = {"python": "3.11", "platform": "linux", "packages": {"numpy": "2"}}
     other = {"python": "3.12", "platform": "linux", "packages": {"torch": "3"}}
-    assert environments(one, other) == {"python": ("3.11", "3.12"), "numpy": ("2", None), "torch": (None, "3")}
+    assert environments(one, other) == {
+        "python": ("3.11", "3.12"),
+        "numpy": ("2", None),
+        "torch": (None, "3"),
+    }
 
 
 def test_a_recording_of_nothing_is_refused() -> None:

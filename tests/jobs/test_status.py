@@ -45,11 +45,15 @@ def only(folder: Path | str) -> Standing:
 
 
 # -- the tally -------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", [lambda: Flaky(share=0.2), lambda: Vendor(flaky=0.2)], ids=["flaky", "vendor"])
+@pytest.mark.parametrize(
+    "model", [lambda: Flaky(share=0.2), lambda: Vendor(flaky=0.2)], ids=["flaky", "vendor"]
+)
 def test_a_tally_of_any_beginning_of_a_journal_is_the_journals_own(model: Any) -> None:
     made("run", [model()])
     whole = Path("run", FILE).read_bytes()
-    config = {key: value for key, value in lines("run")[0].items() if key not in ("record", "schema")}
+    config = {
+        key: value for key, value in lines("run")[0].items() if key not in ("record", "schema")
+    }
     first = whole.index(b"\n") + 1
     for number, cut in enumerate(stream(0, "cuts").integers(first, len(whole), 12)):
         folder = Path(f"cut-{number}")
@@ -66,7 +70,8 @@ def test_a_tally_of_any_beginning_of_a_journal_is_the_journals_own(model: Any) -
 def test_a_tally_reads_each_line_once_and_a_torn_one_when_it_is_whole() -> None:
     run = made("run", [Flaky(share=0.2)])
     whole = Path("run", FILE).read_bytes()
-    path, at = Path("growing.jsonl"), 0
+    path = Path("growing.jsonl")
+    at = 0
     tally = Tally(path)
     tally.update()
     assert (tally.total, tally.stage, tally.share) == (0, None, None), "nothing is there yet"
@@ -110,7 +115,10 @@ def test_half_a_surrogate_pair_in_a_reply_is_read() -> None:
 
 
 def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
-    stages = (Stage("tone", ("tone",), 7, 4, 9, 28), Stage("frame", ("frame", "overlay"), 8, 4, 5, 32))
+    stages = (
+        Stage("tone", ("tone",), 7, 4, 9, 28),
+        Stage("frame", ("frame", "overlay"), 8, 4, 5, 32),
+    )
     plan = Plan(stages, 24, Allocation(4, 2, paired=True), prime=3, starts=2, arbiter=True)
     kept = json.loads(json.dumps(asdict(plan)))
     assert plan_of(kept) == plan
@@ -131,8 +139,19 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
     seen = []
     with Journal({"plan": asdict(plan), "budget": 90}, Path("run")) as journal:
         rows = [{"loss": 0.5}, {"loss": None}]
-        for name in ("validation/unprompted", "tone/0", "tone/1", "validation/tone", "frame/0", "validation/frame"):
-            content = {"evaluations": rows} if name[-1].isdecimal() else {"losses": [0.2, None], "correct": [1, None]}
+        for name in (
+            "validation/unprompted",
+            "tone/0",
+            "tone/1",
+            "validation/tone",
+            "frame/0",
+            "validation/frame",
+        ):
+            content = (
+                {"evaluations": rows}
+                if name[-1].isdecimal()
+                else {"losses": [0.2, None], "correct": [1, None]}
+            )
             journal.write_step(name, **content)
             tally = Tally(Path("run", FILE))
             tally.update()
@@ -141,10 +160,13 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
             seen.append((stage.name, tally.generations[stage.name], tally.share))
     total = 40 + 20 + 30
     assert seen == [
-        ("tone", 0, 10 / total), ("tone", 1, 20 / total), ("tone", 2, 30 / total),
+        ("tone", 0, 10 / total),
+        ("tone", 1, 20 / total),
+        ("tone", 2, 30 / total),
         ("frame", 0, 60 / total),  # it ended early, and is done
-        ("frame", 1, 70 / total), ("frame", 1, 1.0),
-    ]  # fmt: skip
+        ("frame", 1, 70 / total),
+        ("frame", 1, 1.0),
+    ]
     assert (tally.loss, tally.arms["tone"]) == (0.5, ("tone", 0.2, 1.0))
 
 
@@ -176,7 +198,8 @@ def test_time_left_is_at_the_pace_of_the_owner_and_unknown_where_clocks_disagree
     Path("run", FILE).write_text("".join(json.dumps(record) + "\n" for record in records[: at + 1]))
     tally.update()
     now = datetime.now(UTC)
-    share, asked = tally.share, tally.total
+    share = tally.share
+    asked = tally.total
     assert share is not None
     assert 0 < share < 1
 
@@ -202,7 +225,9 @@ def test_a_run_is_done_or_stopped_or_running() -> None:
     assert job.generation == job.generations
     assert (job.queries, job.cap, job.checks) == (sum(run.queries.values()), 100, 0)
     assert (job.task, job.models) == ("images", ("eye/near",))
-    assert {path: path.stat().st_mtime_ns for path in Path("run").rglob("*")} == before, "nothing was touched"
+    assert {path: path.stat().st_mtime_ns for path in Path("run").rglob("*")} == before, (
+        "nothing was touched"
+    )
 
     Path("run", "prompt.vprompt").unlink()
     assert only("run").state == "stopped"
@@ -223,13 +248,21 @@ def test_a_check_under_way_is_the_stage_and_one_that_was_cut_off_is_not_done() -
     assert job.checks > job.queries
     with hold(place):
         job = only("run")
-        assert (job.state, job.stage, job.generation, job.seconds_left) == ("running", "verify", None, None)
+        assert (job.state, job.stage, job.generation, job.seconds_left) == (
+            "running",
+            "verify",
+            None,
+            None,
+        )
     (place / "proof.json").unlink()
     assert only("run").state == "stopped"
 
 
 def test_jobs_of_a_batch() -> None:
-    rows = [{"folder": name, "name": f"{name} it", "task": "images"} for name in ("done", "new", "cut", "bad", "old")]
+    rows = [
+        {"folder": name, "name": f"{name} it", "task": "images"}
+        for name in ("done", "new", "cut", "bad", "old")
+    ]
     for name in ("done", "cut", "old"):
         made(Path("batch", name))
     atomic_write_json(Path("batch/jobs.json"), {"schema": "bbtvp.jobs/1", "jobs": rows})
@@ -237,12 +270,20 @@ def test_jobs_of_a_batch() -> None:
         described = {key: value for key, value in row.items() if key != "folder"}
         atomic_write_json(Path("batch", row["folder"], "result.json"), {"job": described})
     Path("batch/cut/prompt.vprompt").unlink()
-    atomic_write_json(Path("batch/bad/failure.json"), {"error": "no such model", "exit_code": 2, "when": "now"})
+    atomic_write_json(
+        Path("batch/bad/failure.json"), {"error": "no such model", "exit_code": 2, "when": "now"}
+    )
 
     def states() -> dict[str, str]:
         return {job.name: job.state for job in Board([Path("batch")]).look()}
 
-    after = {"done it": "done", "new it": "waiting", "cut it": "stopped", "bad it": "failed", "old it": "stopped"}
+    after = {
+        "done it": "done",
+        "new it": "waiting",
+        "cut it": "stopped",
+        "bad it": "failed",
+        "old it": "stopped",
+    }
     assert states() == after
     with hold(Path("batch"), "jobs"):  # its batch is running, and will come to it
         assert states() == {**after, "cut it": "waiting", "old it": "waiting"}
@@ -269,8 +310,11 @@ def test_one_unreadable_job_hides_no_other() -> None:
     edit("runs/next/run.json", schema="bbtvp.run/9")
     found = {job.name: job for job in Board([Path("runs")]).look()}
     assert {name: job.state for name, job in found.items()} == {
-        "good": "done", "torn": "unreadable", "newer": "unreadable", "next": "unreadable",
-    }  # fmt: skip
+        "good": "done",
+        "torn": "unreadable",
+        "newer": "unreadable",
+        "next": "unreadable",
+    }
     assert "line 1 is damaged" in (found["torn"].error or "")
     assert "upgrade" in (found["newer"].error or "")
     assert "upgrade" in (found["next"].error or "")
@@ -292,10 +336,23 @@ def test_runs_are_found_in_folders_of_folders() -> None:
 
 # -- the command -----------------------------------------------------------------------------------
 JOB = {
-    "name": str, "folder": str, "state": str, "task": str, "models": list, "stage": str, "generation": int,
-    "generations": int, "loss": float, "validation": dict, "queries": dict, "usd": dict, "seconds_left": type(None),
-    "owner": type(None), "error": type(None), "last_failed_query": str,
-}  # fmt: skip
+    "name": str,
+    "folder": str,
+    "state": str,
+    "task": str,
+    "models": list,
+    "stage": str,
+    "generation": int,
+    "generations": int,
+    "loss": float,
+    "validation": dict,
+    "queries": dict,
+    "usd": dict,
+    "seconds_left": type(None),
+    "owner": type(None),
+    "error": type(None),
+    "last_failed_query": str,
+}
 
 
 def test_the_document() -> None:
@@ -313,22 +370,50 @@ def test_the_document() -> None:
     assert job["validation"]["best"].keys() == {"name", "loss", "accuracy"}
     table = bbtvp("status", "run")
     assert table.out.splitlines()[0].split() == [
-        "job", "state", "stage", "loss", "validation", "queries", "failed", "US$", "left",
-    ]  # fmt: skip
+        "job",
+        "state",
+        "stage",
+        "loss",
+        "validation",
+        "queries",
+        "failed",
+        "US$",
+        "left",
+    ]
     assert "run: the last failed query: HTTP 503" in table.out
 
 
-def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(plugin: Path, tmp_path: Path) -> None:
+def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
+    plugin: Path, tmp_path: Path
+) -> None:
     from tests.jobs.made import images
 
     path = os.pathsep.join([str(plugin), str(ROOT)])
-    env = {**os.environ, "PYTHONPATH": path, "EYE_LOG": str(tmp_path / "log"), "OMP_NUM_THREADS": "1"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": path,
+        "EYE_LOG": str(tmp_path / "log"),
+        "OMP_NUM_THREADS": "1",
+    }
     command = (
-        "optimize", "--task", str(images()), "--model", "eye/slow", "--prompt", "tone", "--queries", "400",
-        "--images", "2", "--out", "run",
-    )  # fmt: skip
+        "optimize",
+        "--task",
+        str(images()),
+        "--model",
+        "eye/slow",
+        "--prompt",
+        "tone",
+        "--queries",
+        "400",
+        "--images",
+        "2",
+        "--out",
+        "run",
+    )
     board = Board([Path("run")])
-    with subprocess.Popen([sys.executable, "-m", "bbtvp.cli", *command], env=env, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "bbtvp.cli", *command], env=env, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
@@ -380,7 +465,9 @@ def test_watch_draws_over_its_table_on_a_terminal(monkeypatch: pytest.MonkeyPatc
             return True
 
     made("runs/one")
-    atomic_write_json(Path("runs/two/failure.json"), {"error": "lost", "exit_code": 1, "when": "now"})
+    atomic_write_json(
+        Path("runs/two/failure.json"), {"error": "lost", "exit_code": 1, "when": "now"}
+    )
     looks = iter([False, True])
     stopped = Path("runs/one/prompt.vprompt").read_bytes()
     Path("runs/one/prompt.vprompt").unlink()

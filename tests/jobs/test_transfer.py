@@ -17,9 +17,19 @@ from tests.support import bbtvp, folder_of_patterns, install_plugin
 
 def cell(**parts: Any) -> Cell:
     whole: dict[str, Any] = {
-        "method": "tone", "sources": ("a",), "target": "a", "trained": "t", "task": "t", "train": None, "seed": 0,
-        "zero_shot": 0.5, "gain": 0.1, "interval": (0.05, 0.15), "p": 0.001, "n": 200,
-    }  # fmt: skip
+        "method": "tone",
+        "sources": ("a",),
+        "target": "a",
+        "trained": "t",
+        "task": "t",
+        "train": None,
+        "seed": 0,
+        "zero_shot": 0.5,
+        "gain": 0.1,
+        "interval": (0.05, 0.15),
+        "p": 0.001,
+        "n": 200,
+    }
     return Cell(**{**whole, **parts})
 
 
@@ -28,7 +38,9 @@ def test_a_single_proof_has_the_interval_of_its_images() -> None:
 
 
 def test_a_figure_is_the_mean_over_tasks_and_seeds() -> None:
-    cells = [cell(seed=seed, target=target, gain=seed / 10) for seed in (0, 1, 2) for target in "bc"]
+    cells = [
+        cell(seed=seed, target=target, gain=seed / 10) for seed in (0, 1, 2) for target in "bc"
+    ]
     found = transfer.figure(cells)
     assert found.gain == pytest.approx(0.1)
     assert -1e-9 < found.low < 0.1 < found.high < 0.2 + 1e-9
@@ -36,8 +48,16 @@ def test_a_figure_is_the_mean_over_tasks_and_seeds() -> None:
 
 
 def test_the_matrix_is_of_the_searched_task_and_the_others_stand_apart() -> None:
-    cells = [cell(), cell(target="b", gain=-0.2), cell(task="u", gain=0.4), cell(target="b", task="u", gain=0.2)]
-    assert {pair: found.gain for pair, found in transfer.matrix(cells).items()} == {("a", "a"): 0.1, ("a", "b"): -0.2}
+    cells = [
+        cell(),
+        cell(target="b", gain=-0.2),
+        cell(task="u", gain=0.4),
+        cell(target="b", task="u", gain=0.2),
+    ]
+    assert {pair: found.gain for pair, found in transfer.matrix(cells).items()} == {
+        ("a", "a"): 0.1,
+        ("a", "b"): -0.2,
+    }
     across = transfer.across(cells)
     assert across["t", "u"].gain == pytest.approx(0.3)
     assert across["t", "t"].gain == pytest.approx(-0.05)
@@ -45,15 +65,26 @@ def test_the_matrix_is_of_the_searched_task_and_the_others_stand_apart() -> None
 
 
 def test_harm_is_what_stays_significant_after_holm() -> None:
-    cells = [cell(gain=-0.1, p=0.04), cell(gain=-0.2, p=0.0001), cell(gain=0.1, p=0.0001), cell(gain=-0.3, p=0.9)]
+    cells = [
+        cell(gain=-0.1, p=0.04),
+        cell(gain=-0.2, p=0.0001),
+        cell(gain=0.1, p=0.0001),
+        cell(gain=-0.3, p=0.9),
+    ]
     assert transfer.harmed(cells) == [cells[1]]
     assert transfer.harmed(cells[:1]) == [cells[0]]
 
 
 def test_gain_by_the_number_of_training_images() -> None:
-    cells = [cell(train=train, target=target, gain=gain) for train, target, gain in (
-        (None, "a", 0.3), (8, "a", 0.1), (8, "b", 0.05), (32, "a", 0.2),
-    )]  # fmt: skip
+    cells = [
+        cell(train=train, target=target, gain=gain)
+        for train, target, gain in (
+            (None, "a", 0.3),
+            (8, "a", 0.1),
+            (8, "b", 0.05),
+            (32, "a", 0.2),
+        )
+    ]
     found = transfer.by_size(cells)
     assert list(found) == [("tone", 8), ("tone", 32), ("tone", None)]
     own, others = found["tone", 8]
@@ -63,7 +94,11 @@ def test_gain_by_the_number_of_training_images() -> None:
 
 def test_an_ensemble_is_one_source_and_its_members_were_asked() -> None:
     one = cell(sources=("a", "b"), target="b")
-    assert (one.source, one.carried, cell(sources=("a", "b"), target="c").carried) == ("a+b", False, True)
+    assert (one.source, one.carried, cell(sources=("a", "b"), target="c").carried) == (
+        "a+b",
+        False,
+        True,
+    )
 
 
 JOBS = """
@@ -81,7 +116,8 @@ also = ["{other}"]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(install_plugin(tmp_path / "site"))
-    images, other = folder_of_patterns(tmp_path / "images"), folder_of_patterns(tmp_path / "other", per_class=10)
+    images = folder_of_patterns(tmp_path / "images")
+    other = folder_of_patterns(tmp_path / "other", per_class=10)
     Path("jobs.toml").write_text(JOBS.format(images=images, other=other))
     ran = bbtvp("run", "jobs.toml", "--out", "out")
     assert ran.code == 0, ran.err
@@ -95,12 +131,19 @@ def test_a_folder_of_jobs_becomes_matrices(folder: Path) -> None:
     assert document["schema"] == "bbtvp.transfer/1"
     assert len(document["cells"]) == 8 * 2 * 2
     assert {row["method"] for row in document["matrix"]} == {"tone", "frame"}
-    tone = {(row["source"], row["target"]): row["cells"] for row in document["matrix"] if row["method"] == "tone"}
-    assert tone == {(s, t): 1 for s in ("eye/near", "eye/near+eye/far") for t in ("eye/near", "eye/far")}
+    tone = {
+        (row["source"], row["target"]): row["cells"]
+        for row in document["matrix"]
+        if row["method"] == "tone"
+    }
+    assert tone == {
+        (s, t): 1 for s in ("eye/near", "eye/near+eye/far") for t in ("eye/near", "eye/far")
+    }
     assert [row["train"] for row in document["by_size"]] == [16, 40, 16, 40]
     assert {(row["trained"], row["task"]) for row in document["across_tasks"]} == {
-        ("images", "images"), ("images", "other")
-    }  # fmt: skip
+        ("images", "images"),
+        ("images", "other"),
+    }
     assert len(list(Path("pictures").glob("*.png"))) == 2
     plain = bbtvp("transfer", folder)
     assert "rows are sources" in plain.out and "training images" in plain.out
@@ -112,7 +155,9 @@ def test_train_keeps_fewer_images_and_each_answer_in_its_proportion(tmp_path: Pa
     assert (len(whole.train), len(few.train)) == (len(load_task(str(images)).train), 16)
     assert {s.id for s in fewer.train} < {s.id for s in few.train} < {s.id for s in whole.train}
     assert set(few.describe()["splits"]["train"]["answers"].values()) == {4}
-    assert (few.validation, few.test) == (whole.validation, whole.test) or len(few.test) == len(whole.test)
+    assert (few.validation, few.test) == (whole.validation, whole.test) or len(few.test) == len(
+        whole.test
+    )
     assert few.digest != whole.digest
     with pytest.raises(UsageError, match="train=0"):
         load_task(str(images), train=0)
@@ -124,8 +169,10 @@ def test_a_folder_without_proofs(tmp_path: Path) -> None:
 
 
 def test_of_one_task_and_seed_the_interval_is_that_of_the_images() -> None:
-    cells = [cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
-             for target, gain in (("b", 0.1), ("c", 0.3))]  # fmt: skip
+    cells = [
+        cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
+        for target, gain in (("b", 0.1), ("c", 0.3))
+    ]
     assert transfer.figure(cells) == pytest.approx((0.2, 0.15, 0.3, 2))
 
 

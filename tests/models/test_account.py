@@ -22,13 +22,17 @@ def test_dollars_are_counted_and_capped_before_the_call() -> None:
     meter = Meter(vendor, Forgetful(), account=Account(usd_cap=0.1))
     meter.query(requests(6))
     assert meter.account.usd == pytest.approx(0.06)
-    with pytest.raises(BudgetReached, match=r"5 more image queries could cost \$0\.0500 and pass the cap of \$0\.1 \("):
+    with pytest.raises(
+        BudgetReached,
+        match=r"5 more image queries could cost \$0\.0500 and pass the cap of \$0\.1 \(",
+    ):
         meter.query(requests(5, start=6))
     assert vendor.sold == 6
 
 
 def test_retries_never_pass_the_cap_and_what_was_answered_is_kept() -> None:
-    vendor, memory = Vendor(flaky=0.6), Forgetful()
+    vendor = Vendor(flaky=0.6)
+    memory = Forgetful()
     meter = Meter(vendor, memory, account=Account(10))
     with pytest.raises(BudgetReached, match="pass the cap of 10"):
         meter.query(requests(9))
@@ -70,7 +74,8 @@ def test_time_is_a_cap() -> None:
 
 
 def test_many_threads_reserve_no_more_than_there_is() -> None:
-    account, granted = Account(500), []
+    account = Account(500)
+    granted = []
 
     def spend() -> None:
         for _ in range(100):

@@ -18,7 +18,10 @@ from tests.support import LABELS, QUESTION, Eye, Flaky, Recorder, Wrapper
 def requests(n: int, first: int = 0) -> list[Request]:
     """n requests that differ in their pixels."""
     images = [np.full((4, 4, 3), i % 256, np.uint8) for i in range(first, first + n)]
-    return [Request(image, QUESTION, LABELS, replicate=i // 256) for i, image in enumerate(images, first)]
+    return [
+        Request(image, QUESTION, LABELS, replicate=i // 256)
+        for i, image in enumerate(images, first)
+    ]
 
 
 def test_each_image_query_is_counted_once_by_phase() -> None:
@@ -47,14 +50,18 @@ def test_equal_requests_of_one_batch_are_sent_once() -> None:
 
 
 def test_retries_and_failures_are_counted() -> None:
-    meter = Meter(Flaky(refuses=lambda request: int(request.image[0, 0, 0]) % 2 == 0, attempts=3), Forgetful())
+    meter = Meter(
+        Flaky(refuses=lambda request: int(request.image[0, 0, 0]) % 2 == 0, attempts=3), Forgetful()
+    )
     outcomes = meter.query(requests(6))
     assert [isinstance(outcome, QueryFailed) for outcome in outcomes] == [True, False] * 3
     assert (meter.account.total, meter.account.failed) == (18, 3)
 
 
 def test_a_failed_query_is_not_remembered() -> None:
-    model = Recorder(Flaky(refuses=lambda request: len(model.calls) == 1 and int(request.image[0, 0, 0]) == 0))
+    model = Recorder(
+        Flaky(refuses=lambda request: len(model.calls) == 1 and int(request.image[0, 0, 0]) == 0)
+    )
     meter = Meter(model, Forgetful())
     assert isinstance(meter.query(requests(5))[0], QueryFailed)
     assert all(isinstance(outcome, Reply) for outcome in meter.query(requests(5)))
@@ -115,7 +122,8 @@ def test_retries_count_against_the_cap_of_the_next_call() -> None:
 
 def test_two_models_never_share_replies() -> None:
     memory = Forgetful()
-    near, far = Recorder(Eye("eye/near")), Recorder(Eye("eye/far", prejudice="columns"))
+    near = Recorder(Eye("eye/near"))
+    far = Recorder(Eye("eye/far", prejudice="columns"))
     answers = [Meter(model, memory).query(requests(3)) for model in (near, far)]
     assert len(near.asked) == len(far.asked) == 3
     assert answers[0] != answers[1]
@@ -143,7 +151,8 @@ class Interrupted(Wrapper):
 
 
 def test_an_interrupt_loses_the_call_under_way_and_no_other() -> None:
-    memory, asked = Forgetful(), requests(4 * CALL)
+    memory = Forgetful()
+    asked = requests(4 * CALL)
     with pytest.raises(KeyboardInterrupt):
         Meter(Interrupted(), memory).query(asked)
     meter = Meter(Eye(), memory)
@@ -195,7 +204,8 @@ def test_a_score_that_is_no_number_is_missing_data(score: float) -> None:
 
 # -- one account for several models ----------------------------------------------------------------
 def two(cap: int) -> tuple[Meter, Meter, Account]:
-    account, memory = Account(cap), Forgetful()
+    account = Account(cap)
+    memory = Forgetful()
     far = Eye("eye/far", prejudice="columns")
     return Meter(Eye(), memory, account=account), Meter(far, memory, account=account), account
 
@@ -213,7 +223,9 @@ def test_two_models_spend_from_one_account() -> None:
 def test_what_one_model_spent_the_other_cannot() -> None:
     near, far, account = two(cap=10)
     near.query(requests(6))
-    with pytest.raises(BudgetReached, match=r"5 more image queries would pass the cap of 10 \(6 spent\)"):
+    with pytest.raises(
+        BudgetReached, match=r"5 more image queries would pass the cap of 10 \(6 spent\)"
+    ):
         far.query(requests(5))
     assert account.total == 6
     far.query(requests(4))

@@ -17,7 +17,12 @@ IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(3)).flatmap(
 )
 LABELS = st.none() | st.lists(st.text(max_size=3), max_size=3).map(tuple)
 REQUESTS = st.builds(
-    Request, IMAGES, st.text(max_size=4), LABELS, max_tokens=st.integers(1, 64), replicate=st.integers(0, 3)
+    Request,
+    IMAGES,
+    st.text(max_size=4),
+    LABELS,
+    max_tokens=st.integers(1, 64),
+    replicate=st.integers(0, 3),
 )
 
 

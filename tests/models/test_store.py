@@ -1,4 +1,6 @@
-"""The response store: what was kept is there, whoever dies, and a file that cannot be used says what to type."""
+"""The response store: what was kept is there, whoever dies, and a file that cannot be used says
+what to type.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,18 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def scored(first: float = -0.25) -> Reply:
-    return Reply(scores=(LabelScore(first, 1), LabelScore(-1.5, 3)), usage=Usage(700, 4, attempts=2, usd=0.01))
+    return Reply(
+        scores=(LabelScore(first, 1), LabelScore(-1.5, 3)),
+        usage=Usage(700, 4, attempts=2, usd=0.01),
+    )
 
 
-# -- replies ----------------------------------------------------------------------------------------------------------
+# -- replies ---------------------------------------------------------------------------------------
 def test_a_kept_reply_is_recalled_and_costs_nothing(store: Store) -> None:
     store.keep("a", scored(), model="openai/gpt-5")
-    assert store.recall("a") == Reply(scores=scored().scores, usage=Usage(700, 4, attempts=0, usd=0.0))
+    assert store.recall("a") == Reply(
+        scores=scored().scores, usage=Usage(700, 4, attempts=0, usd=0.0)
+    )
     assert store.recall("b") is None
 
 
@@ -52,7 +59,9 @@ def test_another_process_recalls_it(store: Store) -> None:
     environment = {**os.environ, "BBTVP_STORE": str(store.path)}
     code = "from bbtvp.models.cache import Store\nprint(Store().recall('a').text)"
     python = [sys.executable, "-c", code]
-    done = subprocess.run(python, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        python, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "yes\n"), done.stderr
 
 
@@ -65,16 +74,22 @@ def test_a_second_reply_leaves_the_first(store: Store) -> None:
 
 
 TEXTS = st.text(st.characters(exclude_categories=()))  # lone surrogates and NUL too
-SCORES = st.lists(st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 99)), max_size=4)
+SCORES = st.lists(
+    st.tuples(st.floats(allow_nan=False, allow_infinity=False), st.integers(1, 99)), max_size=4
+)
 
 
 @settings(max_examples=40)
 @given(text=st.none() | TEXTS, scores=st.none() | SCORES)
 def test_any_reply_comes_back_to_the_bit(
-    text: str | None, scores: list[tuple[float, int]] | None, tmp_path_factory: pytest.TempPathFactory
+    text: str | None,
+    scores: list[tuple[float, int]] | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     store = Store(tmp_path_factory.getbasetemp() / "any.sqlite")
-    reply = Reply(text, None if scores is None else tuple(LabelScore(*s) for s in scores), Usage(1, 2, 0))
+    reply = Reply(
+        text, None if scores is None else tuple(LabelScore(*s) for s in scores), Usage(1, 2, 0)
+    )
     key = reply_key("", repr(reply).encode("utf-8", "surrogatepass"), 0, "")
     store.keep(key, reply, model="m")
     assert repr(store.recall(key)) == repr(reply)  # repr tells -0.0 from 0.0
@@ -88,10 +103,17 @@ def test_a_score_that_is_no_number_is_not_kept(store: Store, score: float) -> No
 
 
 def test_the_key_is_of_all_that_was_asked() -> None:
-    keys = {reply_key(*parts) for parts in [
-        ("u", b"b", 0, "1"), ("v", b"b", 0, "1"), ("u", b"c", 0, "1"), ("u", b"b", 1, "1"), ("u", b"b", 0, "2"),
-        ("ub", b"", 0, "1"),
-    ]}  # fmt: skip
+    keys = {
+        reply_key(*parts)
+        for parts in [
+            ("u", b"b", 0, "1"),
+            ("v", b"b", 0, "1"),
+            ("u", b"c", 0, "1"),
+            ("u", b"b", 1, "1"),
+            ("u", b"b", 0, "2"),
+            ("ub", b"", 0, "1"),
+        ]
+    }
     assert len(keys) == 6
     assert {len(key) for key in keys} == {64}  # the longest identifier that a batch may carry
 
@@ -111,7 +133,7 @@ def test_entries_can_be_listed_and_forgotten(store: Store, monkeypatch: pytest.M
     assert store.size() < 0.7 * full  # the room is given back
 
 
-# -- threads and processes --------------------------------------------------------------------------------------------
+# -- threads and processes -------------------------------------------------------------------------
 def test_many_threads_keep_and_recall(store: Store) -> None:
     def work(thread: int) -> None:
         for i in range(5):
@@ -124,9 +146,13 @@ def test_many_threads_keep_and_recall(store: Store) -> None:
     assert store.rows() == 320
 
 
-def test_threads_that_wait_share_a_transaction(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_wait_share_a_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.rows()
-    entered, go, writes = threading.Event(), threading.Event(), []
+    entered = threading.Event()
+    go = threading.Event()
+    writes = []
     write = Store._write
 
     def slow(self: Store, change: Callable[[sqlite3.Connection], object]) -> None:
@@ -156,7 +182,10 @@ def keep_some(path: Path, process: int) -> None:
 
 
 def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:
-    processes = [FORK.Process(target=keep_some, args=(tmp_path / "new" / "replies.sqlite", i)) for i in range(8)]
+    processes = [
+        FORK.Process(target=keep_some, args=(tmp_path / "new" / "replies.sqlite", i))
+        for i in range(8)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -182,7 +211,7 @@ def test_a_forked_child_opens_the_file_anew(store: Store) -> None:
     assert [entry.key for entry in store.entries()] == ["after", "child", "parent"]
 
 
-# -- kills ------------------------------------------------------------------------------------------------------------
+# -- kills -----------------------------------------------------------------------------------------
 VICTIM = """
 import sys, threading
 from pathlib import Path
@@ -202,12 +231,22 @@ for thread in range(8):
 
 
 def kill_at_random(path: Path, kills: int, mode: str) -> list[str]:
-    """Two processes at a time keep replies until they are killed; gives the keys whose `keep` had returned."""
-    rng, said = stream(0, "kills"), []
+    """Two processes at a time keep replies until they are killed; gives the keys whose `keep` had
+    returned.
+    """
+    rng = stream(0, "kills")
+    said = []
     for kill in range(kills):
-        commands = [[sys.executable, "-c", VICTIM, str(path), f"{kill}{name}", mode] for name in "ab"]
-        victims = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for command in commands]
-        said += [(victim.stdout or sys.stdin).readline() for victim in victims]  # they are under way
+        commands = [
+            [sys.executable, "-c", VICTIM, str(path), f"{kill}{name}", mode] for name in "ab"
+        ]
+        victims = [
+            subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+            for command in commands
+        ]
+        said += [
+            (victim.stdout or sys.stdin).readline() for victim in victims
+        ]  # they are under way
         time.sleep(rng.uniform(0, 0.2))
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
@@ -217,22 +256,30 @@ def kill_at_random(path: Path, kills: int, mode: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kills", "mode"),
-    [(3, "wal"), (1, "rollback"), *(pytest.param(30, mode, marks=pytest.mark.slow) for mode in ("wal", "rollback"))],
+    [
+        (3, "wal"),
+        (1, "rollback"),
+        *(pytest.param(30, mode, marks=pytest.mark.slow) for mode in ("wal", "rollback")),
+    ],
 )
 def test_what_was_kept_survives_kills(tmp_path: Path, kills: int, mode: str) -> None:
     path = tmp_path / "replies.sqlite"
     keys = kill_at_random(path, kills, mode)
     assert len(keys) > 5 * kills
     with sqlite3.connect(path) as disk:
-        assert disk.execute("PRAGMA journal_mode").fetchone() == ("wal" if mode == "wal" else "delete",)
+        assert disk.execute("PRAGMA journal_mode").fetchone() == (
+            "wal" if mode == "wal" else "delete",
+        )
         assert disk.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     disk.close()
     store = Store(path)
-    assert [key for key in keys if (reply := store.recall(key)) is None or reply.text != key * 50] == []
+    assert [
+        key for key in keys if (reply := store.recall(key)) is None or reply.text != key * 50
+    ] == []
     store.close()
 
 
-# -- batches ----------------------------------------------------------------------------------------------------------
+# -- batches ---------------------------------------------------------------------------------------
 def test_a_batch_is_open_until_it_is_ended(store: Store) -> None:
     store.begin_batch("b1", "m", ["x", "y"])
     store.begin_batch("b2", "m", ["z"])
@@ -247,9 +294,13 @@ def test_a_batch_is_open_until_it_is_ended(store: Store) -> None:
 
 
 def test_an_intent_lasts_until_its_batch_begins_or_it_is_withdrawn(store: Store) -> None:
-    first, second = store.intend("m", ["x"]), store.intend("m", ["y"])
+    first = store.intend("m", ["x"])
+    second = store.intend("m", ["y"])
     store.close()
-    assert [(intent.intent, intent.keys) for intent in store.intents("m")] == [(first, ["x"]), (second, ["y"])]
+    assert [(intent.intent, intent.keys) for intent in store.intents("m")] == [
+        (first, ["x"]),
+        (second, ["y"]),
+    ]
     assert store.intents("other") == []
     store.begin_batch("b", "m", ["x"], intent=first)
     assert [intent.intent for intent in store.intents("m")] == [second]

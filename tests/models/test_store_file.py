@@ -1,4 +1,6 @@
-"""The file of the response store: where it lies, who may read it, and what is said when it cannot be used."""
+"""The file of the response store: where it lies, who may read it, and what is said when it cannot
+be used.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-# -- the file ---------------------------------------------------------------------------------------------------------
-def test_it_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+# -- the file --------------------------------------------------------------------------------------
+def test_it_lies_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("BBTVP_STORE", raising=False)
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
@@ -48,7 +52,9 @@ def test_nothing_is_made_before_it_is_used_and_others_may_not_read_it(store: Sto
     finally:
         os.umask(before)
     made = {file.name: stat.S_IMODE(file.stat().st_mode) for file in store.path.parent.iterdir()}
-    assert made == dict.fromkeys(["replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm"], 0o600)
+    assert made == dict.fromkeys(
+        ["replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm"], 0o600
+    )
 
 
 def refused(store: Store, *says: str) -> None:
@@ -56,7 +62,9 @@ def refused(store: Store, *says: str) -> None:
     before = store.path.read_bytes() if store.path.is_file() else None
     with pytest.raises(StoreError) as caught:
         store.recall("a")
-    assert all(word in str(caught.value) for word in (*says, "-M store=false", store.path.name)), caught.value
+    assert all(word in str(caught.value) for word in (*says, "-M store=false", store.path.name)), (
+        caught.value
+    )
     assert "\n" not in str(caught.value) and isinstance(caught.value, BbtvpError)
     assert before is None or store.path.read_bytes() == before
 
@@ -115,8 +123,12 @@ def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["file", "no file"])
-def test_a_folder_that_may_not_be_written(tmp_path_factory: pytest.TempPathFactory, there: bool) -> None:
-    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())  # root owns pytest's own folders
+def test_a_folder_that_may_not_be_written(
+    tmp_path_factory: pytest.TempPathFactory, there: bool
+) -> None:
+    folder = Path(
+        subprocess.check_output(["mktemp", "-d"], text=True).strip()
+    )  # root owns pytest's own folders
     store = Store(folder / "replies.sqlite")
     if there:
         store.keep("a", Reply(), model="m")
@@ -221,7 +233,9 @@ def test_a_file_system_of_a_network_is_known(path: str, local: bool, tmp_path: P
     assert on_one_machine(Path(path), tmp_path / "missing")
 
 
-def test_on_a_network_there_is_no_shared_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_network_there_is_no_shared_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "on_one_machine", lambda _: False)
     store.keep("a", Reply("x"), model="m")
     assert [file.name for file in store.path.parent.iterdir()] == ["replies.sqlite"]

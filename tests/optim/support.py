@@ -37,7 +37,9 @@ NAMES = (
     "ng:NgIohTuned",
     "ng:OnePlusOne",
 )
-"""Every method of our own, and nevergrad's: planned, evolutionary, drawing from numpy's global state, simple."""
+"""Every method of our own, and nevergrad's: planned, evolutionary, drawing from numpy's global
+state, simple.
+"""
 
 DIM = 5
 BUDGET = 400

@@ -16,8 +16,9 @@ from bbtvp.testing import OptimiserContract
 from tests.optim.support import NAMES, drive, make, sphere
 
 SHARES = {"cma@3": 0.1, "p-rgf@4": 0.1, "ng:DE@3": 0.1, "catcma": 0.3, "bandits-td": 0.2}
-"""What lies below one half. 5 variables cannot be solved in 3 or 4 directions, nor with three of them one-hot, and the
-steps of bandits-td are made for more dimensions."""
+"""What lies below one half. 5 variables cannot be solved in 3 or 4 directions, nor with three of
+them one-hot, and the steps of bandits-td are made for more dimensions.
+"""
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -63,6 +64,8 @@ def others() -> dict[str, str]:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(root)}
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("asked ")]
     return {name: value for _, name, value in lines}

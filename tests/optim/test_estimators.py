@@ -21,7 +21,8 @@ DIM = 6
 def bowl(z: Matrix) -> Vector:
     """Neither symmetric nor quadratic, so that a wrong sign, factor or order shows."""
     return np.asarray(
-        np.log1p((np.arange(1, z.shape[1] + 1) * (z - 0.5) ** 2).sum(axis=1)) + 0.1 * np.sin(z).sum(axis=1)
+        np.log1p((np.arange(1, z.shape[1] + 1) * (z - 0.5) ** 2).sum(axis=1))
+        + 0.1 * np.sin(z).sum(axis=1)
     )
 
 
@@ -31,7 +32,9 @@ def at(point: Vector) -> float:
 
 def slope_of(z: Vector) -> Vector:
     weights = np.arange(1, len(z) + 1)
-    return np.asarray(2 * weights * (z - 0.5) / (1 + (weights * (z - 0.5) ** 2).sum()) + 0.1 * np.cos(z))
+    return np.asarray(
+        2 * weights * (z - 0.5) / (1 + (weights * (z - 0.5) ** 2).sum()) + 0.1 * np.cos(z)
+    )
 
 
 def guide(z: Vector) -> Matrix:
@@ -50,15 +53,26 @@ def follow(search: Optimiser, path: list[Vector]) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [dict(Spsa.zip), {"a": 40.0, "clip": True, "o": 1.0, "c": 0.01}, {"a": 0.3, "c": 0.2, "o": 2.0}]
+    "options",
+    [
+        dict(Spsa.zip),
+        {"a": 40.0, "clip": True, "o": 1.0, "c": 0.01},
+        {"a": 0.3, "c": 0.2, "o": 2.0},
+    ],
 )
 def test_spsa(options: dict[str, Any]) -> None:
     given = {"alpha": 0.602, "gamma": 0.101, "perturbation": "rademacher", "clip": False, **options}
     random = stream(7, "optim", "spsa")
-    theta, path = np.zeros(DIM), []
+    theta = np.zeros(DIM)
+    path = []
     for i in range(1, 5):
-        a, c = given["a"] / (i + given["o"]) ** given["alpha"], given["c"] / i ** given["gamma"]
-        size = random.uniform(0.5, 1.0, (3, DIM)) if given["perturbation"] == "segmented" else np.ones((3, DIM))
+        a = given["a"] / (i + given["o"]) ** given["alpha"]
+        c = given["c"] / i ** given["gamma"]
+        size = (
+            random.uniform(0.5, 1.0, (3, DIM))
+            if given["perturbation"] == "segmented"
+            else np.ones((3, DIM))
+        )
         g = np.zeros(DIM)
         for delta in size * random.choice((-1.0, 1.0), (3, DIM)):
             g += (at(theta + c * delta) - at(theta - c * delta)) / (2 * c) / delta / 3
@@ -76,35 +90,48 @@ def test_spsa_clips_what_is_longer_than_the_root_of_d() -> None:
         search.tell(z, 1e4 * bowl(z))
     step = clipped.recommend()
     assert np.linalg.norm(step) == pytest.approx(math.sqrt(DIM))
-    assert np.allclose(step / np.linalg.norm(step), free.recommend() / np.linalg.norm(free.recommend()))
+    assert np.allclose(
+        step / np.linalg.norm(step), free.recommend() / np.linalg.norm(free.recommend())
+    )
 
 
-@pytest.mark.parametrize("options", [dict(Nes.published), {"a": 0.2, "c": 0.3, "o": 1.0, "alpha": 0.4, "gamma": 0.1}])
+@pytest.mark.parametrize(
+    "options", [dict(Nes.published), {"a": 0.2, "c": 0.3, "o": 1.0, "alpha": 0.4, "gamma": 0.1}]
+)
 def test_nes(options: dict[str, Any]) -> None:
     random = stream(3, "optim", "nes")
-    theta, path = np.zeros(DIM), []
+    theta = np.zeros(DIM)
+    path = []
     for i in range(1, 5):
-        a, c = options["a"] / (i + options["o"]) ** options["alpha"], options["c"] / i ** options["gamma"]
+        a = options["a"] / (i + options["o"]) ** options["alpha"]
+        c = options["c"] / i ** options["gamma"]
         noise = random.standard_normal((4, DIM))
-        g = sum(((at(theta + c * e) - at(theta - c * e)) * e for e in noise), np.zeros(DIM)) / (2 * c * 4)
+        g = sum(((at(theta + c * e) - at(theta - c * e)) * e for e in noise), np.zeros(DIM)) / (
+            2 * c * 4
+        )
         theta = theta - a * g
         path.append(theta)
     follow(optimiser("nes", DIM, 3, popsize=8, **options), path)
 
 
 @pytest.mark.parametrize(
-    "options", [dict(Rgf.published), {"beta": 0.4, "eta": 0.3, "end": 0.1, "power": 0.5, "steps": 3}]
+    "options",
+    [dict(Rgf.published), {"beta": 0.4, "eta": 0.3, "end": 0.1, "power": 0.5, "steps": 3}],
 )
 def test_rgf(options: dict[str, Any]) -> None:
     random = stream(3, "optim", "rgf")
-    theta, path = np.zeros(DIM), []
+    theta = np.zeros(DIM)
+    path = []
     for t in range(5):
         drawn = random.standard_normal((4, DIM))
         g = np.zeros(DIM)
         for u in drawn / np.linalg.norm(drawn, axis=1, keepdims=True):
             g += DIM / 4 * (at(theta + options["beta"] * u) - at(theta)) / options["beta"] * u
         left = 1 - min(t, options["steps"]) / options["steps"]
-        theta = theta - ((options["eta"] - options["end"]) * left ** options["power"] + options["end"]) * g
+        theta = (
+            theta
+            - ((options["eta"] - options["end"]) * left ** options["power"] + options["end"]) * g
+        )
         path.append(theta)
     follow(optimiser("rgf", DIM, 3, popsize=5, **options), path)
 
@@ -114,21 +141,32 @@ def test_rgf_takes_its_horizon_from_the_budget() -> None:
     assert optimiser("rgf", DIM, 0).resolved["steps"] is None
 
 
-@pytest.mark.parametrize("options", [dict(GuidedEs.published), {"a": 1.0, "c": 0.3, "mix": 0.3, "memory": 3, "o": 1.0}])
+@pytest.mark.parametrize(
+    "options", [dict(GuidedEs.published), {"a": 1.0, "c": 0.3, "mix": 0.3, "memory": 3, "o": 1.0}]
+)
 def test_guided_es(options: dict[str, Any]) -> None:
     given = {"beta": 1.0, "alpha": 0.4, "gamma": 0.1, **options}
     random = stream(3, "optim", "guided-es")
-    theta, path, rows = np.zeros(DIM), [], np.empty((0, DIM))
+    theta = np.zeros(DIM)
+    path = []
+    rows = np.empty((0, DIM))
     for i in range(1, 5):
-        a, c = given["a"] / (i + given["o"]) ** given["alpha"], given["c"] / i ** given["gamma"]
+        a = given["a"] / (i + given["o"]) ** given["alpha"]
+        c = given["c"] / i ** given["gamma"]
         rows = np.vstack((guide(theta), rows))[: given["memory"]]
         basis = np.linalg.qr(rows.T)[0]
-        basis = basis * np.sign(np.einsum("dk,kd->k", basis, rows))  # QR turns some of Gram and Schmidt's vectors
+        basis = basis * np.sign(
+            np.einsum("dk,kd->k", basis, rows)
+        )  # QR turns some of Gram and Schmidt's vectors
         k = basis.shape[1]
-        around, along = random.standard_normal((3, DIM)), random.standard_normal((3, k))
+        around = random.standard_normal((3, DIM))
+        along = random.standard_normal((3, k))
         g = np.zeros(DIM)
         for xi, zeta in zip(around, along, strict=True):
-            e = c * (math.sqrt(given["mix"] / DIM) * xi + math.sqrt((1 - given["mix"]) / k) * basis @ zeta)
+            e = c * (
+                math.sqrt(given["mix"] / DIM) * xi
+                + math.sqrt((1 - given["mix"]) / k) * basis @ zeta
+            )
             g += given["beta"] / (2 * c * c * 3) * e * (at(theta + e) - at(theta - e))
         theta = theta - a * g
         path.append(theta)
@@ -136,9 +174,13 @@ def test_guided_es(options: dict[str, Any]) -> None:
 
 
 def test_guided_directions_have_the_published_covariance() -> None:
-    search = optimiser("guided-es", 4, 0, popsize=40_000, guide=lambda z: np.eye(4)[:2], mix=0.25, c=2.0, gamma=0.0)
+    search = optimiser(
+        "guided-es", 4, 0, popsize=40_000, guide=lambda z: np.eye(4)[:2], mix=0.25, c=2.0, gamma=0.0
+    )
     steps = search.ask()[0::2] / 2.0
-    assert np.allclose(np.cov(steps.T), np.diag([0.25 / 4 + 0.75 / 2] * 2 + [0.25 / 4] * 2), atol=0.01)
+    assert np.allclose(
+        np.cov(steps.T), np.diag([0.25 / 4 + 0.75 / 2] * 2 + [0.25 / 4] * 2), atol=0.01
+    )
 
 
 def test_guided_es_without_a_usable_gradient_is_isotropic() -> None:
@@ -147,12 +189,19 @@ def test_guided_es_without_a_usable_gradient_is_isotropic() -> None:
 
 
 def reference_weight(a: float, d: int, q: int) -> float:
-    """The λ that maximises the expected squared cosine of the estimate, found by looking (P-RGF, equation 12)."""
+    """The λ that maximises the expected squared cosine of the estimate, found by looking (P-RGF,
+    equation 12).
+    """
     weight = np.linspace(0, 1, 200_001)
     rest = (1 - weight) / (d - 1) * (1 - a * a)
     top = (weight * a * a + rest) ** 2
     return float(
-        weight[(top / ((1 - 1 / q) * (weight**2 * a * a + rest * (1 - weight) / (d - 1)) + top**0.5 / q)).argmax()]
+        weight[
+            (
+                top
+                / ((1 - 1 / q) * (weight**2 * a * a + rest * (1 - weight) / (d - 1)) + top**0.5 / q)
+            ).argmax()
+        ]
     )
 
 
@@ -160,20 +209,30 @@ def reference_weight(a: float, d: int, q: int) -> float:
 def test_the_prior_weight_is_the_best_one(d: int, q: int) -> None:
     for a in (0.5 / math.sqrt(d), 1 / math.sqrt(d), 0.15, 0.3, 0.5, 0.9):
         assert prior_weight(a, d, q) == pytest.approx(reference_weight(a, d, q), abs=2e-5)
-    assert (prior_weight(0.0, d, q), prior_weight(1.0, d, q), prior_weight(1.7, d, q)) == (0.0, 1.0, 1.0)
+    assert (prior_weight(0.0, d, q), prior_weight(1.0, d, q), prior_weight(1.7, d, q)) == (
+        0.0,
+        1.0,
+        1.0,
+    )
 
 
 def test_p_rgf() -> None:
     options = {"s": 0.3, "a": 0.4, "o": 1.0, "alpha": 0.4, "probes": 3}
     random = stream(5, "optim", "p-rgf")
-    q, theta, norm, path, weights = 4, np.zeros(DIM), 0.0, [], []
+    q = 4
+    theta = np.zeros(DIM)
+    norm = 0.0
+    path = []
+    weights = []
     for i in range(13):
         v = guide(theta).sum(axis=0)
         v = v / np.linalg.norm(v)
         if i % 10 == 0 or i == 3:
             probes = random.standard_normal((3, DIM))
             probes = probes / np.linalg.norm(probes, axis=1, keepdims=True)
-            norm = math.sqrt(DIM * np.mean([((at(theta + 0.3 * w) - at(theta)) / 0.3) ** 2 for w in probes]))
+            norm = math.sqrt(
+                DIM * np.mean([((at(theta + 0.3 * w) - at(theta)) / 0.3) ** 2 for w in probes])
+            )
         a = (at(theta + 0.3 * v) - at(theta)) / 0.3 / norm
         v = v if a >= 0 else -v
         weights.append(prior_weight(abs(a), DIM, q))
@@ -182,9 +241,13 @@ def test_p_rgf() -> None:
             g = np.zeros(DIM)
             for xi in random.standard_normal((q, DIM)):
                 free = xi - (xi @ v) * v
-                u = math.sqrt(weights[-1]) * v + math.sqrt(1 - weights[-1]) * free / np.linalg.norm(free)
+                u = math.sqrt(weights[-1]) * v + math.sqrt(1 - weights[-1]) * free / np.linalg.norm(
+                    free
+                )
                 g = g + (at(theta + 0.3 * u) - at(theta)) / 0.3 * u / q
-        theta = theta - options["a"] / (i + 1 + options["o"]) ** options["alpha"] * g / np.linalg.norm(g)
+        theta = theta - options["a"] / (i + 1 + options["o"]) ** options[
+            "alpha"
+        ] * g / np.linalg.norm(g)
         path.append(theta)
     assert min(weights) < 1 and max(weights) == 1, "both branches are on the way"
     follow(optimiser("p-rgf", DIM, 5, popsize=q + 1, guide=guide, **options), path)
@@ -192,7 +255,8 @@ def test_p_rgf() -> None:
 
 def test_p_rgf_batches_hold_their_own_pivot() -> None:
     search = optimiser("p-rgf", DIM, 0, guide=guide)
-    sizes, pivots = [], []
+    sizes = []
+    pivots = []
     for _ in range(20):
         z = search.ask()
         sizes.append(len(z))
@@ -209,7 +273,9 @@ def test_p_rgf_trusts_a_true_gradient_and_ignores_a_random_one() -> None:
         return float(sphere(search.recommend()[None])[0])
 
     fixed = np.random.default_rng(0).standard_normal((1, 200))
-    true, against, useless = (distance(g) for g in (lambda z: (z - 1)[None], lambda z: (1 - z)[None], lambda z: fixed))
+    true, against, useless = (
+        distance(g) for g in (lambda z: (z - 1)[None], lambda z: (1 - z)[None], lambda z: fixed)
+    )
     assert true < 0.01
     assert against < 0.5 * useless, "a prior that points the wrong way is turned round"
     assert useless < 1
@@ -224,17 +290,25 @@ def test_p_rgf_in_one_variable_and_on_a_plateau() -> None:
     assert flat.recommend().tobytes() == np.zeros(DIM).tobytes()
 
 
-@pytest.mark.parametrize("options", [dict(BanditsTd.published), {"h": 0.4, "e": 0.5, "lr": 2.0, "a": 0.3, "o": 1.0}])
+@pytest.mark.parametrize(
+    "options", [dict(BanditsTd.published), {"h": 0.4, "e": 0.5, "lr": 2.0, "a": 0.3, "o": 1.0}]
+)
 def test_bandits_td(options: dict[str, Any]) -> None:
     given = {"alpha": 0.4, **options}
     random = stream(3, "optim", "bandits-td")
-    h, e, theta, v, path = given["h"], given["e"], np.zeros(DIM), np.zeros(DIM), []
+    h = given["h"]
+    e = given["e"]
+    theta = np.zeros(DIM)
+    v = np.zeros(DIM)
+    path = []
     for i in range(1, 6):
         g = np.zeros(DIM)
         for u in random.standard_normal((2, DIM)):
             noise = e * u / math.sqrt(DIM)
-            one, two = v + noise, v - noise
-            one, two = one / np.linalg.norm(one), two / np.linalg.norm(two)
+            one = v + noise
+            two = v - noise
+            one = one / np.linalg.norm(one)
+            two = two / np.linalg.norm(two)
             g += (at(theta + h * one) - at(theta + h * two)) / (h * e) * noise / 2
         v = v + given["lr"] * g
         theta = theta - given["a"] / (i + given["o"]) ** given["alpha"] * v / np.linalg.norm(v)

@@ -18,7 +18,8 @@ from bbtvp.optim import Optimiser, optimiser
 from bbtvp.optim.gp import LIMIT, REACH, GaussianProcess, categories
 from bbtvp.optim.gp_model import KEPT, WINSOR, Surface, standardised
 
-DIM, BATCHES = 7, 20
+DIM = 7
+BATCHES = 20
 Data = tuple[Matrix, Vector, NDArray[np.int64]]
 
 
@@ -29,18 +30,24 @@ def gp(dim: int = DIM, seed: int = 0, **settings: Any) -> GaussianProcess:
 
 
 class Bowl:
-    """A quadratic around a point of its own, with noise, and an offset for each batch that is larger than both."""
+    """A quadratic around a point of its own, with noise, and an offset for each batch that is
+    larger than both.
+    """
 
     def __init__(self, seed: int, *, noise: float = 0.2, offset: float = 1.0) -> None:
         rng = np.random.default_rng(seed)
         self.lowest = rng.uniform(-1.2, 1.2, DIM)
-        self.noise, self.offset, self.rng = noise, offset, np.random.default_rng((seed, 1))
+        self.noise = noise
+        self.offset = offset
+        self.rng = np.random.default_rng((seed, 1))
 
     def truth(self, z: Matrix) -> Vector:
         return np.asarray(((z - self.lowest) ** 2 * np.linspace(0.5, 2, DIM)).mean(axis=-1))
 
     def __call__(self, z: Matrix) -> Vector:
-        return self.truth(z) + self.rng.normal(0, self.offset) + self.rng.normal(0, self.noise, len(z))
+        return (
+            self.truth(z) + self.rng.normal(0, self.offset) + self.rng.normal(0, self.noise, len(z))
+        )
 
 
 def driven(search: Optimiser, loss: Callable[[Matrix], Vector], batches: int) -> Optimiser:
@@ -87,15 +94,20 @@ def data(seed: int = 0, n: int = 24, dim: int = 3, batch: int = 6) -> Data:
 @pytest.mark.parametrize("seed", range(4))
 def test_the_slope_of_the_likelihood_is_that_of_finite_differences(seed: int) -> None:
     z, losses, batches = data(seed)
-    surface, rng = Surface(3), np.random.default_rng(seed)
+    surface = Surface(3)
+    rng = np.random.default_rng(seed)
     log = np.concatenate([rng.uniform(-0.5, 0.5, 1), rng.uniform(0, 1.5, 3), rng.uniform(-2, 0, 2)])
     given_ = (z[:, None] - z[None], standardised(losses), batches[:, None] == batches)
-    off = check_grad(lambda x: surface._cost(x, *given_)[0], lambda x: surface._cost(x, *given_)[1], log)
+    off = check_grad(
+        lambda x: surface._cost(x, *given_)[0], lambda x: surface._cost(x, *given_)[1], log
+    )
     assert off < 1e-4 * (1 + float(np.linalg.norm(surface._cost(log, *given_)[1])))
 
 
 def posterior(surface: Surface, known: Data, z: Matrix) -> tuple[Vector, Matrix]:
-    """Mean and covariance of f by the textbook (Rasmussen and Williams, eq. 2.23 and 2.24), by plain inversion."""
+    """Mean and covariance of f by the textbook (Rasmussen and Williams, eq. 2.23 and 2.24), by
+    plain inversion.
+    """
     variance, noise, offset = np.exp(2 * surface._log[[0, -2, -1]])
 
     def kernel(a: Matrix, b: Matrix) -> Matrix:
@@ -109,7 +121,8 @@ def posterior(surface: Surface, known: Data, z: Matrix) -> tuple[Vector, Matrix]
 
 
 def test_the_posterior_is_the_textbook_s() -> None:
-    known, z = data(), np.random.default_rng(9).normal(size=(5, 3))
+    known = data()
+    z = np.random.default_rng(9).normal(size=(5, 3))
     surface = Surface(3)
     surface.fit(*known)
     mean, covariance = posterior(surface, known, z)
@@ -161,9 +174,11 @@ def test_a_loss_far_above_the_rest_is_pulled_in() -> None:
 
 @pytest.mark.parametrize("batch", [0, 9])
 def test_one_absurd_loss_does_not_spoil_the_search(batch: int) -> None:
-    found, start = [], []
+    found = []
+    start = []
     for seed in range(3):
-        search, bowl = gp(seed=seed), Bowl(seed, offset=0.3)
+        search = gp(seed=seed)
+        bowl = Bowl(seed, offset=0.3)
         for number in range(12):
             z = search.ask()
             losses = bowl(z)
@@ -231,7 +246,8 @@ def test_the_first_batch_is_x0_and_a_design_around_it() -> None:
 
 
 def test_later_batches_hold_the_recommendation_and_no_candidate_twice() -> None:
-    search, bowl = gp(), Bowl(0)
+    search = gp()
+    bowl = Bowl(0)
     for _ in range(4):
         z = search.ask()
         search.tell(z, bowl(z))
@@ -242,7 +258,8 @@ def test_later_batches_hold_the_recommendation_and_no_candidate_twice() -> None:
 
 
 def test_a_recommendation_changes_nothing() -> None:
-    quiet, curious = gp(), gp()
+    quiet = gp()
+    curious = gp()
     for _ in range(4):
         asked = [search.ask() for search in (quiet, curious)]
         assert asked[0].tobytes() == asked[1].tobytes()
@@ -254,7 +271,9 @@ def test_a_recommendation_changes_nothing() -> None:
 
 @given(st.integers(0, 100), st.integers(1, 5), st.floats(0.1, 4), st.sampled_from([-1.0, 1.0]))
 @settings(max_examples=6)
-def test_it_stays_within_its_reach_however_the_losses_pull(seed: int, dim: int, sigma: float, way: float) -> None:
+def test_it_stays_within_its_reach_however_the_losses_pull(
+    seed: int, dim: int, sigma: float, way: float
+) -> None:
     x0 = np.random.default_rng(seed).normal(size=dim)
     search = gp(dim, seed, sigma=sigma, x0=x0, popsize=5)
     for _ in range(5):
@@ -268,7 +287,8 @@ def test_it_stays_within_its_reach_however_the_losses_pull(seed: int, dim: int, 
 
 def test_the_longest_run_fits() -> None:
     """More losses than scales are fitted to, and than predictions rest on."""
-    search, bowl = gp(popsize=90), Bowl(2)
+    search = gp(popsize=90)
+    bowl = Bowl(2)
     driven(search, bowl, 8)
     assert len(search._z) == KEPT < 8 * 90
     assert bowl.truth(search.recommend()) < 0.1 * bowl.truth(np.zeros(DIM))

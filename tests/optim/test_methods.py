@@ -33,7 +33,9 @@ def test_cma_recommends_the_mean_not_the_luckiest() -> None:
     noise = np.random.default_rng(0)
     search = optimiser("cma", 5, 0)
     history = drive(search, lambda z: sphere(z) + noise.normal(0, 0.5, len(z)), 800)
-    best = min(((losses.min(), z[losses.argmin()]) for z, losses in history), key=lambda pair: pair[0])[1]
+    best = min(
+        ((losses.min(), z[losses.argmin()]) for z, losses in history), key=lambda pair: pair[0]
+    )[1]
     assert not any((z == search.recommend()).all(axis=1).any() for z, _ in history)
     assert sphere(search.recommend()[None])[0] < sphere(best[None])[0]
 
@@ -74,19 +76,26 @@ def test_random_recommends_the_first_lowest() -> None:
 
 
 def test_random_is_a_normal_around_x0() -> None:
-    z = optimiser("random", 4, 0, popsize=20_000, sigma=2.0, x0=np.array([0.0, 1.0, 2.0, 3.0])).ask()
+    z = optimiser(
+        "random", 4, 0, popsize=20_000, sigma=2.0, x0=np.array([0.0, 1.0, 2.0, 3.0])
+    ).ask()
     assert np.allclose(z.mean(axis=0), [0, 1, 2, 3], atol=0.06)
     assert np.allclose(z.std(axis=0), 2.0, atol=0.05)
 
 
-def by_hand(options: dict[str, Any], pairs: int, steps: int, dim: int, seed: int) -> list[list[float]]:
+def by_hand(
+    options: dict[str, Any], pairs: int, steps: int, dim: int, seed: int
+) -> list[list[float]]:
     """SPSA-GC in plain Python, from the published equations; the draws come from the same stream."""
     random = stream(seed, "optim", "spsa-gc")
-    theta, m, path = [0.0] * dim, [0.0] * dim, []
+    theta = [0.0] * dim
+    m = [0.0] * dim
+    path = []
     for i in range(1, steps + 1):
         a_i = options["a"] / (i + options["o"]) ** options["alpha"]
         c_i = options["c"] / i ** options["gamma"]
-        size, sign = random.uniform(0.5, 1.0, (pairs, dim)), random.choice((-1.0, 1.0), (pairs, dim))
+        size = random.uniform(0.5, 1.0, (pairs, dim))
+        sign = random.choice((-1.0, 1.0), (pairs, dim))
         g = [0.0] * dim
         for k in range(pairs):
             delta = [float(size[k][j] * sign[k][j]) for j in range(dim)]
@@ -179,7 +188,9 @@ def test_nevergrad_needs_a_budget_and_respects_sequential_methods() -> None:
     assert optimiser("ng:SPSA", 5, 0, budget=10).popsize == 1
 
 
-@pytest.mark.parametrize("name", ["ng:Cobyla", "ng:Carola8", "ng:DSproba", "ng:VoxelizeMetaModelOnePlusOne"])
+@pytest.mark.parametrize(
+    "name", ["ng:Cobyla", "ng:Carola8", "ng:DSproba", "ng:VoxelizeMetaModelOnePlusOne"]
+)
 def test_nevergrad_methods_with_threads_or_clocks_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="thread or a clock"):
         optimiser(name, 5, 0, budget=100)
@@ -217,5 +228,7 @@ def test_the_import_is_light() -> None:
         "print([m for m in ('cma', 'cmaes', 'nevergrad', 'scipy', 'pandas', 'torch') if m in sys.modules])"
     )
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"

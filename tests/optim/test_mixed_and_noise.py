@@ -32,8 +32,12 @@ def test_catcma_solves_a_mixed_problem() -> None:
     assert mixed(best[None])[0] < 1e-3
 
 
-@pytest.mark.parametrize(("dim", "choices"), [(4, ((0, 4),)), (4, ((0, 2), (2, 2))), (4, ((1, 3),)), (5, ((0, 3),))])
-def test_catcma_with_few_or_no_continuous_variables(dim: int, choices: tuple[tuple[int, int], ...]) -> None:
+@pytest.mark.parametrize(
+    ("dim", "choices"), [(4, ((0, 4),)), (4, ((0, 2), (2, 2))), (4, ((1, 3),)), (5, ((0, 3),))]
+)
+def test_catcma_with_few_or_no_continuous_variables(
+    dim: int, choices: tuple[tuple[int, int], ...]
+) -> None:
     def loss(z: Matrix) -> Vector:
         return np.asarray(sum(1.0 - z[:, first + count - 1] for first, count in choices))
 
@@ -85,7 +89,7 @@ def test_catcma_refuses_what_it_cannot_do() -> None:
         optimiser("catcma", DIM, 0, choices=CHOICES, popsize=1)
 
 
-# -- restarts ---------------------------------------------------------------------------------------------------------
+# -- restarts --------------------------------------------------------------------------------------
 def sizes(search: Optimiser, candidates: int) -> list[int]:
     return list(dict.fromkeys(len(z) for z, _ in drive(search, rugged, candidates)))
 
@@ -124,13 +128,15 @@ def test_a_plateau_restarts() -> None:
     assert len(search.ask()) > 6
 
 
-@pytest.mark.parametrize("bad", [{"restarts": -1}, {"restarts": 21}, {"patience": 1}, {"restarts": 1.5}])
+@pytest.mark.parametrize(
+    "bad", [{"restarts": -1}, {"restarts": 21}, {"patience": 1}, {"restarts": 1.5}]
+)
 def test_bad_restarts_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"restarts|patience"):
         optimiser("cma-restarts", 3, 0, **bad)
 
 
-# -- noise ------------------------------------------------------------------------------------------------------------
+# -- noise -----------------------------------------------------------------------------------------
 def test_the_noise_aware_one_gets_further_in_noise() -> None:
     ends = {}
     for name in ("cma", "cma-noise"):

@@ -15,10 +15,23 @@ from bbtvp.optim.subspace import orthonormal
 from tests.optim.support import make
 
 OWN = (
-    "cma", "cma-diagonal", "cma-restarts", "cma-noise", "catcma", "spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf",
-    "bandits-td", "random",
-)  # fmt: skip
-quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    "cma",
+    "cma-diagonal",
+    "cma-restarts",
+    "cma-noise",
+    "catcma",
+    "spsa",
+    "spsa-gc",
+    "nes",
+    "rgf",
+    "guided-es",
+    "p-rgf",
+    "bandits-td",
+    "random",
+)
+quick = settings(
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 
 
 def search_of(name: str, dim: int, seed: int, size: int, x0: Vector | None = None) -> Optimiser:
@@ -46,7 +59,9 @@ def tell(search: Optimiser, losses: list[float], batches: int) -> list[tuple[Mat
     size=st.integers(2, 6),
     losses=st.lists(st.floats(-10, 10), min_size=1, max_size=12),
 )
-def test_any_losses_are_survived_and_replayed(name: str, dim: int, seed: int, size: int, losses: list[float]) -> None:
+def test_any_losses_are_survived_and_replayed(
+    name: str, dim: int, seed: int, size: int, losses: list[float]
+) -> None:
     search, resumed = (search_of(name, dim, seed, size) for _ in range(2))
     history = tell(search, losses, 6)
     assert all(1 <= len(z) <= search.popsize and z.shape[1] == dim for z, _ in history)
@@ -58,7 +73,11 @@ def test_any_losses_are_survived_and_replayed(name: str, dim: int, seed: int, si
 
 @pytest.mark.parametrize("name", ["spsa", "spsa-gc", "nes", "rgf", "bandits-td", "random", "cma"])
 @quick
-@given(seed=st.integers(0, 2**32), away=st.floats(-100, 100), losses=st.lists(st.floats(-1, 1), min_size=3, max_size=9))
+@given(
+    seed=st.integers(0, 2**32),
+    away=st.floats(-100, 100),
+    losses=st.lists(st.floats(-1, 1), min_size=3, max_size=9),
+)
 def test_a_search_moves_with_its_x0(name: str, seed: int, away: float, losses: list[float]) -> None:
     here, there = (search_of(name, 4, seed, 2, x0=np.full(4, x0)) for x0 in (0.0, away))
     tell(here, losses, 5)
@@ -66,12 +85,18 @@ def test_a_search_moves_with_its_x0(name: str, seed: int, away: float, losses: l
     assert np.allclose(there.recommend() - away, here.recommend(), atol=1e-9 * (1 + abs(away)))
 
 
-@pytest.mark.parametrize("name", ["spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td", "cma", "catcma"])
+@pytest.mark.parametrize(
+    "name", ["spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td", "cma", "catcma"]
+)
 @quick
 @given(
-    seed=st.integers(0, 2**32), offset=st.integers(-8, 8), losses=st.lists(st.integers(-4, 4), min_size=3, max_size=9)
+    seed=st.integers(0, 2**32),
+    offset=st.integers(-8, 8),
+    losses=st.lists(st.integers(-4, 4), min_size=3, max_size=9),
 )
-def test_a_constant_added_to_a_batch_changes_nothing(name: str, seed: int, offset: int, losses: list[int]) -> None:
+def test_a_constant_added_to_a_batch_changes_nothing(
+    name: str, seed: int, offset: int, losses: list[int]
+) -> None:
     """So a caller may score each batch on other, easier or harder, images."""
     plain, shifted = (search_of(name, 4, seed, 2) for _ in range(2))
     tell(plain, [float(x) for x in losses], 5)
@@ -83,7 +108,10 @@ def test_a_constant_added_to_a_batch_changes_nothing(name: str, seed: int, offse
 
 @pytest.mark.parametrize("name", ["cma", "cma-diagonal", "cma-noise", "catcma"])
 @quick
-@given(seed=st.integers(0, 2**32), losses=st.lists(st.floats(-3, 3), min_size=12, max_size=12, unique=True))
+@given(
+    seed=st.integers(0, 2**32),
+    losses=st.lists(st.floats(-3, 3), min_size=12, max_size=12, unique=True),
+)
 def test_only_the_order_of_losses_counts_for_cma(name: str, seed: int, losses: list[float]) -> None:
     ranks = [float(x) for x in np.argsort(np.argsort(losses))]
     one, two = (search_of(name, 4, seed, 3) for _ in range(2))

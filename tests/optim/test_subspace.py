@@ -42,17 +42,24 @@ def test_principal_directions_span_the_gradients() -> None:
 
 def test_principal_directions_come_by_weight_and_are_completed() -> None:
     axes = np.zeros((4, 30))
-    axes[0, 5], axes[1, 9], axes[2, 9] = -7.0, 2.0, 2.0  # the last row is zero: it spans nothing
+    axes[0, 5] = -7.0
+    axes[1, 9] = 2.0
+    axes[2, 9] = 2.0  # the last row is zero: it spans nothing
     space = Subspace.principal(axes, 6, seed=3)
     basis = space.basis.astype(np.float64) / math.sqrt(30 / 6)
     assert np.allclose(basis.T @ basis, np.eye(6), atol=1e-6)
     assert basis[5, 0] == pytest.approx(1) and basis[9, 1] == pytest.approx(1), "signs are fixed"
     assert Subspace.principal(axes, 6, seed=4).digest != space.digest
-    assert Subspace.principal(axes[:2], 2, seed=3).digest == Subspace.principal(axes[:2], 2, seed=4).digest
+    assert (
+        Subspace.principal(axes[:2], 2, seed=3).digest
+        == Subspace.principal(axes[:2], 2, seed=4).digest
+    )
 
 
 def test_orthonormal_drops_what_depends() -> None:
-    rows = np.array([[0.0, 0, 0], [2, 0, 0], [1, 1, 0], [5, -3, 0], [1e-12, 1e-12, 1e-12], [1, 2, 3]])
+    rows = np.array(
+        [[0.0, 0, 0], [2, 0, 0], [1, 1, 0], [5, -3, 0], [1e-12, 1e-12, 1e-12], [1, 2, 3]]
+    )
     basis = orthonormal(rows)
     assert np.allclose(basis @ basis.T, np.eye(3), atol=1e-12)
     assert np.allclose(basis[0], [1, 0, 0]), "earlier rows come first"
@@ -61,12 +68,17 @@ def test_orthonormal_drops_what_depends() -> None:
 def test_lift_and_pull_are_adjoint() -> None:
     space = Subspace.random_projection(30, 5, 0)
     rng = np.random.default_rng(0)
-    u, g = rng.standard_normal((1, 5)), rng.standard_normal((1, 30))
-    assert float((space.lift(u) * g).sum()) == pytest.approx(float((u * space.pull(g)).sum()), rel=1e-5)
+    u = rng.standard_normal((1, 5))
+    g = rng.standard_normal((1, 30))
+    assert float((space.lift(u) * g).sum()) == pytest.approx(
+        float((u * space.pull(g)).sum()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(
-    "basis", [np.ones((3, 4)), np.ones(3), np.ones((3, 0)), np.full((3, 2), np.nan)], ids=["wide", "flat", "0", "nan"]
+    "basis",
+    [np.ones((3, 4)), np.ones(3), np.ones((3, 0)), np.full((3, 2), np.nan)],
+    ids=["wide", "flat", "0", "nan"],
 )
 def test_a_bad_basis_is_refused(basis: Any) -> None:
     with pytest.raises(UsageError, match="a subspace needs"):

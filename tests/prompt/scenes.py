@@ -23,9 +23,9 @@ def noise(height: int, width: int, seed: int = 0) -> Pixels:
 def plain_scene(side: int) -> Pixels:
     """A fixed picture in whole numbers: a slope and three squares."""
     rows, columns = np.mgrid[:side, :side]
-    scene = np.stack([rows * 255 // side, columns * 255 // side, (rows + columns) * 127 // side], axis=2).astype(
-        np.uint8
-    )
+    scene = np.stack(
+        [rows * 255 // side, columns * 255 // side, (rows + columns) * 127 // side], axis=2
+    ).astype(np.uint8)
     for at in (1, 3, 5):
         scene[side * at // 8 : side * (at + 1) // 8, side * at // 8 : side * (at + 1) // 8] = (
             at * 40,
@@ -54,5 +54,7 @@ def with_values(prompt: Prompt, **values: float) -> Prompt:
 def inked(prompt: Prompt, level: int = 255) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """(side, side): where the prompt changes a blank canvas."""
     side = prompt.space.canvas
-    changed: np.ndarray[Any, np.dtype[np.bool_]] = (prompt.render(blank(side, level)) != level).any(axis=2)
+    changed: np.ndarray[Any, np.dtype[np.bool_]] = (prompt.render(blank(side, level)) != level).any(
+        axis=2
+    )
     return changed

@@ -44,10 +44,16 @@ def test_a_round_trip_renders_identical_bytes(name: str, target: str, tmp_path: 
         assert loaded.space == prompt.space
         assert loaded.digest == prompt.digest
         assert np.array_equal(loaded.render(pixels), prompt.render(pixels))
-    assert bundles.read(tmp_path / target).meta == {"task": "digits", "accuracy": 0.7, "é": [1, None]}
+    assert bundles.read(tmp_path / target).meta == {
+        "task": "digits",
+        "accuracy": 0.7,
+        "é": [1, None],
+    }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(z=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_every_float_survives(z: list[float], tmp_path: Path) -> None:
     prompt = preset("tone", 24).prompt(np.array(z))
@@ -102,7 +108,9 @@ def test_other_files_in_the_folder_are_not_looked_at(tmp_path: Path) -> None:
     Prompt.load(tmp_path)
 
 
-@pytest.mark.parametrize("meta", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {(1, 2): 3}])
+@pytest.mark.parametrize(
+    "meta", [{"x": float("nan")}, {"x": object()}, {"x": "\ud800"}, {(1, 2): 3}]
+)
 def test_meta_that_is_not_json(meta: dict[Any, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="meta is not JSON"):
         prompt_of("tone").save(tmp_path / "p", meta)
@@ -112,9 +120,13 @@ def test_meta_that_is_not_json(meta: dict[Any, Any], tmp_path: Path) -> None:
 # damage
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data(), name=st.sampled_from([LONG, SHORT, "tone"]))
-def test_any_altered_byte_of_the_file_is_found(data: st.DataObject, name: str, tmp_path: Path) -> None:
+def test_any_altered_byte_of_the_file_is_found(
+    data: st.DataObject, name: str, tmp_path: Path
+) -> None:
     path = tmp_path / "p.vprompt"
     prompt_of(name).save(path)
     content = bytearray(path.read_bytes())
@@ -123,9 +135,13 @@ def test_any_altered_byte_of_the_file_is_found(data: st.DataObject, name: str, t
     refused(path)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data(), file=st.sampled_from(["manifest.json", "z.npy", "frame.png"]))
-def test_any_altered_byte_of_a_folder_is_found(data: st.DataObject, file: str, tmp_path: Path) -> None:
+def test_any_altered_byte_of_a_folder_is_found(
+    data: st.DataObject, file: str, tmp_path: Path
+) -> None:
     prompt_of(LONG).save(tmp_path)
     content = bytearray((tmp_path / file).read_bytes())
     content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
@@ -133,8 +149,16 @@ def test_any_altered_byte_of_a_folder_is_found(data: st.DataObject, file: str, t
     refused(tmp_path)
 
 
-@pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b + b"x",
-                                    lambda b: b"x" + b])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: b[:-1],
+        lambda b: b[: len(b) // 2],
+        lambda b: b"",
+        lambda b: b + b"x",
+        lambda b: b"x" + b,
+    ],
+)
 def test_a_file_cut_or_padded(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = tmp_path / "p.vprompt"
     prompt_of(SHORT).save(path)
@@ -156,7 +180,9 @@ def test_a_missing_file(file: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("extra", ["../evil.txt", "/evil.txt", "README.md", "manifest.json"])
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_archive_with_anything_more_is_refused_and_nothing_is_written(extra: str, tmp_path: Path) -> None:
+def test_an_archive_with_anything_more_is_refused_and_nothing_is_written(
+    extra: str, tmp_path: Path
+) -> None:
     path = tmp_path / "inner" / "p.vprompt"
     prompt_of(SHORT).save(path)
     with zipfile.ZipFile(path, "a") as archive:
@@ -223,17 +249,23 @@ def test_no_frame_at_all_is_not_the_one_of_z(tmp_path: Path) -> None:
         (lambda m: m["layers"][1].update(basis="dtc"), "layer 'frame'"),
         (lambda m: m["layers"][1].update(size=0), "layer 'frame': a frame of size 0"),
         (lambda m: m["layers"].append(m["layers"][1]), "two layers of one kind"),
-        (lambda m: m["files"].update({"../../etc/passwd": "0"}), "../../etc/passwd is missing, altered or not listed"),
+        (
+            lambda m: m["files"].update({"../../etc/passwd": "0"}),
+            "../../etc/passwd is missing, altered or not listed",
+        ),
     ],
 )
-def test_a_manifest_that_cannot_be_used(change: Callable[[dict[str, Any]], object], line: str, tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_used(
+    change: Callable[[dict[str, Any]], object], line: str, tmp_path: Path
+) -> None:
     prompt_of(SHORT).save(tmp_path)
     forged(tmp_path, change)
     assert line in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{", "[" * 100_000, '{"schema": NaN}', "\x00", '{"canvas": ' + "9" * 5000 + "}"]
+    "text",
+    ["", "[]", "{", "[" * 100_000, '{"schema": NaN}', "\x00", '{"canvas": ' + "9" * 5000 + "}"],
 )
 def test_a_manifest_that_is_none(text: str, tmp_path: Path) -> None:
     prompt_of(SHORT).save(tmp_path)
@@ -241,7 +273,9 @@ def test_a_manifest_that_is_none(text: str, tmp_path: Path) -> None:
     refused(tmp_path)
 
 
-@pytest.mark.parametrize("change", [lambda text: text + "\n", lambda text: text.replace(": ", ":", 1)])
+@pytest.mark.parametrize(
+    "change", [lambda text: text + "\n", lambda text: text.replace(": ", ":", 1)]
+)
 def test_a_manifest_spelt_in_another_way(change: Callable[[str], str], tmp_path: Path) -> None:
     prompt_of(SHORT).save(tmp_path)
     path = tmp_path / "manifest.json"
@@ -275,7 +309,9 @@ def test_a_z_file_that_is_no_row_of_float64(content: bytes, tmp_path: Path) -> N
     refused(tmp_path)
 
 
-@pytest.mark.parametrize("stored", [lambda z: z.reshape(-1, 2), lambda z: z.view(np.int64), lambda z: z.astype(">f8")])
+@pytest.mark.parametrize(
+    "stored", [lambda z: z.reshape(-1, 2), lambda z: z.view(np.int64), lambda z: z.astype(">f8")]
+)
 def test_the_right_numbers_in_another_shape_or_type(
     stored: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]], tmp_path: Path
 ) -> None:

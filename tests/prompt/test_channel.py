@@ -50,9 +50,13 @@ def test_one_draw_does_the_same_to_every_picture() -> None:
 
 
 @given(
-    st.integers(1, 40), st.integers(1, 40), st.floats(0.01, 1), st.floats(0, 0.4),
-    st.none() | st.tuples(st.integers(1, 50), st.integers(50, 95)), st.integers(0, 9),
-)  # fmt: skip
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.floats(0.01, 1),
+    st.floats(0, 0.4),
+    st.none() | st.tuples(st.integers(1, 50), st.integers(50, 95)),
+    st.integers(0, 9),
+)
 @settings(max_examples=40)
 def test_the_picture_keeps_its_size_and_its_kind(
     height: int, width: int, resize: float, crop: float, jpeg: tuple[int, int] | None, seed: int
@@ -103,7 +107,9 @@ def test_a_crop_cuts_off_at_most_its_share_of_each_edge() -> None:
 def test_each_edge_is_cut_on_its_own() -> None:
     ramp = smooth()
     found = [sent(Channel(1, 0.25, None), seed, ramp).astype(int) for seed in range(20)]
-    edges = np.array([[f[32, 0, 0], f[0, 32, 1], 255 - f[32, -1, 0], 255 - f[-1, 32, 1]] for f in found])
+    edges = np.array(
+        [[f[32, 0, 0], f[0, 32, 1], 255 - f[32, -1, 0], 255 - f[-1, 32, 1]] for f in found]
+    )
     assert np.abs(np.corrcoef(edges.T) - np.eye(4)).max() < 0.8
     assert (edges.std(axis=0) > 8).all()
 
@@ -128,7 +134,10 @@ def test_jpeg_is_of_a_quality_within_its_range() -> None:
         ({"crop": -0.1}, "channel crop is -0.1; give a share of the side, 0 to 0.4"),
         ({"crop": 0.5}, "channel crop is 0.5"),
         ({"crop": math.nan}, "channel crop is nan"),
-        ({"jpeg": (0, 50)}, r"channel jpeg is \(0, 50\); give the lowest and the highest quality, 1 to 95"),
+        (
+            {"jpeg": (0, 50)},
+            r"channel jpeg is \(0, 50\); give the lowest and the highest quality, 1 to 95",
+        ),
         ({"jpeg": (80, 96)}, "channel jpeg is"),
         ({"jpeg": (80, 60)}, "channel jpeg is"),
     ],

@@ -17,7 +17,9 @@ from PIL import Image
 from bbtvp.core.errors import DataError
 from bbtvp.prompt import open_image, to_rgb
 
-RED, CLEAR_RED, WHITE = (255, 0, 0), (255, 0, 0, 0), (255, 255, 255)
+RED = (255, 0, 0)
+CLEAR_RED = (255, 0, 0, 0)
+WHITE = (255, 255, 255)
 
 
 def saved(image: Image.Image, path: Path, **options: Any) -> Path:
@@ -45,7 +47,11 @@ def saved(image: Image.Image, path: Path, **options: Any) -> Path:
     ],
 )
 def test_a_mode_becomes_rgb(
-    mode: str, color: int | float | tuple[int, ...], name: str, expected: tuple[int, ...], tmp_path: Path
+    mode: str,
+    color: int | float | tuple[int, ...],
+    name: str,
+    expected: tuple[int, ...],
+    tmp_path: Path,
 ) -> None:
     pixels = open_image(saved(Image.new(mode, (3, 2), color), tmp_path / name))
     assert pixels.shape == (2, 3, 3)
@@ -63,8 +69,12 @@ def test_a_palette_keeps_its_colors_and_its_transparent_entry_is_white(tmp_path:
     image.putpalette([*RED, 0, 255, 0])
     image.putpixel((1, 0), 1)
     assert open_image(saved(image, tmp_path / "a.png")).tolist() == [[[255, 0, 0], [0, 255, 0]]]
-    assert open_image(saved(image, tmp_path / "b.png", transparency=1)).tolist() == [[[255, 0, 0], [255, 255, 255]]]
-    assert open_image(saved(image, tmp_path / "c.gif", transparency=0)).tolist() == [[[255, 255, 255], [0, 255, 0]]]
+    assert open_image(saved(image, tmp_path / "b.png", transparency=1)).tolist() == [
+        [[255, 0, 0], [255, 255, 255]]
+    ]
+    assert open_image(saved(image, tmp_path / "c.gif", transparency=0)).tolist() == [
+        [[255, 255, 255], [0, 255, 0]]
+    ]
 
 
 def test_a_transparent_color_of_rgb_is_white(tmp_path: Path) -> None:
@@ -81,8 +91,12 @@ def test_exif_rotation_is_applied(tmp_path: Path) -> None:
     assert pixels.tolist() == [[[255, 0, 0]], [[0, 0, 255]]]
 
 
-@pytest.mark.parametrize(("values", "dtype"), [([-5, 0, 5], np.int32), ([0.0, 0.5, 1.0], np.float32)])
-def test_32_bit_grey_is_stretched_over_its_range(values: list[float], dtype: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("values", "dtype"), [([-5, 0, 5], np.int32), ([0.0, 0.5, 1.0], np.float32)]
+)
+def test_32_bit_grey_is_stretched_over_its_range(
+    values: list[float], dtype: type, tmp_path: Path
+) -> None:
     path = saved(Image.fromarray(np.array([values], dtype)), tmp_path / "a.tiff")
     assert open_image(path)[0, :, 0].tolist() == [0, 128, 255]
 
@@ -138,14 +152,18 @@ def test_a_truncated_file(name: str, tmp_path: Path) -> None:
 
 def png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    header = (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
     return header + struct.pack(">I", 100) + b"IDAT"
 
 
 @pytest.mark.parametrize("side", [8001, 9500, 60000])
 def test_an_enormous_image_is_refused_before_it_is_decoded(side: int, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(png_header(side, side))  # there is nothing to decode: only the size can be the reason
+    path.write_bytes(
+        png_header(side, side)
+    )  # there is nothing to decode: only the size can be the reason
     limit = Image.MAX_IMAGE_PIXELS
     assert "64 megapixels" in refused(path)
     assert limit == Image.MAX_IMAGE_PIXELS
@@ -166,16 +184,24 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
 
 def encoded(kind: str) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(stream, kind)
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(
+        stream, kind
+    )
     return stream.getvalue()
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP"]))
-def test_damaged_bytes_give_pixels_or_one_clear_line(data: st.DataObject, kind: str, tmp_path: Path) -> None:
+def test_damaged_bytes_give_pixels_or_one_clear_line(
+    data: st.DataObject, kind: str, tmp_path: Path
+) -> None:
     content = bytearray(encoded(kind))
-    for place in data.draw(st.lists(st.integers(0, min(len(content), 120) - 1), min_size=1, max_size=4)):
+    for place in data.draw(
+        st.lists(st.integers(0, min(len(content), 120) - 1), min_size=1, max_size=4)
+    ):
         content[place] = data.draw(st.integers(0, 255))
     path = tmp_path / "damaged"
     path.write_bytes(content)

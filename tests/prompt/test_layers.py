@@ -42,9 +42,12 @@ def test_a_canvas_sized_image_passes_unchanged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "top", "left"), [(20, 40, 8, 0), (40, 20, 0, 8), (1, 500, 15, 0), (500, 1, 0, 15)]
+    ("height", "width", "top", "left"),
+    [(20, 40, 8, 0), (40, 20, 0, 8), (1, 500, 15, 0), (500, 1, 0, 15)],
 )
-def test_an_image_is_fitted_centred_and_never_stretched(height: int, width: int, top: int, left: int) -> None:
+def test_an_image_is_fitted_centred_and_never_stretched(
+    height: int, width: int, top: int, left: int
+) -> None:
     space = PromptSpace((Placement(),), 32)
     white = np.full((height, width, 3), 255, np.uint8)
     rendered = space.render(space.neutral(), white)
@@ -196,9 +199,13 @@ def test_the_blur_is_the_binomial_kernel() -> None:
     assert np.abs(tone("sharpness", -1e9, dot)[2:7, 2:7, 1] - expected).max() <= 0.51
 
 
-@pytest.mark.parametrize(("height", "width"), [(224, 224), (190, 141), (37, 223), (1, 97), (97, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(224, 224), (190, 141), (37, 223), (1, 97), (97, 1), (3, 2)]
+)
 @pytest.mark.parametrize("factor", [2, 4, 8, 32])
-def test_a_reduced_picture_is_enlarged_as_pillow_does_it(factor: int, height: int, width: int) -> None:
+def test_a_reduced_picture_is_enlarged_as_pillow_does_it(
+    factor: int, height: int, width: int
+) -> None:
     small = Image.fromarray(noise(height, width, factor)).reduce(factor)
     box = (0.0, 0.0, width / factor, height / factor)
     expected = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR, box=box))
@@ -228,7 +235,8 @@ def test_the_number_of_variables(basis: str, dim: int) -> None:
 @pytest.mark.parametrize("basis", ["pixels", "blocks", "dct", "color"])
 def test_every_frame_variable_moves_the_frame(basis: str) -> None:
     space = PromptSpace((Placement(0.5), Frame(basis, size=8 if basis == "blocks" else 24)), 8)  # type: ignore[arg-type]
-    neutral, pixels = space.render(space.neutral(), noise(8, 8)), space.prepare(noise(8, 8))
+    neutral = space.render(space.neutral(), noise(8, 8))
+    pixels = space.prepare(noise(8, 8))
     for unit in np.eye(space.dim):
         assert not np.array_equal(space.render(unit, pixels), neutral)
 
@@ -238,12 +246,18 @@ def test_a_tile_variable_is_the_tile_and_channel_of_its_name() -> None:
     assert space.dim == (8**2 - 4**2) * 3
     z = space.neutral()
     z[space.names.index("frame.green_7_3")] = 1.0
-    changed = np.argwhere(space.render(z, noise(8, 8)) != space.render(space.neutral(), noise(8, 8)))
-    assert {tuple(place) for place in changed.tolist()} == {(y, x, 1) for y in range(56, 64) for x in range(24, 32)}
+    changed = np.argwhere(
+        space.render(z, noise(8, 8)) != space.render(space.neutral(), noise(8, 8))
+    )
+    assert {tuple(place) for place in changed.tolist()} == {
+        (y, x, 1) for y in range(56, 64) for x in range(24, 32)
+    }
 
 
 def test_a_tile_that_only_touches_the_border_counts() -> None:
-    space = PromptSpace((Placement(0.7), Frame("blocks", size=4)), 64)  # inside: 45 px from 9 to 54, tiles of 16
+    space = PromptSpace(
+        (Placement(0.7), Frame("blocks", size=4)), 64
+    )  # inside: 45 px from 9 to 54, tiles of 16
     assert space.dim == (4**2 - 2**2) * 3
     z = np.full(space.dim, 9.0)
     rendered = space.render(z, np.zeros((9, 9, 3), np.uint8))
@@ -259,7 +273,9 @@ def test_tiles_of_a_searched_placement_are_those_that_it_can_show() -> None:
     ]
     assert dims == [0, 0, 8**2 - 4**2, 0, 8**2]
     space = PromptSpace((Placement(1.0, ("zoom", "crop")), Frame("blocks", size=8)), 64)
-    small = space.render(np.array([-1e9, 0.0, *np.full(space.dim - 2, 9.0)]), np.zeros((9, 9, 3), np.uint8))
+    small = space.render(
+        np.array([-1e9, 0.0, *np.full(space.dim - 2, 9.0)]), np.zeros((9, 9, 3), np.uint8)
+    )
     assert set(np.unique(small)) == {0, 255}
 
 
@@ -275,7 +291,9 @@ def test_a_pixel_variable_is_the_pixel_and_channel_of_its_name() -> None:
     space = PromptSpace((Placement(0.5), Frame("pixels")), 8)
     z = space.neutral()
     z[space.names.index("frame.green_7_3")] = 1.0
-    changed = np.argwhere(space.render(z, noise(8, 8)) != space.render(space.neutral(), noise(8, 8)))
+    changed = np.argwhere(
+        space.render(z, noise(8, 8)) != space.render(space.neutral(), noise(8, 8))
+    )
     assert changed.tolist() == [[7, 3, 1]]
 
 
@@ -288,7 +306,8 @@ def test_random_low_frequencies_are_visible_and_smooth() -> None:
 
 
 def test_the_low_frequencies_are_orthogonal_and_of_equal_weight() -> None:
-    layer, side = Frame("dct", size=10, amplitude=0.5), 32
+    layer = Frame("dct", size=10, amplitude=0.5)
+    side = 32
     geometry = Placement(0.5).geometry(side)
     fields = []
     for unit in np.eye(30)[::3]:
@@ -301,7 +320,13 @@ def test_the_low_frequencies_are_orthogonal_and_of_equal_weight() -> None:
 def test_bad_frames() -> None:
     with pytest.raises(UsageError, match="frame basis 'dtc'; did you mean dct"):
         Frame("dtc")  # type: ignore[arg-type]
-    for bad in ({"size": 0}, {"size": 2000}, {"init": 1.5}, {"init": float("nan")}, {"amplitude": 0.0}):
+    for bad in (
+        {"size": 0},
+        {"size": 2000},
+        {"init": 1.5},
+        {"init": float("nan")},
+        {"amplitude": 0.0},
+    ):
         with pytest.raises(UsageError, match=next(iter(bad))):
             Frame(**bad)
     with pytest.raises(UsageError, match="holds no frequency"):

@@ -1,4 +1,6 @@
-"""Characters come from the bundled atlas, and words only from the list that a prompt's author fixed."""
+"""Characters come from the bundled atlas, and words only from the list that a prompt's author
+fixed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ from bbtvp.prompt.marks.naming import SYMBOLS
 from tests.prompt.scenes import blank, noise
 
 FOLDER = Path(glyphs.__file__).parent
-SHOWN, HIDDEN = np.array([0.0, 1.0]), np.zeros(2)
+SHOWN = np.array([0.0, 1.0])
+HIDDEN = np.zeros(2)
 
 # the atlas
 
@@ -37,9 +40,13 @@ def test_the_atlas_is_the_one_that_was_reviewed() -> None:
 
 
 def test_the_committed_command_draws_this_atlas() -> None:
-    """To within what another FreeType rounds otherwise; the font comes with matplotlib, which reports need."""
+    """To within what another FreeType rounds otherwise; the font comes with matplotlib, which
+    reports need.
+    """
     matplotlib = pytest.importorskip("matplotlib")
-    again = atlas_of(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf").astype(int)
+    again = atlas_of(
+        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
+    ).astype(int)
     kept = np.asarray(Image.open(FOLDER / "glyphs.png")).astype(int)
     assert kept.shape == again.shape
     assert np.abs(kept - again).mean() < 1
@@ -76,7 +83,9 @@ def test_fitting_text_fits(text: str, cap: int, width: int, height: int) -> None
     assert fitted == 1 or (rows <= height and columns <= width)
 
 
-@pytest.mark.parametrize("text", ["", " ", " a", "a ", "a\nb", "é", "a,b", 'say "3"', "a\u202eb", "日本", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", " ", " a", "a ", "a\nb", "é", "a,b", 'say "3"', "a\u202eb", "日本", "\x00"]
+)
 def test_text_that_the_atlas_does_not_hold(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         drawn(text, 10)
@@ -121,13 +130,19 @@ def test_marks_and_legend_share_the_canvas() -> None:
     space = PromptSpace((Legend(("cat", "dog")), Marks()), 224)
     z = space.embed(SHOWN, ["legend"], space.neutral())
     for layout in LAYOUTS[1:]:
-        z = space.embed(Marks().start(4, layout=layout, anchors="digits", place="margin"), ["marks"], z)
+        z = space.embed(
+            Marks().start(4, layout=layout, anchors="digits", place="margin"), ["marks"], z
+        )
         insets = space.renderer(z).insets
         rendered = space.render(z, blank(224, 9))
-        assert (rendered[insets.top : 224 - insets.bottom, insets.left :] <= 128).all(axis=2).mean() > 0.9
+        assert (rendered[insets.top : 224 - insets.bottom, insets.left :] <= 128).all(
+            axis=2
+        ).mean() > 0.9
         assert np.array_equal(
             rendered[-insets.bottom :],
-            PromptSpace((Legend(("cat", "dog")),), 224).render(SHOWN, blank(224, 9))[-insets.bottom :],
+            PromptSpace((Legend(("cat", "dog")),), 224).render(SHOWN, blank(224, 9))[
+                -insets.bottom :
+            ],
         )
 
 
@@ -138,7 +153,8 @@ def test_marks_and_legend_share_the_canvas() -> None:
     width=st.integers(1, 99),
 )
 def test_any_z_shows_all_or_nothing(z: list[float], height: int, width: int) -> None:
-    space, pixels = PromptSpace((Legend(("cat", "dog")),), 64), noise(height, width)
+    space = PromptSpace((Legend(("cat", "dog")),), 64)
+    pixels = noise(height, width)
     rendered = space.render(np.array(z), pixels)
     expected = SHOWN if z[1] > z[0] else HIDDEN
     assert np.array_equal(rendered, space.render(expected, pixels))

@@ -1,4 +1,6 @@
-"""What marks draw, where, and where not: the traps of the catalogue of image-side prompts are tests here."""
+"""What marks draw, where, and where not: the traps of the catalogue of image-side prompts are tests
+here.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ LABELLED = [anchors for anchors in ANCHORS if anchors != "none"]
 
 
 def test_ranges_of_the_catalogue() -> None:
-    far = {name: [SPACE.params(np.full(SPACE.dim, z))["marks"][name] for z in (-1e9, 0.0, 1e9)] for name in
-           ("divisions", "alpha", "label_height", "margin")}  # fmt: skip
+    far = {
+        name: [SPACE.params(np.full(SPACE.dim, z))["marks"][name] for z in (-1e9, 0.0, 1e9)]
+        for name in ("divisions", "alpha", "label_height", "margin")
+    }
     assert far["divisions"] == [2, 5, 8]
     assert far["alpha"] == pytest.approx([0.2, 0.6, 1.0])
     assert far["label_height"] == pytest.approx([1 / 40, (1 / 40 / 14) ** 0.5, 1 / 14])
@@ -37,7 +41,9 @@ def test_ranges_of_the_catalogue() -> None:
 
 
 def test_every_choice_and_every_number_of_divisions_can_be_reached() -> None:
-    for n, layout, anchors, place, ink in itertools.product(range(2, 9), LAYOUTS, ANCHORS, PLACES, INKS):
+    for n, layout, anchors, place, ink in itertools.product(
+        range(2, 9), LAYOUTS, ANCHORS, PLACES, INKS
+    ):
         look = MARKS.look(MARKS.start(n, layout=layout, anchors=anchors, place=place, ink=ink))
         assert look[:5] == (layout, n, anchors, place, ink)
 
@@ -77,8 +83,12 @@ def test_bad_marks() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-@pytest.mark.parametrize(("anchors", "place", "ink"), [("none", "margin", "luminance"), ("symbols", "corners", "red")])
-def test_marks_off_leave_a_blank_canvas_alone(level: int, anchors: str, place: str, ink: str) -> None:
+@pytest.mark.parametrize(
+    ("anchors", "place", "ink"), [("none", "margin", "luminance"), ("symbols", "corners", "red")]
+)
+def test_marks_off_leave_a_blank_canvas_alone(
+    level: int, anchors: str, place: str, ink: str
+) -> None:
     prompt = marked(96, layout="none", anchors=anchors, place=place, ink=ink)
     assert not inked(prompt, level).any()
 
@@ -111,14 +121,17 @@ def test_in_a_margin_nothing_but_lines_is_drawn_over_the_image(layout: str, anch
     prompt = marked(224, 4, layout=layout, anchors=anchors, place="margin")
     margin = prompt.renderer.insets.left
     assert margin == prompt.renderer.insets.top >= 0.06 * 224 - 1
-    labelled, bare = inked(prompt), inked(with_values(prompt, anchors_none=9.0))
+    labelled = inked(prompt)
+    bare = inked(with_values(prompt, anchors_none=9.0))
     assert labelled[:margin].any() == (layout != "rows")
     assert labelled[:, :margin].any() == (layout != "columns")
     over = labelled[margin:, margin:]
     if layout == "dots":
         assert over.sum() <= bare.sum() * 1.2
     else:
-        lines = (over.all(axis=1)[:, None] & (layout != "columns")) | (over.all(axis=0)[None] & (layout != "rows"))
+        lines = (over.all(axis=1)[:, None] & (layout != "columns")) | (
+            over.all(axis=0)[None] & (layout != "rows")
+        )
         assert np.array_equal(over, lines)
 
 
@@ -129,17 +142,31 @@ def test_the_image_is_moved_out_of_the_margin_not_covered() -> None:
     pixels[:4] = pixels[-4:] = pixels[:, :4] = pixels[:, -4:] = (0, 0, 200)
     rendered = prompt.render(pixels)
     assert (rendered[:margin] == 255).all()
-    for edge in (rendered[margin + 1, margin + 1 :], rendered[margin + 1 :, -2], rendered[-2, margin + 1 :]):
+    for edge in (
+        rendered[margin + 1, margin + 1 :],
+        rendered[margin + 1 :, -2],
+        rendered[-2, margin + 1 :],
+    ):
         assert (edge[:, 2] > 150).mean() > 0.95
 
 
 @pytest.mark.parametrize("place", ["cell", "corners"])
 @pytest.mark.parametrize("anchors", LABELLED)
-@pytest.mark.parametrize(("layout", "count"), [("rows", 3), ("columns", 8), ("grid", 2), ("grid", 8)])
-def test_labels_stay_clear_of_the_lines_of_their_part(layout: str, count: int, anchors: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "count"), [("rows", 3), ("columns", 8), ("grid", 2), ("grid", 8)]
+)
+def test_labels_stay_clear_of_the_lines_of_their_part(
+    layout: str, count: int, anchors: str, place: str
+) -> None:
     prompt = marked(224, count, layout=layout, anchors=anchors, place=place)
     lines = inked(with_values(prompt, anchors_none=9.0))
-    near = lines | np.roll(lines, 1, 0) | np.roll(lines, -1, 0) | np.roll(lines, 1, 1) | np.roll(lines, -1, 1)
+    near = (
+        lines
+        | np.roll(lines, 1, 0)
+        | np.roll(lines, -1, 0)
+        | np.roll(lines, 1, 1)
+        | np.roll(lines, -1, 1)
+    )
     near[0] = near[-1] = near[:, 0] = near[:, -1] = False
     both = inked(prompt)
     assert np.array_equal(both & near & ~lines, np.zeros_like(lines))
@@ -148,7 +175,8 @@ def test_labels_stay_clear_of_the_lines_of_their_part(layout: str, count: int, a
 
 def components(map_: np.ndarray) -> int:  # type: ignore[type-arg]
     """Connected parts by flooding rows and columns."""
-    left, found = map_.copy(), 0
+    left = map_.copy()
+    found = 0
     while left.any():
         found += 1
         part = np.zeros_like(left)
@@ -169,13 +197,26 @@ def components(map_: np.ndarray) -> int:  # type: ignore[type-arg]
 
 
 @pytest.mark.parametrize(
-    ("layout", "place", "parts_"), [("rows", "cell", 3), ("rows", "corners", 12), ("columns", "margin", 3),
-                                    ("grid", "cell", 9), ("grid", "margin", 6), ("dots", "cell", 18)]
-)  # fmt: skip
-def test_as_many_characters_are_drawn_as_the_sentence_says(layout: str, place: str, parts_: int) -> None:
+    ("layout", "place", "parts_"),
+    [
+        ("rows", "cell", 3),
+        ("rows", "corners", 12),
+        ("columns", "margin", 3),
+        ("grid", "cell", 9),
+        ("grid", "margin", 6),
+        ("dots", "cell", 18),
+    ],
+)
+def test_as_many_characters_are_drawn_as_the_sentence_says(
+    layout: str, place: str, parts_: int
+) -> None:
     """Letters B, C and digits 1, 2, 3 are each one connected stroke; so is a dot."""
     prompt = marked(224, 3, layout=layout, anchors="digits", place=place)
-    lines = inked(with_values(prompt, anchors_none=9.0)) if layout in ("rows", "columns", "grid") else False
+    lines = (
+        inked(with_values(prompt, anchors_none=9.0))
+        if layout in ("rows", "columns", "grid")
+        else False
+    )
     if place == "margin":
         margin = prompt.renderer.insets.left
         lines = np.zeros((224, 224), bool)
@@ -208,9 +249,13 @@ def test_lines_dots_and_labels_are_still_visible_at_half_size(side: int, level: 
             assert marks.mean(axis=1).max() == 1
             assert (marks.mean(axis=1) > 0.9).sum() >= 3
         assert marks.sum() >= 4 * 4
-    smallest = with_values(marked(side, 3, layout="rows", anchors="digits", place="cell"), label_height=-1e9)
+    smallest = with_values(
+        marked(side, 3, layout="rows", anchors="digits", place="cell"), label_height=-1e9
+    )
     left = halved(smallest.render(blank(side, level)))[:, : side // 16].astype(int)
-    bare = halved(with_values(smallest, anchors_none=9.0).render(blank(side, level)))[:, : side // 16]
+    bare = halved(with_values(smallest, anchors_none=9.0).render(blank(side, level)))[
+        :, : side // 16
+    ]
     assert (np.abs(left - bare).max(axis=2) >= 60).sum() >= 3 * 4
 
 
@@ -236,15 +281,26 @@ def test_ink_is_chosen_where_it_lies() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(start=st.integers(0, 600), size=st.integers(1, 1600), share=st.floats(0, 1), thick=st.integers(1, 9))
+@given(
+    start=st.integers(0, 600),
+    size=st.integers(1, 1600),
+    share=st.floats(0, 1),
+    thick=st.integers(1, 9),
+)
 def test_no_line_lies_across_a_tile_edge(start: int, size: int, share: float, thick: int) -> None:
     at = start + share * size
     first, end = strip(start, size, at, thick)
     assert start <= first < end <= start + size
     assert end - first == min(thick, size)
     if size >= 2 * thick:
-        assert first // TILE == (end - 1) // TILE or min(TILE - start % TILE, (start + size) % TILE) < thick
-    assert abs((first + end) / 2 - min(max(at, start + thick / 2), start + size - thick / 2)) <= 1.5 * thick + 0.5
+        assert (
+            first // TILE == (end - 1) // TILE
+            or min(TILE - start % TILE, (start + size) % TILE) < thick
+        )
+    assert (
+        abs((first + end) / 2 - min(max(at, start + thick / 2), start + size - thick / 2))
+        <= 1.5 * thick + 0.5
+    )
 
 
 def test_the_line_at_two_thirds_of_768_lies_in_one_tile_of_512() -> None:
@@ -275,13 +331,17 @@ DIGEST = "29755420bd811b9bb60be84899a128e02f6a93516bb7adf8f0fa6f1866771c6b"
 
 
 def test_a_fixed_scene_has_these_very_bytes_on_every_platform() -> None:
-    """No font, no FreeType, no float decides a pixel beyond a rounding that Pillow does in whole numbers."""
+    """No font, no FreeType, no float decides a pixel beyond a rounding that Pillow does in whole
+    numbers.
+    """
     found = hashlib.sha256()
     legend = Legend(("red fox", "B-2 (spare)"))
     for layout, anchors, place, ink in itertools.product(DRAWN, LABELLED, PLACES, INKS):
         space = PromptSpace((MARKS, legend), 160)
         z = space.embed(
-            MARKS.start(4, layout=layout, anchors=anchors, place=place, ink=ink), ["marks"], space.neutral()
+            MARKS.start(4, layout=layout, anchors=anchors, place=place, ink=ink),
+            ["marks"],
+            space.neutral(),
         )
         z[space.slices["legend"]] = (0.0, 1.0)
         found.update(space.render(z, plain_scene(160)).tobytes())
@@ -312,9 +372,11 @@ def test_a_renderer_gives_the_same_for_equal_images_whatever_came_between() -> N
 def test_any_z_gives_a_canvas_and_is_what_params_say(
     seed: int, scale: float, height: int, width: int, side: int, phase: float
 ) -> None:
-    space, pixels = PromptSpace((Marks(phase),), side), noise(height, width, seed)
+    space = PromptSpace((Marks(phase),), side)
+    pixels = noise(height, width, seed)
     z = np.clip(np.random.default_rng(seed).standard_normal(space.dim), -1, 1) * scale
-    rendered, look = space.render(z, pixels), space.params(z)["marks"]
+    rendered = space.render(z, pixels)
+    look = space.params(z)["marks"]
     assert rendered.shape == (side, side, 3)
     assert rendered.dtype == np.uint8
     assert look["divisions"] in range(2, 9)
@@ -336,7 +398,8 @@ def test_without_a_margin_bars_and_frame_are_not_touched(seed: int, size: tuple[
     z[space.names.index("marks.place_cell")] = 1e6
     changed = (space.render(z, noise(*size)) != space.render(bare, noise(*size))).any(axis=2)
     high, wide = (round(64 * length / max(size)) for length in size)
-    top, left = (85 - high) // 2, (85 - wide) // 2
+    top = (85 - high) // 2
+    left = (85 - wide) // 2
     assert changed.any()
     changed[top : top + high, left : left + wide] = False
     assert not changed.any()
@@ -346,5 +409,9 @@ def test_names_are_all_different_and_axes_cannot_be_mixed_up() -> None:
     for layout, anchors, count in itertools.product(DRAWN, LABELLED, range(2, 9)):
         named = Named(layout, count, anchors, "cell")
         columns, rows = axes(named)
-        assert len(set(columns + rows)) == len(columns + rows) == count * (1 + (layout in ("grid", "dots")))
+        assert (
+            len(set(columns + rows))
+            == len(columns + rows)
+            == count * (1 + (layout in ("grid", "dots")))
+        )
         assert len(set(parts(named))) == count ** (1 + (layout in ("grid", "dots")))

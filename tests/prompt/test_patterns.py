@@ -1,4 +1,6 @@
-"""Additive patterns: the overlay, the same for every image, and the coordinator, which looks at the image."""
+"""Additive patterns: the overlay, the same for every image, and the coordinator, which looks at the
+image.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ def test_no_pixel_changes_by_more_than_the_amplitude_nor_leaves_the_gamut(
 def test_random_z_is_visible(name: str) -> None:
     space = space_of(name, 64)
     spreads = [
-        levels(space, np.random.default_rng(seed).standard_normal(space.dim), blank(64, 128)).std() for seed in range(5)
+        levels(space, np.random.default_rng(seed).standard_normal(space.dim), blank(64, 128)).std()
+        for seed in range(5)
     ]
     assert 8 < np.mean(spreads) < 26
 
@@ -101,8 +104,12 @@ def test_every_overlay_variable_moves_what_its_name_says(name: str) -> None:
         assert change[..., channel].any()
         assert not np.delete(change, channel, axis=2).any()
     if name == "blocks":
-        change = levels(space, np.eye(space.dim)[space.names.index("overlay.blue_2_3")], blank(8, 128))
-        assert sorted(map(tuple, np.argwhere(change).tolist())) == [(y, x, 2) for y in (4, 5) for x in (6, 7)]
+        change = levels(
+            space, np.eye(space.dim)[space.names.index("overlay.blue_2_3")], blank(8, 128)
+        )
+        assert sorted(map(tuple, np.argwhere(change).tolist())) == [
+            (y, x, 2) for y in (4, 5) for x in (6, 7)
+        ]
 
 
 def test_an_overlay_is_the_same_over_every_image_and_comes_after_tone() -> None:
@@ -129,14 +136,26 @@ def test_the_frame_layer_is_kept_apart_from_what_is_drawn_over_it() -> None:
 def test_bad_patterns() -> None:
     with pytest.raises(UsageError, match="overlay basis 'dtc'; did you mean dct"):
         Overlay("dtc")  # type: ignore[arg-type]
-    for values in ({"size": 0}, {"size": 5000}, {"amplitude": 0.0}, {"amplitude": 1.1}, {"amplitude": float("nan")}):
+    for values in (
+        {"size": 0},
+        {"size": 5000},
+        {"amplitude": 0.0},
+        {"amplitude": 1.1},
+        {"amplitude": float("nan")},
+    ):
         with pytest.raises(UsageError, match=next(iter(values))):
             Overlay(**values)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="holds no frequency"):
         PromptSpace((Overlay(size=200),), 8)
     with pytest.raises(UsageError, match="no 9 tiles"):
         PromptSpace((Overlay("blocks", size=9),), 8)
-    for bad in ({"width": 0}, {"width": 65}, {"p_eps": 0.0}, {"p_eps": 0.5}, {"p_eps": float("nan")}):
+    for bad in (
+        {"width": 0},
+        {"width": 65},
+        {"p_eps": 0.0},
+        {"p_eps": 0.5},
+        {"p_eps": float("nan")},
+    ):
         with pytest.raises(UsageError, match=next(iter(bad))):
             Coordinator(**bad)  # type: ignore[arg-type]
 

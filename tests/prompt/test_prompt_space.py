@@ -53,8 +53,10 @@ scales = st.sampled_from([0.0, 1e-300, 1.0, 30.0, 1e5, 1.7e308])
 def test_any_finite_z_and_any_image_give_one_uint8_canvas(
     name: str, seed: int, scale: float, height: int, width: int
 ) -> None:
-    space, pixels = SPACES[name], noise(height, width, seed)
-    before, z = pixels.copy(), draw_z(space.dim, seed, scale)
+    space = SPACES[name]
+    pixels = noise(height, width, seed)
+    before = pixels.copy()
+    z = draw_z(space.dim, seed, scale)
     rendered = space.render(z, pixels)
     assert rendered.shape == (32, 32, 3)
     assert rendered.dtype == np.uint8
@@ -66,12 +68,14 @@ def test_any_finite_z_and_any_image_give_one_uint8_canvas(
 @pytest.mark.parametrize("name", ["tone", "default", "annotate"])
 @pytest.mark.parametrize("canvas", [8, 33, 224])
 def test_z_of_zero_is_the_identity(name: str, canvas: int) -> None:
-    space, pixels = preset(name, canvas), noise(canvas, canvas)
+    space = preset(name, canvas)
+    pixels = noise(canvas, canvas)
     assert np.array_equal(space.render(space.neutral(), pixels), pixels)
 
 
 @pytest.mark.parametrize(
-    ("name", "dim"), [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default", DEFAULT), ("annotate", 25)]
+    ("name", "dim"),
+    [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default", DEFAULT), ("annotate", 25)],
 )
 def test_presets_at_224(name: str, dim: int) -> None:
     space = preset(name)
@@ -105,11 +109,17 @@ def test_the_order_of_layers_is_fixed() -> None:
 
 EVERY = PromptSpace(
     (
-        Guidance(), Legend(("cat", "dog")), Marks(), Coordinator(width=2), Overlay("blocks", size=3), Frame("color"),
-        Tone(("contrast",)), Placement(0.75, ("crop",)),
+        Guidance(),
+        Legend(("cat", "dog")),
+        Marks(),
+        Coordinator(width=2),
+        Overlay("blocks", size=3),
+        Frame("color"),
+        Tone(("contrast",)),
+        Placement(0.75, ("crop",)),
     ),
     96,
-)  # fmt: skip
+)
 
 
 def test_all_layers_together_in_the_order_of_rendering() -> None:
@@ -130,7 +140,8 @@ def test_what_is_drawn_last_lies_above() -> None:
     look = Marks().start(3, layout="rows", anchors="digits", place="margin", ink="black")
     z = EVERY.embed(np.array([0.0, 1.0]), ["legend"], EVERY.embed(look, ["marks"], z))
     z[EVERY.names.index("marks.alpha")] = 1e9
-    rendered, insets = EVERY.render(z, noise(72, 72)), EVERY.renderer(z).insets
+    rendered = EVERY.render(z, noise(72, 72))
+    insets = EVERY.renderer(z).insets
     strips = rendered[:, : insets.left], rendered[: insets.top], rendered[-insets.bottom :]
     assert all(np.median(strip) == 255 for strip in strips)
     middle = rendered[insets.top : -insets.bottom, (96 + insets.left) // 2]
@@ -142,7 +153,8 @@ def test_the_frame_of_a_prompt_with_a_margin_is_clear_where_the_image_goes() -> 
     z = space.embed(draw_z(72, 0, 2.0), ["frame"], space.neutral())
     z = space.embed(Marks().start(3, layout="rows", anchors="digits", place="margin"), ["marks"], z)
     prompt = space.prompt(z)
-    frame, margin = prompt.frame, prompt.renderer.insets.left
+    frame = prompt.frame
+    margin = prompt.renderer.insets.left
     assert frame is not None
     outside = frame[..., 3] == 255
     outside[:margin] = outside[:, :margin] = False
@@ -176,7 +188,12 @@ def test_a_z_that_is_not_finite(bad: float) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
 )
 def test_pixels_that_are_none(bad: Pixels) -> None:
     with pytest.raises(UsageError, match=r"give uint8 \(H, W, 3\)"):
@@ -198,7 +215,8 @@ def test_an_image_prepared_for_another_placement() -> None:
 @given(seed=st.integers(0, 99), kinds=st.sets(st.sampled_from(["placement", "tone", "frame"])))
 def test_embed_sets_these_layers_and_no_other(seed: int, kinds: set[str]) -> None:
     space = SPACES["default"]
-    base, active = draw_z(space.dim, seed, 1.0), np.full(space.dim_of(kinds), 9.0)
+    base = draw_z(space.dim, seed, 1.0)
+    active = np.full(space.dim_of(kinds), 9.0)
     z = space.embed(active, kinds, base)
     for kind, part in space.slices.items():
         assert np.array_equal(z[part], np.full_like(z[part], 9.0) if kind in kinds else base[part])
@@ -216,9 +234,11 @@ def test_embed_refuses_other_lengths_and_kinds() -> None:
 @settings(max_examples=30, deadline=None)
 @given(name=st.sampled_from(PRESETS), seed=st.integers(0, 99))
 def test_the_empty_frame_places_the_same_and_does_nothing_else(name: str, seed: int) -> None:
-    space, pixels = SPACES[name], noise(20, 30, seed)
+    space = SPACES[name]
+    pixels = noise(20, 30, seed)
     z = draw_z(space.dim, seed, 1.0)
-    control, placed = space.empty_frame(z).render(pixels), space.prompt(z)
+    control = space.empty_frame(z).render(pixels)
+    placed = space.prompt(z)
     assert space.empty_frame(z).theta["placement"] == placed.theta["placement"]
     only_placed = PromptSpace((space.placement,), 32).render(z[space.slices["placement"]], pixels)
     assert np.array_equal(control, only_placed)
@@ -283,8 +303,11 @@ def test_the_digest_tells_prompts_apart() -> None:
 
 
 def test_the_frame_is_what_is_deployed_around_a_square_image() -> None:
-    prompt = SPACES["default"].prompt(SPACES["default"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0)))
-    frame, rendered = prompt.frame, prompt.render(noise(50, 50))
+    prompt = SPACES["default"].prompt(
+        SPACES["default"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0))
+    )
+    frame = prompt.frame
+    rendered = prompt.render(noise(50, 50))
     assert frame is not None
     outside = frame[..., 3] == 255
     assert 0.3 < outside.mean() < 0.7

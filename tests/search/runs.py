@@ -21,7 +21,9 @@ from tests.support import Eye, Wrapper, patterns
 
 @final
 class Fickle(Wrapper):
-    """Sees through noise that is new for each replicate, and the same whenever a request is repeated."""
+    """Sees through noise that is new for each replicate, and the same whenever a request is
+    repeated.
+    """
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         return [self._seen(request) for request in requests]
@@ -37,20 +39,27 @@ class Listener(Wrapper):
     """Sees well where the question says to report, and nothing otherwise."""
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        sharp, blind = Eye(gain=400), Eye(gain=0)
-        return [(sharp if "report" in request.text else blind).look(request) for request in requests]
+        sharp = Eye(gain=400)
+        blind = Eye(gain=0)
+        return [
+            (sharp if "report" in request.text else blind).look(request) for request in requests
+        ]
 
 
 @final
 class Torn(Wrapper):
-    """Blind, but where it is told to report: then it sees one image well, and is wrong about another."""
+    """Blind, but where it is told to report: then it sees one image well, and is wrong about
+    another.
+    """
 
     def __init__(self, good: Pixels, bad: Pixels) -> None:
         super().__init__()
         self.gains = {good.tobytes(): 400.0, bad.tobytes(): -400.0}
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        gains = [self.gains.get(r.image.tobytes(), 0.0) if "report" in r.text else 0.0 for r in requests]
+        gains = [
+            self.gains.get(r.image.tobytes(), 0.0) if "report" in r.text else 0.0 for r in requests
+        ]
         return [Eye(gain=gain).look(request) for gain, request in zip(gains, requests, strict=True)]
 
 
@@ -59,7 +68,9 @@ class Stubborn(Wrapper):
     """Says the same whatever it is shown."""
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        return [Reply(scores=(LabelScore(-1.0, 1),) * len(request.labels or ())) for request in requests]
+        return [
+            Reply(scores=(LabelScore(-1.0, 1),) * len(request.labels or ())) for request in requests
+        ]
 
 
 def far() -> Eye:
@@ -77,17 +88,27 @@ KINDS: dict[str, Kind] = {
     "gp": Kind(lambda: [Eye()], {"images": 4, "method": "gp"}),
     "race": Kind(lambda: [Eye()], {"allocation": Allocation(8, 3)}),
     "paired": Kind(lambda: [Eye()], {"allocation": Allocation(4, paired=True, patience=2)}),
-    "two sources": Kind(lambda: [Eye(), far()], {"allocation": Allocation(4, 2, paired=True), "combine": "worst"}),
+    "two sources": Kind(
+        lambda: [Eye(), far()], {"allocation": Allocation(4, 2, paired=True), "combine": "worst"}
+    ),
     "channel": Kind(lambda: [Eye()], {"allocation": Allocation(4, 2), "channel": Channel()}),
-    "text, repeats": Kind(lambda: [Fickle()], {"allocation": Allocation(2, repeats=2), "reader": "text"}),
+    "text, repeats": Kind(
+        lambda: [Fickle()], {"allocation": Allocation(2, repeats=2), "reader": "text"}
+    ),
     "cma": Kind(lambda: [Eye()], {"allocation": Allocation(4, 2), "method": "cma"}),
 }
 BUDGET = 200
 
 
-def search(kind: Kind, wrapped: Callable[[Model], Model] = lambda model: model, out: Path | None = None) -> Run:
+def search(
+    kind: Kind, wrapped: Callable[[Model], Model] = lambda model: model, out: Path | None = None
+) -> Run:
     models = [wrapped(model) for model in kind.models()]
-    return optimize(patterns(), models, **{"budget": BUDGET, "prompt": "tone", "seed": 5, "out": out, **kind.options})
+    return optimize(
+        patterns(),
+        models,
+        **{"budget": BUDGET, "prompt": "tone", "seed": 5, "out": out, **kind.options},
+    )
 
 
 def steps(folder: Path) -> dict[str, dict[str, Any]]:

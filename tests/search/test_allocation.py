@@ -19,8 +19,11 @@ from bbtvp.search.allocation import Allocation, race, told
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 
 NAN = math.nan
-TASK, TONE = patterns(), preset("tone", SIDE)
-LADDER: Matrix = np.array([[contrast, 0.0, 0.0] for contrast in (0.0, 3.0, -2.0, 1.5, -1.0, 2.2, 0.7, -0.3)])
+TASK = patterns()
+TONE = preset("tone", SIDE)
+LADDER: Matrix = np.array(
+    [[contrast, 0.0, 0.0] for contrast in (0.0, 3.0, -2.0, 1.5, -1.0, 2.2, 0.7, -0.3)]
+)
 """Candidates of all qualities: the more contrast, the better."""
 
 
@@ -39,12 +42,16 @@ def objective(*models: Model, repeats: int = 1, combine: str = "mean") -> Object
         (4, 3, 2, [(2, 1), (1, 2), (1, 4)]),
     ],
 )
-def test_the_rounds_of_a_race(images: int, rounds: int, candidates: int, expected: list[tuple[int, int]]) -> None:
+def test_the_rounds_of_a_race(
+    images: int, rounds: int, candidates: int, expected: list[tuple[int, int]]
+) -> None:
     assert Allocation(images, rounds).rounds(candidates) == expected
 
 
 @given(st.integers(1, 64), st.integers(1, 6), st.integers(1, 40))
-def test_a_race_ends_with_all_images_and_costs_no_more_than_none(images: int, rounds: int, candidates: int) -> None:
+def test_a_race_ends_with_all_images_and_costs_no_more_than_none(
+    images: int, rounds: int, candidates: int
+) -> None:
     assume(images >= 2 ** (rounds - 1))
     how = Allocation(images, rounds)
     plan = how.rounds(candidates)
@@ -54,13 +61,16 @@ def test_a_race_ends_with_all_images_and_costs_no_more_than_none(images: int, ro
     assert candidates <= how.cost(candidates) <= images * candidates
 
 
-@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 8), st.integers(1, 3), st.integers(1, 2))
+@given(
+    st.integers(1, 8), st.integers(1, 4), st.integers(1, 8), st.integers(1, 3), st.integers(1, 2)
+)
 @settings(max_examples=30)
 def test_a_generation_costs_what_it_is_said_to(
     images: int, rounds: int, candidates: int, repeats: int, sources: int
 ) -> None:
     assume(images >= 2 ** (rounds - 1))
-    how, models = Allocation(images, rounds, repeats=repeats), [Recorder() for _ in range(sources)]
+    how = Allocation(images, rounds, repeats=repeats)
+    models = [Recorder() for _ in range(sources)]
     race(objective(*models, repeats=repeats), LADDER[:candidates], TASK.train[:images], how)
     assert sum(len(model.asked) for model in models) == how.cost(candidates)
 
@@ -83,14 +93,16 @@ def test_what_cannot_be_divided_is_refused(options: dict[str, int], said: str) -
 # -- the race --------------------------------------------------------------------------------------
 def test_without_a_race_all_see_all() -> None:
     samples = TASK.train[:6]
-    found, whole = race(objective(Eye()), LADDER, samples, Allocation(6)), objective(Eye()).look(LADDER, samples)
+    found = race(objective(Eye()), LADDER, samples, Allocation(6))
+    whole = objective(Eye()).look(LADDER, samples)
     assert np.array_equal(found.losses, whole.losses)
     assert np.array_equal(found.correct, whole.correct)
     assert found.asked.all()
 
 
 def test_the_best_so_far_run_on() -> None:
-    samples, how = TASK.train[:8], Allocation(8, 3)
+    samples = TASK.train[:8]
+    how = Allocation(8, 3)
     whole = objective(Eye()).look(LADDER, samples).losses
     found = race(objective(Eye()), LADDER, samples, how)
     expected = np.zeros((8, 8), np.bool_)
@@ -124,8 +136,10 @@ def test_who_was_not_answered_runs_last() -> None:
 
 
 def test_in_a_race_too_an_image_has_one_source() -> None:
-    near, far = Recorder(), Recorder(Eye("eye/far", prejudice="columns"))
-    samples, how = TASK.train[:5], Allocation(5, 3)  # rounds that end after 2, 3 and 5 images
+    near = Recorder()
+    far = Recorder(Eye("eye/far", prejudice="columns"))
+    samples = TASK.train[:5]
+    how = Allocation(5, 3)  # rounds that end after 2, 3 and 5 images
     table = race(objective(near, far), LADDER, samples, how)
     whole = objective(Eye(), Eye("eye/far", prejudice="columns")).look(LADDER, samples).losses
     assert np.array_equal(table.losses, np.where(table.asked, whole, NAN), equal_nan=True)
@@ -133,10 +147,14 @@ def test_in_a_race_too_an_image_has_one_source() -> None:
 
 
 def test_each_image_takes_its_own_way_in_every_round() -> None:
-    samples, model = TASK.train[:4], Recorder()
+    samples = TASK.train[:4]
+    model = Recorder()
     sends = [lambda pixels, i=i: np.full_like(pixels, i) for i in range(4)]
     race(objective(model), LADDER, samples, Allocation(4, 2), sends)
-    assert [[int(request.image[0, 0, 0]) for request in call] for call in model.calls] == [[0, 1] * 8, [2, 3] * 4]
+    assert [[int(request.image[0, 0, 0]) for request in call] for call in model.calls] == [
+        [0, 1] * 8,
+        [2, 3] * 4,
+    ]
 
 
 # -- what is told ----------------------------------------------------------------------------------
@@ -161,13 +179,16 @@ def test_without_either_the_plain_estimate_is_told() -> None:
 @pytest.mark.parametrize("holes", [False, True])
 def test_a_baseline_moves_a_generation_as_a_whole(holes: bool) -> None:
     baseline = np.random.default_rng(1).normal(size=8)
-    found, plain = tells(table(holes=holes), baseline), additive(table(holes=holes).losses)
+    found = tells(table(holes=holes), baseline)
+    plain = additive(table(holes=holes).losses)
     assert found == pytest.approx(plain - baseline.mean())
 
 
 def test_a_baseline_makes_generations_comparable() -> None:
     """A harder minibatch raises both alike."""
-    easy, baseline, harder = table(), np.linspace(0, 1, 8), np.linspace(5, 9, 8)
+    easy = table()
+    baseline = np.linspace(0, 1, 8)
+    harder = np.linspace(5, 9, 8)
     hard = Table(easy.losses + harder, easy.correct, easy.asked)
     assert tells(hard, baseline + harder) == pytest.approx(tells(easy, baseline))
 
@@ -175,14 +196,19 @@ def test_a_baseline_makes_generations_comparable() -> None:
 def test_a_baseline_with_failures_is_filled_and_one_without_answers_is_none() -> None:
     baseline = np.linspace(0, 1, 8)
     baseline[3] = NAN
-    assert tells(table(), baseline) == pytest.approx(table().losses.mean(axis=1) - np.nanmean(baseline))
+    assert tells(table(), baseline) == pytest.approx(
+        table().losses.mean(axis=1) - np.nanmean(baseline)
+    )
     assert tells(table(), np.full(8, NAN)) == pytest.approx(table().losses.mean(axis=1))
 
 
 def test_a_surrogate_that_knows_the_model_takes_the_noise_away() -> None:
-    """Its loss on all images, up to a constant and a factor, is what is told: no luck of the minibatch is left."""
+    """Its loss on all images, up to a constant and a factor, is what is told: no luck of the
+    minibatch is left.
+    """
     rng = np.random.default_rng(2)
-    whole, luck = rng.normal(size=5), rng.normal(size=(5, 8))
+    whole = rng.normal(size=5)
+    luck = rng.normal(size=(5, 8))
     surrogate = whole[:, None] + luck
     shown = Table(2 * whole[:, None] + 2 * luck + 7, np.zeros((5, 8)), np.ones((5, 8), np.bool_))
     assert tells(shown, None, (surrogate, whole)) == pytest.approx(2 * whole + 7)

@@ -27,7 +27,8 @@ def plan_of(space: PromptSpace, budget: int) -> Plan:
 
 
 def begun(space: PromptSpace, budget: int, stage: int = 0, method: str = "auto") -> Any:
-    plan, base = plan_of(space, budget), space.neutral()
+    plan = plan_of(space, budget)
+    base = space.neutral()
     return Engines(space, plan, method, 0).begin(plan.stages[stage], base, base)
 
 
@@ -40,7 +41,9 @@ def begun(space: PromptSpace, budget: int, stage: int = 0, method: str = "auto")
         (PromptSpace((*preset("tvp", 32).layers[:1], Frame("pixels")), 32), None, "cma-diagonal"),
     ],
 )
-def test_auto_goes_by_the_number_of_variables(space: PromptSpace, dim: int | None, method: str) -> None:
+def test_auto_goes_by_the_number_of_variables(
+    space: PromptSpace, dim: int | None, method: str
+) -> None:
     search = begun(space, 1500)
     assert search.dim == (dim or space.dim)
     assert search.method == method
@@ -48,7 +51,14 @@ def test_auto_goes_by_the_number_of_variables(space: PromptSpace, dim: int | Non
 
 @pytest.mark.parametrize(
     ("dim", "method"),
-    [(1, "gp"), (32, "gp"), (33, "cma"), (500, "cma"), (501, "cma-diagonal"), (70_000, "cma-diagonal")],
+    [
+        (1, "gp"),
+        (32, "gp"),
+        (33, "cma"),
+        (500, "cma"),
+        (501, "cma-diagonal"),
+        (70_000, "cma-diagonal"),
+    ],
 )
 def test_the_borders_of_auto(dim: int, method: str) -> None:
     assert method_for("auto", dim) == method
@@ -69,7 +79,8 @@ def test_categories_reach_the_optimiser_at_their_places() -> None:
 
 def test_a_search_begins_where_it_is_told_to() -> None:
     space = preset("annotate", 64)
-    plan, start = plan_of(space, 1500), space.starts()[2]
+    plan = plan_of(space, 1500)
+    start = space.starts()[2]
     search = Engines(space, plan, "gp", 0).begin(plan.stages[0], space.neutral(), start)
     assert np.array_equal(search.start.origin(), start)
     assert np.array_equal(search.ask()[0], start)
@@ -77,8 +88,12 @@ def test_a_search_begins_where_it_is_told_to() -> None:
 
 def test_stages_and_seeds_search_apart() -> None:
     space = preset("tone", 32)
-    plan, base = plan_of(space, 600), space.neutral()
-    asked = [Engines(space, plan, "gp", seed).begin(plan.stages[0], base, base).ask() for seed in (0, 0, 1)]
+    plan = plan_of(space, 600)
+    base = space.neutral()
+    asked = [
+        Engines(space, plan, "gp", seed).begin(plan.stages[0], base, base).ask()
+        for seed in (0, 0, 1)
+    ]
     assert np.array_equal(asked[0], asked[1])
     assert not np.array_equal(asked[0], asked[2])
 
@@ -87,7 +102,10 @@ def test_stages_and_seeds_search_apart() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"method": "guided-es", "popsize": 6}, "guided-es follows a surrogate's gradient: add --surrogate zoo/clip"),
+        (
+            {"method": "guided-es", "popsize": 6},
+            "guided-es follows a surrogate's gradient: add --surrogate zoo/clip",
+        ),
         ({"method": "p-rgf"}, "p-rgf follows a surrogate's gradient"),
         ({"method": "p-rgf@2"}, "p-rgf@2 follows a surrogate's gradient"),
         ({"warm": True}, "a warm start, priming and an arbiter need a surrogate"),
@@ -119,10 +137,14 @@ def test_what_needs_a_surrogate_is_refused_without_one(options: dict[str, Any], 
         ({"combine": "best"}, "unknown way to combine source models"),
     ],
 )
-def test_misuse_is_refused_before_a_query(options: dict[str, Any], said: str, clip: Surrogate) -> None:
+def test_misuse_is_refused_before_a_query(
+    options: dict[str, Any], said: str, clip: Surrogate
+) -> None:
     model = Recorder()
     with pytest.raises(UsageError, match=said):
-        optimize(patterns(), model, **{"budget": 300, "prompt": "tone", "surrogate": clip, **options})
+        optimize(
+            patterns(), model, **{"budget": 300, "prompt": "tone", "surrogate": clip, **options}
+        )
     assert model.calls == []
 
 
@@ -132,10 +154,19 @@ def test_a_run_without_a_source_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("method", "popsize"), [("guided-es", 6), ("p-rgf", None)])
-def test_a_guided_search_runs_within_its_budget(method: str, popsize: int | None, clip: Surrogate) -> None:
+def test_a_guided_search_runs_within_its_budget(
+    method: str, popsize: int | None, clip: Surrogate
+) -> None:
     model = Recorder(Eye())
     run = optimize(
-        patterns(), model, budget=200, prompt="tone", images=2, method=method, popsize=popsize, surrogate=clip
+        patterns(),
+        model,
+        budget=200,
+        prompt="tone",
+        images=2,
+        method=method,
+        popsize=popsize,
+        surrogate=clip,
     )
     assert 100 < sum(run.queries.values()) <= 200
     assert sum(run.queries.values()) == len(model.asked)

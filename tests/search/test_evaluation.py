@@ -105,7 +105,8 @@ def test_with_the_task_loss_in_another_unit_the_sum_is_in_that_unit(by: float) -
 
 def test_a_term_of_weight_1_varies_as_much_as_the_task_loss() -> None:
     found = rows()
-    scale, task = Scale.matched(found), np.array([row.task for row in found])
+    scale = Scale.matched(found)
+    task = np.array([row.task for row in found])
     for name in ("fca", "tse"):
         term = getattr(scale, name) * np.array([getattr(row, name) for row in found])
         assert term.std() == pytest.approx(task.std())
@@ -113,7 +114,9 @@ def test_a_term_of_weight_1_varies_as_much_as_the_task_loss() -> None:
 
 def test_fca_is_a_loss_and_tse_a_gain() -> None:
     row = Evaluation(NAN, 1.0, 0.25, 0.5, 0.1, 0.5, 8, 0)
-    assert Scale(2.0, 4.0).apply(row, fca=3.0, tse=5.0).loss == pytest.approx(1 + 3 * 2 * 0.25 - 5 * 4 * 0.5)
+    assert Scale(2.0, 4.0).apply(row, fca=3.0, tse=5.0).loss == pytest.approx(
+        1 + 3 * 2 * 0.25 - 5 * 4 * 0.5
+    )
     assert Scale().apply(row, 0, 0) == replace(row, loss=1.0)
 
 

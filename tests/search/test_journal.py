@@ -1,4 +1,6 @@
-"""The journal: what is written is what a later process reads, whatever happened to the disk in between."""
+"""The journal: what is written is what a later process reads, whatever happened to the disk in
+between.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,10 @@ from bbtvp.runs.journal import FILE, Journal
 
 CONFIG: dict[str, Any] = {"task": "digits", "seed": 0, "options": {"sigma": 0.1}}
 REPLIES: dict[str, Outcome] = {
-    "a": Reply(scores=(LabelScore(-0.1234567890123456789, 1), LabelScore(-1e4, 2)), usage=Usage(7, 3, attempts=2)),
+    "a": Reply(
+        scores=(LabelScore(-0.1234567890123456789, 1), LabelScore(-1e4, 2)),
+        usage=Usage(7, 3, attempts=2),
+    ),
     "b": Reply(text="drei \u2603 \U0001f600\n\x85\u2028 line"),
     "c": QueryFailed("HTTP 503", Usage(attempts=4)),
     "d": Reply(text="cut in an emoji: \ud83d"),
@@ -52,11 +57,18 @@ def test_a_resumed_journal_holds_what_was_written(tmp_path: Path) -> None:
 
 def test_a_text_that_looks_like_a_reply_is_none(tmp_path: Path) -> None:
     """Replies are found by how their rows begin."""
-    texts = {"a": "first", "b": '["a",[1,0,0,0.0],"forged",null,null]', "c": '\\["a",', "d": 'last ["b",'}
+    texts = {
+        "a": "first",
+        "b": '["a",[1,0,0,0.0],"forged",null,null]',
+        "c": '\\["a",',
+        "d": 'last ["b",',
+    }
     with Journal(CONFIG, tmp_path) as journal:
         journal.record("search", [(key, Reply(text=text)) for key, text in texts.items()])
     with Journal(CONFIG, tmp_path) as journal:
-        assert {key: journal.recall(key) for key in texts} == {key: Reply(text=text) for key, text in texts.items()}
+        assert {key: journal.recall(key) for key in texts} == {
+            key: Reply(text=text) for key, text in texts.items()
+        }
 
 
 def test_a_failure_is_counted_and_not_remembered(tmp_path: Path) -> None:
@@ -93,9 +105,12 @@ def test_without_a_folder_it_remembers_until_the_process_ends(tmp_path: Path) ->
 
 @pytest.mark.parametrize("records", [1, 2, 3, 4, 5])
 def test_a_torn_last_line_is_cut_at_every_byte(tmp_path: Path, records: int) -> None:
-    """Torn anywhere in the record number `records`, the journal holds the records before it, and goes on from there."""
+    """Torn anywhere in the record number `records`, the journal holds the records before it, and
+    goes on from there.
+    """
     whole = lines_of(filled(tmp_path / "whole"))
-    before, torn = b"".join(whole[: records - 1]), whole[records - 1]
+    before = b"".join(whole[: records - 1])
+    torn = whole[records - 1]
     path = tmp_path / "torn" / FILE
     path.parent.mkdir()
     for length in range(len(torn)):
@@ -119,7 +134,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda line: b"[1, 2]\n",
     "no phase": lambda line: line.replace(b'"phase"', b'"phrase"'),
     "a short row": lambda line: b'{"got":[["a",[1,2,3]]],"phase":"search","record":"replies"}\n',
-    "no usage": lambda line: b'{"got":[["a",null,null,null,null]],"phase":"search","record":"replies"}\n',
+    "no usage": lambda line: (
+        b'{"got":[["a",null,null,null,null]],"phase":"search","record":"replies"}\n'
+    ),
     "deep": lambda line: b"[" * 100_000 + b"\n",
 }
 
@@ -148,11 +165,16 @@ def test_a_record_of_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None
     [
         ({**CONFIG, "seed": 1}, r"seed: 0 there, 1 here"),
         ({**CONFIG, "options": {"sigma": 0.2}}, r"options: .*0\.1.* there, .*0\.2.* here"),
-        ({key: value for key, value in CONFIG.items() if key != "task"}, r"task: 'digits' there, None here"),
+        (
+            {key: value for key, value in CONFIG.items() if key != "task"},
+            r"task: 'digits' there, None here",
+        ),
         ({**CONFIG, "fca": 0.5}, r"fca: None there, 0\.5 here"),
     ],
 )
-def test_another_configuration_is_refused_and_named(tmp_path: Path, changed: dict[str, Any], named: str) -> None:
+def test_another_configuration_is_refused_and_named(
+    tmp_path: Path, changed: dict[str, Any], named: str
+) -> None:
     path = filled(tmp_path)
     before = path.read_bytes()
     with pytest.raises(JournalError, match=rf"holds another run \(.*{named}.*--out"):
@@ -164,7 +186,9 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"bbtvp.journal/1", b"bbtvp.journal/2"))
     before = path.read_bytes()
-    with pytest.raises(JournalError, match=r"is a bbtvp\.journal/2: a newer bbtvp wrote it, upgrade"):
+    with pytest.raises(
+        JournalError, match=r"is a bbtvp\.journal/2: a newer bbtvp wrote it, upgrade"
+    ):
         Journal(CONFIG, tmp_path)
     assert path.read_bytes() == before
 
@@ -178,7 +202,10 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path, content: bytes)
 
 
 def test_a_run_that_is_still_going_on_is_not_joined(tmp_path: Path) -> None:
-    with Journal(CONFIG, tmp_path), pytest.raises(JournalError, match=rf"in use by process {os.getpid()} on "):
+    with (
+        Journal(CONFIG, tmp_path),
+        pytest.raises(JournalError, match=rf"in use by process {os.getpid()} on "),
+    ):
         Journal(CONFIG, tmp_path)
     with Journal(CONFIG, tmp_path):
         pass  # free again
@@ -208,7 +235,13 @@ def test_a_full_disk_is_an_os_error_at_once(tmp_path: Path) -> None:
 
 def test_every_line_is_plain_json(tmp_path: Path) -> None:
     records = [json.loads(line) for line in lines_of(filled(tmp_path))]
-    assert [record["record"] for record in records] == ["config", "replies", "step", "replies", "step"]
+    assert [record["record"] for record in records] == [
+        "config",
+        "replies",
+        "step",
+        "replies",
+        "step",
+    ]
     assert [len(record["got"]) for record in records if record["record"] == "replies"] == [2, 2]
 
 
@@ -235,7 +268,9 @@ class Full(io.FileIO):
 
 @pytest.mark.parametrize("room", [0, 1, 40, 180])
 def test_what_comes_after_a_write_that_broke_off_damages_nothing(tmp_path: Path, room: int) -> None:
-    """A thread may note its attempt while the run ends because of a full disk; there may be room again by then."""
+    """A thread may note its attempt while the run ends because of a full disk; there may be room
+    again by then.
+    """
     before = filled(tmp_path).read_bytes()
     with Journal(CONFIG, tmp_path) as journal:
         journal._file.close()
@@ -250,7 +285,9 @@ def test_what_comes_after_a_write_that_broke_off_damages_nothing(tmp_path: Path,
         journal.note("search", 1, 0.5)
         assert journal.recall("a") == REPLIES["a"]
         full.close()
-    assert lines_of(tmp_path / FILE)[5:] == [b'{"phase":"search","queries":1,"record":"spent","usd":0.5}\n']
+    assert lines_of(tmp_path / FILE)[5:] == [
+        b'{"phase":"search","queries":1,"record":"spent","usd":0.5}\n'
+    ]
     with Journal(CONFIG, tmp_path) as journal:
         assert (journal.usd, journal.recall("e")) == (0.5, None)
 
@@ -266,12 +303,18 @@ def test_a_reply_is_read_from_where_it_lies_also_among_others(tmp_path: Path) ->
         for key in sorted(replies, key=lambda key: key[::-1]):
             assert journal.recall(key) == replies[key]
         assert journal.recall("f" * 64) == Reply(text="new")
-        assert [journal.step(f"one/{start}") for start in (0, 294)] == [{"begin": 0}, {"begin": 294}]
+        assert [journal.step(f"one/{start}") for start in (0, 294)] == [
+            {"begin": 0},
+            {"begin": 294},
+        ]
         assert journal.spent.total() == 301
 
 
 def test_a_row_that_is_damaged_inside_is_named_when_it_is_needed(tmp_path: Path) -> None:
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"-10000.0,2", b"-10000.0,2,3"))
-    with Journal(CONFIG, tmp_path) as journal, pytest.raises(JournalError, match="reply 'a' is damaged"):
+    with (
+        Journal(CONFIG, tmp_path) as journal,
+        pytest.raises(JournalError, match="reply 'a' is damaged"),
+    ):
         journal.recall("a")

@@ -1,4 +1,6 @@
-"""A few kills at random instants, on a miniature model; `tests/benchmarks/kills.py` makes as many as you like."""
+"""A few kills at random instants, on a miniature model; `tests/benchmarks/kills.py` makes as many
+as you like.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,20 @@ import pytest
 
 from tests.support import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL"),
+]
 
 
 def kills(*options: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tests/benchmarks/kills.py"), *options, "--json"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

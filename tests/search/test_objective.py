@@ -61,8 +61,14 @@ def test_scores_far_from_zero_stay_finite(offset: float) -> None:
 
 def test_a_certain_right_answer_costs_nothing_and_a_certain_wrong_one_its_distance() -> None:
     reader = LogProbReader("sum", q=0)
-    assert reader.read(scored((-1e4, 1), (0.0, 1), (-1e4, 1), (-1e4, 1)), TASK, COLUMNS) == (0.0, "columns", 1.0)
-    assert reader.read(scored((0.0, 1), (-1e4, 1), (-1e5, 1), (-1e5, 1)), TASK, COLUMNS).loss == pytest.approx(1e4)
+    assert reader.read(scored((-1e4, 1), (0.0, 1), (-1e4, 1), (-1e4, 1)), TASK, COLUMNS) == (
+        0.0,
+        "columns",
+        1.0,
+    )
+    assert reader.read(
+        scored((0.0, 1), (-1e4, 1), (-1e5, 1), (-1e5, 1)), TASK, COLUMNS
+    ).loss == pytest.approx(1e4)
 
 
 def test_the_request_holds_the_pixels_the_question_and_the_labels() -> None:
@@ -95,7 +101,9 @@ def test_an_unknown_normalisation_is_refused() -> None:
         ("", 1.0, None, 0.0),
     ],
 )
-def test_text_is_parsed_and_never_guessed(text: str, loss: float, answer: str | None, correct: float) -> None:
+def test_text_is_parsed_and_never_guessed(
+    text: str, loss: float, answer: str | None, correct: float
+) -> None:
     assert TextReader().read(Reply(text), TASK, COLUMNS) == (loss, answer, correct)
 
 
@@ -106,12 +114,17 @@ def test_scores_are_no_text() -> None:
 
 def free(metric: str = "exact") -> Task:
     """A task whose answers are not from a list."""
-    rows = [Sample(f"{split}-{i}", "Two stripes", COLUMNS.pixels()) for split in "abc" for i in range(2)]
-    return Task("free", "what is this?", None, tuple(rows[:2]), tuple(rows[2:4]), tuple(rows[4:]), metric)
+    rows = [
+        Sample(f"{split}-{i}", "Two stripes", COLUMNS.pixels()) for split in "abc" for i in range(2)
+    ]
+    return Task(
+        "free", "what is this?", None, tuple(rows[:2]), tuple(rows[2:4]), tuple(rows[4:]), metric
+    )
 
 
 def test_free_answers_are_scored_by_the_task_s_metric() -> None:
-    exact, contains = free(), free("contains")
+    exact = free()
+    contains = free("contains")
     reply = Reply("there are two stripes!")
     assert TextReader().read(reply, exact, exact.train[0]).correct == 0.0
     assert TextReader().read(reply, contains, contains.train[0]).correct == 1.0
@@ -122,7 +135,9 @@ def test_auto_takes_log_probabilities_where_they_can_be_had() -> None:
     assert choose_reader("auto", Eye(logprobs=False), TASK) == TextReader()
     assert choose_reader("auto", Eye(), free()) == TextReader()
     with pytest.raises(UsageError, match="has free answers; use the text reader"):
-        choose_reader("logprob", Eye(), free()).request(COLUMNS.pixels(), "?", free(), free().train[0])
+        choose_reader("logprob", Eye(), free()).request(
+            COLUMNS.pixels(), "?", free(), free().train[0]
+        )
 
 
 # -- evaluation ------------------------------------------------------------------------------------
@@ -131,7 +146,9 @@ def objective(model: Model, reader: Reader | None = None) -> Objective:
 
 
 def test_an_evaluation_is_the_mean_of_its_readings() -> None:
-    reader, samples, space = LogProbReader(), TASK.train[:6], preset("tone", SIDE)
+    reader = LogProbReader()
+    samples = TASK.train[:6]
+    space = preset("tone", SIDE)
     z = np.array([[0.0, 0.0, 0.0], [2.0, 0.5, -0.5]])
     found = objective(Eye()).evaluate(z, samples)
     for row, evaluation in zip(z, found, strict=True):
@@ -140,16 +157,26 @@ def test_an_evaluation_is_the_mean_of_its_readings() -> None:
         losses = np.array([reading.loss for reading in readings])
         assert evaluation.loss == evaluation.task == pytest.approx(losses.mean())
         assert evaluation.stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(6))
-        assert evaluation.accuracy == pytest.approx(np.mean([reading.correct for reading in readings]))
-        assert (evaluation.n_ok, evaluation.n_failed, evaluation.fca, evaluation.tse) == (6, 0, 0.0, 0.0)
+        assert evaluation.accuracy == pytest.approx(
+            np.mean([reading.correct for reading in readings])
+        )
+        assert (evaluation.n_ok, evaluation.n_failed, evaluation.fca, evaluation.tse) == (
+            6,
+            0,
+            0.0,
+            0.0,
+        )
     assert found[1].loss < found[0].loss
 
 
 def test_all_candidates_see_the_same_samples_in_one_call() -> None:
-    model, samples = Recorder(), TASK.train[:5]
+    model = Recorder()
+    samples = TASK.train[:5]
     objective(model).evaluate(np.zeros((3, 3)), samples)
     assert len(model.calls) == 1
-    assert [request.image.tobytes() for request in model.asked] == [s.pixels().tobytes() for s in samples] * 3
+    assert [request.image.tobytes() for request in model.asked] == [
+        s.pixels().tobytes() for s in samples
+    ] * 3
 
 
 def dark(request: Request) -> bool:
@@ -157,13 +184,17 @@ def dark(request: Request) -> bool:
 
 
 def test_failed_queries_are_left_out_of_every_figure() -> None:
-    samples = [Sample(f"s{i}", "rows", pattern("rows", FAINT, np.random.default_rng(i))) for i in range(12)]
+    samples = [
+        Sample(f"s{i}", "rows", pattern("rows", FAINT, np.random.default_rng(i))) for i in range(12)
+    ]
     kept = [sample for sample in samples if sample.pixels().mean() >= 128]
     assert 2 < len(kept) < 10
     some = objective(Flaky(refuses=dark)).evaluate(np.zeros((1, 3)), samples)[0]
     rest = objective(Eye()).evaluate(np.zeros((1, 3)), kept)[0]
     assert (some.n_ok, some.n_failed) == (len(kept), 12 - len(kept))
-    assert (some.loss, some.accuracy, some.stderr) == pytest.approx((rest.loss, rest.accuracy, rest.stderr))
+    assert (some.loss, some.accuracy, some.stderr) == pytest.approx(
+        (rest.loss, rest.accuracy, rest.stderr)
+    )
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -176,7 +207,9 @@ def test_an_evaluation_without_an_answer_has_no_loss(n: int) -> None:
 
 def test_a_whole_generation_without_an_answer_is_a_model_that_is_down() -> None:
     with pytest.raises(ModelError, match="all 10 queries"):
-        objective(Meter(Flaky(share=1.0), Forgetful())).evaluate(np.array([[0.0] * 3, [1.0] * 3]), TASK.train[:5])
+        objective(Meter(Flaky(share=1.0), Forgetful())).evaluate(
+            np.array([[0.0] * 3, [1.0] * 3]), TASK.train[:5]
+        )
 
 
 def test_one_answer_has_a_loss_and_no_spread() -> None:

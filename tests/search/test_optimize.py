@@ -28,7 +28,9 @@ def search(model: Any = None, **options: Any) -> Run:
 @pytest.mark.parametrize("reader", ["logprob", "text"])
 def test_600_queries_make_faint_patterns_visible(seed: int, reader: str) -> None:
     run = search(seed=seed, reader=reader)
-    row = verify(run.prompt, run.task, [Eye(), Eye("eye/far", prejudice="columns")], source="eye/near").rows[0]
+    row = verify(
+        run.prompt, run.task, [Eye(), Eye("eye/far", prejudice="columns")], source="eye/near"
+    ).rows[0]
     assert row.zero_shot < 0.3
     assert row.gain > 0.5
     assert run.improved
@@ -37,14 +39,20 @@ def test_600_queries_make_faint_patterns_visible(seed: int, reader: str) -> None
 
 def test_the_second_stage_is_judged_on_its_own() -> None:
     told: list[tuple[str, Any]] = []
-    run = search(prompt="default", budget=2600, watch=lambda event, facts: told.append((event, facts)))
-    stages = [arm.name for arm in run.arms] + [facts["stage"] for event, facts in told if event == "skipped"]
+    run = search(
+        prompt="default", budget=2600, watch=lambda event, facts: told.append((event, facts))
+    )
+    stages = [arm.name for arm in run.arms] + [
+        facts["stage"] for event, facts in told if event == "skipped"
+    ]
     assert stages == ["unprompted", "placement+tone", "frame"]
     assert run.improved
 
 
 def test_an_image_that_needs_nothing_is_not_called_improved() -> None:
-    run = optimize(patterns(amplitude=0.2), Eye(), budget=300, prompt="tone", reader="text", images=4)
+    run = optimize(
+        patterns(amplitude=0.2), Eye(), budget=300, prompt="tone", reader="text", images=4
+    )
     assert run.arms[0].accuracy == 1.0
     assert not run.improved
 
@@ -53,7 +61,9 @@ def test_an_image_that_needs_nothing_is_not_called_improved() -> None:
 def test_equal_seeds_give_equal_prompts_and_touch_no_global_state() -> None:
     np.random.seed(5)
     before = np.random.get_state()[1].tobytes()
-    one, other, different = search(seed=3), search(seed=3), search(seed=4)
+    one = search(seed=3)
+    other = search(seed=3)
+    different = search(seed=4)
     assert one.prompt.z.tobytes() == other.prompt.z.tobytes() != different.prompt.z.tobytes()
     assert np.random.get_state()[1].tobytes() == before
 
@@ -73,26 +83,37 @@ def test_the_test_split_reaches_no_search(tmp_path: Path) -> None:
 
 
 def test_the_winner_is_chosen_on_other_images_than_the_search_used() -> None:
-    model, task = Recorder(), patterns()
+    model = Recorder()
+    task = patterns()
     run = optimize(task, model, budget=600, prompt="tone")
     held = {
         render.tobytes()
         for sample in task.validation
         for render in (sample.pixels(), run.prompt.render(sample.pixels()))
     }
-    phases = ["".join("v" if request.image.tobytes() in held else "." for request in call) for call in model.calls]
+    phases = [
+        "".join("v" if request.image.tobytes() in held else "." for request in call)
+        for call in model.calls
+    ]
     assert set(phases[0]) == set(phases[-1]) == {"v"}
     assert set("".join(phases[1:-1])) == {"."}
 
 
 # -- what is scored --------------------------------------------------------------------------------
-def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Common random numbers: with the prompt taken away, each candidate's block of requests is the same block."""
+def test_all_candidates_of_a_generation_see_the_same_images(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Common random numbers: with the prompt taken away, each candidate's block of requests is the
+    same block.
+    """
     model = Recorder()
     monkeypatch.setattr(
-        "bbtvp.prompt.space.Renderer.__call__", lambda self, image: np.array(self.space.ready(image).copies[-1])
+        "bbtvp.prompt.space.Renderer.__call__",
+        lambda self, image: np.array(self.space.ready(image).copies[-1]),
     )
-    monkeypatch.setattr("bbtvp.models.budget.Meter.query", lambda self, requests: self.model.query(requests))
+    monkeypatch.setattr(
+        "bbtvp.models.budget.Meter.query", lambda self, requests: self.model.query(requests)
+    )
     run = optimize(patterns(), model, budget=300, prompt="tone", images=4)
     generations = [[request.image.tobytes() for request in call] for call in model.calls[1:-1]]
     assert len(generations) >= 2
@@ -104,7 +125,8 @@ def test_all_candidates_of_a_generation_see_the_same_images(monkeypatch: pytest.
 
 
 def test_the_canvas_holds_what_the_model_and_the_images_have() -> None:
-    task, eye = patterns(), Eye()
+    task = patterns()
+    eye = Eye()
     assert choose_canvas(task, [eye]) == SIDE
     eye.capabilities = replace(eye.capabilities, image_side=None)
     assert choose_canvas(task, [eye]) == 224
@@ -118,7 +140,11 @@ def test_a_bundle_says_where_it_comes_from_and_holds_no_image(tmp_path: Path) ->
     run = search(out=tmp_path)
     meta = bundle.read(tmp_path / "prompt.vprompt").meta
     assert Prompt.load(tmp_path / "prompt.vprompt").digest == run.prompt.digest
-    assert (meta["task"], meta["source_model"], meta["queries"]) == ("patterns", "eye/near", run.queries)
+    assert (meta["task"], meta["source_model"], meta["queries"]) == (
+        "patterns",
+        "eye/near",
+        run.queries,
+    )
     assert [arm["arm"] for arm in meta["validation"]] == ["unprompted", "tone"]
     assert (tmp_path / "prompt.vprompt").stat().st_size < 5000
 
@@ -150,7 +176,9 @@ def test_images_that_are_always_refused_do_not_stop_the_run(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("attempts", [2, 3])
 def test_retries_shorten_the_search_and_never_cost_the_choice(attempts: int) -> None:
-    """Each query costs several attempts: the search ends early, so that validation can still choose."""
+    """Each query costs several attempts: the search ends early, so that validation can still
+    choose.
+    """
     model = Recorder(Flaky(share=0, attempts=attempts))
     run = search(model)
     assert [arm.name for arm in run.arms] == ["unprompted", "tone"]
@@ -159,7 +187,9 @@ def test_retries_shorten_the_search_and_never_cost_the_choice(attempts: int) -> 
 
 
 def test_a_budget_that_retries_use_up_before_any_choice_is_an_error_of_its_own() -> None:
-    with pytest.raises(BudgetReached, match="no prompt could be chosen, give more than 600 image queries"):
+    with pytest.raises(
+        BudgetReached, match="no prompt could be chosen, give more than 600 image queries"
+    ):
         search(Flaky(share=0, attempts=10))
 
 
@@ -196,14 +226,17 @@ def test_misuse_is_refused_before_a_query(options: dict[str, Any], said: str) ->
 
 def test_log_probabilities_are_not_asked_of_a_model_without_them() -> None:
     model = Recorder(Eye(logprobs=False))
-    with pytest.raises(UsageError, match="eye/near gives no log-probabilities; use the text reader"):
+    with pytest.raises(
+        UsageError, match="eye/near gives no log-probabilities; use the text reader"
+    ):
         search(model, reader="logprob")
     assert search(model, reader="auto").improved
     assert all(request.labels is None for request in model.asked)
 
 
 def test_a_request_carries_the_pixels_that_are_deployed() -> None:
-    model, task = Recorder(), patterns()
+    model = Recorder()
+    task = patterns()
     run = optimize(task, model, budget=300, prompt="tone", images=4)
     sent: dict[bytes, Request] = {request.image.tobytes(): request for request in model.calls[-1]}
     deployed = {run.prompt.render(sample.pixels()).tobytes() for sample in task.validation}

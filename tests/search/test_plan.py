@@ -1,4 +1,6 @@
-"""How a budget is divided: within its cap, and refused with the reason where nothing can come of it."""
+"""How a budget is divided: within its cap, and refused with the reason where nothing can come of
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,25 @@ def space(name: str) -> PromptSpace:
     return preset(name)
 
 
-def plan(name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8) -> Plan:
-    return make_plan(space(name), budget, training=training, validation=validation, allocation=Allocation(images))
+def plan(
+    name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8
+) -> Plan:
+    return make_plan(
+        space(name), budget, training=training, validation=validation, allocation=Allocation(images)
+    )
 
 
-@given(st.sampled_from(PRESETS), st.integers(1, 20_000), st.integers(1, 400), st.integers(1, 400), st.integers(1, 16))
+@given(
+    st.sampled_from(PRESETS),
+    st.integers(1, 20_000),
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.integers(1, 16),
+)
 @settings(max_examples=150, deadline=None)
-def test_a_plan_never_passes_its_budget(name: str, budget: int, training: int, validation: int, images: int) -> None:
+def test_a_plan_never_passes_its_budget(
+    name: str, budget: int, training: int, validation: int, images: int
+) -> None:
     try:
         made = plan(name, budget, training=training, validation=validation, images=images)
     except UsageError:
@@ -49,7 +63,9 @@ def test_the_smallest_budget_that_is_named_does(name: str) -> None:
 
 @pytest.mark.parametrize("budget", [0, -1])
 def test_a_budget_of_nothing_is_refused(budget: int) -> None:
-    with pytest.raises(UsageError, match=f"a budget of {budget} image queries finds nothing; try --queries 1000"):
+    with pytest.raises(
+        UsageError, match=f"a budget of {budget} image queries finds nothing; try --queries 1000"
+    ):
         plan("tone", budget)
 
 
@@ -60,34 +76,56 @@ def test_a_space_without_variables_is_refused() -> None:
 
 # -- other allocations -----------------------------------------------------------------------------
 ALLOCATIONS = st.builds(
-    lambda images, race, paired, repeats: Allocation(max(images, 2 ** (race - 1)), race, paired, repeats=repeats),
-    st.integers(1, 12), st.integers(1, 4), st.booleans(), st.integers(1, 5),
-)  # fmt: skip
+    lambda images, race, paired, repeats: Allocation(
+        max(images, 2 ** (race - 1)), race, paired, repeats=repeats
+    ),
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.booleans(),
+    st.integers(1, 5),
+)
 
 
 @given(
-    st.sampled_from(PRESETS), st.integers(1, 6000), ALLOCATIONS, st.integers(0, 300), st.integers(1, 7),
+    st.sampled_from(PRESETS),
+    st.integers(1, 6000),
+    ALLOCATIONS,
+    st.integers(0, 300),
+    st.integers(1, 7),
     st.none() | st.integers(2, 40),
-)  # fmt: skip
+)
 @settings(max_examples=100, deadline=None)
 def test_whatever_is_asked_for_fits_or_the_least_that_would_is_named(
     name: str, budget: int, how: Allocation, prime: int, starts: int, popsize: int | None
 ) -> None:
     def made(queries: int) -> Plan:
         return make_plan(
-            space(name), queries, training=256, validation=128, allocation=how, popsize=popsize, prime=prime,
+            space(name),
+            queries,
+            training=256,
+            validation=128,
+            allocation=how,
+            popsize=popsize,
+            prime=prime,
             starts=starts,
-        )  # fmt: skip
+        )
 
     try:
         found = made(budget)
     except UsageError as error:
         least = int(re.findall(r"give at least (\d+)", str(error))[0])
         assert least > budget
-        found, budget = made(least), least
+        found = made(least)
+        budget = least
     assert found.queries <= budget
-    assert all(stage.generations >= 1 and stage.popsize == (popsize or stage.popsize) for stage in found.stages)
-    assert all(stage.cost == how.cost(stage.popsize) + how.paired * how.images * how.repeats for stage in found.stages)
+    assert all(
+        stage.generations >= 1 and stage.popsize == (popsize or stage.popsize)
+        for stage in found.stages
+    )
+    assert all(
+        stage.cost == how.cost(stage.popsize) + how.paired * how.images * how.repeats
+        for stage in found.stages
+    )
 
 
 def test_priming_and_starts_are_paid_for() -> None:
@@ -98,6 +136,8 @@ def test_priming_and_starts_are_paid_for() -> None:
 
 
 def test_fewer_training_images_than_asked_for_are_all_asked_without_a_race() -> None:
-    found = make_plan(space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, 3, paired=True))
+    found = make_plan(
+        space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, 3, paired=True)
+    )
     assert found.allocation == Allocation(5, 1, paired=True)
     assert found.stages[0].images == 5

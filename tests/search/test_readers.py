@@ -51,14 +51,17 @@ def test_it_is_the_formula_and_within_its_bounds(logits: list[float], q: float) 
 
 
 @given(LOGITS, LOGITS, Q)
-def test_a_likelier_true_label_never_costs_more(one: list[float], other: list[float], q: float) -> None:
+def test_a_likelier_true_label_never_costs_more(
+    one: list[float], other: list[float], q: float
+) -> None:
     worse, better = sorted((one, other), key=share_of)
     assert loss_of(better, q) <= loss_of(worse, q) + 1e-12
     assert loss_of(better, 0) <= loss_of(worse, 0) + 1e-12
 
 
 def test_one_confident_mistake_rules_the_log_loss_and_not_the_default() -> None:
-    mistaken, unsure = (0.0, -30.0, -30.0, -30.0), (0.0, 0.0, 0.0, 0.0)
+    mistaken = (0.0, -30.0, -30.0, -30.0)
+    unsure = (0.0, 0.0, 0.0, 0.0)
     assert loss_of(mistaken, 0) > 20 * loss_of(unsure, 0)
     assert loss_of(mistaken, LogProbReader().q) < 3 * loss_of(unsure, LogProbReader().q)
 
@@ -84,16 +87,20 @@ class Says(Wrapper):
 
 
 def test_each_repeat_is_a_request_of_its_own() -> None:
-    model, samples = Recorder(), TASK.train[:3]
+    model = Recorder()
+    samples = TASK.train[:3]
     read_all(LogProbReader(), model, TASK, samples, IMAGES, repeats=3)
     assert len(model.calls) == 1
     assert [request.replicate for request in model.asked] == [0, 1, 2] * 3
-    assert [request.image.tobytes() for request in model.asked] == [i.tobytes() for i in IMAGES for _ in range(3)]
+    assert [request.image.tobytes() for request in model.asked] == [
+        i.tobytes() for i in IMAGES for _ in range(3)
+    ]
     assert len({request.key for request in model.asked}) == 9
 
 
 def test_the_first_repeat_is_the_request_without_repeats() -> None:
-    once, often = Recorder(), Recorder()
+    once = Recorder()
+    often = Recorder()
     read_all(LogProbReader(), once, TASK, TASK.train[:3], IMAGES)
     read_all(LogProbReader(), often, TASK, TASK.train[:3], IMAGES, repeats=2)
     assert [request.key for request in often.asked][::2] == [request.key for request in once.asked]
@@ -101,7 +108,9 @@ def test_the_first_repeat_is_the_request_without_repeats() -> None:
 
 def columns(*answers: str | None) -> Reading:
     """What is read of these answers to one question whose answer is columns."""
-    return read_all(TextReader(), Says(*answers), TASK, [COLUMNS], [COLUMNS.pixels()], repeats=len(answers))[0]
+    return read_all(
+        TextReader(), Says(*answers), TASK, [COLUMNS], [COLUMNS.pixels()], repeats=len(answers)
+    )[0]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +120,10 @@ def columns(*answers: str | None) -> Reading:
         (("columns", "rows", "rows"), (2 / 3, "rows", 1 / 3)),
         (("rows", "columns"), (0.5, "rows", 0.5)),  # of equals, the first
         (("no idea", "no idea", "columns"), (2 / 3, None, 1 / 3)),
-        ((None, "columns", "columns"), (0.0, "columns", 1.0)),  # a failed repeat is missing, not wrong
+        (
+            (None, "columns", "columns"),
+            (0.0, "columns", 1.0),
+        ),  # a failed repeat is missing, not wrong
         ((None, None, "rows"), (1.0, "rows", 0.0)),
     ],
 )
@@ -133,20 +145,35 @@ def test_repeats_that_all_fail_are_missing() -> None:
 def test_each_image_keeps_its_own_repeats() -> None:
     """Whichever replicate fails, the rest is the reading of that image: the model is deterministic."""
     samples = TASK.train[:3]
-    lossy = Flaky(Eye(), refuses=lambda request: request.replicate == samples.index(whose[request.image.tobytes()]))
+    lossy = Flaky(
+        Eye(),
+        refuses=lambda request: request.replicate == samples.index(whose[request.image.tobytes()]),
+    )
     whose = {sample.pixels().tobytes(): sample for sample in samples}
     expected = read_all(LogProbReader(), Eye(), TASK, samples, IMAGES)
     found = read_all(LogProbReader(), lossy, TASK, samples, IMAGES, repeats=3)
-    assert [reading.loss for reading in found] == pytest.approx([reading.loss for reading in expected])
+    assert [reading.loss for reading in found] == pytest.approx(
+        [reading.loss for reading in expected]
+    )
     assert [reading.answer for reading in found] == [reading.answer for reading in expected]
 
 
 # -- questions -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("reader", [LogProbReader(), TextReader()])
-def test_the_question_that_is_given_is_the_one_that_is_sent(reader: LogProbReader | TextReader) -> None:
-    model, samples = Recorder(), TASK.train[:3]
+def test_the_question_that_is_given_is_the_one_that_is_sent(
+    reader: LogProbReader | TextReader,
+) -> None:
+    model = Recorder()
+    samples = TASK.train[:3]
     read_all(reader, model, TASK, samples, IMAGES, ["one?", "two?", "three?"], repeats=2)
-    assert [request.text for request in model.asked] == ["one?", "one?", "two?", "two?", "three?", "three?"]
+    assert [request.text for request in model.asked] == [
+        "one?",
+        "one?",
+        "two?",
+        "two?",
+        "three?",
+        "three?",
+    ]
     read_all(reader, model, TASK, samples, IMAGES)
     assert [request.text for request in model.calls[1]] == [TASK.ask(sample) for sample in samples]
 

@@ -1,4 +1,6 @@
-"""A search that goes on takes what a slow optimiser asked from the journal, and ends where it would have ended."""
+"""A search that goes on takes what a slow optimiser asked from the journal, and ends where it would
+have ended.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ def torn(generations: int) -> None:
     """The run as it lay after so many generations."""
     shutil.rmtree("torn", ignore_errors=True)
     Path("torn").mkdir()
-    kept, seen = [], 0
+    kept = []
+    seen = 0
     for record in lines("whole"):
         if seen == generations:
             break
@@ -69,7 +72,10 @@ def test_a_journal_without_candidates_is_replayed(asked: list[Matrix]) -> None:
     whole = search("whole").prompt
     total = len(asked)
     torn(4)
-    rewrite("torn", [{k: v for k, v in one.items() if k not in ("asked", "memory")} for one in lines("torn")])
+    rewrite(
+        "torn",
+        [{k: v for k, v in one.items() if k not in ("asked", "memory")} for one in lines("torn")],
+    )
     asked.clear()
     assert search("torn").prompt.digest == whole.digest
     assert len(asked) == total

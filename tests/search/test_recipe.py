@@ -36,7 +36,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("named", ARGUMENTS)
 def test_the_search_that_a_record_describes_is_the_same(named: str, tmp_path: Path) -> None:
     first = optimize(
-        "zoo/shapes-dark", "zoo/llava", budget=150, seed=3, out=tmp_path / "first", **{"images": 4, **ARGUMENTS[named]}
+        "zoo/shapes-dark",
+        "zoo/llava",
+        budget=150,
+        seed=3,
+        out=tmp_path / "first",
+        **{"images": 4, **ARGUMENTS[named]},
     )
     again = Recipe.of_run(tmp_path / "first").search(out=tmp_path / "again")
     assert again.prompt.digest == first.prompt.digest
@@ -48,16 +53,26 @@ def test_what_a_record_says(tmp_path: Path) -> None:
     optimize("zoo/shapes-dark", "zoo/llava", budget=150, seed=3, usd=2.0, out=tmp_path)
     record = read_record(tmp_path)
     assert record["task"] == {
-        "name": "zoo/shapes-dark", "digest": load_task("zoo/shapes-dark").digest, "spec": "zoo/shapes-dark",
+        "name": "zoo/shapes-dark",
+        "digest": load_task("zoo/shapes-dark").digest,
+        "spec": "zoo/shapes-dark",
         "options": {},
-    }  # fmt: skip
-    assert (record["arguments"]["budget"], record["arguments"]["usd"], record["arguments"]["seed"]) == (150, 2.0, 3)
+    }
+    assert (
+        record["arguments"]["budget"],
+        record["arguments"]["usd"],
+        record["arguments"]["seed"],
+    ) == (150, 2.0, 3)
     assert not {"out", "watch", "options", "task", "model"} & record["arguments"].keys()
     (here,) = record["environments"]
-    assert {"bbtvp", "torch", "numpy"} <= here["packages"].keys() and "pytest" not in here["packages"]
+    assert {"bbtvp", "torch", "numpy"} <= here["packages"].keys() and "pytest" not in here[
+        "packages"
+    ]
 
 
-def test_going_on_renews_the_caps_and_adds_an_environment_only_if_it_is_another(tmp_path: Path) -> None:
+def test_going_on_renews_the_caps_and_adds_an_environment_only_if_it_is_another(
+    tmp_path: Path,
+) -> None:
     def run(usd: float) -> dict[str, Any]:
         optimize("zoo/shapes-dark", "zoo/llava", budget=150, usd=usd, out=tmp_path)
         return read_record(tmp_path)
@@ -101,7 +116,9 @@ def test_options_are_kept(tmp_path: Path) -> None:
         ('{"schema": "bbtvp.run/2"}', "a newer bbtvp wrote it"),
     ],
 )
-def test_a_folder_without_a_record_that_can_be_read(text: str | None, message: str, tmp_path: Path) -> None:
+def test_a_folder_without_a_record_that_can_be_read(
+    text: str | None, message: str, tmp_path: Path
+) -> None:
     if text is not None:
         (tmp_path / FILE).write_text(text)
     with pytest.raises(JournalError, match=message):

@@ -1,7 +1,8 @@
-"""Killed at any instant and started again by the same command: the same prompt to the bit, nothing asked twice.
+"""Killed at any instant and started again by the same command: the same prompt to the bit, nothing
+asked twice.
 
-The exact guarantee: every call to the model whose replies were recorded is never made again. A kill can lose one call,
-the one under way; its queries (at most `CALL`) are sent again once.
+The exact guarantee: every call to the model whose replies were recorded is never made again. A kill
+can lose one call, the one under way; its queries (at most `CALL`) are sent again once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,17 @@ from bbtvp.runs.journal import FILE
 from bbtvp.search import Run, optimize
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.verify import verify
-from tests.support import ROOT, Eye, Flaky, Mortal, Recorder, bbtvp, folder_of_patterns, install_plugin, patterns
+from tests.support import (
+    ROOT,
+    Eye,
+    Flaky,
+    Mortal,
+    Recorder,
+    bbtvp,
+    folder_of_patterns,
+    install_plugin,
+    patterns,
+)
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
 
@@ -44,7 +55,8 @@ def search(model: Model, out: Path | None = None) -> Run:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    folder, model = tmp_path_factory.mktemp("whole"), Recorder()
+    folder = tmp_path_factory.mktemp("whole")
+    model = Recorder()
     run = search(model, folder)
     assert len(model.calls) >= 8
     return Whole(run, folder, len(model.calls))
@@ -85,7 +97,9 @@ def recorded_calls(journal: bytes) -> int:
 
 
 def check_log(log: Path) -> None:
-    """No key is answered twice, but those of a process's last call may be, since the kill may have lost it."""
+    """No key is answered twice, but those of a process's last call may be, since the kill may have
+    lost it.
+    """
     calls = calls_in(log)
     last = {call.process: i for i, call in enumerate(calls)}
     for i, call in enumerate(calls):
@@ -100,7 +114,8 @@ def check_log(log: Path) -> None:
 @POSIX
 def test_killed_before_any_answer(tmp_path: Path, whole: Whole) -> None:
     for fatal in range(1, whole.calls + 1):
-        log, out = tmp_path / f"{fatal}.log", tmp_path / str(fatal)
+        log = tmp_path / f"{fatal}.log"
+        out = tmp_path / str(fatal)
         process = fork(Mortal(log, fatal=fatal), out)
         process.join()
         assert process.exitcode == -signal.SIGKILL
@@ -114,7 +129,8 @@ def test_killed_before_any_answer(tmp_path: Path, whole: Whole) -> None:
 def test_killed_between_an_answer_and_its_record(tmp_path: Path, whole: Whole) -> None:
     """The one call that can be lost: it is made again, once, and nothing else is."""
     for fatal in (1, 2, whole.calls // 2, whole.calls):
-        log, out = tmp_path / f"{fatal}.log", tmp_path / str(fatal)
+        log = tmp_path / f"{fatal}.log"
+        out = tmp_path / str(fatal)
         fork(Mortal(log, fatal=fatal, late=True), out).join()
         finish(log, out)
         assert files(out) == files(whole.folder)
@@ -126,8 +142,10 @@ def test_killed_between_an_answer_and_its_record(tmp_path: Path, whole: Whole) -
 
 @POSIX
 def test_killed_again_and_again_at_any_instant(tmp_path: Path, whole: Whole) -> None:
-    log, out = tmp_path / "log", tmp_path / "run"
-    rng, kills = np.random.default_rng(0), 0
+    log = tmp_path / "log"
+    out = tmp_path / "run"
+    rng = np.random.default_rng(0)
+    kills = 0
     while kills < 15:
         process = fork(Mortal(log, delay=0.02), out)
         process.join(rng.uniform(0, 0.12))
@@ -162,7 +180,11 @@ def test_a_finished_run_asks_nothing_again(tmp_path: Path, whole: Whole) -> None
     again = search(model, tmp_path)
     assert model.calls == []
     assert files(tmp_path) == files(whole.folder)
-    assert (again.queries, again.arms, again.improved) == (whole.run.queries, whole.run.arms, whole.run.improved)
+    assert (again.queries, again.arms, again.improved) == (
+        whole.run.queries,
+        whole.run.arms,
+        whole.run.improved,
+    )
 
 
 def test_without_a_folder_the_prompt_is_the_same(whole: Whole) -> None:
@@ -171,9 +193,12 @@ def test_without_a_folder_the_prompt_is_the_same(whole: Whole) -> None:
 
 # -- with failures ---------------------------------------------------------------------------------
 def test_a_finished_run_with_failures_decides_the_same_again(tmp_path: Path) -> None:
-    """What failed is not asked again once a choice was made of the rest, even though the model would answer now."""
+    """What failed is not asked again once a choice was made of the rest, even though the model
+    would answer now.
+    """
     first = search(Flaky(share=0.2), tmp_path)
-    before, model = files(tmp_path), Recorder()
+    before = files(tmp_path)
+    model = Recorder()
     again = search(model, tmp_path)
     assert model.calls == []
     assert first.failed == again.failed > 0
@@ -191,7 +216,8 @@ def test_failures_of_an_earlier_process_are_counted(tmp_path: Path) -> None:
 
 # -- verification ----------------------------------------------------------------------------------
 def test_verification_goes_on_where_it_stopped(tmp_path: Path, whole: Whole) -> None:
-    prompt, task = whole.run.prompt, patterns()
+    prompt = whole.run.prompt
+    task = patterns()
     proof = verify(prompt, task, [Eye()], out=tmp_path)
     journal = next((tmp_path / "verify").glob(f"*/{FILE}"))
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -209,20 +235,26 @@ def test_verification_goes_on_where_it_stopped(tmp_path: Path, whole: Whole) -> 
 def test_a_signal_exits_130_and_the_same_command_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    log, out, site = tmp_path / "log", tmp_path / "run", install_plugin(tmp_path / "site")
+    log = tmp_path / "log"
+    out = tmp_path / "run"
+    site = install_plugin(tmp_path / "site")
     images = folder_of_patterns(tmp_path / "images", per_class=20)
     arguments = ["optimize", "--task", str(images), "--model", "eye/slow", "--prompt", "tone"]
     arguments += ["--queries", "200", "--images", "4", "--out", str(out)]
     monkeypatch.setenv("EYE_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(site)]))
     command = [sys.executable, "-c", STARTED_IN_FRONT, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         wait_for(log, lines=3)
         process.send_signal(getattr(signal, name))
         printed, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert printed == ""
-    assert told.endswith("interrupted; what was answered is kept: run the same command to continue\n")
+    assert told.endswith(
+        "interrupted; what was answered is kept: run the same command to continue\n"
+    )
     assert "Traceback" not in told
     monkeypatch.syspath_prepend(site)
     done = bbtvp(*arguments)

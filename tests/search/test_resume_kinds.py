@@ -1,4 +1,6 @@
-"""Interrupted anywhere and started again, a search of any kind ends in the same prompt and asks nothing twice."""
+"""Interrupted anywhere and started again, a search of any kind ends in the same prompt and asks
+nothing twice.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,13 @@ from tests.surrogate.conftest import tiny_clip
 
 
 class Calls:
-    """Counts the calls of all models of a run, and may break one off: Ctrl-C, before or after its answer is there."""
+    """Counts the calls of all models of a run, and may break one off: Ctrl-C, before or after its
+    answer is there.
+    """
 
     def __init__(self, fatal: int | None = None) -> None:
-        self.fatal, self.made = fatal, 0
+        self.fatal = fatal
+        self.made = 0
         self.keys: list[str] = []
 
     def __call__(self, model: Model) -> Model:
@@ -59,7 +64,9 @@ def check_resumed(kind: Kind, root: Path, fractions: Sequence[float]) -> None:
     whole = search(kind, calls, root / "whole")
     assert len(calls.keys) == len(set(calls.keys)) == sum(whole.queries.values())
     for i, fraction in enumerate(fractions):
-        out, broken, rest = root / str(i), Calls(fatal=1 + int(fraction * calls.made)), Calls()
+        out = root / str(i)
+        broken = Calls(fatal=1 + int(fraction * calls.made))
+        rest = Calls()
         with pytest.raises(KeyboardInterrupt):
             search(kind, broken, out)
         run = search(kind, rest, out)
@@ -79,9 +86,12 @@ def test_interrupted_and_started_again_it_is_the_same_run(name: str, tmp_path: P
 
 def test_interrupted_in_the_middle_of_a_generation_or_between_two(tmp_path: Path) -> None:
     models, options = KINDS["two sources"]
-    kind, calls = Kind(models, {**options, "budget": 120}), Calls()
+    kind = Kind(models, {**options, "budget": 120})
+    calls = Calls()
     search(kind, calls, tmp_path / "whole")
-    check_resumed(kind, tmp_path / "each", [fatal / calls.made for fatal in range(0, calls.made, 3)])
+    check_resumed(
+        kind, tmp_path / "each", [fatal / calls.made for fatal in range(0, calls.made, 3)]
+    )
 
 
 @pytest.mark.parametrize("share", [0.2, 0.9])
@@ -100,20 +110,27 @@ def test_a_search_with_a_surrogate_is_the_same_run_too(clip: Surrogate, tmp_path
     from bbtvp.search.allocation import Allocation
 
     options = {"surrogate": clip, "fca": 0.5, "tse": 0.1, "warm": True, "prime": 12}
-    kind = Kind(lambda: [Eye()], {"allocation": Allocation(4, 2, control=True), **options, "budget": 180})
+    kind = Kind(
+        lambda: [Eye()], {"allocation": Allocation(4, 2, control=True), **options, "budget": 180}
+    )
     check_resumed(kind, tmp_path, (0.4,))
     found = steps(tmp_path / "whole")
-    assert {step["scale"][0] for name, step in found.items() if name[-1].isdigit()} == {found["tone/0"]["scale"][0]}
+    assert {step["scale"][0] for name, step in found.items() if name[-1].isdigit()} == {
+        found["tone/0"]["scale"][0]
+    }
     assert found["tone/0"]["scale"][0] > 0
 
 
 def test_failures_while_priming_are_left_out_for_good(clip: Surrogate, tmp_path: Path) -> None:
     """They would be answered now; but another student would be another search."""
-    kind = Kind(lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 20, "budget": 260})
+    kind = Kind(
+        lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 20, "budget": 260}
+    )
     first = search(kind, lambda model: Flaky(model, share=0.25, seed=1), tmp_path)
     primed = steps(tmp_path)["prime"]["logprobs"]
     assert 0 < primed.count(None) < 12
-    before, models = files(tmp_path), list[Recorder]()
+    before = files(tmp_path)
+    models = list[Recorder]()
     again = search(kind, recorded(models), tmp_path)
     assert [model.calls for model in models] == [[]]
     assert files(tmp_path) == before
@@ -121,7 +138,9 @@ def test_failures_while_priming_are_left_out_for_good(clip: Surrogate, tmp_path:
 
 
 def test_too_few_answers_to_prime_with_are_asked_for_again(clip: Surrogate, tmp_path: Path) -> None:
-    kind = Kind(lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 12, "budget": 260})
+    kind = Kind(
+        lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 12, "budget": 260}
+    )
     served = iter(range(10_000))
     lossy = lambda model: Flaky(model, refuses=lambda request: 33 < next(served) < 39)  # noqa: E731
     with pytest.raises(UsageError, match="7 answered images to prime on; query at least 8"):
@@ -140,7 +159,9 @@ def recorded(models: list[Recorder]) -> Callable[[Model], Model]:
 
 
 def test_a_generation_that_went_unanswered_is_asked_again(tmp_path: Path) -> None:
-    """So few queries that the meter takes their failure for refusals: nothing is made of them, and the run goes on."""
+    """So few queries that the meter takes their failure for refusals: nothing is made of them, and
+    the run goes on.
+    """
     kind = Kind(lambda: [Eye()], {"images": 1, "popsize": 2, "budget": 60})
     served = iter(range(10_000))
     lossy = lambda model: Flaky(model, refuses=lambda request: next(served) >= 14)  # noqa: E731

@@ -1,4 +1,6 @@
-"""Exact resume for every optimiser: broken off and started again, the same queries and the same prompt to the bit."""
+"""Exact resume for every optimiser: broken off and started again, the same queries and the same
+prompt to the bit.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,16 @@ from tests.support import SIDE, Eye
 from tests.surrogate.conftest import tiny_clip
 
 OTHERS = (
-    "ng:TBPSA", "ng:NGOpt", "ng:PSO", "ng:TwoPointsDE", "ng:DiagonalCMA", "ng:OnePlusOne", "cma@2", "random@2",
+    "ng:TBPSA",
+    "ng:NGOpt",
+    "ng:PSO",
+    "ng:TwoPointsDE",
+    "ng:DiagonalCMA",
+    "ng:OnePlusOne",
+    "cma@2",
+    "random@2",
     "cma@g2",
-)  # fmt: skip
+)
 """Of nevergrad's, one of each family; and projections."""
 
 
@@ -29,7 +38,12 @@ def clip() -> Surrogate:
 @pytest.mark.parametrize("method", [*(name for name in METHODS if name != "catcma"), *OTHERS])
 def test_every_method_resumes_to_the_bit(method: str, clip: Surrogate, tmp_path: Path) -> None:
     guided = method in GUIDED or "@g" in method
-    options = {"images": 4, "budget": 120, "method": method, **({"surrogate": clip} if guided else {})}
+    options = {
+        "images": 4,
+        "budget": 120,
+        "method": method,
+        **({"surrogate": clip} if guided else {}),
+    }
     check_resumed(Kind(lambda: [Eye()], options), tmp_path, (0.3, 0.7))
 
 
@@ -41,7 +55,9 @@ def test_with_categories_too(method: str, tmp_path: Path) -> None:
 
 
 def test_in_two_stages(tmp_path: Path) -> None:
-    """Few variables by gp, then many by CMA-ES; broken off in the first, at the choice, and in the second."""
+    """Few variables by gp, then many by CMA-ES; broken off in the first, at the choice, and in the
+    second.
+    """
     options = {"images": 8, "budget": 2000, "prompt": "default", "canvas": 32}
     check_resumed(Kind(lambda: [Eye()], options), tmp_path, (0.3, 0.8))
 

@@ -1,4 +1,6 @@
-"""What can be wrong with a run folder: one clear line, the exit code, and nothing lost once the trouble is gone."""
+"""What can be wrong with a run folder: one clear line, the exit code, and nothing lost once the
+trouble is gone.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,9 @@ def test_without_file_locks_there_is_still_one_owner(
         refused = rf"in use by process {first.pid} on .*; there are no file locks here: if it has ended, delete .*held"
         with pytest.raises(JournalError, match=refused):
             Journal(CONFIG, tmp_path)
-    assert owner_of(tmp_path) is None  # killed here: it is known to have ended, and its marker is taken over
+    assert (
+        owner_of(tmp_path) is None
+    )  # killed here: it is known to have ended, and its marker is taken over
     with Journal(CONFIG, tmp_path) as journal:
         journal.write_step("one", x=1)
     assert not (tmp_path / "journal.held").exists()
@@ -177,7 +181,9 @@ def test_without_file_locks_another_host_is_believed_until_its_marker_is_deleted
         assert owner_of(tmp_path) is not None
 
 
-def test_without_file_locks_a_run_is_killed_and_goes_on(tmp_path: Path, lockless: Callable[[int], None]) -> None:
+def test_without_file_locks_a_run_is_killed_and_goes_on(
+    tmp_path: Path, lockless: Callable[[int], None]
+) -> None:
     search(Eye(), tmp_path / "whole")
     lockless(errno.ENOLCK)
     process = multiprocessing.get_context("fork").Process(
@@ -217,9 +223,12 @@ def check_goes_on(out: Path, whole: dict[str, bytes]) -> None:
     assert files(out) == whole
 
 
-def test_a_file_that_may_not_grow_is_torn_and_mended(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_a_file_that_may_not_grow_is_torn_and_mended(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     """A real limit of the system: the write stops in the middle of a line."""
-    out, limits = tmp_path / "run", resource.getrlimit(resource.RLIMIT_FSIZE)
+    out = tmp_path / "run"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole[FILE]) // 2, limits[1]))
     try:
         stopped = bbtvp(*command(out))
@@ -236,8 +245,11 @@ def test_a_file_that_may_not_grow_is_torn_and_mended(tmp_path: Path, whole: dict
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, bytes], share: float) -> None:
-    out, real = tmp_path / "run", Path.open
+def test_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: dict[str, bytes], share: float
+) -> None:
+    out = tmp_path / "run"
+    real = Path.open
 
     def opened(path: Path, mode: str = "r", *args: Any, **named: Any) -> Any:
         if path.name != FILE or mode != "a+b":
@@ -269,7 +281,9 @@ def test_a_disk_that_is_full_from_the_beginning(tmp_path: Path, whole: dict[str,
 
 
 @pytest.mark.parametrize("place", ["run", "run/below"])
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path, whole: dict[str, bytes], place: str) -> None:
+def test_a_file_in_the_place_of_the_folder(
+    tmp_path: Path, whole: dict[str, bytes], place: str
+) -> None:
     (tmp_path / "run").write_text("my notes")
     stopped = bbtvp(*command(tmp_path / place))
     assert stopped.code == 1
@@ -311,7 +325,8 @@ def test_a_read_only_folder(whole: dict[str, bytes]) -> None:
 
 def powerless(out: Path, said: Any) -> None:
     if os.geteuid() == 0:
-        version, none = 0x20080522, (ctypes.c_uint32 * 6)()  # capset(2): no effective, permitted, inheritable ones
+        version = 0x20080522
+        none = (ctypes.c_uint32 * 6)()  # capset(2): no effective, permitted, inheritable ones
         assert ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(version, 0), none) == 0
     os.environ["BBTVP_STORE"] = str(out / "replies.sqlite")
     stopped = bbtvp(*command(out))
@@ -319,7 +334,9 @@ def powerless(out: Path, said: Any) -> None:
 
 
 # -- the journal, through the command line --------------------------------------------------------
-def test_a_journal_of_a_newer_version_is_left_as_it_is(tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_a_journal_of_a_newer_version_is_left_as_it_is(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     path = tmp_path / FILE
     path.write_bytes(whole[FILE].replace(b"bbtvp.journal/1", b"bbtvp.journal/2", 1))
     before = path.read_bytes()
@@ -332,12 +349,16 @@ def test_a_journal_of_a_newer_version_is_left_as_it_is(tmp_path: Path, whole: di
 
 
 def test_a_damaged_line_is_named_and_left_as_it_is(tmp_path: Path, whole: dict[str, bytes]) -> None:
-    path, lines = tmp_path / FILE, whole[FILE].splitlines(keepends=True)
+    path = tmp_path / FILE
+    lines = whole[FILE].splitlines(keepends=True)
     damaged = b"".join([*lines[:3], b"\0" * (len(lines[3]) - 1) + b"\n", *lines[4:]])
     path.write_bytes(damaged)
     stopped = bbtvp(*command(tmp_path))
     assert stopped.code == 1
-    assert f"error: {path}, line 4 is damaged; restore the file or start anew elsewhere (--out)\n" in stopped.err
+    assert (
+        f"error: {path}, line 4 is damaged; restore the file or start anew elsewhere (--out)\n"
+        in stopped.err
+    )
     assert path.read_bytes() == damaged
     path.write_bytes(b"".join(lines[:6]))  # from a backup
     check_goes_on(tmp_path, whole)
@@ -353,7 +374,11 @@ def test_a_clock_that_jumps_changes_nothing(
     path.write_bytes(whole[FILE][: len(whole[FILE]) // 3])
     for name, clock in clocks.items():
         ticks = iter(range(10**9))
-        monkeypatch.setattr(time, name, lambda clock=clock, ticks=ticks: clock() + (jump if next(ticks) % 7 > 3 else 0))
+        monkeypatch.setattr(
+            time,
+            name,
+            lambda clock=clock, ticks=ticks: clock() + (jump if next(ticks) % 7 > 3 else 0),
+        )
     check_goes_on(tmp_path, whole)
 
 
@@ -364,7 +389,10 @@ def test_two_commands_on_one_folder(tmp_path: Path, whole: dict[str, bytes]) -> 
     with occupied(tmp_path) as first:
         refused = bbtvp(*command(tmp_path))
         assert refused.code == 1
-        assert f"error: {tmp_path} is in use by process {first.pid} on {socket.gethostname()} since " in refused.err
+        assert (
+            f"error: {tmp_path} is in use by process {first.pid} on {socket.gethostname()} since "
+            in refused.err
+        )
         assert path.read_bytes() == before
     check_goes_on(tmp_path, whole)
 
@@ -375,7 +403,9 @@ def test_what_was_paid_is_not_asked_again_after_a_full_disk(tmp_path: Path) -> N
     size = (tmp_path / "whole" / FILE).stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     for share in (0.2, 0.6):
-        out, first, rest = tmp_path / str(share), Recorder(), Recorder()
+        out = tmp_path / str(share)
+        first = Recorder()
+        rest = Recorder()
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * size), limits[1]))
         try:
             with pytest.raises(OSError, match="File too large"):
@@ -383,7 +413,10 @@ def test_what_was_paid_is_not_asked_again_after_a_full_disk(tmp_path: Path) -> N
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         search(rest, out)
-        keys = [[request.key for request in call] for call in first.calls], [r.key for r in rest.asked]
+        keys = (
+            [[request.key for request in call] for call in first.calls],
+            [r.key for r in rest.asked],
+        )
         again = [call for call in keys[0] if set(call) & set(keys[1])]
         assert len(again) <= 1  # the call whose line was torn
         assert files(out) == files(tmp_path / "whole")

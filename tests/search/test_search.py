@@ -53,20 +53,44 @@ def test_every_kind_of_search_counts_each_query_and_keeps_to_its_budget(name: st
 
 
 @given(
-    st.integers(30, 400), st.integers(1, 6), st.integers(1, 3), st.booleans(), st.integers(1, 2), st.integers(1, 2),
-    st.sampled_from(["gp", "random", "spsa"]), st.sampled_from(["logprob", "text"]), st.sampled_from([0.0, 0.2]),
-)  # fmt: skip
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+    st.integers(30, 400),
+    st.integers(1, 6),
+    st.integers(1, 3),
+    st.booleans(),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.sampled_from(["gp", "random", "spsa"]),
+    st.sampled_from(["logprob", "text"]),
+    st.sampled_from([0.0, 0.2]),
+)
+@settings(
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_no_combination_passes_its_budget(
-    budget: int, images: int, rounds: int, paired: bool, repeats: int, sources: int, method: str, reader: str,
+    budget: int,
+    images: int,
+    rounds: int,
+    paired: bool,
+    repeats: int,
+    sources: int,
+    method: str,
+    reader: str,
     share: float,
-) -> None:  # fmt: skip
+) -> None:
     assume(images >= 2 ** (rounds - 1))
     models = [Recorder(Flaky(model, share=share)) for model in (Eye(), far())[:sources]]
     how = Allocation(images, rounds, paired=paired, repeats=repeats)
     try:
         run = optimize(
-            TASK, models, budget=budget, prompt="tone", allocation=how, method=method, reader=reader, popsize=4
+            TASK,
+            models,
+            budget=budget,
+            prompt="tone",
+            allocation=how,
+            method=method,
+            reader=reader,
+            popsize=4,
         )
     except UsageError as error:
         assert "do not reach one generation" in str(error)  # noqa: PT017
@@ -95,7 +119,11 @@ def test_a_generation_is_journalled_with_what_each_candidate_saw(tmp_path: Path)
 
 def test_failures_are_journalled_apart_from_what_was_not_asked(tmp_path: Path) -> None:
     search(KINDS["race"], lambda model: Flaky(model, share=0.2), tmp_path)
-    rows = [(seen, row) for step in generations(tmp_path) for seen, row in zip(step["seen"], step["evaluations"])]  # noqa: B905
+    rows = [
+        (seen, row)
+        for step in generations(tmp_path)
+        for seen, row in zip(step["seen"], step["evaluations"])
+    ]  # noqa: B905
     assert all(row["n_ok"] + row["n_failed"] == seen for seen, row in rows)
     assert sum(row["n_failed"] for _, row in rows) > 5
 
@@ -109,15 +137,27 @@ def test_the_training_images_are_dealt_out_before_any_comes_again(tmp_path: Path
     assert [one for step in dealt[4:8] for one in step] != epoch
 
 
-def test_terms_are_matched_on_the_first_generation_and_stay(clip: Surrogate, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"budget": 200, "prompt": "tone", "images": 4, "surrogate": clip, "fca": 0.5, "tse": 0.2}
+def test_terms_are_matched_on_the_first_generation_and_stay(
+    clip: Surrogate, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "budget": 200,
+        "prompt": "tone",
+        "images": 4,
+        "surrogate": clip,
+        "fca": 0.5,
+        "tse": 0.2,
+    }
     optimize(TASK, Eye(), out=tmp_path / "matched", **options)
     found = generations(tmp_path / "matched")
     first = [Evaluation(**row) for row in found[0]["evaluations"]]
     assert found[0]["scale"] == pytest.approx(list(Scale.matched(first)))
     assert all(step["scale"] == found[0]["scale"] for step in found)
-    row, (fca, tse) = found[-1]["evaluations"][0], found[-1]["scale"]
-    assert row["loss"] == pytest.approx(row["task"] + 0.5 * fca * row["fca"] - 0.2 * tse * row["tse"])
+    row = found[-1]["evaluations"][0]
+    (fca, tse) = found[-1]["scale"]
+    assert row["loss"] == pytest.approx(
+        row["task"] + 0.5 * fca * row["fca"] - 0.2 * tse * row["tse"]
+    )
     optimize(TASK, Eye(), out=tmp_path / "plain", matched=False, **options)
     plain = generations(tmp_path / "plain")[0]
     assert plain["scale"] == [1, 1]
@@ -138,9 +178,14 @@ def test_a_bundle_names_every_source(tmp_path: Path) -> None:
 def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path) -> None:
     told: list[tuple[str, Any]] = []
     run = optimize(
-        TASK, Stubborn(), budget=600, prompt="tone", allocation=Allocation(4, patience=patience), out=tmp_path,
+        TASK,
+        Stubborn(),
+        budget=600,
+        prompt="tone",
+        allocation=Allocation(4, patience=patience),
+        out=tmp_path,
         watch=lambda event, facts: told.append((event, facts)),
-    )  # fmt: skip
+    )
     why = [facts for event, facts in told if event == "stopped"]
     assert why == [{"stage": "tone", "why": f"no lower mean loss in {patience} generations"}]
     assert len(generations(tmp_path)) == 1 + patience
@@ -152,27 +197,54 @@ def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path
 def test_without_patience_a_stage_spends_what_it_has(tmp_path: Path) -> None:
     told: list[str] = []
     run = optimize(
-        TASK, Stubborn(), budget=600, prompt="tone", images=4, out=tmp_path,
+        TASK,
+        Stubborn(),
+        budget=600,
+        prompt="tone",
+        images=4,
+        out=tmp_path,
         watch=lambda event, facts: told.append(event),
-    )  # fmt: skip
+    )
     assert "stopped" not in told
     assert run.queries["search"] > 400
 
 
 def test_patience_counts_from_the_lowest_mean_loss(tmp_path: Path) -> None:
-    optimize(TASK, Eye(), budget=900, prompt="tone", allocation=Allocation(4, paired=True, patience=2), out=tmp_path)
-    means = [np.mean([row["loss"] for row in step["evaluations"]]) for step in generations(tmp_path)]
+    optimize(
+        TASK,
+        Eye(),
+        budget=900,
+        prompt="tone",
+        allocation=Allocation(4, paired=True, patience=2),
+        out=tmp_path,
+    )
+    means = [
+        np.mean([row["loss"] for row in step["evaluations"]]) for step in generations(tmp_path)
+    ]
     lowest = int(np.argmin(means))
     assert len(means) == lowest + 3
-    assert all(min(means[max(0, i - 1) : i + 1]) < min(means[: max(0, i - 1)], default=np.inf) for i in range(lowest))
+    assert all(
+        min(means[max(0, i - 1) : i + 1]) < min(means[: max(0, i - 1)], default=np.inf)
+        for i in range(lowest)
+    )
 
 
 # -- paired ----------------------------------------------------------------------------------------
 def test_paired_asks_each_unprompted_image_once_and_tells_differences(tmp_path: Path) -> None:
     model = Recorder()
-    optimize(TASK, model, budget=900, prompt="tone", allocation=Allocation(16, paired=True), popsize=5, out=tmp_path)
+    optimize(
+        TASK,
+        model,
+        budget=900,
+        prompt="tone",
+        allocation=Allocation(16, paired=True),
+        popsize=5,
+        out=tmp_path,
+    )
     found = generations(tmp_path)
-    assert sum(len(step["samples"]) for step in found) > 2 * len(TASK.train)  # every image comes again
+    assert sum(len(step["samples"]) for step in found) > 2 * len(
+        TASK.train
+    )  # every image comes again
     asked = Counter(request.image.tobytes() for request in model.asked)
     assert {asked[sample.pixels().tobytes()] for sample in TASK.train} == {1}
     plain = Objective(TASK, preset("tone", SIDE), Eye(), LogProbReader())
@@ -180,7 +252,9 @@ def test_paired_asks_each_unprompted_image_once_and_tells_differences(tmp_path: 
         samples = [sample for one in step["samples"] for sample in TASK.train if sample.id == one]
         baseline = plain.unprompted(samples).losses.mean()
         assert all(row["task"] + baseline >= 0 for row in step["evaluations"])
-    assert found[0]["evaluations"][0]["task"] == pytest.approx(0)  # gp's first candidate changes nothing
+    assert found[0]["evaluations"][0]["task"] == pytest.approx(
+        0
+    )  # gp's first candidate changes nothing
 
 
 # -- where a search begins -------------------------------------------------------------------------
@@ -188,12 +262,22 @@ def annotated(model: Any, out: Path, **options: Any) -> Any:
     return optimize(
         TASK,
         model,
-        **{"budget": 240, "prompt": "annotate", "canvas": 64, "images": 2, "popsize": 6, "out": out, **options},
+        **{
+            "budget": 240,
+            "prompt": "annotate",
+            "canvas": 64,
+            "images": 2,
+            "popsize": 6,
+            "out": out,
+            **options,
+        },
     )
 
 
 def test_a_start_that_pays_is_where_the_search_begins(tmp_path: Path) -> None:
-    """The model sees only where it is told to report: the starts with that sentence are the second and the fourth."""
+    """The model sees only where it is told to report: the starts with that sentence are the second
+    and the fourth.
+    """
     model = Recorder(Listener())
     told: list[tuple[str, Any]] = []
     run = annotated(model, tmp_path, watch=lambda event, facts: told.append((event, facts)))
@@ -217,7 +301,11 @@ def test_starts_are_compared_as_the_paired_check_says(tmp_path: Path) -> None:
     start = steps(tmp_path)["placement+tone+marks+guidance/start"]
     samples = [sample for one in start["samples"] for sample in TASK.train if sample.id == one]
     space = preset("annotate", 64)
-    losses = Objective(TASK, space, Listener(), LogProbReader()).look(np.stack(space.starts()), samples).losses
+    losses = (
+        Objective(TASK, space, Listener(), LogProbReader())
+        .look(np.stack(space.starts()), samples)
+        .losses
+    )
     falls = [paired(losses[0], row) for row in losses]
     assert max(falls)[0] == pytest.approx(start["fall"])
     assert falls[start["chosen"]] == pytest.approx((start["fall"], start["noise"]))
@@ -250,7 +338,11 @@ def test_what_could_not_be_compared_is_not_taken(tmp_path: Path) -> None:
 
     def refuses(request: Any) -> bool:
         seen.append(request.text)
-        return "report" in request.text and request.image.tobytes() in plain and seen.count(request.text) > 1
+        return (
+            "report" in request.text
+            and request.image.tobytes() in plain
+            and seen.count(request.text) > 1
+        )
 
     annotated(Flaky(Listener(), refuses=refuses), tmp_path)
     start = steps(tmp_path)["placement+tone+marks+guidance/start"]
@@ -264,7 +356,9 @@ def test_presets_without_starts_ask_about_none(tmp_path: Path) -> None:
 
 def test_a_warm_start_costs_a_check_of_two_points(clip: Surrogate, tmp_path: Path) -> None:
     model = Recorder()
-    optimize(TASK, model, budget=240, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path)
+    optimize(
+        TASK, model, budget=240, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path
+    )
     start = steps(tmp_path)["tone/start"]
     assert start["chosen"] in (0, 1)
     assert (start["chosen"] == 1) == (start["fall"] > start["noise"])
@@ -278,11 +372,16 @@ def test_a_warm_start_costs_a_check_of_two_points(clip: Surrogate, tmp_path: Pat
 def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     contrast: float, taken: bool, clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a surrogate thinks: here one that would raise the contrast, and one that would take it away."""
+    """Whatever a surrogate thinks: here one that would raise the contrast, and one that would take
+    it away.
+    """
     point = np.array([contrast, 0.0, 0.0])
     monkeypatch.setattr("bbtvp.search.loop.warm_point", lambda *arguments: point)
-    model, task = Recorder(), patterns()
-    optimize(task, model, budget=200, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path)
+    model = Recorder()
+    task = patterns()
+    optimize(
+        task, model, budget=200, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path
+    )
     assert steps(tmp_path)["tone/start"]["chosen"] == int(taken)
     first = [s for one in generations(tmp_path)[0]["samples"] for s in task.train if s.id == one]
     start = preset("tone", SIDE).prompt(point if taken else np.zeros(3))
@@ -295,7 +394,9 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
 def test_an_arbiter_chooses_among_equals_only(
     contrast: float, taken: bool, clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a surrogate likes: here a prompt as good as the recommendation, and one without any contrast."""
+    """Whatever a surrogate likes: here a prompt as good as the recommendation, and one without any
+    contrast.
+    """
     liked: list[np.ndarray] = []
 
     def favourite(head: Any, objective: Any, z: np.ndarray, samples: Any) -> int:
@@ -306,32 +407,52 @@ def test_an_arbiter_chooses_among_equals_only(
 
     monkeypatch.setattr("bbtvp.search.loop.favourite", favourite)
     model = Recorder()
-    run = optimize(TASK, model, budget=400, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
+    run = optimize(
+        TASK, model, budget=400, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path
+    )
     assert "validation/tone/arbiter" in steps(tmp_path)
     assert np.array_equal(run.prompt.z, liked[0]) == taken
     assert run.improved
     assert len(model.asked) == sum(run.queries.values()) <= 400
 
 
-def test_an_arbiter_that_agrees_costs_nothing(clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arbiter_that_agrees_costs_nothing(
+    clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("bbtvp.search.loop.favourite", lambda *arguments: 0)
-    optimize(TASK, Eye(), budget=300, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path)
+    optimize(
+        TASK, Eye(), budget=300, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path
+    )
     assert "validation/tone/arbiter" not in steps(tmp_path)
 
 
 @pytest.mark.parametrize("reader", ["logprob", "text"])
-def test_priming_asks_and_counts_each_image_once(reader: str, clip: Surrogate, tmp_path: Path) -> None:
-    model, task = Recorder(), patterns(0.2)
+def test_priming_asks_and_counts_each_image_once(
+    reader: str, clip: Surrogate, tmp_path: Path
+) -> None:
+    model = Recorder()
+    task = patterns(0.2)
     run = optimize(
-        task, model, budget=240, prompt="tone", images=4, surrogate=clip, warm=True, prime=16, reader=reader,
+        task,
+        model,
+        budget=240,
+        prompt="tone",
+        images=4,
+        surrogate=clip,
+        warm=True,
+        prime=16,
+        reader=reader,
         out=tmp_path,
-    )  # fmt: skip
+    )
     rows = steps(tmp_path)["prime"]["logprobs"]
     assert sum(run.queries.values()) == len(model.asked) <= 240
-    asked, labels = model.calls[1], task.labels or ()
+    asked = model.calls[1]
+    labels = task.labels or ()
     assert len(asked) == len(rows) == 16
     shown = {sample.pixels().tobytes() for sample in task.train}
-    assert sum(request.image.tobytes() in shown for request in asked) == 4  # a quarter without a prompt
+    assert (
+        sum(request.image.tobytes() in shown for request in asked) == 4
+    )  # a quarter without a prompt
     for request, row in zip(asked, rows, strict=True):
         if row is not None:  # text in which no label was named
             assert sum(np.exp(row)) == pytest.approx(1)
@@ -342,9 +463,19 @@ def test_priming_asks_and_counts_each_image_once(reader: str, clip: Surrogate, t
 # -- channel and replicates ------------------------------------------------------------------------
 def test_a_channel_changes_what_the_search_sees_and_not_the_choice_of_the_winner() -> None:
     model = Recorder()
-    run = optimize(TASK, model, budget=200, prompt="tone", images=4, channel=Channel(0.5, 0.1, (30, 60)))
-    held = {image.tobytes() for s in TASK.validation for image in (s.pixels(), run.prompt.render(s.pixels()))}
-    assert all(request.image.tobytes() in held for call in (model.calls[0], model.calls[-1]) for request in call)
+    run = optimize(
+        TASK, model, budget=200, prompt="tone", images=4, channel=Channel(0.5, 0.1, (30, 60))
+    )
+    held = {
+        image.tobytes()
+        for s in TASK.validation
+        for image in (s.pixels(), run.prompt.render(s.pixels()))
+    }
+    assert all(
+        request.image.tobytes() in held
+        for call in (model.calls[0], model.calls[-1])
+        for request in call
+    )
     clean = {sample.pixels().tobytes() for sample in TASK.train}
     first = model.calls[1][:4]  # gp's first candidate changes nothing: what differs is the channel
     assert clean.isdisjoint(request.image.tobytes() for request in first)
@@ -352,14 +483,19 @@ def test_a_channel_changes_what_the_search_sees_and_not_the_choice_of_the_winner
 
 def test_repeats_are_asked_of_every_image_in_search_and_validation() -> None:
     model = Recorder(Fickle())
-    optimize(TASK, model, budget=300, prompt="tone", allocation=Allocation(2, repeats=3), reader="text")
+    optimize(
+        TASK, model, budget=300, prompt="tone", allocation=Allocation(2, repeats=3), reader="text"
+    )
     for call in model.calls:
-        assert Counter(request.replicate for request in call) == dict.fromkeys(range(3), len(call) / 3)
+        assert Counter(request.replicate for request in call) == dict.fromkeys(
+            range(3), len(call) / 3
+        )
 
 
 # -- validation ------------------------------------------------------------------------------------
 def test_without_a_cap_all_validation_images_are_asked() -> None:
-    space, account = preset("tone", SIDE), Account()
+    space = preset("tone", SIDE)
+    account = Account()
     objective = Objective(TASK, space, Meter(Eye(), Forgetful(), account=account), LogProbReader())
     plan = make_plan(space, 400, training=48, validation=64)
     with Journal({}) as journal:

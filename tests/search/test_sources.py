@@ -35,18 +35,26 @@ def objective(*models: Model, **options: object) -> Objective:
 
 # -- several sources -------------------------------------------------------------------------------
 def test_images_are_dealt_out_and_n_images_cost_n_queries() -> None:
-    one, two, samples = near(), far(), TASK.train[:5]
+    one = near()
+    two = far()
+    samples = TASK.train[:5]
     objective(one, two).evaluate(Z, samples)
     shown = [[TONE.render(z, sample.pixels()).tobytes() for sample in samples] for z in Z]
-    assert [request.image.tobytes() for request in one.asked] == [shown[k][i] for k in (0, 1) for i in (0, 2, 4)]
-    assert [request.image.tobytes() for request in two.asked] == [shown[k][i] for k in (0, 1) for i in (1, 3)]
+    assert [request.image.tobytes() for request in one.asked] == [
+        shown[k][i] for k in (0, 1) for i in (0, 2, 4)
+    ]
+    assert [request.image.tobytes() for request in two.asked] == [
+        shown[k][i] for k in (0, 1) for i in (1, 3)
+    ]
 
 
 @pytest.mark.parametrize("models", [1, 2, 3])
 def test_an_image_of_a_minibatch_has_its_source_in_whatever_round_it_is_asked(models: int) -> None:
     target = objective(*[near() for _ in range(models)])
     whole = target.owners(7)
-    assert [target.owners(3, first=first) for first in range(4)] == [whole[first : first + 3] for first in range(4)]
+    assert [target.owners(3, first=first) for first in range(4)] == [
+        whole[first : first + 3] for first in range(4)
+    ]
     assert set(whole) == set(range(models))
     assert max(map(whole.count, set(whole))) - min(map(whole.count, set(whole))) <= 1
 
@@ -63,11 +71,17 @@ def test_the_table_holds_what_each_source_says_of_its_images() -> None:
 
 
 def test_unprompted_images_go_to_the_same_sources() -> None:
-    one, two, samples = near(), far(), TASK.train[:4]
+    one = near()
+    two = far()
+    samples = TASK.train[:4]
     table = objective(one, two).unprompted(samples)
     assert table.losses.shape == (1, 4)
-    assert [request.image.tobytes() for request in one.asked] == [samples[i].pixels().tobytes() for i in (0, 2)]
-    assert [request.image.tobytes() for request in two.asked] == [samples[i].pixels().tobytes() for i in (1, 3)]
+    assert [request.image.tobytes() for request in one.asked] == [
+        samples[i].pixels().tobytes() for i in (0, 2)
+    ]
+    assert [request.image.tobytes() for request in two.asked] == [
+        samples[i].pixels().tobytes() for i in (1, 3)
+    ]
 
 
 def test_the_worst_source_counts() -> None:
@@ -76,19 +90,27 @@ def test_the_worst_source_counts() -> None:
     mean = [row.loss for row in objective(Eye(), far()).evaluate(Z, samples)]
     worst = [row.loss for row in objective(Eye(), far(), combine="worst").evaluate(Z, samples)]
     assert mean == pytest.approx(table.mean(axis=1))
-    assert worst == pytest.approx(np.maximum(table[:, ::2].mean(axis=1), table[:, 1::2].mean(axis=1)))
+    assert worst == pytest.approx(
+        np.maximum(table[:, ::2].mean(axis=1), table[:, 1::2].mean(axis=1))
+    )
     assert worst != pytest.approx(mean)
 
 
 def test_of_one_source_the_worst_is_the_mean() -> None:
     samples = TASK.train[:4]
-    assert objective(Eye(), combine="worst").evaluate(Z, samples) == objective(Eye()).evaluate(Z, samples)
-    alone = objective(Eye(), far(), combine="worst").evaluate(Z, samples[:1])  # no image for the second source
+    assert objective(Eye(), combine="worst").evaluate(Z, samples) == objective(Eye()).evaluate(
+        Z, samples
+    )
+    alone = objective(Eye(), far(), combine="worst").evaluate(
+        Z, samples[:1]
+    )  # no image for the second source
     assert alone == objective(Eye()).evaluate(Z, samples[:1])
 
 
 def test_a_candidate_that_the_worst_source_was_not_asked_about_is_not_favoured() -> None:
-    """It left a race, or its queries failed: the second source stays as hard for it as for the others."""
+    """It left a race, or its queries failed: the second source stays as hard for it as for the
+    others.
+    """
     table = np.tile([1.0, 5.0], (3, 2)) + np.array([[0.0], [0.5], [-0.5]])
     holed = table.copy()
     holed[1, 1::2] = math.nan
@@ -125,7 +147,10 @@ def test_repeats_multiply_the_queries() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"combine": "best"}, "unknown way to combine source models 'best'; choose from: mean, worst"),
+        (
+            {"combine": "best"},
+            "unknown way to combine source models 'best'; choose from: mean, worst",
+        ),
         ({"repeats": 0}, "0 answers per image"),
         ({"fca": -1.0}, "the weight of FCA is -1.0"),
         ({"tse": math.inf}, "the weight of TSE is inf"),
@@ -150,7 +175,8 @@ def test_free_samples_cost_no_query_and_do_not_change_with_the_minibatch(clip: S
     assert [(row.fca, row.tse) for row in one] == [(row.fca, row.tse) for row in two]
     assert one[0].task != two[0].task
     by_hand = [TONE.render(Z[1], sample.pixels()) for sample in TASK.train[20:30]]
-    prompted, clean = clip.features(by_hand), clip.features([sample.pixels() for sample in TASK.train[20:30]])
+    prompted = clip.features(by_hand)
+    clean = clip.features([sample.pixels() for sample in TASK.train[20:30]])
     assert one[1].fca == pytest.approx(clip.fca(prompted, clean).mean(), rel=1e-4)
     assert one[1].tse == pytest.approx(clip.tse(prompted, TASK.train[20:30]).mean(), abs=1e-5)
     assert one[1].loss == pytest.approx(one[1].task + 0.5 * one[1].fca - 0.1 * one[1].tse)
@@ -163,7 +189,9 @@ def test_without_free_samples_the_terms_are_those_of_the_minibatch(clip: Surroga
 
 
 def test_the_neutral_prompt_moves_no_feature(clip: Surrogate) -> None:
-    row = objective(near(), surrogate=clip, fca=0.5, free=TASK.train[:4]).evaluate(Z, TASK.train[:4])[0]
+    row = objective(near(), surrogate=clip, fca=0.5, free=TASK.train[:4]).evaluate(
+        Z, TASK.train[:4]
+    )[0]
     assert row.fca == pytest.approx(0, abs=1e-4)
 
 
@@ -175,7 +203,9 @@ def test_a_surrogate_without_weights_is_not_looked_at(clip: Surrogate) -> None:
 # -- sentences -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("reader", [LogProbReader(), TextReader()])
 def test_the_sentence_of_the_prompt_reaches_the_model(reader: LogProbReader | TextReader) -> None:
-    space, model, samples = preset("annotate", 64), near(), TASK.train[:2]
+    space = preset("annotate", 64)
+    model = near()
+    samples = TASK.train[:2]
     z = np.stack(space.starts()[:3])
     Objective(TASK, space, model, reader).evaluate(z, samples)
     texts = [request.text for request in model.asked]
@@ -192,7 +222,8 @@ def test_the_unprompted_image_goes_with_the_plain_question() -> None:
 
 
 def test_equal_pictures_with_other_sentences_are_asked_apart() -> None:
-    space, model = preset("annotate", 64), near()
+    space = preset("annotate", 64)
+    model = near()
     z = np.stack(space.starts()[:2])  # neutral, and the sentence alone
     metered = Meter(model, Forgetful())
     Objective(TASK, space, metered, LogProbReader()).evaluate(z, TASK.train[:2])

@@ -21,7 +21,9 @@ SERVE = Environment(
     ("fastapi", "uvicorn", "accelerate", "openai", "PIL"),
     "-c constraints.txt 'transformers[serving]' pillow",
 )
-LITELLM = Environment("BBTVP_LITELLM_PYTHON", ("litellm", "fastapi"), "-r tests/servers/litellm.txt")
+LITELLM = Environment(
+    "BBTVP_LITELLM_PYTHON", ("litellm", "fastapi"), "-r tests/servers/litellm.txt"
+)
 LLAMA_CPP = Environment(
     "BBTVP_LLAMA_CPP_PYTHON", ("xllamacpp", "gguf", "safetensors"), "-r tests/servers/llama_cpp.txt"
 )
@@ -29,7 +31,8 @@ LLAMA_CPP = Environment(
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of a miniature that can be served for chat: where it has no chat template, a copy with one.
+    """The folder of a miniature that can be served for chat: where it has no chat template, a copy
+    with one.
 
     The template writes what `prompt_text` writes, so both sides see the same prompt.
     """
@@ -40,7 +43,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Folder:
             return weights() / name
         if not (root / name).exists():
             shutil.copytree(weights() / name, root / name)
-            prompt = prompt_text(transformers.AutoProcessor.from_pretrained(weights() / name), "QUESTION")
+            prompt = prompt_text(
+                transformers.AutoProcessor.from_pretrained(weights() / name), "QUESTION"
+            )
             before, _, after = prompt.partition("QUESTION")
             text = "{% for part in messages[0].content if part.type == 'text' %}{{ part.text }}{% endfor %}"
             (root / name / "chat_template.jinja").write_text(before + text + after)
@@ -51,16 +56,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 @pytest.fixture(scope="session")
 def siglip_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LLaVA that answers well, made of two miniatures: PaliGemma's tower before LLaVA's projector and Llama.
+    """A LLaVA that answers well, made of two miniatures: PaliGemma's tower before LLaVA's projector
+    and Llama.
 
-    The whole zoo starts from one tower, so they still understand each other; llama.cpp gets SigLIP right, not CLIP.
+    The whole zoo starts from one tower, so they still understand each other; llama.cpp gets SigLIP
+    right, not CLIP.
     """
     folder = tmp_path_factory.mktemp("siglip-llava")
     load = transformers.AutoModelForImageTextToText.from_pretrained
     tower = load(weights() / "paligemma", dtype=torch.float32).model.vision_tower
     llava = load(weights() / "llava", dtype=torch.float32)
     changed = {"vision_config": tower.config.to_dict(), "vision_feature_select_strategy": "full"}
-    model = transformers.LlavaForConditionalGeneration(transformers.LlavaConfig(**llava.config.to_dict() | changed))
+    model = transformers.LlavaForConditionalGeneration(
+        transformers.LlavaConfig(**llava.config.to_dict() | changed)
+    )
     for part, source in {
         "vision_tower": tower,
         "multi_modal_projector": llava.model.multi_modal_projector,
@@ -70,7 +79,8 @@ def siglip_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.tie_weights()
     model.eval().save_pretrained(folder)
     processor = transformers.AutoProcessor.from_pretrained(weights() / "llava")
-    processor.vision_feature_select_strategy, processor.num_additional_image_tokens = "full", 0
+    processor.vision_feature_select_strategy = "full"
+    processor.num_additional_image_tokens = 0
     processor.image_processor.image_mean = processor.image_processor.image_std = [0.5] * 3
     processor.save_pretrained(folder)
     return folder
@@ -78,41 +88,79 @@ def siglip_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def transformers_serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """`transformers serve`: loads whatever folder a request names, in float32 as our own adapter does."""
-    port, folder = free_port(), tmp_path_factory.mktemp("transformers-serve")
+    """`transformers serve`: loads whatever folder a request names, in float32 as our own adapter
+    does.
+    """
+    port = free_port()
+    folder = tmp_path_factory.mktemp("transformers-serve")
     command = [
-        SERVE.python(), "-c", "from transformers.cli.transformers import main; main()", "serve", "--host", "127.0.0.1",
-        "--port", str(port), "--device", "cpu", "--dtype", "float32", "--model-timeout", "-1",
-    ]  # fmt: skip
-    with serving(command, port, folder, ready="/health", environment={"HF_HUB_OFFLINE": "1"}) as server:
+        SERVE.python(),
+        "-c",
+        "from transformers.cli.transformers import main; main()",
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+        "--model-timeout",
+        "-1",
+    ]
+    with serving(
+        command, port, folder, ready="/health", environment={"HF_HUB_OFFLINE": "1"}
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def litellm(tmp_path_factory: pytest.TempPathFactory, transformers_serve: Server) -> Iterator[Server]:
+def litellm(
+    tmp_path_factory: pytest.TempPathFactory, transformers_serve: Server
+) -> Iterator[Server]:
     """LiteLLM's proxy before `transformers serve`; the model "llava" is the miniature."""
-    port, folder = free_port(), tmp_path_factory.mktemp("litellm")
-    # With openai/ for hosted_vllm/, the proxy would ask for /v1/responses, and get a stream that it cannot read.
-    behind = {"model": f"hosted_vllm/{weights() / 'llava'}", "api_base": f"{transformers_serve.url}/v1"}
+    port = free_port()
+    folder = tmp_path_factory.mktemp("litellm")
+    # With openai/ for hosted_vllm/, the proxy would ask for /v1/responses, and get a stream that it
+    # cannot read.
+    behind = {
+        "model": f"hosted_vllm/{weights() / 'llava'}",
+        "api_base": f"{transformers_serve.url}/v1",
+    }
     config = {
         "model_list": [{"model_name": "llava", "litellm_params": behind}],
         "router_settings": {"disable_cooldowns": True, "num_retries": 0},
     }
     (folder / "config.yaml").write_text(json.dumps(config))  # JSON is YAML
     command = [
-        LITELLM.python(), "-m", "litellm.proxy.proxy_cli", "--config", "config.yaml", "--host", "127.0.0.1", "--port",
-        str(port), "--telemetry", "False",
-    ]  # fmt: skip
+        LITELLM.python(),
+        "-m",
+        "litellm.proxy.proxy_cli",
+        "--config",
+        "config.yaml",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--telemetry",
+        "False",
+    ]
     environment = {"LITELLM_MASTER_KEY": KEY, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    with serving(command, port, folder, ready="/health/liveliness", environment=environment) as server:
+    with serving(
+        command, port, folder, ready="/health/liveliness", environment=environment
+    ) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def llama_cpp(tmp_path_factory: pytest.TempPathFactory, siglip_llava: Path) -> Iterator[Server]:
     """llama.cpp's server on the LLaVA with a SigLIP tower."""
-    port, folder = free_port(), tmp_path_factory.mktemp("llama-cpp")
+    port = free_port()
+    folder = tmp_path_factory.mktemp("llama-cpp")
     child = str(Path(__file__).with_name("llama_cpp_child.py"))
     command = [LLAMA_CPP.python(), child, str(siglip_llava), str(folder), str(port)]
-    with serving(command, port, folder, ready="/health", environment={"LLAMA_API_KEY": KEY}) as server:
+    with serving(
+        command, port, folder, ready="/health", environment={"LLAMA_API_KEY": KEY}
+    ) as server:
         yield server

@@ -1,11 +1,12 @@
-"""llama.cpp's own HTTP server on a miniature LLaVA: run by a Python that has xllamacpp, gguf and safetensors.
+"""llama.cpp's own HTTP server on a miniature LLaVA: run by a Python that has xllamacpp, gguf and
+safetensors.
 
     LLAMA_API_KEY=… python llama_cpp_child.py FOLDER WORK PORT
 
-FOLDER: a LLaVA as save_pretrained leaves it, with a SigLIP tower and a Llama. WORK: where the two GGUF files go. The
-weights stay float32, so that what the server says can be compared with what transformers computes. (With a CLIP tower
-it could not: llama.cpp puts the class token behind the patches, and then gives the language model patches 2 to n and
-the class token; its issue 25814.)
+FOLDER: a LLaVA as save_pretrained leaves it, with a SigLIP tower and a Llama. WORK: where the two
+GGUF files go. The weights stay float32, so that what the server says can be compared with what
+transformers computes. (With a CLIP tower it could not: llama.cpp puts the class token behind the
+patches, and then gives the language model patches 2 to n and the class token; its issue 25814.)
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ TEMPLATE = (
     "{% for m in messages %}USER: {{ m['content'] | replace('<image>', '<image>\\n') }}{% endfor %}"
     "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
 )
-"""What the miniature was trained on. The server itself puts no line feed between the image and the text."""
+"""What the miniature was trained on. The server itself puts no line feed between the image and the
+text.
+"""
 
 Weights = Callable[[str], NDArray[np.float32]]
 
 
-def write_language(path: Path, config: dict[str, Any], tokenizer: dict[str, Any], weights: Weights) -> None:
+def write_language(
+    path: Path, config: dict[str, Any], tokenizer: dict[str, Any], weights: Weights
+) -> None:
     """The Llama with its byte-level BPE."""
     out = gguf.GGUFWriter(path, "llama")
     heads = config["num_attention_heads"]
@@ -51,7 +56,9 @@ def write_language(path: Path, config: dict[str, Any], tokenizer: dict[str, Any]
     out.add_vocab_size(config["vocab_size"])
     special = {row["id"] for row in tokenizer["added_tokens"]}
     names = sorted(tokenizer["model"]["vocab"], key=tokenizer["model"]["vocab"].get)
-    kinds = [gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(len(names))]
+    kinds = [
+        gguf.TokenType.CONTROL if i in special else gguf.TokenType.NORMAL for i in range(len(names))
+    ]
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre("gpt-2")
     out.add_token_list(names)
@@ -70,22 +77,29 @@ def write_language(path: Path, config: dict[str, Any], tokenizer: dict[str, Any]
     out.add_tensor("token_embd.weight", weights("language_model.model.embed_tokens.weight"))
     out.add_tensor("output_norm.weight", weights("language_model.model.norm.weight"))
     parts = {
-        "attn_norm": "input_layernorm", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
-        "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
+        "attn_norm": "input_layernorm",
+        "attn_v": "self_attn.v_proj",
+        "attn_output": "self_attn.o_proj",
+        "ffn_norm": "post_attention_layernorm",
+        "ffn_gate": "mlp.gate_proj",
+        "ffn_up": "mlp.up_proj",
         "ffn_down": "mlp.down_proj",
-    }  # fmt: skip
+    }
     for i in range(config["num_hidden_layers"]):
         layer = f"language_model.model.layers.{i}"
         for theirs, ours in parts.items():
             out.add_tensor(f"blk.{i}.{theirs}.weight", weights(f"{layer}.{ours}.weight"))
         for letter in "qk":
             out.add_tensor(
-                f"blk.{i}.attn_{letter}.weight", interleaved(weights(f"{layer}.self_attn.{letter}_proj.weight"))
+                f"blk.{i}.attn_{letter}.weight",
+                interleaved(weights(f"{layer}.self_attn.{letter}_proj.weight")),
             )
     _close(out)
 
 
-def write_vision(path: Path, config: dict[str, Any], images: dict[str, Any], weights: Weights) -> None:
+def write_vision(
+    path: Path, config: dict[str, Any], images: dict[str, Any], weights: Weights
+) -> None:
     """The SigLIP tower, all its layers, and the projector."""
     out = gguf.GGUFWriter(path, "clip")
     layers = config["num_hidden_layers"]
@@ -94,11 +108,14 @@ def write_vision(path: Path, config: dict[str, Any], images: dict[str, Any], wei
     out.add_string("clip.projector_type", "mlp")
     out.add_bool("clip.use_gelu", True)
     numbers = {
-        "image_size": config["image_size"], "patch_size": config["patch_size"],
-        "embedding_length": config["hidden_size"], "feed_forward_length": config["intermediate_size"],
-        "projection_dim": config["projection_dim"], "attention.head_count": config["num_attention_heads"],
+        "image_size": config["image_size"],
+        "patch_size": config["patch_size"],
+        "embedding_length": config["hidden_size"],
+        "feed_forward_length": config["intermediate_size"],
+        "projection_dim": config["projection_dim"],
+        "attention.head_count": config["num_attention_heads"],
         "block_count": layers,
-    }  # fmt: skip
+    }
     for key, number in numbers.items():
         out.add_uint32(f"clip.vision.{key}", number)
     out.add_float32("clip.vision.attention.layer_norm_epsilon", config["layer_norm_eps"])
@@ -108,15 +125,23 @@ def write_vision(path: Path, config: dict[str, Any], images: dict[str, Any], wei
     embeddings = "vision_tower.embeddings"
     out.add_tensor("v.position_embd.weight", weights(f"{embeddings}.position_embedding.weight"))
     parts = {
-        "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-        "attn_out": "self_attn.out_proj", "ln1": "layer_norm1", "ln2": "layer_norm2", "ffn_up": "mlp.fc1",
+        "attn_q": "self_attn.q_proj",
+        "attn_k": "self_attn.k_proj",
+        "attn_v": "self_attn.v_proj",
+        "attn_out": "self_attn.out_proj",
+        "ln1": "layer_norm1",
+        "ln2": "layer_norm2",
+        "ffn_up": "mlp.fc1",
         "ffn_down": "mlp.fc2",
-    }  # fmt: skip
+    }
     for kind in ("weight", "bias"):
         out.add_tensor(f"v.patch_embd.{kind}", weights(f"{embeddings}.patch_embedding.{kind}"))
         for i in range(layers):
             for theirs, ours in parts.items():
-                out.add_tensor(f"v.blk.{i}.{theirs}.{kind}", weights(f"vision_tower.encoder.layers.{i}.{ours}.{kind}"))
+                out.add_tensor(
+                    f"v.blk.{i}.{theirs}.{kind}",
+                    weights(f"vision_tower.encoder.layers.{i}.{ours}.{kind}"),
+                )
         out.add_tensor(f"mm.0.{kind}", weights(f"multi_modal_projector.linear_1.{kind}"))
         out.add_tensor(f"mm.2.{kind}", weights(f"multi_modal_projector.linear_2.{kind}"))
     _close(out)
@@ -133,7 +158,8 @@ def main(folder: Path, work: Path, port: int) -> None:
     """Write the files, then serve until a signal."""
     stored = load_file(folder / "model.safetensors")
     config, images, tokenizer = (
-        json.loads((folder / name).read_text()) for name in ("config.json", "processor_config.json", "tokenizer.json")
+        json.loads((folder / name).read_text())
+        for name in ("config.json", "processor_config.json", "tokenizer.json")
     )
 
     def weights(name: str) -> NDArray[np.float32]:
@@ -143,9 +169,15 @@ def main(folder: Path, work: Path, port: int) -> None:
     write_vision(work / "vision.gguf", config["vision_config"], images["image_processor"], weights)
     os.environ["LLAMA_MEDIA_MARKER"] = MARKER  # by default a random word
     params = xllamacpp.CommonParams()
-    params.model.path, params.mmproj.path = str(work / "language.gguf"), str(work / "vision.gguf")
-    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], port, [os.environ["LLAMA_API_KEY"]]
-    params.n_ctx, params.n_parallel, params.warmup, params.n_gpu_layers = 2048, 4, False, 0
+    params.model.path = str(work / "language.gguf")
+    params.mmproj.path = str(work / "vision.gguf")
+    params.hostnames = ["127.0.0.1"]
+    params.port = port
+    params.api_keys = [os.environ["LLAMA_API_KEY"]]
+    params.n_ctx = 2048
+    params.n_parallel = 4
+    params.warmup = False
+    params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_threads_http = 8
     server = xllamacpp.Server(params)

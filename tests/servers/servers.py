@@ -1,4 +1,6 @@
-"""Servers that we did not write, as child processes on 127.0.0.1: started, waited for, stopped whatever happens."""
+"""Servers that we did not write, as child processes on 127.0.0.1: started, waited for, stopped
+whatever happens.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,15 @@ import requests
 
 HOST = "127.0.0.1"
 KEEPER = '("$@"; kill -KILL -$$) & read -r _; kill -KILL -$$'
-"""A shell that ends with its server, and ends the server once nobody holds its standard input any more: this process
-may be killed, the server goes with it."""
+"""A shell that ends with its server, and ends the server once nobody holds its standard input any
+more: this process may be killed, the server goes with it.
+"""
 
 
 @final
 class Environment(NamedTuple):
-    """Where a server's packages are: `variable` names the Python that has them; by default it is this one.
+    """Where a server's packages are: `variable` names the Python that has them; by default it is
+    this one.
 
     modules: what must be there. install: what pip must be given.
     """
@@ -34,7 +38,9 @@ class Environment(NamedTuple):
     install: str
 
     def python(self) -> str:
-        """The Python. Skips the test, saying what to install, if there is none; fails it if the variable is wrong."""
+        """The Python. Skips the test, saying what to install, if there is none; fails it if the
+        variable is wrong.
+        """
         named = os.environ.get(self.variable)
         if named is None:
             if all(importlib.util.find_spec(module) for module in self.modules):
@@ -82,18 +88,29 @@ def serving(
 ) -> Iterator[Server]:
     """Run a command that serves on a port of 127.0.0.1 until the block is left.
 
-    folder: where it runs and writes. ready: the path that answers 200 once it is up. environment: all it gets, besides
-    the search path: no key of the user's, and no home. patience: seconds to wait for it. Fails with the end of its log.
+    folder: where it runs and writes. ready: the path that answers 200 once it is up. environment:
+    all it gets, besides the search path: no key of the user's, and no home. patience: seconds to
+    wait for it. Fails with the end of its log.
     """
     server = Server(f"http://{HOST}:{port}", folder / "log")
-    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    own = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     with (
         server.log.open("wb") as log,
         subprocess.Popen(
-            ["sh", "-c", KEEPER, "sh", *command], cwd=folder, env=own | dict(environment), stdin=subprocess.PIPE,
-            stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            ["sh", "-c", KEEPER, "sh", *command],
+            cwd=folder,
+            env=own | dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         ) as keeper,
-    ):  # fmt: skip
+    ):
         try:
             _wait(server, keeper, ready, time.monotonic() + patience)
             yield server
@@ -112,4 +129,6 @@ def _wait(server: Server, keeper: subprocess.Popen[bytes], ready: str, until: fl
             pass
         time.sleep(0.1)
     ended = "does not answer" if keeper.poll() is None else "has ended"
-    pytest.fail(f"the server {ended}; it wrote:\n{server.log.read_text('utf-8', 'replace')[-3000:]}")
+    pytest.fail(
+        f"the server {ended}; it wrote:\n{server.log.read_text('utf-8', 'replace')[-3000:]}"
+    )

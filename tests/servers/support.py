@@ -16,7 +16,9 @@ from bbtvp.tasks import Task
 from bbtvp.zoo import tasks
 
 KEY = "sk-local-0123456789abcdef0123456789abcdef"
-"""Of LiteLLM and llama.cpp. LiteLLM starts only with one that looks strong; it guards nothing but these tests."""
+"""Of LiteLLM and llama.cpp. LiteLLM starts only with one that looks strong; it guards nothing but
+these tests.
+"""
 
 Folder = Callable[[str], Path]
 """The folder of a miniature, by its name."""
@@ -33,7 +35,10 @@ def pictures(count: int = 32, side: int | None = None) -> list[Pixels]:
     found = [sample.pixels() for sample in digits().test[:count]]
     if side is None:
         return found
-    return [np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)) for pixels in found]
+    return [
+        np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+        for pixels in found
+    ]
 
 
 def asking(pixels: Sequence[Pixels], *, labels: bool = False) -> list[Request]:
@@ -56,4 +61,6 @@ def texts(model: Model, requests: Sequence[Request]) -> list[str]:
 
 def endpoint(spec: str, base_url: str, **options: object) -> Model:
     """A model behind a server, without a store: what is asked, is asked."""
-    return load_model(spec, base_url=base_url, **{"store": False, "concurrency": 4, "retries": 0, **options})
+    return load_model(
+        spec, base_url=base_url, **{"store": False, "concurrency": 4, "retries": 0, **options}
+    )

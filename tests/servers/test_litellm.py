@@ -1,4 +1,6 @@
-"""LiteLLM's proxy, which translates: OpenAI's and Anthropic's routes before one and the same miniature."""
+"""LiteLLM's proxy, which translates: OpenAI's and Anthropic's routes before one and the same
+miniature.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,35 @@ def model_by(route: str, server: Server) -> Model:
     provider, _, version = route.partition(" ")
     if provider == "anthropic":
         return endpoint("anthropic/llava", server.url, api_version=version)
-    return endpoint({"openai": "openai/llava"}.get(provider, "openai-api/litellm/llava"), f"{server.url}/v1")
+    return endpoint(
+        {"openai": "openai/llava"}.get(provider, "openai-api/litellm/llava"), f"{server.url}/v1"
+    )
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_every_route_gives_the_answers_of_the_local_adapter(route: str, litellm: Server) -> None:
     requests = asking(pictures(12))
-    here, there = load_model("zoo/llava"), model_by(route, litellm)
+    here = load_model("zoo/llava")
+    there = model_by(route, litellm)
     written = texts(there, requests)
     assert written == texts(here, requests)
     assert len(set(written)) >= 5
-    assert {reply.usage[:3] for reply in replies(there, requests[:2])} == {(60, 2, 1)}  # 49 of them are the image
+    assert {reply.usage[:3] for reply in replies(there, requests[:2])} == {
+        (60, 2, 1)
+    }  # 49 of them are the image
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_the_length_of_the_question_shows_in_the_bill(route: str, litellm: Server) -> None:
     (request,) = asking(pictures(1))
     asked = [request, replace(request, text=f"{request.text} {request.text}")]
-    there, here = (replies(model, asked) for model in (model_by(route, litellm), load_model("zoo/llava")))
+    there, here = (
+        replies(model, asked) for model in (model_by(route, litellm), load_model("zoo/llava"))
+    )
     assert there[0].usage.input_tokens < there[1].usage.input_tokens
-    assert [reply.usage.input_tokens for reply in there] == [reply.usage.input_tokens for reply in here]
+    assert [reply.usage.input_tokens for reply in there] == [
+        reply.usage.input_tokens for reply in here
+    ]
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -57,5 +68,8 @@ def test_a_wrong_key_gives_no_answer_and_is_not_shown(
         monkeypatch.setenv(variable, WRONG_KEY)
     model = model_by(route, litellm)
     outcomes = model.query(asking(pictures(3)))
-    assert all(isinstance(outcome, QueryFailed) and "No connected db" in outcome.reason for outcome in outcomes)
+    assert all(
+        isinstance(outcome, QueryFailed) and "No connected db" in outcome.reason
+        for outcome in outcomes
+    )
     assert WRONG_KEY not in f"{outcomes} {model!r}"

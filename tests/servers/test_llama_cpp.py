@@ -1,4 +1,6 @@
-"""llama.cpp's server: an implementation of its own of the same model, which shows log-probabilities for an image."""
+"""llama.cpp's server: an implementation of its own of the same model, which shows log-probabilities
+for an image.
+"""
 
 from __future__ import annotations
 
@@ -61,18 +63,31 @@ def logprobs(found: list[Reply]) -> NDArray[np.float64]:
     return np.array([[score.logprob for score in reply.scores or ()] for reply in found])
 
 
-def tokens_of(server: Server, image: Pixels, top: int, **fields: object) -> tuple[str, tuple[Token, ...]]:
+def tokens_of(
+    server: Server, image: Pixels, top: int, **fields: object
+) -> tuple[str, tuple[Token, ...]]:
     """A reply's text, and its tokens as our adapter reads them."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     url = f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": digits().question}]
+    content = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": digits().question},
+    ]
     body = {
-        "model": "llava", "messages": [{"role": "user", "content": content}], "max_tokens": 16, "temperature": 0,
-        "logprobs": True, "top_logprobs": top, **fields,
-    }  # fmt: skip
+        "model": "llava",
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 16,
+        "temperature": 0,
+        "logprobs": True,
+        "top_logprobs": top,
+        **fields,
+    }
     reply = http.post(
-        f"{server.url}/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+        f"{server.url}/v1/chat/completions",
+        json=body,
+        headers={"Authorization": f"Bearer {KEY}"},
+        timeout=60,
     ).json()["choices"][0]
     return reply["message"]["content"], read_tokens(reply["logprobs"]["content"])
 
@@ -81,12 +96,17 @@ def test_the_probe_finds_what_is_there(probed: tuple[PaidModel, Probe]) -> None:
     _, probe = probed
     assert probe.capabilities.logprobs
     assert probe.capabilities.deterministic
-    assert {f"log-probabilities ({SHOWN} alternatives): honoured", "n samples: honoured"} <= set(probe.findings)
+    assert {f"log-probabilities ({SHOWN} alternatives): honoured", "n samples: honoured"} <= set(
+        probe.findings
+    )
 
 
-def test_label_scores_are_those_of_the_local_adapter(probed: tuple[PaidModel, Probe], here: Model) -> None:
+def test_label_scores_are_those_of_the_local_adapter(
+    probed: tuple[PaidModel, Probe], here: Model
+) -> None:
     asked = asking(pictures(32, SIDE), labels=True)
-    ours, theirs = logprobs(replies(here, asked)), logprobs(replies(probed[0], asked))
+    ours = logprobs(replies(here, asked))
+    theirs = logprobs(replies(probed[0], asked))
     assert ours.shape == theirs.shape == (32, len(digits().labels))
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).all()
     assert np.abs(np.exp(ours) - np.exp(theirs)).max() < 0.01
@@ -95,7 +115,9 @@ def test_label_scores_are_those_of_the_local_adapter(probed: tuple[PaidModel, Pr
     assert np.abs(ours - theirs)[likely].max() < 0.1
 
 
-def test_answers_are_those_of_the_local_adapter(probed: tuple[PaidModel, Probe], here: Model) -> None:
+def test_answers_are_those_of_the_local_adapter(
+    probed: tuple[PaidModel, Probe], here: Model
+) -> None:
     asked = asking(pictures(32, SIDE))
     written = texts(probed[0], asked)
     assert written == texts(here, asked)
@@ -117,14 +139,18 @@ def test_tokens_are_read_as_they_were_shown(top: int, llama_cpp: Server) -> None
 
 
 def test_a_character_of_several_tokens_is_one_token(llama_cpp: Server) -> None:
-    """The miniature's tokens are bytes here, and the server says so by `bytes`: "token" alone would be unreadable."""
+    """The miniature's tokens are bytes here, and the server says so by `bytes`: "token" alone would
+    be unreadable.
+    """
     text, tokens = tokens_of(llama_cpp, pictures(1, SIDE)[0], 5, grammar='root ::= " é€😀"')
     assert text == " é€😀"
     assert [token.text for token in tokens if token.text.strip()] == ["é", "€", "😀"]
 
 
 def test_a_forced_answer_shows_what_the_model_thought(llama_cpp: Server, here: Model) -> None:
-    """Under a grammar the server shows the model's own probabilities, so what was chosen need not be shown."""
+    """Under a grammar the server shows the model's own probabilities, so what was chosen need not
+    be shown.
+    """
     (request,) = asking(pictures(1, SIDE), labels=True)
     text, tokens = tokens_of(llama_cpp, request.image, SHOWN, grammar='root ::= " zero"')
     assert text.strip() == "zero"
@@ -134,15 +160,21 @@ def test_a_forced_answer_shows_what_the_model_thought(llama_cpp: Server, here: M
 
 
 def test_forced_labels_are_labels(llama_cpp: Server) -> None:
-    """The grammar allows much white space, which a model that knows no JSON takes: hence the many tokens."""
+    """The grammar allows much white space, which a model that knows no JSON takes: hence the many
+    tokens.
+    """
     model = endpoint("openai-api/llamacpp/llava", f"{llama_cpp.url}/v1", max_tokens=200)
     asked = [replace(request, forced=True) for request in asking(pictures(8, SIDE), labels=True)]
     assert set(texts(model, asked)) <= set(digits().labels)
 
 
-def test_a_search_by_logprobs_runs_through(probed: tuple[PaidModel, Probe], llama_cpp: Server) -> None:
+def test_a_search_by_logprobs_runs_through(
+    probed: tuple[PaidModel, Probe], llama_cpp: Server
+) -> None:
     before = llama_cpp.count(ASKED)
-    run = bbtvp.optimize(bbtvp.load_task("zoo/digits-low-contrast"), probed[0], budget=300, reader="logprob")
+    run = bbtvp.optimize(
+        bbtvp.load_task("zoo/digits-low-contrast"), probed[0], budget=300, reader="logprob"
+    )
     assert 150 < sum(run.queries.values()) <= 300
     assert sum(run.queries.values()) == llama_cpp.count(ASKED) - before
     assert run.failed == 0
@@ -160,10 +192,14 @@ def behind(route: str, server: Server) -> PaidModel:
 
 @pytest.mark.parametrize("route", ["responses", "anthropic"])
 def test_its_other_routes_answer_alike(route: str, llama_cpp: Server, here: Model) -> None:
-    model, asked = behind(route, llama_cpp), asking(pictures(12, SIDE))
+    model = behind(route, llama_cpp)
+    asked = asking(pictures(12, SIDE))
     model.probe(Unlimited())  # only then is a temperature sent
     assert texts(model, asked) == texts(here, asked)
-    tokens = [[reply.usage.input_tokens for reply in replies(each, asked[:3] * 2)] for each in (model, here)]
+    tokens = [
+        [reply.usage.input_tokens for reply in replies(each, asked[:3] * 2)]
+        for each in (model, here)
+    ]
     assert tokens[0] == tokens[1]  # also where the server has the prompt in its cache
 
 
@@ -175,4 +211,6 @@ def test_a_wrong_key_stops_the_run_and_is_not_shown(
     monkeypatch.setenv(variable, WRONG_KEY)
     with pytest.raises(ModelError, match=variable) as caught:
         behind(route, llama_cpp).query(asking(pictures(3, SIDE)))
-    assert WRONG_KEY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+    assert (
+        WRONG_KEY not in f"{caught.value!r} {caught.value.__cause__!r} {caught.value.__context__!r}"
+    )

@@ -62,7 +62,9 @@ def test_a_server_dies_with_whoever_started_it(tmp_path: Path) -> None:
         f"with serving({command(port)!r}, {port}, Path({str(tmp_path)!r}), ready='/', environment={{}}):\n"
         "    print('up', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE
+    ) as child:
         assert child.stdout
         assert child.stdout.readline() == b"up\n"
         assert answers(port)
@@ -79,7 +81,9 @@ def test_a_server_that_ends_at_once_is_quoted(tmp_path: Path) -> None:
         pass
 
 
-def test_the_environment_of_the_user_is_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_user_is_not_handed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-user")
     shown = [sys.executable, "-c", "import os; raise SystemExit(str(sorted(os.environ)))"]
     with (
@@ -94,10 +98,15 @@ def test_the_environment_of_the_user_is_not_handed_on(tmp_path: Path, monkeypatc
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = Environment("BBTVP_NONE_PYTHON", ("no_such_module",), "no-such-package")
     monkeypatch.delenv("BBTVP_NONE_PYTHON", raising=False)
-    with pytest.raises(pytest.skip.Exception, match=r"pip install no-such-package.*BBTVP_NONE_PYTHON="):
+    with pytest.raises(
+        pytest.skip.Exception, match=r"pip install no-such-package.*BBTVP_NONE_PYTHON="
+    ):
         missing.python()
     for wrong in (str(tmp_path / "none"), sys.executable):
         monkeypatch.setenv("BBTVP_NONE_PYTHON", wrong)
         with pytest.raises(pytest.fail.Exception, match="BBTVP_NONE_PYTHON"):
             missing.python()
-    assert Environment("BBTVP_NONE_PYTHON", ("os",), "nothing").python() == os.environ["BBTVP_NONE_PYTHON"]
+    assert (
+        Environment("BBTVP_NONE_PYTHON", ("os",), "nothing").python()
+        == os.environ["BBTVP_NONE_PYTHON"]
+    )

@@ -28,18 +28,24 @@ def model_behind(server: Server, folder: Path, **options: object) -> PaidModel:
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_answers_are_those_of_the_local_adapter(name: str, transformers_serve: Server, served: Folder) -> None:
+def test_answers_are_those_of_the_local_adapter(
+    name: str, transformers_serve: Server, served: Folder
+) -> None:
     requests = asking(pictures())
-    here, there = load_model(f"zoo/{name}"), model_behind(transformers_serve, served(name))
+    here = load_model(f"zoo/{name}")
+    there = model_behind(transformers_serve, served(name))
     written = texts(there, requests)
     assert written == texts(here, requests)
     assert len(set(written)) >= 7  # of ten digits: it looked at the images
-    lengths = [(reply.usage.input_tokens, reply.usage.attempts) for reply in replies(there, requests[:3])]
+    lengths = [
+        (reply.usage.input_tokens, reply.usage.attempts) for reply in replies(there, requests[:3])
+    ]
     assert lengths == [(reply.usage.input_tokens, 1) for reply in replies(here, requests[:3])]
 
 
 def test_the_question_counts_too(transformers_serve: Server, served: Folder) -> None:
-    image, model = pictures(1)[0], model_behind(transformers_serve, served("llava"))
+    image = pictures(1)[0]
+    model = model_behind(transformers_serve, served("llava"))
     asked = [Request(image, text) for text in (digits().question, "what shape is this?")]
     one, other = texts(model, asked)
     assert one != other
@@ -47,11 +53,15 @@ def test_the_question_counts_too(transformers_serve: Server, served: Folder) -> 
 
 def test_responses_give_the_answers_of_chat(transformers_serve: Server, served: Folder) -> None:
     requests = asking(pictures(8))
-    chat, responses = (model_behind(transformers_serve, served("llava"), api=api) for api in ("chat", "responses"))
+    chat, responses = (
+        model_behind(transformers_serve, served("llava"), api=api) for api in ("chat", "responses")
+    )
     assert texts(responses, requests) == texts(chat, requests)
 
 
-def test_the_probe_trusts_nothing_that_is_silently_ignored(transformers_serve: Server, served: Folder) -> None:
+def test_the_probe_trusts_nothing_that_is_silently_ignored(
+    transformers_serve: Server, served: Folder
+) -> None:
     model = model_behind(transformers_serve, served("llava"))
     before = transformers_serve.count(ASKED)
     probe = model.probe(Unlimited())
@@ -78,7 +88,9 @@ def test_every_miniature_is_accounted_for() -> None:
     assert sorted(SERVED + NOT_SERVED) == members()
 
 
-def test_a_search_runs_through_and_every_query_is_counted(transformers_serve: Server, served: Folder) -> None:
+def test_a_search_runs_through_and_every_query_is_counted(
+    transformers_serve: Server, served: Folder
+) -> None:
     task = bbtvp.load_task("zoo/digits-low-contrast")
     model = model_behind(transformers_serve, served("llava"))
     before = transformers_serve.count(ASKED)

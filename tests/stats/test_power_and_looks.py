@@ -10,7 +10,16 @@ from scipy.stats import binom, norm  # type: ignore[import-untyped]
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.stats import boundaries, images_needed, paired_interval, paired_z, power, roc_auc, smallest_gain, spent
+from bbtvp.stats import (
+    boundaries,
+    images_needed,
+    paired_interval,
+    paired_z,
+    power,
+    roc_auc,
+    smallest_gain,
+    spent,
+)
 from bbtvp.stats.power import EXACT, Z
 
 
@@ -24,23 +33,39 @@ def test_the_power_is_how_often_a_gain_is_seen(n: int, gain: float, margin: floa
 
 
 def test_the_power_at_margin_0_is_mcnemars_given_the_changed_answers() -> None:
-    """Miettinen's conditional form: over the number of changed answers, the binomial tail of those gained."""
-    n, gained, lost = 80, 0.25, 0.1
+    """Miettinen's conditional form: over the number of changed answers, the binomial tail of those
+    gained.
+    """
+    n = 80
+    gained = 0.25
+    lost = 0.1
     total = 0.0
     for changed in range(1, n + 1):
-        least = next(g for g in range(changed + 1) if (2 * g - changed) / math.sqrt(changed) >= Z or g == changed)
+        least = next(
+            g
+            for g in range(changed + 1)
+            if (2 * g - changed) / math.sqrt(changed) >= Z or g == changed
+        )
         if (2 * least - changed) / math.sqrt(changed) < Z:
             continue
-        total += binom.pmf(changed, n, gained + lost) * binom.sf(least - 1, changed, gained / (gained + lost))
+        total += binom.pmf(changed, n, gained + lost) * binom.sf(
+            least - 1, changed, gained / (gained + lost)
+        )
     assert power(n, gained - lost, lost) == pytest.approx(total, abs=1e-9)
 
 
 def test_beyond_the_exact_sum_the_formula_is_miettinens() -> None:
-    n, gain, lost = EXACT + 1, 0.05, 0.1
+    n = EXACT + 1
+    gain = 0.05
+    lost = 0.1
     discordant = gain + 2 * lost
-    by_hand = norm.cdf((math.sqrt(n) * gain - Z * math.sqrt(discordant)) / math.sqrt(discordant - gain**2))
+    by_hand = norm.cdf(
+        (math.sqrt(n) * gain - Z * math.sqrt(discordant)) / math.sqrt(discordant - gain**2)
+    )
     assert power(n, gain, lost) == pytest.approx(by_hand, abs=1e-9)
-    assert power(EXACT, gain, lost, margin=0.02) == pytest.approx(power(n, gain, lost, margin=0.02), abs=0.01)
+    assert power(EXACT, gain, lost, margin=0.02) == pytest.approx(
+        power(n, gain, lost, margin=0.02), abs=0.01
+    )
 
 
 def test_needed_and_smallest_are_inverse() -> None:
@@ -65,7 +90,9 @@ def obrien_fleming(share: float, alpha: float) -> float:
 
 
 def test_boundaries_are_the_published_ones() -> None:
-    """O'Brien-Fleming type, five looks, two-sided 5 %: 4.877, 3.357, 2.680, 2.290, 2.031 (as R's ldbounds prints)."""
+    """O'Brien-Fleming type, five looks, two-sided 5 %: 4.877, 3.357, 2.680, 2.290, 2.031 (as R's
+    ldbounds prints).
+    """
     found = boundaries([0.2, 0.4, 0.6, 0.8, 1.0], 0.025, obrien_fleming)
     assert found == pytest.approx([4.877, 3.357, 2.680, 2.290, 2.031], abs=5e-4)
 
@@ -78,7 +105,9 @@ def test_one_look_is_no_looking_early() -> None:
 def test_brownian_motion_crosses_as_often_as_was_spent(shares: list[float]) -> None:
     bounds = boundaries(shares)
     steps = np.diff((0.0, *shares))
-    motion = np.cumsum(stream(0, "motion").normal(size=(200_000, len(shares))) * np.sqrt(steps), axis=1)
+    motion = np.cumsum(
+        stream(0, "motion").normal(size=(200_000, len(shares))) * np.sqrt(steps), axis=1
+    )
     over = motion / np.sqrt(shares) >= bounds
     first = np.where(over.any(axis=1), over.argmax(axis=1), len(shares))
     for k, share in enumerate(shares):

@@ -1,7 +1,7 @@
 """The same tables as statsmodels 0.15.0 and scipy, to 1e-9.
 
-The numbers under FROZEN are what statsmodels gives: stats.contingency_tables.mcnemar, stats.multitest.multipletests and
-stats.proportion.proportion_confint.
+The numbers under FROZEN are what statsmodels gives: stats.contingency_tables.mcnemar,
+stats.multitest.multipletests and stats.proportion.proportion_confint.
 """
 
 from __future__ import annotations
@@ -60,26 +60,43 @@ def test_the_area_is_mann_whitneys() -> None:
         assert float(roc_auc(scores, kinds)) == EXACT(u / kinds.sum() / (~kinds).sum(), abs=1e-9)
 
 
-@pytest.mark.parametrize(("gained", "lost", "n"), [(20, 5, 100), (1, 0, 44), (0, 9, 30), (30, 31, 400), (3, 2, 12)])
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(20, 5, 100), (1, 0, 44), (0, 9, 30), (30, 31, 400), (3, 2, 12)]
+)
 @pytest.mark.parametrize("margin", [-0.3, -0.02, 0.0, 0.02, 0.25])
-def test_the_score_is_that_of_the_likeliest_shares(gained: int, lost: int, n: int, margin: float) -> None:
-    """The shares under the margin found by maximising the likelihood itself, and not by Tango's closed form."""
+def test_the_score_is_that_of_the_likeliest_shares(
+    gained: int, lost: int, n: int, margin: float
+) -> None:
+    """The shares under the margin found by maximising the likelihood itself, and not by Tango's
+    closed form.
+    """
 
     def surprise(share_lost: float) -> float:
         shares = (share_lost + margin, share_lost, 1 - 2 * share_lost - margin)
         counts = (gained, lost, n - gained - lost)
-        return -sum(count * math.log(max(share, 1e-300)) for count, share in zip(counts, shares, strict=True) if count)
+        return -sum(
+            count * math.log(max(share, 1e-300))
+            for count, share in zip(counts, shares, strict=True)
+            if count
+        )
 
-    low, high = max(0.0, -margin), (1 - margin) / 2
-    best = optimize.minimize_scalar(surprise, bounds=(low, high), method="bounded", options={"xatol": 1e-13}).x
+    low = max(0.0, -margin)
+    high = (1 - margin) / 2
+    best = optimize.minimize_scalar(
+        surprise, bounds=(low, high), method="bounded", options={"xatol": 1e-13}
+    ).x
     spread = math.sqrt(n * (2 * best + margin - margin**2))
     found = float(paired_z(gained, lost, n, margin))
-    assert found == EXACT((gained - lost - n * margin) / spread, rel=2e-6)  # as far as a maximum can be located
+    assert found == EXACT(
+        (gained - lost - n * margin) / spread, rel=2e-6
+    )  # as far as a maximum can be located
     slope = (gained / (best + margin) if gained else 0) + (lost / best if lost and best > 0 else 0)
     assert slope >= 0
 
 
-@pytest.mark.parametrize(("gained", "lost", "n"), [(20, 5, 100), (1, 0, 44), (0, 9, 30), (30, 31, 400), (108, 34, 500)])
+@pytest.mark.parametrize(
+    ("gained", "lost", "n"), [(20, 5, 100), (1, 0, 44), (0, 9, 30), (30, 31, 400), (108, 34, 500)]
+)
 def test_the_interval_ends_where_the_score_is_z(gained: int, lost: int, n: int) -> None:
     z = float(stats.norm.ppf(0.975))
     low, high = score_interval(gained, lost, n, z)

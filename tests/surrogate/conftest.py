@@ -1,4 +1,6 @@
-"""A CLIP of transformers' own classes with random weights, and small tasks that it can be asked about."""
+"""A CLIP of transformers' own classes with random weights, and small tasks that it can be asked
+about.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def presence() -> Task:
         rng = np.random.default_rng(len(split))
         rows = []
         for i in range(count):
-            shown, asked = LABELS[i % 4], LABELS[int(rng.integers(4))] if i % 2 else LABELS[i % 4]
+            shown = LABELS[i % 4]
+            asked = LABELS[int(rng.integers(4))] if i % 2 else LABELS[i % 4]
             answer = "yes" if shown == asked else "no"
             rows.append(Sample(f"{split}-{i}", answer, pattern(shown, 0.2, rng), {"object": asked}))
         splits[split] = tuple(rows)
@@ -61,9 +64,20 @@ def tiny_clip(side: int, *, batch: int = 4) -> Surrogate:
 def tiny_model(side: int) -> CLIPModel:
     from transformers import CLIPConfig, CLIPModel
 
-    shared = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shared = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     shared |= {"initializer_range": 0.3}
-    text = {**shared, "vocab_size": len(WORDS) + 2, "max_position_embeddings": 12, "bos_token_id": 0, "eos_token_id": 1}
+    text = {
+        **shared,
+        "vocab_size": len(WORDS) + 2,
+        "max_position_embeddings": 12,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+    }
     vision = {**shared, "image_size": side, "patch_size": 4}
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
 
@@ -78,6 +92,8 @@ def tiny_processor(side: int) -> CLIPProcessor:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)]
     )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
     size = {"height": side, "width": side}
     return CLIPProcessor(CLIPImageProcessorPil(size=size, crop_size=size), fast)

@@ -20,7 +20,8 @@ def images(n: int, seed: int = 0) -> list[Pixels]:
 
 
 def test_fca_is_zero_for_identical_images_and_positive_otherwise(clip: Surrogate) -> None:
-    one, other = clip.features(images(6)), clip.features(images(6, seed=1))
+    one = clip.features(images(6))
+    other = clip.features(images(6, seed=1))
     assert np.array_equal(clip.fca(one, one), np.zeros(6))
     assert clip.fca(one, other).shape == (6,)
     assert (clip.fca(one, other) > 0).all()
@@ -28,15 +29,23 @@ def test_fca_is_zero_for_identical_images_and_positive_otherwise(clip: Surrogate
 
 def test_fca_by_its_definition(clip: Surrogate) -> None:
     """Mean distance of the tokens, in units of the mean norm of the unprompted tokens."""
-    one, other = clip.features(images(3)), clip.features(images(3, seed=1))
-    prompted, unprompted = one.tokens.double().numpy(), other.tokens.double().numpy()
-    expected = np.linalg.norm(prompted - unprompted, axis=-1).mean(-1) / np.linalg.norm(unprompted, axis=-1).mean()
+    one = clip.features(images(3))
+    other = clip.features(images(3, seed=1))
+    prompted = one.tokens.double().numpy()
+    unprompted = other.tokens.double().numpy()
+    expected = (
+        np.linalg.norm(prompted - unprompted, axis=-1).mean(-1)
+        / np.linalg.norm(unprompted, axis=-1).mean()
+    )
     assert clip.fca(one, other) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fca_grows_with_the_change(clip: Surrogate) -> None:
     before = images(4)
-    changed = [clip.features([(image * share).astype(np.uint8) for image in before]) for share in (0.95, 0.7, 0.2)]
+    changed = [
+        clip.features([(image * share).astype(np.uint8) for image in before])
+        for share in (0.95, 0.7, 0.2)
+    ]
     distances = [clip.fca(features, clip.features(before)).mean() for features in changed]
     assert distances == sorted(distances)
 
@@ -53,18 +62,23 @@ def test_tse_is_a_cosine(clip: Surrogate) -> None:
 
 def test_a_caption_comes_before_the_answer(clip: Surrogate) -> None:
     image = images(1)[0]
-    plain, captioned = Sample("a", "rows", image), Sample("b", "rows", image, {"caption": "the image of checks"})
+    plain = Sample("a", "rows", image)
+    captioned = Sample("b", "rows", image, {"caption": "the image of checks"})
     assert wording(plain) == TEMPLATE.format(answer="rows") == wording("rows")
     assert wording(captioned) == "the image of checks"
     assert wording(Sample("c", "rows", image, {"caption": ""})) == wording("rows")
     seen = clip.features([image, image])
     one, other = clip.tse(seen, [plain, captioned])
     assert one == clip.tse(seen, ["rows", "rows"])[0] != other
-    assert other == pytest.approx(float((seen.pooled[0] * clip.embedded(["the image of checks"])[0]).sum()))
+    assert other == pytest.approx(
+        float((seen.pooled[0] * clip.embedded(["the image of checks"])[0]).sum())
+    )
 
 
 def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: Surrogate) -> None:
-    found = clip.embedded(["this is a photo " * 20, "this is a photo " * 21, "of the image " * 20]).numpy()
+    found = clip.embedded(
+        ["this is a photo " * 20, "this is a photo " * 21, "of the image " * 20]
+    ).numpy()
     assert np.array_equal(found[0], found[1])
     assert not np.allclose(found[0], found[2])
 
@@ -72,7 +86,9 @@ def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: Surrogate)
 def test_each_text_is_embedded_once(clip: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     inner = clip.model.text_model.forward
-    monkeypatch.setattr(clip.model.text_model, "forward", lambda *a, **k: (seen.append(1), inner(*a, **k))[1])
+    monkeypatch.setattr(
+        clip.model.text_model, "forward", lambda *a, **k: (seen.append(1), inner(*a, **k))[1]
+    )
     clip.embedded(["the photo", "the photo", "a photo of yes"])
     clip.embedded(["the photo"])
     assert len(seen) == 2
@@ -86,32 +102,45 @@ def test_no_images_and_no_batch_are_refused(clip: Surrogate) -> None:
 
 
 def test_features_do_not_depend_on_the_batch(clip: Surrogate) -> None:
-    many, alone = clip.features(images(9)), clip.features(images(9)[8:])
+    many = clip.features(images(9))
+    alone = clip.features(images(9)[8:])
     assert many.tokens[8].numpy() == pytest.approx(alone.tokens[0].numpy(), abs=1e-5)
 
 
-def test_the_terms_enter_the_objective_with_their_weights_and_cost_no_query(clip: Surrogate) -> None:
-    task, z = patterns(), np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+def test_the_terms_enter_the_objective_with_their_weights_and_cost_no_query(
+    clip: Surrogate,
+) -> None:
+    task = patterns()
+    z = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
     model = Recorder()
-    weighted = Objective(task, preset("tone", SIDE), model, LogProbReader(), surrogate=clip, fca=0.5, tse=0.25)
+    weighted = Objective(
+        task, preset("tone", SIDE), model, LogProbReader(), surrogate=clip, fca=0.5, tse=0.25
+    )
     neutral, changed = weighted.evaluate(z, task.train[:5])
     assert len(model.asked) == 10
     assert neutral.fca == 0.0 < changed.fca
     for found in (neutral, changed):
         assert found.loss == pytest.approx(found.task + 0.5 * found.fca - 0.25 * found.tse)
-    plain = Objective(task, preset("tone", SIDE), Eye(), LogProbReader()).evaluate(z, task.train[:5])
+    plain = Objective(task, preset("tone", SIDE), Eye(), LogProbReader()).evaluate(
+        z, task.train[:5]
+    )
     assert [e.task for e in plain] == [neutral.task, changed.task]
 
 
 def test_the_terms_need_no_reply(clip: Surrogate) -> None:
     """They are those of all the images, whether the model answered about them or not."""
-    task, z = patterns(), np.array([[2.0, 0.0, 0.0]])
-    space, samples = preset("tone", SIDE), task.train[:8]
+    task = patterns()
+    z = np.array([[2.0, 0.0, 0.0]])
+    space = preset("tone", SIDE)
+    samples = task.train[:8]
     prompted = [space.render(z[0], sample.pixels()) for sample in samples]
     refused = {pixels.tobytes() for pixels in prompted[:3]}
     model = Flaky(refuses=lambda request: request.image.tobytes() in refused)
-    found = Objective(task, space, model, LogProbReader(), surrogate=clip, fca=1.0).evaluate(z, samples)[0]
-    seen, clean = clip.features(prompted), clip.features([sample.pixels() for sample in samples])
+    found = Objective(task, space, model, LogProbReader(), surrogate=clip, fca=1.0).evaluate(
+        z, samples
+    )[0]
+    seen = clip.features(prompted)
+    clean = clip.features([sample.pixels() for sample in samples])
     assert found.fca == pytest.approx(clip.fca(seen, clean).mean(), rel=1e-4)
     assert found.n_failed == 3
 

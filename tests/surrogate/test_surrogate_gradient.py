@@ -1,4 +1,6 @@
-"""Gradients of the surrogate's terms: the way back to the pixels, from the pixels to z, and what a guide does."""
+"""Gradients of the surrogate's terms: the way back to the pixels, from the pixels to z, and what a
+guide does.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def space(*layers: Layer, inside: float = 0.6) -> PromptSpace:
 def noisy(n: int, side: int) -> list[Pixels]:
     rng = np.random.default_rng(0)
     smooth = rng.uniform(0, 255, (n, 4, 4, 3)).repeat(side // 4, 1).repeat(side // 4, 2)
-    return [np.rint(np.clip(image + rng.normal(0, 20, image.shape), 0, 255)).astype(np.uint8) for image in smooth]
+    return [
+        np.rint(np.clip(image + rng.normal(0, 20, image.shape), 0, 255)).astype(np.uint8)
+        for image in smooth
+    ]
 
 
 def cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -39,7 +44,7 @@ def random_z(count: int, scale: float = 0.7) -> NDArray[np.float64]:
     return np.random.default_rng(1).normal(0, scale, count)
 
 
-# -- to the pixels ----------------------------------------------------------------------------------------------------
+# -- to the pixels ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("side", [12, 16, 20, 64])
 def test_the_float_path_is_the_processors_but_for_rounding(resizing: Surrogate, side: int) -> None:
     images = noisy(3, side)
@@ -73,7 +78,9 @@ def test_the_float_path_refuses_what_it_does_not_do() -> None:
     with pytest.raises(UsageError, match="smaller crop"):
         float_path(levels, CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size=12))
     with pytest.raises(UsageError, match="bilinear, bicubic"):
-        float_path(levels, CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size=8, resample=0))
+        float_path(
+            levels, CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size=8, resample=0)
+        )
     odd = CLIPImageProcessorPil(size={"shortest_edge": 8, "longest_edge": 9}, crop_size=8)
     with pytest.raises(UsageError, match="shortest_edge, or height, width"):
         float_path(levels, odd)
@@ -88,14 +95,16 @@ def test_watched_features_are_the_exact_ones(resizing: Surrogate) -> None:
     assert torch.autograd.grad(seen.pooled[:, 0].sum(), levels)[0].abs().sum() > 0
 
 
-# -- from the pixels to z ---------------------------------------------------------------------------------------------
+# -- from the pixels to z --------------------------------------------------------------------------
 FRAMES = [Frame("color"), Frame("dct", size=6), Frame("blocks", size=5), Frame("pixels")]
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame.basis)
 @pytest.mark.parametrize("at", [0.0, 0.7])
 def test_a_frame_is_pulled_back_as_autograd_does(task: Task, frame: Frame, at: float) -> None:
-    """The frame once more in torch, in floats: 255 · sigmoid(logit + a · basis z), the basis taken from the layer."""
+    """The frame once more in torch, in floats: 255 · sigmoid(logit + a · basis z), the basis taken
+    from the layer.
+    """
     where = space(frame)
     z = random_z(where.dim, at)
     images = [where.prepare(sample.pixels()) for sample in task.train[:3]]
@@ -104,7 +113,9 @@ def test_a_frame_is_pulled_back_as_autograd_does(task: Task, frame: Frame, at: f
     outside = np.ones((CANVAS, CANVAS, 1))
     where.geometry.box.of(outside)[...] = 0  # type: ignore[arg-type]
     logits = torch.tensor(z, requires_grad=True)
-    colours = 255 * torch.sigmoid(0.0039 + torch.einsum("d,dyxc->yxc", logits, torch.from_numpy(basis(where, frame))))
+    colours = 255 * torch.sigmoid(
+        0.0039 + torch.einsum("d,dyxc->yxc", logits, torch.from_numpy(basis(where, frame)))
+    )
     for row, found in zip(cotangents, pullback(where, z, images, cotangents), strict=True):
         wanted = torch.autograd.grad(
             (colours * torch.from_numpy(row.sum(0) * outside)).sum(), logits, retain_graph=True
@@ -114,10 +125,15 @@ def test_a_frame_is_pulled_back_as_autograd_does(task: Task, frame: Frame, at: f
 
 
 def basis(where: PromptSpace, frame: Frame) -> NDArray[np.float64]:
-    """(d, canvas, canvas, 3): how each variable moves the logit, measured on the layer's own field at ± 0.5."""
+    """(d, canvas, canvas, 3): how each variable moves the logit, measured on the layer's own field
+    at ± 0.5.
+    """
     found = []
     for index in range(where.dim):
-        ends = [frame.field(sign * 0.5 * np.eye(where.dim)[index], where.geometry).astype(float) for sign in (1, -1)]
+        ends = [
+            frame.field(sign * 0.5 * np.eye(where.dim)[index], where.geometry).astype(float)
+            for sign in (1, -1)
+        ]
         logit = [np.log(level / (255 - level)) for level in ends]
         found.append(logit[0] - logit[1])
     return np.array(found)
@@ -134,19 +150,29 @@ LAYERS = [
 ]
 
 
-@pytest.mark.parametrize("layers", LAYERS, ids=lambda layers: "+".join(f"{layer.kind}" for layer in layers))
-def test_the_pull_back_is_the_derivative_of_the_rendered_pixels(task: Task, layers: tuple[Layer, ...]) -> None:
-    """Against differences of <G, render(z)> along random directions, G smooth so that rounding averages out."""
+@pytest.mark.parametrize(
+    "layers", LAYERS, ids=lambda layers: "+".join(f"{layer.kind}" for layer in layers)
+)
+def test_the_pull_back_is_the_derivative_of_the_rendered_pixels(
+    task: Task, layers: tuple[Layer, ...]
+) -> None:
+    """Against differences of <G, render(z)> along random directions, G smooth so that rounding
+    averages out.
+    """
     where = space(*layers)
     z = random_z(where.dim, 0.5)
     images = [where.prepare(sample.pixels()) for sample in task.train[:4]]
     rng = np.random.default_rng(2)
-    found, wanted = [], []
+    found = []
+    wanted = []
     for _ in range(8):
         direction = rng.normal(size=where.dim)
         cotangent = rng.normal(size=(1, 4, 1, 1, 3)) + np.zeros((1, 4, CANVAS, CANVAS, 3))
         slope = pullback(where, z, images, cotangent.astype(np.float32))[0]
-        up, down = (np.stack([where.render(z + h * direction, i).astype(float) for i in images]) for h in (0.2, -0.2))
+        up, down = (
+            np.stack([where.render(z + h * direction, i).astype(float) for i in images])
+            for h in (0.2, -0.2)
+        )
         found.append(slope @ direction)
         wanted.append(float((cotangent[0] * (up - down)).sum() / 0.4))
     assert cosine(np.array(found), np.array(wanted)) > 0.98
@@ -201,30 +227,36 @@ def test_bad_shapes_steps_and_layers_are_refused(task: Task) -> None:
         pullback(where, np.zeros(9), images, good)
 
 
-# -- the guide --------------------------------------------------------------------------------------------------------
+# -- the guide -------------------------------------------------------------------------------------
 def differences(guide: Guide, z: NDArray[np.float64], h: float) -> NDArray[np.float64]:
     """(k, d) central differences of the exact terms, on the uint8 pixels."""
     steps = h * np.eye(guide.space.dim)
-    return np.stack([(guide.values(z + s) - guide.values(z - s)).mean(axis=1) / (2 * h) for s in steps], axis=1)
+    return np.stack(
+        [(guide.values(z + s) - guide.values(z - s)).mean(axis=1) / (2 * h) for s in steps], axis=1
+    )
 
 
 @pytest.mark.parametrize("at", [0.3, 1.0])
 @pytest.mark.parametrize(
-    "layers", [(Tone(("contrast", "brightness", "gamma")),), (Frame("color"),), (Frame("dct", size=3),)], ids=str
+    "layers",
+    [(Tone(("contrast", "brightness", "gamma")),), (Frame("color"),), (Frame("dct", size=3),)],
+    ids=str,
 )
 def test_a_guide_agrees_with_differences_of_the_exact_terms(
     clip: Surrogate, task: Task, layers: Sequence[Layer], at: float
 ) -> None:
     guide = Guide(ZeroShot(clip, task), space(*layers), task.train[:24], normalise=False)
     z = random_z(guide.space.dim, at)
-    rows, exact = guide(z), differences(guide, z, 0.15)
+    rows = guide(z)
+    exact = differences(guide, z, 0.15)
     assert guide.terms == ("task", "tse", "fca")
     for term, row, wanted in zip(guide.terms, rows, exact, strict=True):
         assert cosine(row, wanted) > 0.95, term
 
 
 def test_values_are_those_of_the_objective(clip: Surrogate, task: Task) -> None:
-    where, head = space(Tone()), ZeroShot(clip, task)
+    where = space(Tone())
+    head = ZeroShot(clip, task)
     samples = task.train[:6]
     guide = Guide(head, where, samples)
     z = random_z(3)
@@ -243,7 +275,8 @@ def test_fca_has_no_slope_where_nothing_has_changed(clip: Surrogate, task: Task)
 
 
 def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows(clip: Surrogate, task: Task) -> None:
-    where, head = space(Tone(), Frame("dct", size=4)), ZeroShot(clip, task)
+    where = space(Tone(), Frame("dct", size=4))
+    head = ZeroShot(clip, task)
     guide = Guide(head, where, task.train[:7], normalise=False)
     z = random_z(where.dim)
     rows = guide(z)
@@ -256,11 +289,15 @@ def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows(clip: Surrogate, ta
     np.testing.assert_allclose(each.mean(axis=0), rows[0], rtol=1e-3, atol=1e-5)
 
 
-def test_a_guide_is_deterministic_and_does_not_depend_on_the_batch(clip: Surrogate, task: Task) -> None:
+def test_a_guide_is_deterministic_and_does_not_depend_on_the_batch(
+    clip: Surrogate, task: Task
+) -> None:
     where = space(Tone(), Frame("color"))
     z = random_z(where.dim)
     whole = Surrogate("whole", clip.model, clip.processor, batch=64)
-    one, again, other = (Guide(ZeroShot(s, task), where, task.train[:9])(z) for s in (clip, clip, whole))
+    one, again, other = (
+        Guide(ZeroShot(s, task), where, task.train[:9])(z) for s in (clip, clip, whole)
+    )
     assert np.array_equal(one, again)
     np.testing.assert_allclose(one, other, atol=1e-4)
 
@@ -280,7 +317,8 @@ def test_a_step_against_a_row_improves_its_term(clip: Surrogate, task: Task) -> 
 
 
 def test_bad_samples_terms_and_counts_are_refused(clip: Surrogate, task: Task) -> None:
-    head, where = ZeroShot(clip, task), space(Tone())
+    head = ZeroShot(clip, task)
+    where = space(Tone())
     with pytest.raises(UsageError, match="a guide needs samples"):
         Guide(head, where, [])
     guide = Guide(head, where, task.train[:2])
@@ -294,10 +332,13 @@ def test_bad_samples_terms_and_counts_are_refused(clip: Surrogate, task: Task) -
         guide.gradient(np.zeros(3), {"task": 1.0}, channel=(lambda pixels, rng: pixels[1:], 0))
 
 
-def test_an_optimiser_is_guided_over_the_active_variables_alone(clip: Surrogate, task: Task) -> None:
+def test_an_optimiser_is_guided_over_the_active_variables_alone(
+    clip: Surrogate, task: Task
+) -> None:
     where = space(Tone(), Frame("color"))
     guide = Guide(ZeroShot(clip, task), where, task.train[:8], kinds=("tone",))
-    base, active = random_z(6), np.array([0.3, -0.2, 0.1])
+    base = random_z(6)
+    active = np.array([0.3, -0.2, 0.1])
     rows = guide.over(base)(active)
     assert rows.shape == (3, 3) and guide.dim == 3
     assert np.array_equal(rows, guide(where.embed(active, ("tone",), base)))
@@ -305,7 +346,7 @@ def test_an_optimiser_is_guided_over_the_active_variables_alone(clip: Surrogate,
     assert search.ask().shape[1] == 3
 
 
-# -- subspaces --------------------------------------------------------------------------------------------------------
+# -- subspaces -------------------------------------------------------------------------------------
 def test_gradients_for_a_subspace(clip: Surrogate, task: Task) -> None:
     guide = Guide(ZeroShot(clip, task), space(Frame("dct", size=4)), task.train[:8])
     zs = np.stack([np.zeros(12), random_z(12)])

@@ -52,7 +52,9 @@ def test_a_student_of_noise_learns_nothing_and_says_so(clip: Surrogate, task: Ta
 def test_priming_is_deterministic_and_indifferent_to_constants(clip: Surrogate, task: Task) -> None:
     target = replies(Eye(), task, task.train)
     one, again, shifted = (
-        prime(clip, task, images_of(task.train), task.train, t).logprobs(images_of(task.test), task.test)
+        prime(clip, task, images_of(task.train), task.train, t).logprobs(
+            images_of(task.test), task.test
+        )
         for t in (target, target, target + 5)
     )
     assert np.array_equal(one, again)
@@ -76,15 +78,23 @@ def test_an_image_is_judged_by_a_head_that_has_not_seen_it(clip: Surrogate, task
     """Random answers cannot be known out of fold; a head of all rows knows many of them by heart."""
     rng = np.random.default_rng(0)
     answers = [str(rng.choice(task.labels or ())) for _ in task.train]
-    samples = tuple(dataclasses.replace(s, answer=a) for s, a in zip(task.train, answers, strict=True))
-    one_hot = np.array([[0.0 if label == a else -60.0 for label in task.labels or ()] for a in answers])
+    samples = tuple(
+        dataclasses.replace(s, answer=a) for s, a in zip(task.train, answers, strict=True)
+    )
+    one_hot = np.array(
+        [[0.0 if label == a else -60.0 for label in task.labels or ()] for a in answers]
+    )
     student = prime(clip, task, images_of(samples), samples, one_hot, ridges=(0.01,))
     strangers = tuple(dataclasses.replace(sample, id=f"other-{sample.id}") for sample in samples)
     honest, by_heart = (student.loss(images_of(rows), rows).mean() for rows in (samples, strangers))
     assert by_heart < 1.0 < np.log(4) < honest
-    np.testing.assert_allclose(student.whole().loss(images_of(samples), samples).mean(), by_heart, rtol=1e-5)
+    np.testing.assert_allclose(
+        student.whole().loss(images_of(samples), samples).mean(), by_heart, rtol=1e-5
+    )
     both = student.logprobs(images_of(samples[:3] + strangers[:3]), samples[:3] + strangers[:3])
-    np.testing.assert_allclose(both[:3], student.logprobs(images_of(samples[:3]), samples[:3]), atol=1e-4)
+    np.testing.assert_allclose(
+        both[:3], student.logprobs(images_of(samples[:3]), samples[:3]), atol=1e-4
+    )
 
 
 def test_questions_that_differ_from_sample_to_sample(clip: Surrogate, presence: Task) -> None:
@@ -94,17 +104,29 @@ def test_questions_that_differ_from_sample_to_sample(clip: Surrogate, presence: 
     answers = student.predict(images_of(presence.test), presence.test)
     assert np.mean([a == s.answer for a, s in zip(answers, presence.test, strict=True)]) > 0.6
     image = presence.test[0]
-    others = [dataclasses.replace(image, fields={"object": name}) for name in ("rows", "columns", "checks")]
+    others = [
+        dataclasses.replace(image, fields={"object": name})
+        for name in ("rows", "columns", "checks")
+    ]
     found = student.logprobs([image.pixels()] * 3, others)
     assert len(set(map(tuple, found.round(4).tolist()))) == 3
-    guide = Guide(student, PromptSpace((Placement(0.6), Tone(), Frame("color")), 20), presence.train[:8])
+    guide = Guide(
+        student, PromptSpace((Placement(0.6), Tone(), Frame("color")), 20), presence.train[:8]
+    )
     assert guide(np.zeros(6))[0].any()
 
 
 def test_a_guide_of_a_student_agrees_with_differences(clip: Surrogate, task: Task) -> None:
     student = probe(clip, task, task.train)
-    guide = Guide(student, PromptSpace((Placement(0.6), Tone()), 20), task.train[:24], terms=("task",), normalise=False)
-    z, h = np.array([0.3, -0.4, 0.2]), 0.15
+    guide = Guide(
+        student,
+        PromptSpace((Placement(0.6), Tone()), 20),
+        task.train[:24],
+        terms=("task",),
+        normalise=False,
+    )
+    z = np.array([0.3, -0.4, 0.2])
+    h = 0.15
     exact = [(guide.values(z + s) - guide.values(z - s)).mean() / (2 * h) for s in h * np.eye(3)]
     found = guide(z)[0]
     assert found @ exact / np.linalg.norm(found) / np.linalg.norm(exact) > 0.95
@@ -127,7 +149,9 @@ def test_points_to_prime_at() -> None:
 
 
 def test_what_cannot_be_primed_is_refused(clip: Surrogate, task: Task) -> None:
-    images, samples, target = images_of(task.train), task.train, np.zeros((len(task.train), 4))
+    images = images_of(task.train)
+    samples = task.train
+    target = np.zeros((len(task.train), 4))
     with pytest.raises(UsageError, match="one column for each label"):
         prime(clip, task, images, samples, target[:, :3])
     with pytest.raises(UsageError, match="give n, n and"):
@@ -148,11 +172,15 @@ def test_what_cannot_be_primed_is_refused(clip: Surrogate, task: Task) -> None:
 
 def test_an_ares_student_trains_a_frame_and_answers_alone(clip: Surrogate, task: Task) -> None:
     target = replies(Eye(), task, task.train)
-    made, again = (ares_student(clip, task, task.train, target, canvas=20, epochs=6, rate=0.3) for _ in range(2))
+    made, again = (
+        ares_student(clip, task, task.train, target, canvas=20, epochs=6, rate=0.3)
+        for _ in range(2)
+    )
     assert np.array_equal(made.z, again.z)
     guide = Guide(made.student, made.space, task.train, terms=("task",))
     assert guide.values(made.z).mean() < guide.values(np.zeros(made.space.dim)).mean()
-    bare, framed = made.predict(task.test, framed=False), made.predict(task.test)
+    bare = made.predict(task.test, framed=False)
+    framed = made.predict(task.test)
     assert len(bare) == len(framed) == len(task.test) and set(framed) <= set(task.labels or ())
     with pytest.raises(UsageError, match="must be above 0"):
         ares_student(clip, task, task.train, target, canvas=20, epochs=0)

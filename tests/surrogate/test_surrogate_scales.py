@@ -20,21 +20,27 @@ def test_a_spread_leaves_out_what_is_missing() -> None:
 
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
 def test_the_variance_falls_by_rho_squared(rho: float) -> None:
-    """4,000 minibatches of 32 images out of 2,000; the surrogate's losses correlate with the target's by rho."""
+    """4,000 minibatches of 32 images out of 2,000; the surrogate's losses correlate with the
+    target's by rho.
+    """
     rng = np.random.default_rng(0)
     surrogate = rng.gamma(2.0, 1.0, 2_000)
     noise = rng.normal(size=2_000) * surrogate.std()
     target = 1.0 + 0.7 * (rho * surrogate + np.sqrt(1 - rho**2) * noise)
-    plain, adjusted = [], []
+    plain = []
+    adjusted = []
     for _ in range(4_000):
         drawn = rng.choice(2_000, 32, replace=False)
-        t, s = target[drawn][None], surrogate[drawn][None]
+        t = target[drawn][None]
+        s = surrogate[drawn][None]
         plain.append(t.mean())
         adjusted.append(control_variate(t, s, surrogate.mean(keepdims=True)).loss[0])
     ratio = np.var(adjusted) / np.var(plain)
     # a fitted b costs about 1 / (n − 3) of what is left
     assert ratio == pytest.approx((1 - rho**2) * (1 + 1 / 29), rel=0.1)
-    assert np.mean(adjusted) == pytest.approx(target.mean(), abs=4 * np.std(adjusted) / np.sqrt(4_000) + 0.01)
+    assert np.mean(adjusted) == pytest.approx(
+        target.mean(), abs=4 * np.std(adjusted) / np.sqrt(4_000) + 0.01
+    )
 
 
 def test_the_coefficient_is_the_pooled_slope_within_candidates() -> None:

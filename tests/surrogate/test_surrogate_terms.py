@@ -55,11 +55,15 @@ def test_words_of_ones_own(clip: Surrogate, presence: Task) -> None:
     wanted = [
         clip.logit_scale * (pooled @ text.T)
         for pooled, text in zip(clip.features(images).pooled, texts, strict=True)
-    ]  # fmt: skip
-    np.testing.assert_allclose(head.logprobs(images, samples), torch.stack(wanted).log_softmax(-1), rtol=1e-4)
+    ]
+    np.testing.assert_allclose(
+        head.logprobs(images, samples), torch.stack(wanted).log_softmax(-1), rtol=1e-4
+    )
 
 
-def test_free_answers_too_many_labels_and_strangers_are_refused(clip: Surrogate, task: Task) -> None:
+def test_free_answers_too_many_labels_and_strangers_are_refused(
+    clip: Surrogate, task: Task
+) -> None:
     free = dataclasses.replace(task, labels=None, metric="exact")
     with pytest.raises(UsageError, match="free answers"):
         ZeroShot(clip, free)

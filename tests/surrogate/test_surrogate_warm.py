@@ -35,7 +35,9 @@ def faint() -> Task:
 
 
 @pytest.mark.parametrize("space", [SMALL, LARGE], ids=["cma", "gradient"])
-def test_it_lowers_the_surrogates_loss_and_is_deterministic(head: Student, faint: Task, space: PromptSpace) -> None:
+def test_it_lowers_the_surrogates_loss_and_is_deterministic(
+    head: Student, faint: Task, space: PromptSpace
+) -> None:
     one, again, other = (warm_start(head, space, faint.train, seed, **FREE) for seed in (0, 0, 1))
     assert np.array_equal(one.z, again.z) and one == again._replace(z=one.z)
     assert not np.array_equal(one.z, other.z)
@@ -49,7 +51,9 @@ def test_only_the_layers_that_may_move_do(head: Student, faint: Task) -> None:
 
 
 def test_a_strong_prior_keeps_it_near(head: Student, faint: Task) -> None:
-    near, far = (warm_start(head, SMALL, faint.train, 0, **{**FREE, "prior": p}).z for p in (100.0, 0.0))
+    near, far = (
+        warm_start(head, SMALL, faint.train, 0, **{**FREE, "prior": p}).z for p in (100.0, 0.0)
+    )
     assert np.linalg.norm(near) < 0.2 < np.linalg.norm(far)
 
 
@@ -58,14 +62,16 @@ def test_a_bare_surrogate_follows_tse(clip: Surrogate, task: Task) -> None:
     seen = [
         clip.features([SMALL.render(z, sample.pixels()) for sample in task.train])
         for z in (SMALL.neutral(), found.z)
-    ]  # fmt: skip
+    ]
     before, after = (clip.tse(features, task.train).mean() for features in seen)
     assert after > before
 
 
 @pytest.mark.parametrize("space", [SMALL, LARGE], ids=["cma", "gradient"])
 def test_a_channel_is_gone_through(clip: Surrogate, task: Task, space: PromptSpace) -> None:
-    """A channel that shows nothing leaves nothing to gain: whatever is found there is luck, and the prior undoes it."""
+    """A channel that shows nothing leaves nothing to gain: whatever is found there is luck, and the
+    prior undoes it.
+    """
     calls: list[float] = []
 
     def blind(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -32,7 +32,12 @@ def test_missing_is_left_out_and_unparsed_is_wrong() -> None:
 
 
 def test_nothing_scored_is_nan_and_not_zero() -> None:
-    for empty in (accuracy([], []), accuracy([None, math.nan], ["a", "b"]), f1([], []), yes_ratio([])):
+    for empty in (
+        accuracy([], []),
+        accuracy([None, math.nan], ["a", "b"]),
+        f1([], []),
+        yes_ratio([]),
+    ):
         assert math.isnan(empty.value) and empty.n == 0
     assert mean_absolute_error([None], [1]).missing == 1
 
@@ -71,7 +76,12 @@ def test_mean_absolute_error_reads_texts_and_numbers() -> None:
     assert mean_absolute_error(np.array([1.0, math.nan]), ["two", "2"]) == Score(1.0, 1, 1, 0)
 
 
-@given(st.lists(st.tuples(st.sampled_from(["yes", "no", UNPARSED, None]), st.sampled_from(["yes", "no"])), max_size=30))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["yes", "no", UNPARSED, None]), st.sampled_from(["yes", "no"])),
+        max_size=30,
+    )
+)
 def test_the_scores_agree_with_each_other(pairs: list[tuple[str | None, str]]) -> None:
     given = [one for one, _ in pairs]
     answers = [answer for _, answer in pairs]

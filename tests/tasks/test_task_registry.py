@@ -28,7 +28,9 @@ def registered(monkeypatch: pytest.MonkeyPatch, pets: Path, tmp_path: Path) -> T
         EntryPoint("broken", "bbtvp.no_such_module:load", "bbtvp.tasks"),
         EntryPoint("pope", f"{__name__}:loader", "bbtvp.datasets"),
     ]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: [point for point in points if point.group == group])
+    monkeypatch.setattr(
+        plugins, "entry_points", lambda group: [point for point in points if point.group == group]
+    )
     monkeypatch.chdir(tmp_path)
     made = load(pets)
     CALLS.clear()
@@ -38,9 +40,16 @@ def registered(monkeypatch: pytest.MonkeyPatch, pets: Path, tmp_path: Path) -> T
 
 @pytest.mark.parametrize(
     ("spec", "name"),
-    [("zoo/digits", "digits"), ("zoo/a/b:c", "a/b:c"), ("pope:/data/coco", "/data/coco"), ("pope:./x", "./x")],
+    [
+        ("zoo/digits", "digits"),
+        ("zoo/a/b:c", "a/b:c"),
+        ("pope:/data/coco", "/data/coco"),
+        ("pope:./x", "./x"),
+    ],
 )
-def test_a_plug_in_is_called_with_what_follows_the_first_separator(spec: str, name: str, registered: Task) -> None:
+def test_a_plug_in_is_called_with_what_follows_the_first_separator(
+    spec: str, name: str, registered: Task
+) -> None:
     assert task(spec, seed=3, limit=4) is registered
     assert CALLS[0] == (name, {"seed": 3, "limit": 4}) and len(CALLS) == 1
 
@@ -62,7 +71,10 @@ def test_what_looks_like_a_path_is_missing_as_one(spec: str) -> None:
     [
         ("zo/digits", "unknown task source 'zo'; did you mean zoo"),
         ("poppe:/data", "unknown data set 'poppe'; did you mean pope"),
-        ("zoo", "unknown task 'zoo'; did you mean zoo/.*or give a folder, or a .csv or .jsonl file"),
+        (
+            "zoo",
+            "unknown task 'zoo'; did you mean zoo/.*or give a folder, or a .csv or .jsonl file",
+        ),
         ("zoo/", "unknown task 'zoo/'"),
         ("", "unknown task ''"),
         ("broken/x", "task source 'broken' cannot be loaded: .*no_such_module"),

@@ -114,7 +114,12 @@ def test_parse_label(text: str, labels: tuple[str, ...], expected: str | None) -
     assert parse_label(text, labels) == expected
 
 
-labels_of = st.lists(st.text("abn oy1", min_size=1, max_size=5).filter(str.strip), min_size=2, max_size=5, unique=True)
+labels_of = st.lists(
+    st.text("abn oy1", min_size=1, max_size=5).filter(str.strip),
+    min_size=2,
+    max_size=5,
+    unique=True,
+)
 
 
 @given(st.text("abno y1.'-", max_size=20) | st.text(max_size=20), labels_of)
@@ -122,11 +127,15 @@ def test_a_label_that_is_returned_stands_in_the_text(text: str, labels: list[str
     label = parse_label(text, labels)
     assert label is None or label in labels
     if label is not None:
-        assert f" {normalise(label)} " in f" {normalise(text)} " or label.casefold() in text.casefold()
+        assert (
+            f" {normalise(label)} " in f" {normalise(text)} " or label.casefold() in text.casefold()
+        )
 
 
 @given(labels_of, st.data())
-def test_a_label_alone_is_itself_unless_another_reads_the_same(labels: list[str], data: st.DataObject) -> None:
+def test_a_label_alone_is_itself_unless_another_reads_the_same(
+    labels: list[str], data: st.DataObject
+) -> None:
     label = data.draw(st.sampled_from(labels))
     if sum(other.strip().casefold() == label.strip().casefold() for other in labels) == 1:
         assert parse_label(f" {label.upper()} ", labels) == label

@@ -15,13 +15,17 @@ from bbtvp.tasks.splits import FRACTIONS, Splits, hold_out, published
 
 PIXELS = np.zeros((1, 1, 3), np.uint8)
 
-sizes_by_answer = st.dictionaries(st.sampled_from("abcdefg"), st.integers(1, 40), min_size=1).filter(
-    lambda sizes: sum(sizes.values()) >= 8
-)
+sizes_by_answer = st.dictionaries(
+    st.sampled_from("abcdefg"), st.integers(1, 40), min_size=1
+).filter(lambda sizes: sum(sizes.values()) >= 8)
 
 
 def samples_of(sizes: dict[str, int]) -> list[Sample]:
-    return [Sample(f"{answer}/{i}", answer, PIXELS) for answer, size in sizes.items() for i in range(size)]
+    return [
+        Sample(f"{answer}/{i}", answer, PIXELS)
+        for answer, size in sizes.items()
+        for i in range(size)
+    ]
 
 
 def ids(part: tuple[Sample, ...]) -> list[str]:
@@ -39,23 +43,31 @@ def test_disjoint_complete_deterministic_whatever_the_order(
 ) -> None:
     samples = samples_of(sizes)
     parts = split(samples, seed=seed, stratify=stratify)
-    assert sorted(sample.id for part in parts for sample in part) == sorted(sample.id for sample in samples)
+    assert sorted(sample.id for part in parts for sample in part) == sorted(
+        sample.id for sample in samples
+    )
     shuffled = samples[:]
     order.shuffle(shuffled)
-    assert [ids(part) for part in parts] == [ids(part) for part in split(shuffled, seed=seed, stratify=stratify)]
+    assert [ids(part) for part in parts] == [
+        ids(part) for part in split(shuffled, seed=seed, stratify=stratify)
+    ]
     for part, share in zip(parts, FRACTIONS, strict=True):
         assert abs(len(part) - share * len(samples)) <= 1
 
 
 @settings(deadline=None, max_examples=60)
 @given(sizes_by_answer, st.integers(0, 1000), st.data())
-def test_every_prefix_is_stratified_within_rounding(sizes: dict[str, int], seed: int, data: st.DataObject) -> None:
+def test_every_prefix_is_stratified_within_rounding(
+    sizes: dict[str, int], seed: int, data: st.DataObject
+) -> None:
     ordered = arrange(samples_of(sizes), seed=seed)
     cut = data.draw(st.integers(0, len(ordered)))
     counts = Counter(sample.answer for sample in ordered[:cut])
     for answer, size in sizes.items():
         # One for this answer's own rounding, and its share of the roundings of the others.
-        assert abs(counts[answer] - size * cut / len(ordered)) <= 1 + size * len(sizes) / len(ordered)
+        assert abs(counts[answer] - size * cut / len(ordered)) <= 1 + size * len(sizes) / len(
+            ordered
+        )
     if cut >= len(sizes):
         assert counts.keys() == sizes.keys(), "the first of each answer comes first"
 
@@ -72,7 +84,9 @@ def test_an_added_sample_moves_few_others(sizes: dict[str, int], seed: int, answ
 def test_seeds_and_ids_decide() -> None:
     samples = samples_of({"a": 30, "b": 30})
     assert homes(split(samples, seed=0)) != homes(split(samples, seed=1))
-    assert ids(split(samples, seed=0)[1])[:4] == ids(split(samples, seed=0, fractions=(30, 4, 20))[1])
+    assert ids(split(samples, seed=0)[1])[:4] == ids(
+        split(samples, seed=0, fractions=(30, 4, 20))[1]
+    )
 
 
 def test_the_assignment_never_changes_between_releases() -> None:
@@ -89,7 +103,11 @@ def test_counts_leave_the_rest_out() -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.integers(1, 5), min_size=30, max_size=40), st.integers(0, 50))
 def test_the_samples_of_one_image_stay_together(questions: list[int], seed: int) -> None:
-    samples = [Sample(f"{i}#{q}", "ab"[q % 2], Path(f"{i}.png")) for i, n in enumerate(questions) for q in range(n)]
+    samples = [
+        Sample(f"{i}#{q}", "ab"[q % 2], Path(f"{i}.png"))
+        for i, n in enumerate(questions)
+        for q in range(n)
+    ]
     parts = split(samples, seed=seed)
     home: dict[str, int] = {}
     for place, part in enumerate(parts):
@@ -105,12 +123,15 @@ def test_the_samples_of_one_image_stay_together(questions: list[int], seed: int)
 def test_published_splits_are_kept_and_train_gives_up_what_is_missing(
     sizes: dict[str, int], seed: int, stratify: bool
 ) -> None:
-    train, rest = samples_of(sizes), [Sample(f"rest/{i}", "a", PIXELS) for i in range(6)]
+    train = samples_of(sizes)
+    rest = [Sample(f"rest/{i}", "a", PIXELS) for i in range(6)]
     kept = published(train, rest[:3], rest[3:], seed=seed, name="it", stratify=stratify)
     wanted = [arrange(part, seed=seed, stratify=stratify) for part in (train, rest[:3], rest[3:])]
     assert [ids(part) for part in kept] == [ids(part) for part in wanted]
     drawn = published(train, [], rest, seed=seed, name="it", stratify=stratify)
-    assert ids(drawn[0] + drawn[1]) == ids(wanted[0]), "validation is the end of what train would be"
+    assert ids(drawn[0] + drawn[1]) == ids(wanted[0]), (
+        "validation is the end of what train would be"
+    )
     assert abs(len(drawn[1]) - len(train) * 2 / 7) <= 0.5
 
 
@@ -123,7 +144,10 @@ def test_a_train_that_cannot_give_validation_anything() -> None:
     ("n", "message"), [(0, "train would have 0 and needs 1"), (4, "test would have 1 and needs 2")]
 )
 def test_too_few_samples(n: int, message: str) -> None:
-    with pytest.raises(DataError, match=rf"^{n} samples are too few: {message} \(train \d, validation \d, test \d\)"):
+    with pytest.raises(
+        DataError,
+        match=rf"^{n} samples are too few: {message} \(train \d, validation \d, test \d\)",
+    ):
         split(samples_of({"a": n}), seed=0)
 
 

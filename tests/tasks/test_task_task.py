@@ -46,7 +46,8 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8), "a.png"]
+    "image",
+    [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8), "a.png"],
 )
 def test_other_images_are_refused(image: Any) -> None:
     with pytest.raises(DataError, match="sample 'x': the image must be"):
@@ -73,7 +74,9 @@ def test_the_template_is_filled_from_plain_field_names() -> None:
     assert asked.ask(one) == "dog, big {dog}, dotted, {text}"
 
 
-@pytest.mark.parametrize("template", ["is there a {objct}?", "{}", "{object.__class__}", "{object[0]}"])
+@pytest.mark.parametrize(
+    "template", ["is there a {objct}?", "{}", "{object.__class__}", "{object[0]}"]
+)
 def test_a_field_that_is_lacking_is_named_with_those_there(template: str) -> None:
     with pytest.raises(UsageError, match=r"sample 'a' lacks \(it has: object\)"):
         make(question=template, train=(sample("a", fields={"object": "dog"}),))
@@ -151,7 +154,10 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
         make(validation=(sample("c", image=np.zeros((4, 1, 3), np.uint8)),)),
     ]
     assert len({task.digest, *(other.digest for other in others)}) == len(others) + 1
-    here, there = (make(validation=(sample("c", image=tmp_path / name / "c.png"),)) for name in ("here", "there"))
+    here, there = (
+        make(validation=(sample("c", image=tmp_path / name / "c.png"),))
+        for name in ("here", "there")
+    )
     assert here.digest == there.digest, "the same task on another machine"
 
 

@@ -24,7 +24,9 @@ class Walk(Optimiser):
     def __init__(self, start: Start) -> None:
         super().__init__("walk", start, start.popsize or 8)
         self._random = stream(self.seed, "walk")
-        self._best, self._lowest, self._size = start.origin(), np.inf, start.sigma
+        self._best = start.origin()
+        self._lowest = np.inf
+        self._size = start.sigma
 
     def _ask(self) -> Matrix:
         return self._best + self._size * self._random.standard_normal((self.popsize, self.dim))
@@ -32,7 +34,8 @@ class Walk(Optimiser):
     def _tell(self, z: Matrix, losses: Vector) -> None:
         better = losses.min() < self._lowest
         if better:
-            self._best, self._lowest = z[losses.argmin()], losses.min()
+            self._best = z[losses.argmin()]
+            self._lowest = losses.min()
         self._size *= 1.3 if better else 0.8
 
     def _recommend(self) -> Vector:
@@ -142,7 +145,9 @@ def test_what_breaks_it_is_found(broken: type[Walk], check: str, error: type[Exc
 
 
 class Duck:
-    """No subclass of ours at all: the final methods of `Optimiser` are what the rest of the contract rests on."""
+    """No subclass of ours at all: the final methods of `Optimiser` are what the rest of the
+    contract rests on.
+    """
 
     def __init__(self, start: Start) -> None:
         self._inner = Walk(start)
@@ -157,7 +162,10 @@ class Duck:
 
 @pytest.mark.parametrize(
     "check",
-    ["test_only_the_asked_batch_can_be_told", "test_losses_that_are_not_finite_are_refused_and_change_nothing"],
+    [
+        "test_only_the_asked_batch_can_be_told",
+        "test_losses_that_are_not_finite_are_refused_and_change_nothing",
+    ],
 )
 def test_one_that_believes_everything_is_found(check: str) -> None:
     class Contract(OptimiserContract):

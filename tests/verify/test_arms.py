@@ -1,4 +1,6 @@
-"""The further arms and figures of a proof, worked out by hand; looking early; what is said beside the figures."""
+"""The further arms and figures of a proof, worked out by hand; looking early; what is said beside
+the figures.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,18 @@ from bbtvp.report.terminal import proof_details, verdict_lines
 from bbtvp.search.calibration import corrected, fitted, indices
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Rule, plan, verify
-from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Vendor, Wrapper, pattern, patterns
+from tests.support import (
+    LABELS,
+    QUESTION,
+    SIDE,
+    Eye,
+    Flaky,
+    Recorder,
+    Vendor,
+    Wrapper,
+    pattern,
+    patterns,
+)
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
 TASK = patterns()
@@ -39,7 +52,11 @@ class Moody(Wrapper):
         for i, request in enumerate(requests):
             self.drawn += request.replicate
             if request.replicate and self.drawn % 3 == 0:
-                found[i] = Reply(scores=tuple(LabelScore(0.0 if label == "rows" else -9.0, 1) for label in LABELS))
+                found[i] = Reply(
+                    scores=tuple(
+                        LabelScore(0.0 if label == "rows" else -9.0, 1) for label in LABELS
+                    )
+                )
         return found
 
 
@@ -48,7 +65,9 @@ def test_zero_shot_is_asked_twice_of_a_model_that_may_answer_otherwise() -> None
     model = Recorder(Moody())
     row = verify(NOTHING, clear, [model]).rows[0]
     again = [request for request in model.asked if request.replicate]
-    assert [request.image.tobytes() for request in again] == [sample.pixels().tobytes() for sample in clear.test]
+    assert [request.image.tobytes() for request in again] == [
+        sample.pixels().tobytes() for sample in clear.test
+    ]
     assert {request.replicate for request in again} == {1}
     turned = [sample.answer != "rows" for sample in clear.test[2::3]]
     assert (row.zero_shot, row.noise) == (1.0, sum(turned) / 80)
@@ -70,7 +89,9 @@ def test_the_output_calibration_by_hand() -> None:
     test = {sample.pixels().tobytes() for sample in TASK.test}
     held = {sample.pixels().tobytes(): sample.answer for sample in TASK.validation}
     first = model.asked[:30]
-    assert all(request.image.tobytes() in held and request.image.tobytes() not in test for request in first)
+    assert all(
+        request.image.tobytes() in held and request.image.tobytes() not in test for request in first
+    )
     assert proof.queries == 30 + 160
 
     def scores(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -80,8 +101,10 @@ def test_the_output_calibration_by_hand() -> None:
     truths = indices(LABELS, [held[request.image.tobytes()] for request in first])
     bias = fitted(scores([request.image for request in first]), truths, "labels")
     by_hand = corrected(
-        scores([s.pixels() for s in TASK.test]), bias, indices(LABELS, [s.answer for s in TASK.test])
-    )  # fmt: skip
+        scores([s.pixels() for s in TASK.test]),
+        bias,
+        indices(LABELS, [s.answer for s in TASK.test]),
+    )
     assert row.calibrated == by_hand.mean()
     assert row.over_calibrated == pytest.approx(row.prompted - row.calibrated)
 
@@ -94,16 +117,19 @@ def test_no_calibration_without_log_probabilities_or_when_turned_off() -> None:
         verify(PROMPT, TASK, [Eye()], calibration=-1)
 
 
-# -- figures of a kind of task ------------------------------------------------------------------------
+# -- figures of a kind of task ---------------------------------------------------------------------
 @final
 class Told(Model):
-    """Says what its table says for an image (before) and for any other (after), with the yes's log-probability."""
+    """Says what its table says for an image (before) and for any other (after), with the yes's
+    log-probability.
+    """
 
     spec = "told/model"
     capabilities = Capabilities(logprobs=True, deterministic=True)
 
     def __init__(self, before: dict[bytes, float], after: float) -> None:
-        self.before, self.after = before, after
+        self.before = before
+        self.after = after
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         found: list[Outcome] = []
@@ -113,14 +139,20 @@ class Told(Model):
             if request.labels is None:
                 found.append(Reply("yes" if yes > 0.5 else "no"))
             else:
-                found.append(Reply(scores=tuple(LabelScore(float(by_name[name]), 1) for name in request.labels)))
+                found.append(
+                    Reply(
+                        scores=tuple(LabelScore(float(by_name[name]), 1) for name in request.labels)
+                    )
+                )
         return found
 
 
 def split_of(labels: Sequence[str], question: str = "is it there?") -> Task:
     """The patterns with other answers."""
     splits = {
-        name: tuple(replace(sample, answer=labels[i % len(labels)]) for i, sample in enumerate(samples))
+        name: tuple(
+            replace(sample, answer=labels[i % len(labels)]) for i, sample in enumerate(samples)
+        )
         for name, samples in TASK.splits.items()
     }
     return Task("asked", question, tuple(labels), **splits)
@@ -129,8 +161,12 @@ def split_of(labels: Sequence[str], question: str = "is it there?") -> Task:
 def test_figures_of_yes_and_no() -> None:
     task = split_of(("yes", "no"))
     rng = np.random.default_rng(3)
-    yes = {s.pixels().tobytes(): float(np.clip(rng.normal(0.6 if s.answer == "yes" else 0.4, 0.2), 0.05, 0.95))
-           for s in task.test}  # fmt: skip
+    yes = {
+        s.pixels().tobytes(): float(
+            np.clip(rng.normal(0.6 if s.answer == "yes" else 0.4, 0.2), 0.05, 0.95)
+        )
+        for s in task.test
+    }
     proof = verify(PROMPT, task, [Told(yes, 0.9)])
     detail = proof.rows[0].detail
     assert detail is not None
@@ -142,7 +178,9 @@ def test_figures_of_yes_and_no() -> None:
     assert figures["roc_auc"].before == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
     assert figures["roc_auc"].after == 0.5  # all prompted images alike
     said = values > 0.5
-    assert figures["f1"].before == pytest.approx(2 * (said & truth).sum() / (said.sum() + truth.sum()))
+    assert figures["f1"].before == pytest.approx(
+        2 * (said & truth).sum() / (said.sum() + truth.sum())
+    )
     assert figures["f1"].after == pytest.approx(2 / 3)  # yes to everything, half of it right
     assert (figures["yes_ratio"].before, figures["yes_ratio"].after) == (said.mean(), 1.0)
     low, high = figures["yes_ratio"].difference_ci95
@@ -165,16 +203,23 @@ def test_the_error_of_counts_in_words_and_digits() -> None:
     detail = verify(PROMPT, task, [Counts(Eye(logprobs=False))], reader="text").rows[0].detail
     assert detail is not None
     (figure,) = detail.figures
-    assert (figure.name, figure.before, figure.after, figure.positive) == ("mean_absolute_error", 1.0, 1.0, "")
+    assert (figure.name, figure.before, figure.after, figure.positive) == (
+        "mean_absolute_error",
+        1.0,
+        1.0,
+        "",
+    )
     assert detail.per_class["2"] == (20, 1.0, 0.0)
 
 
-# -- looking early ---------------------------------------------------------------------------------------
+# -- looking early ---------------------------------------------------------------------------------
 def many(count: int = 400) -> Task:
     rng = np.random.default_rng(0)
     return patterns(
-        test=tuple(Sample(f"m{i}", LABELS[i % 4], pattern(LABELS[i % 4], 0.02, rng)) for i in range(count))
-    )  # fmt: skip
+        test=tuple(
+            Sample(f"m{i}", LABELS[i % 4], pattern(LABELS[i % 4], 0.02, rng)) for i in range(count)
+        )
+    )
 
 
 def test_a_clear_gain_stops_early_and_the_answers_are_those_of_the_whole(tmp_path: Path) -> None:
@@ -190,7 +235,9 @@ def test_a_clear_gain_stops_early_and_the_answers_are_those_of_the_whole(tmp_pat
     assert low < whole.rows[0].gain < high
     assert any(f"settled after {row.images} of 400 test images" in note for note in early.notes)
     more = Recorder()
-    rest = verify(PROMPT, task, [more], source="eye/near", out=tmp_path)  # the same folder: what was asked is known
+    rest = verify(
+        PROMPT, task, [more], source="eye/near", out=tmp_path
+    )  # the same folder: what was asked is known
     assert rest.rows == whole.rows
     assert len(more.asked) == whole.queries - early.queries
 
@@ -199,7 +246,9 @@ def test_no_go_spares_the_other_models() -> None:
     others = [Recorder(Eye("eye/far", prejudice="columns")), Recorder(Eye("eye/dim"))]
     harmful = SPACE.prompt(np.array([0.0, -3.0, 0.0, 0.0, 0.0]))
     strong = Eye("eye/near", gain=60.0)
-    proof = verify(harmful, many(), [others[0], strong, others[1]], source="eye/near", sequential=True)
+    proof = verify(
+        harmful, many(), [others[0], strong, others[1]], source="eye/near", sequential=True
+    )
     assert proof.verdict.word == "no-go"
     assert [row.model for row in proof.rows] == ["eye/near"]
     assert not others[0].asked and not others[1].asked
@@ -213,7 +262,7 @@ def test_a_prompt_that_does_nothing_is_no_go_or_undecided_and_never_go() -> None
     assert proof.rows[0].gain == 0
 
 
-# -- verdicts withheld, notes ---------------------------------------------------------------------------------
+# -- verdicts withheld, notes ----------------------------------------------------------------------
 def test_twelve_images_are_no_test_set() -> None:
     proof = verify(PROMPT, patterns(test=TASK.test[:12]), [Eye()])
     assert proof.verdict.word == "undecided"
@@ -238,12 +287,17 @@ def test_images_of_the_other_splits_are_left_out_of_the_verdict() -> None:
     assert "of 80 test images, 10 equal to one in train or validation" in proof.notes[0]
     assert proof.verdict.reasons[0].endswith("on 70 images")
     verdict = verify(PROMPT, leaking(30), [Eye()]).verdict
-    assert verdict.word == "undecided" and "30 of 80 test images are in train or validation too" in str(verdict)
+    assert (
+        verdict.word == "undecided"
+        and "30 of 80 test images are in train or validation too" in str(verdict)
+    )
 
 
 def test_a_model_that_fails_on_a_third_of_the_images_gets_no_verdict() -> None:
     lost = {sample.pixels().tobytes() for sample in TASK.test[:30]}
-    verdict = verify(PROMPT, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)]).verdict
+    verdict = verify(
+        PROMPT, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)]
+    ).verdict
     assert verdict.word == "undecided" and "failed on 30 of 80 images" in str(verdict)
 
 
@@ -251,9 +305,14 @@ def test_another_canvas_question_or_labels_are_said() -> None:
     large = PromptSpace((Tone(("contrast",)),), 64)
     facts = {"question": "what colour is it?", "labels": ["red", "blue"], "task": "colours"}
     proof = verify(large.prompt(np.array([1.0])), TASK, [Eye()], facts=facts)
-    assert any("made for a canvas of 64 px" in note and "makes it 16 px" in note for note in proof.notes)
+    assert any(
+        "made for a canvas of 64 px" in note and "makes it 16 px" in note for note in proof.notes
+    )
     assert any("searched with the question 'what colour is it?'" in note for note in proof.notes)
-    assert any("searched with the labels red, blue; this task has rows, columns" in note for note in proof.notes)
+    assert any(
+        "searched with the labels red, blue; this task has rows, columns" in note
+        for note in proof.notes
+    )
     shown = verdict_lines(proof).splitlines()
     assert shown[0].startswith("verdict: ") and all(line.startswith("note: ") for line in shown[1:])
 
@@ -270,15 +329,23 @@ def test_the_proof_is_kept_with_its_verdict(tmp_path: Path) -> None:
     assert "30 points" in str(proof.verdict.rule)
 
 
-# -- the plan -----------------------------------------------------------------------------------------------
+# -- the plan --------------------------------------------------------------------------------------
 def test_the_plan_is_an_upper_bound_for_every_kind_of_model() -> None:
     models: list[Model | str] = [Eye(), Eye(logprobs=False), Moody(), Vendor(), "zoo/llava"]
     planned = plan(PROMPT, TASK, models, reader="auto", calibration=20, rule=Rule())
-    assert [share.queries for share in planned.shares] == [240 + 20, 240, 320 + 20, 320 + 20, 240 + 20]
+    assert [share.queries for share in planned.shares] == [
+        240 + 20,
+        240,
+        320 + 20,
+        320 + 20,
+        240 + 20,
+    ]
     assert planned.queries == sum(share.queries for share in planned.shares)
     for model, share in zip(models[:4], planned.shares, strict=False):
         assert not isinstance(model, str)
-        assert verify(PROMPT, TASK, [model], calibration=20).queries <= share.queries + 2  # the vendor's probe
+        assert (
+            verify(PROMPT, TASK, [model], calibration=20).queries <= share.queries + 2
+        )  # the vendor's probe
     assert planned.seen is not None and 0.1 < planned.seen < 0.3
     assert planned.as_json()["images_needed"] == {"0.05": 1702, "0.1": 281, "0.2": 71}
 
@@ -288,8 +355,10 @@ def test_failures_of_the_second_draw_drop_no_image() -> None:
     class Once(Wrapper):
         def query(self, requests: Sequence[Request]) -> list[Outcome]:
             found = super().query(requests)
-            return [QueryFailed("busy") if r.replicate and i % 2 else o for i, (r, o) in
-                    enumerate(zip(requests, found, strict=True))]  # fmt: skip
+            return [
+                QueryFailed("busy") if r.replicate and i % 2 else o
+                for i, (r, o) in enumerate(zip(requests, found, strict=True))
+            ]
 
     model = Once(Moody())
     model.capabilities = replace(model.capabilities, deterministic=False)

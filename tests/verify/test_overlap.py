@@ -1,4 +1,6 @@
-"""Pictures that come again: the same bytes, saved again, resized, and pictures that only look alike."""
+"""Pictures that come again: the same bytes, saved again, resized, and pictures that only look
+alike.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ LABELS = ("left", "right")
 def photo(seed: int, side: int = 160) -> Pixels:
     """Soft patches of colour, an edge and grain, as a photo has."""
     rng = stream(seed, "photo")
-    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     pixels = np.asarray(coarse, np.float64)
     pixels[:, side // 2 :] *= 0.8
     return np.rint(pixels + rng.normal(0, 3, pixels.shape)).clip(0, 255).astype(np.uint8)
@@ -66,9 +70,10 @@ def test_equal_pixels_are_found_in_train_and_validation() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [jpeg(90), jpeg(50), jpeg(30), resized(0.5), resized(1.7), brighter],
+    "change",
+    [jpeg(90), jpeg(50), jpeg(30), resized(0.5), resized(1.7), brighter],
     ids=["jpeg90", "jpeg50", "jpeg30", "half", "larger", "brighter"],
-)  # fmt: skip
+)
 def test_the_same_picture_saved_again_is_found(change: Callable[[Pixels], Pixels]) -> None:
     found = overlap(task([photo(1000), *(change(photo(i)) for i in range(20)), photo(1001)]))
     assert found == Overlap(alike=tuple(range(1, 21)))
@@ -83,14 +88,19 @@ def test_another_colour_is_another_picture() -> None:
         pixels[20:44, 20:44] = colour
         images.append(pixels)
     assert (fingerprint(images[0]).bits ^ fingerprint(images[1]).bits).bit_count() <= 12
-    assert overlap(task([images[1]], train=2, validation=(Sample("v", "left", images[0]),))) == Overlap()
+    assert (
+        overlap(task([images[1]], train=2, validation=(Sample("v", "left", images[0]),)))
+        == Overlap()
+    )
 
 
 def test_a_blank_picture_has_a_fingerprint() -> None:
     assert not fingerprint(np.full((32, 32, 3), 128, np.uint8)).thumbnail.any()
 
 
-def test_a_file_is_read_once_for_all_its_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_read_once_for_all_its_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(photo(5)).save(path)
     read: list[str] = []

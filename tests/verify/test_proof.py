@@ -35,8 +35,12 @@ def prompt(zoom: float = 0.0, contrast: float = 2.5, colour: float = 1.0) -> Pro
 def right(images: list[Pixels], eye: Eye) -> np.ndarray:
     """Whether the likeliest label is the truth, for each test image."""
     replies = [eye.look(Request(image, QUESTION, LABELS)) for image in images]
-    guesses = [LABELS[int(np.argmax([score.logprob for score in reply.scores or ()]))] for reply in replies]
-    return np.array([guess == sample.answer for guess, sample in zip(guesses, TASK.test, strict=True)], float)
+    guesses = [
+        LABELS[int(np.argmax([score.logprob for score in reply.scores or ()]))] for reply in replies
+    ]
+    return np.array(
+        [guess == sample.answer for guess, sample in zip(guesses, TASK.test, strict=True)], float
+    )
 
 
 def raw() -> list[Pixels]:
@@ -50,12 +54,20 @@ def placed(zoom: float) -> list[Pixels]:
 
 
 def test_a_row_by_hand() -> None:
-    eye, tried = Eye(gain=25), prompt(zoom=-1.0)
+    eye = Eye(gain=25)
+    tried = prompt(zoom=-1.0)
     row = verify(tried, TASK, [eye], seed=3).rows[0]
-    before, control = right(raw(), eye), right(placed(-1.0), eye)
+    before = right(raw(), eye)
+    control = right(placed(-1.0), eye)
     after = right([tried.render(image) for image in raw()], eye)
-    gain, over = paired_gain(before, after, seed=3), paired_gain(control, after, seed=3)
-    assert (row.n, row.zero_shot, row.empty_frame, row.prompted) == (80, before.mean(), control.mean(), after.mean())
+    gain = paired_gain(before, after, seed=3)
+    over = paired_gain(control, after, seed=3)
+    assert (row.n, row.zero_shot, row.empty_frame, row.prompted) == (
+        80,
+        before.mean(),
+        control.mean(),
+        after.mean(),
+    )
     assert row.gain == pytest.approx(after.mean() - before.mean())
     assert (row.gain_ci95, row.mcnemar_p) == (gain.ci, gain.mcnemar_p)
     assert (row.over_empty_frame, row.over_empty_frame_ci95) == (over.gain, over.ci)
@@ -63,7 +75,8 @@ def test_a_row_by_hand() -> None:
 
 
 def test_every_source_decides_and_is_no_target() -> None:
-    near, far = Eye(gain=25), Eye("eye/far", prejudice="columns")
+    near = Eye(gain=25)
+    far = Eye("eye/far", prejudice="columns")
     for sources in ([near.spec, far.spec], [far.spec, near.spec, "eye/elsewhere"]):
         proof = verify(prompt(), TASK, [near, far], source=sources)
         assert [row.role for row in proof.rows] == ["source", "source"]
@@ -90,9 +103,14 @@ def test_a_prompt_that_moves_nothing_has_the_raw_image_as_its_control() -> None:
 
 def test_failed_queries_are_dropped_pairwise() -> None:
     tried = prompt()
-    lost = {image.tobytes() for image in raw()[:7]} | {tried.render(image).tobytes() for image in raw()[5:20]}
-    row = verify(tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)]).rows[0]
-    before, after = right(raw(), Eye()), right([tried.render(image) for image in raw()], Eye())
+    lost = {image.tobytes() for image in raw()[:7]} | {
+        tried.render(image).tobytes() for image in raw()[5:20]
+    }
+    row = verify(
+        tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)]
+    ).rows[0]
+    before = right(raw(), Eye())
+    after = right([tried.render(image) for image in raw()], Eye())
     assert row.n == 60  # the first 20 lack one arm or the other
     assert (row.zero_shot, row.prompted) == (before[20:].mean(), after[20:].mean())
     assert row.failed == 7 + 7 + 15  # zero-shot, the equal control, prompted
@@ -112,7 +130,9 @@ def test_roles_and_transfer() -> None:
 
 def test_unparsed_replies_are_wrong_and_counted() -> None:
     row = verify(prompt(contrast=0.0), TASK, [Eye(gain=40)], reader="text").rows[0]
-    unsure = sum(Eye(gain=40).look(Request(image, QUESTION)).text == "I am not sure" for image in raw())
+    unsure = sum(
+        Eye(gain=40).look(Request(image, QUESTION)).text == "I am not sure" for image in raw()
+    )
     assert row.unparsed == unsure > 0
     assert row.n == 80
 
@@ -120,15 +140,22 @@ def test_unparsed_replies_are_wrong_and_counted() -> None:
 def test_only_the_test_split_is_asked_about() -> None:
     model = Recorder()
     verify(SPACE.prompt(SPACE.neutral()), TASK, [model])
-    assert {request.image.tobytes() for request in model.asked} == {image.tobytes() for image in raw()}
+    assert {request.image.tobytes() for request in model.asked} == {
+        image.tobytes() for image in raw()
+    }
 
 
 def test_more_test_images_than_fit_into_one_batch() -> None:
     rng = np.random.default_rng(0)
-    test = tuple(Sample(f"m{i}", LABELS[i % 4], pattern(LABELS[i % 4], 0.02, rng)) for i in range(300))
+    test = tuple(
+        Sample(f"m{i}", LABELS[i % 4], pattern(LABELS[i % 4], 0.02, rng)) for i in range(300)
+    )
     many: Task = patterns(test=test)
     row = verify(prompt(), many, [Eye()]).rows[0]
-    shares = [verify(prompt(), patterns(test=test[i : i + 100]), [Eye()]).rows[0].prompted for i in (0, 100, 200)]
+    shares = [
+        verify(prompt(), patterns(test=test[i : i + 100]), [Eye()]).rows[0].prompted
+        for i in (0, 100, 200)
+    ]
     assert row.n == 300
     assert row.prompted == pytest.approx(np.mean(shares))
 
@@ -147,7 +174,8 @@ def test_a_proof_on_another_task_lies_beside_the_first(tmp_path: Path) -> None:
 def test_another_prompt_or_model_in_the_same_folder_is_welcome(tmp_path: Path) -> None:
     first = verify(prompt(), TASK, [Eye()], out=tmp_path)
     verify(prompt(contrast=1.0), TASK, [Eye()], out=tmp_path)
-    model, other = Recorder(), Recorder(Eye("eye/far", prejudice="columns"))
+    model = Recorder()
+    other = Recorder(Eye("eye/far", prejudice="columns"))
     both = verify(prompt(), TASK, [model, other], out=tmp_path)
     assert model.calls == []
     assert replace(both.rows[0], mcnemar_p_holm=0.0) == replace(first.rows[0], mcnemar_p_holm=0.0)
@@ -175,7 +203,7 @@ def test_no_image_with_all_three_arms_is_said() -> None:
         verify(tried, TASK, [Flaky(refuses=lambda request: request.image.tobytes() in lost)])
 
 
-# -- a prompt with a sentence -----------------------------------------------------------------------
+# -- a prompt with a sentence ----------------------------------------------------------------------
 GUIDED = PromptSpace((Tone(("contrast",)), Marks(), Guidance()), SIDE)
 
 
@@ -191,10 +219,13 @@ class Obedient(Wrapper):
 
     def query(self, requests: Sequence[Request]) -> list[Outcome]:
         truths = {sample.pixels().tobytes(): sample.answer for sample in TASK.test}
-        truths |= {guided().render(sample.pixels()).tobytes(): sample.answer for sample in TASK.test}
+        truths |= {
+            guided().render(sample.pixels()).tobytes(): sample.answer for sample in TASK.test
+        }
         told = [truths[r.image.tobytes()] if self.word in r.text else None for r in requests]
         return [
-            Reply(truth) if truth else outcome for truth, outcome in zip(told, super().query(requests), strict=True)
+            Reply(truth) if truth else outcome
+            for truth, outcome in zip(told, super().query(requests), strict=True)
         ]
 
     def __init__(self, word: str) -> None:
@@ -203,9 +234,12 @@ class Obedient(Wrapper):
 
 
 def test_five_arms_with_their_images_and_questions() -> None:
-    model, tried = Recorder(), guided()
+    model = Recorder()
+    tried = guided()
     seen: list[dict[str, object]] = []
-    proof = verify(tried, TASK, [model], watch=lambda event, facts: seen.append({"event": event, **facts}))
+    proof = verify(
+        tried, TASK, [model], watch=lambda event, facts: seen.append({"event": event, **facts})
+    )
     asked = {(request.image.tobytes(), request.text) for request in model.asked}
     sentence = tried.space.arms(tried.z)["sentence_only"].ask(QUESTION)
     assert tried.ask(QUESTION) != sentence != QUESTION
@@ -213,11 +247,18 @@ def test_five_arms_with_their_images_and_questions() -> None:
     for image in raw():
         after = tried.render(image).tobytes()
         plain = image.tobytes()
-        assert {(plain, QUESTION), (plain, sentence), (after, QUESTION), (after, tried.ask(QUESTION))} <= asked
+        assert {
+            (plain, QUESTION),
+            (plain, sentence),
+            (after, QUESTION),
+            (after, tried.ask(QUESTION)),
+        } <= asked
     assert len(asked) == proof.queries == 4 * 80  # the empty frame of this prompt is the raw image
     assert {key: seen[0][key] for key in ("event", "models", "queries")} == {
-        "event": "verifying", "models": 1, "queries": 5 * 80,
-    }  # fmt: skip
+        "event": "verifying",
+        "models": 1,
+        "queries": 5 * 80,
+    }
 
 
 def test_it_says_when_it_goes_on(tmp_path: Path) -> None:
@@ -229,7 +270,9 @@ def test_it_says_when_it_goes_on(tmp_path: Path) -> None:
 
 
 def test_the_halves_by_hand() -> None:
-    """Told of columns, the model is right: with the marks the sentence names them, and without it does not."""
+    """Told of columns, the model is right: with the marks the sentence names them, and without it
+    does not.
+    """
     row = verify(guided(), TASK, [Obedient("column")], reader="text").rows[0]
     assert row.prompted == 1.0
     assert row.sentence_only == row.zero_shot < 1
@@ -237,18 +280,27 @@ def test_the_halves_by_hand() -> None:
     assert row.image_only < 1
     row = verify(guided(), TASK, [Obedient("through")], reader="text").rows[0]
     assert row.sentence_only == 1.0
-    assert row.image_only == verify(guided("none"), TASK, [Eye(logprobs=False)], reader="text").rows[0].prompted
+    assert (
+        row.image_only
+        == verify(guided("none"), TASK, [Eye(logprobs=False)], reader="text").rows[0].prompted
+    )
 
 
 def test_a_failure_in_any_arm_drops_the_image_from_all() -> None:
-    images, after = ([image.tobytes() for image in given] for given in (raw(), map(guided().render, raw())))
+    images, after = (
+        [image.tobytes() for image in given] for given in (raw(), map(guided().render, raw()))
+    )
 
     def proved(told: list[bytes], shown: list[bytes]) -> Row:
-        """Without the sentence for the raw images `told`, nor the plain question for the prompted ones `shown`."""
+        """Without the sentence for the raw images `told`, nor the plain question for the prompted
+        ones `shown`.
+        """
         lost = {(image, True) for image in told} | {(image, False) for image in shown}
-        return verify(guided(), TASK, [Flaky(refuses=lambda r: (r.image.tobytes(), r.text != QUESTION) in lost)]).rows[
-            0
-        ]
+        return verify(
+            guided(),
+            TASK,
+            [Flaky(refuses=lambda r: (r.image.tobytes(), r.text != QUESTION) in lost)],
+        ).rows[0]
 
     assert (proved(images[:4], after[2:7]).n, proved(images[:4], after[2:7]).failed) == (73, 9)
     with pytest.raises(ModelError, match="no test image in all five arms"):
@@ -260,7 +312,9 @@ def test_the_table_has_the_halves_where_there_are_any() -> None:
     head, _, row = proof_table(proof).splitlines()[:3]
     assert head.endswith("sentence only  image only")
     halves = (proof.rows[0].sentence_only, proof.rows[0].image_only)
-    assert row.split()[-4:] == [part for half in halves for part in (f"{100 * (half or 0):.1f}", "%")]
+    assert row.split()[-4:] == [
+        part for half in halves for part in (f"{100 * (half or 0):.1f}", "%")
+    ]
     assert "sentence" not in proof_table(verify(prompt(), TASK, [Eye()]))
 
 
@@ -282,7 +336,9 @@ def test_the_table_names_every_model_and_the_missing_data() -> None:
 
 def test_the_gallery_shows_the_first_images_whatever_became_of_them(tmp_path: Path) -> None:
     proof = verify(prompt(), TASK, [Eye()], examples=5)
-    assert [example.truth for example in proof.examples] == [sample.answer for sample in TASK.test[:5]]
+    assert [example.truth for example in proof.examples] == [
+        sample.answer for sample in TASK.test[:5]
+    ]
     assert all(np.array_equal(e.after, prompt().render(e.before)) for e in proof.examples)
     save_gallery(proof, tmp_path / "new" / "gallery.png")
     assert (tmp_path / "new" / "gallery.png").read_bytes().startswith(b"\x89PNG")
@@ -302,7 +358,8 @@ class Priced(Model):
 def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
     labels = ("$x^{$", "$5 or $6")
     splits = [
-        tuple(Sample(f"{name}{i}", labels[i % 2], TASK.test[i].pixels()) for i in range(4)) for name in ("a", "b", "c")
+        tuple(Sample(f"{name}{i}", labels[i % 2], TASK.test[i].pixels()) for i in range(4))
+        for name in ("a", "b", "c")
     ]
     priced = Task("$a_$", "which?", labels, *splits)
     proof = verify(prompt(), priced, [Priced()], reader="text")
@@ -313,6 +370,9 @@ def test_a_row_is_json() -> None:
     fields = set(Row.__dataclass_fields__)
     calibrated = {"calibrated", "over_calibrated", "over_calibrated_ci95"}
     row = verify(prompt(), TASK, [Eye()]).as_json()[0]
-    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - calibrated - {"sentence_only", "image_only"}
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - calibrated - {
+        "sentence_only",
+        "image_only",
+    }
     row = verify(guided(), TASK, [Eye()]).as_json()[0]
     assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - calibrated

@@ -1,4 +1,6 @@
-"""What a proof says in words: every sentence is made somewhere, from values alone, and from JSON again."""
+"""What a proof says in words: every sentence is made somewhere, from values alone, and from JSON
+again.
+"""
 
 from __future__ import annotations
 
@@ -121,7 +123,9 @@ CASES = {
         {"images": 11, "least": 30},
     ),
     "one-answer": Case(
-        lambda: withheld(patterns(test=tuple(replace(one, answer="rows") for one in TASK.test)), Overlap()),
+        lambda: withheld(
+            patterns(test=tuple(replace(one, answer="rows") for one in TASK.test)), Overlap()
+        ),
         "all test images have the answer 'rows': who always says it is always right",
         {"answer": "rows"},
     ),
@@ -198,7 +202,12 @@ def check(said: Remark) -> None:
     """The sentence is its template with its values, here and after a way through JSON."""
     kept = json.loads(json.dumps(said.as_json(), allow_nan=False))
     assert kept.keys() == {"code", "text", "values"}
-    assert said == kept["text"] == say(REMARKS[kept["code"]], kept["values"]) == remark(kept["code"], **kept["values"])
+    assert (
+        said
+        == kept["text"]
+        == say(REMARKS[kept["code"]], kept["values"])
+        == remark(kept["code"], **kept["values"])
+    )
     assert (said.code, dict(said.values)) == (kept["code"], kept["values"])
 
 
@@ -207,15 +216,23 @@ def test_each_is_said_by_its_maker(code: str) -> None:
     case = CASES[code]
     (said,) = (one for one in case.made() if one.code == code)
     assert said == case.text
-    assert said.values == pytest.approx(case.values) if code in ("gains", "harmed") else said.values == case.values
+    assert (
+        said.values == pytest.approx(case.values)
+        if code in ("gains", "harmed")
+        else said.values == case.values
+    )
     check(said)
 
 
 @pytest.fixture(scope="module")
 def stopped() -> Proof:
     """Looked at early: no-go by the source, so that the other is not asked."""
-    task = patterns(test=tuple(replace(one, id=f"{one.id}-{i}") for i in range(2) for one in TASK.test))
-    return verify(flat(SIDE), task, [Eye("eye/far"), Eye(gain=60.0)], source="eye/near", sequential=True)
+    task = patterns(
+        test=tuple(replace(one, id=f"{one.id}-{i}") for i in range(2) for one in TASK.test)
+    )
+    return verify(
+        flat(SIDE), task, [Eye("eye/far"), Eye(gain=60.0)], source="eye/near", sequential=True
+    )
 
 
 @pytest.mark.parametrize("labels", [3, True, "rows", {"rows": 1}, None])
@@ -240,12 +257,19 @@ def test_what_looking_early_says(stopped: Proof) -> None:
 
 
 def test_result_and_proof_keep_remarks_as_objects(stopped: Proof) -> None:
-    document = json.loads(json.dumps(result(None, stopped, task="t", seed=0, prompt="p", seconds=1.0)))
+    document = json.loads(
+        json.dumps(result(None, stopped, task="t", seed=0, prompt="p", seconds=1.0))
+    )
     assert document["notes"] == [note.as_json() for note in stopped.notes]
     verdict = document["verdict"]
     assert [reason["code"] for reason in verdict["reasons"]] == ["gains-too-little"]
     rule = verdict["rule"]
-    assert rule == {"min_gain": 0.02, "max_harm": 0.02, "level": 0.05, "text": str(stopped.verdict.rule)}
+    assert rule == {
+        "min_gain": 0.02,
+        "max_harm": 0.02,
+        "level": 0.05,
+        "text": str(stopped.verdict.rule),
+    }
     assert rule["text"] == say(REMARKS["rule"], rule)
 
 
@@ -257,11 +281,15 @@ def test_the_rule_in_english() -> None:
     )
 
 
-# -- the table and the calls ------------------------------------------------------------------------------------------
+# -- the table and the calls -----------------------------------------------------------------------
 def calls() -> Iterator[tuple[str, ast.Call]]:
     for path in sorted(Path(inspect.getfile(Remark)).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "remark":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "remark"
+            ):
                 yield f"{path.name}:{node.lineno}", node
 
 
@@ -281,7 +309,7 @@ def test_every_code_is_tried_here() -> None:
     assert set(REMARKS) == {*CASES, "rule", "settled-early", "not-asked"}
 
 
-# -- templates --------------------------------------------------------------------------------------------------------
+# -- templates -------------------------------------------------------------------------------------
 def test_a_copy_and_a_pickle_say_the_same() -> None:
     said = remark("noise", model="a/b", noise=0.5)
     for again in (copy.copy(said), copy.deepcopy(said), pickle.loads(pickle.dumps(said))):
@@ -306,9 +334,16 @@ def test_values_cannot_be_changed_under_the_sentence() -> None:
         ("{model!r:>7}", "  'a/b'"),
         ("nothing of it", "nothing of it"),
     ],
-)  # fmt: skip
+)
 def test_what_a_translator_can_write(template: str, said: str) -> None:
-    values = {"share": 0.125, "one": 0.01, "count": 1, "none": 0, "labels": ["赤", "青"], "model": "a/b"}
+    values = {
+        "share": 0.125,
+        "one": 0.01,
+        "count": 1,
+        "none": 0,
+        "labels": ["赤", "青"],
+        "model": "a/b",
+    }
     assert say(template, values) == said
 
 
@@ -322,12 +357,16 @@ def test_points_are_singular_at_one_only(points: int) -> None:
 @given(st.text(), st.text())
 def test_values_are_no_templates(question: str, asked: str) -> None:
     said = remark("other-question", searched=question, asked=asked)
-    assert said == f"the prompt was searched with the question {question!r}, and is asked {asked!r} here"
+    assert (
+        said
+        == f"the prompt was searched with the question {question!r}, and is asked {asked!r} here"
+    )
     check(said)
 
 
 @pytest.mark.parametrize(
-    ("template", "error"), [("{model}", KeyError), ("{noise:q}", ValueError), ("{noise!x}", ValueError)]
+    ("template", "error"),
+    [("{model}", KeyError), ("{noise:q}", ValueError), ("{noise!x}", ValueError)],
 )
 def test_a_template_that_does_not_fit_is_an_error(template: str, error: type[Exception]) -> None:
     with pytest.raises(error):
@@ -336,7 +375,10 @@ def test_a_template_that_does_not_fit_is_an_error(template: str, error: type[Exc
 
 def test_one_image_is_no_images() -> None:
     assert remark("more-images", images=1).startswith("about 1 more test image would settle it")
-    assert remark("too-few-images", images=1, least=30) == "1 test image says too little: give at least 30"
+    assert (
+        remark("too-few-images", images=1, least=30)
+        == "1 test image says too little: give at least 30"
+    )
 
 
 def test_an_unknown_code_is_an_error() -> None:

@@ -19,7 +19,9 @@ def source(gained: int, lost: int, n: int = 500, asked: int | None = None) -> Ev
     return Evidence("a/source", True, gained, lost, n, asked or n)
 
 
-def other(gained: int, lost: int, n: int = 500, asked: int | None = None, name: str = "a/other") -> Evidence:
+def other(
+    gained: int, lost: int, n: int = 500, asked: int | None = None, name: str = "a/other"
+) -> Evidence:
     return Evidence(name, False, gained, lost, n, asked or n)
 
 
@@ -59,7 +61,8 @@ def test_harm_is_held_to_holms_level() -> None:
 
 
 def test_without_a_source_every_model_must_gain() -> None:
-    good, weak = source(100, 20), source(26, 25)._replace(model="a/weak")
+    good = source(100, 20)
+    weak = source(26, 25)._replace(model="a/weak")
     assert judge(RULE, [good, good]).word == "go"
     verdict = judge(RULE, [good, weak])
     assert verdict.word == "undecided"
@@ -69,7 +72,8 @@ def test_without_a_source_every_model_must_gain() -> None:
 def test_undecided_says_how_many_more() -> None:
     verdict = judge(RULE, [source(16, 8, n=100)])
     assert (verdict.word, verdict.exit_code) == ("undecided", 5)
-    gained, lost = 16.5 / 101, 8.5 / 101
+    gained = 16.5 / 101
+    lost = 8.5 / 101
     wanted = images_needed(gained - lost, lost, margin=0.02)
     assert wanted is not None and verdict.more_images == wanted - 100
     assert f"about {verdict.more_images:,} more test images" in verdict.reasons[-1]
@@ -86,7 +90,9 @@ def test_a_model_that_fails_on_a_third_decides_nothing() -> None:
     verdict = judge(RULE, [source(100, 5, n=333, asked=500)])
     assert verdict.word == "undecided"
     assert "failed on 167 of 500 images" in verdict.reasons[0]
-    assert judge(RULE, [source(100, 5), other(0, 100, n=300)._replace(asked=500)]).word == "undecided"
+    assert (
+        judge(RULE, [source(100, 5), other(0, 100, n=300)._replace(asked=500)]).word == "undecided"
+    )
     assert judge(RULE, [source(0, 0, n=0, asked=500)]).word == "undecided"
 
 
@@ -108,7 +114,7 @@ def test_a_rule_needs_shares(values: dict[str, float]) -> None:
         Rule(**values)
 
 
-# -- simulated: the floors --------------------------------------------------------------------------------------------
+# -- simulated: the floors -------------------------------------------------------------------------
 def simulated(runs: int, n: int, gain: float) -> list[str]:
     draws = stream(1, "simulated", n, gain).multinomial(n, [gain + 0.1, 0.1, 0.8 - gain], runs)
     return [judge(RULE, [source(int(row[0]), int(row[1]), n=n)]).word for row in draws]
@@ -126,16 +132,22 @@ def test_errors_are_as_rare_as_promised() -> None:
 
 
 def test_looking_early_errs_no_more_and_asks_less() -> None:
-    n, runs = 281, 1000
+    n = 281
+    runs = 1000
     looks = Looks.of(n, 1)
 
     def run(gain: float) -> tuple[float, float, float]:
-        draw, go, asked, held = stream(2, "early", gain), 0, 0, 0
+        draw = stream(2, "early", gain)
+        go = 0
+        asked = 0
+        held = 0
         for _ in range(runs):
             counts = np.zeros(3, int)
             for k, size in enumerate(np.diff((0, *looks.ends))):
                 counts += draw.multinomial(size, [gain + 0.1, 0.1, 0.8 - gain])
-                found = Evidence("a", True, int(counts[0]), int(counts[1]), looks.ends[k], n, float(looks.z[k]))
+                found = Evidence(
+                    "a", True, int(counts[0]), int(counts[1]), looks.ends[k], n, float(looks.z[k])
+                )
                 if settled(RULE, found):
                     break
             asked += looks.ends[k]

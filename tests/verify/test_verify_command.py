@@ -25,7 +25,9 @@ def images(tmp_path: Path) -> Path:
 
 def prompt(contrast: float, **facts: object) -> Path:
     path = Path(f"contrast{contrast}.vprompt")
-    preset("tone", SIDE).prompt(np.array([contrast, 0.0, 0.0])).save(path, {"source_model": "eye/near", **facts})
+    preset("tone", SIDE).prompt(np.array([contrast, 0.0, 0.0])).save(
+        path, {"source_model": "eye/near", **facts}
+    )
     return path
 
 
@@ -73,15 +75,22 @@ def test_dry_run_asks_nothing_and_says_what_can_be_seen(images: Path) -> None:
     ran = bbtvp(*command(images, 3.0, "--model", "eye/down", "--dry-run", "--out", "run"))
     assert ran.code == 0
     lines = ran.out.splitlines()
-    assert lines[0] == "eye/near: zero shot, empty frame, prompted on 72 test images; at most 280 image queries"
+    assert (
+        lines[0]
+        == "eye/near: zero shot, empty frame, prompted on 72 test images; at most 280 image queries"
+    )
     assert lines[2] == "together: at most 560 image queries"
-    assert lines[3].startswith("72 test images show that a gain of 19.9 points passes the minimum (80 % power")
+    assert lines[3].startswith(
+        "72 test images show that a gain of 19.9 points passes the minimum (80 % power"
+    )
     assert not Path("run").exists()
     plan = json.loads(bbtvp(*command(images, 3.0, "--dry-run", "--json")).out)
     assert (plan["queries"], plan["images"], plan["detectable_gain"]) == (280, 72, 0.199)
 
 
-def test_what_an_endpoint_costs_at_most_is_said(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_an_endpoint_costs_at_most_is_said(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     ran = bbtvp(*command(images, 3.0, "--model", "openai/gpt-4o", "--dry-run"))
     assert ran.code == 0

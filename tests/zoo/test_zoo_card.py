@@ -14,7 +14,14 @@ TASK = f"zoo/{tasks.SUITE[0]}"
 
 
 def cell(model: str, vp: float, tvp: float) -> dict[str, Any]:
-    return {"model": model, "task": TASK, "zero_shot": 0.4, "empty_frame": 0.45, "vp": vp, "tvp": tvp}
+    return {
+        "model": model,
+        "task": TASK,
+        "zero_shot": 0.4,
+        "empty_frame": 0.45,
+        "vp": vp,
+        "tvp": tvp,
+    }
 
 
 def test_the_control_stands_beside_the_ceilings() -> None:
@@ -29,7 +36,9 @@ def test_a_cell_that_was_not_measured_stays_empty() -> None:
     assert f"| zoo/{tasks.SUITE[1]} |  |" in ceiling_table([cell("zoo/llava", 0.5, 0.5)])
 
 
-@pytest.mark.skipif(not members(), reason="no miniature has been trained: python -m bbtvp.zoo.training.train all")
+@pytest.mark.skipif(
+    not members(), reason="no miniature has been trained: python -m bbtvp.zoo.training.train all"
+)
 def test_the_members_table_gives_sizes_and_means() -> None:
     name = members()[0]
     scores = {subject: 0.5 + i / 10 for i, subject in enumerate(CLEAN)}

@@ -17,7 +17,9 @@ from bbtvp.zoo.families import FAMILIES, build_clip
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A catalogue of two untrained members and the surrogate, so that it can be tested without the trained ones."""
+    """A catalogue of two untrained members and the surrogate, so that it can be tested without the
+    trained ones.
+    """
     for name in ("llava", "blip2", "clip"):
         torch.manual_seed(0)
         model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
@@ -44,7 +46,11 @@ def test_a_member_is_loaded_by_the_general_adapter_in_float32() -> None:
 @pytest.mark.usefixtures("shelf")
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("lava", "zoo/llava"), ("blip-2", "zoo/blip2"), ("qwertyuiopasdfgh", "choose from: zoo/blip2, zoo/llava")],
+    [
+        ("lava", "zoo/llava"),
+        ("blip-2", "zoo/blip2"),
+        ("qwertyuiopasdfgh", "choose from: zoo/blip2, zoo/llava"),
+    ],
 )
 def test_an_unknown_member_names_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match="unknown model") as caught:
@@ -68,6 +74,8 @@ def test_the_card_counts_parameters_as_the_models_do() -> None:
     assert list(rows) == ["zoo/blip2", "zoo/llava", "zoo/clip"]
     for spec in ("zoo/blip2", "zoo/llava"):
         model = load_model(spec).model  # type: ignore[attr-defined]
-        assert rows[spec]["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+        assert rows[spec]["parameters"] == sum(
+            parameter.numel() for parameter in model.parameters()
+        )
         assert rows[spec]["stands_for"] == catalogue.STANDS_FOR[spec.removeprefix("zoo/")]
     assert json.loads(json.dumps(catalogue.card())) == catalogue.card()

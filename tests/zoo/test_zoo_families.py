@@ -22,7 +22,11 @@ families = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 def words() -> list[str]:
     return sorted(
-        {label for labels in (*tasks.LABELS.values(), scenes.YES_NO, tuple(scenes.COLORS)) for label in labels}
+        {
+            label
+            for labels in (*tasks.LABELS.values(), scenes.YES_NO, tuple(scenes.COLORS))
+            for label in labels
+        }
     )
 
 
@@ -52,7 +56,9 @@ def test_a_family_is_small(family: str) -> None:
 def test_families_are_real_classes_of_several_kinds() -> None:
     classes = {family: type(FAMILIES[family].build()[0]) for family in FAMILIES}
     assert all(getattr(transformers, cls.__name__) is cls for cls in classes.values())
-    assert len({*classes.values()}) == 5, "BLIP-2 and MiniGPT-4 share one, with another language model"
+    assert len({*classes.values()}) == 5, (
+        "BLIP-2 and MiniGPT-4 share one, with another language model"
+    )
     assert {*STANDS_FOR} == {*FAMILIES, "clip"}
 
 
@@ -83,7 +89,8 @@ def test_the_zoos_words_are_one_token_each_and_any_text_can_be_read() -> None:
 def test_what_is_trained_is_what_is_asked(family: str) -> None:
     """The trainer's tensors begin with the adapter's, and end with the answer and the end token."""
     member = Member.untrained(family, torch.device("cpu"))
-    texts, answers = ["what digit is this?", "is there a red circle in the image?"], ["seven", "no"]
+    texts = ["what digit is this?", "is there a red circle in the image?"]
+    answers = ["seven", "no"]
     rows = member.batch(texts, answers)
     adapter = hf.HuggingFaceModel("test", member.model, member.processor, 1)
     for i, (text, answer) in enumerate(zip(texts, answers, strict=True)):
@@ -97,7 +104,9 @@ def test_what_is_trained_is_what_is_asked(family: str) -> None:
 @families
 def test_a_member_sees_the_pixels_that_its_processor_makes(family: str) -> None:
     member = Member.untrained(family, torch.device("cpu"))
-    pixels = np.random.default_rng(0).integers(0, 256, (member.side, member.side, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(
+        0, 256, (member.side, member.side, 3), dtype=np.uint8
+    )
     through = member.processor.image_processor(images=[pixels], return_tensors="pt")["pixel_values"]
     straight = member.images(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)["pixel_values"]
     torch.testing.assert_close(straight, through, atol=1e-5, rtol=0)

@@ -22,12 +22,16 @@ def untrained(name: str) -> Member:
 
 
 def heir(parent: str, child: str) -> tuple[Member, Member, set[str]]:
-    one, other = untrained(parent), untrained(child)
+    one = untrained(parent)
+    other = untrained(child)
     return one, other, inherit(one, other, some_scenes(one.side))
 
 
 def some_scenes(side: int) -> torch.Tensor:
-    drawn = [scenes.draw(kind, np.random.default_rng(i)).pixels for i, kind in enumerate(scenes.KINDS * 3)]
+    drawn = [
+        scenes.draw(kind, np.random.default_rng(i)).pixels
+        for i, kind in enumerate(scenes.KINDS * 3)
+    ]
     pixels = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
     return augment(pixels, side, torch.Generator().manual_seed(0))[0]
 
@@ -42,15 +46,23 @@ def encoded(member: Member, x: torch.Tensor) -> torch.Tensor:
 def test_a_tower_computes_what_llavas_computes(child: str) -> None:
     one, other, _ = heir("llava", child)
     x = torch.randn(2, 49, WIDTH, generator=torch.Generator().manual_seed(0))
-    # BLIP-2's layer norms differ by 1e-5 in epsilon, SigLIP's GELU is a tanh where CLIP's is a sigmoid.
-    torch.testing.assert_close(encoded(one, x), encoded(other, x), atol=0.15 if child != "blip2" else 1e-3, rtol=1e-2)
-    assert not torch.allclose(encoded(one, x), encoded(untrained(child), x), atol=0.5), "a tower of its own differs"
+    # BLIP-2's layer norms differ by 1e-5 in epsilon, SigLIP's GELU is a tanh where CLIP's is a
+    # sigmoid.
+    torch.testing.assert_close(
+        encoded(one, x), encoded(other, x), atol=0.15 if child != "blip2" else 1e-3, rtol=1e-2
+    )
+    assert not torch.allclose(encoded(one, x), encoded(untrained(child), x), atol=0.5), (
+        "a tower of its own differs"
+    )
 
 
 @pytest.mark.parametrize(("child", "first"), [("blip2", 0), ("paligemma", 1)])
 def test_clips_first_norm_lives_on_in_the_embeddings(child: str, first: int) -> None:
-    """Patch by patch, up to the spread that a norm takes from each patch and the fold from all of them."""
-    one, other = untrained("llava"), untrained(child)
+    """Patch by patch, up to the spread that a norm takes from each patch and the fold from all of
+    them.
+    """
+    one = untrained("llava")
+    other = untrained(child)
     norm = one.tower.pre_layrnorm
     with torch.no_grad():
         norm.weight.uniform_(0.5, 2, generator=torch.Generator().manual_seed(1))
@@ -60,16 +72,26 @@ def test_clips_first_norm_lives_on_in_the_embeddings(child: str, first: int) -> 
         wanted = norm(one.tower.embeddings(one.images(pixels)["pixel_values"]))[:, first:]
         found = other.tower.embeddings(one.images(pixels)["pixel_values"])
     likeness = torch.nn.functional.cosine_similarity(found, wanted, dim=-1)
-    assert likeness.mean() > 0.95 and 0.8 < found.norm(dim=-1).mean() / wanted.norm(dim=-1).mean() < 1.25
+    assert (
+        likeness.mean() > 0.95
+        and 0.8 < found.norm(dim=-1).mean() / wanted.norm(dim=-1).mean() < 1.25
+    )
 
 
 def test_a_llama_answers_as_its_parents_whatever_the_tokenizer() -> None:
-    """Idefics3's tokenizer has three tokens more, in front of all words: the rows move with their words."""
+    """Idefics3's tokenizer has three tokens more, in front of all words: the rows move with their
+    words.
+    """
     one, other, _ = heir("llava", "idefics3")
     text = "is there a red circle in the image?"
     logits = []
-    for member, decoder in ((one, one.model.model.language_model), (other, other.model.model.text_model)):
-        ids = member.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    for member, decoder in (
+        (one, one.model.model.language_model),
+        (other, other.model.model.text_model),
+    ):
+        ids = member.processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")[
+            "input_ids"
+        ]
         with torch.no_grad():
             seen = decoder(input_ids=ids).last_hidden_state
             words = member.model.lm_head(seen)[0, -1]
@@ -91,7 +113,9 @@ def test_minigpt4_takes_llavas_decoder_and_blip2s_q_former() -> None:
         assert torch.equal(taken[f"language_model.model.{key}"], tensor), key
 
 
-@pytest.mark.parametrize(("parent", "child"), [("blip2", "minigpt4"), ("llava", "blip2"), ("llava", "paligemma")])
+@pytest.mark.parametrize(
+    ("parent", "child"), [("blip2", "minigpt4"), ("llava", "blip2"), ("llava", "paligemma")]
+)
 def test_a_decoder_of_another_class_is_left_alone(parent: str, child: str) -> None:
     own = untrained(child).model.state_dict()
     _, member, taken = heir(parent, child)

@@ -24,9 +24,12 @@ def drawn(kind: str, seed: int) -> Scene:
 
 
 def ink_of(scene: Scene, thing: Thing) -> np.ndarray:
-    """Median colour of the pixels that surely belong to a thing: a point on each shape, and what surrounds it."""
+    """Median colour of the pixels that surely belong to a thing: a point on each shape, and what
+    surrounds it.
+    """
     reach = {"ring": 0.79 * thing.r, "triangle": 0.0}.get(thing.shape, 0.0)
-    x, y = round(thing.x + reach - 0.5), round(thing.y - 0.5)
+    x = round(thing.x + reach - 0.5)
+    y = round(thing.y - 0.5)
     return np.median(scene.pixels[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3), axis=0)
 
 
@@ -34,7 +37,8 @@ def ink_of(scene: Scene, thing: Thing) -> np.ndarray:
 @given(seed=seeds)
 @many
 def test_a_scene_is_drawn_and_always_the_same(kind: str, seed: int) -> None:
-    scene, again = drawn(kind, seed), drawn(kind, seed)
+    scene = drawn(kind, seed)
+    again = drawn(kind, seed)
     assert scene.kind == kind
     assert scene.pixels.shape == (64, 64, 3) and scene.pixels.dtype == np.uint8
     assert scene.pixels.std() > 1, "something must be visible"
@@ -48,9 +52,15 @@ def test_a_scene_is_drawn_and_always_the_same(kind: str, seed: int) -> None:
 def test_things_lie_within_the_image_apart_and_in_their_colour(kind: str, seed: int) -> None:
     scene = drawn(kind, seed)
     for i, thing in enumerate(scene.things):
-        assert min(thing.x, thing.y) - thing.r >= 0 and max(thing.x, thing.y) + thing.r <= scenes.SIDE
-        assert all(math.hypot(thing.x - o.x, thing.y - o.y) > thing.r + o.r for o in scene.things[:i])
-        distance = {color: np.abs(ink_of(scene, thing) - rgb).max() for color, rgb in scenes.COLORS.items()}
+        assert (
+            min(thing.x, thing.y) - thing.r >= 0 and max(thing.x, thing.y) + thing.r <= scenes.SIDE
+        )
+        assert all(
+            math.hypot(thing.x - o.x, thing.y - o.y) > thing.r + o.r for o in scene.things[:i]
+        )
+        distance = {
+            color: np.abs(ink_of(scene, thing) - rgb).max() for color, rgb in scenes.COLORS.items()
+        }
         assert min(distance, key=distance.__getitem__) == thing.color
 
 
@@ -60,7 +70,10 @@ def test_things_lie_within_the_image_apart_and_in_their_colour(kind: str, seed: 
 def test_answers_are_true_and_among_the_labels(kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     scene = scenes.draw(kind, rng)
-    for question in (scenes.main_question(scene, rng), *(scenes.other_question(scene, rng) for _ in range(4))):
+    for question in (
+        scenes.main_question(scene, rng),
+        *(scenes.other_question(scene, rng) for _ in range(4)),
+    ):
         assert question.answer in question.labels
         assert question.answer == truth(scene, question.text)
 
@@ -81,7 +94,11 @@ def truth(scene: Scene, text: str) -> str:
         (color,) = [thing.color for thing in scene.things if thing.shape == words[-1]]
         return color
     if text.startswith("is there a "):
-        return "yes" if (words[3], words[4]) in [(thing.color, thing.shape) for thing in scene.things] else "no"
+        return (
+            "yes"
+            if (words[3], words[4]) in [(thing.color, thing.shape) for thing in scene.things]
+            else "no"
+        )
     if text == "do the two objects have the same color?":
         return "yes" if len({thing.color for thing in scene.things}) == 1 else "no"
     assert text == "are the two objects side by side or stacked?"
@@ -100,7 +117,9 @@ def test_a_pair_is_clearly_arranged_and_asked_about_in_any_order(seed: int) -> N
     first, second = drawn("pair", seed).things
     assert first.shape != second.shape
     apart = sorted((abs(first.x - second.x), abs(first.y - second.y)))
-    assert apart[0] <= 10.01 and apart[1] >= 22, "nearly level along one axis, clearly apart along the other"
+    assert apart[0] <= 10.01 and apart[1] >= 22, (
+        "nearly level along one axis, clearly apart along the other"
+    )
     for question in (scenes.arrangement, scenes.same_color):
         assert question(first, second) == question(second, first)
 
@@ -108,8 +127,12 @@ def test_a_pair_is_clearly_arranged_and_asked_about_in_any_order(seed: int) -> N
 def test_arrangement_and_color_of_a_pair_tell_nothing_of_each_other() -> None:
     rng = np.random.default_rng(4)
     pairs = [scenes.draw("pair", rng).things for _ in range(600)]
-    counts = Counter((scenes.arrangement(*pair).answer, scenes.same_color(*pair).answer) for pair in pairs)
-    assert len(counts) == 4 and all(abs(n - 150) < 4.5 * math.sqrt(600 * 3 / 16) for n in counts.values()), counts
+    counts = Counter(
+        (scenes.arrangement(*pair).answer, scenes.same_color(*pair).answer) for pair in pairs
+    )
+    assert len(counts) == 4 and all(
+        abs(n - 150) < 4.5 * math.sqrt(600 * 3 / 16) for n in counts.values()
+    ), counts
 
 
 def test_every_answer_comes_up_about_equally_often() -> None:
@@ -127,7 +150,9 @@ def test_absent_things_are_asked_about_as_often_as_present_ones_whatever_the_sce
     by_size: dict[int, Counter[str]] = {}
     for _ in range(900):
         scene = scenes.draw("presence", rng)
-        by_size.setdefault(len(scene.things), Counter())[scenes.main_question(scene, rng).answer] += 1
+        by_size.setdefault(len(scene.things), Counter())[
+            scenes.main_question(scene, rng).answer
+        ] += 1
     for counts in by_size.values():
         assert abs(counts["yes"] / counts.total() - 0.5) < 4.5 * 0.5 / math.sqrt(counts.total())
 
@@ -143,16 +168,23 @@ def test_popular_categories_and_companions_come_up_more_often() -> None:
     rng = np.random.default_rng(2)
     drawn = [scenes.draw_categories(3, rng) for _ in range(1500)]
     counts = Counter(category for row in drawn for category in row)
-    first, last = (sum(counts[c] for c in part) for part in (scenes.CATEGORIES[:5], scenes.CATEGORIES[-5:]))
+    first, last = (
+        sum(counts[c] for c in part) for part in (scenes.CATEGORIES[:5], scenes.CATEGORIES[-5:])
+    )
     assert first > 1.5 * last
     together = Counter(frozenset(pair) for row in drawn for pair in pairwise(row))
-    pairs = [frozenset((c, scenes.CATEGORIES[scenes.companion(i)])) for i, c in enumerate(scenes.CATEGORIES)]
+    pairs = [
+        frozenset((c, scenes.CATEGORIES[scenes.companion(i)]))
+        for i, c in enumerate(scenes.CATEGORIES)
+    ]
     beside = sum(together[pair] for pair in {*pairs}) / together.total()
     assert beside > 0.3, "by chance it would be about one in twelve"
 
 
 def test_every_category_is_the_companion_of_one() -> None:
-    assert sorted(scenes.companion(i) for i in range(len(scenes.CATEGORIES))) == list(range(len(scenes.CATEGORIES)))
+    assert sorted(scenes.companion(i) for i in range(len(scenes.CATEGORIES))) == list(
+        range(len(scenes.CATEGORIES))
+    )
 
 
 def test_no_category_is_its_own_companion() -> None:
@@ -163,7 +195,10 @@ def test_no_category_is_its_own_companion() -> None:
 def test_digits_come_from_the_range_that_was_given() -> None:
     _, labels = scenes.uci_digits()
     index = int(np.flatnonzero(labels == 7)[-1])
-    found = [scenes.draw("digit", np.random.default_rng(seed), range(index, index + 1)).digit for seed in range(5)]
+    found = [
+        scenes.draw("digit", np.random.default_rng(seed), range(index, index + 1)).digit
+        for seed in range(5)
+    ]
     assert found == [7] * 5
 
 

@@ -1,4 +1,6 @@
-"""The built-in tasks: reproducible, without leaks between splits, and POPE's samplings as POPE defines them."""
+"""The built-in tasks: reproducible, without leaks between splits, and POPE's samplings as POPE
+defines them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ def pixels_of(samples: tuple[Sample, ...]) -> list[bytes]:
 def test_the_names_are_every_subject_with_every_shift() -> None:
     names = tasks.names()
     assert len({*names}) == len(names) == len(SUBJECTS) * (1 + len(SHIFTS)) == 42
-    for name in ("digits", "counting-dark", "hallucination-popular-blur", "hallucination-low-contrast"):
+    for name in (
+        "digits",
+        "counting-dark",
+        "hallucination-popular-blur",
+        "hallucination-low-contrast",
+    ):
         assert name in names
 
 
@@ -35,7 +42,11 @@ def test_the_names_are_every_subject_with_every_shift() -> None:
 def test_every_task_loads_as_it_is_described(name: str) -> None:
     task = load_task(f"zoo/{name}")
     (described,) = [row for row in tasks.describe() if row["task"] == f"zoo/{name}"]
-    assert described == {"task": task.name, "question": task.question, "labels": list(task.labels or ())}
+    assert described == {
+        "task": task.name,
+        "question": task.question,
+        "labels": list(task.labels or ()),
+    }
     assert {split: len(samples) for split, samples in task.splits.items()} == tasks.SIZES
     for samples in task.splits.values():
         assert all(sample.pixels().shape == (64, 64, 3) for sample in samples)
@@ -66,31 +77,47 @@ def test_digits_of_the_splits_and_of_the_training_are_disjoint() -> None:
 def test_every_shift_shows_the_same_scenes(subject: str) -> None:
     plain = tasks.load(subject)
     for shift in SHIFTS:
-        shifted, strength = tasks.load(f"{subject}-{shift}"), STRENGTH[subject][shift]
+        shifted = tasks.load(f"{subject}-{shift}")
+        strength = STRENGTH[subject][shift]
         for split, samples in plain.splits.items():
             others = shifted.splits[split]
-            assert [(s.id, s.answer, s.fields) for s in samples] == [(s.id, s.answer, s.fields) for s in others]
-            before, after = samples[3].pixels(), others[3].pixels()
+            assert [(s.id, s.answer, s.fields) for s in samples] == [
+                (s.id, s.answer, s.fields) for s in others
+            ]
+            before = samples[3].pixels()
+            after = others[3].pixels()
             assert not np.array_equal(before, after)
             if shift != "noise":  # the others are functions of the image alone
-                np.testing.assert_array_equal(SHIFTS[shift](before, strength, np.random.default_rng(0)), after)
+                np.testing.assert_array_equal(
+                    SHIFTS[shift](before, strength, np.random.default_rng(0)), after
+                )
 
 
 def test_noise_differs_from_image_to_image_and_has_its_strength() -> None:
-    plain, noisy = tasks.load("shapes").test, tasks.load("shapes-noise").test
-    grey = [(a.pixels().astype(float), b.pixels().astype(float)) for a, b in zip(plain, noisy, strict=True)]
+    plain = tasks.load("shapes").test
+    noisy = tasks.load("shapes-noise").test
+    grey = [
+        (a.pixels().astype(float), b.pixels().astype(float))
+        for a, b in zip(plain, noisy, strict=True)
+    ]
     deviations = [after - before for before, after in grey]
     assert not np.array_equal(deviations[0], deviations[1])
     inner = np.concatenate(
-        [d[(before > 100) & (before < 150)] for d, (before, _) in zip(deviations, grey, strict=True)]
+        [
+            d[(before > 100) & (before < 150)]
+            for d, (before, _) in zip(deviations, grey, strict=True)
+        ]
     )
     assert abs(inner.std() / STRENGTH["shapes"]["noise"] - 1) < 0.1
 
 
-@pytest.mark.parametrize(("shift", "change"), [("dark", -1), ("bright", 1), ("low-contrast", 0), ("blur", 0)])
+@pytest.mark.parametrize(
+    ("shift", "change"), [("dark", -1), ("bright", 1), ("low-contrast", 0), ("blur", 0)]
+)
 def test_a_shift_does_what_its_name_says(shift: str, change: int) -> None:
     plain, shifted = (
-        np.stack([s.pixels() for s in tasks.load(n).test[:60]]).astype(float) for n in ("shapes", f"shapes-{shift}")
+        np.stack([s.pixels() for s in tasks.load(n).test[:60]]).astype(float)
+        for n in ("shapes", f"shapes-{shift}")
     )
     assert shifted.std(axis=(1, 2)).mean() < plain.std(axis=(1, 2)).mean()
     if change:
@@ -103,13 +130,16 @@ DIGESTS = "from bbtvp.zoo import tasks; print(*(tasks.load(n).digest for n in {n
 def test_digests_are_equal_in_another_process() -> None:
     names = ["digits-noise", "reasoning", "hallucination-adversarial-blur"]
     command = [sys.executable, "-c", DIGESTS.format(names=names)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
+    found = subprocess.run(
+        command, capture_output=True, text=True, check=True, timeout=120
+    ).stdout.split()
     assert found == [tasks.load(name).digest for name in names]
     assert len({*found}) == 3
 
 
 def test_a_limit_keeps_the_first_test_samples() -> None:
-    whole, some = tasks.load("shapes"), tasks.load("shapes", limit=7)
+    whole = tasks.load("shapes")
+    some = tasks.load("shapes", limit=7)
     assert [s.id for s in some.test] == [s.id for s in whole.test[:7]]
     assert (some.train, some.validation) == (whole.train, whole.validation)
 
@@ -127,17 +157,21 @@ def test_a_limit_that_leaves_nothing_is_refused(limit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("digit", "zoo/digits"), ("counting-darkk", "zoo/counting-dark"), ("x", "did you mean zoo/")]
+    ("name", "hint"),
+    [("digit", "zoo/digits"), ("counting-darkk", "zoo/counting-dark"), ("x", "did you mean zoo/")],
 )
 def test_an_unknown_task_names_the_nearest(name: str, hint: str) -> None:
     with pytest.raises(UsageError, match=hint):
         tasks.load(name)
 
 
-# -- POPE -------------------------------------------------------------------------------------------------------------
+# -- POPE ------------------------------------------------------------------------------------------
 def drawn_for(subject: str, split: str = "test") -> list[tuple[scenes.Scene, tuple[str, str], str]]:
     """(scene, category asked about, answer) of each sample of a hallucination task."""
-    return [(scene, _category(fields["object"]), q.answer) for scene, q, fields in tasks._pope(subject, split)]
+    return [
+        (scene, _category(fields["object"]), q.answer)
+        for scene, q, fields in tasks._pope(subject, split)
+    ]
 
 
 def _category(text: str) -> tuple[str, str]:
@@ -153,9 +187,13 @@ def present(scene: scenes.Scene) -> set[tuple[str, str]]:
 def test_positives_are_there_negatives_are_not_and_each_makes_half(subject: str) -> None:
     drawn = drawn_for(subject)
     assert Counter(answer for *_, answer in drawn) == {"yes": 250, "no": 250}
-    assert all((category in present(scene)) == (answer == "yes") for scene, category, answer in drawn)
+    assert all(
+        (category in present(scene)) == (answer == "yes") for scene, category, answer in drawn
+    )
     loaded = tasks.load(subject).test
-    assert [(s.fields["object"].split(), s.answer) for s in loaded] == [([*c], a) for _, c, a in drawn]
+    assert [(s.fields["object"].split(), s.answer) for s in loaded] == [
+        ([*c], a) for _, c, a in drawn
+    ]
 
 
 def test_the_three_samplings_ask_about_the_same_scenes() -> None:
@@ -173,16 +211,22 @@ def test_popular_negatives_are_among_the_most_frequent() -> None:
             assert len(more_frequent) < 3
     random = drawn_for("hallucination")
     mean = {
-        name: np.mean([frequency[c] for _, c, a in rows if a == "no"]) for name, rows in (("p", drawn), ("r", random))
+        name: np.mean([frequency[c] for _, c, a in rows if a == "no"])
+        for name, rows in (("p", drawn), ("r", random))
     }
     assert mean["p"] > 1.3 * mean["r"]
 
 
 def test_adversarial_negatives_are_companions_of_what_is_there() -> None:
-    ranked = Counter(c for scene, *_ in drawn_for("hallucination") for c in present(scene)).most_common()
+    ranked = Counter(
+        c for scene, *_ in drawn_for("hallucination") for c in present(scene)
+    ).most_common()
     for scene, category, answer in drawn_for("hallucination-adversarial"):
         if answer == "no":
-            beside = {scenes.CATEGORIES[scenes.companion(scenes.CATEGORIES.index(c))] for c in present(scene)}
+            beside = {
+                scenes.CATEGORIES[scenes.companion(scenes.CATEGORIES.index(c))]
+                for c in present(scene)
+            }
             absent = beside - present(scene)
             assert category in absent or (
                 not absent and category == next(c for c, _ in ranked if c not in present(scene))

@@ -19,7 +19,8 @@ from bbtvp.zoo.training import train
 from bbtvp.zoo.training.pool import MIX, Pool, augment, make_pool
 from bbtvp.zoo.training.train import Perception, instruction_step, perception_step, run_stage
 
-STEPS, BATCH = 6, 8
+STEPS = 6
+BATCH = 8
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,17 @@ class Killed(Exception):
 
 
 def stage(
-    family: str, name: str, pool: Pool, folder: Path, *, die_at: int | None = None, steps: int = STEPS
+    family: str,
+    name: str,
+    pool: Pool,
+    folder: Path,
+    *,
+    die_at: int | None = None,
+    steps: int = STEPS,
 ) -> dict[str, Tensor]:
-    """Run one stage of a member's training in `folder`, from its last checkpoint; the weights that come out."""
+    """Run one stage of a member's training in `folder`, from its last checkpoint; the weights that
+    come out.
+    """
     member = Member.untrained(family, torch.device("cpu"))
     torch.manual_seed(5)
     heads = Perception()
@@ -54,15 +63,21 @@ def stage(
     return {key: value.detach().clone() for key, value in member.model.state_dict().items()}
 
 
-@pytest.mark.parametrize(("family", "name"), [
-    ("llava", "perception"),
-    ("llava", "instruction"),
-    ("paligemma", "instruction"),
-    ("blip2", "instruction"),
-])  # fmt: skip
-def test_a_killed_run_continues_to_the_same_weights(family: str, name: str, pool: Pool, tmp_path: Path) -> None:
-    """The last step leaves a checkpoint, and during warm-up no rate depends on the number of steps: a run of two
-    steps therefore leaves what a longer one would have left there."""
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("llava", "perception"),
+        ("llava", "instruction"),
+        ("paligemma", "instruction"),
+        ("blip2", "instruction"),
+    ],
+)
+def test_a_killed_run_continues_to_the_same_weights(
+    family: str, name: str, pool: Pool, tmp_path: Path
+) -> None:
+    """The last step leaves a checkpoint, and during warm-up no rate depends on the number of steps:
+    a run of two steps therefore leaves what a longer one would have left there.
+    """
     whole = stage(family, name, pool, tmp_path / "whole")
     stage(family, name, pool, tmp_path / "killed", steps=2)
     with pytest.raises(Killed):
@@ -92,7 +107,7 @@ def test_training_changes_the_model_and_lowers_the_loss(pool: Pool, tmp_path: Pa
     assert loss() < before - 0.5
 
 
-# -- what it learns from ----------------------------------------------------------------------------------------------
+# -- what it learns from ---------------------------------------------------------------------------
 def test_a_pool_is_reproducible_and_holds_every_kind(pool: Pool) -> None:
     again = make_pool(60, seed=3)
     assert torch.equal(pool.pixels, again.pixels) and torch.equal(pool.answers, again.answers)
@@ -102,7 +117,8 @@ def test_a_pool_is_reproducible_and_holds_every_kind(pool: Pool) -> None:
 
 def test_a_pools_targets_agree_with_its_questions(pool: Pool) -> None:
     for i in range(len(pool.pixels)):
-        text, word = pool.texts[pool.questions[i, 0]], pool.words[pool.answers[i, 0]]
+        text = pool.texts[pool.questions[i, 0]]
+        word = pool.words[pool.answers[i, 0]]
         if text == "what digit is this?":
             assert scenes.DIGITS[int(pool.digit[i]) - 1] == word
         elif text == "how many objects are there?":
@@ -147,8 +163,15 @@ def test_the_rate_warms_up_and_falls_to_a_twentieth() -> None:
 def test_every_parameter_has_one_optimiser_and_an_inherited_tower_a_tenth_of_the_rate() -> None:
     member = Member.untrained("instructblip", torch.device("cpu"))
     engines = train.optimisers(member.model, slow=member.tower.parameters())
-    held = {id(p): group["lr"] for engine in engines for group in engine.param_groups for p in group["params"]}
-    assert sum(len(group["params"]) for engine in engines for group in engine.param_groups) == len(held)
+    held = {
+        id(p): group["lr"]
+        for engine in engines
+        for group in engine.param_groups
+        for p in group["params"]
+    }
+    assert sum(len(group["params"]) for engine in engines for group in engine.param_groups) == len(
+        held
+    )
     assert {*held} == {id(p) for p in member.model.parameters()}
     tower = {held[id(p)] for p in member.tower.parameters()}
     assert tower == {rate / 10 for rate in {*held.values()} - tower}
@@ -162,13 +185,26 @@ def test_help_names_the_members() -> None:
 
 def test_a_child_without_its_parent_says_what_to_train_first(pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"python -m bbtvp\.zoo\.training\.train llava first"):
-        train.train("minigpt4", pool, tmp_path, tmp_path, perception=1, instruction=1, batch=2, seed=0)
+        train.train(
+            "minigpt4", pool, tmp_path, tmp_path, perception=1, instruction=1, batch=2, seed=0
+        )
 
 
-def test_a_member_is_trained_and_written_as_a_hugging_face_folder(pool: Pool, tmp_path: Path) -> None:
+def test_a_member_is_trained_and_written_as_a_hugging_face_folder(
+    pool: Pool, tmp_path: Path
+) -> None:
     from bbtvp.adapters import hf
 
-    train.train("llava", pool, tmp_path / "work", tmp_path / "out", perception=2, instruction=2, batch=4, seed=0)
+    train.train(
+        "llava",
+        pool,
+        tmp_path / "work",
+        tmp_path / "out",
+        perception=2,
+        instruction=2,
+        batch=4,
+        seed=0,
+    )
     files = {file.name: file for file in (tmp_path / "out/llava").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {*files}
     assert files["model.safetensors"].stat().st_size < 2 * 1_300_000 + 100_000, "float16"

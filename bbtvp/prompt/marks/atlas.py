@@ -2,7 +2,8 @@
 
     python -m bbtvp.prompt.marks.atlas DejaVuSans-Bold.ttf
 
-writes `glyphs.png` beside this module. Another font needs its licence beside it, and the digests in the tests renewed.
+writes `glyphs.png` beside this module. Another font needs its licence beside it, and the digests in
+the tests renewed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write
-from bbtvp.prompt.marks.glyphs import ABOVE, BELOW, CAP, CHARACTERS, COLUMNS, HEIGHT, WIDTH, Coverage
+from bbtvp.prompt.marks.glyphs import (
+    ABOVE,
+    BELOW,
+    CAP,
+    CHARACTERS,
+    COLUMNS,
+    HEIGHT,
+    WIDTH,
+    Coverage,
+)
 
 
 def atlas_of(font: Path | str) -> Coverage:
-    """(h, w) coverage of all characters in cells of equal size, from a TrueType file; UsageError if unreadable."""
+    """(h, w) coverage of all characters in cells of equal size, from a TrueType file; UsageError if
+    unreadable.
+    """
     size = next(size for size in range(CAP, 4 * CAP) if _cap_height(font, size) >= CAP)
     face = ImageFont.truetype(str(font), size)
     rows = -(-len(CHARACTERS) // COLUMNS)

@@ -1,9 +1,11 @@
-"""Characters from a bundled atlas: the same pixels on every platform, with no font and no FreeType at run time.
+"""Characters from a bundled atlas: the same pixels on every platform, with no font and no FreeType
+at run time.
 
-`glyphs.png` (8-bit coverage) was drawn once from DejaVu Sans Bold, as it comes with matplotlib 3.11.2, by `atlas`. The
-font is Bitstream Vera with DejaVu's changes; its licence, which allows
-embedding and asks that its notice goes along, is `glyphs.LICENSE`, beside it too. Bold, since legibility is the one
-property of marks that all models share, and thin strokes are the first to go when an endpoint shrinks an image.
+`glyphs.png` (8-bit coverage) was drawn once from DejaVu Sans Bold, as it comes with matplotlib
+3.11.2, by `atlas`. The font is Bitstream Vera with DejaVu's changes; its licence, which allows
+embedding and asks that its notice goes along, is `glyphs.LICENSE`, beside it too. Bold, since
+legibility is the one property of marks that all models share, and thin strokes are the first to go
+when an endpoint shrinks an image.
 """
 
 from __future__ import annotations
@@ -19,16 +21,20 @@ from PIL import Image
 
 from bbtvp.core.errors import UsageError
 
-CHARACTERS = string.digits + string.ascii_uppercase + string.ascii_lowercase + "#$@&%+*=" + "-_.:/()"
+CHARACTERS = (
+    string.digits + string.ascii_uppercase + string.ascii_lowercase + "#$@&%+*=" + "-_.:/()"
+)
 """All that can be drawn, beside the space."""
 
 CAP = 48
 """Height of a capital letter in the atlas, in pixels."""
-ABOVE, BELOW = 12, 16
+ABOVE = 12
+BELOW = 16
 """Room above a capital letter, and below its foot: for brackets and tails."""
 WIDTH = 80
 COLUMNS = 16
-_GAP, _SPACE = 7, 18
+_GAP = 7
+_SPACE = 18
 """Pixels of the atlas between characters, and of a space beside its gaps."""
 HEIGHT = ABOVE + CAP + BELOW
 
@@ -38,9 +44,11 @@ Coverage = NDArray[np.uint8]
 
 @lru_cache(maxsize=1024)
 def drawn(text: str, cap: int) -> Coverage:
-    """Coverage of one line of text whose capital letters are `cap` pixels high; no empty rows or columns around it.
+    """Coverage of one line of text whose capital letters are `cap` pixels high; no empty rows or
+    columns around it.
 
-    UsageError for an empty text, one with a character that the atlas lacks, or a height below a pixel.
+    UsageError for an empty text, one with a character that the atlas lacks, or a height below a
+    pixel.
     """
     checked(text)
     if cap < 1:
@@ -54,17 +62,25 @@ def drawn(text: str, cap: int) -> Coverage:
 
 
 def checked(text: str) -> str:
-    """The text itself. UsageError unless it has a character, all are in the atlas, and no space is at an end."""
+    """The text itself. UsageError unless it has a character, all are in the atlas, and no space is
+    at an end.
+    """
     wrong = sorted(set(text) - set(CHARACTERS) - {" "})
     if wrong:
-        raise UsageError(f"{text!r}: {wrong[0]!r} cannot be drawn; use letters, digits and {CHARACTERS[62:]}")
+        raise UsageError(
+            f"{text!r}: {wrong[0]!r} cannot be drawn; use letters, digits and {CHARACTERS[62:]}"
+        )
     if not text or text != text.strip():
-        raise UsageError(f"{text!r}: give text that is not empty and does not begin or end with a space")
+        raise UsageError(
+            f"{text!r}: give text that is not empty and does not begin or end with a space"
+        )
     return text
 
 
 def fitting(text: str, cap: int, width: int, height: int) -> int:
-    """The largest height of capital letters, at most `cap` and at least 1, at which the text fits this box."""
+    """The largest height of capital letters, at most `cap` and at least 1, at which the text fits
+    this box.
+    """
     rows, columns = _line(text).shape
     scale = min(cap / CAP, (height + 0.49) / rows, (width + 0.49) / columns)
     return max(1, int(scale * CAP + 1e-9))
@@ -79,7 +95,8 @@ def _line(text: str) -> Coverage:
         if character != " ":
             parts.append(_atlas()[character])
     line = np.concatenate(parts, axis=1)
-    rows, columns = np.nonzero(line.any(axis=1))[0], np.nonzero(line.any(axis=0))[0]
+    rows = np.nonzero(line.any(axis=1))[0]
+    columns = np.nonzero(line.any(axis=0))[0]
     return np.ascontiguousarray(line[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
 
 

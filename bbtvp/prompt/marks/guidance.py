@@ -28,12 +28,13 @@ class Guidance(Layer):
     - scan: that, and to go through the parts in their order;
     - report: that, and to report each part, then to conclude: a partition that is not summed up can do harm.
 
-    The wording names what `Marks` draws and nothing else. Where nothing is drawn, "structure" says nothing, and "scan"
-    and "report" speak of parts in general. Four variables in z, of which the largest chooses. The answer to "report" is
-    long: a reader that cuts it short, or takes the likeliest label at once, does not see its conclusion.
+    The wording names what `Marks` draws and nothing else. Where nothing is drawn, "structure" says
+    nothing, and "scan" and "report" speak of parts in general. Four variables in z, of which the
+    largest chooses. The answer to "report" is long: a reader that cuts it short, or takes the
+    likeliest label at once, does not see its conclusion.
 
-    A sentence alone moves answers, so a gain is never reported without the arm that has the sentence and not the marks:
-    `PromptSpace.arms`.
+    A sentence alone moves answers, so a gain is never reported without the arm that has the
+    sentence and not the marks: `PromptSpace.arms`.
     """
 
     kind: ClassVar[str] = "guidance"
@@ -65,7 +66,9 @@ class Guidance(Layer):
         named = naming.structure(marks) if marks else ""
         said = [named, _LEGEND if legend else ""]
         if wording != "structure":
-            said.append(_general(wording) if not named or marks is None else _particular(wording, marks))
+            said.append(
+                _general(wording) if not named or marks is None else _particular(wording, marks)
+            )
         return " ".join(filter(None, said))
 
 

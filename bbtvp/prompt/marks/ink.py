@@ -1,4 +1,6 @@
-"""Lines, dots and labels as sparse ink: where on the canvas, how much, and from which patch its colour is chosen."""
+"""Lines, dots and labels as sparse ink: where on the canvas, how much, and from which patch its
+colour is chosen.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,13 @@ from bbtvp.prompt.layer import Box
 from bbtvp.prompt.marks.glyphs import Coverage, drawn
 
 TILE = 512
-"""Endpoints that cut an image into tiles of this many pixels would see a line on the cut twice, as two halves."""
+"""Endpoints that cut an image into tiles of this many pixels would see a line on the cut twice, as
+two halves.
+"""
 PATCHES = 32
-"""Patches per side of the canvas, over each of which luminance is averaged before black or white ink is chosen."""
+"""Patches per side of the canvas, over each of which luminance is averaged before black or white
+ink is chosen.
+"""
 
 _LUMA = np.array([77, 150, 29], np.int32)
 """Rec. 601 in 256ths: whole numbers, so that a tie is broken alike everywhere."""
@@ -26,7 +32,9 @@ _LUMA = np.array([77, 150, 29], np.int32)
 
 @final
 class Label(NamedTuple):
-    """A text of capital height `cap`, its box centred on (x, y), in pixels from the canvas' left and top edge."""
+    """A text of capital height `cap`, its box centred on (x, y), in pixels from the canvas' left
+    and top edge.
+    """
 
     text: str
     cap: int
@@ -37,7 +45,9 @@ class Label(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Ink:
-    """(k,) arrays: flat pixel, coverage 1..255, patch (row * count + column) of each pixel that is inked."""
+    """(k,) arrays: flat pixel, coverage 1..255, patch (row * count + column) of each pixel that is
+    inked.
+    """
 
     pixels: NDArray[np.intp]
     cover: NDArray[np.uint16]
@@ -52,7 +62,9 @@ class Ink:
         mixed = flat[self.pixels] * (255 - cover)
         mixed += (colors if len(colors) == 1 else colors[self.patch]) * cover
         mixed += 128
-        mixed += mixed >> 8  # with this, >> 8 is the division by 255, rounded to nearest, and all fits 16 bits
+        mixed += (
+            mixed >> 8
+        )  # with this, >> 8 is the division by 255, rounded to nearest, and all fits 16 bits
         mixed >>= 8
         flat[self.pixels] = mixed
 
@@ -72,7 +84,8 @@ def _patch_count(side: int) -> int:
 def strip(start: int, size: int, at: float, thick: int) -> tuple[int, int]:
     """The pixels [first, end) of a line `thick` pixels wide at `at`, within [start, start + size).
 
-    In whole pixels, for a blurred line is a fainter one; and moved, by less than its own width, off a tile's edge.
+    In whole pixels, for a blurred line is a fainter one; and moved, by less than its own width, off
+    a tile's edge.
     """
     first = math.floor(at - thick / 2 + 0.5)
     edge = (first + thick - 1) // TILE * TILE
@@ -82,7 +95,13 @@ def strip(start: int, size: int, at: float, thick: int) -> tuple[int, int]:
     return first, min(first + thick, start + size)
 
 
-def lines(side: int, box: Box, rows: Iterable[tuple[int, int]], columns: Iterable[tuple[int, int]], cover: int) -> Ink:
+def lines(
+    side: int,
+    box: Box,
+    rows: Iterable[tuple[int, int]],
+    columns: Iterable[tuple[int, int]],
+    cover: int,
+) -> Ink:
     """Lines across (rows) and down (columns) the box."""
     map_ = np.zeros((side, side), np.uint8)
     for first, end in rows:
@@ -103,14 +122,17 @@ def dots(side: int, centres: Iterable[tuple[tuple[int, int], tuple[int, int]]], 
 
 def _disc(width: int, height: int) -> NDArray[np.float64]:
     """(height, width): share of each pixel that the disc covers, to first order."""
-    x, y = np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2
+    x = np.arange(width) + 0.5 - width / 2
+    y = np.arange(height) + 0.5 - height / 2
     far = np.hypot(x[None, :], y[:, None])
     disc: NDArray[np.float64] = np.clip(min(width, height) / 2 + 0.5 - far, 0, 1)
     return disc
 
 
 def labels(side: int, texts: Iterable[Label], within: Box) -> Ink:
-    """Text, within this box and nowhere else; each label takes one colour, that of the patch under its centre."""
+    """Text, within this box and nowhere else; each label takes one colour, that of the patch under
+    its centre.
+    """
     map_ = np.zeros((side, side), np.uint8)
     owner = np.zeros((side, side), np.intp)
     count = _patch_count(side)
@@ -128,8 +150,14 @@ def labels(side: int, texts: Iterable[Label], within: Box) -> Ink:
 def _landed(cover: Coverage, label: Label, within: Box) -> tuple[Box, Coverage]:
     """Where the label lies, kept within the box, and what of it."""
     height, width = cover.shape
-    left = min(max(math.floor(label.x - width / 2 + 0.5), within.left), max(within.left, within.right - width))
-    top = min(max(math.floor(label.y - height / 2 + 0.5), within.top), max(within.top, within.bottom - height))
+    left = min(
+        max(math.floor(label.x - width / 2 + 0.5), within.left),
+        max(within.left, within.right - width),
+    )
+    top = min(
+        max(math.floor(label.y - height / 2 + 0.5), within.top),
+        max(within.top, within.bottom - height),
+    )
     box = Box(left, top, min(left + width, within.right), min(top + height, within.bottom))
     return box, cover[: box.bottom - top, : box.right - left]
 

@@ -1,4 +1,6 @@
-"""Names in a strip below the image, from a list that the author of the prompt fixed. Off unless asked for."""
+"""Names in a strip below the image, from a list that the author of the prompt fixed. Off unless
+asked for.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,12 @@ from bbtvp.prompt.marks import glyphs
 from bbtvp.prompt.marks.ink import Label, labels
 
 _OPTIONS = ("none", "each")
-_MOST_ENTRIES, _MOST_CHARACTERS, _MOST_WORDS = 32, 24, 3
+_MOST_ENTRIES = 32
+_MOST_CHARACTERS = 24
+_MOST_WORDS = 3
 _LEAST_CAP = 6
-_PITCH, _BETWEEN = 1.9, 1.4
+_PITCH = 1.9
+_BETWEEN = 1.4
 """From line to line, and between two entries, in heights of a capital letter."""
 _MOST_STRIP = 1 / 3
 _BLACK: NDArray[np.uint16] = np.zeros((1, 3), np.uint16)
@@ -29,17 +34,19 @@ _BLACK: NDArray[np.uint16] = np.zeros((1, 3), np.uint16)
 class Legend(PaintLayer):
     """Each of `entries`, black on a white strip along the bottom; the image is placed above it.
 
-    `entries`: 1 to 32 names of classes or symbols, each at most 24 characters and three words, all different, of
-    letters, digits, spaces and # $ @ & % + * = - _ . : / ( ). `height` of a capital letter: 1/30..1/12 of the canvas.
-    Two variables in z, a choice: none (z = 0, nothing is drawn) or each. UsageError for entries that break a rule, or
-    that take more than a third of the canvas.
+    `entries`: 1 to 32 names of classes or symbols, each at most 24 characters and three words, all
+    different, of letters, digits, spaces and # $ @ & % + * = - _ . : / ( ). `height` of a capital
+    letter: 1/30..1/12 of the canvas. Two variables in z, a choice: none (z = 0, nothing is drawn)
+    or each. UsageError for entries that break a rule, or that take more than a third of the canvas.
 
-    **Text in an image is an instruction channel.** Typographic text costs LVLMs up to 42 points (catalogue, 2.3); one
-    that is trained to ignore it loses the text that it needs. So: never instructions (the rules above keep sentences
-    out, not ill will: read a stranger's bundle before you use it); never the true answer, and never a list that differs
-    from image to image, which would leak labels; never text taken from an image, a file name or metadata, which is why
-    entries are fixed here and are not a variable. A legend also makes a user's own images look like ours: who can paint
-    the same strip can forge it. Names moved from the question into pixels usually lose: keep them in the question too.
+    **Text in an image is an instruction channel.** Typographic text costs LVLMs up to 42 points
+    (catalogue, 2.3); one that is trained to ignore it loses the text that it needs. So: never
+    instructions (the rules above keep sentences out, not ill will: read a stranger's bundle before
+    you use it); never the true answer, and never a list that differs from image to image, which
+    would leak labels; never text taken from an image, a file name or metadata, which is why entries
+    are fixed here and are not a variable. A legend also makes a user's own images look like ours:
+    who can paint the same strip can forge it. Names moved from the question into pixels usually
+    lose: keep them in the question too.
     """
 
     entries: tuple[str, ...]
@@ -78,7 +85,8 @@ class Legend(PaintLayer):
         return Insets(bottom=self._laid_out(geometry.canvas)[1]) if self.shown(z) else Insets()
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
-        shown, side = self.shown(z), geometry.canvas
+        shown = self.shown(z)
+        side = geometry.canvas
         texts, strip = self._laid_out(side)
         ink = labels(side, texts, Box(0, side - strip, side, side)) if shown else None
 
@@ -92,12 +100,19 @@ class Legend(PaintLayer):
     def _laid_out(self, side: int) -> tuple[list[Label], int]:
         """The labels and the height of their strip."""
         cap = max(_LEAST_CAP, round(self.height * side))
-        lines, pitch = self._wrapped(cap, side), round(_PITCH * cap)
+        lines = self._wrapped(cap, side)
+        pitch = round(_PITCH * cap)
         strip = pitch * len(lines)
         if strip > side * _MOST_STRIP:
-            raise UsageError(f"a legend of {len(lines)} lines takes over a third of {side} px; give fewer entries")
+            raise UsageError(
+                f"a legend of {len(lines)} lines takes over a third of {side} px; give fewer entries"
+            )
         top = side - strip
-        return [Label(t, cap, x, top + (row + 0.5) * pitch) for row, line in enumerate(lines) for t, x in line], strip
+        return [
+            Label(t, cap, x, top + (row + 0.5) * pitch)
+            for row, line in enumerate(lines)
+            for t, x in line
+        ], strip
 
     def _wrapped(self, cap: int, side: int) -> list[list[tuple[str, float]]]:
         """The entries of each line, with the middle of each."""
@@ -107,7 +122,9 @@ class Legend(PaintLayer):
         for entry in self.entries:
             width = glyphs.drawn(entry, cap).shape[1]
             if width > side - gap:
-                raise UsageError(f"legend entry {entry!r} is wider than a canvas of {side} px; shorten it")
+                raise UsageError(
+                    f"legend entry {entry!r} is wider than a canvas of {side} px; shorten it"
+                )
             if at + width > side - gap / 2:
                 lines.append([])
                 at = gap / 2

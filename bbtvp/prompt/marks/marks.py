@@ -22,16 +22,27 @@ INKS = ("luminance", "red", "black")
 _GROUPS = {"layout": LAYOUTS, "anchors": ANCHORS, "place": PLACES, "ink": INKS}
 _COLORS = {"red": (255, 0, 0), "black": (0, 0, 0)}
 
-_MIDDLE, _DIVISION_STEP, _DIVISION_LIMIT = 5, 1.5, 3.49
+_MIDDLE = 5
+_DIVISION_STEP = 1.5
+_DIVISION_LIMIT = 3.49
 """divisions = round(5 + soft(z)): 2..8."""
-_ALPHA, _ALPHA_STEP, _ALPHA_LIMIT = 0.6, 0.25, 0.4
-_LOW, _HIGH = 1 / 40, 1 / 14
+_ALPHA = 0.6
+_ALPHA_STEP = 0.25
+_ALPHA_LIMIT = 0.4
+_LOW = 1 / 40
+_HIGH = 1 / 14
 _HEIGHT_STEP = 0.3
-_MARGIN, _MARGIN_STEP, _MARGIN_LIMIT = 0.06, 0.04, 0.06
+_MARGIN = 0.06
+_MARGIN_STEP = 0.04
+_MARGIN_LIMIT = 0.06
 
-_THIN, _DOT = 1 / 250, 1 / 120
-_LEAST_CAP, _LEAST_DOT = 6, 3
-"""Pixels below which a label or a dot is a smudge; a cell that is too small for it still shrinks it."""
+_THIN = 1 / 250
+_DOT = 1 / 120
+_LEAST_CAP = 6
+_LEAST_DOT = 3
+"""Pixels below which a label or a dot is a smudge; a cell that is too small for it still shrinks
+it.
+"""
 _MOST_MARGIN = 4
 """No margin takes more than a quarter of the canvas."""
 _MOST_PHASE = 0.25
@@ -59,17 +70,25 @@ class Look(NamedTuple):
 
 
 _VARIABLES = (
-    *(f"layout_{name}" for name in LAYOUTS), "divisions", *(f"anchors_{name}" for name in ANCHORS),
-    *(f"place_{name}" for name in PLACES), *(f"ink_{name}" for name in INKS), "alpha", "label_height", "margin",
-)  # fmt: skip
+    *(f"layout_{name}" for name in LAYOUTS),
+    "divisions",
+    *(f"anchors_{name}" for name in ANCHORS),
+    *(f"place_{name}" for name in PLACES),
+    *(f"ink_{name}" for name in INKS),
+    "alpha",
+    "label_height",
+    "margin",
+)
 
 
 @final
 @dataclass(frozen=True)
 class Marks(PaintLayer):
-    """Partition and anchors (VISER, Grounding IDs, Scaffold, Mark-Grid), the same over every image of a task.
+    """Partition and anchors (VISER, Grounding IDs, Scaffold, Mark-Grid), the same over every image
+    of a task.
 
-    The variables, 19 in z for eight choices; a categorical one is a group of which the largest is chosen:
+    The variables, 19 in z for eight choices; a categorical one is a group of which the largest is
+    chosen:
 
     - layout: none, rows, columns, grid (of divisions x divisions cells), dots (a dot in the middle of such cells);
     - divisions: whole, 2..8, 5 at z = 0;
@@ -79,15 +98,17 @@ class Marks(PaintLayer):
     - ink: black or white by the local luminance, red, black;
     - alpha of lines and dots: 0.2..1; label height, of a capital letter: 1/40..1/14, in log; margin: 0..0.12.
 
-    z = 0 chooses layout none: not a bit is changed, and no other variable counts. With marks, the margin is there only
-    if anchors stand in it; it is white, along the left and the top edge, and at least as wide as its labels. The image
-    is placed in what is left, so that nothing covers it and it is resampled once. Lines and dots partition the image
-    itself, not the canvas. Lengths are shares of the canvas: thickness 1/250 (3 px at 768, at least 1), dots 1/120 (at
-    least 3 px), labels at least 6 px unless their cell is smaller: all labels shrink together until each fits.
+    z = 0 chooses layout none: not a bit is changed, and no other variable counts. With marks, the
+    margin is there only if anchors stand in it; it is white, along the left and the top edge, and
+    at least as wide as its labels. The image is placed in what is left, so that nothing covers it
+    and it is resampled once. Lines and dots partition the image itself, not the canvas. Lengths are
+    shares of the canvas: thickness 1/250 (3 px at 768, at least 1), dots 1/120 (at least 3 px),
+    labels at least 6 px unless their cell is smaller: all labels shrink together until each fits.
 
-    `phase`: shift of all lines and dots, as a share of a division, -0.25..0.25. Not searched: fixed heights always cut
-    the same content, so a held-out check with another phase shows whether luck did it. Whatever the phase, no line and
-    no dot lies across a multiple of 512 px, where tiles are cut: it is moved aside, by less than its own width.
+    `phase`: shift of all lines and dots, as a share of a division, -0.25..0.25. Not searched: fixed
+    heights always cut the same content, so a held-out check with another phase shows whether luck
+    did it. Whatever the phase, no line and no dot lies across a multiple of 512 px, where tiles are
+    cut: it is moved aside, by less than its own width.
     """
 
     phase: float = 0.0
@@ -96,13 +117,18 @@ class Marks(PaintLayer):
 
     def __post_init__(self) -> None:
         if not abs(self.phase) <= _MOST_PHASE:
-            raise UsageError(f"phase is {self.phase}; give a share of a division, -{_MOST_PHASE} to {_MOST_PHASE}")
+            raise UsageError(
+                f"phase is {self.phase}; give a share of a division, -{_MOST_PHASE} to {_MOST_PHASE}"
+            )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         return _VARIABLES
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
-        return tuple((_VARIABLES.index(f"{name}_{options[0]}"), len(options)) for name, options in _GROUPS.items())
+        return tuple(
+            (_VARIABLES.index(f"{name}_{options[0]}"), len(options))
+            for name, options in _GROUPS.items()
+        )
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float | str]:
         return dict(self.look(z)._asdict())
@@ -110,7 +136,10 @@ class Marks(PaintLayer):
     def look(self, z: Vector) -> Look:
         """What z stands for."""
         at = dict(zip(_VARIABLES, z.tolist(), strict=True))
-        choice = {name: chosen(options, [at[f"{name}_{o}"] for o in options]) for name, options in _GROUPS.items()}
+        choice = {
+            name: chosen(options, [at[f"{name}_{o}"] for o in options])
+            for name, options in _GROUPS.items()
+        }
         reach = math.log(_HIGH / _LOW) / 2
         return Look(
             layout=choice["layout"],
@@ -119,12 +148,15 @@ class Marks(PaintLayer):
             place=choice["place"],
             ink=choice["ink"],
             alpha=_ALPHA + soft(at["alpha"], _ALPHA_STEP, _ALPHA_LIMIT),
-            label_height=math.sqrt(_LOW * _HIGH) * math.exp(soft(at["label_height"], _HEIGHT_STEP, reach)),
+            label_height=math.sqrt(_LOW * _HIGH)
+            * math.exp(soft(at["label_height"], _HEIGHT_STEP, reach)),
             margin=_MARGIN + soft(at["margin"], _MARGIN_STEP, _MARGIN_LIMIT),
         )
 
     def start(self, divisions: int = 5, **choices: str) -> Vector:
-        """A z of these choices, all else at its middle: `start(3, layout="rows", anchors="digits")`. UsageError."""
+        """A z of these choices, all else at its middle: `start(3, layout="rows",
+        anchors="digits")`. UsageError.
+        """
         z = np.zeros(len(_VARIABLES))
         for name, option in choices.items():
             if option not in _GROUPS.get(name, ()):
@@ -141,7 +173,8 @@ class Marks(PaintLayer):
         return Insets(left=margin, top=margin)
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
-        look, side = self.look(z), geometry.canvas
+        look = self.look(z)
+        side = geometry.canvas
         margin = self._margin(look, side)
         kept: dict[Box, tuple[Ink, Ink]] = {}
 
@@ -154,7 +187,11 @@ class Marks(PaintLayer):
                 kept[box] = self._drawn(look, side, box, margin)
             canvas[:, :margin] = 255
             canvas[:margin] = 255
-            colors = patches(canvas) if look.ink == "luminance" else np.array([_COLORS[look.ink]], np.uint16)
+            colors = (
+                patches(canvas)
+                if look.ink == "luminance"
+                else np.array([_COLORS[look.ink]], np.uint16)
+            )
             for ink in kept[box]:
                 ink.blend(canvas, colors)
 
@@ -191,13 +228,18 @@ def _pad(cap: int) -> int:
 
 @final
 class _Cells:
-    """The parts of a box. Axis 0 runs across (columns), axis 1 down (rows); an axis without division has one part."""
+    """The parts of a box. Axis 0 runs across (columns), axis 1 down (rows); an axis without
+    division has one part.
+    """
 
     def __init__(self, look: Look, phase: float, side: int, box: Box) -> None:
         self.thick = max(1, round(side * _THIN))
         self.dot = max(_LEAST_DOT, round(side * _DOT))
-        self._starts, self._sizes = (box.left, box.top), (box.right - box.left, box.bottom - box.top)
-        self.counts = tuple(1 if look.layout == alone else look.divisions for alone in ("rows", "columns"))
+        self._starts = (box.left, box.top)
+        self._sizes = (box.right - box.left, box.bottom - box.top)
+        self.counts = tuple(
+            1 if look.layout == alone else look.divisions for alone in ("rows", "columns")
+        )
         self._phase = phase
 
     def _at(self, axis: int, part: float) -> float:
@@ -214,10 +256,15 @@ class _Cells:
         return [strip(self._starts[axis], self._sizes[axis], at, self.dot) for at in places]
 
     def spans(self, axis: int, *, dotted: bool) -> list[tuple[float, float]]:
-        """First and last coordinate of each part, clear of the lines; of a dot's part, what lies beyond the dot."""
+        """First and last coordinate of each part, clear of the lines; of a dot's part, what lies
+        beyond the dot.
+        """
         if dotted:
-            last, half = self._starts[axis] + self._sizes[axis], self._sizes[axis] / self.counts[axis] / 2
-            return [(float(end), min(end - self.dot / 2 + half, last)) for _, end in self.middles(axis)]
+            last = self._starts[axis] + self._sizes[axis]
+            half = self._sizes[axis] / self.counts[axis] / 2
+            return [
+                (float(end), min(end - self.dot / 2 + half, last)) for _, end in self.middles(axis)
+            ]
         cuts = self.cuts(axis)
         firsts = [self._starts[axis], *(end for _, end in cuts)]
         ends = [*(first for first, _ in cuts), self._starts[axis] + self._sizes[axis]]
@@ -231,40 +278,63 @@ def _placed(look: Look, cells: _Cells, cap: int, margin: int) -> list[Label]:
     if look.place == "margin":
         return _in_margin(look, cells, cap, margin)
     dotted = look.layout == "dots" and look.place == "cell"
-    across, down = cells.spans(0, dotted=dotted), cells.spans(1, dotted=dotted)
+    across = cells.spans(0, dotted=dotted)
+    down = cells.spans(1, dotted=dotted)
     share = 0.36 if look.place == "corners" else 0.85
     texts = naming.parts(look.named)
-    width, height = (int(share * min(end - first for first, end in spans)) for spans in (across, down))
+    width, height = (
+        int(share * min(end - first for first, end in spans)) for spans in (across, down)
+    )
     cap = min(fitting(text, cap, width, height) for text in texts)
     placed = []
     for at, text in enumerate(texts):
         row, column = divmod(at, len(across))
         rows, columns = drawn(text, cap).shape
         pad = _pad(cap)
-        left, right = across[column][0] + pad + columns / 2, across[column][1] - pad - columns / 2
-        top, bottom = down[row][0] + pad + rows / 2, down[row][1] - pad - rows / 2
-        x, y = sum(across[column]) / 2, sum(down[row]) / 2
+        left = across[column][0] + pad + columns / 2
+        right = across[column][1] - pad - columns / 2
+        top = down[row][0] + pad + rows / 2
+        bottom = down[row][1] - pad - rows / 2
+        x = sum(across[column]) / 2
+        y = sum(down[row]) / 2
         if look.place == "corners":
             placed += [Label(text, cap, x, y) for y in (top, bottom) for x in (left, right)]
         elif dotted:
-            placed.append(Label(text, cap, across[column][0] + columns / 2, down[row][0] + rows / 2))
+            placed.append(
+                Label(text, cap, across[column][0] + columns / 2, down[row][0] + rows / 2)
+            )
         else:
             placed.append(
-                Label(text, cap, left if look.layout == "rows" else x, top if look.layout == "columns" else y)
+                Label(
+                    text,
+                    cap,
+                    left if look.layout == "rows" else x,
+                    top if look.layout == "columns" else y,
+                )
             )
     return placed
 
 
 def _in_margin(look: Look, cells: _Cells, cap: int, margin: int) -> list[Label]:
-    """Names of columns in the strip at the top, of rows in the strip on the left, each beside its part's middle."""
+    """Names of columns in the strip at the top, of rows in the strip on the left, each beside its
+    part's middle.
+    """
     room = max(1, margin - 2)
     columns, rows = naming.axes(look.named)
-    across, down = cells.spans(0, dotted=False), cells.spans(1, dotted=False)
+    across = cells.spans(0, dotted=False)
+    down = cells.spans(1, dotted=False)
     narrow, low = (int(0.85 * min(end - first for first, end in spans)) for spans in (across, down))
-    caps = [fitting(name, cap, narrow, room) for name in columns] + [fitting(name, cap, room, low) for name in rows]
+    caps = [fitting(name, cap, narrow, room) for name in columns] + [
+        fitting(name, cap, room, low) for name in rows
+    ]
     cap = min(caps)
     if look.layout == "dots":
         across, down = ([(float(a), float(b)) for a, b in cells.middles(axis)] for axis in (0, 1))
-    top = [Label(name, cap, (a + b) / 2, margin / 2) for name, (a, b) in zip(columns, across, strict=False)]
-    left = [Label(name, cap, margin / 2, (a + b) / 2) for name, (a, b) in zip(rows, down, strict=False)]
+    top = [
+        Label(name, cap, (a + b) / 2, margin / 2)
+        for name, (a, b) in zip(columns, across, strict=False)
+    ]
+    left = [
+        Label(name, cap, margin / 2, (a + b) / 2) for name, (a, b) in zip(rows, down, strict=False)
+    ]
     return top + left

@@ -1,7 +1,8 @@
 """What the parts of an image are called, on the image and in the sentence: one source for both.
 
-A part's name is never ambiguous: where rows and columns are named apart, one of the two axes has letters or symbols
-and the other one digits, for "(2, 3)" is read as row and column by some and as x and y by others.
+A part's name is never ambiguous: where rows and columns are named apart, one of the two axes has
+letters or symbols and the other one digits, for "(2, 3)" is read as row and column by some and as x
+and y by others.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Named(NamedTuple):
 
 
 def axes(marks: Named) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names along the top, of columns, and along the left, of rows; empty for an axis that is not divided."""
+    """The names along the top, of columns, and along the left, of rows; empty for an axis that is
+    not divided.
+    """
     names = tuple(_SETS[marks.anchors][: marks.divisions])
     if marks.layout in _ONE_AXIS:
         return ((), names) if marks.layout == "rows" else (names, ())
@@ -40,7 +43,9 @@ def parts(marks: Named) -> tuple[str, ...]:
         return tuple(_SETS[marks.anchors][:count])
     if marks.anchors == "digits":
         return tuple(str(at + 1) for at in range(count * count))
-    return tuple(f"{row}{column + 1}" for row in _SETS[marks.anchors][:count] for column in range(count))
+    return tuple(
+        f"{row}{column + 1}" for row in _SETS[marks.anchors][:count] for column in range(count)
+    )
 
 
 def structure(marks: Named) -> str:
@@ -60,7 +65,9 @@ def structure(marks: Named) -> str:
 
 def noun(marks: Named) -> str:
     """What one part is called."""
-    return {"rows": "row", "columns": "column", "grid": "cell", "dots": "part around a dot"}.get(marks.layout, "part")
+    return {"rows": "row", "columns": "column", "grid": "cell", "dots": "part around a dot"}.get(
+        marks.layout, "part"
+    )
 
 
 def order(marks: Named) -> str:
@@ -78,7 +85,9 @@ def _labelled(marks: Named) -> str:
         one = noun(marks)
         where = {
             "margin": f"in the {edge} margin",
-            "cell": f"at the {edge} end of each {one}" if edge == "left" else f"at the top of each {one}",
+            "cell": f"at the {edge} end of each {one}"
+            if edge == "left"
+            else f"at the top of each {one}",
             "corners": f"in the corners of each {one}",
         }[marks.place]
         return f", labelled {_listed(rows or columns)} {order(marks)} {where}"

@@ -1,4 +1,6 @@
-"""Where to begin with marks: the points that the catalogue of image-side prompts (3.1) asks for first."""
+"""Where to begin with marks: the points that the catalogue of image-side prompts (3.1) asks for
+first.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +23,6 @@ STARTS = (
     Start("structure", 6, {"layout": "dots", "anchors": "digits", "place": "cell"}),
     Start("structure", 8, {"layout": "grid", "anchors": "digits", "place": "cell"}),
 )
-"""After the identity: sentence only; rows and digits; rows and symbols; dots (Scaffold); cells (Mark-Grid)."""
+"""After the identity: sentence only; rows and digits; rows and symbols; dots (Scaffold); cells
+(Mark-Grid).
+"""

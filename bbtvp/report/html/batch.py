@@ -1,4 +1,6 @@
-"""A folder of jobs as a page: how each stands, the transfer matrix, from task to task, by training images, harm."""
+"""A folder of jobs as a page: how each stands, the transfer matrix, from task to task, by training
+images, harm.
+"""
 
 from __future__ import annotations
 
@@ -19,32 +21,54 @@ Pairs = Mapping[tuple[str, str], Figure]
 
 
 def batch_report(folder: Path, language: str = "en") -> str:
-    """The jobs that `bbtvp run` made in `folder` as one HTML document. UsageError for another language."""
+    """The jobs that `bbtvp run` made in `folder` as one HTML document. UsageError for another
+    language.
+    """
     words = Words(language)
     standings = Board([folder]).look()
     try:
         cells = read_cells(folder)
     except UsageError:  # none is verified yet
         cells = []
-    methods = [_method(name, [cell for cell in cells if cell.method == name], words)
-               for name in dict.fromkeys(cell.method for cell in cells)]  # fmt: skip
+    methods = [
+        _method(name, [cell for cell in cells if cell.method == name], words)
+        for name in dict.fromkeys(cell.method for cell in cells)
+    ]
     sizes = by_size(cells) if len({cell.train for cell in cells}) > 1 else {}
     return rendered(
-        "batch.html", words, title="jobs_title", name=folder.resolve().name,
+        "batch.html",
+        words,
+        title="jobs_title",
+        name=folder.resolve().name,
         jobs=[_job(one, words) for one in standings],
-        done=sum(one.state == "done" for one in standings), methods=methods, proofs=len(cells),
+        done=sum(one.state == "done" for one in standings),
+        methods=methods,
+        proofs=len(cells),
         sizes=[
-            [method, words("all_images") if train is None else str(train), _figure(own), _figure(others)]
+            [
+                method,
+                words("all_images") if train is None else str(train),
+                _figure(own),
+                _figure(others),
+            ]
             for (method, train), (own, others) in sizes.items()
         ],
         harm=[_harm(cell) for cell in harmed(cells)],
-    )  # fmt: skip
+    )
 
 
 def _job(one: Standing, words: Words) -> list[str]:
     shares = f"{_share(one.unprompted)} → {_share(one.best)}"
     state = words(f"state_{one.state}")
-    return [one.name, state, one.task or NONE, ", ".join(one.models), shares, f"{one.queries:,}", f"{one.usd:.4f}"]
+    return [
+        one.name,
+        state,
+        one.task or NONE,
+        ", ".join(one.models),
+        shares,
+        f"{one.queries:,}",
+        f"{one.usd:.4f}",
+    ]
 
 
 def _share(arm: Arm | None) -> str:
@@ -53,16 +77,25 @@ def _share(arm: Arm | None) -> str:
 
 def _method(name: str, cells: list[Cell], words: Words) -> dict[str, Any]:
     labels = (words("source"), words("proved_on"), words("gain_points"))
-    found, tried = matrix(cells), across(cells)
+    found = matrix(cells)
+    tried = across(cells)
     return {
-        "name": name, "matrix": _map(found, labels), "rows": _rows(found),
-        "across": _map(tried, (words("searched_on"), words("proved_on"), words("gain_points"))) if tried else None,
+        "name": name,
+        "matrix": _map(found, labels),
+        "rows": _rows(found),
+        "across": _map(tried, (words("searched_on"), words("proved_on"), words("gain_points")))
+        if tried
+        else None,
         "across_rows": _rows(tried),
-    }  # fmt: skip
+    }
 
 
 def _map(pairs: Pairs, labels: tuple[str, str, str]) -> str | None:
-    return figure_uri(matrix_figure({pair: one.gain for pair, one in pairs.items()}, labels=labels)) if pairs else None
+    return (
+        figure_uri(matrix_figure({pair: one.gain for pair, one in pairs.items()}, labels=labels))
+        if pairs
+        else None
+    )
 
 
 def _rows(pairs: Pairs) -> list[list[str]]:
@@ -77,5 +110,13 @@ def _figure(one: Figure | None) -> str:
 
 
 def _harm(cell: Cell) -> list[str]:
-    return [cell.method, cell.source, cell.target, cell.trained, cell.task, str(cell.seed), points(cell.gain),
-            interval(cell.interval)]  # fmt: skip
+    return [
+        cell.method,
+        cell.source,
+        cell.target,
+        cell.trained,
+        cell.task,
+        str(cell.seed),
+        points(cell.gain),
+        interval(cell.interval),
+    ]

@@ -15,20 +15,27 @@ Say = Callable[..., str]
 """A word of the catalogue, in the reader's language."""
 Row = Mapping[str, Any]
 
-BEFORE, AFTER, LOSS = "#5b6472", "#0b5cad", "#a5351e"
+BEFORE = "#5b6472"
+AFTER = "#0b5cad"
+LOSS = "#a5351e"
 """Without the prompt, with it, and what it costs; each has a contrast of 4.5 : 1 on white."""
 WIDTH = 7.6
 """Inches of every drawing."""
 
 
 def gains(rows: Sequence[Row], margin: float, say: Say) -> Any:
-    """Of each model the share of right answers before and after, and beside it the gain with its interval."""
+    """Of each model the share of right answers before and after, and beside it the gain with its
+    interval.
+    """
     figure = new_figure(WIDTH, 1.3 + 0.42 * len(rows))
     shares, change = figure.subplots(1, 2, sharey=True)
     for y, row in enumerate(rows):
-        before, after = 100 * row["zero_shot"], 100 * row["prompted"]
+        before = 100 * row["zero_shot"]
+        after = 100 * row["prompted"]
         shares.plot([before, after], [y, y], color="#b8bec8", zorder=1)
-        shares.plot(before, y, "o", mfc="white", color=BEFORE, label=say("zero_shot") if not y else None)
+        shares.plot(
+            before, y, "o", mfc="white", color=BEFORE, label=say("zero_shot") if not y else None
+        )
         shares.plot(after, y, "o", color=AFTER, label=say("prompted") if not y else None)
         _interval(change, 100 * row["gain"], [100 * bound for bound in row["gain_ci95"]], y)
     shares.set_yticks(range(len(rows)), [row["model"] for row in rows], parse_math=False)
@@ -46,33 +53,82 @@ def gains(rows: Sequence[Row], margin: float, say: Say) -> Any:
 
 
 def curve(found: Curve, proved: Row | None, say: Say) -> Any:
-    """Gain on validation, and at the end on test, against image queries; below it the candidates' losses."""
+    """Gain on validation, and at the end on test, against image queries; below it the candidates'
+    losses.
+    """
     figure = new_figure(WIDTH, 4.6)
     gain, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     steps = [row.queries for row in found.generations] + [row.queries for row in found.validated]
     last = max(steps, default=1)
     places = [0, *(row.queries for row in found.validated)]
-    gain.step(places, [0, *(100 * row.gain for row in found.validated)], where="post", color="#b8bec8", zorder=1)
+    gain.step(
+        places,
+        [0, *(100 * row.gain for row in found.validated)],
+        where="post",
+        color="#b8bec8",
+        zorder=1,
+    )
     for row in found.validated:
         low, high = (100 * bound for bound in row.interval)
-        gain.errorbar(row.queries, 100 * row.gain, [[100 * row.gain - low], [high - 100 * row.gain]], fmt="o",
-                      color=AFTER, capsize=4)  # fmt: skip
-        gain.annotate(f"{row.name} {100 * row.gain:+.1f}", (row.queries, 100 * row.gain), xytext=(-6, 6),
-                      textcoords="offset points", ha="right", fontsize=8, parse_math=False)  # fmt: skip
+        gain.errorbar(
+            row.queries,
+            100 * row.gain,
+            [[100 * row.gain - low], [high - 100 * row.gain]],
+            fmt="o",
+            color=AFTER,
+            capsize=4,
+        )
+        gain.annotate(
+            f"{row.name} {100 * row.gain:+.1f}",
+            (row.queries, 100 * row.gain),
+            xytext=(-6, 6),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            parse_math=False,
+        )
     if proved is not None:
         low, high = (100 * bound for bound in proved["gain_ci95"])
-        value, place = 100 * proved["gain"], 1.04 * last
-        gain.errorbar(place, value, [[value - low], [high - value]], fmt="D", mfc="white", color=BEFORE, capsize=4)
-        gain.annotate(f" {say('test')} {value:+.1f}", (place, value), xytext=(4, -12), textcoords="offset points",
-                      fontsize=8)  # fmt: skip
+        value = 100 * proved["gain"]
+        place = 1.04 * last
+        gain.errorbar(
+            place,
+            value,
+            [[value - low], [high - value]],
+            fmt="D",
+            mfc="white",
+            color=BEFORE,
+            capsize=4,
+        )
+        gain.annotate(
+            f" {say('test')} {value:+.1f}",
+            (place, value),
+            xytext=(4, -12),
+            textcoords="offset points",
+            fontsize=8,
+        )
         gain.set_xlim(-0.02 * last, 1.16 * last)
     gain.axhline(0, color="#333", lw=0.8)
     gain.set_ylabel(say("gain_points"))
     for name, stage in groupby(found.generations, key=lambda row: row.stage):
         rows = list(stage)
         at = [row.queries for row in rows]
-        loss.plot(at, [row.mean for row in rows], "-o", ms=3, color=BEFORE, label=f"{name}: {say('loss_mean')}")
-        loss.plot(at, [row.best for row in rows], "--^", ms=3, color=AFTER, label=f"{name}: {say('loss_best')}")
+        loss.plot(
+            at,
+            [row.mean for row in rows],
+            "-o",
+            ms=3,
+            color=BEFORE,
+            label=f"{name}: {say('loss_mean')}",
+        )
+        loss.plot(
+            at,
+            [row.best for row in rows],
+            "--^",
+            ms=3,
+            color=AFTER,
+            label=f"{name}: {say('loss_best')}",
+        )
     if found.generations:
         loss.legend(frameon=False, fontsize=8)
     loss.set_ylabel(say("loss"))
@@ -82,7 +138,9 @@ def curve(found: Curve, proved: Row | None, say: Say) -> Any:
 
 
 def robustness(cells: Sequence[Row], say: Say) -> Any:
-    """Accuracy against severity, a panel for each family, a mean over its kinds. cells: of one model."""
+    """Accuracy against severity, a panel for each family, a mean over its kinds. cells: of one
+    model.
+    """
     families = list(dict.fromkeys(cell["family"] for cell in cells))
     columns = min(3, len(families))
     lines = -(-len(families) // columns)
@@ -92,9 +150,19 @@ def robustness(cells: Sequence[Row], say: Say) -> Any:
         of = [cell for cell in cells if cell["family"] == family]
         severities = sorted({cell["severity"] for cell in of})
         for key, style, color in (("zero_shot", "--o", BEFORE), ("prompted", "-s", AFTER)):
-            means = [100 * np.mean([cell[key] for cell in of if cell["severity"] == s]) for s in severities]
-            panel.plot(severities, means, style, ms=4, mfc="white" if key == "zero_shot" else color, color=color,
-                       label=say(key))  # fmt: skip
+            means = [
+                100 * np.mean([cell[key] for cell in of if cell["severity"] == s])
+                for s in severities
+            ]
+            panel.plot(
+                severities,
+                means,
+                style,
+                ms=4,
+                mfc="white" if key == "zero_shot" else color,
+                color=color,
+                label=say(key),
+            )
         panel.set_title(family, fontsize=9, parse_math=False)
         panel.set_ylim(0, 100)
         panel.set_xticks(range(1, 6))
@@ -114,7 +182,9 @@ def effects(rows: Sequence[Row], say: Say) -> Any:
     for y, row in enumerate(rows):
         _interval(panel, 100 * row["change"], [100 * bound for bound in row["change_ci95"]], y)
     panel.axvline(0, color="#333", lw=0.8)
-    names = [f"{row['task']} ({say('own')})" if row["role"] == "own" else row["task"] for row in rows]
+    names = [
+        f"{row['task']} ({say('own')})" if row["role"] == "own" else row["task"] for row in rows
+    ]
     panel.set_yticks(range(len(rows)), names, parse_math=False)
     panel.set_ylim(len(rows) - 0.5, -0.5)
     panel.set_xlabel(say("change_points"))
@@ -122,23 +192,36 @@ def effects(rows: Sequence[Row], say: Say) -> Any:
     return figure
 
 
-def confusions(before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]], say: Say) -> Any:
+def confusions(
+    before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]], say: Say
+) -> Any:
     """What was taken for what, before and after: shares of each row, in percent."""
     truths = list(before)
-    given = (answer for table in (before, after) for answers in table.values() for answer in answers)
+    given = (
+        answer for table in (before, after) for answers in table.values() for answer in answers
+    )
     said = list(dict.fromkeys([*truths, *given]))
     figure = new_figure(WIDTH, 1.4 + 0.3 * len(truths))
     panels = figure.subplots(1, 2, sharey=True)
     for panel, table, title in zip(panels, (before, after), ("zero_shot", "prompted"), strict=True):
-        counts = np.array([[table.get(truth, {}).get(answer, 0) for answer in said] for truth in truths], float)
+        counts = np.array(
+            [[table.get(truth, {}).get(answer, 0) for answer in said] for truth in truths], float
+        )
         shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         panel.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
         for (row, column), share in np.ndenumerate(shares):
             if share:
                 shade = "white" if share > 55 else "black"
-                panel.text(column, row, f"{share:.0f}", ha="center", va="center", color=shade, fontsize=8)
-        panel.set_xticks(range(len(said)), [answer or say("none_said") for answer in said], rotation=40, ha="right",
-                         parse_math=False)  # fmt: skip
+                panel.text(
+                    column, row, f"{share:.0f}", ha="center", va="center", color=shade, fontsize=8
+                )
+        panel.set_xticks(
+            range(len(said)),
+            [answer or say("none_said") for answer in said],
+            rotation=40,
+            ha="right",
+            parse_math=False,
+        )
         panel.set_yticks(range(len(truths)), truths, parse_math=False)
         panel.set_title(say(title), fontsize=9)
         panel.set_xlabel(say("answer"))
@@ -151,9 +234,23 @@ def _interval(panel: Any, value: float, interval: Sequence[float], y: float) -> 
     low, high = interval
     sure = low > 0 or high < 0
     color = LOSS if value < 0 else AFTER
-    panel.errorbar(value, y, xerr=[[max(0.0, value - low)], [max(0.0, high - value)]], fmt="o", capsize=3, color=color,
-                   mfc=color if sure else "white")  # fmt: skip
-    panel.annotate(f"{value:+.1f}", (value, y), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8)
+    panel.errorbar(
+        value,
+        y,
+        xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+        fmt="o",
+        capsize=3,
+        color=color,
+        mfc=color if sure else "white",
+    )
+    panel.annotate(
+        f"{value:+.1f}",
+        (value, y),
+        xytext=(0, 5),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8,
+    )
 
 
 def _plain(*panels: Any) -> None:

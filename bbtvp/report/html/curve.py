@@ -16,7 +16,9 @@ from bbtvp.stats import paired_gain
 
 @final
 class Generation(NamedTuple):
-    """After `queries` image queries in all: the mean and the least loss of a generation's candidates."""
+    """After `queries` image queries in all: the mean and the least loss of a generation's
+    candidates.
+    """
 
     queries: int
     stage: str
@@ -26,7 +28,9 @@ class Generation(NamedTuple):
 
 @final
 class Validated(NamedTuple):
-    """After `queries` image queries: the gain of a stage's prompt over no prompt, on the `n` validation images."""
+    """After `queries` image queries: the gain of a stage's prompt over no prompt, on the `n`
+    validation images.
+    """
 
     queries: int
     name: str
@@ -39,7 +43,9 @@ class Validated(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Curve:
-    """What the search saw. unprompted: share of right answers on validation without a prompt, None if not known yet."""
+    """What the search saw. unprompted: share of right answers on validation without a prompt, None
+    if not known yet.
+    """
 
     unprompted: float | None
     generations: tuple[Generation, ...]
@@ -63,9 +69,15 @@ def curve_of(recording: Recording) -> Curve:
             losses = _floats([row["loss"] for row in step["evaluations"]])
             losses = losses[np.isfinite(losses)]
             if losses.size:
-                generations.append(Generation(queries, stage, float(losses.mean()), float(losses.min())))
+                generations.append(
+                    Generation(queries, stage, float(losses.mean()), float(losses.min()))
+                )
     known = bare is not None and np.isfinite(bare).any()
-    return Curve(float(np.nanmean(bare)) if bare is not None and known else None, tuple(generations), tuple(validated))
+    return Curve(
+        float(np.nanmean(bare)) if bare is not None and known else None,
+        tuple(generations),
+        tuple(validated),
+    )
 
 
 def _spent(recording: Recording) -> Sequence[int]:

@@ -1,4 +1,6 @@
-"""What a run folder holds, read for a report: nothing is asked, held or written, and no model is loaded."""
+"""What a run folder holds, read for a report: nothing is asked, held or written, and no model is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ CHECKS = ("robustness", "effects", "saliency")
 @final
 @dataclass(frozen=True)
 class RunFolder:
-    """One run. prompt: None if the search is not finished; meta: what its bundle says of its origin.
+    """One run. prompt: None if the search is not finished; meta: what its bundle says of its
+    origin.
 
-    proofs: of the prompt, that on the task of the search first. checks: kind → the documents of its checks, by
-    folder. seconds: of the last process that worked on the search, None where it left no result.
+    proofs: of the prompt, that on the task of the search first. checks: kind → the documents of its
+    checks, by folder. seconds: of the last process that worked on the search, None where it left no
+    result.
     """
 
     path: Path
@@ -41,18 +45,27 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: Path) -> RunFolder:
-        """Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt."""
-        record, recording, tally = read_record(path), Recording.read(path), Tally(path / JOURNAL)
+        """Raises JournalError for a folder that is no run, or damaged, and BundleError for a
+        damaged prompt.
+        """
+        record = read_record(path)
+        recording = Recording.read(path)
+        tally = Tally(path / JOURNAL)
         tally.update()
         bundle = path / BUNDLE
         prompt = Prompt.load(bundle) if bundle.exists() else None
         digest = prompt.digest[:12] if prompt else "none"
         return cls(
-            path, record, recording, tally, prompt, read(bundle).meta if prompt else {},
+            path,
+            record,
+            recording,
+            tally,
+            prompt,
+            read(bundle).meta if prompt else {},
             tuple(proofs_in(path, prompt, record["task"]["digest"])) if prompt else (),
             {kind: _documents(path / kind, digest) for kind in CHECKS},
             read_json(path / RESULT).get("seconds"),
-        )  # fmt: skip
+        )
 
     @property
     def name(self) -> str:
@@ -60,7 +73,9 @@ class RunFolder:
 
     @property
     def spent(self) -> dict[str, tuple[int, int, float]]:
-        """Image queries, failed ones among them, and dollars: of the search, and of each check by its folder."""
+        """Image queries, failed ones among them, and dollars: of the search, and of each check by
+        its folder.
+        """
         found = {"search": (self.tally.total, self.tally.failed, self.tally.usd)}
         for kind in ("verify", *CHECKS):
             for journal in sorted((self.path / kind).glob(f"*/{JOURNAL}")):
@@ -71,5 +86,8 @@ class RunFolder:
 
 
 def _documents(folder: Path, digest: str) -> dict[Path, Mapping[str, Any]]:
-    found = {place: read_json(place / f"{folder.name}.json") for place in sorted(folder.glob(f"{digest}-*"))}
+    found = {
+        place: read_json(place / f"{folder.name}.json")
+        for place in sorted(folder.glob(f"{digest}-*"))
+    }
     return {place: document for place, document in found.items() if document}

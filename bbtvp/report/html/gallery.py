@@ -13,14 +13,18 @@ from bbtvp.search import Reading
 from bbtvp.tasks import Sample, Task
 
 SCANNED = 1000
-"""Test images that are looked through for changed answers; each is rendered again, at about a millisecond."""
+"""Test images that are looked through for changed answers; each is rendered again, at about a
+millisecond.
+"""
 EACH = 6
 """Images of each kind that are shown."""
 
 
 @final
 class Said(NamedTuple):
-    """An answer to one image: what was said, "" for a reply that named no answer, and whether it was right."""
+    """An answer to one image: what was said, "" for a reply that named no answer, and whether it
+    was right.
+    """
 
     answer: str
     right: bool
@@ -41,7 +45,9 @@ class Pair(NamedTuple):
 
 @final
 class Gallery(NamedTuple):
-    """first: the first test images, whatever became of them. broken, mended: answers that turned, the first of them."""
+    """first: the first test images, whatever became of them. broken, mended: answers that turned,
+    the first of them.
+    """
 
     model: str
     first: tuple[Pair, ...]
@@ -62,18 +68,28 @@ def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identit
 
     return Gallery(
         model,
-        tuple(_pair(prompt, task, sample, *both) for sample, both in zip(samples[:EACH], read, strict=False)),
+        tuple(
+            _pair(prompt, task, sample, *both)
+            for sample, both in zip(samples[:EACH], read, strict=False)
+        ),
         tuple(islice(turned(1, 0), EACH)),
         tuple(islice(turned(0, 1), EACH)),
     )
 
 
-def _pair(prompt: Prompt, task: Task, sample: Sample, before: Reading | None, after: Reading | None) -> Pair:
+def _pair(
+    prompt: Prompt, task: Task, sample: Sample, before: Reading | None, after: Reading | None
+) -> Pair:
     pixels = sample.pixels()
     return Pair(
-        sample.id, task.ask(sample), sample.answer, image_uri(pixels), image_uri(prompt.render(pixels)),
-        _said(before), _said(after),
-    )  # fmt: skip
+        sample.id,
+        task.ask(sample),
+        sample.answer,
+        image_uri(pixels),
+        image_uri(prompt.render(pixels)),
+        _said(before),
+        _said(after),
+    )
 
 
 def _said(reading: Reading | None) -> Said | None:

@@ -41,22 +41,32 @@ def file_uri(path: Path) -> str | None:
 
 
 def figure_uri(figure: Any) -> str:
-    """A matplotlib figure as SVG, the same whenever it is drawn again; its words are text in the reader's own font."""
+    """A matplotlib figure as SVG, the same whenever it is drawn again; its words are text in the
+    reader's own font.
+    """
     from matplotlib import rc_context
 
     file = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bbtvp"}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"Glyph \d+ ")  # missing in the font that measures; the reader's will have it
+        warnings.filterwarnings(
+            "ignore", r"Glyph \d+ "
+        )  # missing in the font that measures; the reader's will have it
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _uri(file.getvalue(), "image/svg+xml")
 
 
 def colour_card(side: int) -> Pixels:
-    """(side, side, 3) uint8: a ramp from black to white above, all hues below, so that tone and colour are seen."""
+    """(side, side, 3) uint8: a ramp from black to white above, all hues below, so that tone and
+    colour are seen.
+    """
     ramp = np.linspace(0, 255, side).round().astype(np.uint8)
     card = np.repeat(ramp[None, :, None], side, axis=0).repeat(3, axis=2)
-    hues = np.stack([np.arange(side) * 256 // side, np.full(side, 200), np.full(side, 230)], axis=-1)
-    card[side // 2 :] = np.asarray(Image.fromarray(hues[None].astype(np.uint8), "HSV").convert("RGB"))
+    hues = np.stack(
+        [np.arange(side) * 256 // side, np.full(side, 200), np.full(side, 230)], axis=-1
+    )
+    card[side // 2 :] = np.asarray(
+        Image.fromarray(hues[None].astype(np.uint8), "HSV").convert("RGB")
+    )
     return card
 
 

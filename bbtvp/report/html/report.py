@@ -1,4 +1,6 @@
-"""One run as a page: verdict and figures first, then proof, pictures, search, checks, costs, and how to repeat it."""
+"""One run as a page: verdict and figures first, then proof, pictures, search, checks, costs, and
+how to repeat it.
+"""
 
 from __future__ import annotations
 
@@ -42,38 +44,76 @@ class Fact(NamedTuple):
     note: str
 
 
-def report(folder: Path, language: str = "en", *, images: bool = True, loader: Loads | None = None) -> str:
-    """The run in `folder`, or its jobs, as one HTML document that needs no other file and no network.
+def report(
+    folder: Path, language: str = "en", *, images: bool = True, loader: Loads | None = None
+) -> str:
+    """The run in `folder`, or its jobs, as one HTML document that needs no other file and no
+    network.
 
-    images: show test images, for which the task is loaded; no model is. Raises UsageError for another language,
-    JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt.
+    images: show test images, for which the task is loaded; no model is. Raises UsageError for
+    another language, JournalError for a folder that is no run, or damaged, and BundleError for a
+    damaged prompt.
     """
     if (folder / JOBS).exists():
         return batch_report(folder, language)
-    run, words = RunFolder.read(folder), Words(language)
-    gallery, why = _gallery(run, loader or Loader(), words) if images else (None, words("images_left_out"))
+    run = RunFolder.read(folder)
+    words = Words(language)
+    gallery, why = (
+        _gallery(run, loader or Loader(), words) if images else (None, words("images_left_out"))
+    )
     proofs = [_proof(proof, words) for proof in run.proofs]
     checks = {
-        "robustness": [view for document in run.checks["robustness"].values()
-                       for view in robustness_view(document, words)],
+        "robustness": [
+            view
+            for document in run.checks["robustness"].values()
+            for view in robustness_view(document, words)
+        ],
         "effects": [effects_view(document, words) for document in run.checks["effects"].values()],
-        "saliency": [saliency_view(place, document, words) for place, document in run.checks["saliency"].items()]
-        if images else [],
-    }  # fmt: skip
+        "saliency": [
+            saliency_view(place, document, words)
+            for place, document in run.checks["saliency"].items()
+        ]
+        if images
+        else [],
+    }
     matrix = _matrix(run, words) if len(proofs) > 1 else None
     there = {
-        "proof": proofs, "matrix": matrix, "gallery": True, "prompt": run.prompt, "search": True,
-        "details": proofs and proofs[0]["details"], **checks, "costs": True, "configuration": True,
-        "reproduce": True, "glossary": True,
-    }  # fmt: skip
+        "proof": proofs,
+        "matrix": matrix,
+        "gallery": True,
+        "prompt": run.prompt,
+        "search": True,
+        "details": proofs and proofs[0]["details"],
+        **checks,
+        "costs": True,
+        "configuration": True,
+        "reproduce": True,
+        "glossary": True,
+    }
     return rendered(
-        "run.html", words, title="title", name=run.name, run=run, word=proofs[0]["verdict"]["word"] if proofs else
-        "unproven", sources=[model["spec"] for model in run.record["models"]], proofs=proofs, gallery=gallery,
-        no_images=why, look=gallery.first[0] if gallery and gallery.first else None, scanned=SCANNED,
-        facts=list(_facts(run, words)), sections=[name for name, found in there.items() if found], matrix=matrix,
-        curve=_curve(run, words), costs=list(_costs(run, words)), settings=_settings(run), versions=_versions(run),
-        commands=_commands(run), **_prompt(run, words), **checks,
-    )  # fmt: skip
+        "run.html",
+        words,
+        title="title",
+        name=run.name,
+        run=run,
+        word=proofs[0]["verdict"]["word"] if proofs else "unproven",
+        sources=[model["spec"] for model in run.record["models"]],
+        proofs=proofs,
+        gallery=gallery,
+        no_images=why,
+        look=gallery.first[0] if gallery and gallery.first else None,
+        scanned=SCANNED,
+        facts=list(_facts(run, words)),
+        sections=[name for name, found in there.items() if found],
+        matrix=matrix,
+        curve=_curve(run, words),
+        costs=list(_costs(run, words)),
+        settings=_settings(run),
+        versions=_versions(run),
+        commands=_commands(run),
+        **_prompt(run, words),
+        **checks,
+    )
 
 
 def _gallery(run: RunFolder, loader: Loads, words: Words) -> tuple[Gallery | None, str]:
@@ -95,7 +135,7 @@ def _main(proof: KeptProof) -> Mapping[str, Any]:
     return next((row for row in rows if row["role"] == "source"), rows[0])
 
 
-# -- below the verdict ------------------------------------------------------------------------------------------------
+# -- below the verdict -----------------------------------------------------------------------------
 def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
     if run.proofs:
         row = _main(run.proofs[0])
@@ -103,7 +143,9 @@ def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
         bounds = interval(row["gain_ci95"])
         note = words("fact_source_note", gain=points(row["gain"]), interval=bounds, n=row["n"])
         yield Fact(words("fact_source", model=row["model"]), shares, note)
-        others = [other["gain"] for other in run.proofs[0].document["models"] if other["role"] == "target"]
+        others = [
+            other["gain"] for other in run.proofs[0].document["models"] if other["role"] == "target"
+        ]
         if others and row["role"] == "source":
             note = words("fact_transfer_note", models=len(others))
             yield Fact(words("fact_transfer"), points(sum(others) / len(others)), note)
@@ -120,12 +162,21 @@ def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
     yield Fact(words("fact_cost"), f"{run.tally.total:,}", words("fact_cost_note", money=money))
 
 
-# -- the proof --------------------------------------------------------------------------------------------------------
+# -- the proof -------------------------------------------------------------------------------------
 _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
-    ("zero_shot", percent), ("empty_frame", percent), ("sentence_only", percent), ("image_only", percent),
-    ("calibrated", percent), ("prompted", percent), ("gain", points), ("gain_ci95", interval), ("noise", percent),
-    ("mcnemar_p", p_value), ("mcnemar_p_holm", p_value), ("failed", str),
-)  # fmt: skip
+    ("zero_shot", percent),
+    ("empty_frame", percent),
+    ("sentence_only", percent),
+    ("image_only", percent),
+    ("calibrated", percent),
+    ("prompted", percent),
+    ("gain", points),
+    ("gain_ci95", interval),
+    ("noise", percent),
+    ("mcnemar_p", p_value),
+    ("mcnemar_p_holm", p_value),
+    ("failed", str),
+)
 _HEADS = {"gain_ci95": "interval", "mcnemar_p": "mcnemar", "mcnemar_p_holm": "holm"}
 
 
@@ -134,49 +185,70 @@ def _proof(proof: KeptProof, words: Words) -> View:
     columns = [(key, shown) for key, shown in _ARMS if any(key in row for row in rows)]
     verdict = proof.document["verdict"]
     return {
-        "task": proof.document["task"], "verdict": verdict, "notes": proof.document["notes"],
+        "task": proof.document["task"],
+        "verdict": verdict,
+        "notes": proof.document["notes"],
         "chart": figure_uri(charts.gains(rows, verdict["rule"]["min_gain"], words)),
         "head": [words(key) for key in ("model", "role", "images")]
-        + [words(_HEADS.get(key, key)) for key, _ in columns] + [words("turned")],
+        + [words(_HEADS.get(key, key)) for key, _ in columns]
+        + [words("turned")],
         "rows": [
-            [row["model"], words(f"role_{row['role']}"), str(row["n"]),
-             *(shown(row.get(key)) for key, shown in columns), f"{row['gained']} / {row['lost']}"]
+            [
+                row["model"],
+                words(f"role_{row['role']}"),
+                str(row["n"]),
+                *(shown(row.get(key)) for key, shown in columns),
+                f"{row['gained']} / {row['lost']}",
+            ]
             for row in rows
         ],
         "details": [_detail(row, words) for row in rows if row.get("detail")],
-    }  # fmt: skip
+    }
 
 
 def _detail(row: Mapping[str, Any], words: Words) -> View:
     detail = row["detail"]
-    before, after = detail["confusion_before"], detail["confusion_after"]
+    before = detail["confusion_before"]
+    after = detail["confusion_after"]
     return {
         "model": row["model"],
-        "chart": figure_uri(charts.confusions(before, after, words)) if 1 < len(before) <= 20 else None,
+        "chart": figure_uri(charts.confusions(before, after, words))
+        if 1 < len(before) <= 20
+        else None,
         "classes": [
             [label, str(found["n"]), percent(found["before"]), percent(found["after"])]
             for label, found in detail["per_class"].items()
         ],
         "figures": [
-            [words(f"figure_{one['name']}") + (f" ({one['positive']})" if one["positive"] else ""),
-             f"{one['before']:.3f}", f"{one['after']:.3f}", f"{one['difference']:+.3f}",
-             "[{:+.3f}, {:+.3f}]".format(*one["difference_ci95"])]
+            [
+                words(f"figure_{one['name']}")
+                + (f" ({one['positive']})" if one["positive"] else ""),
+                f"{one['before']:.3f}",
+                f"{one['after']:.3f}",
+                f"{one['difference']:+.3f}",
+                "[{:+.3f}, {:+.3f}]".format(*one["difference_ci95"]),
+            ]
             for one in detail["figures"]
         ],
-    }  # fmt: skip
+    }
 
 
 def _matrix(run: RunFolder, words: Words) -> str:
     asked = {model["spec"] for model in run.record["models"]}
     gains = {
-        (proof.document["task"], words("asked_mark", model=model) if model in asked else model): row["gain"]
+        (
+            proof.document["task"],
+            words("asked_mark", model=model) if model in asked else model,
+        ): row["gain"]
         for proof in run.proofs
         for model, row in proof.rows.items()
     }
-    return figure_uri(matrix_figure(gains, "", labels=(words("trained"), words("target"), words("gain_points"))))
+    return figure_uri(
+        matrix_figure(gains, "", labels=(words("trained"), words("target"), words("gain_points")))
+    )
 
 
-# -- prompt, search, costs, configuration -----------------------------------------------------------------------------
+# -- prompt, search, costs, configuration ----------------------------------------------------------
 def _prompt(run: RunFolder, words: Words) -> View:
     if run.prompt is None:
         return {}
@@ -184,26 +256,40 @@ def _prompt(run: RunFolder, words: Words) -> View:
     card = colour_card(prompt.space.canvas)
     sentence = prompt.theta.get(Guidance.kind, {}).get("sentence")
     return {
-        "card": {"before": image_uri(card), "after": image_uri(prompt.render(card))}, "sentence": sentence,
+        "card": {"before": image_uri(card), "after": image_uri(prompt.render(card))},
+        "sentence": sentence,
         "theta": [[layer, _values(of, words)] for layer, of in prompt.theta.items()],
-    }  # fmt: skip
+    }
 
 
 def _values(of: Mapping[str, float | str], words: Words) -> str:
     numbers = [value for value in of.values() if isinstance(value, float)]
     if len(of) > _VALUES and len(numbers) == len(of):
-        return words("value_range", count=len(of), low=plain(min(numbers)), high=plain(max(numbers)))
+        return words(
+            "value_range", count=len(of), low=plain(min(numbers)), high=plain(max(numbers))
+        )
     return ", ".join(f"{name} {plain(value)}" for name, value in of.items())
 
 
 def _curve(run: RunFolder, words: Words) -> View:
     found = curve_of(run.recording)
     rows = [
-        [row.name, f"{row.queries:,}", str(row.n), percent(row.accuracy), points(row.gain), interval(row.interval)]
+        [
+            row.name,
+            f"{row.queries:,}",
+            str(row.n),
+            percent(row.accuracy),
+            points(row.gain),
+            interval(row.interval),
+        ]
         for row in found.validated
     ]
     bare = [[words("unprompted"), NONE, NONE, percent(found.unprompted), NONE, NONE]]
-    proved = _main(run.proofs[0]) if run.proofs and run.proofs[0].task == run.record["task"]["digest"] else None
+    proved = (
+        _main(run.proofs[0])
+        if run.proofs and run.proofs[0].task == run.record["task"]["digest"]
+        else None
+    )
     return {"chart": figure_uri(charts.curve(found, proved, words)), "rows": bare + rows}
 
 
@@ -219,40 +305,64 @@ def _costs(run: RunFolder, words: Words) -> Iterator[list[str]]:
 
 def _settings(run: RunFolder) -> list[list[str]]:
     record = run.record
-    task = {"task": record["task"]["spec"] or record["task"]["name"], "task digest": record["task"]["digest"],
-            **{f"task {name}": value for name, value in record["task"]["options"].items()}}  # fmt: skip
-    models = {f"model {model['spec']}": model["revision"] or model["identity"] for model in record["models"]}
+    task = {
+        "task": record["task"]["spec"] or record["task"]["name"],
+        "task digest": record["task"]["digest"],
+        **{f"task {name}": value for name, value in record["task"]["options"].items()},
+    }
+    models = {
+        f"model {model['spec']}": model["revision"] or model["identity"]
+        for model in record["models"]
+    }
     surrogate = {"surrogate": record["surrogate"]["spec"]} if record["surrogate"] else {}
     question = {"question": run.meta["question"]} if run.meta.get("question") else {}
     found = {**task, **question, **models, **surrogate, **_flat(record["arguments"])}
-    return [[name, plain(value)] for name, value in found.items() if value not in (None, False, {}, [])]
+    return [
+        [name, plain(value)] for name, value in found.items() if value not in (None, False, {}, [])
+    ]
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in nested.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        found |= (
+            _flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
     return found
 
 
 def _versions(run: RunFolder) -> list[list[str]]:
     last = run.record["environments"][-1]
-    return [["python", last["python"]], ["platform", last["platform"]], *map(list, last["packages"].items())]
+    return [
+        ["python", last["python"]],
+        ["platform", last["platform"]],
+        *map(list, last["packages"].items()),
+    ]
 
 
 def _commands(run: RunFolder) -> dict[str, str]:
     """What to type, from where the run folder was made."""
-    folder, task = str(run.path), run.record["task"]["spec"] or "TASK"
+    folder = str(run.path)
+    task = run.record["task"]["spec"] or "TASK"
     models = [row["model"] for row in run.proofs[0].document["models"]] if run.proofs else []
-    asked = [word for model in models or [m["spec"] for m in run.record["models"]] for word in ("--model", model)]
+    asked = [
+        word
+        for model in models or [m["spec"] for m in run.record["models"]]
+        for word in ("--model", model)
+    ]
     bundle = str(run.path / BUNDLE)
     line: Callable[..., str] = partial(_line, "bbtvp")
     return {
-        "again": line("reproduce", folder), "replay": line("reproduce", folder, "--replay"),
+        "again": line("reproduce", folder),
+        "replay": line("reproduce", folder, "--replay"),
         "verify": line("verify", bundle, "--task", task, *asked, "--out", folder),
         "apply": line("apply", bundle, "IMAGE…", "-o", "prompted/"),
-    }  # fmt: skip
+    }
 
 
 def _line(*words: str) -> str:
-    return " ".join(word if word.isupper() or word.endswith("…") else shlex.quote(word) for word in words)
+    return " ".join(
+        word if word.isupper() or word.endswith("…") else shlex.quote(word) for word in words
+    )

@@ -13,7 +13,10 @@ def rendered(template: str, words: Words, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("bbtvp.report.html"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("bbtvp.report.html"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     return environment.get_template(template).render(t=words, version=version("bbtvp"), **values)

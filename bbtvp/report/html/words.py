@@ -20,7 +20,9 @@ NONE = "–"
 
 @final
 class Words:
-    """Call it with a key of the catalogue, and the values that its sentence names. KeyError for another key."""
+    """Call it with a key of the catalogue, and the values that its sentence names. KeyError for
+    another key.
+    """
 
     def __init__(self, language: str) -> None:
         if language not in LANGUAGES:
@@ -33,7 +35,9 @@ class Words:
         return str(self._said[key].format(**values))
 
     def remark(self, remark: Mapping[str, Any]) -> str:
-        """What a proof says of itself. One that the catalogue does not know, of a newer bbtvp, stays English."""
+        """What a proof says of itself. One that the catalogue does not know, of a newer bbtvp,
+        stays English.
+        """
         template = self._remarks.get(remark["code"])
         return str(remark["text"]) if template is None else say(template, remark["values"])
 
@@ -44,7 +48,7 @@ def catalogue() -> Mapping[str, Any]:
     return tomllib.loads((files("bbtvp.report.html") / "words.toml").read_text("utf-8"))
 
 
-# -- figures, the same in every language -------------------------------------------------------------------------------
+# -- figures, the same in every language -----------------------------------------------------------
 def percent(share: float | None) -> str:
     """A share, 0 to 1."""
     return NONE if share is None else figures.share(share)

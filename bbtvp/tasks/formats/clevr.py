@@ -1,4 +1,5 @@
-"""CLEVR (Johnson et al., CVPR 2017): counting, from its scenes; or its own questions. Train, and val as test.
+"""CLEVR (Johnson et al., CVPR 2017): counting, from its scenes; or its own questions. Train, and
+val as test.
 
 Its test split is published without scenes and without answers.
 """
@@ -30,7 +31,8 @@ KINDS = (
 
 @dataset
 def clevr(place: str, *, ask: str = "counting") -> Contents:
-    """CLEVR: images/{train,val}, scenes/ and questions/. ask: counting (3 to 10 objects), or its own questions.
+    """CLEVR: images/{train,val}, scenes/ and questions/. ask: counting (3 to 10 objects), or its
+    own questions.
 
     All 850,000 questions are read, whatever the limit: about a minute and 1.4 GB.
     """
@@ -52,9 +54,14 @@ def _scenes(root: Path, part: str) -> list[Sample]:
     for where, scene in items(path, "scenes"):
         name = value(scene, "image_filename", str, where)
         things = value(scene, "objects", list, where)
-        # The caption is what the surrogate's TSE draws a training image to: a count alone names nothing to be seen.
-        fields = {"caption": f"{len(things)} objects: {', '.join(_described(thing, where) for thing in things)}"}
-        samples.append(Sample(f"{part}/{name}", str(len(things)), picture(images, name, where), fields))
+        # The caption is what the surrogate's TSE draws a training image to: a count alone names
+        # nothing to be seen.
+        fields = {
+            "caption": f"{len(things)} objects: {', '.join(_described(thing, where) for thing in things)}"
+        }
+        samples.append(
+            Sample(f"{part}/{name}", str(len(things)), picture(images, name, where), fields)
+        )
     return _some(samples, path)
 
 
@@ -71,12 +78,15 @@ def _questions(root: Path, part: str) -> list[Sample]:
     options = {answer: kind for kind in KINDS for answer in kind}
     samples = []
     for where, record in items(path, "questions"):
-        answer, name = value(record, "answer", str, where), value(record, "image_filename", str, where)
+        answer = value(record, "answer", str, where)
+        name = value(record, "image_filename", str, where)
         if answer not in options:
             raise DataError(f"{where}: the answer {answer!r} is none of CLEVR's 28; {GET}")
         identity = f"{part}/{value(record, 'question_index', int, where)}"
         fields = {"question": value(record, "question", str, where)}
-        samples.append(Sample(identity, answer, picture(images, name, where), fields, options[answer]))
+        samples.append(
+            Sample(identity, answer, picture(images, name, where), fields, options[answer])
+        )
     return _some(samples, path)
 
 

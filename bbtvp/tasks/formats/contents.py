@@ -28,11 +28,13 @@ YES_NO = ("yes", "no")
 @final
 @dataclass(frozen=True)
 class Contents:
-    """What a reader found. `labels`: the classes in the data set's own order; None if each sample brings its own.
+    """What a reader found. `labels`: the classes in the data set's own order; None if each sample
+    brings its own.
 
-    `test` is empty where no split is published: all three are then drawn from `train`, those of whole images if
-    `by_image` (equal images, equal splits, whatever is asked about them). `validation` is empty where none is
-    published: train gives up a share. `fetch` prepares a sample that is kept, once split and limit are known.
+    `test` is empty where no split is published: all three are then drawn from `train`, those of
+    whole images if `by_image` (equal images, equal splits, whatever is asked about them).
+    `validation` is empty where none is published: train gives up a share. `fetch` prepares a sample
+    that is kept, once split and limit are known.
     """
 
     name: str
@@ -46,23 +48,33 @@ class Contents:
 
 
 def dataset(read: Callable[..., Contents]) -> Callable[..., Task]:
-    """An entry point of `bbtvp.datasets` from `read(place, **options)`, whose options are keywords with defaults.
+    """An entry point of `bbtvp.datasets` from `read(place, **options)`, whose options are keywords
+    with defaults.
 
-    The entry point takes "place" or "place?option=value&option=value", and options as keywords, which go first:
-    `question` (a template; "{labels}" in it stands for the labels), `labels` (another wording of the classes, in the
-    data set's order; in a spec "a|b|c"), `seed`, `limit` (most samples per split), and the reader's own.
+    The entry point takes "place" or "place?option=value&option=value", and options as keywords,
+    which go first: `question` (a template; "{labels}" in it stands for the labels), `labels`
+    (another wording of the classes, in the data set's order; in a spec "a|b|c"), `seed`, `limit`
+    (most samples per split), and the reader's own.
 
     Raises UsageError for an option that is unknown or no number, and what the reader raises.
     """
     parameters = inspect.signature(read).parameters.values()
     own = {each.name: _kind(each.default) for each in parameters if each.kind is each.KEYWORD_ONLY}
-    kinds: dict[str, Callable[[Any], Any]] = {"question": str, "labels": _labels, "seed": int, "limit": int, **own}
+    kinds: dict[str, Callable[[Any], Any]] = {
+        "question": str,
+        "labels": _labels,
+        "seed": int,
+        "limit": int,
+        **own,
+    }
 
     @functools.wraps(read)
     def load(spec: str, **options: Any) -> Task:
         place, written = _parsed(spec)
         given = {**written, **{name: value for name, value in options.items() if value is not None}}
-        chosen = {name: _converted(read.__name__, name, value, kinds) for name, value in given.items()}
+        chosen = {
+            name: _converted(read.__name__, name, value, kinds) for name, value in given.items()
+        }
         found = read(place, **{name: chosen.pop(name) for name in own if name in chosen})
         return make(found, **chosen)
 
@@ -85,10 +97,14 @@ def _parsed(spec: str) -> tuple[str, dict[str, str]]:
     try:
         return place, dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True))
     except ValueError as error:
-        raise UsageError(f"{spec!r}: {query!r} is no option; write FOLDER?option=value&option=value") from error
+        raise UsageError(
+            f"{spec!r}: {query!r} is no option; write FOLDER?option=value&option=value"
+        ) from error
 
 
-def _converted(reader: str, name: str, value: Any, kinds: Mapping[str, Callable[[Any], Any]]) -> Any:
+def _converted(
+    reader: str, name: str, value: Any, kinds: Mapping[str, Callable[[Any], Any]]
+) -> Any:
     if name not in kinds:
         raise unknown(f"option of {reader.replace('_', '-')}", name, kinds)
     try:
@@ -112,19 +128,28 @@ def make(
     seed: int = 0,
     limit: int | None = None,
 ) -> Task:
-    """The task. The splits depend on seed and ids alone: neither another wording nor a limit moves a sample."""
+    """The task. The splits depend on seed and ids alone: neither another wording nor a limit moves
+    a sample.
+    """
     if limit is not None and limit < 2:
-        raise UsageError(f"a limit of {limit} leaves nothing to compare; use 2 or more samples per split")
+        raise UsageError(
+            f"a limit of {limit} leaves nothing to compare; use 2 or more samples per split"
+        )
     names = _wording(found, labels)
     options = ", ".join(names.values()).replace("{", "{{").replace("}", "}}")
     template = question or found.question
     train, validation, test = (
-        tuple(_finished(sample, names, found.fetch) for sample in part[:limit]) for part in _splits(found, seed)
+        tuple(_finished(sample, names, found.fetch) for sample in part[:limit])
+        for part in _splits(found, seed)
     )
     return Task(
-        found.name, template.replace("{labels}", options) if names else template, tuple(names.values()) or None,
-        train, validation, test,
-    )  # fmt: skip
+        found.name,
+        template.replace("{labels}", options) if names else template,
+        tuple(names.values()) or None,
+        train,
+        validation,
+        test,
+    )
 
 
 def _wording(found: Contents, labels: tuple[str, ...] | None) -> dict[str, str]:
@@ -141,7 +166,9 @@ def _wording(found: Contents, labels: tuple[str, ...] | None) -> dict[str, str]:
     return dict(zip(found.labels, labels, strict=True))
 
 
-def _finished(sample: Sample, names: Mapping[str, str], fetch: Callable[[Sample], Sample] | None) -> Sample:
+def _finished(
+    sample: Sample, names: Mapping[str, str], fetch: Callable[[Sample], Sample] | None
+) -> Sample:
     if names and names[sample.answer] != sample.answer:
         sample = dataclasses.replace(sample, answer=names[sample.answer])
     return fetch(sample) if fetch else sample
@@ -154,9 +181,15 @@ def _splits(found: Contents, seed: int) -> Splits:
 
 
 def _drawn(samples: Sequence[Sample], seed: int) -> Splits:
-    """Drawn by the image's name alone: the same images in the same splits, whatever is asked about them."""
+    """Drawn by the image's name alone: the same images in the same splits, whatever is asked about
+    them.
+    """
     images = {sample.image for sample in samples if isinstance(sample.image, Path)}
     pictures = [Sample(image.name, "", image) for image in images]
-    homes = [{picture.image for picture in part} for part in split(pictures, seed=seed, stratify=False)]
-    train, validation, test = (arrange([s for s in samples if s.image in home], seed=seed) for home in homes)
+    homes = [
+        {picture.image for picture in part} for part in split(pictures, seed=seed, stratify=False)
+    ]
+    train, validation, test = (
+        arrange([s for s in samples if s.image in home], seed=seed) for home in homes
+    )
     return train, validation, test

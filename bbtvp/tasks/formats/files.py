@@ -18,7 +18,12 @@ from bbtvp.tasks import Sample
 
 T = TypeVar("T", str, int, list[Any], dict[str, Any])
 
-_KINDS: Mapping[type, str] = {str: "a text", int: "a whole number", list: "a list", dict: "an object"}
+_KINDS: Mapping[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    list: "a list",
+    dict: "an object",
+}
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -31,7 +36,9 @@ def folder(place: str) -> Path:
 
 
 def find(root: Path, *names: str, get: str) -> Path:
-    """The first of `names` (files or folders, relative to `root`) that exists; `get` says where it comes from."""
+    """The first of `names` (files or folders, relative to `root`) that exists; `get` says where it
+    comes from.
+    """
     for name in names:
         if os.path.exists(root / name):
             return root / name
@@ -56,16 +63,24 @@ def read_text(path: Path) -> str:
 
 def read_names(path: Path) -> tuple[str, ...]:
     """Class names, one a line; "_" reads as a space."""
-    names = tuple(line.strip().replace("_", " ") for line in read_text(path).splitlines() if line.strip())
+    names = tuple(
+        line.strip().replace("_", " ") for line in read_text(path).splitlines() if line.strip()
+    )
     if len(names) < 2:
         raise DataError(f"{path} holds {len(names)} class names, one a line; get it again")
     return names
 
 
-def labelled(prefix: str, images: Pixels, indices: NDArray[Any], names: tuple[str, ...], path: Path) -> list[Sample]:
-    """One sample for each of (n, H, W, 3) images, which are views and no copies; `indices`: (n,) places in `names`."""
+def labelled(
+    prefix: str, images: Pixels, indices: NDArray[Any], names: tuple[str, ...], path: Path
+) -> list[Sample]:
+    """One sample for each of (n, H, W, 3) images, which are views and no copies; `indices`: (n,)
+    places in `names`.
+    """
     if len(images) != len(indices):
-        raise DataError(f"{path}: {len(indices)} labels for {len(images)} images; get both files again")
+        raise DataError(
+            f"{path}: {len(indices)} labels for {len(images)} images; get both files again"
+        )
     wrong = np.flatnonzero((indices < 0) | (indices >= len(names)))
     if wrong.size:
         raise DataError(
@@ -73,7 +88,10 @@ def labelled(prefix: str, images: Pixels, indices: NDArray[Any], names: tuple[st
             "another file, or a damaged one: get it again"
         )
     pairs = zip(images, indices.tolist(), strict=True)
-    return [Sample(f"{prefix}/{number:05d}", names[index], image) for number, (image, index) in enumerate(pairs)]
+    return [
+        Sample(f"{prefix}/{number:05d}", names[index], image)
+        for number, (image, index) in enumerate(pairs)
+    ]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -96,18 +114,24 @@ def lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             value = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{where}: not JSON ({error}); the file has one object a line: get it again") from error
+            raise DataError(
+                f"{where}: not JSON ({error}); the file has one object a line: get it again"
+            ) from error
         if not isinstance(value, dict):
-            raise DataError(f"{where}: {type(value).__name__}, not an object; the file has one object a line")
+            raise DataError(
+                f"{where}: {type(value).__name__}, not an object; the file has one object a line"
+            )
         yield where, value
 
 
 def items(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, object) of the list under `key` of a JSON file's object, one at a time.
 
-    CLEVR's files have some hundred megabytes, and many times that once decoded: no more than one item is held.
+    CLEVR's files have some hundred megabytes, and many times that once decoded: no more than one
+    item is held.
     """
-    text, decoder = read_text(path), json.JSONDecoder()
+    text = read_text(path)
+    decoder = json.JSONDecoder()
     try:
         at = _after(text, 0, "{")
         while True:
@@ -117,16 +141,22 @@ def items(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 break
             _, at = decoder.raw_decode(text, at)
             at = _after(text, at, ",")
-        at, number = _after(text, at, "["), 0
+        at = _after(text, at, "[")
+        number = 0
         while text[at] != "]":
             value, at = decoder.raw_decode(text, at)
             if not isinstance(value, dict):
-                raise DataError(f"{path}: {key}[{number}] is {type(value).__name__}, not an object; get it again")
+                raise DataError(
+                    f"{path}: {key}[{number}] is {type(value).__name__}, not an object; get it again"
+                )
             yield f"{path}: {key}[{number}]", value
-            at, number = _space(text, at), number + 1
+            at = _space(text, at)
+            number = number + 1
             at = at if text[at] == "]" else _after(text, at, ",")
     except (ValueError, IndexError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON object with a whole list {key!r} ({error}); get it again") from error
+        raise DataError(
+            f"{path}: no JSON object with a whole list {key!r} ({error}); get it again"
+        ) from error
 
 
 def _space(text: str, at: int) -> int:
@@ -147,12 +177,16 @@ def value(record: Mapping[str, Any], key: str, kind: type[T], where: str) -> T:
     found = record.get(key)
     if not isinstance(found, kind) or isinstance(found, bool):
         shown = json.dumps(found)[:60] if key in record else "missing"
-        raise DataError(f"{where}: {key!r} is {shown}, not {_KINDS.get(kind, kind)}; is it another file?")
+        raise DataError(
+            f"{where}: {key!r} is {shown}, not {_KINDS.get(kind, kind)}; is it another file?"
+        )
     return found
 
 
 def picture(root: Path, name: str, where: str) -> Path:
-    """The image file `name` below `root`. A record cannot name a file outside: it would be sent to a model."""
+    """The image file `name` below `root`. A record cannot name a file outside: it would be sent to
+    a model.
+    """
     if name.startswith("/") or ".." in name.split("/") or "\\" in name:
         raise DataError(f"{where}: the image {name!r} lies outside {root}; correct the record")
     path = root / name

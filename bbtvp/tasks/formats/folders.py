@@ -1,4 +1,6 @@
-"""Image folders by class: any ImageFolder, ImageNette (Howard, 2019), EuroSAT (Helber et al., 2019)."""
+"""Image folders by class: any ImageFolder, ImageNette (Howard, 2019), EuroSAT (Helber et al.,
+2019).
+"""
 
 from __future__ import annotations
 
@@ -14,34 +16,57 @@ from bbtvp.tasks.formats.contents import NAMED_OPTIONS, TVP_QUESTION, Contents, 
 from bbtvp.tasks.formats.files import find, folder
 
 IMAGENETTE_NAMES = {
-    "n01440764": "tench", "n02102040": "English springer", "n02979186": "cassette player", "n03000684": "chain saw",
-    "n03028079": "church", "n03394916": "French horn", "n03417042": "garbage truck", "n03425413": "gas pump",
-    "n03445777": "golf ball", "n03888257": "parachute",
-}  # fmt: skip
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
 EUROSAT_NAMES = {
-    "AnnualCrop": "annual crop land", "Forest": "forest", "HerbaceousVegetation": "herbaceous vegetation land",
-    "Highway": "highway or road", "Industrial": "industrial buildings", "Pasture": "pasture land",
-    "PermanentCrop": "permanent crop land", "Residential": "residential buildings", "River": "river",
+    "AnnualCrop": "annual crop land",
+    "Forest": "forest",
+    "HerbaceousVegetation": "herbaceous vegetation land",
+    "Highway": "highway or road",
+    "Industrial": "industrial buildings",
+    "Pasture": "pasture land",
+    "PermanentCrop": "permanent crop land",
+    "Residential": "residential buildings",
+    "River": "river",
     "SeaLake": "sea or lake",
-}  # fmt: skip
-"""The wording of CoOp (Zhou et al., IJCV 2022), in lower case, which BlackVIP and its successors took over."""
+}
+"""The wording of CoOp (Zhou et al., IJCV 2022), in lower case, which BlackVIP and its successors
+took over.
+"""
 
 
 @dataset
 def imagefolder(place: str) -> Contents:
-    """ROOT/CLASS/image, or ROOT/SPLIT/CLASS/image; train and val alone are train and test, as ImageNet's are used."""
+    """ROOT/CLASS/image, or ROOT/SPLIT/CLASS/image; train and val alone are train and test, as
+    ImageNet's are used.
+    """
     return _contents(folder(place), f"what is in the image? {NAMED_OPTIONS}", None)
 
 
 @dataset
 def imagenette(place: str) -> Contents:
-    """ImageNette: train and val, with WordNet ids as class folders; val is the test split, for there is no other."""
+    """ImageNette: train and val, with WordNet ids as class folders; val is the test split, for
+    there is no other.
+    """
     root = folder(place)
     inner = ("imagenette2", "imagenette2-320", "imagenette2-160")
     root = next((root / name for name in inner if (root / name).is_dir()), root)
     for part in ("train", "val"):
-        find(root, part, get="get imagenette2.tgz, imagenette2-320.tgz or imagenette2-160.tgz and unpack it there")
+        find(
+            root,
+            part,
+            get="get imagenette2.tgz, imagenette2-320.tgz or imagenette2-160.tgz and unpack it there",
+        )
     return _contents(root, TVP_QUESTION, IMAGENETTE_NAMES, "imagenette")
 
 
@@ -49,19 +74,30 @@ def imagenette(place: str) -> Contents:
 def eurosat(place: str) -> Contents:
     """EuroSAT, RGB: 27,000 images in ten class folders; no split is published."""
     root = folder(place)
-    root = next((root / name for name in ("2750", "EuroSAT/2750", "EuroSAT_RGB") if (root / name).is_dir()), root)
+    root = next(
+        (root / name for name in ("2750", "EuroSAT/2750", "EuroSAT_RGB") if (root / name).is_dir()),
+        root,
+    )
     find(root, "AnnualCrop", get="get EuroSAT_RGB.zip (or EuroSAT.zip) and unpack it there")
-    return _contents(root, f"what is in this satellite image? {NAMED_OPTIONS}", EUROSAT_NAMES, "eurosat")
+    return _contents(
+        root, f"what is in this satellite image? {NAMED_OPTIONS}", EUROSAT_NAMES, "eurosat"
+    )
 
 
-def _contents(root: Path, question: str, names: Mapping[str, str] | None, name: str = "") -> Contents:
-    """The samples by split; `names`: class folder → what it is called, for all that may be there; None: as it is."""
+def _contents(
+    root: Path, question: str, names: Mapping[str, str] | None, name: str = ""
+) -> Contents:
+    """The samples by split; `names`: class folder → what it is called, for all that may be there;
+    None: as it is.
+    """
     parts: dict[str | None, list[Sample]] = defaultdict(list)
     classes: dict[str, None] = {}
     for row in read_folder(root):
         answer = row.sample.answer
         if names is not None and answer not in names:
-            raise DataError(f"{root} has a class folder {answer!r}, unknown in {name}; remove it, or use imagefolder:")
+            raise DataError(
+                f"{root} has a class folder {answer!r}, unknown in {name}; remove it, or use imagefolder:"
+            )
         classes[answer] = None
         called = answer if names is None else names[answer]
         parts[row.split].append(dataclasses.replace(row.sample, answer=called, labels=None))
@@ -70,6 +106,11 @@ def _contents(root: Path, question: str, names: Mapping[str, str] | None, name: 
     if None in parts:
         return Contents(name, question, labels, parts[None])
     if "train" not in parts or len(parts) == 1:
-        raise DataError(f"{root} has no images in train, or in nothing else; name the folder above train and val")
-    test, validation = parts["test"], parts["validation"]
-    return Contents(name, question, labels, parts["train"], test or validation, validation if test else ())
+        raise DataError(
+            f"{root} has no images in train, or in nothing else; name the folder above train and val"
+        )
+    test = parts["test"]
+    validation = parts["validation"]
+    return Contents(
+        name, question, labels, parts["train"], test or validation, validation if test else ()
+    )

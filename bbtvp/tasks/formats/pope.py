@@ -1,4 +1,6 @@
-"""POPE (Li et al., EMNLP 2023): is there a {object} in the image? On COCO val2014, negatives drawn in three ways."""
+"""POPE (Li et al., EMNLP 2023): is there a {object} in the image? On COCO val2014, negatives drawn
+in three ways.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,28 @@ _OBJECT = re.compile(r"is there an? (.+?) in the im(?:age|gae)\s*\??", re.IGNORE
 
 @dataset
 def pope(place: str, *, sampling: str = "random", images: str = "") -> Contents:
-    """POPE: coco_pope_{random,popular,adversarial}.json, and COCO's val2014 images (`images`: a folder elsewhere).
+    """POPE: coco_pope_{random,popular,adversarial}.json, and COCO's val2014 images (`images`: a
+    folder elsewhere).
 
-    No split is published: images are split, the same way under all three samplings. Each question's fields are
-    question, object, and caption (the objects that are there, as TVP's loader hands them on).
+    No split is published: images are split, the same way under all three samplings. Each question's
+    fields are question, object, and caption (the objects that are there, as TVP's loader hands them
+    on).
     """
     chosen("sampling", sampling, SAMPLINGS)
     root = folder(place)
     file = f"coco_pope_{sampling}.json"
     path = find(
-        root, file, f"output/coco/{file}", f"coco/{file}", f"pope/{file}",
+        root,
+        file,
+        f"output/coco/{file}",
+        f"coco/{file}",
+        f"pope/{file}",
         get="get it from POPE's repository, folder output/coco",
-    )  # fmt: skip
+    )
     pictures = folder(images) if images else _pictures(root)
-    return Contents(f"pope-{sampling}", "{question}", YES_NO, _samples(path, pictures), by_image=True)
+    return Contents(
+        f"pope-{sampling}", "{question}", YES_NO, _samples(path, pictures), by_image=True
+    )
 
 
 def _pictures(root: Path) -> Path:
@@ -44,10 +54,13 @@ def _samples(path: Path, pictures: Path) -> list[Sample]:
     present: dict[str, list[str]] = defaultdict(list)
     found: dict[str, tuple[str, Path, str, dict[str, str]]] = {}
     for where, record in lines(path):
-        image, text = value(record, "image", str, where), value(record, "text", str, where)
+        image = value(record, "image", str, where)
+        text = value(record, "text", str, where)
         answer = value(record, "label", str, where).strip().lower()
         if answer not in YES_NO:
-            raise DataError(f"{where}: the label {answer!r} is neither yes nor no; is it another file?")
+            raise DataError(
+                f"{where}: the label {answer!r} is neither yes nor no; is it another file?"
+            )
         fields = {"question": text}
         named = _OBJECT.fullmatch(text.strip())
         if named:

@@ -18,22 +18,28 @@ QUESTION = "{context}{question}\n{options}\nAnswer with the option's letter from
 
 @dataset
 def scienceqa(place: str) -> Contents:
-    """ScienceQA: problems.json, pid_splits.json, and images/{train,val,test}/{id}/image.png; text-only ones left out.
+    """ScienceQA: problems.json, pid_splits.json, and images/{train,val,test}/{id}/image.png;
+    text-only ones left out.
 
-    A sample's own labels are the letters of its choices: choices may differ in nothing but a capital (FF, Ff).
+    A sample's own labels are the letters of its choices: choices may differ in nothing but a
+    capital (FF, Ff).
     """
     root = folder(place)
     root = root / "data" / "scienceqa" if (root / "data" / "scienceqa").is_dir() else root
     get = "get ScienceQA and put problems.json, pid_splits.json and the folders of images there"
     path, splits = (find(root, f"{name}.json", get=get) for name in ("problems", "pid_splits"))
-    problems, parts = read_json(path), read_json(splits)
+    problems = read_json(path)
+    parts = read_json(splits)
     train, validation, test = (
-        _samples(root, part, value(parts, part, list, str(splits)), problems, path) for part in ("train", "val", "test")
+        _samples(root, part, value(parts, part, list, str(splits)), problems, path)
+        for part in ("train", "val", "test")
     )
     return Contents("scienceqa", QUESTION, None, train, test, validation)
 
 
-def _samples(root: Path, part: str, ids: list[Any], problems: Mapping[str, Any], path: Path) -> list[Sample]:
+def _samples(
+    root: Path, part: str, ids: list[Any], problems: Mapping[str, Any], path: Path
+) -> list[Sample]:
     images = root / "images" / part if (root / "images" / part).is_dir() else root / part
     samples = []
     for identity in map(str, ids):
@@ -47,15 +53,28 @@ def _samples(root: Path, part: str, ids: list[Any], problems: Mapping[str, Any],
 
 
 def _sample(images: Path, identity: str, problem: Mapping[str, Any], where: str) -> Sample:
-    choices, answer = value(problem, "choices", list, where), value(problem, "answer", int, where)
-    if not 2 <= len(choices) <= len(string.ascii_uppercase) or not all(isinstance(each, str) for each in choices):
+    choices = value(problem, "choices", list, where)
+    answer = value(problem, "answer", int, where)
+    if not 2 <= len(choices) <= len(string.ascii_uppercase) or not all(
+        isinstance(each, str) for each in choices
+    ):
         raise DataError(f"{where}: 'choices' is no list of 2 to 26 texts; get ScienceQA again")
     if not 0 <= answer < len(choices):
-        raise DataError(f"{where}: the answer is number {answer} of {len(choices)} choices; get ScienceQA again")
+        raise DataError(
+            f"{where}: the answer is number {answer} of {len(choices)} choices; get ScienceQA again"
+        )
     letters = tuple(string.ascii_uppercase[: len(choices)])
-    options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(letters, choices, strict=True))
+    options = "\n".join(
+        f"{letter}. {choice}" for letter, choice in zip(letters, choices, strict=True)
+    )
     hint = problem.get("hint")
     context = f"Context: {hint}\n" if isinstance(hint, str) and hint.strip() else ""
-    fields = {"question": value(problem, "question", str, where), "options": options, "context": context}
-    file = picture(images, f"{identity.partition('/')[2]}/{value(problem, 'image', str, where)}", where)
+    fields = {
+        "question": value(problem, "question", str, where),
+        "options": options,
+        "context": context,
+    }
+    file = picture(
+        images, f"{identity.partition('/')[2]}/{value(problem, 'image', str, where)}", where
+    )
     return Sample(identity, letters[answer], file, fields, letters)

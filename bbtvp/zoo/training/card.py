@@ -1,4 +1,5 @@
-"""The zoo card: `python -m bbtvp.zoo.training.card --out docs/zoo.md` measures every miniature and writes the tables.
+"""The zoo card: `python -m bbtvp.zoo.training.card --out docs/zoo.md` measures every miniature and
+writes the tables.
 
 In-distribution accuracy (the clean tasks), zero-shot on the suite, and the white-box ceilings from
 `python -m bbtvp.zoo.training.ceiling`. All on test splits; nothing in the tables is typed by hand.
@@ -26,13 +27,19 @@ CLEAN = (*tasks.SUBJECTS, "hallucination")
 def accuracy(model: Model, name: str) -> float:
     """Share of right answers of an unprompted model on the test split of `zoo/<name>`."""
     task = tasks.load(name)
-    readings = read_all(LogProbReader(), model, task, task.test, [sample.pixels() for sample in task.test])
+    readings = read_all(
+        LogProbReader(), model, task, task.test, [sample.pixels() for sample in task.test]
+    )
     return float(np.mean([reading.correct for reading in readings]))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A markdown table."""
-    lines = [" | ".join(head), " | ".join(["---"] + ["---:"] * (len(head) - 1)), *(" | ".join(row) for row in rows)]
+    lines = [
+        " | ".join(head),
+        " | ".join(["---"] + ["---:"] * (len(head) - 1)),
+        *(" | ".join(row) for row in rows),
+    ]
     return "\n".join(f"| {line} |" for line in lines)
 
 
@@ -41,17 +48,21 @@ def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     sizes = {row["model"]: row["parameters"] for row in card()}
     rows = [
         [
-            f"zoo/{name}", STANDS_FOR[name], f"{sizes[f'zoo/{name}'] / 1e6:.2f} M",
+            f"zoo/{name}",
+            STANDS_FOR[name],
+            f"{sizes[f'zoo/{name}'] / 1e6:.2f} M",
             *(f"{100 * scores[name][subject]:.1f}" for subject in CLEAN),
             f"**{100 * np.mean([scores[name][subject] for subject in CLEAN]):.1f}**",
         ]
         for name in scores
-    ]  # fmt: skip
+    ]
     return table(["miniature", "stands for", "parameters", *CLEAN, "mean"], rows)
 
 
 def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Zero-shot accuracy of each miniature on each task of the suite, with the accuracy of the best constant answer."""
+    """Zero-shot accuracy of each miniature on each task of the suite, with the accuracy of the best
+    constant answer.
+    """
     rows = [
         [
             f"zoo/{name}",
@@ -63,30 +74,40 @@ def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     return table(["task", "constant", *scores], rows)
 
 
-CONTROL, FRAMES = "empty_frame", ("vp", "tvp")
+CONTROL = "empty_frame"
+FRAMES = ("vp", "tvp")
 
 
 def ceiling_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """White-box gains over zero-shot, control / VP / TVP, and how many cells reach eight points."""
     names = list(dict.fromkeys(row["model"] for row in rows))
     cells = {(row["model"], row["task"]): row for row in rows}
-    body = [[f"zoo/{name}", *(_gains(cells.get((model, f"zoo/{name}"))) for model in names)] for name in tasks.SUITE]
+    body = [
+        [f"zoo/{name}", *(_gains(cells.get((model, f"zoo/{name}"))) for model in names)]
+        for name in tasks.SUITE
+    ]
     share = [
         f"At least 8 points over {than}, by the better frame: {many} of {len(rows)} cells (mean {mean:+.1f})."
         for than, base in (("zero-shot", "zero_shot"), ("the empty frame", CONTROL))
         for many, mean in [_reached(rows, base)]
     ]
-    return "\n\n".join([table(["task", *(name.removeprefix("zoo/") for name in names)], body), *share])
+    return "\n\n".join(
+        [table(["task", *(name.removeprefix("zoo/") for name in names)], body), *share]
+    )
 
 
 def _gains(row: Mapping[str, Any] | None) -> str:
     return (
-        "" if row is None else " / ".join(f"{100 * (row[arm] - row['zero_shot']):+.0f}" for arm in (CONTROL, *FRAMES))
+        ""
+        if row is None
+        else " / ".join(f"{100 * (row[arm] - row['zero_shot']):+.0f}" for arm in (CONTROL, *FRAMES))
     )
 
 
 def _reached(rows: Sequence[Mapping[str, Any]], base: str) -> tuple[int, float]:
-    """Cells where the better frame gains at least eight points over `base`, and its mean gain in points."""
+    """Cells where the better frame gains at least eight points over `base`, and its mean gain in
+    points.
+    """
     best = [max(row[frame] for frame in FRAMES) - row[base] for row in rows]
     return sum(gain >= 0.08 for gain in best), 100 * float(np.mean(best))
 

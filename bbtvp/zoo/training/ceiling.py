@@ -1,14 +1,17 @@
-"""White-box ceilings: what a frame could do if the model gave gradients. A reference, not part of the black-box path.
+"""White-box ceilings: what a frame could do if the model gave gradients. A reference, not part of
+the black-box path.
 
-`python -m bbtvp.zoo.training.ceiling --out ceilings.json` trains, for each miniature and task, TVP's frame (arXiv 2404.11207:
-image 164/224 of the canvas, one variable per frame pixel and channel) on the full training split:
+`python -m bbtvp.zoo.training.ceiling --out ceilings.json` trains, for each miniature and task,
+TVP's frame (arXiv 2404.11207: image 164/224 of the canvas, one variable per frame pixel and
+channel) on the full training split:
 
     VP    L = NLL of the answer
     TVP   L = NLL + w_fca · FCA − w_tse · TSE     (FCA on the model's own image tokens, TSE from zoo/clip)
     δ ← δ − lr · mask · g / ‖g‖₂                  (TVP's update; lr scaled to the number of frame pixels)
 
-Unlike the paper's, the frame is kept in gamut after each step and is scored as uint8 pixels through the adapter,
-because only that can be deployed (methods that leave the gamut lose about half of their values on the way out).
+Unlike the paper's, the frame is kept in gamut after each step and is scored as uint8 pixels through
+the adapter, because only that can be deployed (methods that leave the gamut lose about half of
+their values on the way out).
 """
 
 from __future__ import annotations
@@ -64,7 +67,9 @@ def train_frame(
 ) -> Pixels:
     """(CANVAS, CANVAS, 3) uint8 frame, grey inside, trained with the model's gradients."""
     space = geometry()
-    placed = torch.from_numpy(np.stack([space.render(space.neutral(), s.pixels()) for s in task.train]))
+    placed = torch.from_numpy(
+        np.stack([space.render(space.neutral(), s.pixels()) for s in task.train])
+    )
     placed = placed.permute(0, 3, 1, 2).float() / 255
     box = space.geometry.box
     mask = torch.ones(1, 1, CANVAS, CANVAS)
@@ -92,7 +97,9 @@ def fit(images: Tensor, side: int) -> Tensor:
     """What a processor's resize does, differentiably."""
     if images.shape[-1] == side:
         return images
-    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+    return F.interpolate(
+        images, (side, side), mode="bicubic", antialias=True, align_corners=False
+    ).clamp(0, 1)
 
 
 def member_loss(member: Member, task: Task, samples: list[Sample], prompted: Tensor) -> Tensor:
@@ -127,7 +134,8 @@ def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[st
     adapter = load_model(f"zoo/{name}")
     opened = Member(name, adapter.model, adapter.processor, torch.device("cpu"))  # type: ignore[attr-defined]
     opened.model.requires_grad_(False)
-    space, reader = geometry(), LogProbReader()
+    space = geometry()
+    reader = LogProbReader()
     raw = [sample.pixels() for sample in task.test]
     placed = [space.render(space.neutral(), pixels) for pixels in raw]
     box = space.geometry.box
@@ -143,9 +151,12 @@ def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[st
 
     before = correct(raw)
     row: dict[str, Any] = {
-        "model": f"zoo/{name}", "task": task.name, "chance": tasks.chance(task), "zero_shot": float(before.mean()),
+        "model": f"zoo/{name}",
+        "task": task.name,
+        "chance": tasks.chance(task),
+        "zero_shot": float(before.mean()),
         "empty_frame": float(correct(placed).mean()),
-    }  # fmt: skip
+    }
     for method, fca, tse in (("vp", 0.0, 0.0), ("tvp", 0.05, 0.5)):
         frame = train_frame(opened, task, fca=fca, tse=tse, steps=steps, batch=batch, clip=clip)
         gain = paired_gain(before, correct(framed(frame)))
@@ -155,7 +166,9 @@ def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[st
 
 def main() -> None:
     """Command line of the ceilings; continues where it was stopped."""
-    parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.ceiling", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bbtvp.zoo.training.ceiling", description=__doc__
+    )
     parser.add_argument("--models", nargs="+", default=members(), help="miniatures, without zoo/")
     parser.add_argument("--tasks", nargs="+", default=list(tasks.SUITE), help="tasks, without zoo/")
     parser.add_argument("--steps", type=int, default=120)
@@ -174,9 +187,13 @@ def main() -> None:
             if (f"zoo/{name}", f"zoo/{subject}") in done:
                 continue
             began = time.monotonic()
-            rows.append(cell(name, tasks.load(subject), steps=args.steps, batch=args.batch, clip=clip))
+            rows.append(
+                cell(name, tasks.load(subject), steps=args.steps, batch=args.batch, clip=clip)
+            )
             atomic_write_json(args.out, rows)
-            shown = " ".join(f"{k} {100 * rows[-1][k]:.1f}" for k in ("zero_shot", "empty_frame", "vp", "tvp"))
+            shown = " ".join(
+                f"{k} {100 * rows[-1][k]:.1f}" for k in ("zero_shot", "empty_frame", "vp", "tvp")
+            )
             print(f"{name} {subject}: {shown} ({time.monotonic() - began:.0f} s)", flush=True)
 
 

@@ -1,4 +1,6 @@
-"""What the zoo is trained on: a pool of scenes with their questions, and how an image varies from step to step."""
+"""What the zoo is trained on: a pool of scenes with their questions, and how an image varies from
+step to step.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from bbtvp.core.rng import stream
 from bbtvp.zoo import scenes
 
 MIX = {"digit": 0.28, "shape": 0.08, "count": 0.2, "pair": 0.22, "presence": 0.22}
-PRESENCES, POSITIONS = len(scenes.CATEGORIES), len(scenes.SHAPES)
+PRESENCES = len(scenes.CATEGORIES)
+POSITIONS = len(scenes.SHAPES)
 
 
 class Pool(NamedTuple):
@@ -33,7 +36,11 @@ class Pool(NamedTuple):
 
     def to(self, device: torch.device) -> Pool:
         """The same pool on another device."""
-        moved: Any = {name: part.to(device) for name, part in self._asdict().items() if isinstance(part, Tensor)}
+        moved: Any = {
+            name: part.to(device)
+            for name, part in self._asdict().items()
+            if isinstance(part, Tensor)
+        }
         return self._replace(**moved)
 
 
@@ -66,23 +73,39 @@ def make_pool(size: int, seed: int, *, others: int = 3) -> Pool:
             category = scenes.CATEGORIES.index((thing.color, thing.shape))
             present[i, category] = 1
             half = scenes.SIDE / 2
-            things[i, j] = torch.tensor([thing.x / half - 1, thing.y / half - 1, thing.r / half, category])
+            things[i, j] = torch.tensor(
+                [thing.x / half - 1, thing.y / half - 1, thing.r / half, category]
+            )
             if sum(other.shape == thing.shape for other in scene.things) == 1:
-                place[i, scenes.SHAPES.index(thing.shape)] = torch.tensor([thing.x, thing.y]) / scenes.SIDE
+                place[i, scenes.SHAPES.index(thing.shape)] = (
+                    torch.tensor([thing.x, thing.y]) / scenes.SIDE
+                )
     return Pool(
-        torch.from_numpy(np.stack([scene.pixels for scene, _ in rows])).permute(0, 3, 1, 2).contiguous(),
-        asked, answered, torch.tensor([scene.digit + 1 for scene, _ in rows]),
-        torch.tensor([len(scene.things) for scene, _ in rows]), present, things, place, list(texts), list(words),
-    )  # fmt: skip
+        torch.from_numpy(np.stack([scene.pixels for scene, _ in rows]))
+        .permute(0, 3, 1, 2)
+        .contiguous(),
+        asked,
+        answered,
+        torch.tensor([scene.digit + 1 for scene, _ in rows]),
+        torch.tensor([len(scene.things) for scene, _ in rows]),
+        present,
+        things,
+        place,
+        list(texts),
+        list(words),
+    )
 
 
 def augment(pixels: Tensor, side: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1]: mild tone and noise, and for two in five a plain letterbox.
+    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1]: mild tone and noise, and for two in five
+    a plain letterbox.
 
-    The letterbox (one colour, no pattern) keeps a miniature working inside a frame without teaching it any border.
-    Also gives (b, 2, 3), the map from the new image's coordinates in [-1, 1] to the scene's.
+    The letterbox (one colour, no pattern) keeps a miniature working inside a frame without teaching
+    it any border. Also gives (b, 2, 3), the map from the new image's coordinates in [-1, 1] to the
+    scene's.
     """
-    b, device = len(pixels), pixels.device
+    b = len(pixels)
+    device = pixels.device
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(b, *shape, generator=rng, device=device) * (high - low) + low
@@ -99,15 +122,23 @@ def augment(pixels: Tensor, side: int, rng: torch.Generator) -> tuple[Tensor, Te
     x = x + torch.randn(x.shape, generator=rng, device=device) * uniform(0, 0.03, 1, 1, 1)
     outside = (grid.abs() > 1).any(-1)[:, None]
     grey = uniform(0, 1, 1, 1, 1)
-    fill = torch.where(uniform(0, 1, 1, 1, 1) < 0.6, grey.expand(b, 3, 1, 1), uniform(0, 1, 3, 1, 1))
+    fill = torch.where(
+        uniform(0, 1, 1, 1, 1) < 0.6, grey.expand(b, 3, 1, 1), uniform(0, 1, 3, 1, 1)
+    )
     return torch.where(outside, fill, x).clamp(0, 1), theta
 
 
 def caption(pool: Pool, row: int) -> str:
-    """A sentence about a scene, for CLIP; where one thing is all there is, every other one in TSE's words."""
+    """A sentence about a scene, for CLIP; where one thing is all there is, every other one in TSE's
+    words.
+    """
     if pool.digit[row]:
         return f"this is a photo of a {scenes.DIGITS[int(pool.digit[row]) - 1]}"
     if pool.number[row] == 1 and row % 2:
         return f"this is a photo of a {scenes.CATEGORIES[int(pool.present[row].argmax())][1]}"
-    present = [category for category, there in zip(scenes.CATEGORIES, pool.present[row], strict=True) if there]
+    present = [
+        category
+        for category, there in zip(scenes.CATEGORIES, pool.present[row], strict=True)
+        if there
+    ]
     return scenes.inventory(int(pool.number[row]), present)

@@ -1,9 +1,10 @@
 """Rebuild the miniature zoo: `python -m bbtvp.zoo.training.train llava blip2 … | all`.
 
-Each miniature is trained in two stages, as its real counterpart is: perception (the image tokens must tell what is
-in the scene: digit, count, categories, positions), then instruction (answer questions); CLIP is trained on captions.
-LLaVA and CLIP start from nothing, the others from the finished members that `families.py` names as their parents.
-A run continues from its last checkpoint.
+Each miniature is trained in two stages, as its real counterpart is: perception (the image tokens
+must tell what is in the scene: digit, count, categories, positions), then instruction (answer
+questions); CLIP is trained on captions. LLaVA and CLIP start from nothing, the others from the
+finished members that `families.py` names as their parents. A run continues from its last
+checkpoint.
 """
 
 from __future__ import annotations
@@ -34,25 +35,36 @@ from bbtvp.zoo.training.pool import POSITIONS, PRESENCES, Pool, augment, caption
 
 
 class Perception(nn.Module):
-    """Heads that read the scene from image tokens (one learned query per attribute), and from the tower's patches."""
+    """Heads that read the scene from image tokens (one learned query per attribute), and from the
+    tower's patches.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.norm, self.patch_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.norm = nn.LayerNorm(WIDTH)
+        self.patch_norm = nn.LayerNorm(WIDTH)
         self.queries = nn.Parameter(torch.randn(2 + PRESENCES + POSITIONS, WIDTH) / 2)
-        self.key, self.value = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.digit, self.count = nn.Linear(WIDTH, 11), nn.Linear(WIDTH, 7)
+        self.key = nn.Linear(WIDTH, WIDTH)
+        self.value = nn.Linear(WIDTH, WIDTH)
+        self.digit = nn.Linear(WIDTH, 11)
+        self.count = nn.Linear(WIDTH, 7)
         self.present = nn.Parameter(torch.randn(PRESENCES, WIDTH) / math.sqrt(WIDTH))
         self.place = nn.Linear(WIDTH, 2)
-        self.shape, self.color = nn.Linear(WIDTH, 1 + len(scenes.SHAPES)), nn.Linear(WIDTH, 1 + len(scenes.COLORS))
+        self.shape = nn.Linear(WIDTH, 1 + len(scenes.SHAPES))
+        self.color = nn.Linear(WIDTH, 1 + len(scenes.COLORS))
 
-    def loss(self, tokens: Tensor, patches: Tensor, theta: Tensor, pool: Pool, rows: Tensor) -> Tensor:
-        """Sum of the losses on attributes (through the image tokens) and on what each patch shows (in the tower)."""
+    def loss(
+        self, tokens: Tensor, patches: Tensor, theta: Tensor, pool: Pool, rows: Tensor
+    ) -> Tensor:
+        """Sum of the losses on attributes (through the image tokens) and on what each patch shows
+        (in the tower).
+        """
         tokens = self.norm(tokens)
         look = (self.queries @ self.key(tokens).transpose(1, 2) / math.sqrt(WIDTH)).softmax(-1)
         seen = look @ self.value(tokens)
         there = (seen[:, 2 : 2 + PRESENCES] * self.present).sum(-1) - 2
-        where, truth = self.place(seen[:, 2 + PRESENCES :]), pool.place[rows]
+        where = self.place(seen[:, 2 + PRESENCES :])
+        truth = pool.place[rows]
         known = ~truth.isnan()
         shape, color = patch_labels(pool.things[rows], theta, patches.shape[1])
         patches = self.patch_norm(patches).flatten(0, 1)
@@ -68,13 +80,16 @@ class Perception(nn.Module):
 
 
 def patch_labels(things: Tensor, theta: Tensor, patches: int) -> tuple[Tensor, Tensor]:
-    """(b, patches) shape and colour at the centre of each patch of a square grid: 0 nothing, else index + 1."""
+    """(b, patches) shape and colour at the centre of each patch of a square grid: 0 nothing, else
+    index + 1.
+    """
     side = math.isqrt(patches)
     grid = F.affine_grid(theta, [len(theta), 1, side, side], align_corners=False).flatten(1, 2)
     away = (grid[:, :, None] - things[:, None, :, :2]).norm(dim=-1)
     covered = away < things[:, None, :, 2] * 1.1
     category = (covered * (things[:, None, :, 3] + 1)).amax(-1).long()
-    there, colors = category > 0, len(scenes.COLORS)
+    there = category > 0
+    colors = len(scenes.COLORS)
     return there * ((category - 1) // colors + 1), there * ((category - 1) % colors + 1)
 
 
@@ -90,7 +105,8 @@ Step = Callable[[Tensor, torch.Generator], Tensor]
 
 def instruction_step(member: Member, pool: Pool) -> Step:
     """Loss on the answers to questions about each image."""
-    # Where each question is a row of its own, more images teach more than more questions about them.
+    # Where each question is a row of its own, more images teach more than more questions about
+    # them.
     columns = list(range(pool.questions.shape[1])) if member.packs else [0, -1]
 
     def step(rows: Tensor, rng: torch.Generator) -> Tensor:
@@ -102,8 +118,13 @@ def instruction_step(member: Member, pool: Pool) -> Step:
             inputs = member.packed(asked, answered)
             labels = inputs.pop("labels")
             return answer_loss(member.model(**inputs, **member.images(pixels)).logits, labels)
-        inputs = member.batch([q for row in asked for q in row], [a for row in answered for a in row])
-        images = {key: value.repeat_interleave(len(columns), 0) for key, value in member.images(pixels).items()}
+        inputs = member.batch(
+            [q for row in asked for q in row], [a for row in answered for a in row]
+        )
+        images = {
+            key: value.repeat_interleave(len(columns), 0)
+            for key, value in member.images(pixels).items()
+        }
         with member.seen_once(len(columns)):
             loss: Tensor = member.model(**inputs, **images).loss
         return loss
@@ -136,18 +157,23 @@ def contrast_step(member: Member, pool: Pool) -> Step:
         text = member.processor.tokenizer(captions, padding=True, return_tensors="pt")
         images = member.images(augment(pool.pixels[rows], member.side, rng)[0])
         out = member.model(**text.to(member.device), **images)
-        same = torch.tensor([[a == b for b in captions] for a in captions], device=member.device).float()
+        same = torch.tensor(
+            [[a == b for b in captions] for a in captions], device=member.device
+        ).float()
         same = same / same.sum(1, keepdim=True)
-        return (F.cross_entropy(out.logits_per_image, same) + F.cross_entropy(out.logits_per_text, same)) / 2
+        return (
+            F.cross_entropy(out.logits_per_image, same) + F.cross_entropy(out.logits_per_text, same)
+        ) / 2
 
     return step
 
 
 def optimisers(module: nn.Module, slow: Iterable[nn.Parameter] = ()) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for embeddings, heads, norms and biases.
+    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for embeddings, heads, norms and
+    biases.
 
-    From nothing, at this width, Muon needs about half of AdamW's steps. `slow` (an inherited tower) learns at a tenth
-    of the rate, or what it knows is gone before the rest can read it.
+    From nothing, at this width, Muon needs about half of AdamW's steps. `slow` (an inherited tower)
+    learns at a tenth of the rate, or what it knows is gone before the rest can read it.
     """
     outer = ("embed", "queries", "query_tokens", "present", "lm_head", "shared", "heads.")
     slowly = {*slow}
@@ -158,7 +184,11 @@ def optimisers(module: nn.Module, slow: Iterable[nn.Parameter] = ()) -> list[tor
 
     def at(peak: float, *, hidden: bool) -> list[dict[str, Any]]:
         rates = {False: peak, True: peak / 10}
-        return [{"params": groups[hidden, late], "lr": rates[late]} for late in rates if groups[hidden, late]]
+        return [
+            {"params": groups[hidden, late], "lr": rates[late]}
+            for late in rates
+            if groups[hidden, late]
+        ]
 
     return [
         torch.optim.Muon(at(0.025, hidden=True), lr=0.025, momentum=0.95, weight_decay=0.01),
@@ -183,7 +213,8 @@ def run_stage(
 
     `peak` scales the rates; for `slow` see `optimisers`.
     """
-    weights, done_file = folder / f"{stage}.safetensors", folder / f"{stage}.json"
+    weights = folder / f"{stage}.safetensors"
+    done_file = folder / f"{stage}.json"
     engines = optimisers(module, slow)
     rates = [group["lr"] for engine in engines for group in engine.param_groups]
     params = [p for engine in engines for group in engine.param_groups for p in group["params"]]
@@ -191,11 +222,14 @@ def run_stage(
     if start:
         restore(weights, module, engines)
     module.train()
-    began, recent = time.monotonic(), []
+    began = time.monotonic()
+    recent = []
     for index in range(start, steps):
         numbers = stream(seed, stage, index)
         rng = torch.Generator(device=pool.pixels.device).manual_seed(int(numbers.integers(2**62)))
-        rows = torch.from_numpy(numbers.integers(len(pool.pixels), size=batch)).to(pool.pixels.device)
+        rows = torch.from_numpy(numbers.integers(len(pool.pixels), size=batch)).to(
+            pool.pixels.device
+        )
         groups = (group for engine in engines for group in engine.param_groups)
         for group, full in zip(groups, rates, strict=True):
             group["lr"] = rate(index, steps, full * peak)
@@ -217,14 +251,19 @@ def run_stage(
             atomic_write_json(done_file, {"step": index + 1})
 
 
-def _states(engines: list[torch.optim.Optimizer]) -> list[tuple[torch.optim.Optimizer, nn.Parameter]]:
-    return [(engine, p) for engine in engines for group in engine.param_groups for p in group["params"]]
+def _states(
+    engines: list[torch.optim.Optimizer],
+) -> list[tuple[torch.optim.Optimizer, nn.Parameter]]:
+    return [
+        (engine, p) for engine in engines for group in engine.param_groups for p in group["params"]
+    ]
 
 
 def save(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer]) -> None:
     """Weights and optimiser states in one safetensors file, written beside and renamed."""
     tensors = {
-        f"model.{name}": tensor.detach().cpu().clone().contiguous() for name, tensor in module.state_dict().items()
+        f"model.{name}": tensor.detach().cpu().clone().contiguous()
+        for name, tensor in module.state_dict().items()
     }
     for i, (engine, param) in enumerate(_states(engines)):
         for key, value in engine.state.get(param, {}).items():
@@ -238,30 +277,48 @@ def save(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer]) ->
 def restore(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer]) -> None:
     """The inverse of `save`."""
     tensors = load_file(path)
-    module.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    module.load_state_dict(
+        {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    )
     for i, (engine, param) in enumerate(_states(engines)):
         prefix = f"state.{i}."
-        found = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+        found = {
+            key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)
+        }
         if found:
             engine.state[param] = {
-                key: value if key == "step" else value.to(param.device) for key, value in found.items()
+                key: value if key == "step" else value.to(param.device)
+                for key, value in found.items()
             }
 
 
 def train(
-    name: str, pool: Pool, work: Path, out: Path, *, perception: int, instruction: int, batch: int, seed: int
+    name: str,
+    pool: Pool,
+    work: Path,
+    out: Path,
+    *,
+    perception: int,
+    instruction: int,
+    batch: int,
+    seed: int,
 ) -> None:
-    """Train one member and write it as a Hugging Face folder (float16 weights, processor, tokenizer).
+    """Train one member and write it as a Hugging Face folder (float16 weights, processor,
+    tokenizer).
 
-    A member with parents starts from theirs in `out`. It then needs no perception stage, or a third of it for a
-    Q-Former that is new. SystemExit with the command to run first if a parent is not there.
+    A member with parents starts from theirs in `out`. It then needs no perception stage, or a third
+    of it for a Q-Former that is new. SystemExit with the command to run first if a parent is not
+    there.
     """
     member = Member.untrained(name, pool.pixels.device)
-    folder, parents = work / name, FAMILIES[name].parents if name in FAMILIES else ()
+    folder = work / name
+    parents = FAMILIES[name].parents if name in FAMILIES else ()
     taken: set[str] = set()
     for parent in parents:
         if not (out / parent / "config.json").is_file():
-            raise SystemExit(f"{name} starts from {parent}: run python -m bbtvp.zoo.training.train {parent} first")
+            raise SystemExit(
+                f"{name} starts from {parent}: run python -m bbtvp.zoo.training.train {parent} first"
+            )
         finished = Member.finished(parent, out / parent, member.device)
         rng = torch.Generator(device=member.device).manual_seed(seed)
         taken |= inherit(finished, member, augment(pool.pixels[:256], finished.side, rng)[0])
@@ -285,15 +342,26 @@ def train(
 def main() -> None:
     """Command line of the trainer."""
     parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.train", description=__doc__)
-    parser.add_argument("members", nargs="+", choices=["all", "clip", *FAMILIES], help="which members to rebuild")
     parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parents[1] / "weights", help="where the finished models go"
+        "members", nargs="+", choices=["all", "clip", *FAMILIES], help="which members to rebuild"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parents[1] / "weights",
+        help="where the finished models go",
     )
     parser.add_argument("--work", type=Path, default=Path("build/zoo"), help="checkpoints and logs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
-    parser.add_argument("--scenes", type=int, default=60_000, help="size of the pool of training scenes")
-    parser.add_argument("--perception", type=int, default=1500, help="steps of the perception stage")
-    parser.add_argument("--instruction", type=int, default=700, help="steps of the instruction stage")
+    parser.add_argument(
+        "--scenes", type=int, default=60_000, help="size of the pool of training scenes"
+    )
+    parser.add_argument(
+        "--perception", type=int, default=1500, help="steps of the perception stage"
+    )
+    parser.add_argument(
+        "--instruction", type=int, default=700, help="steps of the instruction stage"
+    )
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
     parser.add_argument("--seed", type=int, default=0)
@@ -308,9 +376,15 @@ def main() -> None:
     print(f"{args.scenes} scenes in {time.monotonic() - began:.0f} s", flush=True)
     for name in names:
         train(
-            name, pool, args.work, args.out, perception=args.perception, instruction=args.instruction,
-            batch=args.batch, seed=args.seed,
-        )  # fmt: skip
+            name,
+            pool,
+            args.work,
+            args.out,
+            perception=args.perception,
+            instruction=args.instruction,
+            batch=args.batch,
+            seed=args.seed,
+        )
 
 
 if __name__ == "__main__":

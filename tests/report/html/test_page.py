@@ -48,7 +48,8 @@ class Page(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self._open = "", []  # type: ignore[var-annotated]
+        self.text = ""
+        self._open = []  # type: ignore[var-annotated]
         self.feed(text)
         self.close()
         assert self._open == [], "unclosed"
@@ -72,7 +73,9 @@ def check_page(text: str, language: str = "en") -> Page:
     """Self-contained and accessible."""
     page = Page(text)
     assert page.all("html") == [{"lang": language}]
-    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form")]
+    assert not [
+        tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form")
+    ]
     for tag, attrs in page.tags:
         assert not [name for name in attrs if name.startswith("on")], tag
         for name in ("src", "href"):
@@ -89,9 +92,18 @@ def check_page(text: str, language: str = "en") -> Page:
 
 def checked(folder: str) -> None:
     """All the checks on a run."""
-    prompt, model = Prompt.load(Path(folder) / "prompt.vprompt"), load_model("eye/near")
+    prompt = Prompt.load(Path(folder) / "prompt.vprompt")
+    model = load_model("eye/near")
     proved(folder, "eye/near", "eye/far")
-    robustness(prompt, str(images()), [model], families=("noise", "channel"), severities=(1, 5), limit=6, out=folder)
+    robustness(
+        prompt,
+        str(images()),
+        [model],
+        families=("noise", "channel"),
+        severities=(1, 5),
+        limit=6,
+        out=folder,
+    )
     effects(prompt, str(images()), model, limit=6, out=folder)
     saliency(prompt, str(images()), model, limit=1, out=folder)
 
@@ -104,9 +116,23 @@ def test_a_run_with_all_its_checks(language: str) -> None:
     (proof,) = Path("run").glob("verify/*/proof.json")
     document = json.loads(proof.read_text())
     source = document["models"][0]
-    for shown in (f"{100 * source['zero_shot']:.1f} %", f"{100 * source['gain']:+.1f}", f"{source['mcnemar_p']:.4f}"):
+    for shown in (
+        f"{100 * source['zero_shot']:.1f} %",
+        f"{100 * source['gain']:+.1f}",
+        f"{source['mcnemar_p']:.4f}",
+    ):
         assert shown in page.text
-    for section in ("proof", "gallery", "prompt", "search", "robustness", "effects", "saliency", "costs", "reproduce"):
+    for section in (
+        "proof",
+        "gallery",
+        "prompt",
+        "search",
+        "robustness",
+        "effects",
+        "saliency",
+        "costs",
+        "reproduce",
+    ):
         assert {"id": section, "aria-labelledby": f"{section}-head"} in page.all("section")
     assert RunFolder.read(Path("run")).prompt.digest in page.text  # type: ignore[union-attr]
     words = {"en": "bbtvp reproduce run --replay", "ja": "判定"}
@@ -125,7 +151,9 @@ def test_without_a_proof_it_says_how_to_get_one() -> None:
     made("run")
     page = check_page(report(Path("run")))
     assert "Not proven yet" in page.text
-    assert f"bbtvp verify run/prompt.vprompt --task {images()} --model eye/near --out run" in page.text
+    assert (
+        f"bbtvp verify run/prompt.vprompt --task {images()} --model eye/near --out run" in page.text
+    )
 
 
 def test_an_unfinished_search_shows_what_it_found_so_far() -> None:
@@ -143,11 +171,16 @@ def test_an_unfinished_search_shows_what_it_found_so_far() -> None:
 def test_the_gallery_is_true() -> None:
     made("run")
     proved("run", "eye/near", "eye/far")
-    run, task, prompt = RunFolder.read(Path("run")), load_task(str(images())), Prompt.load("run/prompt.vprompt")
+    run = RunFolder.read(Path("run"))
+    task = load_task(str(images()))
+    prompt = Prompt.load("run/prompt.vprompt")
     for spec in ("eye/near", "eye/far"):
         found = gallery_of(run.proofs[0], task, prompt, spec, spec)
         row = run.proofs[0].rows[spec]
-        assert (len(found.broken), len(found.mended)) == (min(6, row["lost"]), min(6, row["gained"]))
+        assert (len(found.broken), len(found.mended)) == (
+            min(6, row["lost"]),
+            min(6, row["gained"]),
+        )
         assert [pair.id for pair in found.first] == [sample.id for sample in task.test[:6]]
         for pair in (*found.first, *found.broken, *found.mended):
             (sample,) = [one for one in task.test if one.id == pair.id]
@@ -169,7 +202,9 @@ def test_failed_queries_have_no_answer_in_the_gallery() -> None:
 def test_a_proof_on_another_task_alone_has_its_images() -> None:
     made("run")
     other = folder_of_patterns(Path("other"), per_class=10)
-    verify(Prompt.load("run/prompt.vprompt"), str(other), ["eye/near"], source="eye/near", out="run")
+    verify(
+        Prompt.load("run/prompt.vprompt"), str(other), ["eye/near"], source="eye/near", out="run"
+    )
     page = check_page(report(Path("run")))
     assert "The images are not shown" not in page.text
     assert load_task(str(other)).test[0].id in page.text
@@ -200,7 +235,11 @@ def test_what_a_folder_says_is_never_markup() -> None:
     checked("run")
     nasty = "<script>alert(1)</script><img src=x onerror=alert(1)> $x_1^2$ \u202e"
     record = json.loads(Path("run/run.json").read_text())
-    edit("run/run.json", task={**record["task"], "name": nasty}, arguments={**record["arguments"], nasty: nasty})
+    edit(
+        "run/run.json",
+        task={**record["task"], "name": nasty},
+        arguments={**record["arguments"], nasty: nasty},
+    )
     for path in Path("run").glob("*/*/*.json"):
         path.write_text(json.dumps(_renamed(json.loads(path.read_text()), "eye/near", nasty)))
     page = check_page(report(Path("run")))
@@ -239,7 +278,9 @@ def test_the_curve_counts_what_the_journal_counted() -> None:
     assert places == sorted(places)
     assert found.validated[-1].queries == sum(run.queries.values()) == folder.spent["search"][0]
     assert found.unprompted == pytest.approx(run.arms[0].accuracy)
-    assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(found.unprompted, abs=0.1)
+    assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(
+        found.unprompted, abs=0.1
+    )
 
 
 def test_small_images_keep_their_pixels_and_large_ones_are_made_smaller() -> None:
@@ -261,9 +302,15 @@ def test_the_command_writes_one_file() -> None:
     proved("run")
     done = bbtvp("report", "run", "--json")
     told = json.loads(done.out)
-    assert told == {"schema": SCHEMA, "file": "run/report.html", "bytes": Path("run/report.html").stat().st_size,
-                    "language": "en"}  # fmt: skip
-    assert bbtvp("report", "run", "--lang", "ja", "-o", "pages/ja.html").out.strip() == "pages/ja.html"
+    assert told == {
+        "schema": SCHEMA,
+        "file": "run/report.html",
+        "bytes": Path("run/report.html").stat().st_size,
+        "language": "en",
+    }
+    assert (
+        bbtvp("report", "run", "--lang", "ja", "-o", "pages/ja.html").out.strip() == "pages/ja.html"
+    )
     check_page(Path("pages/ja.html").read_text("utf-8"), "ja")
     assert bbtvp("report", "nowhere").code == 1
 
@@ -284,7 +331,11 @@ train = [8, 20]
 @pytest.mark.parametrize("verified", [True, False])
 def test_a_folder_of_jobs(verified: bool) -> None:
     images()
-    text = JOBS if verified else "\n".join(line for line in JOBS.splitlines() if not line.startswith("verify"))
+    text = (
+        JOBS
+        if verified
+        else "\n".join(line for line in JOBS.splitlines() if not line.startswith("verify"))
+    )
     Path("jobs.toml").write_text(text)
     assert bbtvp("run", "jobs.toml", "--out", "jobs").code == 0
     page = check_page(report(Path("jobs")))
@@ -296,7 +347,13 @@ def test_a_folder_of_jobs(verified: bool) -> None:
 
 def test_models_made_in_python_are_no_hindrance() -> None:
     made("run", [Eye("eye/here")])
-    verify(Prompt.load("run/prompt.vprompt"), str(images()), [Eye("eye/here")], source="eye/here", out="run")
+    verify(
+        Prompt.load("run/prompt.vprompt"),
+        str(images()),
+        [Eye("eye/here")],
+        source="eye/here",
+        out="run",
+    )
     assert "eye/here" in check_page(report(Path("run"))).text
 
 
@@ -304,7 +361,9 @@ def luminance(color: str) -> float:
     """Relative luminance of "#rrggbb" or "#rgb" (WCAG 2.2)."""
     digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
     parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    ]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 

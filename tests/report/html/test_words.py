@@ -11,15 +11,30 @@ from string import Formatter
 
 import pytest
 
-from bbtvp import page
+import bbtvp.report.html as page
 from bbtvp.cli.report import report as command
 from bbtvp.core.errors import UsageError
-from bbtvp.report.html.words import LANGUAGES, Words, catalogue, interval, p_value, percent, plain, points
+from bbtvp.report.html.words import (
+    LANGUAGES,
+    Words,
+    catalogue,
+    interval,
+    p_value,
+    percent,
+    plain,
+    points,
+)
 from bbtvp.verify.remark import REMARKS, remark
 
-WORDS, SAID = catalogue()["words"], catalogue()["remarks"]
-TEMPLATES = {file.name: file.read_text("utf-8") for file in (files("bbtvp.report.html") / "templates").iterdir()}
-MODULES = [path.read_text("utf-8") for path in sorted(Path(inspect.getfile(page)).parent.glob("*.py"))]
+WORDS = catalogue()["words"]
+SAID = catalogue()["remarks"]
+TEMPLATES = {
+    file.name: file.read_text("utf-8")
+    for file in (files("bbtvp.report.html") / "templates").iterdir()
+}
+MODULES = [
+    path.read_text("utf-8") for path in sorted(Path(inspect.getfile(page)).parent.glob("*.py"))
+]
 
 
 def fields(template: str) -> set[str]:
@@ -47,13 +62,26 @@ def keys_named() -> set[str]:
         named |= set(re.findall(r"""\bt\(["'](\w+)["']\s*[,)]""", text))
         named |= set(re.findall(r"""call section\("(\w+)"\)""", text))
     for source in MODULES:
-        named |= {node.value for node in ast.walk(ast.parse(source))
-                  if isinstance(node, ast.Constant) and isinstance(node.value, str)}  # fmt: skip
+        named |= {
+            node.value
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
     return named
 
 
 def test_no_sentence_is_left_unsaid() -> None:
-    prefixes = ("word_", "say_", "role_", "robustness_", "term_", "is_", "cost_", "state_", "figure_")
+    prefixes = (
+        "word_",
+        "say_",
+        "role_",
+        "robustness_",
+        "term_",
+        "is_",
+        "cost_",
+        "state_",
+        "figure_",
+    )
     said = keys_named()
     assert {key for key in WORDS if key not in said and not key.startswith(prefixes)} == set()
 
@@ -64,10 +92,13 @@ def test_every_key_that_a_template_names_is_in_the_catalogue() -> None:
 
 
 def test_a_remark_is_said_in_japanese_and_a_new_one_stays_english() -> None:
-    words, told = Words("ja"), remark("gains", model="zoo/llava", gain=0.123, images=500).as_json()
+    words = Words("ja")
+    told = remark("gains", model="zoo/llava", gain=0.123, images=500).as_json()
     assert words.remark(told) == "zoo/llava の利得は +12.3 ポイント (画像 500 枚)"
     assert Words("en").remark(told) == told["text"]
-    assert words.remark({"code": "of-tomorrow", "text": "all is well", "values": {}}) == "all is well"
+    assert (
+        words.remark({"code": "of-tomorrow", "text": "all is well", "values": {}}) == "all is well"
+    )
 
 
 def test_languages() -> None:

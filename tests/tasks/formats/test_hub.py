@@ -18,7 +18,9 @@ from bbtvp.tasks.formats.hub import hf
 
 def test_without_the_extra_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UsageError, match=r"^hf: needs Hugging Face's datasets; pip install 'bbtvp\[datasets\]'$"):
+    with pytest.raises(
+        UsageError, match=r"^hf: needs Hugging Face's datasets; pip install 'bbtvp\[datasets\]'$"
+    ):
         hf("org/name")
 
 
@@ -26,7 +28,10 @@ def test_a_version_that_could_run_code_is_refused(monkeypatch: pytest.MonkeyPatc
     old = ModuleType("datasets")
     old.__version__ = "3.6.0"  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "datasets", old)
-    with pytest.raises(UsageError, match=r"datasets 3.6.0 can run code from a data set; pip install 'bbtvp\[datasets"):
+    with pytest.raises(
+        UsageError,
+        match=r"datasets 3.6.0 can run code from a data set; pip install 'bbtvp\[datasets",
+    ):
         hf("org/name")
 
 
@@ -45,19 +50,29 @@ def pictures(n: int) -> list[Image.Image]:
 
 def rows(library: Any, n: int, **others: list[Any]) -> Any:
     names = ["tabby_cat", "dog"]
-    features = library.Features({
-        "img": library.Image(), "kind": library.ClassLabel(names=names),
-        **{name: library.Value("string") for name in others},
-    })  # fmt: skip
+    features = library.Features(
+        {
+            "img": library.Image(),
+            "kind": library.ClassLabel(names=names),
+            **{name: library.Value("string") for name in others},
+        }
+    )
     return library.Dataset.from_dict(
-        {"img": pictures(n), "kind": [number % 2 for number in range(n)], **others}, features=features
+        {"img": pictures(n), "kind": [number % 2 for number in range(n)], **others},
+        features=features,
     )
 
 
-def test_a_data_set_that_the_library_saved(library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library.DatasetDict({"train": rows(library, 30), "test": rows(library, 10)}).save_to_disk("saved")
+def test_a_data_set_that_the_library_saved(
+    library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.DatasetDict({"train": rows(library, 30), "test": rows(library, 10)}).save_to_disk(
+        "saved"
+    )
     with monkeypatch.context() as patch:
-        patch.setattr(bbtvp.tasks.task, "open_image", lambda path: pytest.fail(f"{path} was decoded"))
+        patch.setattr(
+            bbtvp.tasks.task, "open_image", lambda path: pytest.fail(f"{path} was decoded")
+        )
         task = hf("./saved")
     assert tuple(map(len, task.splits.values())) == (21, 9, 10)
     assert task.ask(task.test[0]) == "what is in the image? answer with one of: tabby cat, dog"
@@ -79,9 +94,12 @@ def test_only_what_a_limit_keeps_is_written(library: Any, tmp_path: Path) -> Non
 
 
 def test_splits_and_columns_by_name(library: Any) -> None:
-    library.DatasetDict({
-        "train": rows(library, 20, animal=["x", "y"] * 10), "validation": rows(library, 8, animal=["x", "y"] * 4),
-    }).save_to_disk("saved")  # fmt: skip
+    library.DatasetDict(
+        {
+            "train": rows(library, 20, animal=["x", "y"] * 10),
+            "validation": rows(library, 8, animal=["x", "y"] * 4),
+        }
+    ).save_to_disk("saved")
     assert tuple(map(len, hf("./saved").splits.values())) == (14, 6, 8)
     task = hf("./saved?label=animal&image=img")
     assert task.labels == ("x", "y")
@@ -97,13 +115,21 @@ def test_splits_and_columns_by_name(library: Any) -> None:
 
 
 def test_rows_without_a_label_or_an_image(library: Any) -> None:
-    features = library.Features({"image": library.Image(), "label": library.ClassLabel(names=["a", "b"])})
+    features = library.Features(
+        {"image": library.Image(), "label": library.ClassLabel(names=["a", "b"])}
+    )
     hidden = library.Dataset.from_dict({"image": pictures(4), "label": [-1] * 4}, features=features)
-    labelled = library.Dataset.from_dict({"image": pictures(9), "label": [0, 1, 0] * 3}, features=features)
+    labelled = library.Dataset.from_dict(
+        {"image": pictures(9), "label": [0, 1, 0] * 3}, features=features
+    )
     library.DatasetDict({"train": labelled, "test": hidden}).save_to_disk("saved")
-    with pytest.raises(DataError, match="split test, row 0: the label -1 is no class; name another split"):
+    with pytest.raises(
+        DataError, match="split test, row 0: the label -1 is no class; name another split"
+    ):
         hf("./saved")
-    absent = library.Dataset.from_dict({"image": [None] * 20, "label": [0, 1] * 10}, features=features)
+    absent = library.Dataset.from_dict(
+        {"image": [None] * 20, "label": [0, 1] * 10}, features=features
+    )
     absent.save_to_disk("absent")
     with pytest.raises(DataError, match=r"split train, row \d+: no image; leave the row out"):
         hf("./absent")

@@ -27,7 +27,9 @@ def pixels(*shape: int) -> NDArray[np.uint8]:
 
 def picture(path: Path, size: tuple[int, int] = (6, 5)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.random.default_rng(len(str(path))).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    Image.fromarray(
+        np.random.default_rng(len(str(path))).integers(0, 256, (*size, 3), dtype=np.uint8)
+    ).save(path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -79,7 +81,11 @@ def mnist(root: Path) -> None:
 def svhn(root: Path) -> None:
     for part, n in (("train", 60), ("test", 20)):
         labels = (np.arange(n) % 10 + 1).astype(np.uint8)[:, None]
-        savemat(root / f"{part}_32x32.mat", {"X": pixels(32, 32, 3, n), "y": labels}, do_compression=True)
+        savemat(
+            root / f"{part}_32x32.mat",
+            {"X": pixels(32, 32, 3, n), "y": labels},
+            do_compression=True,
+        )
 
 
 def imagefolder(root: Path) -> None:
@@ -103,21 +109,43 @@ def eurosat(root: Path) -> None:
 
 
 def clevr_scenes(root: Path) -> None:
-    thing = {"size": "small", "color": "red", "material": "metal", "shape": "cube", "rotation": 1.5, "3d_coords": []}
+    thing = {
+        "size": "small",
+        "color": "red",
+        "material": "metal",
+        "shape": "cube",
+        "rotation": 1.5,
+        "3d_coords": [],
+    }
     for part, n in (("train", 32), ("val", 16)):
         scenes: list[Any] = []
         questions: list[Any] = []
         for number in range(n):
             name = f"CLEVR_{part}_{number:06d}.png"
             picture(root / "images" / part / name)
-            scene = {"split": part, "image_index": number, "image_filename": name, "relationships": {"left": [[], [0]]}}
+            scene = {
+                "split": part,
+                "image_index": number,
+                "image_filename": name,
+                "relationships": {"left": [[], [0]]},
+            }
             scenes.append({**scene, "objects": [thing] * (3 + number % 8)})
-            for text, answer in (("Is there a cube?", "yes"), ("How many things are there?", str(3 + number % 8))):
-                asked = {"question_index": len(questions), "question": text, "answer": answer, "program": [{"a": []}]}
+            for text, answer in (
+                ("Is there a cube?", "yes"),
+                ("How many things are there?", str(3 + number % 8)),
+            ):
+                asked = {
+                    "question_index": len(questions),
+                    "question": text,
+                    "answer": answer,
+                    "program": [{"a": []}],
+                }
                 questions.append({**asked, "image_filename": name, "split": part})
         info = {"split": part, "license": "CC BY 4.0", "version": "1.0"}
         write_json(root / f"scenes/CLEVR_{part}_scenes.json", {"info": info, "scenes": scenes})
-        write_json(root / f"questions/CLEVR_{part}_questions.json", {"info": info, "questions": questions})
+        write_json(
+            root / f"questions/CLEVR_{part}_questions.json", {"info": info, "questions": questions}
+        )
 
 
 def pope_questions(root: Path) -> None:
@@ -127,19 +155,33 @@ def pope_questions(root: Path) -> None:
         for number in range(20):
             image = f"COCO_val2014_{number:012d}.jpg"
             picture(root / "val2014" / image)
-            for text, label in (("Is there a dining table", "yes"), (f"Is there a {thing}", "no")) * 3:
-                asked = {"question_id": len(records) + 1, "image": image, "text": f"{text} in the image?"}
+            for text, label in (
+                ("Is there a dining table", "yes"),
+                (f"Is there a {thing}", "no"),
+            ) * 3:
+                asked = {
+                    "question_id": len(records) + 1,
+                    "image": image,
+                    "text": f"{text} in the image?",
+                }
                 records.append({**asked, "label": label})
         write_lines(root / f"coco_pope_{sampling}.json", records)
 
 
 def hateful_memes(root: Path) -> None:
-    for stem, n, first in (("train", 20, 0), ("dev_seen", 8, 20), ("test_seen", 10, 28), ("dev_unseen", 6, 38)):
+    for stem, n, first in (
+        ("train", 20, 0),
+        ("dev_seen", 8, 20),
+        ("test_seen", 10, 28),
+        ("dev_unseen", 6, 38),
+    ):
         records = []
         for number in range(first, first + n):
             picture(root / "img" / f"{number:05d}.png")
             said = f'it\'s {{number}} "{number}"'
-            records.append({"id": number, "img": f"img/{number:05d}.png", "label": number % 2, "text": said})
+            records.append(
+                {"id": number, "img": f"img/{number:05d}.png", "label": number % 2, "text": said}
+            )
         write_lines(root / f"{stem}.jsonl", records)
 
 
@@ -153,9 +195,16 @@ def science_qa(root: Path) -> None:
             choices = ["FF", "Ff"] if number % 2 else ["a desert", "a forest", "an ocean"]
             image = None if number % 3 == 2 else "image.png"
             problems[identity] = {
-                "question": "Which is it?", "choices": choices, "answer": number % 2, "image": image, "split": part,
-                "hint": "Look at {it}." if number % 2 else "", "lecture": "", "solution": "", "topic": "biology",
-            }  # fmt: skip
+                "question": "Which is it?",
+                "choices": choices,
+                "answer": number % 2,
+                "image": image,
+                "split": part,
+                "hint": "Look at {it}." if number % 2 else "",
+                "lecture": "",
+                "solution": "",
+                "topic": "biology",
+            }
             if image:
                 picture(root / part / identity / image)
             parts[part].append(identity)
@@ -164,7 +213,9 @@ def science_qa(root: Path) -> None:
 
 
 class Published(NamedTuple):
-    """A data set of the field: its writer, its entry point, a file that it cannot do without, samples per split."""
+    """A data set of the field: its writer, its entry point, a file that it cannot do without,
+    samples per split.
+    """
 
     write: Callable[[Path], None]
     load: Callable[..., Task]
@@ -176,8 +227,12 @@ class Published(NamedTuple):
 ALL = {
     "cifar10": Published(cifar10, cifar.cifar10, "data_batch_4.bin", (71, 29, 20)),
     "cifar100": Published(cifar100, cifar.cifar100, "test.bin", (214, 86, 100)),
-    "cifar100-coarse": Published(cifar100, cifar.cifar100, "coarse_label_names.txt", (214, 86, 100), "?level=coarse"),
-    "cifar10c": Published(cifar10c, cifar.cifar10c, "labels.npy", (20, 8, 12), "?corruption=fog&severity=2"),
+    "cifar100-coarse": Published(
+        cifar100, cifar.cifar100, "coarse_label_names.txt", (214, 86, 100), "?level=coarse"
+    ),
+    "cifar10c": Published(
+        cifar10c, cifar.cifar10c, "labels.npy", (20, 8, 12), "?corruption=fog&severity=2"
+    ),
     "mnist": Published(mnist, digits.mnist, "t10k-labels-idx1-ubyte", (43, 17, 20)),
     "svhn": Published(svhn, digits.svhn, "test_32x32.mat", (43, 17, 20)),
     "imagenette": Published(imagenette, folders.imagenette, "val", (29, 11, 20)),
@@ -185,11 +240,15 @@ ALL = {
     "eurosat": Published(eurosat, folders.eurosat, "AnnualCrop", (40, 16, 24)),
     "clevr": Published(clevr_scenes, clevr.clevr, "scenes/CLEVR_val_scenes.json", (23, 9, 16)),
     "clevr-questions": Published(
-        clevr_scenes, clevr.clevr, "questions/CLEVR_train_questions.json", (46, 18, 32), "?ask=questions"
+        clevr_scenes,
+        clevr.clevr,
+        "questions/CLEVR_train_questions.json",
+        (46, 18, 32),
+        "?ask=questions",
     ),
     "pope": Published(
         pope_questions, pope.pope, "coco_pope_popular.json", (60, 24, 36), "?sampling=popular"
     ),
     "hateful-memes": Published(hateful_memes, memes.hateful_memes, "test_seen.jsonl", (20, 8, 10)),
     "scienceqa": Published(science_qa, scienceqa.scienceqa, "pid_splits.json", (8, 4, 6)),
-}  # fmt: skip
+}
