@@ -80,7 +80,9 @@ class Journal(Memory):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise JournalError(f"{path.parent} is not a folder, nor can it be; name another (--out)") from error
+            raise JournalError(
+                f"{path.parent} is not a folder, nor can it be; name another (--out)"
+            ) from error
         with ExitStack() as stack:
             owner = stack.enter_context(hold(path.parent))
             if path.is_file():
@@ -96,7 +98,10 @@ class Journal(Memory):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         with self._lock:
             self._closing.close()
@@ -122,12 +127,19 @@ class Journal(Memory):
                 f"{self._path}, the reply {key!r} is damaged; restore the file or start anew elsewhere (--out)"
             ) from error
 
-    def record(self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False) -> None:
+    def record(
+        self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False
+    ) -> None:
         """Append the outcomes of one call to the model, as one line."""
         got = [[key, *_packed(outcome)] for key, outcome in asked]
         with self._lock:
             place = self._append(
-                {"record": "replies", "phase": phase, "got": got, **({"noted": True} if noted else {})}
+                {
+                    "record": "replies",
+                    "phase": phase,
+                    "got": got,
+                    **({"noted": True} if noted else {}),
+                }
             )
             self._remember(phase, got, noted, place)
 
@@ -141,7 +153,9 @@ class Journal(Memory):
         self.spent[phase] += queries
         self.usd += usd
 
-    def _remember(self, phase: str, got: Sequence[Sequence[Any]], noted: bool, place: Place) -> None:
+    def _remember(
+        self, phase: str, got: Sequence[Sequence[Any]], noted: bool, place: Place
+    ) -> None:
         for key, counts, _text, _scores, failure, *refused in got:
             usage = Usage(*counts)
             if not noted:
@@ -172,7 +186,9 @@ class Journal(Memory):
     def write_probe(self, spec: str, probe: Probe) -> None:
         """Count a probe of the model of this spec, once in a run, whichever process paid for it."""
         if f"probe/{spec}" not in self._steps:
-            self.write_step(f"probe/{spec}", queries=probe.queries, usd=probe.usd, findings=probe.findings)
+            self.write_step(
+                f"probe/{spec}", queries=probe.queries, usd=probe.usd, findings=probe.findings
+            )
 
     def _take_step(self, name: str, step: Mapping[str, Any], place: Place) -> None:
         self._steps[name] = place
@@ -211,8 +227,12 @@ class Journal(Memory):
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
-                    if number == 1 and not _line({"record": "config", **self.config}).startswith(line):
-                        raise JournalError(f"{path} is not the beginning of this run; name another folder (--out)")
+                    if number == 1 and not _line({"record": "config", **self.config}).startswith(
+                        line
+                    ):
+                        raise JournalError(
+                            f"{path} is not the beginning of this run; name another folder (--out)"
+                        )
                     return
                 try:
                     self._replay(json.loads(line), number, (self._end, len(line)))
@@ -233,21 +253,33 @@ class Journal(Memory):
         elif kind == "step":
             self._take_step(record["id"], record, place)
         else:
-            raise JournalError(f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade")
+            raise JournalError(
+                f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade"
+            )
 
     def _check_config(self, kind: object, found: dict[str, Any]) -> None:
         family, _, number = str(found.get("schema")).partition("/")
         ours, _, known = SCHEMA.partition("/")
         if kind != "config" or found.get("schema") != SCHEMA:
             if family == ours and number.isdecimal() and int(number) > int(known):
-                raise JournalError(f"{self._path} is a {family}/{number}: a newer bbtvp wrote it, upgrade")
-            raise JournalError(f"{self._path} is not a {SCHEMA} journal; name another folder (--out)")
-        differing = [key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)]
+                raise JournalError(
+                    f"{self._path} is a {family}/{number}: a newer bbtvp wrote it, upgrade"
+                )
+            raise JournalError(
+                f"{self._path} is not a {SCHEMA} journal; name another folder (--out)"
+            )
+        differing = [
+            key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)
+        ]
         if differing:
             pairs = ((key, found.get(key), self.config.get(key)) for key in differing[:3])
-            changes = ", ".join(f"{key}: {there!r:.60} there, {here!r:.60} here" for key, there, here in pairs)
+            changes = ", ".join(
+                f"{key}: {there!r:.60} there, {here!r:.60} here" for key, there, here in pairs
+            )
             folder = self._path.parent if self._path else ""
-            raise JournalError(f"{folder} holds another run ({changes}); name another folder (--out)")
+            raise JournalError(
+                f"{folder} holds another run ({changes}); name another folder (--out)"
+            )
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -258,13 +290,22 @@ def _line(record: Mapping[str, Any]) -> bytes:
 def _packed(outcome: Outcome) -> tuple[Any, ...]:
     usage = list(outcome.usage)
     if isinstance(outcome, Reply):
-        return usage, outcome.text, None if outcome.scores is None else [list(s) for s in outcome.scores], None
+        return (
+            usage,
+            outcome.text,
+            None if outcome.scores is None else [list(s) for s in outcome.scores],
+            None,
+        )
     return usage, None, None, outcome.reason, *([True] if outcome.refused else [])
 
 
 def _unpacked(row: Sequence[Any]) -> Reply:
     _key, counts, text, scores = row[:4]
-    return Reply(text, None if scores is None else tuple(LabelScore(*score) for score in scores), Usage(*counts))
+    return Reply(
+        text,
+        None if scores is None else tuple(LabelScore(*score) for score in scores),
+        Usage(*counts),
+    )
 
 
 def _content(record: dict[str, Any]) -> dict[str, Any]:

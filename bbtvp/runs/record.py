@@ -39,7 +39,11 @@ _NAME = re.compile(r"[^\w.-]")
 
 
 def write_record(
-    folder: Path, task: Task, models: Sequence[Model], surrogate: Surrogate | None, called: Mapping[str, Any]
+    folder: Path,
+    task: Task,
+    models: Sequence[Model],
+    surrogate: Surrogate | None,
+    called: Mapping[str, Any],
 ) -> None:
     """Write or renew the record of a run, given what `optimize` was called with and what came of
     the specs among it.
@@ -54,13 +58,17 @@ def write_record(
         "task": {"name": task.name, "digest": task.digest, **_origin(task.origin, "spec")},
         "models": [
             {
-                "spec": model.spec, "identity": model.identity, "revision": model.capabilities.revision,
+                "spec": model.spec,
+                "identity": model.identity,
+                "revision": model.capabilities.revision,
                 **_origin(model.origin, "origin"),
             }
             for model in models
         ],
         "surrogate": None if surrogate is None else _origin(surrogate.origin, "spec"),
-        "arguments": {name: _plain(value) for name, value in arguments.items() if name not in _APART},
+        "arguments": {
+            name: _plain(value) for name, value in arguments.items() if name not in _APART
+        },
         "environments": known if known and known[-1] == here else [*known, here],
     }
     atomic_write_json(folder / FILE, document)
@@ -74,23 +82,35 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
-        raise JournalError(f"{folder} is no run folder: it holds no {FILE}; name the --out of a run") from error
+        raise JournalError(
+            f"{folder} is no run folder: it holds no {FILE}; name the --out of a run"
+        ) from error
     except ValueError as error:
-        raise JournalError(f"{path} is damaged ({error}); restore it, or run the search again elsewhere") from error
+        raise JournalError(
+            f"{path} is damaged ({error}); restore it, or run the search again elsewhere"
+        ) from error
     found = document.get("schema") if isinstance(document, dict) else None
     if found != SCHEMA:
         newer = isinstance(found, str) and found.startswith("bbtvp.run/")
-        raise JournalError(f"{path}: {'a newer bbtvp wrote it; upgrade' if newer else f'not a {SCHEMA} document'}")
+        raise JournalError(
+            f"{path}: {'a newer bbtvp wrote it; upgrade' if newer else f'not a {SCHEMA} document'}"
+        )
     return dict(document)
 
 
 def environment() -> dict[str, Any]:
     """Versions of Python, the platform, bbtvp and what it is built on."""
-    return {"python": platform.python_version(), "platform": platform.platform(), "packages": _packages()}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": _packages(),
+    }
 
 
 def _packages() -> dict[str, str]:
-    names = sorted({_NAME.split(line)[0] for line in requires("bbtvp") or () if "extra ==" not in line})
+    names = sorted(
+        {_NAME.split(line)[0] for line in requires("bbtvp") or () if "extra ==" not in line}
+    )
     found = {}
     for name in ("bbtvp", *names):
         try:
@@ -101,7 +121,10 @@ def _packages() -> dict[str, str]:
 
 
 def _origin(origin: Origin | None, name: str) -> dict[str, Any]:
-    return {name: origin.spec if origin else None, "options": dict(origin.options) if origin else {}}
+    return {
+        name: origin.spec if origin else None,
+        "options": dict(origin.options) if origin else {},
+    }
 
 
 def _plain(value: object) -> Any:
