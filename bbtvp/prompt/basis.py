@@ -9,21 +9,24 @@ DCT-II. All variables stand in the order place, then channel (red, green, blue).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt.layer import Geometry
+from bbtvp.prompt.layer import Geometry, Levels
 
 CHANNELS = ("red", "green", "blue")
 MAX_SIZE = 1024
 """Coefficients per channel, or tiles per side."""
 MAX_Z = 1e6
 """Every bounded map is saturated far below this; a bound keeps sums of basis functions finite."""
+_FAR = 1e5
+"""A z at which every bounded map has reached its end."""
 
 
 def bounded(z: Vector) -> Vector:
@@ -125,6 +128,54 @@ class Tiles:
 def tiles(count: int, side: int) -> Tiles:
     """`Tiles`, made once."""
     return Tiles(count, side)
+
+
+# -- derivatives -----------------------------------------------------------------------------------
+def extremes(basis: str, count: int) -> tuple[Vector, Vector]:
+    """(count,) each: variables that drive a bounded pattern to its upper and to its lower end.
+
+    Every pixel is at the end. Where an image rendered with the one equals an image rendered with
+    the other, the pattern is hidden.
+    """
+    upper = np.full(count, _FAR)
+    if basis == "dct":
+        upper[len(CHANNELS) :] = 0.0  # the frequency 0, 0 comes first and fills the canvas
+    return upper, np.where(upper == 0, 0.0, -upper)
+
+
+def adjoint(
+    basis: str, size: int, names: Sequence[str], geometry: Geometry, weighted: Levels
+) -> Matrix:
+    """(r, m, variables) from (r, m, canvas, canvas, 3): the transpose of a basis.
+
+    basis, size: as in `Frame` and `Overlay`. names: of the variables, as the layer gives them.
+    """
+    if basis == "color":
+        return np.asarray(weighted.sum(axis=(2, 3), dtype=np.float64))
+    channel, first, second = _places(tuple(names))
+    if basis == "pixels":
+        return np.asarray(weighted[:, :, first, second, channel], np.float64)
+    if basis == "blocks":
+        starts = tiles(size, geometry.canvas).starts
+        rows = np.add.reduceat(weighted, starts, axis=2, dtype=np.float64)
+        return np.asarray(np.add.reduceat(rows, starts, axis=3)[:, :, first, second, channel])
+    cosines = _cosines(geometry.canvas, int(max(first.max(), second.max())) + 1)
+    table = np.einsum(
+        "yu,rmyxc,xv->rmcuv", cosines, weighted.astype(np.float64), cosines, optimize=True
+    )
+    return np.asarray(table[:, :, channel, first, second]) / math.sqrt(size)
+
+
+@lru_cache(maxsize=8)
+def _places(
+    names: tuple[str, ...],
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Channel, then row and column (of a pixel, tile or frequency) of each variable, by its name."""
+    parts = [name.split("_") for name in names]
+    channel = np.array([CHANNELS.index(part[0]) for part in parts])
+    first = np.array([int(part[1]) for part in parts])
+    second = np.array([int(part[2]) for part in parts])
+    return channel, first, second
 
 
 # -- adding a pattern ------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class Coordinator(PaintLayer):
     p_eps: float = 32 / 255
 
     kind: ClassVar[str] = "coordinator"
+    order: ClassVar[int] = 40
+    fine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 64:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, TypeAlias, final, get_args
 
 import numpy as np
@@ -14,14 +16,16 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.prompt.basis import (
     CHANNELS,
     MAX_SIZE,
+    adjoint,
     border,
     bounded,
+    extremes,
     place_names,
     tiles,
     wave_names,
     waves,
 )
-from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
+from bbtvp.prompt.layer import Box, Derivative, Geometry, Levels, Paint, PaintLayer
 
 Basis: TypeAlias = Literal["pixels", "blocks", "dct", "color"]
 
@@ -58,6 +62,8 @@ class Frame(PaintLayer):
     amplitude: float = 1.5
 
     kind: ClassVar[str] = "frame"
+    order: ClassVar[int] = 20
+    fine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.basis not in get_args(Basis):
@@ -128,6 +134,29 @@ class Frame(PaintLayer):
             canvas[rows, box.right :] = field[rows, box.right :]
 
         return paint
+
+    def shows_in(self, box: Box, geometry: Geometry) -> bool:
+        return box != Box(0, 0, geometry.canvas, geometry.canvas)
+
+    def surround(self, z: Vector, geometry: Geometry) -> Pixels:
+        return self.field(z, geometry)
+
+    def derivative(self, z: Vector, geometry: Geometry) -> Derivative:
+        """d level / d (basis z) = a · 255 s (1 − s), times the share of the frame that shows.
+
+        The level v = 255 s is rounded, so 255 s (1 − s) = v (255 − v) / 255 is exact to half a
+        level. It is 0 where the frame is black or white for good, and under the image or a mark.
+        """
+        names = self.names(geometry)
+        level = self.field(z, geometry).astype(np.float32)
+        slope = level * (255 - level) * np.float32(self.amplitude / 255)
+        ends = extremes(self.basis, len(names))
+
+        def shown(render: Callable[[Vector], Pixels]) -> Levels:
+            upper, lower = (render(end).astype(np.float32) for end in ends)
+            return np.asarray(slope * ((upper - lower) / 255), np.float32)
+
+        return Derivative(shown, partial(adjoint, self.basis, self.size, names, geometry))
 
     @property
     def _initial(self) -> int:

@@ -1,8 +1,8 @@
-"""What a layer is: a few named variables, and a map from its slice of z to something done to an
-image.
+"""What a layer is: named variables, and a map from its slice of z to something done to an image.
 
-A new layer is one more file: a final frozen dataclass below `Layer` or `PaintLayer`, and a line in
-`layers.LAYERS`.
+A new layer is one file: a final frozen dataclass below `Layer` or `PaintLayer`. A line in
+`layers.LAYERS`, or an entry point of the group `bbtvp.layers`, makes it known by name; see
+docs/extending.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
-from bbtvp.core.arrays import Pixels, Vector
+import numpy as np
+from numpy.typing import NDArray
+
+from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 
 MIN_CANVAS = 8
@@ -85,14 +88,45 @@ Group: TypeAlias = tuple[int, int]
 on ties.
 """
 
+Levels: TypeAlias = NDArray[np.float32]
+"""(…, canvas, canvas, 3) float32, in levels 0-255 or per level."""
+
+
+@final
+class Derivative(NamedTuple):
+    """How the pixels follow a layer of the form pixel = f(B z), with a fixed linear pattern B.
+
+    d pixel / d z = f'(B z) B, so the product with a gradient G by pixels is Bᵀ (f'(B z) G): one
+    pass, however many variables there are.
+    """
+
+    slope: Callable[[Callable[[Vector], Pixels]], Levels]
+    """f'(B z) for one image, (canvas, canvas, 3) float32. Its argument renders that image with
+    other variables of this layer, and everything else as it is.
+    """
+    adjoint: Callable[[Levels], Matrix]
+    """Bᵀ: (r, m, canvas, canvas, 3) to (r, m, variables)."""
+
+
+DEFAULT_ORDER = 45
+"""Where a layer is drawn that does not say it: over all patterns, and below marks and labels."""
+
 
 @dataclass(frozen=True)
 class Layer(ABC):
-    """One part of a prompt. z is unbounded, about N(0, 1) in scale; bounds live in the map; z = 0
-    is neutral.
+    """One part of a prompt. z is unbounded, about N(0, 1) in scale, and z = 0 is neutral.
+
+    Bounds live in the map from z. Fields are JSON-able, for a bundle keeps them.
     """
 
     kind: ClassVar[str]
+    """Its name in z, in bundles and on the command line."""
+    order: ClassVar[int] = DEFAULT_ORDER
+    """Layers are rendered, and their variables lie in z, by rising order; see `layers.LAYERS`."""
+    fine: ClassVar[bool] = False
+    """True for many variables of little meaning each: they are searched after the others."""
+    speaks: ClassVar[bool] = False
+    """True for a layer that puts a sentence before the question."""
 
     @abstractmethod
     def names(self, geometry: Geometry) -> tuple[str, ...]:
@@ -112,9 +146,47 @@ class Layer(ABC):
         """
         return ()
 
+    def sentence(self, z: Vector, parts: Mapping[str, LayerPart]) -> str:
+        """What this z puts before the question; nothing, for most layers.
+
+        parts: every layer of the prompt and its variables, by kind.
+        """
+        return ""
+
+    def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
+        """Points where a search may begin, as variables by kind; the others are 0.
+
+        None, for most layers. layers: every layer of the space, by kind.
+        """
+        return []
+
+    def shows_in(self, box: Box, geometry: Geometry) -> bool:
+        """Whether anything of it can be seen when a square image fills `box`."""
+        return True
+
+    def surround(self, z: Vector, geometry: Geometry) -> Pixels | None:
+        """(canvas, canvas, 3): the picture that it shows around the image; None if it has none."""
+        return None
+
+    def derivative(self, z: Vector, geometry: Geometry) -> Derivative | None:
+        """How pixels follow this z; None for central differences of the rendered pixels.
+
+        Differences cost two renders for each variable and image: a layer of thousands of variables
+        that a surrogate's gradient guides should give its own.
+        """
+        return None
+
     def config(self) -> dict[str, Any]:
         """JSON-able fields, with the kind, that rebuild this layer."""
         return {"kind": self.kind, **asdict(self)}
+
+
+@final
+class LayerPart(NamedTuple):
+    """A layer, and its variables."""
+
+    layer: Layer
+    z: Vector
 
 
 class PaintLayer(Layer):

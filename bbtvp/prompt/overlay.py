@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal, TypeAlias, final, get_args
 
 import numpy as np
@@ -15,13 +17,15 @@ from bbtvp.prompt.basis import (
     CHANNELS,
     MAX_SIZE,
     Pattern,
+    adjoint,
     bounded,
+    extremes,
     place_names,
     tiles,
     wave_names,
     waves,
 )
-from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
+from bbtvp.prompt.layer import Box, Derivative, Geometry, Levels, Paint, PaintLayer
 
 OverlayBasis: TypeAlias = Literal["pixels", "blocks", "dct"]
 _STEP = 0.5
@@ -52,6 +56,8 @@ class Overlay(PaintLayer):
     amplitude: float = 32 / 255
 
     kind: ClassVar[str] = "overlay"
+    order: ClassVar[int] = 30
+    fine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.basis not in get_args(OverlayBasis):
@@ -106,6 +112,26 @@ class Overlay(PaintLayer):
             pattern.add_to(canvas)
 
         return paint
+
+    def derivative(self, z: Vector, geometry: Geometry) -> Derivative:
+        """d level / d (basis z) = 255 A (1 − t²) / 2 with t = tanh(basis z / 2).
+
+        It is 0 where the sum was clipped to 0..255, and where something hides the overlay.
+        """
+        names = self.names(geometry)
+        levels = self.levels(z, geometry).astype(np.float32)
+        largest = 255 * self.amplitude
+        slope = np.asarray((largest - levels**2 / largest) * _STEP, np.float32)
+        ends = extremes(self.basis, len(names))
+
+        def shown(render: Callable[[Vector], Pixels]) -> Levels:
+            pixels = render(z)
+            upper, lower = (render(end) for end in ends)
+            above = (pixels == 255) & (levels > 0)
+            below = (pixels == 0) & (levels < 0)
+            return slope * ((upper != lower) & ~above & ~below)
+
+        return Derivative(shown, partial(adjoint, self.basis, self.size, names, geometry))
 
     @property
     def _scale(self) -> float:

@@ -66,6 +66,7 @@ class Placement(Layer):
     search: tuple[str, ...] = ()
 
     kind: ClassVar[str] = "placement"
+    order: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.inside <= 1:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,27 +17,21 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
-from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.image import to_rgb
 from bbtvp.prompt.layer import (
     BACKGROUND,
     MAX_CANVAS,
     MIN_CANVAS,
+    Box,
     Geometry,
     Group,
     Insets,
     Layer,
+    LayerPart,
     Paint,
     PaintLayer,
 )
-from bbtvp.prompt.layers import LAYERS
-from bbtvp.prompt.marks.guidance import Guidance
-from bbtvp.prompt.marks.legend import Legend
-from bbtvp.prompt.marks.marks import Marks
-from bbtvp.prompt.marks.starts import STARTS
 from bbtvp.prompt.placement import Placement, View, place
-
-_L = TypeVar("_L", bound=Layer)
 
 ARMS = ("identity", "sentence_only", "image_only", "both")
 """What a prompt with a sentence is taken apart into."""
@@ -83,10 +77,11 @@ class Renderer:
 class PromptSpace:
     """Layers on a square canvas of `canvas` pixels a side (8..2048).
 
-    The layers are rendered, and their variables lie in z, in one fixed order whatever order they
-    are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend; see
-    `layers`. Each kind at most once; without a Placement the image fills the canvas, and without a
-    Frame the rest is mid grey (128). UsageError for a composition that cannot be rendered.
+    The layers are rendered, and their variables lie in z, by rising `Layer.order`, whatever order
+    they are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend;
+    see `layers`. Each kind at most once; without a Placement the image fills the canvas, and
+    without a Frame the rest is mid grey (128). UsageError for a composition that cannot be
+    rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -100,7 +95,8 @@ class PromptSpace:
         if len(given) < len(self.layers):
             raise UsageError("two layers of one kind; give each kind once")
         given.setdefault(Placement.kind, Placement())
-        object.__setattr__(self, "layers", tuple(given[kind] for kind in LAYERS if kind in given))
+        ordered = sorted(given.values(), key=lambda layer: (layer.order, layer.kind))
+        object.__setattr__(self, "layers", tuple(ordered))
         # every layer binds to the geometry now, or says why it cannot
         object.__setattr__(
             self, "_names", {layer.kind: layer.names(self.geometry) for layer in self.layers}
@@ -159,36 +155,26 @@ class PromptSpace:
         return np.zeros(self.dim)
 
     def starts(self) -> list[Vector]:
-        """Points worth asking about first: the neutral one, and with Marks and Guidance those of
-        the catalogue.
-
-        Then, in this order: sentence only; 3 rows, digits, scan; 3 rows, symbols, report; 6 x 6
-        dots; 8 x 8 cells.
-        """
-        marks = self._one(Marks)
-        guidance = self._one(Guidance)
-        if marks is None or guidance is None:
-            return [self.neutral()]
+        """Points worth asking about first: the neutral one, then those that a layer proposes."""
+        layers = {layer.kind: layer for layer in self.layers}
         points = [self.neutral()]
-        for start in STARTS:
-            z = self.embed(guidance.start(start.wording), (Guidance.kind,), self.neutral())
-            points.append(
-                self.embed(marks.start(start.divisions, **start.choices), (Marks.kind,), z)
-            )
+        for layer in self.layers:
+            for start in layer.starts(layers):
+                z = self.neutral()
+                for kind, part in start.items():
+                    z = self.embed(part, (kind,), z)
+                points.append(z)
         return points
 
     def arms(self, z: Vector) -> dict[str, Prompt]:
-        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only" and "both" (z
-        itself).
+        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only", "both" (z itself).
 
-        "sentence_only" keeps the wording and drops all else, so it names no marks. UsageError
-        without Guidance.
+        "sentence_only" keeps the variables of the layers that speak and drops all else, so it names
+        no marks. UsageError for a prompt without a sentence.
         """
-        if Guidance.kind not in self.slices:
-            raise UsageError(
-                "a prompt without Guidance has no sentence to take apart; add the layer"
-            )
-        kinds = (Guidance.kind,)
+        kinds = tuple(layer.kind for layer in self.layers if layer.speaks)
+        if not kinds:
+            raise UsageError("this prompt has no sentence to take apart; add the layer Guidance")
         sentence = self._checked(z)[self._mask(kinds)]
         silent = self.embed(np.zeros_like(sentence), kinds, z)
         points = (self.neutral(), self.embed(sentence, kinds, self.neutral()), silent, z)
@@ -196,7 +182,7 @@ class PromptSpace:
 
     def ask(self, z: Vector, question: str) -> str:
         """The question with this z's sentence before it; unchanged where there is none."""
-        sentence = self._sentence(z)
+        sentence = " ".join(filter(None, self._sentences(self._checked(z)).values()))
         return f"{sentence} {question}" if sentence else question
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
@@ -213,16 +199,17 @@ class PromptSpace:
         return self._checked(z)
 
     def params(self, z: Vector) -> dict[str, dict[str, float | str]]:
-        """The named parameters that z stands for, by kind of layer; JSON-able. Guidance's hold its
-        sentence too.
+        """The named parameters that z stands for, by kind of layer; JSON-able.
+
+        Those of a layer that speaks hold its sentence too.
         """
         checked = self._checked(z)
         named = {
             layer.kind: dict(layer.params(self._part(layer, checked), self.geometry))
             for layer in self.layers
         }
-        if Guidance.kind in named:
-            named[Guidance.kind]["sentence"] = self._sentence(checked)
+        for kind, sentence in self._sentences(checked).items():
+            named[kind]["sentence"] = sentence
         return named
 
     def prepare(self, pixels: Pixels) -> Prepared:
@@ -280,24 +267,31 @@ class PromptSpace:
         kinds = (Placement.kind,)
         return Prompt(self, self.embed(self._checked(z)[self._mask(kinds)], kinds, self.neutral()))
 
+    def hidden(self, kinds: Collection[str], z: Vector) -> bool:
+        """True if nothing of these layers can be seen around a square image that z places."""
+        box = self.square(z)
+        chosen = [layer for layer in self.layers if layer.kind in kinds]
+        return not any(layer.shows_in(box, self.geometry) for layer in chosen)
+
+    def square(self, z: Vector) -> Box:
+        """Where z places a square image."""
+        ready = self.renderer(z)
+        scratch = np.empty((self.canvas, self.canvas, 3), np.uint8)
+        pixel = Image.new("RGB", (1, 1))
+        return place([pixel], ready.view, self.geometry, scratch, ready.insets)
+
     def config(self) -> dict[str, Any]:
         """JSON-able: canvas and layers, enough to rebuild the space."""
         return {"canvas": self.canvas, "layers": [layer.config() for layer in self.layers]}
 
-    def _sentence(self, z: Vector) -> str:
-        """Empty without Guidance, or where its wording says nothing."""
-        checked = self._checked(z)
-        guidance = self._one(Guidance)
-        if guidance is None:
-            return ""
-        marks = self._one(Marks)
-        legend = self._one(Legend)
-        named = marks.look(self._part(marks, checked)).named if marks else None
-        shown = legend is not None and legend.shown(self._part(legend, checked))
-        return guidance.sentence(self._part(guidance, checked), named, legend=shown)
-
-    def _one(self, kind: type[_L]) -> _L | None:
-        return next((layer for layer in self.layers if isinstance(layer, kind)), None)
+    def _sentences(self, z: Vector) -> dict[str, str]:
+        """The sentence of each layer that speaks, by kind; it may be empty."""
+        parts = {layer.kind: LayerPart(layer, self._part(layer, z)) for layer in self.layers}
+        return {
+            layer.kind: layer.sentence(parts[layer.kind].z, parts)
+            for layer in self.layers
+            if layer.speaks
+        }
 
     def _part(self, layer: Layer, z: Vector) -> Vector:
         part: Vector = z[self.slices[layer.kind]]
@@ -353,9 +347,7 @@ class Prompt:
         return Image.fromarray(self.render(to_rgb(image)))
 
     def ask(self, question: str) -> str:
-        """The question as it goes with the prompted image: with the sentence of Guidance before it,
-        if there is one.
-        """
+        """The question as it goes with the prompted image: with its sentence, if it has one."""
         return self.space.ask(self.z, question)
 
     @property
@@ -370,23 +362,20 @@ class Prompt:
 
     @property
     def frame(self) -> Pixels | None:
-        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes; None without
-        a frame layer.
+        """(canvas, canvas, 4) RGBA: the frame, transparent where a square image goes.
 
-        The layer alone: an overlay, marks or a legend may yet be drawn over it.
+        None without a layer that has such a picture (`Layer.surround`). It is the layer alone: an
+        overlay, marks or a legend may yet be drawn over it.
         """
-        layer = self.space._one(Frame)
-        if layer is None:
+        for layer in self.space.layers:
+            field = layer.surround(self.space._part(layer, self.z), self.space.geometry)
+            if field is not None:
+                break
+        else:
             return None
-        side = self.space.canvas
-        frame = np.full((side, side, 4), 255, np.uint8)
-        frame[..., :3] = layer.field(self.z[self.space.slices[layer.kind]], self.space.geometry)
-        square = Image.new("RGB", (1, 1))
-        scratch = np.empty((side, side, 3), np.uint8)
-        ready = self.renderer
-        place([square], ready.view, self.space.geometry, scratch, ready.insets).of(frame)[
-            ..., 3
-        ] = 0
+        frame = np.full((*field.shape[:2], 4), 255, np.uint8)
+        frame[..., :3] = field
+        self.space.square(self.z).of(frame)[..., 3] = 0
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
@@ -421,11 +410,12 @@ class Prompt:
             raise BundleError(
                 f"{path}: frame.png is not the frame that z gives; get the bundle from its author again"
             )
-        worded = content.theta.get(Guidance.kind, {}).get("sentence", "")
-        if worded != prompt.ask("").rstrip():
-            raise BundleError(
-                f"{path}: this bbtvp words the guidance of z otherwise; install the version that wrote it"
-            )
+        for kind, sentence in prompt.space._sentences(prompt.z).items():
+            if content.theta.get(kind, {}).get("sentence", "") != sentence:
+                raise BundleError(
+                    f"{path}: this version gives another sentence for the layer {kind}; "
+                    f"install the version that wrote the bundle"
+                )
         return prompt
 
 

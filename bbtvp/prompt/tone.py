@@ -74,6 +74,7 @@ class Tone(PaintLayer):
     variables: tuple[str, ...] = ("brightness", "contrast", "gamma")
 
     kind: ClassVar[str] = "tone"
+    order: ClassVar[int] = 10
 
     def __post_init__(self) -> None:
         object.__setattr__(

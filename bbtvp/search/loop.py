@@ -112,10 +112,10 @@ class Searcher:
         arms = [Arm("unprompted", float(np.nanmean(base)), accuracy)]
         self.watch("validated", asdict(arms[0]))
         for index, stage in enumerate(self.plan.stages):
-            if self._frame_is_empty(stage, best):
+            if self.objective.space.hidden(stage.kinds, best):
                 self.watch(
                     "skipped",
-                    {"stage": stage.name, "why": "the image fills the canvas and leaves no frame"},
+                    {"stage": stage.name, "why": "the image fills the canvas and hides it"},
                 )
                 continue
             try:
@@ -357,12 +357,6 @@ class Searcher:
             "failed": self.account.failed,
         }
         self.watch("generation", facts)
-
-    def _frame_is_empty(self, stage: Stage, z: Vector) -> bool:
-        if stage.kinds != ("frame",):
-            return False
-        frame = self.objective.space.prompt(z).frame
-        return frame is not None and not frame[..., 3].any()
 
 
 def finite(evaluations: Sequence[Evaluation]) -> Vector:

@@ -14,11 +14,6 @@ from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.allocation import Allocation
 
-FINE = ("frame", "overlay", "coordinator")
-"""Layers of many variables: they enter second, and only if they pay. Few, meaningful variables come
-first.
-"""
-
 SECOND_STAGE_FROM = 2000
 """Budget from which a second stage is worth its queries."""
 
@@ -166,10 +161,10 @@ def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> 
 
 
 def _groups(space: PromptSpace) -> list[tuple[str, ...]]:
-    """The layers of each stage."""
-    dims = {kind: space.dim_of((kind,)) for kind in space.slices}
-    if not sum(dims.values()):
+    """The layers of each stage: few, meaningful variables first, then those of the fine layers."""
+    searched = [layer for layer in space.layers if space.dim_of((layer.kind,))]
+    if not searched:
         raise UsageError("this prompt has no variables to search; choose another preset")
-    coarse = tuple(kind for kind, dim in dims.items() if dim and kind not in FINE)
-    fine = tuple(kind for kind, dim in dims.items() if dim and kind in FINE)
+    coarse = tuple(layer.kind for layer in searched if not layer.fine)
+    fine = tuple(layer.kind for layer in searched if layer.fine)
     return [group for group in (coarse, fine) if group]

@@ -16,8 +16,9 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.prompt.layer import Levels
 from bbtvp.surrogate.features import Features, Surrogate
-from bbtvp.surrogate.pullback import STEP, Levels, pullback
+from bbtvp.surrogate.pullback import STEP, pullback
 from bbtvp.surrogate.terms import TERMS, Head, semantics, token_distance, token_norm
 from bbtvp.tasks import Sample
 

@@ -77,7 +77,7 @@ def test_a_sentence_that_z_does_not_give_is_refused(said: str | None, tmp_path: 
         )
 
     forged(tmp_path, reword)
-    assert "words the guidance of z otherwise" in refused(tmp_path)
+    assert "gives another sentence for the layer guidance" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -9,8 +10,11 @@ import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import unknown
-from bbtvp.prompt.layer import Geometry, Group, Layer, chosen
+from bbtvp.prompt.layer import Geometry, Group, Layer, LayerPart, chosen
 from bbtvp.prompt.marks import naming
+from bbtvp.prompt.marks.legend import Legend
+from bbtvp.prompt.marks.marks import Marks
+from bbtvp.prompt.marks.starts import STARTS
 
 WORDINGS = ("none", "structure", "scan", "report")
 
@@ -38,6 +42,8 @@ class Guidance(Layer):
     """
 
     kind: ClassVar[str] = "guidance"
+    order: ClassVar[int] = 70
+    speaks: ClassVar[bool] = True
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         return tuple(f"wording_{name}" for name in WORDINGS)
@@ -58,18 +64,43 @@ class Guidance(Layer):
             raise unknown("wording", wording, WORDINGS)
         return np.array([float(name == wording) for name in WORDINGS])
 
-    def sentence(self, z: Vector, marks: naming.Named | None, *, legend: bool = False) -> str:
-        """What goes before the question, for these marks and this legend; may be empty."""
+    def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
+        """Those of `STARTS`; none without Marks."""
+        marks = layers.get(Marks.kind)
+        if not isinstance(marks, Marks):
+            return []
+        return [
+            {
+                self.kind: self.start(start.wording),
+                Marks.kind: marks.start(start.divisions, **start.choices),
+            }
+            for start in STARTS
+        ]
+
+    def sentence(self, z: Vector, parts: Mapping[str, LayerPart]) -> str:
+        """What goes before the question, for the marks and the legend among `parts`."""
         wording = self.wording(z)
         if wording == "none":
             return ""
-        named = naming.structure(marks) if marks else ""
-        said = [named, _LEGEND if legend else ""]
+        marks = _named(parts)
+        structure = naming.structure(marks) if marks else ""
+        said = [structure, _LEGEND if _has_legend(parts) else ""]
         if wording != "structure":
-            said.append(
-                _general(wording) if not named or marks is None else _particular(wording, marks)
-            )
+            said.append(_particular(wording, marks) if marks and structure else _general(wording))
         return " ".join(filter(None, said))
+
+
+def _named(parts: Mapping[str, LayerPart]) -> naming.Named | None:
+    """What the sentence may name of the marks; None without that layer."""
+    part = parts.get(Marks.kind)
+    if part is None or not isinstance(part.layer, Marks):
+        return None
+    return part.layer.look(part.z).named
+
+
+def _has_legend(parts: Mapping[str, LayerPart]) -> bool:
+    part = parts.get(Legend.kind)
+    return part is not None and isinstance(part.layer, Legend) and part.layer.shown(part.z)
 
 
 def _particular(wording: str, marks: naming.Named) -> str:

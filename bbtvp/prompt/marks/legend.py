@@ -53,6 +53,7 @@ class Legend(PaintLayer):
     height: float = 1 / 24
 
     kind: ClassVar[str] = "legend"
+    order: ClassVar[int] = 60
 
     def __post_init__(self) -> None:
         entries = _listed(self.entries)

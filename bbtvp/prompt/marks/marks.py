@@ -114,6 +114,7 @@ class Marks(PaintLayer):
     phase: float = 0.0
 
     kind: ClassVar[str] = "marks"
+    order: ClassVar[int] = 50
 
     def __post_init__(self) -> None:
         if not abs(self.phase) <= _MOST_PHASE:
