@@ -17,6 +17,7 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.runs.removed import removed_option
 from bbtvp.search.loop import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
@@ -130,6 +131,8 @@ class Method:
                 raise UsageError(
                     f"{self.name}[{text}]: write key=value, such as {self.name}[images=16]"
                 )
+            if (said := removed_option({key: value})) is not None:
+                raise UsageError(said)
             if key not in self.constants and key not in self.accepts:
                 raise unknown(f"constant of {self.name}", key, [*self.constants, *self.accepts])
             changes[key] = _value(value)

@@ -66,11 +66,6 @@ from bbtvp.cli.options import (
     help="Training images that teach the surrogate, a query each.",
 )
 @click.option(
-    "--arbiter",
-    is_flag=True,
-    help="Let the surrogate choose among candidates that validation holds equal.",
-)
-@click.option(
     "--prompt",
     default="default",
     show_default=True,
@@ -106,23 +101,11 @@ from bbtvp.cli.options import (
     help="Images per candidate and generation.",
 )
 @click.option(
-    "--race",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Rounds of successive halving in a generation: bad candidates see fewer images.",
-)
-@click.option(
     "--repeats",
     default=1,
     show_default=True,
     type=click.IntRange(1),
     help="Answers asked for per image, for a model that does not always answer the same.",
-)
-@click.option(
-    "--paired",
-    is_flag=True,
-    help="Tell differences to the unprompted answers, asked once per image.",
 )
 @click.option(
     "--patience",
@@ -154,7 +137,6 @@ def optimize(
     tse: float,
     warm: bool,
     prime: int,
-    arbiter: bool,
     prompt: str,
     canvas: int | None,
     method: str,
@@ -162,9 +144,7 @@ def optimize(
     usd: float | None,
     minutes: float | None,
     images: int,
-    race: int,
     repeats: int,
-    paired: bool,
     patience: int,
     channel: bool,
     question: str | None,
@@ -194,7 +174,7 @@ def optimize(
     sources = [load_model(model, **model_options(options)) for model in models]
     names = "+".join(source.spec for source in sources)
     helper = load_surrogate(surrogate) if surrogate else None
-    how = Allocation(images, race, paired=paired, patience=patience, repeats=repeats)
+    how = Allocation(images, patience, repeats)
     if dry_run:
         found = set_up(
             loaded,
@@ -205,7 +185,7 @@ def optimize(
             method=method,
             reader=reader,
             allocation=how,
-            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime, arbiter=arbiter),
+            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime),
             seed=seed,
         )
         show_plan(loaded, sources, found, as_json)
@@ -225,7 +205,6 @@ def optimize(
         tse=tse,
         warm=warm,
         prime=prime,
-        arbiter=arbiter,
         combine=combine,
         reader=reader,
         allocation=how,

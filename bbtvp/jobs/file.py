@@ -35,6 +35,7 @@ from pydantic import ValidationError
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.jobs.job import Job
+from bbtvp.runs.removed import removed_option, without_removed
 
 VARIABLE = "BBTVP_JOB_"
 _TABLES = ("defaults", "models", "grid", "job")
@@ -64,6 +65,10 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
         raise UsageError(
             f"{path} has no job: add a [[job]] or a [[grid]] with at least task and model"
         )
+    for where, row in [("given", above), *rows]:
+        if (said := removed_option(row)) is not None:
+            raise UsageError(f"{path}, {where}: {said}")
+    above = without_removed(above)
     for key in above:
         if key not in Job.model_fields or key == "name":
             raise unknown("key of a job", key, set(Job.model_fields) - {"name"})
@@ -150,7 +155,7 @@ def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[st
 def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, Any]) -> Job:
     own = {**models, **row["own"]} if isinstance(row.get("own"), dict) else models
     try:
-        return Job.model_validate({**row, "own": own})
+        return Job.model_validate({**without_removed(row), "own": own})
     except ValidationError as error:
         raise UsageError(f"{path}, {where}: {_explained(error)}") from error
 

@@ -47,7 +47,6 @@ class Job(BaseModel):
     tse: float = Field(0.0, ge=0)
     warm: bool = False
     prime: int = Field(0, ge=0)
-    arbiter: bool = False
     prompt: str = "default"
     canvas: int | None = Field(None, ge=8, le=2048)
     method: str = "auto"
@@ -55,9 +54,7 @@ class Job(BaseModel):
     usd: float | None = Field(None, gt=0)
     minutes: float | None = Field(None, gt=0)
     images: int = Field(8, ge=1)
-    race: int = Field(1, ge=1)
     repeats: int = Field(1, ge=1)
-    paired: bool = False
     patience: int = Field(0, ge=0)
     channel: bool = False
     reader: Literal["auto", "logprob", "label", "text"] = "auto"
@@ -93,9 +90,7 @@ class Job(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """The search. Raises UsageError for an allocation that cannot be."""
-        how = Allocation(
-            self.images, self.race, paired=self.paired, patience=self.patience, repeats=self.repeats
-        )
+        how = Allocation(self.images, self.patience, self.repeats)
         asked = {"question": self.question, "train": self.train}
         arguments = {
             "budget": self.queries,
@@ -121,7 +116,6 @@ _AS_THEY_ARE = (
     "tse",
     "warm",
     "prime",
-    "arbiter",
     "combine",
     "reader",
     "seed",

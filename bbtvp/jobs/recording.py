@@ -28,6 +28,7 @@ from bbtvp.models import (
     Usage,
 )
 from bbtvp.runs.journal import FILE, SCHEMA
+from bbtvp.runs.removed import upgraded_config
 from bbtvp.search.readers import LogProbReader, Reader, TextReader
 
 Row = Sequence[Any]
@@ -73,7 +74,7 @@ class Recording:
         probes: dict[str, dict[str, Any]] = {}
         try:
             records = list(_records(path))
-            config = records[0] if records else {}
+            config = upgraded_config(records[0]) if records else {}
             for record in records[1:]:
                 if record["record"] == "replies":
                     for row in record["got"]:

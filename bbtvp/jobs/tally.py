@@ -16,6 +16,7 @@ from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
 from bbtvp.runs.journal import SCHEMA
+from bbtvp.runs.removed import upgraded_config
 from bbtvp.search.plan import Plan, Stage
 
 UNPROMPTED = "unprompted"
@@ -110,8 +111,8 @@ class Tally:
             raise JournalError(
                 f"{self._path} is not a {SCHEMA} journal; a newer bbtvp may have written it: upgrade"
             )
-        self.config = record
-        self.plan = plan_of(record.get("plan"))
+        self.config = upgraded_config(record)
+        self.plan = plan_of(self.config.get("plan"))
 
     def _spend(self, phase: str, queries: int, usd: float) -> None:
         self.spent[phase] += queries
@@ -166,7 +167,7 @@ class Tally:
         plan = self.plan
         if plan is None or not plan.queries:
             return None
-        done = plan.held * min(len(self.arms), plan.arms(len(plan.stages)))
+        done = plan.held * min(len(self.arms), 1 + len(plan.stages))
         done += plan.extra if self.generations else 0
         for stage in plan.stages:
             done += (

@@ -21,9 +21,6 @@ LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
         + f": best mean fall of the loss {f['fall'] or 0:.3f}"
     ),
     "stopped": lambda f: f"{f['stage']}: stopped, {f['why']}",
-    "arbiter": lambda f: (
-        f"{f['stage']}: the surrogate's choice {'is taken' if f['taken'] else 'is worse'}"
-    ),
     "skipped": lambda f: f"{f['stage']}: skipped, {f['why']}",
     "verifying": lambda f: (
         f"verification: at most {f['queries']} image queries over {f['models']} models\n{describe_power(f['plan'])}"

@@ -32,6 +32,7 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import hold
 from bbtvp.models import LabelScore, Memory, Outcome, Probe, Reply, Usage
+from bbtvp.runs.removed import removed_from_config, upgraded_config
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"
@@ -268,6 +269,9 @@ class Journal(Memory):
             raise JournalError(
                 f"{self._path} is not a {SCHEMA} journal; name another folder (--out)"
             )
+        if (said := removed_from_config(found)) is not None:
+            raise JournalError(f"{self._path}: {said}")
+        found = upgraded_config(found)
         differing = [
             key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)
         ]

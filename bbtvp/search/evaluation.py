@@ -75,9 +75,8 @@ def additive(table: Matrix) -> Vector:
     where none is known.
 
     The least-squares fit of loss[i, j] = c_i + m_j gives c_i + mean(m). For a full table these are
-    the row means. Where a candidate missed some images (a failed query, a race that it left), it is
-    compared with the others on the images they share, so that it gains nothing by having missed
-    hard ones. NaN for a candidate without any loss.
+    the row means. Where queries of a candidate failed, it is compared with the others on the images they
+    share, so that it gains nothing by having missed hard ones. NaN for a candidate without any loss.
     """
     known = np.isfinite(table)
     if known.all():

@@ -15,24 +15,19 @@ from bbtvp.models import Account
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
-from bbtvp.search.allocation import race, told
 from bbtvp.search.engines import Engines
 from bbtvp.search.evaluation import Evaluation, Scale
 from bbtvp.search.objective import Objective, Send
 from bbtvp.search.plan import CHECK, Plan, Stage
 from bbtvp.search.recall import Recalled
 from bbtvp.search.steps import from_json, journalled, mark_of, to_json
-from bbtvp.search.surrogacy import Surrogacy, control_losses, favourite, head_of, warm_point
+from bbtvp.search.surrogacy import Surrogacy, head_of, warm_point
 from bbtvp.search.validation import Validation, paired
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 
 Watch = Callable[[str, Mapping[str, Any]], None]
 """Called with an event name and its facts, as the run goes: for progress bars and logs."""
-
-
-RIVALS = 8
-"""Candidates that an arbiter chooses from, beside the recommendation."""
 
 
 def silent(event: str, facts: Mapping[str, Any]) -> None:
@@ -119,9 +114,9 @@ class Searcher:
                 )
                 continue
             try:
-                reserve = self.plan.held * (self.plan.arms(len(self.plan.stages) - index) - 1)
-                finalists = self._search(stage, best, reserve=reserve)
-                found, losses, accuracy = self._winner(stage, finalists)
+                reserve = self.plan.held * (len(self.plan.stages) - index)
+                found = self._search(stage, best, reserve=reserve)
+                losses, accuracy = self._validation.losses(stage.name, found)
             except BudgetReached:
                 if len(arms) == 1:
                     raise
@@ -144,32 +139,9 @@ class Searcher:
             space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed
         )
 
-    def _winner(self, stage: Stage, finalists: Matrix) -> tuple[Vector, Vector, float]:
-        """A stage's z, its losses on validation and its accuracy there.
-
-        The first finalist, or the one that the surrogate likes most unless it is worse by more than
-        the noise.
-        """
-        found = finalists[0]
-        losses, accuracy = self._validation.losses(stage.name, found)
-        chosen = 0
-        if self.surrogacy.arbiter:
-            chosen = favourite(self._ready_head(), self.objective, finalists, self._free())
-        if chosen:
-            other, right = self._validation.losses(f"{stage.name}/arbiter", finalists[chosen])
-            worse, noise = paired(other, losses)
-            self.watch(
-                "arbiter",
-                {"stage": stage.name, "worse": worse, "noise": noise, "taken": worse <= noise},
-            )
-            if worse <= noise:
-                return finalists[chosen], other, right
-        return found, losses, accuracy
-
     # -- one stage ---------------------------------------------------------------------------------
-    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Matrix:
-        """(k, dim): the optimiser's recommendation, then, for an arbiter, the best candidates of
-        the second half.
+    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
+        """(dim,) the optimiser's recommendation.
 
         `reserve` image queries are left for validation, whatever retries cost.
 
@@ -185,12 +157,10 @@ class Searcher:
         index = 0
         lowest = np.inf
         stale = 0
-        seen: list[tuple[float, Vector]] = []
         while True:
             active = engine.ask()
-            left -= self.plan.allocation.allowance(
-                len(active)
-            )  # set aside, whatever memory answers of it
+            # Set aside, however much of it the journal answers.
+            left -= self.plan.allocation.cost(len(active))
             if left < 0:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
@@ -202,8 +172,6 @@ class Searcher:
                 break
             losses = finite(evaluations)
             engine.tell(active, losses)
-            if self.surrogacy.arbiter and 2 * index >= stage.generations:
-                seen += zip((losses - losses.mean()).tolist(), z, strict=True)
             index += 1
             self._report(stage, index, evaluations)
             lowest, stale = (
@@ -215,8 +183,7 @@ class Searcher:
                     {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"},
                 )
                 break
-        rivals = [row for _, row in sorted(seen, key=lambda pair: pair[0])[:RIVALS]]
-        return np.stack([space.embed(engine.recommend(), stage.kinds, base), *rivals])
+        return space.embed(engine.recommend(), stage.kinds, base)
 
     def _generation(
         self, stage: Stage, index: int, z: Matrix, engine: Recalled
@@ -242,15 +209,9 @@ class Searcher:
         asked: Mapping[str, Any],
     ) -> dict[str, Any]:
         """Query one generation and journal what was asked and what became of it."""
-        how = self.plan.allocation
         objective = self.objective
-        baseline = objective.unprompted(samples).losses[0] if how.paired else None
-        table = race(objective, z, samples, how, sends)
-        control = None
-        if how.control:
-            control = control_losses(self._ready_head(), objective, z, samples, self.task.train)
-        tells = told(table, baseline, control, means=objective.means)
-        evaluations = objective.judge(z, samples, table, scale=Scale(), told=tells)
+        table = objective.look(z, samples, sends=sends)
+        evaluations = objective.judge(z, samples, table, scale=Scale())
         scale = self._scale or Scale.matched(evaluations)
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
         finite(
@@ -261,7 +222,7 @@ class Searcher:
             **asked,
             samples=[sample.id for sample in samples],
             scale=list(scale),
-            seen=table.asked.sum(axis=1).tolist(),
+            seen=[len(samples)] * len(z),
             evaluations=[to_json(asdict(e)) for e in weighted],
         )
 

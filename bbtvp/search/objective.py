@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias, final, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
@@ -22,16 +21,10 @@ Combine: TypeAlias = Literal["mean", "worst"]
 
 
 class Table(NamedTuple):
-    """What k candidates got on n images, (k, n) each; NaN where it failed or was not asked."""
+    """What k candidates got on n images, (k, n) each; NaN where the query failed."""
 
     losses: Matrix
     correct: Matrix
-    asked: NDArray[np.bool_]
-
-    @classmethod
-    def empty(cls, rows: int, columns: int) -> Table:
-        shape = (rows, columns)
-        return cls(np.full(shape, MISSING), np.full(shape, MISSING), np.zeros(shape, np.bool_))
 
     @classmethod
     def of(cls, readings: Sequence[Reading], rows: int) -> Table:
@@ -40,7 +33,7 @@ class Table(NamedTuple):
             np.array([getattr(r, name) for r in readings]) for name in ("loss", "correct")
         )
         shape = (rows, len(readings) // rows)
-        return cls(losses.reshape(shape), correct.reshape(shape), np.ones(shape, np.bool_))
+        return cls(losses.reshape(shape), correct.reshape(shape))
 
 
 def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
@@ -126,15 +119,11 @@ class Objective:
                     readings[i] = reading
         return readings
 
-    def owners(self, count: int, first: int = 0) -> list[int]:
-        """The source model of each of `count` images, the first of which is the `first` of its
-        minibatch.
-        """
-        return [(first + i) % len(self.models) for i in range(count)]
+    def owners(self, count: int) -> list[int]:
+        """The source model of each of the `count` images of a minibatch."""
+        return [i % len(self.models) for i in range(count)]
 
-    def look(
-        self, z: Matrix, samples: Sequence[Sample], *, first: int = 0, sends: Sequence[Send] = ()
-    ) -> Table:
+    def look(self, z: Matrix, samples: Sequence[Sample], *, sends: Sequence[Send] = ()) -> Table:
         """Losses and right answers of each row of z (k, d) on each sample; spends k · n · repeats
         image queries.
 
@@ -152,14 +141,8 @@ class Objective:
                 else shown
             )
             questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
-        owners = self.owners(len(samples), first) * len(z)
+        owners = self.owners(len(samples)) * len(z)
         return Table.of(self.read([*samples] * len(z), images, questions, owners), len(z))
-
-    def unprompted(self, samples: Sequence[Sample], *, first: int = 0) -> Table:
-        """The same for the samples as they are, (1, n)."""
-        images = [sample.pixels() for sample in samples]
-        questions = [self.task.ask(sample) for sample in samples]
-        return Table.of(self.read(samples, images, questions, self.owners(len(samples), first)), 1)
 
     # -- one number per candidate ------------------------------------------------------------------
     def evaluate(
@@ -175,17 +158,15 @@ class Objective:
         table: Table,
         *,
         scale: Scale | None = None,
-        told: Vector | None = None,
     ) -> list[Evaluation]:
         """Evaluations of candidates from what they got; no image query.
 
-        told: (k,) the task loss to tell the optimiser, if it is not the estimate from the table
-        (see `bbtvp.search.allocation`). scale: units of FCA and TSE.
+        scale: units of FCA and TSE.
         """
-        means = self.means(table.losses) if told is None else told
+        means = self.means(table.losses)
         fca, tse = self._free_terms(z, samples)
         found = []
-        for i, (losses, correct, asked) in enumerate(zip(*table, strict=True)):
+        for i, (losses, correct) in enumerate(zip(*table, strict=True)):
             known = losses[np.isfinite(losses)]
             right = correct[np.isfinite(correct)]
             n = len(known)
@@ -193,7 +174,7 @@ class Objective:
             accuracy = float(right.mean()) if len(right) else MISSING
             terms = (float(fca[i]), float(tse[i])) if n else (MISSING, MISSING)
             row = Evaluation(
-                MISSING, float(means[i]), *terms, spread, accuracy, n, int(asked.sum()) - n
+                MISSING, float(means[i]), *terms, spread, accuracy, n, len(samples) - n
             )
             found.append((scale or Scale()).apply(row, self.fca_weight, self.tse_weight))
         return found

@@ -83,7 +83,6 @@ def optimize(
     matched: bool = True,
     warm: bool = False,
     prime: int = 0,
-    arbiter: bool = False,
     combine: Combine = "mean",
     channel: Channel | None = None,
     reader: str = "auto",
@@ -105,7 +104,7 @@ def optimize(
     be known) and on time, from this call on. prompt: a preset's name or a PromptSpace; canvas: its
     side in pixels (default: see `choose_canvas`). method: an optimiser's name, with its own
     `options`; "auto" takes gp for up to 32 variables, else CMA-ES. surrogate: a local CLIP for what
-    costs no queries: fca, tse, matched, warm, prime, arbiter; see `Surrogacy`. channel: what may
+    costs no queries: fca, tse, matched, warm, prime; see `Surrogacy`. channel: what may
     happen to pixels on the way, drawn anew for every image of the search. reader: "auto",
     "logprob", "label" or "text". images: images per candidate and generation; allocation: all of
     how a generation is queried. out: a run folder; the same call continues a run that was killed.
@@ -118,9 +117,7 @@ def optimize(
     task = load_task(task) if isinstance(task, str) else task
     models = _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
-    surrogacy = Surrogacy(
-        surrogate, fca, tse, matched=matched, warm=warm, prime=prime, arbiter=arbiter
-    )
+    surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime)
     caps: dict[str, Any] = {"cap": budget, "usd_cap": usd, "seconds": seconds}
     probes = {m.spec: probe for m in models if (probe := probed(m, **caps)) is not None}
     setup = set_up(
@@ -321,8 +318,6 @@ def set_up(
     )
     chosen = choose_reader(reader, models, task, normalise=normalise)
     how = allocation or Allocation(images)
-    if how.control and helped.surrogate is None:
-        raise UsageError("a control variate needs a surrogate: add --surrogate zoo/clip")
     plan = make_plan(
         space,
         budget,
@@ -332,10 +327,9 @@ def set_up(
         popsize=popsize or partial(popsize_for, method),
         prime=helped.prime,
         starts=len(space.starts()) + helped.warm,
-        arbiter=helped.arbiter,
     )
     engines = Engines(space, plan, method, seed, helped, **options)
-    if helped.prime and not (helped.warm or helped.arbiter or how.control or engines.guided):
+    if helped.prime and not (helped.warm or engines.guided):
         raise UsageError(
             "a primed student has nothing to do: add --warm, or a method that follows its gradient"
         )
@@ -395,5 +389,4 @@ def describe_plan(plan: Plan) -> str:
     first = [f"{plan.prime} training images to prime the surrogate"] if plan.prime else []
     first += [f"{plan.starts} starting points × {CHECK} images"] if plan.starts > 1 else []
     stages = "; then ".join([*first, *sizes])
-    race = f", racing in {plan.allocation.race} rounds" if plan.allocation.race > 1 else ""
-    return f"{stages}{race}; {plan.validation} validation images per arm; at most {plan.queries} image queries"
+    return f"{stages}; {plan.validation} validation images per arm; at most {plan.queries} image queries"

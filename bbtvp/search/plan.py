@@ -53,7 +53,7 @@ class Plan:
     stage's winner).
 
     prime: training images whose answers a surrogate learns from. starts: points where the search
-    may begin. arbiter: whether a stage may have a second finalist, the surrogate's.
+    may begin.
     """
 
     stages: tuple[Stage, ...]
@@ -61,7 +61,6 @@ class Plan:
     allocation: Allocation = field(default_factory=Allocation)
     prime: int = 0
     starts: int = 1
-    arbiter: bool = False
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
@@ -95,13 +94,9 @@ class Plan:
         """The most the run will spend, without retries and failures."""
         return (
             sum(stage.queries for stage in self.stages)
-            + self.held * self.arms(len(self.stages))
+            + self.held * (1 + len(self.stages))
             + self.extra
         )
-
-    def arms(self, stages: int) -> int:
-        """Arms on validation, at most: the unprompted images, and the finalists of so many stages."""
-        return 1 + stages * (1 + self.arbiter)
 
 
 def default_popsize(dim: int) -> int:
@@ -119,7 +114,6 @@ def make_plan(
     popsize: int | Callable[[int], int] | None = None,
     prime: int = 0,
     starts: int = 1,
-    arbiter: bool = False,
 ) -> Plan:
     """Divide `budget` image queries, given the sizes of the two splits.
 
@@ -131,10 +125,10 @@ def make_plan(
         raise UsageError(f"a budget of {budget} image queries finds nothing; try --queries 1000")
     chosen = allocation or Allocation()
     if chosen.images > training:
-        chosen = replace(chosen, images=training, race=1)
+        chosen = replace(chosen, images=training)
     size_of = (lambda dim: popsize) if isinstance(popsize, int) else popsize or default_popsize
     sizes = {group: size_of(space.dim_of(group)) for group in _groups(space)}
-    trial = Plan((), validation, chosen, min(prime, training), starts, arbiter)
+    trial = Plan((), validation, chosen, min(prime, training), starts)
     if plan := _divided(trial, sizes, budget):
         return plan
     least = next(more for more in itertools.count(budget + 1) if _divided(trial, sizes, more))
@@ -148,10 +142,10 @@ def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> 
     chosen = trial.allocation
     groups = list(sizes)[: 1 if budget < SECOND_STAGE_FROM else None]
     held = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
-    search = (budget - held * chosen.repeats * trial.arms(len(groups)) - trial.extra) // len(groups)
+    search = (budget - held * chosen.repeats * (1 + len(groups)) - trial.extra) // len(groups)
     stages = []
     for group in groups:
-        cost = chosen.allowance(sizes[group])
+        cost = chosen.cost(sizes[group])
         if search < cost:
             return None
         stages.append(

@@ -18,6 +18,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.record import FILE, read_record
+from bbtvp.runs.removed import removed_option, without_removed
 from bbtvp.search.allocation import Allocation
 from bbtvp.search.loop import Watch, silent
 from bbtvp.search.optimize import Run, Setup, optimize, set_up
@@ -27,7 +28,7 @@ from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
 _T = TypeVar("_T")
-_SURROGATE = ("fca", "tse", "matched", "warm", "prime", "arbiter")
+_SURROGATE = ("fca", "tse", "matched", "warm", "prime")
 _NOT_PLANNED = ("usd", "seconds", "combine", "channel")
 """Arguments of `optimize` that change no plan."""
 
@@ -109,7 +110,18 @@ class Recipe:
             raise JournalError(
                 f"{folder / FILE}: the {nameless[0]} was made in Python, and only that program can make it again"
             )
-        return cls(task, tuple(m for m in models if m is not None), helper, record["arguments"])
+        arguments = dict(record["arguments"])
+        named = arguments.get("allocation") or {}
+        if (said := removed_option({**arguments, **named})) is not None:
+            raise JournalError(f"{folder / FILE}: {said}")
+        if named:
+            arguments["allocation"] = without_removed(named)
+        return cls(
+            task,
+            tuple(m for m in models if m is not None),
+            helper,
+            without_removed(arguments),
+        )
 
     def search(
         self, *, out: Path | str | None, loader: Loads | None = None, watch: Watch = silent

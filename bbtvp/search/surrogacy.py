@@ -45,10 +45,7 @@ class Surrogacy:
     that the terms are taken on. warm: begin where the surrogate's own loss is lowest, if a paired
     check of 2 × 16 image queries agrees. prime: training images that a student of the source's
     answers learns from, one image query each; it takes the place of CLIP's zero-shot classifier,
-    which knows nouns but points the wrong way for numbers and yes or no. arbiter: of the
-    recommendation and the best candidates, the one that the surrogate likes most is validated too,
-    and deployed unless it is worse there by more than the noise: a second model's opinion, for the
-    sake of models that are not asked.
+    which knows nouns but points the wrong way for numbers and yes or no.
     """
 
     surrogate: Surrogate | None = None
@@ -58,14 +55,11 @@ class Surrogacy:
     free: int = 32
     warm: bool = False
     prime: int = 0
-    arbiter: bool = False
 
     def __post_init__(self) -> None:
         check_terms(self.surrogate, self.fca, self.tse)
-        if self.surrogate is None and (self.warm or self.prime or self.arbiter):
-            raise UsageError(
-                "a warm start, priming and an arbiter need a surrogate: add --surrogate zoo/clip"
-            )
+        if self.surrogate is None and (self.warm or self.prime):
+            raise UsageError("a warm start and priming need a surrogate: add --surrogate zoo/clip")
         if self.prime < 0 or self.free < 1:
             raise UsageError(f"prime is {self.prime} and free {self.free}; give counts of images")
         if self.prime and self.prime < 8:
@@ -77,8 +71,7 @@ class Surrogacy:
     def spec(self) -> dict[str, object]:
         """What a journal keeps of it."""
         plain = {
-            name: getattr(self, name)
-            for name in ("fca", "tse", "matched", "free", "warm", "prime", "arbiter")
+            name: getattr(self, name) for name in ("fca", "tse", "matched", "free", "warm", "prime")
         }
         return {"surrogate": self.surrogate.spec if self.surrogate else None, **plain}
 
@@ -210,29 +203,3 @@ def gradients_near(
     points = start + priming_points(space, 4, seed, kinds=kinds)
     rows = gradients_at(guide, points)
     return rows if len(rows) else np.eye(1, guide.dim)
-
-
-def favourite(head: Head, objective: Objective, z: Matrix, samples: Sequence[Sample]) -> int:
-    """Which row of z (k, d) the surrogate answers best on these samples; the first of equals; no
-    query.
-    """
-    losses = []
-    for row in z:
-        render = objective.space.renderer(row)
-        losses.append(head.loss([render(objective.prepared(s)) for s in samples], samples).mean())
-    return int(np.argmin(losses))
-
-
-def control_losses(
-    head: Head, objective: Objective, z: Matrix, samples: Sequence[Sample], whole: Sequence[Sample]
-) -> tuple[Matrix, Vector]:
-    """The surrogate's losses of each candidate on a minibatch (k, n), and on `whole` (k,); no
-    query.
-    """
-    here = []
-    everywhere = []
-    for row in z:
-        render = objective.space.renderer(row)
-        here.append(head.loss([render(objective.prepared(s)) for s in samples], samples))
-        everywhere.append(head.loss([render(objective.prepared(s)) for s in whole], whole).mean())
-    return np.array(here), np.array(everywhere)

@@ -14,7 +14,6 @@ and what else is free:
     guide = Guide(head, space, task.train[:32])
     rows = guide(z)                                                     # (3, d): unit gradients of task, −TSE, FCA
     z = warm_start(head, space, task.train, seed=0).z
-    control_variate(target_losses, surrogate_losses, whole).loss        # the same mean with less noise
 
 Torch is loaded when a surrogate is used, never by this import.
 """
@@ -41,8 +40,6 @@ from bbtvp.surrogate.priming import prime as prime
 from bbtvp.surrogate.priming import priming_points as priming_points
 from bbtvp.surrogate.priming import probe as probe
 from bbtvp.surrogate.pullback import pullback as pullback
-from bbtvp.surrogate.scales import Adjusted as Adjusted
-from bbtvp.surrogate.scales import control_variate as control_variate
 from bbtvp.surrogate.scales import spread as spread
 from bbtvp.surrogate.terms import TERMS as TERMS
 from bbtvp.surrogate.terms import Head as Head

@@ -43,7 +43,7 @@ TASK = "zoo/digits-low-contrast"
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"prompt": "tone", "images": 4},
     "cma, frame": {"prompt": "frame", "images": 2, "method": "cma"},
-    "race, paired": {"prompt": "default", "allocation": Allocation(8, 3, paired=True)},
+    "patience": {"prompt": "default", "allocation": Allocation(8, patience=3)},
     "text": {"prompt": "tone", "images": 4, "reader": "text"},
     "nevergrad": {"prompt": "tone", "images": 4, "method": "ng:TBPSA"},
 }

@@ -66,10 +66,10 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BBTVP_JOB_QUERIES", "200")
-    monkeypatch.setenv("BBTVP_JOB_PAIRED", "true")
+    monkeypatch.setenv("BBTVP_JOB_PATIENCE", "3")
     jobs = read_jobs(written(GRID), {"queries": 100})
     assert {job.queries for job in jobs} == {100}
-    assert all(job.paired for job in jobs)
+    assert all(job.patience == 3 for job in jobs)
     assert {job.queries for job in read_jobs(written(GRID))} == {200}
 
 
@@ -88,7 +88,7 @@ def test_a_recipe_has_the_arguments_of_optimize() -> None:
         question="what?",
         minutes=2,
         images=4,
-        race=2,
+        repeats=2,
         channel=True,
         usd=3,
     )
@@ -96,7 +96,7 @@ def test_a_recipe_has_the_arguments_of_optimize() -> None:
     assert recipe.task == Origin("t", {"question": "what?"})
     found = {key: recipe.arguments[key] for key in ("budget", "usd", "seconds", "seed", "method")}
     assert found == {"budget": 1000, "usd": 3, "seconds": 120, "seed": 0, "method": "auto"}
-    assert recipe.arguments["allocation"]["race"] == 2
+    assert recipe.arguments["allocation"]["repeats"] == 2
     assert recipe.arguments["channel"]["resize"] == 0.7
 
 

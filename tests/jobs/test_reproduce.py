@@ -53,10 +53,10 @@ def far() -> Eye:
 Kind = tuple[Callable[[], Sequence[Model]], dict[str, Any]]
 KINDS: dict[str, Kind] = {
     "gp": (lambda: [Eye()], {}),
-    "cma, race": (lambda: [Eye()], {"method": "cma", "allocation": Allocation(4, 2, patience=2)}),
-    "paired, two sources": (
+    "cma, patience": (lambda: [Eye()], {"method": "cma", "allocation": Allocation(4, patience=2)}),
+    "two sources": (
         lambda: [Eye(), far()],
-        {"allocation": Allocation(2, paired=True), "combine": "worst"},
+        {"allocation": Allocation(2), "combine": "worst"},
     ),
     "channel": (lambda: [Eye()], {"channel": Channel()}),
     "text, repeats": (
@@ -66,7 +66,7 @@ KINDS: dict[str, Kind] = {
     "failures": (lambda: [Flaky(share=0.3, attempts=2)], {"budget": 160}),
     "failures asked again": (
         lambda: [Flaky(share=0.4)],
-        {"allocation": Allocation(12, paired=True), "budget": 700, "method": "random"},
+        {"allocation": Allocation(12), "budget": 700, "method": "random"},
     ),
     "refusals": (lambda: [Flaky(refuses=odd)], {}),
     "an endpoint that fails": (lambda: [Vendor(Flaky(share=0.2), flaky=0.2)], {"budget": 180}),

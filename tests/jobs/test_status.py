@@ -119,7 +119,7 @@ def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
         Stage("tone", ("tone",), 7, 4, 9, 28),
         Stage("frame", ("frame", "overlay"), 8, 4, 5, 32),
     )
-    plan = Plan(stages, 24, Allocation(4, 2, paired=True), prime=3, starts=2, arbiter=True)
+    plan = Plan(stages, 24, Allocation(4, repeats=2), prime=3, starts=2)
     kept = json.loads(json.dumps(asdict(plan)))
     assert plan_of(kept) == plan
     for other in (

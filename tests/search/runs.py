@@ -86,16 +86,13 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "gp": Kind(lambda: [Eye()], {"images": 4, "method": "gp"}),
-    "race": Kind(lambda: [Eye()], {"allocation": Allocation(8, 3)}),
-    "paired": Kind(lambda: [Eye()], {"allocation": Allocation(4, paired=True, patience=2)}),
-    "two sources": Kind(
-        lambda: [Eye(), far()], {"allocation": Allocation(4, 2, paired=True), "combine": "worst"}
-    ),
-    "channel": Kind(lambda: [Eye()], {"allocation": Allocation(4, 2), "channel": Channel()}),
+    "patience": Kind(lambda: [Eye()], {"allocation": Allocation(4, patience=2)}),
+    "two sources": Kind(lambda: [Eye(), far()], {"images": 4, "combine": "worst"}),
+    "channel": Kind(lambda: [Eye()], {"images": 4, "channel": Channel()}),
     "text, repeats": Kind(
         lambda: [Fickle()], {"allocation": Allocation(2, repeats=2), "reader": "text"}
     ),
-    "cma": Kind(lambda: [Eye()], {"allocation": Allocation(4, 2), "method": "cma"}),
+    "cma": Kind(lambda: [Eye()], {"images": 4, "method": "cma"}),
 }
 BUDGET = 200
 

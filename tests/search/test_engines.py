@@ -108,17 +108,12 @@ def test_stages_and_seeds_search_apart() -> None:
         ),
         ({"method": "p-rgf"}, "p-rgf follows a surrogate's gradient"),
         ({"method": "p-rgf@2"}, "p-rgf@2 follows a surrogate's gradient"),
-        ({"warm": True}, "a warm start, priming and an arbiter need a surrogate"),
-        ({"prime": 16}, "a warm start, priming and an arbiter need a surrogate"),
+        ({"warm": True}, "a warm start and priming need a surrogate"),
+        ({"prime": 16}, "a warm start and priming need a surrogate"),
         ({"tse": 0.1}, "FCA and TSE need a surrogate"),
-        ({"control": True}, "a control variate needs a surrogate"),
     ],
 )
 def test_what_needs_a_surrogate_is_refused_without_one(options: dict[str, Any], said: str) -> None:
-    from bbtvp.search.allocation import Allocation
-
-    if options.pop("control", False):
-        options = {"allocation": Allocation(4, control=True)}
     model = Recorder()
     with pytest.raises(UsageError, match=said):
         optimize(patterns(), model, budget=300, prompt="tone", **options)

@@ -76,12 +76,8 @@ def test_a_space_without_variables_is_refused() -> None:
 
 # -- other allocations -----------------------------------------------------------------------------
 ALLOCATIONS = st.builds(
-    lambda images, race, paired, repeats: Allocation(
-        max(images, 2 ** (race - 1)), race, paired, repeats=repeats
-    ),
+    lambda images, repeats: Allocation(images, repeats=repeats),
     st.integers(1, 12),
-    st.integers(1, 4),
-    st.booleans(),
     st.integers(1, 5),
 )
 
@@ -122,10 +118,7 @@ def test_whatever_is_asked_for_fits_or_the_least_that_would_is_named(
         stage.generations >= 1 and stage.popsize == (popsize or stage.popsize)
         for stage in found.stages
     )
-    assert all(
-        stage.cost == how.cost(stage.popsize) + how.paired * how.images * how.repeats
-        for stage in found.stages
-    )
+    assert all(stage.cost == how.cost(stage.popsize) for stage in found.stages)
 
 
 def test_priming_and_starts_are_paid_for() -> None:
@@ -135,9 +128,9 @@ def test_priming_and_starts_are_paid_for() -> None:
     assert dear.stages[0].queries + dear.extra <= plain.stages[0].queries + dear.stages[0].cost
 
 
-def test_fewer_training_images_than_asked_for_are_all_asked_without_a_race() -> None:
+def test_fewer_training_images_than_asked_for_are_all_asked() -> None:
     found = make_plan(
-        space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, 3, paired=True)
+        space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, patience=2)
     )
-    assert found.allocation == Allocation(5, 1, paired=True)
+    assert found.allocation == Allocation(5, patience=2)
     assert found.stages[0].images == 5

@@ -26,7 +26,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "a space of one's own": {"prompt": SPACE, "method": "cma", "popsize": 4},
     "an allocation and a channel": {
         "prompt": "tone",
-        "allocation": Allocation(4, 2, paired=True),
+        "allocation": Allocation(4, patience=2),
         "channel": Channel(),
     },
     "an option of the optimiser": {"prompt": "tone", "method": "spsa", "c": 0.5, "canvas": 56},

@@ -86,7 +86,7 @@ def test_interrupted_and_started_again_it_is_the_same_run(name: str, tmp_path: P
 
 def test_interrupted_in_the_middle_of_a_generation_or_between_two(tmp_path: Path) -> None:
     models, options = KINDS["two sources"]
-    kind = Kind(models, {**options, "budget": 120})
+    kind = Kind(models, {**options, "budget": 128})
     calls = Calls()
     search(kind, calls, tmp_path / "whole")
     check_resumed(
@@ -96,7 +96,7 @@ def test_interrupted_in_the_middle_of_a_generation_or_between_two(tmp_path: Path
 
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_cut_at_any_byte_of_the_journal(share: float, tmp_path: Path) -> None:
-    kind = KINDS["race"]
+    kind = KINDS["gp"]
     whole = search(kind, out=tmp_path / "whole")
     journal = (tmp_path / "whole" / FILE).read_bytes()
     (tmp_path / "cut").mkdir()
@@ -106,13 +106,9 @@ def test_cut_at_any_byte_of_the_journal(share: float, tmp_path: Path) -> None:
 
 
 def test_a_search_with_a_surrogate_is_the_same_run_too(clip: Surrogate, tmp_path: Path) -> None:
-    """With priming, a warm start, both terms in matched units, and a control variate."""
-    from bbtvp.search.allocation import Allocation
-
+    """With priming, a warm start, and both terms in matched units."""
     options = {"surrogate": clip, "fca": 0.5, "tse": 0.1, "warm": True, "prime": 12}
-    kind = Kind(
-        lambda: [Eye()], {"allocation": Allocation(4, 2, control=True), **options, "budget": 180}
-    )
+    kind = Kind(lambda: [Eye()], {"images": 4, **options, "budget": 180})
     check_resumed(kind, tmp_path, (0.4,))
     found = steps(tmp_path / "whole")
     assert {step["scale"][0] for name, step in found.items() if name[-1].isdigit()} == {
@@ -142,7 +138,7 @@ def test_too_few_answers_to_prime_with_are_asked_for_again(clip: Surrogate, tmp_
         lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 12, "budget": 260}
     )
     served = iter(range(10_000))
-    lossy = lambda model: Flaky(model, refuses=lambda request: 33 < next(served) < 39)  # noqa: E731
+    lossy = lambda model: Flaky(model, refuses=lambda request: 33 < next(served) < 39)
     with pytest.raises(UsageError, match="7 answered images to prime on; query at least 8"):
         search(kind, lossy, tmp_path)
     assert "prime" not in steps(tmp_path)
@@ -164,7 +160,7 @@ def test_a_generation_that_went_unanswered_is_asked_again(tmp_path: Path) -> Non
     """
     kind = Kind(lambda: [Eye()], {"images": 1, "popsize": 2, "budget": 60})
     served = iter(range(10_000))
-    lossy = lambda model: Flaky(model, refuses=lambda request: next(served) >= 14)  # noqa: E731
+    lossy = lambda model: Flaky(model, refuses=lambda request: next(served) >= 14)
     with pytest.raises(ModelError, match="a whole generation went unanswered"):
         search(kind, lossy, tmp_path)
     resumed: Run = search(kind, out=tmp_path)

@@ -63,7 +63,7 @@ def test_in_two_stages(tmp_path: Path) -> None:
 
 
 def test_with_all_that_a_surrogate_does(clip: Surrogate, tmp_path: Path) -> None:
-    """Terms, priming, a warm start and an arbiter, from text replies."""
-    helped = {"surrogate": clip, "fca": 0.5, "tse": 0.2, "prime": 20, "warm": True, "arbiter": True}
+    """Terms, priming, and a warm start, from text replies."""
+    helped = {"surrogate": clip, "fca": 0.5, "tse": 0.2, "prime": 20, "warm": True}
     options = {"images": 4, "budget": 220, "reader": "text", "method": "cma", **helped}
     check_resumed(Kind(lambda: [Eye(gain=60)], options), tmp_path, (0.6,))

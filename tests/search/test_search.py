@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
@@ -49,14 +49,12 @@ def test_every_kind_of_search_counts_each_query_and_keeps_to_its_budget(name: st
     run = search(KINDS[name], recorded)
     asked = [(model.spec, request.key) for model in models for request in model.asked]
     assert len(asked) == len(set(asked)) == sum(run.queries.values()) <= 200
-    assert run.queries["search"] > 70 or name == "paired"
+    assert run.queries["search"] > 70 or name == "patience"
 
 
 @given(
     st.integers(30, 400),
     st.integers(1, 6),
-    st.integers(1, 3),
-    st.booleans(),
     st.integers(1, 2),
     st.integers(1, 2),
     st.sampled_from(["gp", "random", "spsa"]),
@@ -70,17 +68,14 @@ def test_every_kind_of_search_counts_each_query_and_keeps_to_its_budget(name: st
 def test_no_combination_passes_its_budget(
     budget: int,
     images: int,
-    rounds: int,
-    paired: bool,
     repeats: int,
     sources: int,
     method: str,
     reader: str,
     share: float,
 ) -> None:
-    assume(images >= 2 ** (rounds - 1))
     models = [Recorder(Flaky(model, share=share)) for model in (Eye(), far())[:sources]]
-    how = Allocation(images, rounds, paired=paired, repeats=repeats)
+    how = Allocation(images, repeats=repeats)
     try:
         run = optimize(
             TASK,
@@ -93,7 +88,7 @@ def test_no_combination_passes_its_budget(
             popsize=4,
         )
     except UsageError as error:
-        assert "do not reach one generation" in str(error)  # noqa: PT017
+        assert "do not reach one generation" in str(error)
     except (BudgetReached, ModelError):
         assert share
     else:
@@ -103,13 +98,13 @@ def test_no_combination_passes_its_budget(
 
 # -- the journal -----------------------------------------------------------------------------------
 def test_a_generation_is_journalled_with_what_each_candidate_saw(tmp_path: Path) -> None:
-    search(KINDS["race"], out=tmp_path)
+    search(KINDS["gp"], out=tmp_path)
     found = generations(tmp_path)
     assert len(found) > 2
     ids = {sample.id for sample in TASK.train}
     for step in found:
-        assert sorted(step["seen"], reverse=True) == [8, 8, 4, 4, 2, 2, 2]
-        assert len(step["samples"]) == 8
+        assert step["seen"] == [4] * len(step["evaluations"])
+        assert len(step["samples"]) == 4
         assert ids.issuperset(step["samples"])
         assert step["scale"] == [0, 0]  # no surrogate: both terms are constant
         assert [row["n_ok"] for row in step["evaluations"]] == step["seen"]
@@ -117,13 +112,13 @@ def test_a_generation_is_journalled_with_what_each_candidate_saw(tmp_path: Path)
         assert all(row["loss"] == row["task"] for row in step["evaluations"])
 
 
-def test_failures_are_journalled_apart_from_what_was_not_asked(tmp_path: Path) -> None:
-    search(KINDS["race"], lambda model: Flaky(model, share=0.2), tmp_path)
+def test_failures_are_journalled_as_missing(tmp_path: Path) -> None:
+    search(KINDS["gp"], lambda model: Flaky(model, share=0.2), tmp_path)
     rows = [
         (seen, row)
         for step in generations(tmp_path)
-        for seen, row in zip(step["seen"], step["evaluations"])
-    ]  # noqa: B905
+        for seen, row in zip(step["seen"], step["evaluations"], strict=True)
+    ]
     assert all(row["n_ok"] + row["n_failed"] == seen for seen, row in rows)
     assert sum(row["n_failed"] for _, row in rows) > 5
 
@@ -215,7 +210,7 @@ def test_patience_counts_from_the_lowest_mean_loss(tmp_path: Path) -> None:
         Eye(),
         budget=900,
         prompt="tone",
-        allocation=Allocation(4, paired=True, patience=2),
+        allocation=Allocation(4, patience=2),
         out=tmp_path,
     )
     means = [
@@ -227,34 +222,6 @@ def test_patience_counts_from_the_lowest_mean_loss(tmp_path: Path) -> None:
         min(means[max(0, i - 1) : i + 1]) < min(means[: max(0, i - 1)], default=np.inf)
         for i in range(lowest)
     )
-
-
-# -- paired ----------------------------------------------------------------------------------------
-def test_paired_asks_each_unprompted_image_once_and_tells_differences(tmp_path: Path) -> None:
-    model = Recorder()
-    optimize(
-        TASK,
-        model,
-        budget=900,
-        prompt="tone",
-        allocation=Allocation(16, paired=True),
-        popsize=5,
-        out=tmp_path,
-    )
-    found = generations(tmp_path)
-    assert sum(len(step["samples"]) for step in found) > 2 * len(
-        TASK.train
-    )  # every image comes again
-    asked = Counter(request.image.tobytes() for request in model.asked)
-    assert {asked[sample.pixels().tobytes()] for sample in TASK.train} == {1}
-    plain = Objective(TASK, preset("tone", SIDE), Eye(), LogProbReader())
-    for step in found:
-        samples = [sample for one in step["samples"] for sample in TASK.train if sample.id == one]
-        baseline = plain.unprompted(samples).losses.mean()
-        assert all(row["task"] + baseline >= 0 for row in step["evaluations"])
-    assert found[0]["evaluations"][0]["task"] == pytest.approx(
-        0
-    )  # gp's first candidate changes nothing
 
 
 # -- where a search begins -------------------------------------------------------------------------
@@ -388,42 +355,6 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     begun = {request.image.tobytes() for call in model.calls[:3] for request in call}
     assert {start.render(sample.pixels()).tobytes() for sample in first} <= begun
     assert len(steps(tmp_path)["tone/start"]["samples"]) == CHECK
-
-
-@pytest.mark.parametrize(("contrast", "taken"), [(0.1, True), (-3.0, False)])
-def test_an_arbiter_chooses_among_equals_only(
-    contrast: float, taken: bool, clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever a surrogate likes: here a prompt as good as the recommendation, and one without any
-    contrast.
-    """
-    liked: list[np.ndarray] = []
-
-    def favourite(head: Any, objective: Any, z: np.ndarray, samples: Any) -> int:
-        assert 2 <= len(z) <= 9
-        z[1] = z[0] + [contrast, 0.0, 0.0]
-        liked.append(z[1].copy())
-        return 1
-
-    monkeypatch.setattr("bbtvp.search.loop.favourite", favourite)
-    model = Recorder()
-    run = optimize(
-        TASK, model, budget=400, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path
-    )
-    assert "validation/tone/arbiter" in steps(tmp_path)
-    assert np.array_equal(run.prompt.z, liked[0]) == taken
-    assert run.improved
-    assert len(model.asked) == sum(run.queries.values()) <= 400
-
-
-def test_an_arbiter_that_agrees_costs_nothing(
-    clip: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bbtvp.search.loop.favourite", lambda *arguments: 0)
-    optimize(
-        TASK, Eye(), budget=300, prompt="tone", images=4, surrogate=clip, arbiter=True, out=tmp_path
-    )
-    assert "validation/tone/arbiter" not in steps(tmp_path)
 
 
 @pytest.mark.parametrize("reader", ["logprob", "text"])
