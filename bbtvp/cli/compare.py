@@ -13,7 +13,7 @@ from bbtvp.report.figures import change, interval, points, share
 
 if TYPE_CHECKING:
     from bbtvp.jobs.compare import Comparison
-    from bbtvp.jobs.tally import Arm
+    from bbtvp.runs.tally import ValidationMeans
 
 
 @click.command()
@@ -49,7 +49,7 @@ def _parts(found: Comparison) -> Iterator[str]:
     )
     yield "\n".join(_journals(found))
     yield _pairs(
-        "validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.arms.items()}
+        "validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.validated.items()}
     )
     yield _pairs("spent", names, found.spent)
     proofs = {model: (_proof(a), _proof(b)) for model, (a, b) in found.proofs.items()}
@@ -71,7 +71,7 @@ def _cell(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _arm(arm: Arm | None) -> str | None:
+def _arm(arm: ValidationMeans | None) -> str | None:
     if arm is None or arm.accuracy is None or arm.loss is None:
         return None
     return f"{share(arm.accuracy)}, loss {arm.loss:.3f}"

@@ -17,7 +17,7 @@ from bbtvp.cli.options import give, json_flag, say
 
 if TYPE_CHECKING:
     from bbtvp.jobs.status import Standing
-    from bbtvp.jobs.tally import Arm
+    from bbtvp.runs.tally import ValidationMeans
 
 HEAD = ("job", "state", "stage", "loss", "validation", "queries", "failed", "US$", "left")
 _UP = "\x1b[{}A"
@@ -168,5 +168,5 @@ def _cells(job: Standing) -> tuple[str, ...]:
     )
 
 
-def _accuracy(arm: Arm | None) -> str:
+def _accuracy(arm: ValidationMeans | None) -> str:
     return "-" if arm is None or arm.accuracy is None else f"{100 * arm.accuracy:.1f}"

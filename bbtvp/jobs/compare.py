@@ -21,12 +21,12 @@ from bbtvp.jobs.differences import (
     first_step,
 )
 from bbtvp.jobs.proofs import Answers, KeptProof, identity_of, proofs_in, read_json
-from bbtvp.jobs.recording import Recording
 from bbtvp.jobs.result import RESULT
-from bbtvp.jobs.tally import Arm, Tally
 from bbtvp.prompt import Prompt
-from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import read_record
+from bbtvp.runs.recording import Recording
+from bbtvp.runs.records import FILE as JOURNAL
+from bbtvp.runs.tally import Tally, ValidationMeans
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.search.recipe import Loader
 from bbtvp.stats import paired_gain
@@ -151,9 +151,9 @@ class Comparison:
         }
 
     @property
-    def arms(self) -> dict[str, tuple[Arm | None, Arm | None]]:
+    def validated(self) -> dict[str, tuple[ValidationMeans | None, ValidationMeans | None]]:
         """What was validated, by name."""
-        first, second = (run.tally.arms for run in self.runs)
+        first, second = (run.tally.validated for run in self.runs)
         return {
             name: (first.get(name), second.get(name))
             for name in [*first, *(n for n in second if n not in first)]
@@ -193,8 +193,8 @@ class Comparison:
             "environment": self.environment,
             "prompt": {"identical": self.identical, "digests": digests, "parameters": self.theta},
             "validation": {
-                name: [None if arm is None else arm.as_json() for arm in arms]
-                for name, arms in self.arms.items()
+                name: [None if one is None else one.as_json() for one in pair]
+                for name, pair in self.validated.items()
             },
             "spent": self.spent,
             "verification": self.proofs,

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bbtvp.jobs.recording import Recording
+from bbtvp.runs.recording import Recording
 
 Pairs = dict[str, tuple[Any, Any]]
 """By name, what it is in the first and in the second; only where they differ."""
@@ -95,7 +95,11 @@ def answers(first: Recording, second: Recording) -> AnswerDifferences:
     """Compare the answers to the same queries: equal pixels, text and model."""
     ours = first.answers
     theirs = second.answers
-    pairs = [(row[2:4], theirs[key][2:4]) for key, row in ours.items() if key in theirs]
+    pairs = [
+        ((query.text, query.scores), (theirs[key].text, theirs[key].scores))
+        for key, query in ours.items()
+        if key in theirs
+    ]
     other = [pair for pair in pairs if pair[0] != pair[1]]
     largest = max((_largest(*pair) for pair in other), default=0.0)
     return AnswerDifferences(len(pairs), len(other), largest if math.isfinite(largest) else None)

@@ -13,11 +13,13 @@ from typing import Any, final
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, DataError, JournalError
 from bbtvp.core.origin import Origin
-from bbtvp.jobs.recording import Recording, key_of, outcome_of, reader_of
-from bbtvp.models import Reply, Usage
+from bbtvp.models import Reply
 from bbtvp.prompt import Prompt
-from bbtvp.runs.journal import FILE as JOURNAL
+from bbtvp.runs.recording import Recording, key_of
+from bbtvp.runs.records import FILE as JOURNAL
+from bbtvp.runs.records import stored_reader
 from bbtvp.search import Reader, Reading
+from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loads
 from bbtvp.tasks import Sample, Task
 
@@ -93,7 +95,7 @@ class Answers:
         self._task = task
         self._prompt = prompt
         self._identity = identity
-        self._rows = proof.recording.answers
+        self._answers = proof.recording.answers
         self._readers = list(_readers(proof.recording.config))
 
     def zero_shot(self, sample: Sample) -> Reading | None:
@@ -110,10 +112,9 @@ class Answers:
         for reader in self._readers:
             if reader.name != "text" and self._task.sample_labels(sample) is None:
                 continue
-            row = self._rows.get(
-                key_of(reader.request(pixels, question, self._task, sample), self._identity)
-            )
-            reply = None if row is None else outcome_of(row, Usage())
+            request = reader.request(pixels, question, self._task, sample)
+            answer = self._answers.get(key_of(request, self._identity))
+            reply = None if answer is None else answer.outcome()
             if isinstance(reply, Reply):
                 return reader.read(reply, self._task, sample)
         return None
@@ -129,5 +130,6 @@ def identity_of(record: Mapping[str, Any], spec: str) -> str:
 
 def _readers(config: Mapping[str, Any]) -> Iterator[Reader]:
     """Those that the proof may have taken: which one, its requests tell."""
-    names = ("logprob", "label", "text") if config["reader"] == "auto" else (config["reader"],)
-    return (reader_of(name, config["normalise"]) for name in names)
+    kept = stored_reader(config)
+    names = ("logprob", "label", "text") if kept.name == "auto" else (kept.name,)
+    return (reader_named(name, kept.normalise) for name in names)

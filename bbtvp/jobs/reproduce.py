@@ -22,13 +22,15 @@ from bbtvp.jobs.differences import (
     environments,
     first_step,
 )
-from bbtvp.jobs.recording import Lacking, Recording, reader_of
-from bbtvp.jobs.tally import UNPROMPTED, plan_of
+from bbtvp.jobs.progress import plan_of
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.record import environment, read_record
+from bbtvp.runs.recording import NotRecorded, Recording
+from bbtvp.runs.tally import UNPROMPTED
 from bbtvp.search.loop import Watch, silent
 from bbtvp.search.optimize import BUNDLE
+from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loader, Loads, Recipe
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
@@ -138,7 +140,7 @@ def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
     recording = Recording.read(folder)
     task = loader.task(recipe.task)
     models = [] if replay else [loader.model(origin) for origin in recipe.models]
-    plan = plan_of(recording.config.get("plan"))
+    plan = plan_of(recording.config)
     queries = 0 if replay else plan.queries if plan else int(recipe.arguments["budget"])
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
@@ -169,7 +171,7 @@ def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
         name for name, loss in zip(step["samples"], step["losses"], strict=True) if loss is not None
     }
     samples = [sample for sample in task.validation if sample.id in answered]
-    reader = reader_of(recording.reader)
+    reader = reader_named(*recording.reader)
     requests = [
         reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples
     ]
@@ -217,7 +219,7 @@ def reproduce(
         lacking = None
         try:
             again = recipe.search(out=place, loader=load, watch=watch).prompt.digest
-        except Lacking as error:
+        except NotRecorded as error:
             lacking = str(error)
         return _compared(found, place, again, lacking, kept=out)
 
@@ -226,18 +228,16 @@ def _compared(
     found: Outlook, place: Path, again: str | None, lacking: str | None, *, kept: Path | None
 ) -> Reproduction:
     new = Recording.read(place)
-    rows = [one.row for outcomes in new.rows.values() for one in outcomes]
-    asked = (
-        0
-        if found.replay
-        else sum(row[1][2] for row in rows) + sum(p["queries"] for p in new.probes.values())
-    )
-    usd = (
-        0.0
-        if found.replay
-        else sum(row[1][3] for row in rows) + sum(p["usd"] for p in new.probes.values())
-    )
-    stored = 0 if found.replay else sum(row[4] is None and row[1][2] == 0 for row in rows)
+    asked = 0
+    usd = 0.0
+    stored = 0
+    if not found.replay:
+        queries = [one.query for recorded in new.queries.values() for one in recorded]
+        asked = sum(query.usage.attempts for query in queries)
+        usd = sum(query.usage.usd for query in queries)
+        stored = sum(query.failure is None and not query.usage.attempts for query in queries)
+        asked += sum(probe["queries"] for probe in new.probes.values())
+        usd += sum(probe["usd"] for probe in new.probes.values())
     return Reproduction(
         found,
         kept,
@@ -258,7 +258,7 @@ def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
     """
     settled = {
         "prompt": found.recording.config["prompt"],
-        "reader": found.recording.reader,
+        "reader": found.recording.reader.name,
         "canvas": None,
     }
     arguments = {**found.recipe.arguments, **settled, "usd": None, "seconds": None}

@@ -13,13 +13,14 @@ from typing import Any, Literal, TypeAlias, final
 
 from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.core.lock import Owner, owner_of
+from bbtvp.jobs.progress import SearchProgress
 from bbtvp.jobs.result import RESULT
 from bbtvp.jobs.run import FAILURE, JOBS
 from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
-from bbtvp.jobs.tally import UNPROMPTED, Arm, Tally
-from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import FILE as RECORD
 from bbtvp.runs.record import read_record
+from bbtvp.runs.records import FILE as JOURNAL
+from bbtvp.runs.tally import UNPROMPTED, Tally, ValidationMeans
 from bbtvp.search.optimize import BUNDLE
 
 SCHEMA = "bbtvp.status/1"
@@ -55,8 +56,8 @@ class Standing:
     generation: int | None = None
     generations: int | None = None
     loss: float | None = None
-    unprompted: Arm | None = None
-    best: Arm | None = None
+    unprompted: ValidationMeans | None = None
+    best: ValidationMeans | None = None
     queries: int = 0
     cap: int | None = None
     checks: int = 0
@@ -143,8 +144,9 @@ class Board:
         record = read_record(folder) if (folder / RECORD).exists() else None
         failure = _failure(folder)
         busy = next((check for check, held in checks.items() if held), None)
-        stage = run.stage
-        searching = busy is None and run.plan is not None
+        progress = SearchProgress(run)
+        stage = progress.stage
+        searching = busy is None and progress.plan is not None
         tallies = [run, *map(self._tally, checks)]
         return Standing(
             name,
@@ -158,7 +160,7 @@ class Board:
             generation=run.generations[stage.name] if stage and searching else None,
             generations=stage.generations if stage and searching else None,
             loss=run.loss,
-            unprompted=run.arms.get(UNPROMPTED),
+            unprompted=run.validated.get(UNPROMPTED),
             best=run.best,
             queries=run.total,
             cap=run.config.get("budget"),
@@ -166,7 +168,7 @@ class Board:
             failed=sum(tally.failed for tally in tallies),
             usd=sum(tally.usd for tally in tallies),
             usd_cap=record["arguments"].get("usd") if record else None,
-            seconds_left=seconds_left(run, owner, datetime.now(UTC)),
+            seconds_left=progress.seconds_left(owner, datetime.now(UTC)),
             owner=owner or (checks[busy] if busy else None),
             error=failure,
             failure=next((tally.failure for tally in reversed(tallies) if tally.failure), None),
@@ -271,25 +273,3 @@ def _json(path: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise JournalError(f"{path} holds no object; restore it, or delete it and run again")
     return document
-
-
-def seconds_left(run: Tally, owner: Owner | None, now: datetime) -> float | None:
-    """At the pace since the owner took the folder; None without an owner, a pace, or where its
-    clock is ahead of ours.
-
-    What is left of the plan counts as many image queries as memory left of what is done. Only one
-    clock reading of another process is used, the owner's first, and nothing but this figure depends
-    on it.
-    """
-    if owner is None or owner.queries is None or run.plan is None or not run.share:
-        return None
-    try:
-        elapsed = (now - datetime.fromisoformat(owner.since)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    asked = run.total - owner.queries
-    if elapsed <= 0 or asked <= 0:
-        return None
-    ahead = run.total * (1 - run.share) / run.share
-    cap = run.config.get("budget")
-    return (ahead if cap is None else min(ahead, max(0, cap - run.total))) * elapsed / asked

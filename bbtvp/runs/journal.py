@@ -1,18 +1,12 @@
-"""The journal is the run: an append-only file of JSON lines from which a killed run continues
-exactly.
+"""The journal is the run: an append-only file from which a killed run continues exactly.
 
-    {"record": "config", …}                        first line: what this run is
-    {"record": "replies", "phase": …, "got": […]}  one line per call to the model: all of its outcomes, or none
-    {"record": "spent", "phase": …, …}             an attempt at a paid model, before it is made; then what it cost
-    {"record": "step", "id": …, …}                 what was made of them: a generation, a choice, the end
+`bbtvp/runs/records.py` describes its lines. A line is written before anything is made of it. A torn
+last line (a crash in the middle of a write) is cut off on opening; a damaged line is an error.
+Failed queries are counted but not remembered: they are asked again.
 
-A line is written before anything is made of it. A torn last line (a crash in the middle of a write)
-is cut off on opening; a damaged line is an error. Failures are counted but not remembered: they are
-asked again.
-
-So a kill loses at most the call that was under way: its queries are asked again. What a paid model
-was asked in it stays counted, at the most it can have cost where that is not known: caps hold for
-all processes of a run together.
+A kill loses at most the call that was under way: its queries are asked again. What a paid model was
+asked in that call stays counted, at the most it can have cost where the cost is not known. So caps
+hold for all processes of a run together.
 """
 
 from __future__ import annotations
@@ -21,38 +15,44 @@ import io
 import json
 import os
 import threading
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import hold
-from bbtvp.models import LabelScore, Memory, Outcome, Probe, Reply, Usage
-from bbtvp.runs.removed import removed_from_config, upgraded_config
-
-SCHEMA = "bbtvp.journal/1"
-FILE = "journal.jsonl"
-Place: TypeAlias = tuple[int, int]
-"""Where a line lies in the file, and how long it is."""
+from bbtvp.models import Memory, Outcome, Probe, Reply
+from bbtvp.runs.records import (
+    DAMAGED,
+    FILE,
+    PROBE,
+    SCHEMA,
+    Config,
+    JournalRecord,
+    Place,
+    QueryRecord,
+    Replies,
+    Spending,
+    Spent,
+    Step,
+    read_records,
+)
+from bbtvp.runs.removed import removed_from_config
 
 _PREFIX = 32
 """Digits of a key, which is a digest, that tell it from all others of a run."""
 
 _DECODER = json.JSONDecoder()
 
-_DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What reading a record raises that `_append` never wrote."""
-
 
 @final
-class Journal(Memory):
+class Journal(Spending, Memory):
     """Replies and steps of one run, on disk if it has a folder. Safe to use from many threads.
 
-    In memory is only where each lies: about 130 bytes per image query.
+    Memory holds only where each lies in the file: about 130 bytes per image query.
     """
 
     def __init__(self, config: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -61,14 +61,12 @@ class Journal(Memory):
         Raises JournalError for another configuration or version, a damaged file, or a run that is
         still going on, and OSError if the disk refuses.
         """
+        super().__init__()
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
-        self.spent: Counter[str] = Counter()
-        self.failed = 0
-        self.refused = 0
-        self.usd = 0.0
         self._replies: dict[str, Place] = {}
         self._steps: dict[str, Place] = {}
-        self._line: tuple[Place, str] = ((0, 0), "")
+        self._last_place = Place(0, 0)
+        self._last_line = ""
         self._lock = threading.Lock()
         self._path = folder / FILE if folder else None
         self._file: io.FileIO | io.BytesIO = io.BytesIO()
@@ -89,7 +87,7 @@ class Journal(Memory):
             if path.is_file():
                 self._load(path)
             self._file = stack.enter_context(path.open("a+b", buffering=0))
-            self._mend()
+            self._cut_torn_line()
             if not self._end:
                 self._append({"record": "config", **self.config})
             owner._replace(queries=self.spent.total()).write(path.parent)
@@ -107,72 +105,65 @@ class Journal(Memory):
         with self._lock:
             self._closing.close()
 
-    # -- replies: the memory of the meter ----------------------------------------------------------
+    # -- replies -----------------------------------------------------------------------------------
     def recall(self, key: str) -> Reply | None:
         with self._lock:
             place = self._replies.get(key[:_PREFIX])
             if place is None:
                 return None
-            # replies are often asked for in the order in which they came
-            if self._line[0] != place:
-                self._line = place, self._read(place)
-            line = self._line[1]
-        # One row is read, not the line: what memory answers costs the same however the calls were
-        # cut. No text in the line looks like the beginning of a row, since a quote in a text is
-        # escaped.
+            # Replies are often asked for in the order in which they came.
+            if self._last_place != place:
+                self._last_line = self._read(place)
+                self._last_place = place
+            line = self._last_line
+        # Only one row is decoded, so that the time does not depend on the size of the call. No text
+        # in the line looks like the beginning of a row, since a quote in a text is escaped.
         begin = line.rfind(f"[{canonical_json(key)},")
+        if begin < 0:
+            return None
         try:
-            return None if begin < 0 else _unpacked(_DECODER.raw_decode(line, begin)[0])
-        except _DAMAGED as error:
+            row, _ = _DECODER.raw_decode(line, begin)
+            outcome = QueryRecord.of_row(row).outcome()
+        except DAMAGED as error:
             raise JournalError(
-                f"{self._path}, the reply {key!r} is damaged; restore the file or start anew elsewhere (--out)"
+                f"{self._path}, the reply {key!r} is damaged; "
+                "restore the file or start anew elsewhere (--out)"
             ) from error
+        return outcome if isinstance(outcome, Reply) else None
 
     def record(
         self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False
     ) -> None:
         """Append the outcomes of one call to the model, as one line."""
-        got = [[key, *_packed(outcome)] for key, outcome in asked]
+        replies = Replies(phase, [QueryRecord.of(key, outcome) for key, outcome in asked], noted)
+        document: dict[str, Any] = {
+            "record": "replies",
+            "phase": phase,
+            "got": [query.row for query in replies.queries],
+        }
+        if noted:
+            document["noted"] = True
         with self._lock:
-            place = self._append(
-                {
-                    "record": "replies",
-                    "phase": phase,
-                    "got": got,
-                    **({"noted": True} if noted else {}),
-                }
-            )
-            self._remember(phase, got, noted, place)
+            self._take(replies, self._append(document))
 
     def note(self, phase: str, queries: int, usd: float) -> None:
         with self._lock:
-            if not self._file.closed:  # a thread may outlive an interrupted run
-                self._append({"record": "spent", "phase": phase, "queries": queries, "usd": usd})
-                self._spend(phase, queries, usd)
-
-    def _spend(self, phase: str, queries: int, usd: float) -> None:
-        self.spent[phase] += queries
-        self.usd += usd
-
-    def _remember(
-        self, phase: str, got: Sequence[Sequence[Any]], noted: bool, place: Place
-    ) -> None:
-        for key, counts, _text, _scores, failure, *refused in got:
-            usage = Usage(*counts)
-            if not noted:
-                self._spend(phase, usage.attempts, usage.usd)
-            if failure is None:
-                self._replies[key[:_PREFIX]] = place
-            else:
-                self.failed += 1
-                self.refused += bool(refused)
+            if self._file.closed:  # a thread may outlive an interrupted run
+                return
+            spent = Spent(phase, queries, usd)
+            self._take(spent, self._append({"record": "spent", **spent._asdict()}))
 
     # -- steps: what was decided -------------------------------------------------------------------
     def step(self, name: str) -> dict[str, Any] | None:
         """The step written under this name, if the run has come that far before."""
         with self._lock:
             place = self._steps.get(name)
-            return None if place is None else _content(json.loads(self._read(place)))
+            if place is None:
+                return None
+            content: dict[str, Any] = json.loads(self._read(place))
+        del content["record"]
+        del content["id"]
+        return content
 
     def write_step(self, name: str, **content: Any) -> dict[str, Any]:
         """Append a step and force it to disk; gives it back as a later reader would see it."""
@@ -181,35 +172,42 @@ class Journal(Memory):
             place = self._append({"record": "step", "id": name, **step})
             if isinstance(self._file, io.FileIO):
                 os.fsync(self._file.fileno())
-            self._take_step(name, step, place)
+            self._take(Step(name, step), place)
         return step
 
     def write_probe(self, spec: str, probe: Probe) -> None:
         """Count a probe of the model of this spec, once in a run, whichever process paid for it."""
-        if f"probe/{spec}" not in self._steps:
+        if PROBE + spec not in self._steps:
             self.write_step(
-                f"probe/{spec}", queries=probe.queries, usd=probe.usd, findings=probe.findings
+                PROBE + spec, queries=probe.queries, usd=probe.usd, findings=probe.findings
             )
 
-    def _take_step(self, name: str, step: Mapping[str, Any], place: Place) -> None:
-        self._steps[name] = place
-        if name.startswith("probe/"):
-            self._spend("probe", step["queries"], step["usd"])
-
     # -- file --------------------------------------------------------------------------------------
-    def _append(self, record: Mapping[str, Any]) -> Place:
+    def _take(self, record: JournalRecord, place: Place) -> None:
+        """Count a record, and remember where it lies."""
+        self.add_spending(record)
+        if isinstance(record, Step):
+            self._steps[record.name] = place
+        elif isinstance(record, Replies):
+            for query in record.queries:
+                if query.failure is None:
+                    self._replies[query.key[:_PREFIX]] = place
+
+    def _append(self, document: Mapping[str, Any]) -> Place:
         """Write a line, in one piece unless the disk is full; where it lies."""
-        line = _line(record)
-        begin = self._mend()
+        line = _line(document)
+        begin = self._cut_torn_line()
         left = memoryview(line)
         while left:
             left = left[self._file.write(left) :]
-        self._end = begin + len(line)
-        return begin, len(line)
+        place = Place(begin, len(line))
+        self._end = place.end
+        return place
 
-    def _mend(self) -> int:
-        """Cut off the torn line of a write that broke off: a crash, a full disk, an interrupt. The
-        end of the file.
+    def _cut_torn_line(self) -> int:
+        """Cut off the torn line of a write that broke off, and give the end of the file.
+
+        A write breaks off by a crash, a full disk or an interrupt.
         """
         size = self._file.seek(0, os.SEEK_END)
         if size > self._end:
@@ -220,98 +218,44 @@ class Journal(Memory):
         return self._end
 
     def _read(self, place: Place) -> str:
-        self._file.seek(place[0])
-        return self._file.read(place[1]).decode("utf-8", "surrogatepass")
+        self._file.seek(place.offset)
+        return self._file.read(place.length).decode("utf-8", "surrogatepass")
 
     def _load(self, path: Path) -> None:
         """Replay the whole lines that are there."""
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    if number == 1 and not _line({"record": "config", **self.config}).startswith(
-                        line
-                    ):
-                        raise JournalError(
-                            f"{path} is not the beginning of this run; name another folder (--out)"
-                        )
-                    return
-                try:
-                    self._replay(json.loads(line), number, (self._end, len(line)))
-                except _DAMAGED as error:
-                    raise JournalError(
-                        f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
-                    ) from error
-                self._end += len(line)
+            for place, record in read_records(file, path):
+                if isinstance(record, Config):
+                    self._check_config(record.values, path)
+                self._take(record, place)
+                self._end = place.end
+        if not self._end:
+            self._check_torn_config(path)
 
-    def _replay(self, record: dict[str, Any], number: int, place: Place) -> None:
-        kind = record.pop("record", None)
-        if number == 1:
-            self._check_config(kind, record)
-        elif kind == "replies":
-            self._remember(record["phase"], record["got"], record.get("noted", False), place)
-        elif kind == "spent":
-            self._spend(record["phase"], record["queries"], record["usd"])
-        elif kind == "step":
-            self._take_step(record["id"], record, place)
-        else:
+    def _check_torn_config(self, path: Path) -> None:
+        """The only line is torn: it must be the beginning of the one that this run writes first."""
+        expected = _line({"record": "config", **self.config})
+        if not expected.startswith(path.read_bytes()):
             raise JournalError(
-                f"{self._path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade"
+                f"{path} is not the beginning of this run; name another folder (--out)"
             )
 
-    def _check_config(self, kind: object, found: dict[str, Any]) -> None:
-        family, _, number = str(found.get("schema")).partition("/")
-        ours, _, known = SCHEMA.partition("/")
-        if kind != "config" or found.get("schema") != SCHEMA:
-            if family == ours and number.isdecimal() and int(number) > int(known):
-                raise JournalError(
-                    f"{self._path} is a {family}/{number}: a newer bbtvp wrote it, upgrade"
-                )
-            raise JournalError(
-                f"{self._path} is not a {SCHEMA} journal; name another folder (--out)"
-            )
+    def _check_config(self, found: Mapping[str, Any], path: Path) -> None:
         if (said := removed_from_config(found)) is not None:
-            raise JournalError(f"{self._path}: {said}")
-        found = upgraded_config(found)
-        differing = [
-            key for key in sorted({*found, *self.config}) if found.get(key) != self.config.get(key)
-        ]
+            raise JournalError(f"{path}: {said}")
+        ours = self.config
+        names = sorted({*found, *ours})
+        differing = [name for name in names if found.get(name) != ours.get(name)]
         if differing:
-            pairs = ((key, found.get(key), self.config.get(key)) for key in differing[:3])
             changes = ", ".join(
-                f"{key}: {there!r:.60} there, {here!r:.60} here" for key, there, here in pairs
+                f"{name}: {found.get(name)!r:.60} there, {ours.get(name)!r:.60} here"
+                for name in differing[:3]
             )
-            folder = self._path.parent if self._path else ""
             raise JournalError(
-                f"{folder} holds another run ({changes}); name another folder (--out)"
+                f"{path.parent} holds another run ({changes}); name another folder (--out)"
             )
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
+def _line(document: Mapping[str, Any]) -> bytes:
     # A reply cut in the middle of an emoji holds half a surrogate pair: it is kept as it came.
-    return (canonical_json(record) + "\n").encode("utf-8", "surrogatepass")
-
-
-def _packed(outcome: Outcome) -> tuple[Any, ...]:
-    usage = list(outcome.usage)
-    if isinstance(outcome, Reply):
-        return (
-            usage,
-            outcome.text,
-            None if outcome.scores is None else [list(s) for s in outcome.scores],
-            None,
-        )
-    return usage, None, None, outcome.reason, *([True] if outcome.refused else [])
-
-
-def _unpacked(row: Sequence[Any]) -> Reply:
-    _key, counts, text, scores = row[:4]
-    return Reply(
-        text,
-        None if scores is None else tuple(LabelScore(*score) for score in scores),
-        Usage(*counts),
-    )
-
-
-def _content(record: dict[str, Any]) -> dict[str, Any]:
-    """A step without what the journal added."""
-    return {key: value for key, value in record.items() if key not in ("record", "id")}
+    return (canonical_json(document) + "\n").encode("utf-8", "surrogatepass")

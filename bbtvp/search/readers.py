@@ -165,6 +165,11 @@ def choose_reader(
     if without.get(name):
         what = "no log-probabilities" if name == "logprob" else "no forced labels"
         raise UsageError(f"{without[name][0]} gives {what}; use the text reader (--reader text)")
+    return reader_named(name, normalise)
+
+
+def reader_named(name: str, normalise: str = "mean") -> Reader:
+    """The reader of this name. normalise: how "logprob" weighs long labels, "mean" or "sum"."""
     readers = {
         "logprob": LogProbReader(normalise),
         "label": TextReader(forced=True),

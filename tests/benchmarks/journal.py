@@ -45,7 +45,8 @@ from bbtvp.models import (
     Request,
     Usage,
 )
-from bbtvp.runs.journal import FILE, Journal
+from bbtvp.runs.journal import Journal
+from bbtvp.runs.records import FILE
 from bbtvp.search import optimize
 from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task

@@ -32,7 +32,7 @@ import numpy as np
 
 from bbtvp.core.digest import digest
 from bbtvp.models import Model, Outcome, Request, load_model
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.records import FILE
 from bbtvp.search import Allocation, optimize
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.tasks import Task

@@ -9,7 +9,7 @@ from typing import Any
 
 from bbtvp.core.origin import Origin
 from bbtvp.models import Model, load_model
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify

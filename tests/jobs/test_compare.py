@@ -72,7 +72,7 @@ def test_what_differs(two: tuple[Path, Path]) -> None:
     assert (found.step.step, found.step.fields[0]) == ("validation/unprompted", "samples"), (
         "another seed"
     )
-    first, second = found.arms["unprompted"]
+    first, second = found.validated["unprompted"]
     assert first is not None
     assert second is not None
     assert first.accuracy != second.accuracy or first.loss != second.loss

@@ -19,11 +19,11 @@ from bbtvp.jobs.differences import (
     environments,
     first_step,
 )
-from bbtvp.jobs.recording import Kept, Recording, key_of
 from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
-from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, probed
+from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, Usage, probed
 from bbtvp.prompt.channel import Channel
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.recording import RecordedQuery, Recording, key_of
+from bbtvp.runs.records import FILE, QueryRecord
 from bbtvp.search.allocation import Allocation
 from bbtvp.search.recipe import Loader
 from tests.jobs.made import edit, images, lines, made, rewrite
@@ -115,11 +115,13 @@ def test_an_endpoint_is_refused_where_its_cap_refused_it() -> None:
     pixels = np.zeros((2, 2, 3), np.uint8)
     requests = [Request(pixels, text) for text in ("first", "second")]
     outcomes = ["yes", None, None], [None, None, "the cap"]
-    rows = {
-        key_of(request, "who"): [Kept(0, (key_of(request, "who"), [1, 1, attempts, 0.0], *outcome))]
+    queries = {
+        key_of(request, "who"): [asked(key_of(request, "who"), attempts, *outcome)]
         for request, attempts, outcome in zip(requests, (2, 0), outcomes, strict=True)
     }
-    found = recording(rows=rows, probes={"v": {"findings": ["none"], "queries": 1, "usd": 0.5}})
+    found = recording(
+        queries=queries, probes={"v": {"findings": ["none"], "queries": 1, "usd": 0.5}}
+    )
     account = Account(cap=2)
     meter = Meter(found.model("v", "who"), Forgetful(), account=account)
     with pytest.raises(BudgetReached):
@@ -128,7 +130,7 @@ def test_an_endpoint_is_refused_where_its_cap_refused_it() -> None:
     probe = probed(found.model("v", "who"))
     assert probe is not None
     assert (probe.findings, probe.queries, probe.usd) == (("none",), 1, 0.5)
-    assert probed(recording(rows=rows).model("v", "who")) is None
+    assert probed(recording(queries=queries).model("v", "who")) is None
 
 
 def test_a_replay_needs_no_model_and_no_cap_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,7 +345,10 @@ UNFIT: list[tuple[Callable[[], object], str]] = [
     (lambda: edit("run/run.json", task=PYTHON), "made in Python"),
     (lambda: Path("run/run.json").unlink(), "is no run folder"),
     (lambda: Path("run", FILE).unlink(), "holds no journal.jsonl"),
-    (lambda: Path("run", FILE).write_text('{"record":"step"}\n{"id":1}\n'), "damaged"),
+    (
+        lambda: Path("run", FILE).write_text('{"record":"step"}\n{"id":1}\n'),
+        "is not a bbtvp.journal",
+    ),
 ]
 
 
@@ -358,8 +363,12 @@ def test_what_cannot_be_made_again_is_refused(damage: Callable[[], object], said
 
 
 # -- differences -----------------------------------------------------------------------------------
+def asked(key: str, attempts: int, *answer: Any) -> RecordedQuery:
+    return RecordedQuery(0, QueryRecord(key, Usage(1, 1, attempts), *answer))
+
+
 def recording(**parts: Any) -> Recording:
-    return Recording(**{"config": {}, "steps": {}, "rows": {}, "probes": {}, **parts})
+    return Recording(**{"config": {}, "steps": {}, "queries": {}, "probes": {}, **parts})
 
 
 def test_the_first_step_that_differs() -> None:
@@ -380,9 +389,7 @@ def test_the_first_step_that_differs() -> None:
 
 def test_answers_are_compared_by_what_was_asked() -> None:
     def rows(**texts: Any) -> Recording:
-        return recording(
-            rows={key: [Kept(0, (key, [1, 1, 1, 0.0], *value))] for key, value in texts.items()}
-        )
+        return recording(queries={key: [asked(key, 1, *value)] for key, value in texts.items()})
 
     one = rows(a=("x", None, None), b=(None, [[-1.0, 1]], None), c=(None, None, "failed"))
     assert answers(one, one) == AnswerDifferences(2, 0, 0.0)

@@ -22,10 +22,12 @@ from bbtvp.cli.status import _fitted
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import Owner, hold
 from bbtvp.core.rng import stream
-from bbtvp.jobs.status import Board, Standing, runs_in, seconds_left
-from bbtvp.jobs.tally import Tally, plan_of
+from bbtvp.jobs.progress import SearchProgress, plan_of
+from bbtvp.jobs.status import Board, Standing, runs_in
 from bbtvp.models import Reply, Usage
-from bbtvp.runs.journal import FILE, Journal
+from bbtvp.runs.journal import Journal
+from bbtvp.runs.records import FILE
+from bbtvp.runs.tally import Tally
 from bbtvp.search.allocation import Allocation
 from bbtvp.search.plan import Plan, Stage
 from tests.jobs.made import edit, lines, made, proved
@@ -74,7 +76,8 @@ def test_a_tally_reads_each_line_once_and_a_torn_one_when_it_is_whole() -> None:
     at = 0
     tally = Tally(path)
     tally.update()
-    assert (tally.total, tally.stage, tally.share) == (0, None, None), "nothing is there yet"
+    progress = SearchProgress(tally)
+    assert (tally.total, progress.stage, progress.share) == (0, None, None), "nothing is there yet"
     for cut in [*sorted(stream(1, "cuts").integers(0, len(whole), 40).tolist()), len(whole)]:
         with path.open("ab") as file:
             file.write(whole[at:cut])
@@ -88,8 +91,8 @@ def test_a_tally_reads_each_line_once_and_a_torn_one_when_it_is_whole() -> None:
     assert tally.failure == "HTTP 503"
     assert tally.best is not None
     assert tally.best.loss == pytest.approx(run.arms[1].loss)
-    assert tally.arms["unprompted"].accuracy == pytest.approx(run.arms[0].accuracy)
-    assert tally.share == 1.0
+    assert tally.validated["unprompted"].accuracy == pytest.approx(run.arms[0].accuracy)
+    assert SearchProgress(tally).share == 1.0
 
 
 def test_a_tally_begins_again_with_another_file() -> None:
@@ -121,7 +124,7 @@ def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
     )
     plan = Plan(stages, 24, Allocation(4, repeats=2), prime=3, starts=2)
     kept = json.loads(json.dumps(asdict(plan)))
-    assert plan_of(kept) == plan
+    assert plan_of({"plan": kept}) == plan
     for other in (
         None,
         {},
@@ -130,7 +133,7 @@ def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
         {**kept, "stages": 3},
         {**kept, "stages": [{}]},
     ):
-        assert plan_of(other) is None
+        assert plan_of({"plan": other}) is None
 
 
 def test_the_stage_and_the_share_follow_the_steps() -> None:
@@ -155,9 +158,10 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
             journal.write_step(name, **content)
             tally = Tally(Path("run", FILE))
             tally.update()
-            stage = tally.stage
+            progress = SearchProgress(tally)
+            stage = progress.stage
             assert stage is not None
-            seen.append((stage.name, tally.generations[stage.name], tally.share))
+            seen.append((stage.name, tally.generations[stage.name], progress.share))
     total = 40 + 20 + 30
     assert seen == [
         ("tone", 0, 10 / total),
@@ -167,7 +171,7 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
         ("frame", 1, 70 / total),
         ("frame", 1, 1.0),
     ]
-    assert (tally.loss, tally.arms["tone"]) == (0.5, ("tone", 0.2, 1.0))
+    assert (tally.loss, tally.validated["tone"]) == (0.5, ("tone", 0.2, 1.0))
 
 
 def test_a_hundred_thousand_image_queries_are_read_in_a_second_and_no_more_than_once() -> None:
@@ -198,22 +202,23 @@ def test_time_left_is_at_the_pace_of_the_owner_and_unknown_where_clocks_disagree
     Path("run", FILE).write_text("".join(json.dumps(record) + "\n" for record in records[: at + 1]))
     tally.update()
     now = datetime.now(UTC)
-    share = tally.share
+    progress = SearchProgress(tally)
+    share = progress.share
     asked = tally.total
     assert share is not None
     assert 0 < share < 1
 
     def left(ago: float, before: int | None) -> float | None:
         since = (now - timedelta(seconds=ago)).isoformat()
-        return seconds_left(tally, Owner("host", 1, since, before), now)
+        return progress.seconds_left(Owner("host", 1, since, before), now)
 
     assert left(60, 0) == pytest.approx(min(asked * (1 - share) / share, 100 - asked) * 60 / asked)
     resumed = left(60, asked // 2)
     assert resumed is not None
     assert resumed > 1.9 * (left(60, 0) or 0), "what another process asked says nothing of the pace"
     assert left(60, None) is left(60, asked) is left(0, 0) is left(-60, 0) is None
-    assert seconds_left(tally, None, now) is None
-    assert seconds_left(tally, Owner("host", 1, "an unknown time", 0), now) is None
+    assert progress.seconds_left(None, now) is None
+    assert progress.seconds_left(Owner("host", 1, "an unknown time", 0), now) is None
 
 
 # -- states ----------------------------------------------------------------------------------------

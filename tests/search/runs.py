@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.models import LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
 from bbtvp.search.allocation import Allocation
 from tests.support import Eye, Wrapper, patterns

@@ -11,9 +11,9 @@ import pytest
 
 from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.jobs.file import read_jobs
-from bbtvp.jobs.recording import Recording
-from bbtvp.runs.journal import FILE
 from bbtvp.runs.record import FILE as RECORD
+from bbtvp.runs.recording import Recording
+from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
 from bbtvp.search.recipe import Recipe
 from tests.support import Eye, Recorder, patterns

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from bbtvp.models import Model
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.verify import verify

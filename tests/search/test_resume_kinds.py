@@ -13,7 +13,7 @@ import pytest
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Model, Outcome, Request
 from bbtvp.prompt import Prompt
-from bbtvp.runs.journal import FILE
+from bbtvp.runs.records import FILE
 from bbtvp.search import Run
 from bbtvp.search.optimize import BUNDLE
 from bbtvp.surrogate import Surrogate

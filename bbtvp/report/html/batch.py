@@ -10,12 +10,12 @@ from typing import Any
 
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs.status import Board, Standing
-from bbtvp.jobs.tally import Arm
 from bbtvp.jobs.transfer import Cell, Figure, across, by_size, harmed, matrix, read_cells
 from bbtvp.report.html.pictures import figure_uri
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, percent, points
 from bbtvp.report.pictures import matrix_figure
+from bbtvp.runs.tally import ValidationMeans
 
 Pairs = Mapping[tuple[str, str], Figure]
 
@@ -71,7 +71,7 @@ def _job(one: Standing, words: Words) -> list[str]:
     ]
 
 
-def _share(arm: Arm | None) -> str:
+def _share(arm: ValidationMeans | None) -> str:
     return percent(arm.accuracy if arm else None)
 
 

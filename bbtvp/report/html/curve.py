@@ -9,8 +9,8 @@ from typing import NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.jobs.recording import Recording
-from bbtvp.jobs.tally import UNPROMPTED
+from bbtvp.runs.recording import Recording
+from bbtvp.runs.tally import UNPROMPTED
 from bbtvp.stats import paired_gain
 
 
@@ -83,9 +83,9 @@ def curve_of(recording: Recording) -> Curve:
 def _spent(recording: Recording) -> Sequence[int]:
     """Image queries until each step was written, attempts counted."""
     per_step = np.zeros(len(recording.steps) + 1, np.int64)
-    for kept in recording.rows.values():
-        for one in kept:
-            per_step[one.steps] += one.row[1][2]
+    for recorded in recording.queries.values():
+        for one in recorded:
+            per_step[one.steps] += one.query.usage.attempts
     total: list[int] = np.cumsum(per_step)[:-1].tolist()
     return total
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.jobs.proofs import KeptProof, proofs_in, read_json
-from bbtvp.jobs.recording import Recording
 from bbtvp.jobs.result import RESULT
-from bbtvp.jobs.tally import Tally
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.bundle import read
-from bbtvp.runs.journal import FILE as JOURNAL
 from bbtvp.runs.record import read_record
+from bbtvp.runs.recording import Recording
+from bbtvp.runs.records import FILE as JOURNAL
+from bbtvp.runs.tally import Tally
 from bbtvp.search.optimize import BUNDLE
 
 CHECKS = ("robustness", "effects", "saliency")

@@ -18,7 +18,8 @@ import pytest
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import JournalError
 from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Usage
-from bbtvp.runs.journal import FILE, Journal
+from bbtvp.runs.journal import Journal
+from bbtvp.runs.records import FILE
 
 CONFIG: dict[str, Any] = {"task": "digits", "seed": 0, "options": {"sigma": 0.1}}
 REPLIES: dict[str, Outcome] = {

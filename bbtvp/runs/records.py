@@ -1,0 +1,260 @@
+"""The lines of a journal as typed records.
+
+A journal is a file of JSON lines. The first line says what the run is; each later line is one of
+three kinds.
+
+    {"record": "config", "schema": …, …}           the configuration of the run
+    {"record": "replies", "phase": …, "got": […]}  all outcomes of one call to the model
+    {"record": "spent", "phase": …, …}             an attempt at a paid model, and its correction
+    {"record": "step", "id": …, …}                 a generation, a choice, the end
+
+A row of "got" is [key, [input tokens, output tokens, attempts, US dollars], text, scores, reason of
+a failure], and `true` after these if the failure was a refusal.
+
+A last line without a line break is being written, or was torn by a crash: no record is made of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, final
+
+from pydantic_core import from_json
+
+from bbtvp.core.errors import JournalError
+from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Usage
+from bbtvp.runs.removed import upgraded_config
+
+SCHEMA = "bbtvp.journal/1"
+FILE = "journal.jsonl"
+PROBE = "probe/"
+"""How the name of a step begins that keeps what a probe of an endpoint found."""
+
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What is raised by reading a line that no version wrote."""
+
+
+class Config(NamedTuple):
+    """The first line: what makes this run differ from others, by name, in today's form."""
+
+    values: dict[str, Any]
+
+
+class QueryRecord(NamedTuple):
+    """One image query of a call, as the journal keeps it.
+
+    key: digest of the model's identity and the request. scores: [log-probability, tokens] for each
+    label. failure: the reason of a failed query, None for an answer.
+    """
+
+    key: str
+    usage: Usage
+    text: str | None
+    scores: Sequence[Sequence[Any]] | None
+    failure: str | None
+    refused: bool = False
+
+    @classmethod
+    def of(cls, key: str, outcome: Outcome) -> QueryRecord:
+        """What is kept of an outcome."""
+        if isinstance(outcome, Reply):
+            return cls(key, outcome.usage, outcome.text, outcome.scores, None)
+        return cls(key, outcome.usage, None, None, outcome.reason, outcome.refused)
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> QueryRecord:
+        """From a row of "got". ValueError or TypeError if it is none."""
+        key, usage, text, scores, failure, *refused = row
+        return cls(key, Usage(*usage), text, scores, failure, bool(refused))
+
+    @property
+    def row(self) -> list[Any]:
+        """The row of "got", as JSON."""
+        scores = None if self.scores is None else [list(score) for score in self.scores]
+        row = [self.key, list(self.usage), self.text, scores, self.failure]
+        return [*row, True] if self.refused else row
+
+    def outcome(self, usage: Usage | None = None) -> Outcome:
+        """The outcome as a model gives it, with another usage if one is given."""
+        spent = self.usage if usage is None else usage
+        if self.failure is not None:
+            return QueryFailed(self.failure, spent, self.refused)
+        scores = self.scores
+        labels = None if scores is None else tuple(LabelScore(*score) for score in scores)
+        return Reply(self.text, labels, spent)
+
+
+class Replies(NamedTuple):
+    """All outcomes of one call to the model.
+
+    noted: what they cost stands in `Spent` records before.
+    """
+
+    phase: str
+    queries: list[QueryRecord]
+    noted: bool
+
+
+class Spent(NamedTuple):
+    """What an attempt at a paid model can cost at most, or a correction of that."""
+
+    phase: str
+    queries: int
+    usd: float
+
+
+class Step(NamedTuple):
+    """What was made of the answers: a generation, a choice, the end; or a probe."""
+
+    name: str
+    content: dict[str, Any]
+
+    @property
+    def probe(self) -> str | None:
+        """The spec of the endpoint that was probed; None for any other step."""
+        return self.name.removeprefix(PROBE) if self.name.startswith(PROBE) else None
+
+
+JournalRecord: TypeAlias = Config | Replies | Spent | Step
+
+
+class Place(NamedTuple):
+    """Where a line lies in the file: its first byte, and how many bytes it has."""
+
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first byte after the line."""
+        return self.offset + self.length
+
+
+def read_records(
+    file: BinaryIO, path: Path, *, lines: int = 0
+) -> Iterator[tuple[Place, JournalRecord]]:
+    """The records of a journal from where `file` stands, one at a time.
+
+    path: named in errors. lines: how many lines lie before. Raises JournalError for a line that is
+    damaged or that a newer version wrote.
+    """
+    offset = file.tell()
+    for number, line in enumerate(file, start=lines + 1):
+        if not line.endswith(b"\n"):
+            return
+        place = Place(offset, len(line))
+        try:
+            fields = decoded(line)
+            kind = fields.pop("record", None)
+            record = _config(kind, fields, path) if number == 1 else _record(kind, fields)
+        except DAMAGED as error:
+            raise JournalError(
+                f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
+            ) from error
+        if record is None:
+            raise JournalError(
+                f"{path}, line {number}: unknown record {kind!r}; a newer bbtvp wrote it, upgrade"
+            )
+        yield place, record
+        offset = place.end
+
+
+def decoded(line: bytes) -> Any:
+    """The JSON value of a line. ValueError if it is none."""
+    try:
+        return from_json(line)  # takes a third of the time of json.loads
+    except ValueError:  # it refuses half a surrogate pair: a reply cut in the middle of an emoji
+        return json.loads(line)
+
+
+def _record(kind: object, fields: dict[str, Any]) -> JournalRecord | None:
+    """A record after the first; None for a kind that this version does not know."""
+    if kind == "replies":
+        queries = [QueryRecord.of_row(row) for row in fields["got"]]
+        return Replies(fields["phase"], queries, fields.get("noted", False))
+    if kind == "spent":
+        return Spent(fields["phase"], fields["queries"], fields["usd"])
+    if kind == "step":
+        return Step(fields.pop("id"), fields)
+    return None
+
+
+def _config(kind: object, fields: dict[str, Any], path: Path) -> Config:
+    schema = str(fields.get("schema"))
+    if kind == "config" and schema == SCHEMA:
+        return Config(upgraded_config(fields))
+    family, _, number = schema.partition("/")
+    known_family, _, known_number = SCHEMA.partition("/")
+    if family == known_family and number.isdecimal() and int(number) > int(known_number):
+        raise JournalError(f"{path} is a {schema}: a newer bbtvp wrote it, upgrade")
+    raise JournalError(f"{path} is not a {SCHEMA} journal; name another folder (--out)")
+
+
+class Spending:
+    """What a run has spent, summed over the records of its journal.
+
+    spent: image queries by phase, retries and failures counted. failed: queries that failed;
+    refused: of these, those that the model would not answer. usd: US dollars.
+    """
+
+    def __init__(self) -> None:
+        self.spent: Counter[str] = Counter()
+        self.failed = 0
+        self.refused = 0
+        self.usd = 0.0
+
+    def add_spending(self, record: JournalRecord) -> None:
+        """Count one more record."""
+        if isinstance(record, Replies):
+            self._add_replies(record)
+        elif isinstance(record, Spent):
+            self._add(*record)
+        elif isinstance(record, Step) and record.probe is not None:
+            self._add("probe", record.content["queries"], record.content["usd"])
+
+    def _add_replies(self, replies: Replies) -> None:
+        for query in replies.queries:
+            if not replies.noted:
+                self._add(replies.phase, query.usage.attempts, query.usage.usd)
+            if query.failure is not None:
+                self.failed += 1
+                self.refused += query.refused
+
+    def _add(self, phase: str, queries: int, usd: float) -> None:
+        self.spent[phase] += queries
+        self.usd += usd
+
+
+# -- the reader of a run ---------------------------------------------------------------------------
+@final
+class StoredReader(NamedTuple):
+    """How the answers of a run were read: the name of the reader, and how it weighs long labels."""
+
+    name: str
+    normalise: str = "mean"
+
+
+_NORMALISE = re.compile(r"normalise='(\w+)'")
+
+
+def stored_reader(config: Mapping[str, Any]) -> StoredReader:
+    """The reader that the configuration of a journal names.
+
+    A search of an older version kept the reader as Python writes it:
+    "LogProbReader(normalise='mean', q=0.5)", "TextReader(max_tokens=16, forced=True)". A proof
+    keeps its name, or "auto", beside "normalise".
+    """
+    kept = config.get("reader")
+    if isinstance(kept, Mapping):
+        return StoredReader(str(kept.get("name")), str(kept.get("normalise", "mean")))
+    words = str(kept)
+    if words.startswith("LogProbReader"):
+        found = _NORMALISE.search(words)
+        return StoredReader("logprob", found[1] if found else "mean")
+    if words.startswith("TextReader"):
+        return StoredReader("label" if "forced=True" in words else "text")
+    return StoredReader(words, str(config.get("normalise", "mean")))
