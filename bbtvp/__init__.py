@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bbtvp.core import checkout as _checkout
+
 if TYPE_CHECKING:
     from bbtvp.core.errors import BbtvpError as BbtvpError
     from bbtvp.models import Model as Model
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from bbtvp.tasks.registry import load_task as load_task
     from bbtvp.verify import Proof as Proof
     from bbtvp.verify import verify as verify
+
+_checkout.install(__path__[0])
 
 _HOME = {
     "Allocation": "bbtvp.search",
