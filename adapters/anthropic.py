@@ -20,8 +20,16 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture, Wire
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    BatchApi,
+    EncodedImage,
+    HttpRequest,
+    Json,
+    ParsedReply,
+    ProviderApi,
+)
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -81,7 +89,7 @@ def load(
 
 
 @final
-class Messages(Dialect):
+class Messages(ProviderApi):
     """The Messages API for one model."""
 
     service = "anthropic"
@@ -113,7 +121,7 @@ class Messages(Dialect):
         self.thinking = _thinking(thinking)
         self._key = key
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         most = most_tokens(request, features)
         budget = self.thinking.get("budget_tokens", 0)
         if budget >= most:
@@ -148,14 +156,14 @@ class Messages(Dialect):
         )
         return {"Content-Type": "application/json", "anthropic-version": self.version, **key}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         refuse_error(reply)
         blocks = [entry(block, "content block") for block in sequence(reply["content"], "content")]
         text = "".join(block["text"] for block in blocks if block["type"] == "text")
         stopped = reply["stop_reason"]
         refused = stopped == "refusal"
         usage = entry(reply.get("usage") or {}, "usage")
-        return Parsed(
+        return ParsedReply(
             (unwrapped(text)[0],) if text and not refused else (),
             refusal=_refusal(reply.get("stop_details")) if refused else None,
             truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
@@ -176,12 +184,12 @@ class Messages(Dialect):
         return (cause if isinstance(cause, str) else code), message
 
     @property
-    def batch(self) -> BatchDialect:
+    def batch(self) -> BatchApi:
         return MessageBatches(self)
 
 
 @final
-class MessageBatches(BatchDialect):
+class MessageBatches(BatchApi):
     """Message batches: half price, results in any order, most within the hour and all within a day."""
 
     limit: ClassVar[int] = 100_000
@@ -191,7 +199,7 @@ class MessageBatches(BatchDialect):
         self._messages = messages
         self._url = f"{messages.url}/batches"
 
-    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
+    def submit(self, bodies: Mapping[str, bytes]) -> Generator[HttpRequest, Json, str]:
         requests = [
             b'{"custom_id":%b,"params":%b}' % (json.dumps(name).encode(), body)
             for name, body in bodies.items()
@@ -199,7 +207,7 @@ class MessageBatches(BatchDialect):
         reply = yield self._wire("POST", "", b'{"requests":[%b]}' % b",".join(requests))
         return str(reply["id"])
 
-    def status(self, batch: str) -> Wire:
+    def status(self, batch: str) -> HttpRequest:
         return self._wire("GET", f"/{quote(batch, safe='')}")
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
@@ -207,7 +215,7 @@ class MessageBatches(BatchDialect):
         # Not the address that the reply names: the key goes nowhere but to our own host.
         return state == "ended", state, str(reply["id"]) if reply.get("results_url") else None
 
-    def results(self, where: str) -> Sequence[Wire]:
+    def results(self, where: str) -> Sequence[HttpRequest]:
         return [self._wire("GET", f"/{quote(where, safe='')}/results")]
 
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
@@ -216,11 +224,11 @@ class MessageBatches(BatchDialect):
                 entry = json.loads(line)
                 yield entry["custom_id"], *_result(entry["result"])
 
-    def cancel(self, batch: str) -> Wire:
+    def cancel(self, batch: str) -> HttpRequest:
         return self._wire("POST", f"/{quote(batch, safe='')}/cancel")
 
-    def _wire(self, method: Any, path: str, body: bytes = b"") -> Wire:
-        return Wire(method, self._url + path, self._messages.headers(body), body)
+    def _wire(self, method: Any, path: str, body: bytes = b"") -> HttpRequest:
+        return HttpRequest(method, self._url + path, self._messages.headers(body), body)
 
 
 def _result(result: Json) -> tuple[int, Json]:

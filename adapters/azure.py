@@ -18,7 +18,7 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai import form_of
 from bbtvp.adapters.openai_chat import Form, Options, filtered
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -70,7 +70,7 @@ def url_of(resource: str, form: Form, version: str | None) -> str:
 
 
 @final
-class Azure(Dialect):
+class Azure(ProviderApi):
     """A deployment at Azure. Batches need deployments of their own, and are not offered."""
 
     service: ClassVar[str] = "azure"
@@ -83,17 +83,17 @@ class Azure(Dialect):
         self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
         self._auth = {"api-key": secret}
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         return self.form.body(request, picture, features)
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         return self._auth | {"Content-Type": "application/json"}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         return self.form.parse(reply)
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:
-        """See `Dialect`. What the filter objects to in a question (400, `content_filter`) is named."""
+        """See `ProviderApi`. What the filter objects to in a question (400, `content_filter`) is named."""
         code, message = super().error(status, reply)
         error = reply.get("error")
         inner = error.get("innererror") if isinstance(error, Mapping) else None

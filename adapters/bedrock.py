@@ -21,8 +21,8 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -135,7 +135,7 @@ class SigV4(Signer):
 
 
 @final
-class Converse(Dialect):
+class Converse(ProviderApi):
     """The Converse operation for one model."""
 
     service = "bedrock"
@@ -152,7 +152,7 @@ class Converse(Dialect):
         self.effort = effort
         self._signer = signer
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         data = base64.b64encode(picture.data).decode()
         image = {"image": {"format": picture.format, "source": {"bytes": data}}}
         config: Json = {"maxTokens": most_tokens(request, features)}
@@ -175,7 +175,7 @@ class Converse(Dialect):
     def headers(self, body: bytes) -> Mapping[str, str]:
         return {"Content-Type": "application/json"} | self._signer.headers(self.url, body)
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         refuse_error(reply)
         stopped = reply["stopReason"]
         message = entry(entry(reply["output"], "output")["message"], "message")
@@ -187,7 +187,7 @@ class Converse(Dialect):
         trace = entry(
             reply.get("trace") or {}, "trace"
         )  # only a router of models tells which one answered
-        return Parsed(
+        return ParsedReply(
             (unwrapped(text)[0],) if text and stopped in ANSWERED else (),
             refusal=stopped if stopped in REFUSED else None,
             truncated=stopped in ANSWERED[2:],

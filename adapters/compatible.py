@@ -25,7 +25,7 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai import form_of
 from bbtvp.adapters.openai_chat import Form, Options
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Picture
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -94,7 +94,7 @@ def _addresses(
 
 
 @final
-class Compatible(Dialect):
+class Compatible(ProviderApi):
     """A server at a base URL. What it makes of the fields is anybody's guess, and the probe's to
     find out.
     """
@@ -112,11 +112,11 @@ class Compatible(Dialect):
         self.top, self.can_force, self.can_sample, self.can_seed, self.can_repeat = form.offers
         self._auth = {"Authorization": f"Bearer {secret}"} if secret else {}
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         return self.form.body(request, picture, features)
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         return self._auth | {"Content-Type": "application/json"}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         return self.form.parse(reply)

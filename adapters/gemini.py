@@ -22,17 +22,17 @@ from bbtvp.adapters.environment import address, key
 from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, served_by, word
 from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.dialect import (
-    BatchDialect,
-    Dialect,
-    Features,
-    Json,
-    Parsed,
-    Picture,
-    Token,
-    Wire,
-)
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    BatchApi,
+    EncodedImage,
+    HttpRequest,
+    Json,
+    ParsedReply,
+    ProviderApi,
+    Token,
+)
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -114,7 +114,7 @@ def load(
 
 
 @final
-class GenerateContent(Dialect):
+class GenerateContent(ProviderApi):
     """The generateContent method for one model."""
 
     service = "gemini"
@@ -154,7 +154,7 @@ class GenerateContent(Dialect):
         )
         self._key = key
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         data = base64.b64encode(picture.data).decode()
         image: Json = {"inlineData": {"mimeType": picture.media, "data": data}}
         config: Json = {"maxOutputTokens": most_tokens(request, features)}
@@ -188,7 +188,7 @@ class GenerateContent(Dialect):
     def headers(self, body: bytes) -> Mapping[str, str]:
         return {"Content-Type": "application/json", "x-goog-api-key": self._key}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         refuse_error(reply)
         usage = entry(reply.get("usageMetadata") or {}, "usageMetadata")
         blocked = entry(reply.get("promptFeedback") or {}, "promptFeedback").get("blockReason")
@@ -201,7 +201,7 @@ class GenerateContent(Dialect):
         if blocked:
             refusals.insert(0, f"prompt blocked: {blocked}")
         written = total(usage, "candidatesTokenCount", "thoughtsTokenCount")
-        return Parsed(
+        return ParsedReply(
             tuple(each.text for each in answers),
             answers[0].tokens if answers else (),
             refusals[0] if refusals and not answers else None,
@@ -226,12 +226,12 @@ class GenerateContent(Dialect):
         ), message
 
     @property
-    def batch(self) -> BatchDialect:
+    def batch(self) -> BatchApi:
         return InlineBatches(self)
 
 
 @final
-class InlineBatches(BatchDialect):
+class InlineBatches(BatchApi):
     """Batches whose requests travel in the body and whose replies come with the state: half price,
     a day at most.
     """
@@ -243,7 +243,7 @@ class InlineBatches(BatchDialect):
     def __init__(self, dialect: GenerateContent) -> None:
         self._dialect = dialect
 
-    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
+    def submit(self, bodies: Mapping[str, bytes]) -> Generator[HttpRequest, Json, str]:
         requests = [
             b'{"request":%b,"metadata":{"key":%b}}' % (body, json.dumps(name).encode())
             for name, body in bodies.items()
@@ -253,11 +253,13 @@ class InlineBatches(BatchDialect):
             % b",".join(requests)
         )
         url = f"{self._dialect.place}:batchGenerateContent"
-        reply = yield Wire("POST", url, self._dialect.headers(batch), batch)
+        reply = yield HttpRequest("POST", url, self._dialect.headers(batch), batch)
         return _batch_name(reply["name"])
 
-    def status(self, batch: str) -> Wire:
-        return Wire("GET", f"{self._dialect.root}/{_batch_name(batch)}", self._dialect.headers(b""))
+    def status(self, batch: str) -> HttpRequest:
+        return HttpRequest(
+            "GET", f"{self._dialect.root}/{_batch_name(batch)}", self._dialect.headers(b"")
+        )
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
         state = str(reply["metadata"]["state"])
@@ -268,7 +270,7 @@ class InlineBatches(BatchDialect):
             _batch_name(reply["name"]) if done and _output(reply) is not None else None,
         )
 
-    def results(self, where: str) -> Sequence[Wire]:
+    def results(self, where: str) -> Sequence[HttpRequest]:
         return [self.status(where)]
 
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
@@ -281,9 +283,9 @@ class InlineBatches(BatchDialect):
                     ({"error": error} if error else answer["response"]),
                 )
 
-    def cancel(self, batch: str) -> Wire:
+    def cancel(self, batch: str) -> HttpRequest:
         url = f"{self._dialect.root}/{_batch_name(batch)}:cancel"
-        return Wire("POST", url, self._dialect.headers(b"{}"), b"{}")
+        return HttpRequest("POST", url, self._dialect.headers(b"{}"), b"{}")
 
 
 def _status(error: Json) -> int:

@@ -17,7 +17,14 @@ from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_chat import Chat, Form, Options
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.core.errors import unknown
-from bbtvp.endpoint.dialect import BatchDialect, Dialect, Features, Json, Parsed, Picture
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    BatchApi,
+    EncodedImage,
+    Json,
+    ParsedReply,
+    ProviderApi,
+)
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
@@ -59,7 +66,7 @@ def form_of(api: str, options: Options) -> Form:
 
 
 @final
-class OpenAI(Dialect):
+class OpenAI(ProviderApi):
     """OpenAI at a base URL. Requests of a batch may be either form."""
 
     service: ClassVar[str] = "openai"
@@ -79,15 +86,15 @@ class OpenAI(Dialect):
         }
         self._auth = {"Authorization": f"Bearer {secret}"} | named
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         return self.form.body(request, picture, features)
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         return self._auth | {"Content-Type": "application/json"}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         return self.form.parse(reply)
 
     @property
-    def batch(self) -> BatchDialect:
+    def batch(self) -> BatchApi:
         return OpenAIBatch(self.base, f"/v1{self.form.path}", self._auth)

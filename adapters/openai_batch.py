@@ -12,8 +12,8 @@ from urllib3.filepost import encode_multipart_formdata
 
 from bbtvp.adapters.openai_chat import entry, sequence
 from bbtvp.core.digest import digest
-from bbtvp.endpoint.batch import Searchable
-from bbtvp.endpoint.dialect import BatchDialect, Json, Wire
+from bbtvp.endpoint.batch import SearchableBatchApi
+from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 UNASKED = ("batch_expired", "batch_cancelled")
@@ -21,7 +21,7 @@ UNASKED = ("batch_expired", "batch_cancelled")
 
 
 @final
-class OpenAIBatch(BatchDialect, Searchable):
+class OpenAIBatch(BatchApi, SearchableBatchApi):
     """A batch carries a label, by which one whose identifier was lost is found.
 
     base: the URL to which "/batches" is added. path: of the requests in it, "/v1/responses" say.
@@ -36,7 +36,7 @@ class OpenAIBatch(BatchDialect, Searchable):
         self.path = path
         self._auth = dict(auth)
 
-    def submit(self, bodies: Mapping[str, bytes]) -> Generator[Wire, Json, str]:
+    def submit(self, bodies: Mapping[str, bytes]) -> Generator[HttpRequest, Json, str]:
         to = json.dumps(self.path).encode()
         lines = [
             b'{"custom_id":%b,"method":"POST","url":%b,"body":%b}\n'
@@ -55,7 +55,7 @@ class OpenAIBatch(BatchDialect, Searchable):
         batch = yield self._wire("POST", "/batches", json.dumps(made).encode(), "application/json")
         return str(batch["id"])
 
-    def recent(self) -> Wire:
+    def recent(self) -> HttpRequest:
         return self._wire("GET", "/batches?limit=100")
 
     def find(self, reply: Json, names: Sequence[str], since: float) -> Sequence[str]:
@@ -64,11 +64,11 @@ class OpenAIBatch(BatchDialect, Searchable):
             str(b["id"]) for b in listed if (b.get("metadata") or {}).get("label") == _label(names)
         ]
 
-    def status(self, batch: str) -> Wire:
+    def status(self, batch: str) -> HttpRequest:
         return self._wire("GET", f"/batches/{batch}")
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
-        """See `BatchDialect`. A failure's reason is part of its word; a comma joins two files of
+        """See `BatchApi`. A failure's reason is part of its word; a comma joins two files of
         results.
         """
         state = str(reply["status"])
@@ -79,7 +79,7 @@ class OpenAIBatch(BatchDialect, Searchable):
         files = [reply[name] for name in ("output_file_id", "error_file_id") if reply.get(name)]
         return state in ENDED, f"{state}: {why}" if why else state, ",".join(files) or None
 
-    def results(self, where: str) -> Sequence[Wire]:
+    def results(self, where: str) -> Sequence[HttpRequest]:
         return [self._wire("GET", f"/files/{file}/content") for file in where.split(",")]
 
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
@@ -94,13 +94,13 @@ class OpenAIBatch(BatchDialect, Searchable):
                 said = entry(error or {"message": "neither a response nor an error"}, "error")
                 yield name, 408 if said.get("code") in UNASKED else 500, {"error": said}
 
-    def cancel(self, batch: str) -> Wire:
+    def cancel(self, batch: str) -> HttpRequest:
         return self._wire("POST", f"/batches/{batch}/cancel")
 
     def _wire(
         self, method: Literal["GET", "POST"], path: str, body: bytes = b"", kind: str | None = None
-    ) -> Wire:
-        return Wire(
+    ) -> HttpRequest:
+        return HttpRequest(
             method, self.base + path, self._auth | ({"Content-Type": kind} if kind else {}), body
         )
 

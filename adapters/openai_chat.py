@@ -16,8 +16,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, final
 import numpy as np
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.dialect import Features, Json, Parsed, Picture, Token
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
 from bbtvp.models import Request
 
 REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
@@ -33,7 +33,7 @@ FORCED = ("schema", "choice")
 
 
 class Offers(NamedTuple):
-    """What a form has fields for; see `Dialect`."""
+    """What a form has fields for; see `ProviderApi`."""
 
     top: int
     can_force: bool
@@ -51,8 +51,8 @@ class Form(Protocol):
     def model(self) -> str: ...
     @property
     def offers(self) -> Offers: ...
-    def body(self, request: Request, picture: Picture, features: Features) -> Json: ...
-    def parse(self, reply: Json) -> Parsed: ...
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json: ...
+    def parse(self, reply: Json) -> ParsedReply: ...
 
 
 @final
@@ -142,7 +142,7 @@ class Chat:
         thinks = self.options.thinks
         return Offers(0 if thinks else TOP, True, not thinks, True, True)
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         options = self.options
         image: Json = {"url": data_url(picture)}
         if options.detail:
@@ -174,14 +174,14 @@ class Chat:
         named = {"name": "answer", "strict": True, "schema": schema(labels)}
         return {"response_format": {"type": "json_schema", "json_schema": named}}
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         refuse_error(reply)
         choices = sequence(reply["choices"], "choices")
         if not choices:
             raise ValueError("the reply has no choices")
         said = [_said(entry(choice, "choice")) for choice in choices]
         usage = entry(reply.get("usage") or {}, "usage")
-        return Parsed(
+        return ParsedReply(
             tuple(each.text for each in said),
             said[0].tokens,
             said[0].refusal if all(each.refusal for each in said) else None,
@@ -296,7 +296,7 @@ def _bytes(token: Json) -> bytes:
 
 
 # -- checks ----------------------------------------------------------------------------------------
-def data_url(picture: Picture) -> str:
+def data_url(picture: EncodedImage) -> str:
     """The image in the text of a URL."""
     return f"data:{picture.media};base64,{base64.b64encode(picture.data).decode()}"
 

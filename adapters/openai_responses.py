@@ -21,8 +21,8 @@ from bbtvp.adapters.openai_chat import (
     word,
 )
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Json, Parsed, Picture
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
 from bbtvp.models import Request
 
 LEAST = 16
@@ -54,7 +54,7 @@ class Responses:
         thinks = self.options.thinks
         return Offers(0 if thinks else TOP, True, not thinks, False, False)
 
-    def body(self, request: Request, picture: Picture, features: Features) -> Json:
+    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
         options = self.options
         image = {
             "type": "input_image",
@@ -81,7 +81,7 @@ class Responses:
             body["text"] = {"format": named}
         return body | dict(options.extra)
 
-    def parse(self, reply: Json) -> Parsed:
+    def parse(self, reply: Json) -> ParsedReply:
         refuse_error(reply)
         status = reply["status"]
         if status not in ("completed", "incomplete"):
@@ -98,8 +98,8 @@ class Responses:
         cut = entry(reply.get("incomplete_details") or {}, "incomplete_details").get("reason")
         refusal = "".join(word(part["refusal"]) for part in parts if part.get("type") == "refusal")
         if refusal or cut == "content_filter":
-            return Parsed(("",), (), refusal or "content filter", False, *usage, model)
+            return ParsedReply(("",), (), refusal or "content filter", False, *usage, model)
         said = [part for part in parts if part.get("type") == "output_text"]
         tokens = [token for part in said for token in read_tokens(part.get("logprobs") or ())]
         text, kept = unwrapped("".join(word(part["text"]) for part in said), tokens)
-        return Parsed((text,), kept, None, status == "incomplete", *usage, model)
+        return ParsedReply((text,), kept, None, status == "incomplete", *usage, model)

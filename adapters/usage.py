@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbtvp.endpoint.dialect import Json
+from bbtvp.endpoint.provider import Json
 
 
 def total(usage: Json, *names: str) -> int | None:

@@ -26,7 +26,8 @@ from bbtvp.checks.imagenet_c import PUBLISHED, corrupted
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
-from bbtvp.endpoint.images import Limits, decoded, encode, plan
+from bbtvp.endpoint.images import decoded, encode, plan
+from bbtvp.endpoint.limits import Limits
 
 Apply: TypeAlias = Callable[[Pixels, int, np.random.Generator], Pixels]
 """(pixels, severity from 1, generator) to pixels, of another size where the name says so."""

@@ -78,7 +78,7 @@ def doctor(
       bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
     """  # noqa: D301
     from bbtvp.core import plugins
-    from bbtvp.endpoint.images import Limits
+    from bbtvp.endpoint.limits import Limits
     from bbtvp.endpoint.prices import Prices
     from bbtvp.models.registry import GROUP
     from bbtvp.report.doctor import KEYS, Subject, diagnose

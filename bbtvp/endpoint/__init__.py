@@ -15,9 +15,9 @@ probe      what an endpoint really does, found by asking
 batch      the half-price interfaces as another way to execute
 """
 
-from bbtvp.endpoint.dialect import BatchDialect as BatchDialect
-from bbtvp.endpoint.dialect import Dialect as Dialect
-from bbtvp.endpoint.dialect import Features as Features
-from bbtvp.endpoint.dialect import Parsed as Parsed
-from bbtvp.endpoint.dialect import Token as Token
-from bbtvp.endpoint.dialect import Wire as Wire
+from bbtvp.endpoint.provider import ApiFeatures as ApiFeatures
+from bbtvp.endpoint.provider import BatchApi as BatchApi
+from bbtvp.endpoint.provider import HttpRequest as HttpRequest
+from bbtvp.endpoint.provider import ParsedReply as ParsedReply
+from bbtvp.endpoint.provider import ProviderApi as ProviderApi
+from bbtvp.endpoint.provider import Token as Token

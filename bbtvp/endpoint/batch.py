@@ -4,7 +4,7 @@ hand one in twice.
 The store knows of every batch before it is waited for, so that whoever comes later collects what a
 killed process left with the vendor. Between the vendor's acceptance and that note lies one instant:
 a note of the intent is written before it. An intent that is found without its batch is looked up
-where the vendor lists batches (`Searchable`), and otherwise told to the user, who alone can look.
+where the vendor lists batches (`SearchableBatchApi`), and otherwise told to the user, who alone can look.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias, final
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.dialect import BatchDialect, Json, Wire
-from bbtvp.endpoint.faults import Verdict, judge, parsed, redacted
-from bbtvp.endpoint.transport import Answer, Broken, Transport
+from bbtvp.endpoint.faults import FailureDecision, decide, parse_json, redact
+from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json
+from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.models.cache import Intent, Store
 
 _log = logging.getLogger("bbtvp")
@@ -52,13 +52,13 @@ batch.
 """
 
 
-class Searchable(ABC):
-    """What a `BatchDialect` can be as well, if the vendor lists batches: one whose identifier was
+class SearchableBatchApi(ABC):
+    """What a `BatchApi` can be as well, if the vendor lists batches: one whose identifier was
     lost is found.
     """
 
     @abstractmethod
-    def recent(self) -> Wire:
+    def recent(self) -> HttpRequest:
         """The exchange that lists the latest batches."""
 
     @abstractmethod
@@ -119,7 +119,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        dialect: BatchDialect,
+        dialect: BatchApi,
         transport: Transport,
         store: Store,
         *,
@@ -197,7 +197,7 @@ class BatchRunner:
             self._store.begin_batch(batch, self._model, lost.keys, intent=lost.intent)
             self._say(f"{batch}, handed in at {when} without an answer, was found: it is collected")
             return batch
-        if not isinstance(self._dialect, Searchable):
+        if not isinstance(self._dialect, SearchableBatchApi):
             self._say(
                 f"at {when} a process died while it handed in {len(lost.keys)} requests to {self._model}; they are "
                 "handed in again: if the vendor's console shows a batch of that time, cancel it, or both are charged"
@@ -206,7 +206,7 @@ class BatchRunner:
         return None
 
     def _search(self, lost: Intent) -> str | None:
-        if not isinstance(self._dialect, Searchable):
+        if not isinstance(self._dialect, SearchableBatchApi):
             return None
         known = self._store.open_batches(self._model)
         answer = self._insist(self._dialect.recent())
@@ -258,7 +258,7 @@ class BatchRunner:
             try:
                 batch = self._converse(bodies)
             except _Doubt as doubt:
-                if not isinstance(self._dialect, Searchable):
+                if not isinstance(self._dialect, SearchableBatchApi):
                     raise ModelError(
                         f"nobody knows whether {self._model} accepted a batch ({doubt}): look at the vendor's console "
                         "and cancel it if it is there, then give the same command again"
@@ -327,10 +327,10 @@ class BatchRunner:
                 self._sleep(max(pause, wait))
                 pause = min(1.5 * pause, max(SLOWEST, self._poll))
 
-    def _look(self, batch: str, states: dict[str, str]) -> _Ended | Verdict | None:
+    def _look(self, batch: str, states: dict[str, str]) -> _Ended | FailureDecision | None:
         """How it is doing: ended, or why there is no telling, or (None) still under way."""
         answer = self._try(self._dialect.status(batch))
-        if isinstance(answer, Verdict):
+        if isinstance(answer, FailureDecision):
             return answer
         try:
             ended, states[batch], where = self._dialect.read_status(self._json(answer))
@@ -355,11 +355,9 @@ class BatchRunner:
                 errand.failed.pop(key, None)
                 if status != 200:
                     code, message = self._explain(status, reply)
-                    errand.failed[key] = redacted(
-                        f"status {status} {code}: {message}", self._secrets
-                    )
+                    errand.failed[key] = redact(f"status {status} {code}: {message}", self._secrets)
                 errand.read(key, status, reply)
-        errand.fail(keys, redacted(f"no result: {batch} is {ended.state}", self._secrets))
+        errand.fail(keys, redact(f"no result: {batch} is {ended.state}", self._secrets))
 
     def _results(self, batch: str, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
         try:
@@ -389,7 +387,7 @@ class BatchRunner:
         )
 
     # -- exchanges ---------------------------------------------------------------------------------
-    def _insist(self, wire: Wire, *, once: bool = False) -> Answer:
+    def _insist(self, wire: HttpRequest, *, once: bool = False) -> HttpResponse:
         """An answer of status 2xx, after as many attempts as it takes; ModelError after too many.
 
         once: only repeat what was certainly not accepted. Raises _Doubt where that is not known.
@@ -398,7 +396,7 @@ class BatchRunner:
         reason = ""
         for _ in range(TRIES):
             answer = self._try(wire, once=once)
-            if isinstance(answer, Answer):
+            if isinstance(answer, HttpResponse):
                 return answer
             reason = answer.reason
             self._sleep(max(pause, answer.wait or 0.0))
@@ -407,23 +405,23 @@ class BatchRunner:
             f"{reason}, {TRIES} times; give the same command again later: it goes on from here"
         )
 
-    def _try(self, wire: Wire, *, once: bool = False) -> Answer | Verdict:
+    def _try(self, wire: HttpRequest, *, once: bool = False) -> HttpResponse | FailureDecision:
         """One exchange: an answer of status 2xx, or why another attempt makes sense. Raises
         ModelError if none does.
         """
         try:
             answer = self._transport.send(wire)
-        except Broken as broken:
+        except ExchangeFailed as broken:
             if once and broken.sent:
                 raise _Doubt(broken.reason) from broken
             if broken.lasting:
                 raise ModelError(broken.reason) from broken
-            return Verdict(True, False, False, broken.reason, None)
+            return FailureDecision(broken.reason, retry=True)
         if 200 <= answer.status < 300:
             return answer
-        found = parsed(answer.body)
+        found = parse_json(answer.body)
         code, message = self._explain(answer.status, found) if isinstance(found, dict) else ("", "")
-        verdict = judge(
+        verdict = decide(
             answer.status,
             answer.headers,
             answer.body,
@@ -432,7 +430,7 @@ class BatchRunner:
             message=message,
             key_variable=self._key_variable,
         )
-        reason = redacted(verdict.reason, self._secrets)
+        reason = redact(verdict.reason, self._secrets)
         if not verdict.retry:
             if answer.status in (404, 410) and wire.method == "GET":
                 raise _Missing(reason)
@@ -441,7 +439,7 @@ class BatchRunner:
             raise _Doubt(reason)
         return verdict._replace(reason=reason)
 
-    def _json(self, answer: Answer) -> Json:
+    def _json(self, answer: HttpResponse) -> Json:
         reply = json.loads(answer.body)
         if not isinstance(reply, dict):
             raise TypeError("the reply is no JSON object")

@@ -14,11 +14,11 @@ from typing import TypeAlias, final
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint import faults
-from bbtvp.endpoint.dialect import Json, Wire
-from bbtvp.endpoint.faults import Verdict
-from bbtvp.endpoint.fleet import Fleet, Turn
-from bbtvp.endpoint.limiter import Limiter, Permit
-from bbtvp.endpoint.transport import Answer, Broken, Transport
+from bbtvp.endpoint.faults import FailureDecision
+from bbtvp.endpoint.fleet import Fleet, ServerChoice
+from bbtvp.endpoint.limiter import Permit, RateLimiter
+from bbtvp.endpoint.provider import HttpRequest, Json
+from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.models import Purse
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Job:
     in US dollars. tokens: of one attempt, an estimate for the limit per minute.
     """
 
-    wire: Callable[[], Wire]
+    wire: Callable[[], HttpRequest]
     bound: float
     tokens: int
 
@@ -103,7 +103,7 @@ class Caller:
     def __init__(
         self,
         transport: Transport,
-        limiter: Limiter,
+        limiter: RateLimiter,
         *,
         explain: Explain,
         key_variable: str,
@@ -165,13 +165,13 @@ class Caller:
         why = f"{self.stop_after} requests failed in a row, the last with: {ended.reason}"
         run.stop(why, ModelError(why))
 
-    def judge(self, answer: Answer) -> Verdict:
+    def judge(self, answer: HttpResponse) -> FailureDecision:
         """The verdict on a reply without success, in words that may be shown."""
-        body = faults.parsed(answer.body)
+        body = faults.parse_json(answer.body)
         body = body[0] if isinstance(body, list) and body else body  # so streams of Gemini begin
-        no_json = "", faults.summary(answer.body)
+        no_json = "", faults.summarise(answer.body)
         code, message = self.explain(answer.status, body) if isinstance(body, dict) else no_json
-        verdict = faults.judge(
+        verdict = faults.decide(
             answer.status,
             answer.headers,
             answer.body,
@@ -184,7 +184,7 @@ class Caller:
 
     def shown(self, text: str) -> str:
         """The text without secrets, on one line."""
-        return faults.redacted(text, self._secrets)
+        return faults.redact(text, self._secrets)
 
 
 @final
@@ -299,14 +299,14 @@ class _Run:
         wasted = 0
         usd = 0.0
         reason = ""
-        turn: Turn | None = None
+        turn: ServerChoice | None = None
         while True:
             permit = self._permit(job, deadline)
             if permit is None:
                 late = f"the limits left no time for {'another' if attempts else 'an'} attempt within {most:g} s"
                 why = self.over or self.unpaid or late
                 return Ended(f"{reason}; {why}" if reason else why, False, attempts, usd)
-            turn = self.fleet.take(turn)
+            turn = self.fleet.choose(turn)
             verdict, cost = self._attempt(index, job, permit, deadline, turn)
             attempts = attempts + 1
             usd = usd + cost
@@ -332,7 +332,7 @@ class _Run:
         with self.lock:
             self.seeking += 1
         try:
-            while permit := self.limiter.enter(job.tokens, until=deadline, stopped=self._stopped):
+            while permit := self.limiter.acquire(job.tokens, until=deadline, stopped=self._stopped):
                 refusal = ""
                 with self.lock:
                     self.in_flight = self.in_flight + 1
@@ -344,7 +344,7 @@ class _Run:
                     refusal = str(reached)
                 finally:
                     if paid is None:
-                        self.limiter.give_back(permit)
+                        self.limiter.cancel(permit)
                         with self.lock:
                             self.in_flight -= 1
                 if paid or not self._money_returned(seen, refusal):
@@ -375,8 +375,8 @@ class _Run:
             return False
 
     def _attempt(
-        self, index: int, job: Job, permit: Permit, deadline: float, turn: Turn | None
-    ) -> tuple[Verdict | None, float]:
+        self, index: int, job: Job, permit: Permit, deadline: float, turn: ServerChoice | None
+    ) -> tuple[FailureDecision | None, float]:
         """The verdict, None for an answer, and the cost. What is not known to be free costs as much
         as it can.
         """
@@ -389,10 +389,10 @@ class _Run:
             cost = job.bound
             try:
                 answer = self.transport.send(wire, remaining=deadline - self.limiter.clock())
-            except Broken as broken:
+            except ExchangeFailed as broken:
                 cost, gone = (job.bound, False) if broken.sent else (0.0, True)
                 reason = self.caller.shown(broken.reason)
-                verdict = Verdict(not broken.lasting, False, False, reason, None)
+                verdict = FailureDecision(reason, retry=not broken.lasting)
             except UsageError:
                 cost = 0.0  # nothing could be sent
                 raise
@@ -404,14 +404,14 @@ class _Run:
                 else:
                     verdict = self.caller.judge(answer)
                     cost = 0.0
-            verdict = self.fleet.judged(turn, verdict, gone=gone)
+            verdict = self.fleet.record(turn, verdict, gone=gone)
             if verdict and verdict.fatal:  # before the permit goes to another
                 self.stop(verdict.reason, ModelError(verdict.reason))
         finally:
-            self.fleet.leave(turn)
+            self.fleet.release(turn)
             self.purse.settle(job.bound, cost)
             throttled, wait = (verdict.throttled, verdict.wait) if verdict else (False, None)
-            self.limiter.leave(permit, seconds, throttled=throttled, wait=wait)
+            self.limiter.release(permit, seconds, throttled=throttled, wait=wait)
             with self.lock:
                 self.in_flight = self.in_flight - 1
                 self.settled = self.settled + 1
@@ -419,16 +419,16 @@ class _Run:
         return verdict, cost
 
     def _read(
-        self, index: int, answer: Answer, bound: float, turn: Turn | None
-    ) -> tuple[Verdict | None, float]:
-        reply = faults.parsed(answer.body)
+        self, index: int, answer: HttpResponse, bound: float, turn: ServerChoice | None
+    ) -> tuple[FailureDecision | None, float]:
+        reply = faults.parse_json(answer.body)
         if not isinstance(reply, dict):
             what = (
-                f"a reply that is no JSON: {faults.summary(answer.body)}"
+                f"a reply that is no JSON: {faults.summarise(answer.body)}"
                 if answer.body
                 else "an empty reply"
             )
-            return Verdict(True, False, False, self.caller.shown(what), None), bound
+            return FailureDecision(self.caller.shown(what), retry=True), bound
         if error := reply.get("error"):  # of status 200 all the same: gateways do this
             code = error.get("code") if isinstance(error, dict) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
@@ -437,19 +437,15 @@ class _Run:
             return stranger, bound
         with self.lock:
             if self.left.is_set():
-                return Verdict(False, False, False, "interrupted", None), bound
+                return FailureDecision("interrupted"), bound
             self.reading += 1
         try:
             return None, self.read(index, reply)
         except Unusable as unusable:
-            verdict = Verdict(
-                True, False, False, self.caller.shown(str(unusable)), None, wasted=True
-            )
+            verdict = FailureDecision(self.caller.shown(str(unusable)), retry=True, wasted=True)
             return verdict, bound if unusable.usd is None else unusable.usd
         except Refused as refused:
-            verdict = Verdict(
-                False, False, False, self.caller.shown(str(refused)), None, refused=True
-            )
+            verdict = FailureDecision(self.caller.shown(str(refused)), refused=True)
             return verdict, bound if refused.usd is None else refused.usd
         finally:
             with self.lock:

@@ -1,7 +1,7 @@
-"""What a reply other than an answer means: try again, wait, or stop. Pure: no network, and the time
-is given.
+"""What to do about a failed exchange: try again, wait, or stop.
 
-Nothing here depends on a vendor: all hints and codes are looked for in every reply.
+The functions are pure: they use no network, and the time is an argument. Nothing depends on a
+vendor: every reply is searched for the hints and codes of all vendors.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from itertools import chain
 from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
-LONGEST = 3600.0
-"""Seconds: a longer wait is cut to this."""
-WORDS = 300
-"""Most characters of a message."""
+LONGEST_WAIT = 3600.0
+"""Seconds. A server's hint of a longer wait is cut to this."""
+MESSAGE_LENGTH = 300
+"""Most characters of a message that is shown."""
 
 
-class Verdict(NamedTuple):
-    """What to do about a reply that is no answer.
+class FailureDecision(NamedTuple):
+    """What to do about an exchange that brought no answer.
 
-    retry: another attempt may succeed. throttled: too much was asked at once. fatal: no request can
-    succeed. reason: what happened, and for a fatal one what to do. wait: seconds that the server
-    asks for. refused: the model or a filter would not answer this one. wasted: a reply that was
-    paid for and says nothing. elsewhere: another server of the fleet can be asked at once. Without
-    any of retry, fatal and refused, this request alone has failed.
+    reason: what happened and, if fatal, what to do about it. retry: another attempt may succeed.
+    throttled: too much was asked at once. fatal: no request can succeed. wait: seconds that the
+    server asks for. refused: the model or a filter would not answer this request. wasted: the reply
+    was paid for and holds no answer. elsewhere: another server of the fleet can be asked at once.
+    Without any of retry, fatal and refused, this request alone has failed.
     """
 
-    retry: bool
-    throttled: bool
-    fatal: bool
     reason: str
-    wait: float | None
+    retry: bool = False
+    throttled: bool = False
+    fatal: bool = False
+    wait: float | None = None
     refused: bool = False
     wasted: bool = False
     elsewhere: bool = False
 
 
-# -- verdicts --------------------------------------------------------------------------------------
-NO_MONEY = {
+# -- decisions -------------------------------------------------------------------------------------
+_NO_MONEY = {
     "insufficientquota",
     "billinghardlimitreached",
     "billingnotactive",
@@ -55,23 +55,23 @@ NO_MONEY = {
     "enforcedspendlimitreached",
     "linkedorganizationspendlimitreached",
 }
-FILTERED = {
+_FILTERED = {
     "contentfilter",
     "contentpolicyviolation",
     "responsibleaipolicyviolation",
     "moderationblocked",
 }
-FILTERED_WORDS = re.compile(
+_FILTERED_WORDS = re.compile(
     r"(?i)content management policy|content_filter|was flagged|responsible ai policy"
 )
-NO_CREDIT_WORDS = re.compile(r"(?i)credit balance is too low|insufficient (credit|balance|funds)")
-BAD_KEY_WORDS = re.compile(
+_NO_CREDIT_WORDS = re.compile(r"(?i)credit balance is too low|insufficient (credit|balance|funds)")
+_BAD_KEY_WORDS = re.compile(
     r"(?i)api key (not valid|expired|not found)|(invalid|incorrect|expired) api key|api_key_invalid"
 )
-NOT_READY = {"modelnotready", "modelnotreadyexception"}
+_NOT_READY = {"modelnotready", "modelnotreadyexception"}
 
 
-def judge(
+def decide(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
@@ -80,71 +80,87 @@ def judge(
     code: str,
     message: str,
     key_variable: str,
-) -> Verdict:
-    """The verdict on a reply of any status but success.
+) -> FailureDecision:
+    """Decide what to do about a reply of any status but success.
 
     now: seconds since 1970, for waits given as dates. code, message: what the body says, in the
-    vendor's words. key_variable: the environment variable of the key, to be named where the key is
-    at fault.
+    vendor's words. key_variable: the environment variable of the key, which is named in messages
+    about the key.
     """
     plain = code.lower().replace("_", "").replace("-", "")
-    said = f"HTTP {status}" + (f" {code}" if code and code != str(status) else "")
-    said += f": {message}" if message else ""
     wait = wait_hint(status, headers, body, now)
-    said += "; it asks for a wait of an hour or more" if wait == LONGEST else ""
+    reason = _described(status, code, message, wait)
     if 300 <= status < 400:
-        advice = "redirects are not followed, since the key would go along; if it is right, make this the base URL"
-        return Verdict(
-            False, False, True, f"HTTP {status}: {advice}: {_header(headers, 'location')}", None
+        where = _header(headers, "location")
+        advice = (
+            "redirects are not followed, since they would receive the key; "
+            f"if this address is right, make it the base URL: {where}"
         )
-    if status in (400, 403, 422) and (plain in FILTERED or FILTERED_WORDS.search(message)):
-        return Verdict(False, False, False, said, None, refused=True)
+        return FailureDecision(f"HTTP {status}: {advice}", fatal=True)
+    if status in (400, 403, 422) and (plain in _FILTERED or _FILTERED_WORDS.search(message)):
+        return FailureDecision(reason, refused=True)
     if advice := _advice(status, plain, message, key_variable):
-        return Verdict(
-            False, False, True, f"{advice} ({said})", None
-        )  # what to do first: a message may be cut
+        return FailureDecision(f"{advice} ({reason})", fatal=True)  # the message may be cut
     if status == 429:
-        # A model that is being loaded (Bedrock) is in no hurry to have fewer requests: the rate is
-        # not at fault.
-        return Verdict(True, plain not in NOT_READY, False, said, wait)
-    # 424: Bedrock's model failed on its side (its API lists the error as one of the server); 425:
-    # sent too early.
+        # While Bedrock loads a model it answers 429. Fewer requests would not help then.
+        return FailureDecision(reason, retry=True, throttled=plain not in _NOT_READY, wait=wait)
+    # 424: Bedrock's model failed on the server's side. 425: the request was sent too early.
     if status in (408, 409, 424, 425) or status >= 500:
-        return Verdict(True, False, False, said, wait)
-    return Verdict(False, False, False, said, None)
+        return FailureDecision(reason, retry=True, wait=wait)
+    return FailureDecision(reason)
+
+
+def _described(status: int, code: str, message: str, wait: float | None) -> str:
+    """Return what the server said, in one line."""
+    said = f"HTTP {status}"
+    if code and code != str(status):
+        said += f" {code}"
+    if message:
+        said += f": {message}"
+    if wait == LONGEST_WAIT:
+        said += "; it asks for a wait of an hour or more"
+    return said
 
 
 def _advice(status: int, code: str, message: str, key_variable: str) -> str:
-    """What to do about a status that every request would get; "" if it may be this one's alone."""
-    if status == 402 or (
-        status in (400, 403, 429) and (code in NO_MONEY or NO_CREDIT_WORDS.search(message))
-    ):
-        return f"the account of {key_variable} has no credit left: add some, or set {key_variable} to another key"
-    if status == 401 or (status in (400, 403) and BAD_KEY_WORDS.search(message)):
+    """Return advice for a status that every request would get; "" for other statuses."""
+    spent = code in _NO_MONEY or _NO_CREDIT_WORDS.search(message)
+    if status == 402 or (status in (400, 403, 429) and spent):
+        return (
+            f"the account of {key_variable} has no credit left: add some, "
+            f"or set {key_variable} to another key"
+        )
+    if status == 401 or (status in (400, 403) and _BAD_KEY_WORDS.search(message)):
         return f"the key was not accepted: check the environment variable {key_variable}"
-    if status == 403:
-        return f"the key in {key_variable} may not use this model: check its rights, the region and the model's name"
-    if status in (404, 405, 410):
-        return "check the model's name and the base URL"
-    if status == 413:
-        return "the request is too large: send a smaller canvas, or another image format"
-    if status == 422:
-        return "the server does not know a field of the request: switch off what it lacks (bbtvp doctor shows what it has)"
-    return ""
+    advice = {
+        403: f"the key in {key_variable} may not use this model: "
+        "check its rights, the region and the model's name",
+        404: _WRONG_ADDRESS,
+        405: _WRONG_ADDRESS,
+        410: _WRONG_ADDRESS,
+        413: "the request is too large: send a smaller canvas, or another image format",
+        422: "the server does not know a field of the request: "
+        "switch off what it lacks (bbtvp doctor --probe shows what it has)",
+    }
+    return advice.get(status, "")
+
+
+_WRONG_ADDRESS = "check the model's name and the base URL"
 
 
 # -- waits -----------------------------------------------------------------------------------------
 def wait_hint(status: int, headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """Seconds that the server asks to wait, at most LONGEST; None if it does not say, or says 0 or
-    less.
+    """Return the seconds that the server asks to wait, at most LONGEST_WAIT, or None.
 
-    now: seconds since 1970. Read are retry-after-ms, Retry-After (seconds or a date), the body
-    (Gemini) and, of a status 429, the times at which the limits that are used up start anew.
+    None means that the server does not say, or asks for 0 or less. now: seconds since 1970. The
+    hints are, in this order: retry-after-ms, Retry-After (seconds or a date), the body (Gemini),
+    and, for status 429, the times at which the exhausted limits are reset.
     """
-    hints = chain(
-        _retry_after(headers, now), _from_body(body), _resets(headers, now) if status == 429 else ()
-    )
-    return next((min(hint, LONGEST) for hint in hints if hint is not None and hint > 0), None)
+    resets = _resets(headers, now) if status == 429 else ()
+    hints = chain(_retry_after(headers, now), _from_body(body), resets)
+    positive = (hint for hint in hints if hint is not None and hint > 0)
+    first = next(positive, None)
+    return None if first is None else min(first, LONGEST_WAIT)
 
 
 def _retry_after(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
@@ -157,7 +173,7 @@ def _retry_after(headers: Mapping[str, str], now: float) -> Iterator[float | Non
 
 
 def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
-    """The longest of the limits that are used up; of all, if the server does not say which are."""
+    """Yield the longest reset time of the exhausted limits; of all limits if none is marked so."""
     found: list[tuple[bool, float]] = []
     for kind in ("requests", "tokens", "input-tokens", "output-tokens"):
         for vendor, middle in (
@@ -166,9 +182,8 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
         ):
             name = f"{vendor}-{middle}"
             text = _header(headers, name.format(what="reset", kind=kind))
-            seconds = next(
-                (s for s in (_span(text), _number(text), _until(text, now)) if s is not None), None
-            )
+            readings = (_span(text), _number(text), _until(text, now))
+            seconds = next((reading for reading in readings if reading is not None), None)
             left = _number(_header(headers, name.format(what="remaining", kind=kind)))
             if seconds is not None and seconds > 0:
                 found.append((left is not None and left <= 0, seconds))
@@ -177,8 +192,8 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
 
 
 def _from_body(body: bytes) -> Iterator[float | None]:
-    """RetryInfo's "30s", then "Please retry in 3.2s" of a message."""
-    reply = parsed(body)
+    """Yield RetryInfo's "30s", then the wait in a message such as "Please retry in 3.2s"."""
+    reply = parse_json(body)
     error = reply.get("error") if isinstance(reply, dict) else None
     if not isinstance(error, dict):
         return
@@ -186,32 +201,31 @@ def _from_body(body: bytes) -> Iterator[float | None]:
     for detail in details if isinstance(details, list) else ():
         if isinstance(detail, dict):
             yield _span(str(detail.get("retryDelay", "")))
-    asked = ASKED.search(str(error.get("message")))
-    yield (
-        _span(LONG_UNIT.sub(lambda unit: UNIT_OF[unit[1][:3].lower()], asked[1])) if asked else None
-    )
+    asked = _ASKED.search(str(error.get("message")))
+    if asked:
+        yield _span(_LONG_UNIT.sub(lambda unit: _UNIT_OF[unit[1][:3].lower()], asked[1]))
 
 
-ASKED = re.compile(r"(?i)(?:retry|try again) (?:in|after) ([\d.]+ ?[a-z]+(?:[\d.]+[a-z]+)*)")
-LONG_UNIT = re.compile(r"(?i) ?(milliseconds?|seconds?|minutes?|hours?)\b")
-UNIT_OF = {"mil": "ms", "sec": "s", "min": "m", "hou": "h"}
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-PART = r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s|m|h|d)"
+_ASKED = re.compile(r"(?i)(?:retry|try again) (?:in|after) ([\d.]+ ?[a-z]+(?:[\d.]+[a-z]+)*)")
+_LONG_UNIT = re.compile(r"(?i) ?(milliseconds?|seconds?|minutes?|hours?)\b")
+_UNIT_OF = {"mil": "ms", "sec": "s", "min": "m", "hou": "h"}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s|m|h|d)"
 
 
 def _span(text: str) -> float | None:
-    """Seconds of "1m30s", "120ms", "3.2s", "11h32m4s"."""
-    if not re.fullmatch(f"(?:{PART})+", text):
+    """Read a time span in seconds: "1m30s", "120ms", "3.2s", "11h32m4s". None for other texts."""
+    if not re.fullmatch(f"(?:{_PART})+", text):
         return None
-    return sum(float(number) * UNITS[unit] for number, unit in re.findall(PART, text))
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))
 
 
 def _until(text: str, now: float) -> float | None:
-    """Seconds until an HTTP date or an RFC 3339 time."""
+    """Return the seconds until an HTTP date or an RFC 3339 time. None for other texts."""
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             when = read(text)
-            # A time without a zone is read as UTC, which both formats mean.
+            # Both formats mean UTC where no zone is given.
             return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, TypeError, OverflowError, IndexError):
             continue
@@ -227,7 +241,7 @@ def _number(text: str) -> float | None:
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:
-    """Whatever the case of letters, and whatever the mapping."""
+    """Return a header, in whatever case it is written; "" if it is missing."""
     found = headers.get(name)
     if found is None:
         found = next((value for key, value in headers.items() if key.lower() == name), "")
@@ -235,28 +249,28 @@ def _header(headers: Mapping[str, str], name: str) -> str:
 
 
 # -- words -----------------------------------------------------------------------------------------
-def parsed(body: bytes) -> Any:
-    """The body as JSON, None if it is not."""
+def parse_json(body: bytes) -> Any:
+    """Parse a body as JSON. None if it is not JSON."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
 
 
-def summary(body: bytes) -> str:
-    """What a body that is not JSON says, in a few words: the title of a page, or its text."""
+def summarise(body: bytes) -> str:
+    """Summarise a body that is not JSON: the title of a page, or its text."""
     text = body[:20_000].decode("utf-8", "replace")
     title = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
     text = title[1] if title else re.sub(r"(?is)<(script|style).*?</\1>|<[^>]*>", " ", text)
     return html.unescape(" ".join(text.split()))
 
 
-def redacted(text: str, secrets: Sequence[str]) -> str:
-    """`text` on one line of at most WORDS characters, in which no secret stands, plain, quoted for
-    a URL or in base64.
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Return the text on one line of at most MESSAGE_LENGTH characters, with secrets removed.
 
-    Secrets of fewer than 4 characters ("x" for a server that takes any key) are none. What a vendor
-    itself has masked ("sk-ab***cd"), and what follows "Bearer", goes too.
+    Each secret is removed as it is, quoted for a URL, and in base64. Strings of fewer than 4
+    characters (such as "x" for a server that accepts any key) are not secrets. Also removed are
+    keys that a vendor has masked itself ("sk-ab***cd"), and what follows "Bearer".
     """
     forms = {form for secret in secrets if len(secret) >= 4 for form in _forms(secret)}
     for form in sorted(forms, key=len, reverse=True):
@@ -264,7 +278,7 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
     text = re.sub(r"(?i)\b(bearer)\s+[^\s\"',]+", r"\1 ***", text)
     text = re.sub(r"[^\s\"',:]+", lambda word: "***" if "***" in word[0] else word[0], text)
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= WORDS else f"{line[: WORDS - 1]}…"
+    return line if len(line) <= MESSAGE_LENGTH else f"{line[: MESSAGE_LENGTH - 1]}…"
 
 
 def _forms(secret: str) -> Iterator[str]:
@@ -276,7 +290,8 @@ def _forms(secret: str) -> Iterator[str]:
         json.dumps(secret)[1:-1],
     )
     data = secret.encode()
-    for before in range(3):  # within a longer text, base64 depends on how many bytes come before
+    # Inside a longer text, base64 depends on the number of bytes before the secret.
+    for before in range(3):
         start = math.ceil(before * 4 / 3)
         end = (before + len(data)) * 4 // 3
         for encode in (base64.b64encode, base64.urlsafe_b64encode):

@@ -1,9 +1,8 @@
-"""Several servers of one model: a request goes to the one with the fewest in flight, and none to
-one that is down.
+"""Several servers of one model: a request goes to the one with the fewest in flight.
 
-A server that fails is left out and its requests go to the others. After a pause, which doubles up
-to a minute, it is given one request that somebody wants answered, and returns with the first reply.
-While all are down all are asked.
+A server that fails is left out, and its requests go to the others. After a pause, which doubles up
+to a minute, it gets one request that has to be answered anyway, and returns with the first reply.
+While all servers are down, all of them are asked.
 """
 
 from __future__ import annotations
@@ -18,29 +17,31 @@ from typing import NamedTuple, final
 from urllib.parse import urlsplit
 
 from bbtvp.core.errors import ModelError
-from bbtvp.endpoint.dialect import Json, Wire
-from bbtvp.endpoint.faults import Verdict
+from bbtvp.endpoint.faults import FailureDecision
+from bbtvp.endpoint.provider import HttpRequest, Json
 
 _log = logging.getLogger("bbtvp")
 
 FAULTS = 3
-"""Failures in a row that take a server down. Where nobody listens, or no request can succeed, one
-is enough.
+"""Failures in a row that choose a server down.
+
+One failure is enough if nobody listens there, or if no request can succeed.
 """
-FIRST = 1.0
-LONGEST = 60.0
-"""Seconds until a server that is down is asked again: the first pause, and the longest."""
+FIRST_PAUSE = 1.0
+"""Seconds until a server that is down is asked again for the first time."""
+LONGEST_PAUSE = 60.0
+"""Longest pause in seconds until a server that is down is asked again."""
 
 
 @final
 @dataclass(eq=False)
 class _Server:
-    """url: where requests go. turn: when it was chosen last. faults: in a row. due: when it is
-    asked again, if down.
+    """One server and its state.
 
-    age: how often it has gone down or come back; what was sent at another age says nothing bad
-    about it. tried: a request is finding out whether it is back. useless: no request can succeed
-    there. why: the last fault.
+    url: where requests go. turn: when it was chosen last. faults: failures in a row. due: when it
+    is asked again, if it is down. age: how often it went down or came back; the failure of a
+    request that was sent at another age is ignored. tried: a request is testing whether it is back.
+    useless: no request can succeed there. why: the last failure.
     """
 
     url: str
@@ -63,8 +64,8 @@ class _Server:
         return urlsplit(self.url).netloc
 
 
-class Turn(NamedTuple):
-    """A request's way to a server. age: of the server, when it was chosen."""
+class ServerChoice(NamedTuple):
+    """The server chosen for a request, and the age of that server at the time."""
 
     server: _Server
     age: int
@@ -72,11 +73,10 @@ class Turn(NamedTuple):
 
 @final
 class Fleet:
-    """Servers at these URLs, for any number of threads. Without one, requests go where they say,
-    and nothing happens.
+    """Servers at these URLs, for any number of threads.
 
-    model: the name that is asked for. shown: a text without secrets, for what servers say. clock:
-    seconds.
+    Without any URL, requests go where they say, and every method does nothing. model: the name that
+    is asked for. shown: removes secrets from what servers say. clock: seconds.
     """
 
     def __init__(
@@ -98,9 +98,10 @@ class Fleet:
     def __len__(self) -> int:
         return len(self._servers)
 
-    def take(self, last: Turn | None = None) -> Turn | None:
-        """The server for a request, which last tried another if it can: to be given back by
-        `leave`.
+    def choose(self, last: ServerChoice | None = None) -> ServerChoice | None:
+        """Choose the server for a request; give it back with `release`.
+
+        last: the server that the request tried before, which is avoided if possible.
         """
         with self._lock:
             if not self._servers:
@@ -116,48 +117,48 @@ class Fleet:
             server.in_flight = server.in_flight + 1
             server.turn = self._turns
             server.tried = not server.up
-            return Turn(server, server.age)
+            return ServerChoice(server, server.age)
 
     @staticmethod
-    def at(turn: Turn | None, wire: Wire) -> Wire:
-        """The exchange with the server of this turn."""
-        return wire if turn is None else replace(wire, url=turn.server.url)
+    def at(choice: ServerChoice | None, request: HttpRequest) -> HttpRequest:
+        """Redirect a request to the chosen server."""
+        return request if choice is None else replace(request, url=choice.server.url)
 
-    def leave(self, turn: Turn | None) -> None:
-        """The exchange is over, whatever came of it."""
-        if turn is not None:
+    def release(self, choice: ServerChoice | None) -> None:
+        """Note that the exchange is over, whatever its outcome."""
+        if choice is not None:
             with self._lock:
-                turn.server.in_flight -= 1
-                turn.server.tried &= turn.age != turn.server.age
+                choice.server.in_flight -= 1
+                choice.server.tried &= choice.age != choice.server.age
 
-    def judged(
-        self, turn: Turn | None, verdict: Verdict | None, *, gone: bool = False
-    ) -> Verdict | None:
-        """Note what a server did. gone: nothing was sent, for nobody took it. Gives the verdict of
-        the fleet.
+    def record(
+        self, choice: ServerChoice | None, decision: FailureDecision | None, *, gone: bool = False
+    ) -> FailureDecision | None:
+        """Note the outcome of an exchange, and return the decision for the fleet.
 
-        Another attempt makes sense as long as not every server is one where none can succeed.
+        gone: nothing was sent, because nobody listened. Another attempt makes sense unless no
+        request can succeed at any server.
         """
-        if turn is None:
-            return verdict
-        server = turn.server
+        if choice is None:
+            return decision
+        server = choice.server
         with self._lock:
-            if verdict is None or not (
-                gone or verdict.fatal or (verdict.retry and not verdict.throttled)
+            if decision is None or not (
+                gone or decision.fatal or (decision.retry and not decision.throttled)
             ):
                 self._well(server)
-                return verdict
-            if server.host not in verdict.reason:
-                verdict = verdict._replace(reason=f"{server.host}: {verdict.reason}")
-            if turn.age == server.age:
-                self._fault(server, verdict, at_once=gone or verdict.fatal)
-            if verdict.fatal and all(each.useless for each in self._servers):
-                for each in self._servers:  # all agree: the request is at fault, or all of it is
+                return decision
+            if server.host not in decision.reason:
+                decision = decision._replace(reason=f"{server.host}: {decision.reason}")
+            if choice.age == server.age:
+                self._fault(server, decision, at_once=gone or decision.fatal)
+            if decision.fatal and all(each.useless for each in self._servers):
+                for each in self._servers:  # they agree, so the request is at fault, not a server
                     self._well(each, quietly=True)
-                return verdict
+                return decision
             others = any(each.up for each in self._servers if each is not server)
-            return verdict._replace(
-                fatal=False, retry=verdict.retry or verdict.fatal or others, elsewhere=others
+            return decision._replace(
+                fatal=False, retry=decision.retry or decision.fatal or others, elsewhere=others
             )
 
     @property
@@ -168,52 +169,48 @@ class Fleet:
 
     # -- the model ---------------------------------------------------------------------------------
     def expect(self, model: str) -> None:
-        """What answered before, by its own name, a fingerprint after it: whoever answers otherwise
-        is another.
+        """Set the name and fingerprint of the model that answered before.
+
+        A server that gives a different name serves a different model.
         """
         with self._lock:
             self._model = model
 
-    def recognise(self, turn: Turn | None, reply: Json) -> Verdict | None:
-        """A verdict on a server whose replies name another model than the one that was asked for;
-        None if all is well.
+    def recognise(self, choice: ServerChoice | None, reply: Json) -> FailureDecision | None:
+        """Decide about a server whose replies name another model than the one asked for.
 
-        Raises ModelError where nobody can tell which of two models is the right one.
+        None if the name is right. Raises ModelError where two servers differ and neither is known
+        to be right.
         """
         told = reply.get("model")
-        if turn is None or not isinstance(told, str) or not told:
+        if choice is None or not isinstance(told, str) or not told:
             return None
         with self._lock:
             known = self._model = self._model or told
         if f"{known} ".startswith(f"{told} "):
             return None
         if f"{known} ".startswith(f"{self._wanted} "):
-            return Verdict(
-                False,
-                False,
-                True,
-                self._shown(f"it serves the model {told!r}, not {self._wanted!r}"),
-                None,
-            )
-        names = self._shown(f"{turn.server.host} as {told!r}, another as {known!r}")
+            reason = self._shown(f"it serves the model {told!r}, not {self._wanted!r}")
+            return FailureDecision(reason, fatal=True)
+        names = self._shown(f"{choice.server.host} as {told!r}, another as {known!r}")
         raise ModelError(
             f"the servers of {self._wanted} answer as different models: {names}; take the wrong one out of base_url, "
             "or start all under one name"
         )
 
     # -- up and down -------------------------------------------------------------------------------
-    def _fault(self, server: _Server, verdict: Verdict, *, at_once: bool) -> None:
+    def _fault(self, server: _Server, decision: FailureDecision, *, at_once: bool) -> None:
         server.faults = server.faults + 1
-        server.useless = verdict.fatal
-        server.why = verdict.reason
+        server.useless = decision.fatal
+        server.why = decision.reason
         now = self._clock()
         if server.up and (at_once or server.faults >= FAULTS):
-            server.pause = FIRST
+            server.pause = FIRST_PAUSE
             server.age = server.age + 1
             server.tried = False
-            _log.warning("left out for now: %s", verdict.reason)
+            _log.warning("left out for now: %s", decision.reason)
         elif not server.up and now >= server.due:
-            server.pause = min(2 * server.pause, LONGEST)
+            server.pause = min(2 * server.pause, LONGEST_PAUSE)
         else:
             return
         server.due = now + server.pause

@@ -1,8 +1,7 @@
-"""One of the given labels and nothing else: the schema that asks for it, and the label out of a
-reply that obeyed.
+"""Structured output that allows only the given labels: its JSON schema, and how to read it back.
 
-A reply is `{"answer": "rows"}`; its text is `rows`, and its tokens begin where the label does. The
-token that closes the string stays: it tells `row` from `rows`.
+A reply is `{"answer": "rows"}`. Its text is then `rows`, and its tokens begin where the label
+begins. The token that closes the string is kept, because it tells `row` from `rows`.
 """
 
 from __future__ import annotations
@@ -11,19 +10,20 @@ import json
 import re
 from collections.abc import Sequence
 
-from bbtvp.endpoint.dialect import Features, Json, Token
+from bbtvp.endpoint.provider import ApiFeatures, Json, Token
 from bbtvp.models import Request
 
 KEY = "answer"
 WRAPPING = 16
-"""Tokens that the wrapping takes, at most: 5 to 8 in the tokenizers that are known."""
+"""Most tokens of the JSON around a label: known tokenizers need 5 to 8."""
 
 _WRAPPED = re.compile(r'\{\s*"answer"\s*:\s*"(?P<value>(?:[^"\\]|\\.)*)"\s*\}')
 
 
 def schema(labels: Sequence[str]) -> Json:
-    """JSON Schema, in the strict form that every vendor takes, of an object with one of the labels
-    as its answer.
+    """Return the JSON Schema of an object whose answer is one of the labels.
+
+    It is written in the strict form that every vendor accepts.
     """
     answer = {"type": "string", "enum": list(labels)}
     return {
@@ -34,24 +34,22 @@ def schema(labels: Sequence[str]) -> Json:
     }
 
 
-def most_tokens(request: Request, features: Features) -> int:
-    """Longest reply in tokens: what the request allows, and room for the wrapping where its labels
-    are forced.
-    """
+def most_tokens(request: Request, features: ApiFeatures) -> int:
+    """Return the longest reply in tokens, with room for the JSON where labels are forced."""
     return request.max_tokens + (WRAPPING if features.forced and request.labels else 0)
 
 
 def unwrapped(text: str, tokens: Sequence[Token] = ()) -> tuple[str, tuple[Token, ...]]:
-    """The label and its tokens, if the text is a wrapped label and nothing else; otherwise both as
-    they came.
+    """Return the label and its tokens, if the text is one label in its JSON and nothing else.
 
-    No tokens where they do not spell the text, or where the label is written with escapes.
+    Otherwise the text and the tokens are returned unchanged. There are no tokens where they do not
+    spell the text, or where the label is written with escapes.
     """
     stripped = text.strip()
     found = _WRAPPED.fullmatch(stripped)
     try:
         label = json.loads(f'"{found["value"]}"') if found else None
-    except ValueError:  # a line break, say, which JSON does not allow there
+    except ValueError:  # such as a line break, which JSON does not allow in a string
         label = None
     if found is None or label is None:
         return text, tuple(tokens)
@@ -62,8 +60,9 @@ def unwrapped(text: str, tokens: Sequence[Token] = ()) -> tuple[str, tuple[Token
 
 
 def _between(tokens: Sequence[Token], first: int, last: int) -> tuple[Token, ...]:
-    """The tokens that overlap characters first…last of what they spell; what the first has before
-    that is cut off.
+    """Return the tokens that overlap characters first to last of the text that they spell.
+
+    The part of the first token before that is cut off.
     """
     kept = []
     end = 0
@@ -76,7 +75,7 @@ def _between(tokens: Sequence[Token], first: int, last: int) -> tuple[Token, ...
 
 
 def _without(token: Token, head: str) -> Token:
-    """The token and those of its alternatives that begin with `head`, without it."""
+    """Return a token without `head`, and those of its alternatives that begin with `head`."""
     top = {
         text.removeprefix(head): logprob
         for text, logprob in token.top.items()

@@ -1,13 +1,13 @@
-"""Label log-probabilities from what an API shows: the tokens of one reply, each with a few
-alternatives.
+"""Label log-probabilities from the tokens of one reply and the few alternatives shown for each.
 
-A reply is a path. A label leaves it at the first token that is not the label's; what the
-alternatives there say about the label, times the probability of the path so far, is its share.
-Where the rest of the reply can only be one label, it gets the whole path. Labels among no
-alternatives share what is left, but none gets more than the least alternative.
+A reply is a path through a tree of tokens. A label leaves the path at the first token that is not
+its own. Its share is the probability of the path so far, times what the alternatives at that token
+give to the label. Where the rest of the reply can only be one label, that label gets the whole
+path. Labels that appear among no alternatives share the rest of the probability, but none of them
+gets more than the least likely alternative.
 
-This is exact where every label differs in its first token and all are shown; else it is as good as
-`top` is large.
+The result is exact where all labels differ in their first token and all of these tokens are shown.
+Otherwise its accuracy depends on the number of alternatives.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bbtvp.endpoint.dialect import Token
+from bbtvp.endpoint.provider import Token
 from bbtvp.models import LabelScore
 
 _LEAST = 1e-6
-"""Probability that is left for labels which were not shown, at least."""
+"""Least probability that is left for the labels that were not shown."""
 
 
 def label_scores(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[LabelScore, ...] | None:
-    """One log-probability (nats, tokens = 1) per label, in their order; None if the reply comes
-    near none of them.
+    """Return one log-probability (nats, tokens = 1) per label, in their order.
+
+    None if the reply and its alternatives match none of the labels.
     """
     found, lowest = _shares(tokens, [_plain(label) for label in labels])
     if not found:
@@ -38,7 +39,10 @@ def label_scores(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[LabelS
 
 
 def _shares(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[dict[int, float], float]:
-    """Log-probability by place of label, of those that were met; and the least of all alternatives."""
+    """Return the log-probability of each label that was found, and the lowest of any alternative.
+
+    Labels are given by their positions.
+    """
     found: dict[int, float] = {}
     live = list(range(len(labels)))
     path = 0.0
@@ -70,8 +74,9 @@ def _shares(tokens: Sequence[Token], labels: Sequence[str]) -> tuple[dict[int, f
 
 
 def _fitting(text: str, labels: Sequence[str], live: Sequence[int]) -> list[int]:
-    """The live labels that begin with the text; where there are none, the longest of those that it
-    has completed.
+    """Return the positions among `live` of the labels that begin with the text.
+
+    If there are none, return the longest of the labels that the text has completed.
     """
     plain = _plain(text)
     begun = [place for place in live if labels[place].startswith(plain)]
@@ -85,5 +90,5 @@ def _completed(plain: str, label: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    """As compared: without case, and without what may stand before an answer."""
+    """Normalise a text: no case, and none of the marks that may precede an answer."""
     return text.casefold().lstrip(" \t\r\n\"'`*_([{:▁Ġ").rstrip()

@@ -1,11 +1,11 @@
-"""What tokens cost: a dated price file that you can edit, bounds for a cap, and estimates before a
-run.
+"""What tokens cost: dated prices that you can edit, bounds for a cap, and estimates before a run.
 
     Prices.load().need("openai", "gpt-4o").usd(900, 16)
-    estimate("openai", "gpt-4o", 1000, 512, 200, 16, rpm=500)
+    estimate("openai", "gpt-4o", 1000, canvas=512, text_characters=200, max_tokens=16)
 
-Yours, as `--prices FILE` or BBTVP_PRICES, wins over the shipped one. No vendor tells the price of a
-reply: a model without a row has no price, and a run with a cap on money does not start.
+Your own file (`--prices FILE` or BBTVP_PRICES) takes precedence over the shipped one. Vendors do
+not return the price of a reply, so a model without a row has no price, and a run with a cap on
+money does not start.
 """
 
 from __future__ import annotations
@@ -22,30 +22,31 @@ from typing import Annotated, NamedTuple, TypeAlias, final
 from pydantic import Field, model_validator
 
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.images import Limits, Size, input_tokens, read_table
-from bbtvp.endpoint.resizing import Strict
+from bbtvp.endpoint.images import Size, input_tokens
+from bbtvp.endpoint.limits import Limits, read_table
+from bbtvp.endpoint.resizing import StrictModel
 
 SHIPPED = Path(__file__).with_name("prices.toml")
-Name: TypeAlias = Annotated[str, Field(min_length=1)]
+NonEmpty: TypeAlias = Annotated[str, Field(min_length=1)]
 Day: TypeAlias = date
 
 
 @final
-class Price(Strict):
-    """US dollars per million input and output tokens of one service, for models by name or pattern
-    (fnmatch).
+class Price(StrictModel):
+    """The price of models of one service, in US dollars per million input and output tokens.
 
-    batch: what is paid of that in the half-price interface, 1 where no discount is known. date:
-    when the price was read there, at `source`. since, until: the days between which it holds.
+    model: names or patterns (fnmatch). batch: the share of the price that the batch interface
+    charges, 1 where no discount is known. date: when the price was read at `source`. since, until:
+    the first and last day on which it holds.
     """
 
-    service: Name
-    model: list[Name] = Field(min_length=1)
+    service: NonEmpty
+    model: list[NonEmpty] = Field(min_length=1)
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     batch: float = Field(default=1.0, gt=0, le=1)
     date: Day
-    source: Name
+    source: NonEmpty
     since: Day | None = None
     until: Day | None = None
 
@@ -63,21 +64,21 @@ class Price(Strict):
         return self
 
     def usd(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
-        """US dollars for so many tokens."""
+        """Return the US dollars for a number of tokens."""
         dollars = (self.input * input_tokens + self.output * output_tokens) / 1_000_000
         return dollars * self.batch if batch else dollars
 
     def holds(self, today: Day) -> bool:
+        """Whether the price holds on a day."""
         return (self.since or today) <= today <= (self.until or today)
 
     def fit(self, model: str) -> tuple[bool, int] | None:
-        """How narrowly this row names a model, larger being narrower; None if it does not."""
-        fits = [
-            (name == model, len(name))
-            for name in self.model
-            if name == model or fnmatchcase(model, name)
-        ]
-        return max(fits, default=None)
+        """Return how narrowly this row names a model; None if it does not match.
+
+        Larger tuples are narrower.
+        """
+        names = [name for name in self.model if name == model or fnmatchcase(model, name)]
+        return max(((name == model, len(name)) for name in names), default=None)
 
     def __str__(self) -> str:
         return (
@@ -86,7 +87,7 @@ class Price(Strict):
         )
 
 
-class _File(Strict):
+class _PricesFile(StrictModel):
     checked: Day | None = None
     price: list[Price] = Field(default_factory=list)
 
@@ -94,7 +95,7 @@ class _File(Strict):
 @final
 @dataclass(frozen=True)
 class Prices:
-    """Rows of prices: your own, then those of the shipped file."""
+    """Rows of prices: those of your own file, then those of the shipped file."""
 
     own: tuple[Price, ...]
     shipped: tuple[Price, ...]
@@ -102,17 +103,18 @@ class Prices:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Prices:
-        """Your file (`path`, or BBTVP_PRICES) over the shipped one. UsageError for a file that
-        cannot be used.
+        """Load your file (`path`, or BBTVP_PRICES) over the shipped one.
+
+        Raises UsageError for a file that cannot be used.
         """
         own = os.environ.get("BBTVP_PRICES")
         return _loaded(path or (Path(own) if own else None))
 
     def price(self, service: str, model: str, today: Day | None = None) -> Price | None:
-        """The row of a model, None if there is none.
+        """Return the row of a model, None if there is none.
 
-        Yours before a shipped one, an exact name before a pattern, a long pattern before a short
-        one.
+        Your rows come before shipped ones, an exact name before a pattern, and a long pattern
+        before a short one.
         """
         day = today or datetime.now(UTC).date()
         for rows in (self.own, self.shipped):
@@ -126,7 +128,10 @@ class Prices:
         return None
 
     def need(self, service: str, model: str, today: Day | None = None) -> Price:
-        """As `price`. UsageError, with what to write into a price file, if there is none."""
+        """Return the row of a model.
+
+        Raises UsageError, with the lines to add to a price file, if there is none.
+        """
         found = self.price(service, model, today)
         if found is None:
             raise UsageError(_unpriced(service, model, today or datetime.now(UTC).date()))
@@ -134,11 +139,13 @@ class Prices:
 
 
 def _unpriced(service: str, model: str, day: Day) -> str:
-    """What to do about it. Pasted without numbers, these lines are no TOML: no price is ever 0 by
+    """Return the error message for a model without a price.
+
+    Its lines are not valid TOML until the numbers are filled in, so that no price is 0 by
     oversight.
     """
     return f"""\
-no price is known for {service}/{model}; write its numbers into a file and give it with --prices FILE or BBTVP_PRICES:
+no price is known for {service}/{model}; write it into a file (--prices FILE or BBTVP_PRICES):
 [[price]]
 service = "{service}"
 model = "{model}"
@@ -150,14 +157,15 @@ source = "where you read it\""""
 
 @lru_cache(maxsize=8)
 def _loaded(path: Path | None) -> Prices:
-    shipped = tuple(read_table(SHIPPED, _File).price)
-    return Prices(tuple(read_table(path, _File).price) if path else (), shipped, path)
+    shipped = tuple(read_table(SHIPPED, _PricesFile).price)
+    return Prices(tuple(read_table(path, _PricesFile).price) if path else (), shipped, path)
 
 
 # -- before a run ----------------------------------------------------------------------------------
 class Estimate(NamedTuple):
-    """What a run can use at most. usd_bound: None without a price. seconds: at the rate limit, None
-    without one.
+    """What a run can use at most.
+
+    usd_bound: None without a price. seconds: at the rate limit, None without one.
     """
 
     queries: int
@@ -172,31 +180,31 @@ class Estimate(NamedTuple):
             f"at most {self.input_tokens:,} tokens in and {self.output_tokens:,} out",
             "price unknown" if self.usd_bound is None else f"at most {dollars(self.usd_bound)}",
         ]
-        return ", ".join(
-            parts
-            + ([f"{duration(self.seconds)} at the rate limit"] if self.seconds is not None else [])
-        )
+        if self.seconds is not None:
+            parts.append(f"{duration(self.seconds)} at the rate limit")
+        return ", ".join(parts)
 
 
 def estimate(
     service: str,
     model: str,
     queries: int,
+    *,
     canvas: Size,
     text_characters: int,
     max_tokens: int,
-    rpm: int | None,
-    *,
+    rpm: int | None = None,
     batch: bool = False,
     singly: int = 0,
     prices: Prices | None = None,
     limits: Limits | None = None,
 ) -> Estimate:
-    """Bounds for `queries` image queries with a canvas of that side and a question of that length.
+    """Return bounds for `queries` image queries.
 
-    max_tokens: longest reply, what a model thinks included. rpm: requests per minute, None if there
-    is no limit; a batch has none. singly: of the queries of a batch, how many are sent before it
-    all the same. Retries are not counted: as a rule an attempt that fails costs nothing.
+    canvas: its side, or (width, height), in pixels. text_characters: length of the question and its
+    labels. max_tokens: of the longest reply, reasoning included. rpm: requests per minute, None
+    without a limit; a batch has none. singly: how many queries of a batch are sent one by one
+    before it. Retries are not counted, since a failed attempt normally costs nothing.
     """
     asked = input_tokens(service, model, canvas, text_characters, limits=limits)
     alone = min(queries, singly) if batch else queries
@@ -212,13 +220,13 @@ def estimate(
 
 
 def dollars(usd: float) -> str:
-    """Rounded up, to the cent or to two digits below one."""
+    """Format an amount, rounded up to the cent, or to two digits if it is below one dollar."""
     digits = 2 if usd >= 1 or usd == 0 else 1 - math.floor(math.log10(usd))
     return f"${math.ceil(usd * 10**digits - 1e-6) / 10**digits:,.{digits}f}"
 
 
 def duration(seconds: float) -> str:
-    """As "40 s", "12 min" or "3 h 20 min", rounded up."""
+    """Format a duration as "40 s", "12 min" or "3 h 20 min", rounded up."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     minutes = math.ceil(seconds / 60)

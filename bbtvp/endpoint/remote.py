@@ -12,16 +12,16 @@ from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller, Ended, Job, Refused, Unusable
-from bbtvp.endpoint.dialect import Dialect, Features, Json, Parsed, Wire
-from bbtvp.endpoint.faults import redacted
+from bbtvp.endpoint.faults import redact
 from bbtvp.endpoint.fleet import Fleet
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.images import check, encode, fitting_canvas, input_tokens
 from bbtvp.endpoint.labels import label_scores
-from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
-from bbtvp.endpoint.probe import MOST, QUESTION, RED, explore
-from bbtvp.endpoint.settings import Settings
+from bbtvp.endpoint.probe import MOST, QUESTION, RED, run_probe
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.endpoint.transport import Transport
 from bbtvp.models import (
     Capabilities,
@@ -50,13 +50,18 @@ class Endpoint(PaidModel):
     """
 
     def __init__(
-        self, dialect: Dialect, settings: Settings, *, key_variable: str, secrets: Sequence[str]
+        self,
+        dialect: ProviderApi,
+        settings: EndpointSettings,
+        *,
+        key_variable: str,
+        secrets: Sequence[str],
     ) -> None:
         self.dialect = dialect
         self.settings = settings
         self.spec = dialect.spec
         self.capabilities = Capabilities(logprobs=False, deterministic=False)
-        self._features = Features(temperature=None)
+        self._features = ApiFeatures(temperature=None)
         self._price = Prices.load(settings.prices).price(dialect.service, dialect.model)
         self.lasting = settings.batch
         self._key_variable = key_variable
@@ -68,7 +73,7 @@ class Endpoint(PaidModel):
         self._fleet = Fleet(dialect.servers, dialect.model, shown=self._shown)
         self._caller = Caller(
             self._transport,
-            Limiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency),
+            RateLimiter(requests=settings.rpm, tokens=settings.tpm, most=settings.concurrency),
             explain=dialect.error,
             key_variable=key_variable,
             secrets=self._secrets,
@@ -79,12 +84,14 @@ class Endpoint(PaidModel):
 
     @classmethod
     def of(
-        cls, dialect: Dialect, *, key_variable: str, secrets: Sequence[str], **options: Any
+        cls, dialect: ProviderApi, *, key_variable: str, secrets: Sequence[str], **options: Any
     ) -> Endpoint:
         """As adapters make it. UsageError for an option that is unknown or wrong, or a price file
         that is.
         """
-        return cls(dialect, Settings.of(**options), key_variable=key_variable, secrets=secrets)
+        return cls(
+            dialect, EndpointSettings.of(**options), key_variable=key_variable, secrets=secrets
+        )
 
     @property
     def identity(self) -> str:
@@ -182,7 +189,7 @@ class Endpoint(PaidModel):
             purse.settle(errand.bound, ended[key].usd)
         return {key: errand.outcome(ended[key]) for key, errand in fresh.items()}
 
-    def _features_for(self, request: Request) -> Features:
+    def _features_for(self, request: Request) -> ApiFeatures:
         """Scores by what the probe found; a forced label where it is honoured; else a plain text."""
         if request.labels is None:
             return replace(self._features, top=0, forced=False)
@@ -210,10 +217,10 @@ class Endpoint(PaidModel):
             self.dialect.service,
             self.dialect.model,
             queries,
-            canvas,
-            characters,
-            max(max_tokens, self.settings.max_tokens or 0),
-            self.settings.rpm,
+            canvas=canvas,
+            text_characters=characters,
+            max_tokens=max(max_tokens, self.settings.max_tokens or 0),
+            rpm=self.settings.rpm,
             batch=self.settings.batch,
             singly=MOST if self.settings.probe else 0,
         )
@@ -245,18 +252,18 @@ class Endpoint(PaidModel):
         if not self.settings.probe:
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished
-        plain = _Errand(self, Request(RED, QUESTION), Features(temperature=None), batch=False)
+        plain = _Errand(self, Request(RED, QUESTION), ApiFeatures(temperature=None), batch=False)
         key = digest(b"probe", plain.key.encode(), canonical_json(asdict(wished)).encode())
         known = self._store.recall(key) if self._store else None
         if known is not None and known.text is not None:
             found = json.loads(known.text)
-            self._settle(Features(**found["features"]), Capabilities(**found["capabilities"]))
+            self._settle(ApiFeatures(**found["features"]), Capabilities(**found["capabilities"]))
             return Probe(self.capabilities, tuple(found["findings"]), 0, 0.0)
         counted = _Counted(purse)
 
-        def ask(request: Request, features: Features) -> Parsed:
+        def ask(request: Request, features: ApiFeatures) -> ParsedReply:
             errand = _Errand(self, request, features, batch=False)
-            kept: list[Parsed] = []
+            kept: list[ParsedReply] = []
 
             def read(index: int, reply: Json) -> float:
                 parsed, usd = errand.parsed(reply)
@@ -270,7 +277,7 @@ class Endpoint(PaidModel):
                 raise ModelError(ended.reason or "no answer")
             return kept[-1]
 
-        features, capabilities, findings = explore(self.dialect, ask, wished)
+        features, capabilities, findings = run_probe(self.dialect, ask, wished)
         capabilities = replace(capabilities, revision=self._shown(capabilities.revision))
         self._settle(features, capabilities)
         if self._store:
@@ -286,9 +293,9 @@ class Endpoint(PaidModel):
 
     def _shown(self, text: str) -> str:
         """The text without secrets, on one line."""
-        return redacted(text, self._secrets)
+        return redact(text, self._secrets)
 
-    def _settle(self, features: Features, capabilities: Capabilities) -> None:
+    def _settle(self, features: ApiFeatures, capabilities: Capabilities) -> None:
         self._features = features
         self.capabilities = capabilities
         self._fleet.expect(capabilities.revision)
@@ -344,7 +351,7 @@ class _Errand:
     """One request on its way: its bytes, its key in the store, what it can cost, what came of it."""
 
     def __init__(
-        self, endpoint: Endpoint, request: Request, features: Features, *, batch: bool
+        self, endpoint: Endpoint, request: Request, features: ApiFeatures, *, batch: bool
     ) -> None:
         self.endpoint = endpoint
         self.request = request
@@ -373,11 +380,11 @@ class _Errand:
         self.tokens = asked + answered
         self._reply: Reply | None = None
 
-    def wire(self) -> Wire:
+    def wire(self) -> HttpRequest:
         """Made anew for every attempt: a signature has its time."""
-        return self.endpoint.dialect.wire(self.body)
+        return self.endpoint.dialect.http_request(self.body)
 
-    def parsed(self, reply: Json) -> tuple[Parsed, float]:
+    def parsed(self, reply: Json) -> tuple[ParsedReply, float]:
         """What the reply says and cost. Raises Unusable if it says nothing."""
         try:
             parsed = self.endpoint.dialect.parse(reply)
@@ -431,7 +438,7 @@ def _size(request: Request) -> tuple[int, int]:
     return request.image.shape[1], request.image.shape[0]
 
 
-def _open_store(settings: Settings) -> Store | None:
+def _open_store(settings: EndpointSettings) -> Store | None:
     if settings.store is False:
         return None
     return Store(None if settings.store is True else settings.store)

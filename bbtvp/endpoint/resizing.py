@@ -1,8 +1,7 @@
-"""The ways in which vendors bring an image to what their model takes, and the tokens that it then
-costs. No network.
+"""How vendors resize an image before their model sees it, and how many tokens it then costs.
 
-A rule is given the size of an image and tells what is made of it, step by step. Its numbers come
-from `limits.toml`.
+A rule takes the size of an image and returns each step that the vendor applies to it. The numbers
+of a rule come from `limits.toml`. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ Count: TypeAlias = Annotated[int, Field(ge=1)]
 
 @final
 @dataclass(frozen=True)
-class Step:
-    """One thing that is done to an image, and its size in pixels after it."""
+class ResizeStep:
+    """One thing that is done to an image, and its size in pixels afterwards."""
 
     what: str
     width: int
@@ -32,31 +31,33 @@ class Step:
 
 @final
 @dataclass(frozen=True)
-class Seen:
-    """What a rule makes of an image.
+class ResizeResult:
+    """What a rule does to an image.
 
-    scale: pixels after per pixel before, of a side; 1 if not resampled, None if not known. tokens:
-    as expected, None if not known. at_most: tokens for a bound, whichever reading of the rule
-    holds.
+    scale: pixels after per pixel before, along a side; 1 if the image is not resampled, None if
+    that is not known. tokens: the expected number, None if not known. at_most: an upper bound that
+    holds under every published reading of the rule. notes: warnings for the user.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[ResizeStep, ...]
     scale: float | None
     tokens: int | None
     at_most: int
     notes: tuple[str, ...] = ()
 
 
-class Strict(BaseModel):
-    """What is read from a data file: types as they stand there, and no key that is not known."""
+class StrictModel(BaseModel):
+    """A record of a data file: strict types, and no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 @final
-class Tiles(Strict):
-    """Fitted into `fit` squared, the short side brought down to `short`, cut into tiles of base +
-    per_tile tokens.
+class TilesRule(StrictModel):
+    """Scale the image into a box, then cut it into tiles.
+
+    The image is scaled to fit `fit` x `fit` pixels, and then until its short side is at most
+    `short`. It costs `base` tokens, and `per_tile` tokens for each tile.
     """
 
     kind: Literal["tiles"]
@@ -66,22 +67,26 @@ class Tiles(Strict):
     base: int = Field(ge=0)
     per_tile: Count
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         scale = min(1.0, self.fit / max(width, height))
         scale = min(scale, self.short / min(width, height))
         w, h = _scaled(width, height, scale)
         tiles = self._tiles(w, h)
         steps = _scaling((width, height), (w, h))
         if tiles > 1:
-            steps += (Step(f"cut into {tiles} tiles of at most {self.tile} px:", w, h),)
-        # Whether a small image is scaled up to the short side is told in neither way: the bound
-        # takes the dearer.
+            steps += (ResizeStep(f"cut into {tiles} tiles of at most {self.tile} px:", w, h),)
+        # Vendors do not say whether a small image is scaled up to the short side. The bound takes
+        # the dearer reading.
         up = max(1.0, min(self.short / min(width, height), self.fit / max(width, height)))
         most = max(tiles, self._tiles(*_scaled(width, height, up))) if up > 1 else tiles
-        cut = (
-            f"each of the {tiles} tiles sees its own part of the frame; {self.tile} px stay in one tile",
-        ) * (tiles > 1)
-        return Seen(steps, scale, self._cost(tiles), self._cost(most), cut)
+        notes: tuple[str, ...] = ()
+        if tiles > 1:
+            note = (
+                f"each of the {tiles} tiles shows its own part of the frame; "
+                f"an image of {self.tile} px stays in one tile"
+            )
+            notes = (note,)
+        return ResizeResult(steps, scale, self._cost(tiles), self._cost(most), notes)
 
     def _tiles(self, width: int, height: int) -> int:
         return math.ceil(width / self.tile) * math.ceil(height / self.tile)
@@ -91,26 +96,27 @@ class Tiles(Strict):
 
 
 @final
-class Patches(Strict):
-    """Covered by patches; scaled down until they are at most `budget`; `times` tokens for each."""
+class PatchesRule(StrictModel):
+    """Cover the image with patches, and scale it down until there are at most `budget` of them.
+
+    Each patch costs `times` tokens.
+    """
 
     kind: Literal["patches"]
     patch: Count
     budget: Count
     times: float = Field(default=1.0, gt=0)
 
-    def see(self, width: int, height: int) -> Seen:
-        w, h = (
-            (width, height)
-            if self._patches(width, height) <= self.budget
-            else self._shrunk(width, height)
-        )
+    def apply(self, width: int, height: int) -> ResizeResult:
+        w, h = self._fitted(width, height)
         tokens = math.ceil(self._patches(w, h) * self.times)
         most = tokens if (w, h) == (width, height) else math.ceil(self.budget * self.times)
-        return Seen(_scaling((width, height), (w, h)), w / width, tokens, most)
+        return ResizeResult(_scaling((width, height), (w, h)), w / width, tokens, most)
 
-    def _shrunk(self, width: int, height: int) -> tuple[int, int]:
-        """To the area of the budget, then on until one side is a whole number of patches."""
+    def _fitted(self, width: int, height: int) -> tuple[int, int]:
+        """Scale to the area of the budget, then until one side is a whole number of patches."""
+        if self._patches(width, height) <= self.budget:
+            return width, height
         scale = math.sqrt(self.budget * self.patch**2 / (width * height))
         across = width * scale / self.patch
         down = height * scale / self.patch
@@ -122,9 +128,10 @@ class Patches(Strict):
 
 
 @final
-class Pad(Strict):
-    """Scaled down to a long `edge` and a `budget` of patches, then padded at the bottom and right
-    to whole patches.
+class PadRule(StrictModel):
+    """Scale down to a long side and a budget of patches, then pad to whole patches.
+
+    The long side is at most `edge` pixels. Padding is added at the bottom and on the right.
     """
 
     kind: Literal["pad"]
@@ -133,9 +140,9 @@ class Pad(Strict):
     budget: Count
     degrades_below: int = Field(default=0, ge=0)
     pixels_per_token: Count
-    """By an older rule that is still told; the bound takes the dearer of the two."""
+    """From an older rule that is still documented. The bound takes the dearer of the two rules."""
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         w, h = _largest(
             width,
             height,
@@ -144,38 +151,40 @@ class Pad(Strict):
         steps = _scaling((width, height), (w, h))
         padded = (self.patch * math.ceil(w / self.patch), self.patch * math.ceil(h / self.patch))
         if padded != (w, h):
-            steps += (Step("padded at the bottom and right to", *padded),)
+            steps += (ResizeStep("padded at the bottom and right to", *padded),)
         small = min(width, height) < self.degrades_below
         notes = (f"images under {self.degrades_below} px may be read worse",) if small else ()
         tokens = self._patches(w, h)
         most = max(tokens, math.ceil(padded[0] * padded[1] / self.pixels_per_token))
-        return Seen(steps, w / width, tokens, most, notes)
+        return ResizeResult(steps, w / width, tokens, most, notes)
 
     def _patches(self, width: int, height: int) -> int:
         return math.ceil(width / self.patch) * math.ceil(height / self.patch)
 
 
 @final
-class Square(Strict):
-    """Scaled, up or down, and padded to a square of `side`; a fixed number of tokens."""
+class SquareRule(StrictModel):
+    """Scale up or down to fit a square of `side` pixels, and pad it. The token count is fixed."""
 
     kind: Literal["square"]
     side: Count
     tokens: Count
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         scale = self.side / max(width, height)
         w, h = _scaled(width, height, scale)
         steps = _scaling((width, height), (w, h))
         if (w, h) != (self.side, self.side):
-            steps += (Step("padded to", self.side, self.side),)
-        return Seen(steps, scale, self.tokens, self.tokens)
+            steps += (ResizeStep("padded to", self.side, self.side),)
+        return ResizeResult(steps, scale, self.tokens, self.tokens)
 
 
 @final
-class Crops(Strict):
-    """Whole while no side is over `whole`; otherwise cut into crops that are each brought to `tile`
-    squared.
+class CropsRule(StrictModel):
+    """Keep an image whole up to a size, and cut a larger one into crops.
+
+    An image is whole while no side exceeds `whole` pixels. Each crop is resized to `tile` x `tile`
+    pixels.
     """
 
     kind: Literal["crops"]
@@ -183,110 +192,127 @@ class Crops(Strict):
     tile: Count
     tokens: Count
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         if max(width, height) <= self.whole:
-            return Seen((), 1.0, self.tokens, self.tokens)
-        # Two rules are told: crops of `tile`, or of two thirds of the short side, which makes four
-        # of a square.
+            return ResizeResult((), 1.0, self.tokens, self.tokens)
+        # Two rules are documented: crops of `tile` pixels, or crops of two thirds of the short
+        # side, which cut a square into four.
         unit = max(1, int(min(width, height) / 1.5))
         plain = math.ceil(width / self.tile) * math.ceil(height / self.tile)
         most = max(plain, math.ceil(width / unit) * math.ceil(height / unit))
-        note = f"cut into {plain} to {most} crops of {self.tile} px, how is not told; {self.whole} px stay whole"
-        return Seen((), None, plain * self.tokens, most * self.tokens, (note,))
+        note = (
+            f"cut into {plain} to {most} crops of {self.tile} px by an undocumented rule; "
+            f"an image of {self.whole} px stays whole"
+        )
+        return ResizeResult((), None, plain * self.tokens, most * self.tokens, (note,))
 
 
 @final
-class Least(Strict):
-    """Scaled up until the short side is `side`, never down; a token for so many pixels."""
+class LeastRule(StrictModel):
+    """Scale up until the short side is `side` pixels, never down.
+
+    One token is charged for every `pixels_per_token` pixels.
+    """
 
     kind: Literal["least"]
     side: Count
     pixels_per_token: Count
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         scale = max(1.0, self.side / min(width, height))
         w, h = _scaled(width, height, scale)
         tokens = math.ceil(w * h / self.pixels_per_token)
-        # The vendor's own examples lie up to a quarter above their mean.
-        return Seen(_scaling((width, height), (w, h)), scale, tokens, math.ceil(1.25 * tokens))
-
-
-@final
-class Budget(Strict):
-    """So many tokens at most, whatever the size; how the pixels get there is not told."""
-
-    kind: Literal["budget"]
-    tokens: Count
-
-    def see(self, width: int, height: int) -> Seen:
-        return Seen(
-            (),
-            None,
-            self.tokens,
-            self.tokens,
-            ("how the image is brought to that many tokens is not told",),
+        # The vendor's own examples exceed this mean by up to a quarter.
+        return ResizeResult(
+            _scaling((width, height), (w, h)), scale, tokens, math.ceil(1.25 * tokens)
         )
 
 
 @final
-class Processor(Strict):
-    """A local model: what its own processor does; `side` is the square that it makes, where that is
-    known.
+class BudgetRule(StrictModel):
+    """A fixed number of tokens, whatever the size. The vendor does not say how it resizes."""
+
+    kind: Literal["budget"]
+    tokens: Count
+
+    def apply(self, width: int, height: int) -> ResizeResult:
+        note = "the vendor does not document how the image is resized to that many tokens"
+        return ResizeResult((), None, self.tokens, self.tokens, (note,))
+
+
+@final
+class ProcessorRule(StrictModel):
+    """A local model, whose own processor resizes the image.
+
+    side: the side of the square that the processor makes, if it is known.
     """
 
     kind: Literal["processor"]
     tokens: Count
     side: Count | None = None
 
-    def see(self, width: int, height: int) -> Seen:
+    def apply(self, width: int, height: int) -> ResizeResult:
         if self.side is None:
-            note = "the model's own processor resizes the image: read preprocessor_config.json in its folder"
-            return Seen((), None, None, self.tokens, (note,))
+            note = (
+                "the model's own processor resizes the image: "
+                "read preprocessor_config.json in its folder"
+            )
+            return ResizeResult((), None, None, self.tokens, (note,))
         scale = self.side / min(width, height)
-        return Seen(_scaling((width, height), (self.side, self.side)), scale, None, self.tokens)
-
-
-@final
-class Unknown(Strict):
-    """Nothing is told; `tokens` or one per 14 x 14 px, the larger, is assumed for bounds."""
-
-    kind: Literal["unknown"]
-    tokens: Count
-
-    def see(self, width: int, height: int) -> Seen:
-        most = max(self.tokens, math.ceil(width / 14) * math.ceil(height / 14))
-        return Seen(
-            (),
-            None,
-            None,
-            most,
-            ("what is done to the image is not known; a probe tells whether it arrives",),
+        return ResizeResult(
+            _scaling((width, height), (self.side, self.side)), scale, None, self.tokens
         )
 
 
 @final
-class Like(Strict):
-    """As another service does it for a model of this name."""
+class UnknownRule(StrictModel):
+    """Nothing is documented.
+
+    The bound assumes `tokens`, or one token per 14 x 14 pixels if that is more.
+    """
+
+    kind: Literal["unknown"]
+    tokens: Count
+
+    def apply(self, width: int, height: int) -> ResizeResult:
+        most = max(self.tokens, math.ceil(width / 14) * math.ceil(height / 14))
+        note = "the vendor does not document what is done to the image; a probe shows if it arrives"
+        return ResizeResult((), None, None, most, (note,))
+
+
+@final
+class LikeRule(StrictModel):
+    """The rule that another service applies to a model of the same name."""
 
     kind: Literal["like"]
     service: str
 
 
-Rule: TypeAlias = Tiles | Patches | Pad | Square | Crops | Least | Budget | Processor | Unknown
+ResizeRule: TypeAlias = (
+    TilesRule
+    | PatchesRule
+    | PadRule
+    | SquareRule
+    | CropsRule
+    | LeastRule
+    | BudgetRule
+    | ProcessorRule
+    | UnknownRule
+)
 
 
 def _scaled(width: int, height: int, scale: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _scaling(before: tuple[int, int], after: tuple[int, int]) -> tuple[Step, ...]:
+def _scaling(before: tuple[int, int], after: tuple[int, int]) -> tuple[ResizeStep, ...]:
     if before == after:
         return ()
-    return (Step("scaled down to" if after < before else "scaled up to", *after),)
+    return (ResizeStep("scaled down to" if after < before else "scaled up to", *after),)
 
 
 def _largest(width: int, height: int, fits: Callable[[int, int], bool]) -> tuple[int, int]:
-    """The largest size of this shape that fits; `fits` holds for small ones."""
+    """Return the largest size of this shape that fits; `fits` must hold for small sizes."""
     if fits(width, height):
         return width, height
     low = 0.0

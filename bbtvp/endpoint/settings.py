@@ -7,27 +7,38 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.dialect import Features
+from bbtvp.endpoint.images import IMAGE_FORMATS
+from bbtvp.endpoint.provider import ApiFeatures
 from bbtvp.endpoint.transport import Timeouts
 
-FORMATS = ("png", "jpeg", "webp")
+_POSITIVE = (
+    "rpm",
+    "tpm",
+    "concurrency",
+    "timeout",
+    "connect",
+    "total",
+    "max_tokens",
+    "poll",
+    "stop_after",
+)
 
 
 @final
 @dataclass(frozen=True)
-class Settings:
+class EndpointSettings:
     """How an endpoint is called.
 
-    rpm, tpm: requests and tokens per minute that may be used, learned from the replies' headers
-    where not given. concurrency: most requests at once. connect, timeout, total: seconds for a
-    connection, an attempt, and a request with all its retries. retries: of one request. stop_after:
-    failed requests in a row that end the run. format, quality: how images are sent; "png" keeps
-    every pixel. max_tokens: longest reply, where more is needed than asked for (models that think
-    first). temperature, seed: sent where the API takes them; temperature=none for never. top:
-    alternatives per token to ask for. forced: use structured output for labels. probe: find out
-    what is honoured; without it only text is trusted. prices: a file of your own. store: a file of
-    your own, or false to keep nothing. batch: use the half-price interface; poll: seconds between
-    looks at it.
+    rpm, tpm: most requests and tokens per minute, learned from the headers of replies where not
+    given. concurrency: most requests at once. connect, timeout, total: seconds for a connection, an
+    attempt, and a request with all its retries. retries: of one request. stop_after: failed
+    requests in a row that end the run. format, quality: how images are sent; "png" keeps every
+    pixel. max_tokens: longest reply, where a model needs more than the task asks for, such as one
+    that reasons first. temperature, seed: sent where the API accepts them; None to send none. top:
+    alternatives to ask for per token. forced: use structured output for labels. probe: find out
+    what the endpoint honours; without a probe only text is used. prices: a price file of your own.
+    store: a reply store of your own, or False to keep no replies. batch: use the vendor's batch
+    interface. poll: seconds between checks of a batch.
     """
 
     rpm: int | None = None
@@ -52,9 +63,10 @@ class Settings:
     poll: float = 30.0
 
     @classmethod
-    def of(cls, **options: Any) -> Settings:
-        """Check and convert options as they come from a command line. UsageError for an unknown
-        name or a bad value.
+    def of(cls, **options: Any) -> EndpointSettings:
+        """Check and convert options as they come from a command line.
+
+        Raises UsageError for an unknown name or a bad value.
         """
         known = {field.name: str(field.type) for field in fields(cls)}
         checked = {}
@@ -63,54 +75,46 @@ class Settings:
                 raise unknown("endpoint option", name, known)
             checked[name] = _converted(name, value, known[name])
         settings = cls(**checked)
-        for name in (
-            "rpm",
-            "tpm",
-            "concurrency",
-            "timeout",
-            "connect",
-            "total",
-            "max_tokens",
-            "poll",
-            "stop_after",
-        ):
+        for name in _POSITIVE:
             value = getattr(settings, name)
             if value is not None and value <= 0:
                 raise UsageError(f"{name}={value} must be above 0")
         if settings.retries < 0 or settings.top < 0 or not 1 <= settings.quality <= 100:
             raise UsageError("retries and top must be at least 0, and quality 1 to 100")
-        if settings.format not in FORMATS:
-            raise unknown("image format", settings.format, FORMATS)
+        if settings.format not in IMAGE_FORMATS:
+            raise unknown("image format", settings.format, IMAGE_FORMATS)
         return settings
 
     @property
     def timeouts(self) -> Timeouts:
-        """For the transport."""
+        """The time limits of the transport."""
         return Timeouts(self.connect, self.timeout, self.total)
 
     @property
-    def wished(self) -> Features:
-        """What a probe is to try."""
-        return Features(self.top, self.forced, self.temperature, self.seed)
+    def wished(self) -> ApiFeatures:
+        """The features that a probe tries."""
+        return ApiFeatures(self.top, self.forced, self.temperature, self.seed)
 
 
 def _converted(name: str, value: Any, kind: str) -> Any:
-    """A value of the field's type. Only "none" makes a None, and only booleans make a bool."""
+    """Convert a value to the field's type.
+
+    Only "none" gives None, and only booleans give a bool.
+    """
     if (isinstance(value, str) and value.lower() == "none") or value is None:
         if "None" in kind:
             return None
         raise UsageError(f"{name} cannot be none")
     if kind == "bool" or isinstance(value, bool):
         if not isinstance(value, bool) or "bool" not in kind:
-            raise UsageError(
-                f"{name}={value!r}: {'give true or false' if 'bool' in kind else f'give {kind}'}"
-            )
+            wanted = "true or false" if "bool" in kind else kind
+            raise UsageError(f"{name}={value!r}: give {wanted}")
         return value
-    wanted = next(plain for plain in (int, float, Path, str) if plain.__name__ in kind)
+    convert = next(plain for plain in (int, float, Path, str) if plain.__name__ in kind)
     try:
-        made = wanted(value)
+        made = convert(value)
     except (TypeError, ValueError) as error:
         raise UsageError(f"{name}={value!r}: give {kind}") from error
-    if wanted is int and made != float(value):
+    if convert is int and made != float(value):
         raise UsageError(f"{name}={value!r}: give a whole number")
     return made

@@ -1,9 +1,9 @@
-"""One HTTP exchange: limits on time and size, no redirect followed, and nothing of it, keys least
-of all, in an error.
+"""One HTTP exchange, with limits on time and size.
 
-Deliberately less than requests offers: no retries (the caller's one loop does them), no cookies, no
-netrc, which would replace the key in `Authorization`. Proxies and a bundle of certificates from the
-environment are honoured.
+No redirect is followed, and no error message contains a header or a key. This module deliberately
+does less than requests: no retries (the caller's loop does them), no cookies, and no netrc, which
+would replace the key in `Authorization`. Proxies and certificate bundles from the environment are
+honoured.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from urllib3.exceptions import (
 )
 
 from bbtvp.core.errors import BbtvpError, UsageError
-from bbtvp.endpoint.dialect import Wire
+from bbtvp.endpoint.provider import HttpRequest
 
-LIMIT = 32 << 20
-"""Most bytes of a reply, decompressed."""
-CHUNK = 1 << 16
+REPLY_LIMIT = 32 << 20
+"""Most bytes of a reply, after decompression."""
+_CHUNK = 1 << 16
 
 
 class Timeouts(NamedTuple):
-    """Seconds: `connect` to find and reach the server, `attempt` for one exchange from the first
-    byte to the last.
+    """Time limits in seconds.
 
-    total: for one request, with all its attempts and the waits between them.
+    connect: to find and reach the server. attempt: for one exchange, from the first byte to the
+    last. total: for one request, with all its attempts and the waits between them.
     """
 
     connect: float = 10.0
@@ -54,9 +54,10 @@ class Timeouts(NamedTuple):
     total: float = 900.0
 
 
-class Answer(NamedTuple):
-    """What the server replied, whatever the status. headers: in any case of letters. seconds: the
-    whole exchange.
+class HttpResponse(NamedTuple):
+    """A server's response, whatever its status.
+
+    headers: their names may be in any case. seconds: duration of the whole exchange.
     """
 
     status: int
@@ -66,11 +67,11 @@ class Answer(NamedTuple):
 
 
 @final
-class Broken(BbtvpError):
-    """An exchange without a usable answer.
+class ExchangeFailed(BbtvpError):
+    """An exchange that brought no usable response.
 
     sent: the request may have reached the server, which may charge for it. lasting: another attempt
-    would end alike.
+    would fail in the same way.
     """
 
     def __init__(self, reason: str, *, sent: bool, lasting: bool = False) -> None:
@@ -86,108 +87,112 @@ class PlainHttpWarning(UserWarning):
 
 @final
 class Transport:
-    """Makes exchanges, from any number of threads at once. Connections are kept for later, one per
-    exchange under way.
+    """Makes exchanges, from any number of threads at once.
 
-    timeouts: see there. limit: most bytes of a reply. Close it in the end; that also ends exchanges
-    under way.
+    Connections are kept for later exchanges; each carries one exchange at a time. timeouts: see
+    `Timeouts`. limit: most bytes of a reply. `close` also ends the exchanges under way.
     """
 
-    def __init__(self, timeouts: Timeouts = Timeouts(), *, limit: int = LIMIT) -> None:  # noqa: B008 - immutable
+    def __init__(self, timeouts: Timeouts = Timeouts(), *, limit: int = REPLY_LIMIT) -> None:  # noqa: B008 - immutable
         self.timeouts = timeouts
         self.limit = limit
         self._lock = threading.Lock()
-        # Handed from thread to thread, one holder at a time: sessions kept by thread would be lost
-        # with the threads of one call, and a search makes many calls. The latest is taken first, so
-        # that the others can grow old.
-        self._idle: defaultdict[str, list[_Line]] = defaultdict(list)
-        """By origin: a connection serves one."""
-        self._routes: dict[str, _Route] = {}
+        # Connections are handed from thread to thread. Kept by thread, they would be lost with the
+        # threads of one call, and a search makes many calls. The latest is reused first, so that
+        # the others can expire.
+        self._idle: defaultdict[str, list[_Connection]] = defaultdict(list)
+        """By origin, since a connection serves one origin only."""
+        self._routes: dict[str, _ServerRoute] = {}
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self._watch = _Watch()
+        self._watch = _DeadlineWatch()
         self._closed = False
 
-    def send(self, wire: Wire, *, remaining: float | None = None) -> Answer:
-        """Make the exchange, within the time for an attempt and, if given, the `remaining` seconds.
+    def send(self, request: HttpRequest, *, remaining: float | None = None) -> HttpResponse:
+        """Make the exchange, within the limit of an attempt and the `remaining` seconds, if given.
 
-        Raises Broken if there is no answer, and UsageError for a URL or a header that cannot be
-        sent at all.
+        Raises ExchangeFailed if there is no response, and UsageError for a URL or a header that
+        cannot be sent at all.
         """
         seconds = min(
             self.timeouts.attempt, self.timeouts.total if remaining is None else remaining
         )
         if seconds <= 0:
-            raise Broken("no time is left", sent=False)
-        request = _prepared(wire)
-        route = self._route(wire.url)
-        origin = _origin(wire.url)
-        line = self._take(origin)
+            raise ExchangeFailed("no time is left", sent=False)
+        prepared = _prepared(request)
+        route = self._route(request.url)
+        origin = _origin(request.url)
+        connection = self._take(origin)
         began = time.monotonic()
         try:
-            with self._watch.over(line, seconds) as exchange:
-                outcome = self._exchange(exchange, request, route, seconds)
+            with self._watch.over(connection, seconds) as exchange:
+                outcome = self._exchange(exchange, prepared, route, seconds)
         finally:
-            self._put(line, origin)
+            self._put(connection, origin)
         if exchange.over:
-            outcome = Broken(
-                f"no complete answer from {_host(wire.url)} within {seconds:.3g} s", sent=True
+            outcome = ExchangeFailed(
+                f"no complete answer from {_host(request.url)} within {seconds:.3g} s", sent=True
             )
-        # Raised out here: what is raised where another error is caught carries that one, and with
-        # it the whole request.
+        # Raised outside the except block: an error raised inside it would carry the caught one, and
+        # with it the whole request.
         if isinstance(outcome, BbtvpError):
             raise outcome
-        return Answer(*outcome, time.monotonic() - began)
+        return HttpResponse(*outcome, time.monotonic() - began)
 
     def close(self) -> None:
-        """Close every connection; no exchange can be made from now on."""
+        """Close every connection. No exchange can be made from then on."""
         with self._lock:
             self._closed = True
-            idle = [line for lines in self._idle.values() for line in lines]
+            idle = [connection for lines in self._idle.values() for connection in lines]
             self._idle.clear()
-        for line in idle:
-            line.close()
+        for connection in idle:
+            connection.close()
         self._watch.end_all()
 
     def _exchange(
-        self, exchange: _Exchange, request: requests.PreparedRequest, route: _Route, seconds: float
+        self,
+        exchange: _Exchange,
+        request: requests.PreparedRequest,
+        route: _ServerRoute,
+        seconds: float,
     ) -> tuple[int, Mapping[str, str], bytes] | BbtvpError:
-        timeout = (min(self.timeouts.connect, seconds), seconds + 1)  # the watch is to be first
+        timeout = (min(self.timeouts.connect, seconds), seconds + 1)  # the watch acts first
         try:
-            # Not through a session: that would read the body of a redirect, keep cookies, and look
-            # into netrc.
-            with exchange.line.send(
+            # A session would read the body of a redirect, keep cookies, and look into netrc.
+            with exchange.connection.send(
                 request, stream=True, timeout=timeout, verify=route.verify, proxies=route.proxies
             ) as response:
                 exchange.response = response.raw
                 body = bytearray()
-                for chunk in response.iter_content(CHUNK):
+                for chunk in response.iter_content(_CHUNK):
                     body += chunk
                     if len(body) > self.limit:
-                        return Broken(
+                        return ExchangeFailed(
                             f"the reply is larger than {self.limit:,} bytes",
                             sent=True,
                             lasting=True,
                         )
                 return response.status_code, response.headers, bytes(body)
         except requests.RequestException as error:
-            return _broken(error, _host(request.url or ""), timeout[0])
+            return _failure(error, _host(request.url or ""), timeout[0])
         except UnicodeError:
-            return UsageError(HEADER)
+            return UsageError(_BAD_HEADER)
 
-    def _take(self, origin: str) -> _Line:
+    def _take(self, origin: str) -> _Connection:
         with self._lock:
             if self._closed:
-                raise Broken("the connection to the model was closed", sent=False, lasting=True)
-            return self._idle[origin].pop() if self._idle[origin] else _Line(self._context)
+                raise ExchangeFailed(
+                    "the connection to the model was closed", sent=False, lasting=True
+                )
+            return self._idle[origin].pop() if self._idle[origin] else _Connection(self._context)
 
-    def _put(self, line: _Line, origin: str) -> None:
+    def _put(self, connection: _Connection, origin: str) -> None:
         with self._lock:
             if not self._closed:
-                self._idle[origin].append(line)
+                self._idle[origin].append(connection)
                 return
-        line.close()
+        connection.close()
 
-    def _route(self, url: str) -> _Route:
+    def _route(self, url: str) -> _ServerRoute:
         parts = urlsplit(url)
         origin = _origin(url)
         with self._lock:
@@ -195,16 +200,21 @@ class Transport:
         if known is not None:
             return known
         if parts.scheme == "http" and not _loopback(parts.hostname or ""):
-            warning = f"{parts.hostname} is asked over plain http: the key and the images can be read on the way; use https"
+            warning = (
+                f"{parts.hostname} is asked over plain http: "
+                "the key and the images can be read on the way; use https"
+            )
             warnings.warn(warning, PlainHttpWarning, stacklevel=3)
         with requests.Session() as session:
             found = session.merge_environment_settings(url, {}, True, None, None)
-        route = _Route(dict(found["proxies"] or {}), found["verify"] or True)
+        route = _ServerRoute(dict(found["proxies"] or {}), found["verify"] or True)
         with self._lock:
             return self._routes.setdefault(origin, route)
 
     def _context(self, bundle: str) -> ssl.SSLContext:
-        """Certificates are read once: for every connection anew they would cost more than the
+        """Return the TLS context of a certificate bundle.
+
+        Contexts are cached: reading the certificates for every connection would cost more than the
         exchange.
         """
         with self._lock:
@@ -216,12 +226,16 @@ class Transport:
             return self._contexts[bundle]
 
 
-HEADER = "a header cannot be sent; check the environment variable of the key for spaces, line breaks and odd letters"
+_BAD_HEADER = (
+    "a header cannot be sent; check the environment variable of the key "
+    "for spaces, line breaks and odd letters"
+)
 
 
-class _Route(NamedTuple):
-    """What the environment says about a server: its proxies, and the bundle of certificates (True:
-    the usual one).
+class _ServerRoute(NamedTuple):
+    """What the environment says about a server.
+
+    proxies: by scheme. verify: the path of the certificate bundle, True for the usual one.
     """
 
     proxies: dict[str, str]
@@ -229,8 +243,8 @@ class _Route(NamedTuple):
 
 
 @final
-class _Line(HTTPAdapter):
-    """requests' adapter with one connection, which can be hung up from outside."""
+class _Connection(HTTPAdapter):
+    """An HTTPAdapter of one connection, which another thread can close."""
 
     def __init__(self, context: Any) -> None:
         self.context = context
@@ -247,45 +261,48 @@ class _Line(HTTPAdapter):
         return host, {"cert_reqs": "CERT_REQUIRED", "ssl_context": self.context(bundle)}
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
-        """Nothing to do: the context has the certificates, and demands a valid one."""
+        """Do nothing: the TLS context holds the certificates and requires a valid one."""
 
     def get_connection_with_tls_context(
         self, request: requests.PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
     ) -> Any:
         pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
-        self.connection = pool._get_conn()  # the pool holds one: this is what it will hand out next
+        # The pool holds one connection, so this is the one that it hands out next.
+        self.connection = pool._get_conn()
         pool._put_conn(self.connection)
         return pool
 
     def hang_up(self, response: BaseHTTPResponse | None) -> None:
-        """Shut the socket, so that whoever waits for it wakes."""
-        with suppress(OSError, ValueError, RuntimeError):  # closed by now, which is as good
+        """Shut the socket down, so that a thread that waits for it wakes up."""
+        with suppress(OSError, ValueError, RuntimeError):  # it is closed already
             if response is not None:
                 response.shutdown()
             elif self.connection is not None and self.connection.sock is not None:
-                plain = getattr(
-                    self.connection.sock, "socket", self.connection.sock
-                )  # TLS within TLS wraps it
+                # TLS within TLS wraps the socket.
+                plain = getattr(self.connection.sock, "socket", self.connection.sock)
                 socket.socket.shutdown(plain, socket.SHUT_RDWR)
 
 
 @final
 @dataclass(eq=False)
 class _Exchange:
-    """An exchange under way. due: on the monotonic clock. over: it was hung up on."""
+    """An exchange under way.
 
-    line: _Line
+    due: its deadline on the monotonic clock. over: it was ended at the deadline.
+    """
+
+    connection: _Connection
     due: float
     response: BaseHTTPResponse | None = None
     over: bool = False
 
 
 @final
-class _Watch:
-    """Hangs up on exchanges that take too long. A drip of bytes resets every timeout that a socket
-    has.
+class _DeadlineWatch:
+    """Ends exchanges that take too long.
 
-    Its thread runs while it has something to watch.
+    Socket timeouts do not suffice, because each byte that arrives resets them. The thread runs
+    while there is an exchange to watch.
     """
 
     def __init__(self) -> None:
@@ -295,8 +312,8 @@ class _Watch:
         self._next = math.inf
 
     @contextmanager
-    def over(self, line: _Line, seconds: float) -> Iterator[_Exchange]:
-        exchange = _Exchange(line, time.monotonic() + seconds)
+    def over(self, connection: _Connection, seconds: float) -> Iterator[_Exchange]:
+        exchange = _Exchange(connection, time.monotonic() + seconds)
         with self._changed:
             self._open.add(exchange)
             if not self._running:
@@ -307,9 +324,8 @@ class _Watch:
         try:
             yield exchange
         finally:
-            with (
-                self._changed
-            ):  # not before a hang-up in progress is done: the line may serve another exchange next
+            # The lock waits for a hang-up in progress: the connection may serve another exchange next.
+            with self._changed:
                 self._open.discard(exchange)
 
     def end_all(self) -> None:
@@ -325,46 +341,51 @@ class _Watch:
                 for exchange in self._open:
                     if exchange.due <= now:
                         exchange.over = True
-                        exchange.line.hang_up(exchange.response)
-                # One that is over and still here had no socket yet: soon again.
+                        exchange.connection.hang_up(exchange.response)
+                # An exchange that is over but still listed had no socket yet: try again soon.
                 self._next = min(max(exchange.due, now + 0.1) for exchange in self._open)
                 self._changed.wait(self._next - now)
             self._running = False
 
 
-def _prepared(wire: Wire) -> requests.PreparedRequest:
-    """The request, without what a session would add. Raises UsageError, which says nothing of any
-    header.
+def _prepared(request: HttpRequest) -> requests.PreparedRequest:
+    """Prepare a request, without the additions of a session.
+
+    Raises UsageError, which does not show any header.
     """
-    request = requests.PreparedRequest()
+    prepared = requests.PreparedRequest()
     problem = ""
     headers = {
         "User-Agent": "bbtvp",
         "Accept": "application/json",
         "Accept-Encoding": "identity",
-        **wire.headers,
+        **request.headers,
     }
     try:
-        request.prepare(method=wire.method, url=wire.url, headers=headers, data=wire.body or None)
+        prepared.prepare(
+            method=request.method, url=request.url, headers=headers, data=request.body or None
+        )
     except requests.exceptions.InvalidHeader:
-        problem = HEADER
+        problem = _BAD_HEADER
     except (requests.RequestException, ValueError):
-        request.url = None
-    if urlsplit(request.url or "").scheme not in ("http", "https") and not problem:
-        problem = "the base URL is not one: it begins with https:// (or http:// on this machine)"
+        prepared.url = None
+    if urlsplit(prepared.url or "").scheme not in ("http", "https") and not problem:
+        problem = (
+            "the base URL is not valid: it must begin with https:// (or http:// on this machine)"
+        )
     if problem:
         raise UsageError(problem)
-    return request
+    return prepared
 
 
 def _origin(url: str) -> str:
-    """Scheme, host and port."""
+    """Return the scheme, host and port of a URL."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def _host(url: str) -> str:
-    """The host and port, without a user's name and password."""
+    """Return the host and port of a URL, without a user name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
@@ -375,31 +396,34 @@ def _loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _broken(error: requests.RequestException, host: str, connect: float) -> Broken:
-    """What went wrong, in words of our own: those of the libraries quote whole URLs and headers."""
+def _failure(error: requests.RequestException, host: str, connect: float) -> ExchangeFailed:
+    """Describe what went wrong; the libraries' own messages contain whole URLs and headers."""
     cause = error.args[0] if error.args else error
     cause = cause.reason if isinstance(cause, MaxRetryError) else cause
     root = _root(cause)
     if isinstance(root, ssl.SSLCertVerificationError):
-        why = f"the certificate of {host} is not valid ({root.verify_message}); if you trust it, name its file in "
-        return Broken(why + "REQUESTS_CA_BUNDLE", sent=False, lasting=True)
+        why = (
+            f"the certificate of {host} is not valid ({root.verify_message}); "
+            "if you trust it, name its file in REQUESTS_CA_BUNDLE"
+        )
+        return ExchangeFailed(why, sent=False, lasting=True)
     if isinstance(cause, ProxyError):
-        return Broken(
+        return ExchangeFailed(
             f"no connection to {host} through the proxy; check HTTPS_PROXY and NO_PROXY", sent=False
         )
     if isinstance(cause, NameResolutionError):
-        return Broken(
+        return ExchangeFailed(
             f"no address found for {host}; check the base URL and the network", sent=False
         )
     if isinstance(cause, NewConnectionError):
-        return Broken(f"no connection to {host}: {_said(root)}", sent=False)
+        return ExchangeFailed(f"no connection to {host}: {_described(root)}", sent=False)
     if isinstance(cause, ConnectTimeoutError):
-        return Broken(f"no connection to {host} within {connect:g} s", sent=False)
-    return Broken(f"the exchange with {host} broke off: {_said(root)}", sent=True)
+        return ExchangeFailed(f"no connection to {host} within {connect:g} s", sent=False)
+    return ExchangeFailed(f"the exchange with {host} broke off: {_described(root)}", sent=True)
 
 
 def _root(error: object) -> object:
-    """The innermost exception, which libraries keep in their arguments or as the cause."""
+    """Return the innermost exception: libraries keep it in their arguments or as the cause."""
     for _ in range(8):
         inside = [a for a in getattr(error, "args", ()) if isinstance(a, Exception)]
         inner = inside[-1] if inside else getattr(error, "__cause__", None)
@@ -409,5 +433,6 @@ def _root(error: object) -> object:
     return error
 
 
-def _said(error: object) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+def _described(error: object) -> str:
+    strerror = error.strerror if isinstance(error, OSError) else None
+    return strerror or type(error).__name__

@@ -18,7 +18,8 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.endpoint import images
-from bbtvp.endpoint.images import ImagePlan, Limits
+from bbtvp.endpoint.images import ImagePlan
+from bbtvp.endpoint.limits import Limits
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
 from bbtvp.prompt import Prompt, open_image, preset
 
@@ -310,10 +311,10 @@ def diagnose(
             service,
             model,
             QUERIES,
-            fitting,
-            QUESTION,
-            max_tokens,
-            rpm,
+            canvas=fitting,
+            text_characters=QUESTION,
+            max_tokens=max_tokens,
+            rpm=rpm,
             batch=batch,
             prices=prices,
             limits=table,

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-from bbtvp.endpoint.dialect import Dialect, Json, Parsed
+from bbtvp.endpoint.provider import Json, ParsedReply, ProviderApi
 
 OTHERS: tuple[Any, ...] = (
     None,
@@ -40,7 +40,7 @@ def damaged(reply: Json) -> Iterator[tuple[str, Json]]:
             yield f"{path} → {other}", changed
 
 
-def survives(dialect: Dialect, reply: Json) -> tuple[int, int]:
+def survives(dialect: ProviderApi, reply: Json) -> tuple[int, int]:
     """How many damaged replies are read, and how many refused, in the three ways that are allowed.
 
     Anything else that is raised passes through, with what was done in its notes.
@@ -60,7 +60,7 @@ def survives(dialect: Dialect, reply: Json) -> tuple[int, int]:
     return read, refused
 
 
-def well_formed(parsed: Parsed) -> bool:
+def well_formed(parsed: ParsedReply) -> bool:
     """Whether everything in it is of the type that it says."""
     counts = (parsed.input_tokens, parsed.output_tokens)
     return (

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from bbtvp.adapters import anthropic
 from bbtvp.adapters.anthropic import Messages
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Json, Wire
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from tests.adapters.damage import survives
 from tests.adapters.wire import (
     LABELS,
@@ -37,8 +37,8 @@ from tests.adapters.wire import (
 OLD = "2023-06-01"
 KEY = "sk-ant-test-1234"
 MODEL = "claude-sonnet-4-6"
-PLAIN = Features(temperature=None)
-FORCED = Features(temperature=None, forced=True)
+PLAIN = ApiFeatures(temperature=None)
+FORCED = ApiFeatures(temperature=None, forced=True)
 
 REPLY: Json = {
     "id": "msg_01",
@@ -89,7 +89,7 @@ def accepts(body: Json, shape: TypeAdapter[Any] = PARAMS) -> bool:
         return False
 
 
-def body_of(dialect: Messages, features: Features = PLAIN, **fields: Any) -> Json:
+def body_of(dialect: Messages, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
     return dialect.body(asked, picture(asked), features)
 
@@ -115,7 +115,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         each.close()
 
 
-def same(ours: Wire, theirs: Asked) -> None:
+def same(ours: HttpRequest, theirs: Asked) -> None:
     """The same method, path and JSON, and all headers that we send."""
     mine = asked_by(ours)
     assert (mine.method, mine.path) == (theirs.method, theirs.path)
@@ -138,7 +138,7 @@ def same(ours: Wire, theirs: Asked) -> None:
         ({"thinking": "disabled"}, PLAIN),
     ],
 )
-def test_bodies_are_valid_for_the_sdk_types(options: dict[str, Any], features: Features) -> None:
+def test_bodies_are_valid_for_the_sdk_types(options: dict[str, Any], features: ApiFeatures) -> None:
     for kind in ("png", "jpeg", "webp"):
         asked = request(max_tokens=2048)
         body = Messages(MODEL, KEY, **options).body(asked, picture(asked, kind), features)
@@ -186,7 +186,7 @@ def test_labels_are_forced_by_a_schema_with_room_for_its_wrapping() -> None:
 
 
 def test_only_the_old_version_has_a_temperature_and_none_has_a_seed() -> None:
-    asked = Features(temperature=0.5, seed=3, top=5, samples=2)
+    asked = ApiFeatures(temperature=0.5, seed=3, top=5, samples=2)
     new = Messages(MODEL, KEY)
     old = Messages(MODEL, KEY, version=OLD)
     assert (new.can_sample, old.can_sample) == (False, True)
@@ -235,7 +235,9 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             output_config={"format": {"type": "json_schema", "schema": schema}},
         )
         dialect = Messages(MODEL, KEY, server.url)
-    same(dialect.wire(compact(dialect.body(asked, picture(asked), FORCED))), server.asked[0])
+    same(
+        dialect.http_request(compact(dialect.body(asked, picture(asked), FORCED))), server.asked[0]
+    )
     assert (
         "".join(block.text for block in message.content if block.type == "text")
         == '{"answer": "checks"}'
@@ -244,7 +246,7 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
 
 def test_the_old_version_sends_the_key_as_it_used_to() -> None:
     new, old = (
-        asked_by(Messages(MODEL, KEY, version=each).wire(b"{}")).headers
+        asked_by(Messages(MODEL, KEY, version=each).http_request(b"{}")).headers
         for each in (anthropic.CHANGED, OLD)
     )
     assert (new["authorization"], old["x-api-key"]) == (f"Bearer {KEY}", KEY)
@@ -451,8 +453,8 @@ def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given.dialect.url == "http://127.0.0.1:8/v1/messages" and given.dialect.can_sample
     assert given.settings.max_tokens == 99
     assert anthropic.load(MODEL, thinking="disabled", store=False).settings.max_tokens is None  # type: ignore[attr-defined]
-    assert asked_by(given.dialect.wire(b"")).headers["x-api-key"] == KEY
-    assert KEY not in repr(endpoint.dialect) + repr(given.dialect.wire(b""))
+    assert asked_by(given.dialect.http_request(b"")).headers["x-api-key"] == KEY
+    assert KEY not in repr(endpoint.dialect) + repr(given.dialect.http_request(b""))
 
 
 def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:

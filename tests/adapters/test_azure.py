@@ -14,7 +14,7 @@ from bbtvp.adapters.azure import Azure, load, url_of
 from bbtvp.adapters.openai import form_of
 from bbtvp.adapters.openai_chat import Options
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Json
+from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.wire import QUESTION, asked_by, compact, conforms, picture, recorder, request
 
 KEY = "azure-not-a-real-key"
@@ -88,7 +88,7 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
     asked = request()
     with recorder() as server:
         ours = loaded(api=api, api_version=version, base_url=server.url)
-        body = ours.body(asked, picture(asked), Features())
+        body = ours.body(asked, picture(asked), ApiFeatures())
         with client(server.url, version) as sdk:
             if api == "chat":
                 field = "max_tokens" if version else "max_completion_tokens"
@@ -96,7 +96,7 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
             else:
                 ask_responses(sdk, body["input"][0]["content"][0]["image_url"])
         theirs = server.asked[0]
-    sent = asked_by(ours.wire(compact(body)))
+    sent = asked_by(ours.http_request(compact(body)))
     assert (sent.method, sent.path) == (theirs.method, theirs.path) == ("POST", path)
     assert sent.json == theirs.json
     assert sent.headers == {"api-key": KEY, "content-type": "application/json"}
@@ -128,7 +128,7 @@ def test_a_deployment_name_is_quoted_in_an_address() -> None:
 def test_the_field_for_the_longest_reply_depends_on_version_and_model() -> None:
     def field(name: str, **options: Any) -> str:
         body = loaded(name, **options).body(
-            request(), picture(request()), Features(temperature=None)
+            request(), picture(request()), ApiFeatures(temperature=None)
         )
         return next(key for key in body if "tokens" in key)
 
@@ -253,5 +253,5 @@ def test_batches_are_not_offered() -> None:
 
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
     made = loaded()
-    wire = made.wire(compact(made.body(request(), picture(request()), Features())))
+    wire = made.http_request(compact(made.body(request(), picture(request()), ApiFeatures())))
     assert not any(KEY in text for text in (repr(made), repr(wire), wire.url, wire.body.decode()))

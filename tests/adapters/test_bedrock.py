@@ -28,8 +28,8 @@ from botocore.validate import ParamValidator
 from bbtvp.adapters import bedrock
 from bbtvp.adapters.bedrock import Bearer, Converse, SigV4
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.dialect import Features, Json
 from bbtvp.endpoint.forced import schema
+from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.damage import survives
 from tests.adapters.wire import (
     LABELS,
@@ -47,8 +47,8 @@ ARN = "arn:aws:bedrock:us-east-1:123456789012:inference-profile/us.x-v1:0"
 ACCESS = "AKIATEST"
 SECRET = "secret/with+signs"
 SESSION = "session=="
-PLAIN = Features(temperature=None)
-FORCED = Features(temperature=0.0, forced=True)
+PLAIN = ApiFeatures(temperature=None)
+FORCED = ApiFeatures(temperature=0.0, forced=True)
 BEARER = Bearer("bedrock-api-key-1234")
 
 REPLY: Json = {
@@ -134,7 +134,7 @@ def signed(base: str, model: str = MODEL, **options: Any) -> Converse:
     )
 
 
-def body_of(features: Features = PLAIN, **fields: Any) -> Json:
+def body_of(features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
     return Converse(MODEL, BEARER, "https://x").body(asked, picture(asked), features)
 
@@ -203,7 +203,7 @@ def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
 def test_nothing_is_sent_that_was_not_asked_for(operation: Any) -> None:
     assert (
         body_of()
-        == body_of(Features(temperature=None, seed=3, top=5, samples=2))
+        == body_of(ApiFeatures(temperature=None, seed=3, top=5, samples=2))
         == body_of(FORCED, labels=None) | {"inferenceConfig": {"maxTokens": 16}}
     )
     forced = body_of(FORCED)
@@ -231,14 +231,14 @@ def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model
         )
         dialect = signed(server.url, model)
     theirs = server.asked[0]
-    ours = asked_by(dialect.wire(compact(dialect.body(asked, picture(asked), FORCED))))
+    ours = asked_by(dialect.http_request(compact(dialect.body(asked, picture(asked), FORCED))))
     assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
     assert reply["output"]["message"]["content"][1:] == [
         {"text": '{"answer": '},
         {"text": '"checks"}'},
     ]
     # Over the very same bytes, since boto3 puts spaces into its JSON.
-    again = asked_by(dialect.wire(theirs.body)).headers
+    again = asked_by(dialect.http_request(theirs.body)).headers
     assert again.items() <= theirs.headers.items() and again["x-amz-security-token"] == SESSION
     assert again["authorization"] != ours.headers["authorization"]
 
@@ -300,7 +300,9 @@ def test_every_attempt_is_signed_anew_with_the_keys_of_its_time() -> None:
 
     credentials = RefreshableCredentials.create_from_metadata(renew(), renew, "test")
     dialect = Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example")
-    tokens = [asked_by(dialect.wire(b"{}")).headers["x-amz-security-token"] for _ in range(2)]
+    tokens = [
+        asked_by(dialect.http_request(b"{}")).headers["x-amz-security-token"] for _ in range(2)
+    ]
     assert tokens == ["t2=", "t2="]  # the first had a second to live
     assert (
         dialect.error(403, {"message": "canonical: x-amz-security-token:t2="})[1]
@@ -320,11 +322,11 @@ def test_keys_that_cannot_be_renewed_end_the_run() -> None:
     }
     credentials = RefreshableCredentials.create_from_metadata(past, renew, "test")
     with pytest.raises(ModelError, match="cannot be renewed"):
-        Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example").wire(b"{}")
+        Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example").http_request(b"{}")
 
 
 def test_a_bedrock_key_is_a_bearer_token() -> None:
-    assert asked_by(Converse(MODEL, BEARER, "https://x.example/").wire(b"{}")) == Asked(
+    assert asked_by(Converse(MODEL, BEARER, "https://x.example/").http_request(b"{}")) == Asked(
         "POST",
         "/model/us.anthropic.claude-sonnet-4-6-v1%3A0/converse",
         {"content-type": "application/json", "authorization": "Bearer bedrock-api-key-1234"},
@@ -412,7 +414,7 @@ def test_a_bedrock_key_needs_no_botocore(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
         monkeypatch.setitem(sys.modules, name, None)
     endpoint: Any = bedrock.load(MODEL, store=False)
-    wire = endpoint.dialect.wire(b"{}")
+    wire = endpoint.dialect.http_request(b"{}")
     assert (
         wire.url
         == "https://bedrock-runtime.eu-west-3.amazonaws.com/model/us.anthropic.claude-sonnet-4-6-v1%3A0/converse"
@@ -431,7 +433,7 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     endpoint: Any = bedrock.load(MODEL, store=False)
-    wire = endpoint.dialect.wire(b"{}")
+    wire = endpoint.dialect.http_request(b"{}")
     assert (
         "us-west-2.amazonaws.com" in wire.url
         and "/us-west-2/bedrock/" in wire.headers["Authorization"]
@@ -441,7 +443,7 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
         MODEL, region="us-east-1", base_url="http://127.0.0.1:9/", store=False
     )
     assert given.dialect.url.startswith("http://127.0.0.1:9/model/")
-    assert "/us-east-1/bedrock/" in given.dialect.wire(b"{}").headers["Authorization"]
+    assert "/us-east-1/bedrock/" in given.dialect.http_request(b"{}").headers["Authorization"]
 
 
 def test_a_profile_brings_credentials_and_region(
@@ -453,7 +455,7 @@ def test_a_profile_brings_credentials_and_region(
     (nobody / "config").write_text("[profile work]\nregion = ap-south-1\n")
     monkeypatch.setenv(bedrock.TOKEN, "unused")  # what is asked for by name comes first
     endpoint: Any = bedrock.load(MODEL, profile="work", store=False)
-    signature = endpoint.dialect.wire(b"{}").headers["Authorization"]
+    signature = endpoint.dialect.http_request(b"{}").headers["Authorization"]
     assert "Credential=AKIAWORK/" in signature and "/ap-south-1/bedrock/" in signature
     with pytest.raises(UsageError, match="home"):
         bedrock.load(MODEL, profile="home", store=False)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from bbtvp.adapters.compatible import HOSTED, LOCAL, Compatible, load
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Json, Token
+from bbtvp.endpoint.provider import ApiFeatures, Json, Token
 from bbtvp.models import Reply
 from tests.adapters.wire import (
     LABELS,
@@ -61,7 +61,7 @@ def loaded(name: str, **options: Any) -> Compatible:
 def test_a_model_is_all_that_follows_the_service(name: str, model: str) -> None:
     made = loaded(name)
     assert (made.spec, made.model) == (f"openai-api/{name}", model)
-    assert made.body(request(), picture(request()), Features())["model"] == model
+    assert made.body(request(), picture(request()), ApiFeatures())["model"] == model
 
 
 @pytest.mark.parametrize("name", ["ollama", "ollama/", "/model", ""])
@@ -183,25 +183,25 @@ def ask(url: str, data: str, **fields: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "features", "fields"),
     [
-        ({}, Features(temperature=None), {"max_tokens": 16}),
+        ({}, ApiFeatures(temperature=None), {"max_tokens": 16}),
         (
             {},
-            Features(top=4, seed=1),
+            ApiFeatures(top=4, seed=1),
             {"max_tokens": 16, "temperature": 0.0, "seed": 1, "logprobs": True, "top_logprobs": 4},
         ),
         (
             {"forced": "choice"},
-            Features(temperature=None, forced=True),
+            ApiFeatures(temperature=None, forced=True),
             {"max_tokens": 16, "extra_body": {"structured_outputs": {"choice": list(LABELS)}}},
         ),
         (
             {"token_field": "max_completion_tokens"},
-            Features(temperature=None),
+            ApiFeatures(temperature=None),
             {"max_completion_tokens": 16},
         ),
         (
             {"extra": {"chat_template_kwargs": {"enable_thinking": False}}},
-            Features(temperature=None),
+            ApiFeatures(temperature=None),
             {"max_tokens": 16, "extra_body": {"chat_template_kwargs": {"enable_thinking": False}}},
         ),
     ],
@@ -209,7 +209,7 @@ def ask(url: str, data: str, **fields: Any) -> None:
 def test_what_is_sent_is_what_the_sdk_sends(
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],
-    features: Features,
+    features: ApiFeatures,
     fields: dict[str, Any],
 ) -> None:
     monkeypatch.setenv("SERVE_API_KEY", KEY)
@@ -219,7 +219,7 @@ def test_what_is_sent_is_what_the_sdk_sends(
         body = ours.body(asked, picture(asked), features)
         ask(f"{server.url}/v1", body["messages"][0]["content"][0]["image_url"]["url"], **fields)
         theirs = server.asked[0]
-    sent = asked_by(ours.wire(compact(body)))
+    sent = asked_by(ours.http_request(compact(body)))
     assert (sent.method, sent.path, sent.json) == (theirs.method, theirs.path, theirs.json)
     assert {name: theirs.headers[name] for name in sent.headers} == sent.headers
     if "extra_body" not in fields:
@@ -228,9 +228,9 @@ def test_what_is_sent_is_what_the_sdk_sends(
 
 def test_a_choice_has_no_wrapping_to_pay_for() -> None:
     asked = request(max_tokens=5)
-    assert loaded("vllm/m").body(asked, picture(asked), Features(forced=True))["max_tokens"] > 5
+    assert loaded("vllm/m").body(asked, picture(asked), ApiFeatures(forced=True))["max_tokens"] > 5
     assert (
-        loaded("vllm/m", forced="choice").body(asked, picture(asked), Features(forced=True))[
+        loaded("vllm/m", forced="choice").body(asked, picture(asked), ApiFeatures(forced=True))[
             "max_tokens"
         ]
         == 5

@@ -18,8 +18,8 @@ from pydantic import ValidationError
 from bbtvp.adapters import gemini
 from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Json, Wire
 from bbtvp.endpoint.forced import schema
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from bbtvp.models import QueryFailed, Reply
 from tests.adapters.damage import survives
 from tests.adapters.wire import (
@@ -35,8 +35,8 @@ from tests.adapters.wire import (
 
 KEY = "AIzaTest1234"
 MODEL = "gemini-3.5-flash"
-PLAIN = Features(temperature=None)
-FULL = Features(top=5, forced=True, temperature=0.0, seed=3, samples=2)
+PLAIN = ApiFeatures(temperature=None)
+FULL = ApiFeatures(top=5, forced=True, temperature=0.0, seed=3, samples=2)
 
 
 def token(text: str, logprob: float) -> Json:
@@ -113,7 +113,7 @@ def accepts(body: Json) -> bool:
     return True
 
 
-def body_of(dialect: GenerateContent, features: Features = PLAIN, **fields: Any) -> Json:
+def body_of(dialect: GenerateContent, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
     return dialect.body(asked, picture(asked), features)
 
@@ -137,7 +137,7 @@ def plainly(node: Any, name: str = "") -> Any:
     )
 
 
-def same(ours: Wire, theirs: Asked) -> None:
+def same(ours: HttpRequest, theirs: Asked) -> None:
     """The same method, path, key and meaning; the key in no address."""
     mine = asked_by(ours)
     assert (mine.method, mine.path) == (theirs.method, theirs.path)
@@ -229,7 +229,7 @@ def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
     plain = body_of(GenerateContent(MODEL, KEY))["generationConfig"]
     assert plain == {"maxOutputTokens": 16}
-    assert body_of(GenerateContent(MODEL, KEY), Features(forced=True), labels=None)[
+    assert body_of(GenerateContent(MODEL, KEY), ApiFeatures(forced=True), labels=None)[
         "generationConfig"
     ] == {
         "maxOutputTokens": 16,
@@ -297,7 +297,7 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             config=config,
         )
         dialect = GenerateContent(MODEL, KEY, server.url, thinking=0, media_resolution="low")
-    same(dialect.wire(compact(dialect.body(asked, picture(asked), FULL))), server.asked[0])
+    same(dialect.http_request(compact(dialect.body(asked, picture(asked), FULL))), server.asked[0])
     assert reply.text == '{"answer": "checks"}'
     assert reply.usage_metadata.thoughts_token_count == 40
 
@@ -310,7 +310,8 @@ def test_models_are_addressed_as_by_the_sdk(client: Any, model: str) -> None:
         client(server.url).models.generate_content(model=model, contents="?")
         for base in (server.url, f"{server.url}/v1beta/"):
             assert (
-                asked_by(GenerateContent(model, KEY, base).wire(b"{}")).path == server.asked[0].path
+                asked_by(GenerateContent(model, KEY, base).http_request(b"{}")).path
+                == server.asked[0].path
             )
 
 
@@ -445,13 +446,13 @@ def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         second.dialect.url
         == f"https://generativelanguage.googleapis.com/v1beta/models/{MODEL}:generateContent"
     )
-    assert asked_by(second.dialect.wire(b"")).headers["x-goog-api-key"] == KEY
+    assert asked_by(second.dialect.http_request(b"")).headers["x-goog-api-key"] == KEY
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaFirst")
     monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:9/")
     first: Any = gemini.load(MODEL, api_version="v1", store=False)
     assert first.dialect.url == f"http://127.0.0.1:9/v1/models/{MODEL}:generateContent"
-    assert asked_by(first.dialect.wire(b"")).headers["x-goog-api-key"] == "AIzaFirst"
-    assert KEY not in repr(second.dialect) + repr(second.dialect.wire(b""))
+    assert asked_by(first.dialect.http_request(b"")).headers["x-goog-api-key"] == "AIzaFirst"
+    assert KEY not in repr(second.dialect) + repr(second.dialect.http_request(b""))
 
 
 def test_models_that_think_get_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from google import genai
 from google.genai import types
 
 from bbtvp.adapters.gemini import GenerateContent
-from bbtvp.endpoint.dialect import Features, Json
+from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.test_gemini import KEY, MODEL, REPLY, same
 from tests.adapters.wire import QUESTION, compact, picture, recorder, request
 
@@ -55,7 +55,8 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
         )
         dialect = GenerateContent(MODEL, KEY, server.url)
     bodies = {
-        name: compact(dialect.body(each, picture(each), Features())) for name, each in asked.items()
+        name: compact(dialect.body(each, picture(each), ApiFeatures()))
+        for name, each in asked.items()
     }
     exchanges = dialect.batch.submit(bodies)
     same(next(exchanges), server.asked[0])

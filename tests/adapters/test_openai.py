@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from bbtvp.adapters.openai import OpenAI, form_of, load
 from bbtvp.adapters.openai_chat import Options
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Features, Wire
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest
 from tests.adapters.wire import (
     LABELS,
     QUESTION,
@@ -35,8 +35,8 @@ from tests.adapters.wire import (
 )
 
 KEY = "sk-not-a-real-key"
-PLAIN = Features(temperature=None)
-ALL = Features(top=5, forced=True, temperature=0.0, seed=7, samples=2)
+PLAIN = ApiFeatures(temperature=None)
+ALL = ApiFeatures(top=5, forced=True, temperature=0.0, seed=7, samples=2)
 KINDS = {"chat": CompletionCreateParamsNonStreaming, "responses": ResponseCreateParamsNonStreaming}
 SCHEMA = {
     "type": "object",
@@ -58,7 +58,7 @@ def dialect(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: A
     return OpenAI("openai/gpt-4.1", form_of(api, Options("gpt-4.1", **options)), base, KEY)
 
 
-def body(api: str, features: Features, **options: Any) -> dict[str, Any]:
+def body(api: str, features: ApiFeatures, **options: Any) -> dict[str, Any]:
     asked = request()
     made: dict[str, Any] = json.loads(
         compact(dialect(api, **options).body(asked, picture(asked), features))
@@ -68,12 +68,12 @@ def body(api: str, features: Features, **options: Any) -> dict[str, Any]:
 
 # -- types -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "features", [PLAIN, Features(), ALL, Features(top=20), Features(forced=True, seed=0)]
+    "features", [PLAIN, ApiFeatures(), ALL, ApiFeatures(top=20), ApiFeatures(forced=True, seed=0)]
 )
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("options", [{}, {"detail": "high", "reasoning_effort": "low"}])
 def test_bodies_are_of_the_sdks_types(
-    api: str, features: Features, options: dict[str, Any]
+    api: str, features: ApiFeatures, options: dict[str, Any]
 ) -> None:
     conforms(KINDS[api], body(api, features, **options))
 
@@ -216,7 +216,7 @@ def test_what_is_sent_is_what_the_sdk_sends(
         ask(f"{server.url}/v1")
         ours = dialect(api, f"{server.url}/v1", detail="high")
         asked = request()
-        sent = asked_by(ours.wire(compact(ours.body(asked, picture(asked), ALL))))
+        sent = asked_by(ours.http_request(compact(ours.body(asked, picture(asked), ALL))))
         same(
             sent,
             server.asked[0],
@@ -263,12 +263,12 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_labels_are_forced_only_where_there_are_labels(api: str) -> None:
     asked = request(labels=None)
-    made = dialect(api).body(asked, picture(asked), Features(forced=True))
+    made = dialect(api).body(asked, picture(asked), ApiFeatures(forced=True))
     assert not made.keys() & {"response_format", "text"}
 
 
 def test_a_forced_label_has_room_for_its_wrapping() -> None:
-    assert body("chat", Features(forced=True))["max_completion_tokens"] == 32
+    assert body("chat", ApiFeatures(forced=True))["max_completion_tokens"] == 32
     assert body("chat", PLAIN)["max_completion_tokens"] == 16
 
 
@@ -282,7 +282,7 @@ def test_extra_fields_are_added_and_win() -> None:
     options: dict[str, Any] = {"extra": '{"service_tier": "flex", "temperature": 1}'}
     asked = Options.taken_from(options, "gpt-4.1")
     made = OpenAI("openai/x", form_of("chat", asked), "http://127.0.0.1:1/v1", KEY).body(
-        request(), picture(request()), Features()
+        request(), picture(request()), ApiFeatures()
     )
     assert (made["service_tier"], made["temperature"], options) == ("flex", 1, {})
 
@@ -408,7 +408,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
     made = dialect()
-    wire: Wire = made.wire(compact(made.body(request(), picture(request()), ALL)))
+    wire: HttpRequest = made.http_request(compact(made.body(request(), picture(request()), ALL)))
     shown = [
         repr(made),
         repr(made.form),

@@ -18,7 +18,7 @@ from bbtvp.adapters.openai import OpenAI, form_of
 from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_chat import Options
 from bbtvp.core.digest import digest
-from bbtvp.endpoint.dialect import Features, Json, Wire
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from tests.adapters.wire import Asked, asked_by, compact, picture, recorder, request
 
 KEY = "sk-not-a-real-key"
@@ -59,14 +59,14 @@ def bodies(api: str) -> dict[str, bytes]:
     form = form_of(api, Options("gpt-4.1"))
     asked = [request(red=red) for red in (0, 200)]
     return {
-        f"n-{i}": compact(form.body(each, picture(each), Features()))
+        f"n-{i}": compact(form.body(each, picture(each), ApiFeatures()))
         for i, each in enumerate(asked)
     }
 
 
 def submitted(
     made: OpenAIBatch, given: Mapping[str, bytes], *replies: Json
-) -> tuple[list[Wire], str]:
+) -> tuple[list[HttpRequest], str]:
     """The exchanges of a submission, each answered with the next reply, and what it returned."""
     handing_in = made.submit(given)
     *before, last = replies

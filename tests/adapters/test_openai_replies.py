@@ -14,7 +14,7 @@ from openai.types.responses import Response
 
 from bbtvp.adapters.openai_chat import Chat, Form, Options
 from bbtvp.adapters.openai_responses import Responses
-from bbtvp.endpoint.dialect import Parsed, Token
+from bbtvp.endpoint.provider import ParsedReply, Token
 
 CHAT = Chat(Options("gpt-4.1"))
 RESPONSES = Responses(Options("gpt-4.1"))
@@ -129,10 +129,10 @@ def response(*output: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 # -- texts -----------------------------------------------------------------------------------------
 def test_a_text_and_what_it_cost() -> None:
-    assert CHAT.parse(chat(choice("rows"))) == Parsed(
+    assert CHAT.parse(chat(choice("rows"))) == ParsedReply(
         ("rows",), input_tokens=262, output_tokens=4, model=SERVED
     )
-    assert RESPONSES.parse(response(THOUGHT, message(said("rows")))) == Parsed(
+    assert RESPONSES.parse(response(THOUGHT, message(said("rows")))) == ParsedReply(
         ("rows",), input_tokens=262, output_tokens=70, model="gpt-5-mini"
     )
 
@@ -194,14 +194,14 @@ def test_a_wrapped_label_comes_out_of_its_wrapping_and_plain_text_does_not() -> 
 # -- refusals --------------------------------------------------------------------------------------
 def test_refusals() -> None:
     no = "I cannot help with that."
-    assert CHAT.parse(chat(choice(None, refusal=no))) == Parsed(
+    assert CHAT.parse(chat(choice(None, refusal=no))) == ParsedReply(
         ("",), (), no, False, 262, 4, SERVED
     )
     reply = chat(choice("x"))
     reply["choices"][0]["message"]["content"] = [{"type": "refusal", "refusal": no}]
     assert CHAT.parse(reply).refusal == no
     refused = RESPONSES.parse(response(message({"type": "refusal", "refusal": no})))
-    assert refused == Parsed(("",), (), no, False, 262, 70, "gpt-5-mini")
+    assert refused == ParsedReply(("",), (), no, False, 262, 70, "gpt-5-mini")
 
 
 def test_what_a_filter_cut_off_is_no_answer() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from bbtvp.endpoint.dialect import Picture, Wire
+from bbtvp.endpoint.provider import EncodedImage, HttpRequest
 from bbtvp.models import Request
 
 LABELS = ("rows", "columns", "checks")
@@ -112,11 +112,11 @@ def request(
     return Request(image, text, None if labels is None else tuple(labels), **fields)
 
 
-def picture(asked: Request, kind: str = "png") -> Picture:
+def picture(asked: Request, kind: str = "png") -> EncodedImage:
     """The request's image as a file."""
     file = io.BytesIO()
     Image.fromarray(asked.image).save(file, kind)
-    return Picture(file.getvalue(), f"image/{kind}")
+    return EncodedImage(file.getvalue(), f"image/{kind}")
 
 
 def compact(body: dict[str, Any]) -> bytes:
@@ -124,7 +124,7 @@ def compact(body: dict[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def asked_by(wire: Wire) -> Asked:
+def asked_by(wire: HttpRequest) -> Asked:
     """What a server would see of an exchange, for comparison with what it saw of somebody else's."""
     scheme, _, rest = wire.url.partition("://")
     assert scheme in ("http", "https")

@@ -173,25 +173,25 @@ def ours(
     in place of one.
     """
     from bbtvp.endpoint.caller import Caller, Job
-    from bbtvp.endpoint.dialect import Json, Wire
     from bbtvp.endpoint.fleet import Fleet
     from bbtvp.endpoint.images import encode
-    from bbtvp.endpoint.limiter import Limiter
+    from bbtvp.endpoint.limiter import RateLimiter
+    from bbtvp.endpoint.provider import HttpRequest, Json
     from bbtvp.endpoint.transport import Timeouts, Transport
     from bbtvp.models import Unlimited
 
     pixels = photo()
     transport = Transport(Timeouts())
 
-    def wire() -> Wire:
+    def wire() -> HttpRequest:
         body = json.dumps(chat(encode(pixels).data)).encode()
         headers = {"Authorization": "Bearer sk-benchmark", "Content-Type": "application/json"}
-        return Wire("POST", f"{url}/chat/completions", headers, body)
+        return HttpRequest("POST", f"{url}/chat/completions", headers, body)
 
     def read(index: int, reply: Json) -> float:
         return float(len(reply["choices"]))
 
-    limiter = Limiter(requests=rate, most=FLIGHT)
+    limiter = RateLimiter(requests=rate, most=FLIGHT)
     caller = Caller(
         transport,
         limiter,

@@ -14,7 +14,8 @@ from bbtvp.checks.imagenet_c import PUBLISHED, plasma
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.endpoint.images import Limits, decoded, encode, plan
+from bbtvp.endpoint.images import decoded, encode, plan
+from bbtvp.endpoint.limits import Limits
 from bbtvp.zoo import scenes
 
 DRAWN = (

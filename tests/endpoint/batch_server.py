@@ -26,7 +26,7 @@ from bbtvp.adapters.anthropic import Messages
 from bbtvp.adapters.openai import OpenAI, form_of
 from bbtvp.adapters.openai_chat import Options
 from bbtvp.endpoint.batch import BatchRunner, Progress
-from bbtvp.endpoint.dialect import Dialect, Json
+from bbtvp.endpoint.provider import Json, ProviderApi
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Reply
 from bbtvp.models.cache import Store, reply_key
@@ -397,7 +397,7 @@ class Client:
     def run(self, bodies: Mapping[str, bytes], **options: Any) -> dict[str, str]:
         vendor = self.vendor.removesuffix("+list")
         url = self.server.url
-        dialect: Dialect = Messages("m", KEY, url)
+        dialect: ProviderApi = Messages("m", KEY, url)
         if vendor == "openai":
             dialect = OpenAI(
                 "openai/m", form_of("chat", Options.taken_from({}, "m")), f"{url}/v1", KEY

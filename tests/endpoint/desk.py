@@ -11,8 +11,8 @@ from typing import final
 
 from bbtvp.core.errors import BudgetReached
 from bbtvp.endpoint.caller import Caller, Ended, Job, Read, Refused, Unusable
-from bbtvp.endpoint.dialect import Json, Wire
-from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.limiter import RateLimiter
+from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Purse, Unlimited
 from tests.endpoint.faulty import Step, reply
@@ -25,7 +25,7 @@ QUICK = Timeouts(1.0, 0.5, 5.0)
 
 
 def explain(status: int, body: Json) -> tuple[str, str]:
-    """As an adapter's `Dialect.error`."""
+    """As an adapter's `ProviderApi.error`."""
     found = body.get("error")
     if not isinstance(found, dict):
         return "", str(found or "")
@@ -76,7 +76,7 @@ class Desk:
         first: float = 0.001,
     ) -> None:
         self.transport = Transport(timeouts, limit=limit)
-        self.limiter = Limiter(requests=requests, first=first, longest=0.05, most=most)
+        self.limiter = RateLimiter(requests=requests, first=first, longest=0.05, most=most)
         self.caller = Caller(
             self.transport,
             self.limiter,
@@ -101,9 +101,9 @@ class Desk:
         return float(body["usd"])
 
     def jobs(self, url: str, n: int, *, bound: float = BOUND) -> list[Job]:
-        def wire(index: int) -> Callable[[], Wire]:
+        def wire(index: int) -> Callable[[], HttpRequest]:
             body = json.dumps({"index": index}).encode()
-            return lambda: Wire("POST", url, {"Authorization": f"Bearer {KEY}"}, body)
+            return lambda: HttpRequest("POST", url, {"Authorization": f"Bearer {KEY}"}, body)
 
         return [Job(wire(index), bound, 10) for index in range(n)]
 

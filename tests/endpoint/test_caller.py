@@ -15,7 +15,7 @@ import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.caller import Ended, Job
-from bbtvp.endpoint.dialect import Json, Wire
+from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import Purse, Unlimited
 from tests.endpoint.desk import BOUND, KEY, OK, PRICE, Desk, Till, settled, throttled
@@ -237,10 +237,10 @@ def test_a_wait_beyond_the_deadline_is_not_begun(desk: Desk) -> None:
 
 
 def test_wires_are_made_anew_for_every_attempt(desk: Desk) -> None:
-    made: list[Wire] = []
+    made: list[HttpRequest] = []
 
-    def wire() -> Wire:
-        made.append(Wire("POST", server.url, {"Date": str(len(made))}, b"{}"))
+    def wire() -> HttpRequest:
+        made.append(HttpRequest("POST", server.url, {"Date": str(len(made))}, b"{}"))
         return made[-1]
 
     with FaultyServer(in_turn([error(500), error(500)], OK)) as server:
@@ -369,9 +369,9 @@ def test_an_error_of_ours_reaches_the_caller_and_ends_all(place: str) -> None:
         if here == place and calls[here] == 5:
             raise Odd(here)
 
-    def wire() -> Wire:
+    def wire() -> HttpRequest:
         fail("wire")
-        return Wire("POST", server.url, {}, b"{}")
+        return HttpRequest("POST", server.url, {}, b"{}")
 
     def read(index: int, body: Json) -> float:
         fail("read")
@@ -394,8 +394,10 @@ def test_an_error_of_ours_reaches_the_caller_and_ends_all(place: str) -> None:
 
 
 def test_a_key_that_cannot_be_sent_is_a_usage_error(desk: Desk) -> None:
-    def wire() -> Wire:
-        return Wire("POST", "https://api.invalid", {"Authorization": f"Bearer {KEY}\n"}, b"{}")
+    def wire() -> HttpRequest:
+        return HttpRequest(
+            "POST", "https://api.invalid", {"Authorization": f"Bearer {KEY}\n"}, b"{}"
+        )
 
     with pytest.raises(UsageError, match="environment variable") as caught:
         desk.caller.run([Job(wire, BOUND, 1)], till := Till(), desk.read)

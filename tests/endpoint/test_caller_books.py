@@ -237,20 +237,20 @@ PROGRAM = """
 import json, signal, sys, time
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.caller import Caller, Job
-from bbtvp.endpoint.dialect import Wire
-from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.provider import HttpRequest
+from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Unlimited
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 url = sys.argv[1]
-caller = Caller(Transport(Timeouts()), Limiter(), explain=lambda s, b: ("", ""), key_variable="K", secrets=[])
+caller = Caller(Transport(Timeouts()), RateLimiter(), explain=lambda s, b: ("", ""), key_variable="K", secrets=[])
 
 def read(index, reply):
     print("read", index, flush=True)
     return 0.0
 
-jobs = [Job(lambda: Wire("POST", url, {}, b"{}"), 0.0, 1) for _ in range(100)]
+jobs = [Job(lambda: HttpRequest("POST", url, {}, b"{}"), 0.0, 1) for _ in range(100)]
 try:
     caller.run(jobs, Unlimited(), read)
 except KeyboardInterrupt:

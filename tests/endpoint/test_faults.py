@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbtvp.endpoint.faults import LONGEST, WORDS, Verdict, judge, redacted, summary, wait_hint
+from bbtvp.endpoint.faults import (
+    LONGEST_WAIT,
+    MESSAGE_LENGTH,
+    FailureDecision,
+    decide,
+    redact,
+    summarise,
+    wait_hint,
+)
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = "sk-proj/Kq7+fJ2mN8=vX4bZ1c"
@@ -107,9 +115,9 @@ def test_a_date_that_is_past_is_no_wait() -> None:
     "headers", [{"Retry-After": "7200"}, {"retry-after": "99999999999"}, {"retry-after": "20h"}]
 )
 def test_a_wait_of_hours_is_cut_and_said(headers: dict[str, str]) -> None:
-    assert wait_hint(429, headers, b"", NOW) == LONGEST
-    assert "an hour or more" in verdict(429, headers=headers).reason
-    assert wait_hint(429, {}, google("Please retry in 11h32m4s"), NOW) == LONGEST
+    assert wait_hint(429, headers, b"", NOW) == LONGEST_WAIT
+    assert "an hour or more" in decision(429, headers=headers).reason
+    assert wait_hint(429, {}, google("Please retry in 11h32m4s"), NOW) == LONGEST_WAIT
 
 
 def test_the_rate_headers_of_another_status_are_no_wait() -> None:
@@ -126,7 +134,7 @@ def test_no_hint_however_odd_breaks_anything(text: str, body: bytes, status: int
         "anthropic-ratelimit-tokens-reset",
     )
     seconds = wait_hint(status, dict.fromkeys(names, text), body, NOW)
-    assert seconds is None or 0 < seconds <= LONGEST
+    assert seconds is None or 0 < seconds <= LONGEST_WAIT
 
 
 @pytest.mark.parametrize(
@@ -137,30 +145,30 @@ def test_no_body_however_odd_breaks_anything(body: bytes) -> None:
 
 
 # -- verdicts --------------------------------------------------------------------------------------
-def verdict(
+def decision(
     status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None
-) -> Verdict:
-    return judge(
+) -> FailureDecision:
+    return decide(
         status, headers or {}, b"", NOW, code=code, message=message, key_variable="OPENAI_API_KEY"
     )
 
 
 @pytest.mark.parametrize("status", [408, 409, 424, 425, 500, 502, 503, 504, 529, 599])
 def test_a_server_in_trouble_is_asked_again_at_the_same_scale(status: int) -> None:
-    found = verdict(status, headers={"Retry-After": "2"})
-    assert found == Verdict(True, False, False, f"HTTP {status}", 2.0)
+    found = decision(status, headers={"Retry-After": "2"})
+    assert found == FailureDecision(f"HTTP {status}", retry=True, wait=2.0)
 
 
 @pytest.mark.parametrize(
     "code", ["", "rate_limit_exceeded", "RESOURCE_EXHAUSTED", "ThrottlingException", "429"]
 )
 def test_too_many_requests_is_asked_again_at_a_smaller_scale(code: str) -> None:
-    found = verdict(429, code, headers={"Retry-After": "2"})
+    found = decision(429, code, headers={"Retry-After": "2"})
     assert (found.retry, found.throttled, found.fatal, found.wait) == (True, True, False, 2.0)
 
 
 def test_a_model_that_is_not_ready_is_no_reason_for_a_smaller_scale() -> None:
-    found = verdict(429, "ModelNotReadyException")
+    found = decision(429, "ModelNotReadyException")
     assert (found.retry, found.throttled, found.fatal) == (True, False, False)
 
 
@@ -210,18 +218,18 @@ def test_a_model_that_is_not_ready_is_no_reason_for_a_smaller_scale() -> None:
 def test_what_every_request_would_get_ends_all_and_says_what_to_do(
     status: int, code: str, message: str, says: str
 ) -> None:
-    found = verdict(status, code, message)
+    found = decision(status, code, message)
     assert (found.retry, found.throttled, found.fatal, found.refused) == (False, False, True, False)
     assert says in found.reason and code in found.reason and message in found.reason
 
 
 def test_advice_survives_a_long_message() -> None:
-    assert "OPENAI_API_KEY" in redacted(verdict(401, "invalid", "because " * 100).reason, [])
+    assert "OPENAI_API_KEY" in redact(decision(401, "invalid", "because " * 100).reason, [])
 
 
 def test_quota_words_that_come_with_every_limit_end_nothing() -> None:
     """Gemini says so of limits per minute too."""
-    found = verdict(
+    found = decision(
         429,
         "RESOURCE_EXHAUSTED",
         "You exceeded your current quota, please check your plan and billing",
@@ -231,7 +239,7 @@ def test_quota_words_that_come_with_every_limit_end_nothing() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_ends_all_and_says_where_to(status: int) -> None:
-    found = verdict(status, headers={"Location": "https://elsewhere.example/v1"})
+    found = decision(status, headers={"Location": "https://elsewhere.example/v1"})
     assert (
         found.fatal
         and "https://elsewhere.example/v1" in found.reason
@@ -250,7 +258,7 @@ def test_a_redirect_ends_all_and_says_where_to(status: int) -> None:
     ],
 )
 def test_a_content_filter_is_a_refusal(status: int, code: str, message: str) -> None:
-    found = verdict(status, code, message)
+    found = decision(status, code, message)
     assert found.refused and not (found.retry or found.throttled or found.fatal)
 
 
@@ -258,13 +266,14 @@ def test_a_content_filter_is_a_refusal(status: int, code: str, message: str) -> 
     "message", ["Could not process image", "Unsupported parameter: 'temperature'", ""]
 )
 def test_a_bad_request_is_the_failure_of_one_request(message: str) -> None:
-    assert verdict(400, "invalid_request_error", message)[:3] == (False, False, False)
-    assert not verdict(400, "invalid_request_error", message).refused
+    found = decision(400, "invalid_request_error", message)
+    assert not (found.retry or found.throttled or found.fatal)
+    assert not decision(400, "invalid_request_error", message).refused
 
 
 @given(st.integers(300, 999), st.text(max_size=30), st.text(max_size=30))
 def test_a_verdict_is_one_thing(status: int, code: str, message: str) -> None:
-    found = verdict(status, code, message)
+    found = decision(status, code, message)
     assert found.retry + found.fatal + found.refused <= 1
     assert found.retry or not found.throttled
     assert found.retry or found.wait is None
@@ -282,11 +291,11 @@ def test_a_verdict_is_one_thing(status: int, code: str, message: str) -> None:
         f"Basic {base64.b64encode(b'u:' + KEY.encode() + b':tail').decode()}",
         f"Basic {base64.urlsafe_b64encode(b':' + KEY.encode()).decode()}",
         f"{KEY}{KEY}",
-        "x" * (WORDS - 10) + KEY,
+        "x" * (MESSAGE_LENGTH - 10) + KEY,
     ],
 )
 def test_no_form_of_a_secret_is_shown(text: str) -> None:
-    shown = redacted(text, [KEY])
+    shown = redact(text, [KEY])
     for form in (
         KEY,
         quote(KEY, safe=""),
@@ -315,32 +324,34 @@ def test_no_secret_is_shown_in_any_text(secret: str, data: st.DataObject) -> Non
         quote(secret, safe=""),
         base64.b64encode(secret.encode()).decode().rstrip("="),
     ):
-        assert form not in redacted(before + form + after, ["other-secret", secret])
+        assert form not in redact(before + form + after, ["other-secret", secret])
 
 
 def test_a_secret_within_another_does_not_protect_the_rest() -> None:
-    assert redacted("abcd-efgh-ijkl", ["abcd", "abcd-efgh-ijkl"]) == "***"
+    assert redact("abcd-efgh-ijkl", ["abcd", "abcd-efgh-ijkl"]) == "***"
 
 
 def test_what_a_vendor_masked_goes_too() -> None:
-    assert redacted("key: sk-Kq7fJ***********X4bZ. See docs.", []) == "key: *** See docs."
+    assert redact("key: sk-Kq7fJ***********X4bZ. See docs.", []) == "key: *** See docs."
 
 
 @pytest.mark.parametrize("secret", ["", "x", "key"])
 def test_a_key_that_is_none_leaves_texts_alone(secret: str) -> None:
-    assert redacted("extra keys", [secret]) == "extra keys"
+    assert redact("extra keys", [secret]) == "extra keys"
 
 
 def test_a_message_is_one_line_of_bounded_length() -> None:
-    assert redacted("a\n\tb\r\n\x00c\u2028d  e\x1b[31m", []) == "a b c d e [31m"
-    assert redacted("long " * 1000, [])[-1] == "…" and len(redacted("long " * 1000, [])) == WORDS
+    assert redact("a\n\tb\r\n\x00c\u2028d  e\x1b[31m", []) == "a b c d e [31m"
+    assert (
+        redact("long " * 1000, [])[-1] == "…" and len(redact("long " * 1000, [])) == MESSAGE_LENGTH
+    )
 
 
 def test_a_page_is_told_by_its_title() -> None:
     page = b"<html><head><title>502 Bad\nGateway</title></head><body><h1>502</h1>nginx &amp; co</body></html>"
-    assert summary(page) == "502 Bad Gateway"
+    assert summarise(page) == "502 Bad Gateway"
     assert (
-        summary(b"<p>down <b>for</b> lunch &amp; tea</p><script>x()</script>")
+        summarise(b"<p>down <b>for</b> lunch &amp; tea</p><script>x()</script>")
         == "down for lunch & tea"
     )
-    assert summary(b"\xff\xfe plain") == "\ufffd\ufffd plain"
+    assert summarise(b"\xff\xfe plain") == "\ufffd\ufffd plain"

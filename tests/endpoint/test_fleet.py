@@ -19,9 +19,9 @@ import pytest
 
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.caller import Caller, Ended
-from bbtvp.endpoint.dialect import Wire
-from bbtvp.endpoint.faults import Verdict
-from bbtvp.endpoint.fleet import FAULTS, FIRST, LONGEST, Fleet, Turn
+from bbtvp.endpoint.faults import FailureDecision
+from bbtvp.endpoint.fleet import FAULTS, FIRST_PAUSE, LONGEST_PAUSE, Fleet, ServerChoice
+from bbtvp.endpoint.provider import HttpRequest
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import (
@@ -43,11 +43,11 @@ from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error
 from tests.endpoint.fleet_server import Numbers, answer
 from tests.support import patterns
 
-BROKEN = Verdict(True, False, False, "HTTP 500", None)
-SLOW_DOWN = Verdict(True, True, False, "HTTP 429", None)
-MISSING = Verdict(False, False, True, "HTTP 404", None)
-ODD = Verdict(False, False, False, "HTTP 400", None)
-REFUSED = Verdict(False, False, False, "no", None, refused=True)
+BROKEN = FailureDecision("HTTP 500", retry=True)
+SLOW_DOWN = FailureDecision("HTTP 429", retry=True, throttled=True)
+MISSING = FailureDecision("HTTP 404", fatal=True)
+ODD = FailureDecision("HTTP 400")
+REFUSED = FailureDecision("no", refused=True)
 
 
 # -- who is asked ----------------------------------------------------------------------------------
@@ -69,23 +69,23 @@ def fleet(clock: Clock) -> Fleet:
     return Fleet(["http://a", "http://b"], "m", clock=clock)
 
 
-def took(fleet: Fleet, last: Turn | None = None) -> Turn:
-    turn = fleet.take(last)
+def took(fleet: Fleet, last: ServerChoice | None = None) -> ServerChoice:
+    turn = fleet.choose(last)
     assert turn is not None
     return turn
 
 
 def ask(
-    fleet: Fleet, verdict: Verdict | None = None, *, at: str = "", gone: bool = False
-) -> tuple[str, Verdict | None]:
+    fleet: Fleet, verdict: FailureDecision | None = None, *, at: str = "", gone: bool = False
+) -> tuple[str, FailureDecision | None]:
     """One request: who got it (`at`, if given), and the fleet's verdict."""
     held = []
     while (turn := took(fleet)).server.url != (at or turn.server.url):
         held.append(turn)
         assert len(held) < 9, f"{at} is not asked"
-    found = fleet.judged(turn, verdict, gone=gone)
+    found = fleet.record(turn, verdict, gone=gone)
     for each in [turn, *held]:
-        fleet.leave(each)
+        fleet.release(each)
     return turn.server.url, found
 
 
@@ -95,17 +95,17 @@ def test_the_least_busy_is_asked_and_of_equals_each_in_turn(fleet: Fleet) -> Non
     assert Counter(turn.server.url for turn in turns) == {"http://a": 3, "http://b": 3}
     for turn in turns:
         if turn.server.url == "http://b":
-            fleet.leave(turn)
+            fleet.release(turn)
     assert [took(fleet).server.url for _ in range(3)] == ["http://b"] * 3
 
 
 def test_no_servers_are_no_fleet() -> None:
     nobody = Fleet()
-    wire = Wire("POST", "http://x", {})
-    assert (nobody.take(), len(nobody), nobody.at(None, wire)) == (None, 0, wire)
-    assert nobody.judged(None, MISSING) is MISSING
+    wire = HttpRequest("POST", "http://x", {})
+    assert (nobody.choose(), len(nobody), nobody.at(None, wire)) == (None, 0, wire)
+    assert nobody.record(None, MISSING) is MISSING
     assert nobody.recognise(None, {"model": "x"}) is None
-    nobody.leave(None)
+    nobody.release(None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_no_servers_are_no_fleet() -> None:
     [(BROKEN, False, FAULTS), (BROKEN, True, 1), (ODD, True, 1), (MISSING, False, 1)],
 )
 def test_a_server_that_fails_is_left_out(
-    fleet: Fleet, verdict: Verdict, gone: bool, times: int, caplog: pytest.LogCaptureFixture
+    fleet: Fleet, verdict: FailureDecision, gone: bool, times: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(times):
         assert not fleet.left_out
@@ -126,7 +126,7 @@ def test_a_server_that_fails_is_left_out(
 
 
 @pytest.mark.parametrize("verdict", [SLOW_DOWN, ODD, REFUSED])
-def test_a_server_that_answers_is_not(fleet: Fleet, verdict: Verdict) -> None:
+def test_a_server_that_answers_is_not(fleet: Fleet, verdict: FailureDecision) -> None:
     for _ in range(2 * FAULTS):
         assert ask(fleet, verdict, at="http://a")[1] == verdict
     assert not fleet.left_out
@@ -144,27 +144,36 @@ def test_it_gets_one_request_after_each_pause_and_the_pauses_grow(
     fleet: Fleet, clock: Clock
 ) -> None:
     ask(fleet, BROKEN, at="http://a", gone=True)
-    for pause in (FIRST, 2 * FIRST, 4 * FIRST, 8 * FIRST, 16 * FIRST, 32 * FIRST, LONGEST, LONGEST):
+    for pause in (
+        FIRST_PAUSE,
+        2 * FIRST_PAUSE,
+        4 * FIRST_PAUSE,
+        8 * FIRST_PAUSE,
+        16 * FIRST_PAUSE,
+        32 * FIRST_PAUSE,
+        LONGEST_PAUSE,
+        LONGEST_PAUSE,
+    ):
         clock.now += pause - 0.01
         assert ask(fleet)[0] == "http://b"
         clock.now += 0.02
         first, *others = [took(fleet) for _ in range(4)]
         assert [turn.server.url for turn in (first, *others)] == ["http://a", *["http://b"] * 3]
-        fleet.judged(first, BROKEN, gone=True)
+        fleet.record(first, BROKEN, gone=True)
         for turn in (first, *others):
-            fleet.leave(turn)
+            fleet.release(turn)
 
 
 def test_the_first_reply_brings_it_back(
     fleet: Fleet, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask(fleet, BROKEN, at="http://a", gone=True)
-    clock.now += FIRST
+    clock.now += FIRST_PAUSE
     assert ask(fleet, at="http://a")[1] is None
     assert caplog.records[-1].getMessage() == "a answers again"
     assert {ask(fleet)[0] for _ in range(2)} == {"http://a", "http://b"}
     ask(fleet, BROKEN, at="http://a", gone=True)
-    clock.now += FIRST  # and the pause is a short one again
+    clock.now += FIRST_PAUSE  # and the pause is a short one again
     assert ask(fleet, at="http://a")[1] is None
 
 
@@ -173,15 +182,15 @@ def test_what_was_sent_before_says_nothing_bad_about_a_server_that_is_back(
 ) -> None:
     turns = [took(fleet) for _ in range(12)]
     old = [turn for turn in turns if turn.server.url == "http://a"]
-    fleet.judged(old[0], BROKEN, gone=True)
-    clock.now += FIRST
+    fleet.record(old[0], BROKEN, gone=True)
+    clock.now += FIRST_PAUSE
     for turn in old[1:3]:
-        fleet.judged(turn, BROKEN, gone=True)  # neither does it put the next attempt off
+        fleet.record(turn, BROKEN, gone=True)  # neither does it put the next attempt off
     for turn in turns:
-        fleet.leave(turn)
+        fleet.release(turn)
     assert ask(fleet, at="http://a")[1] is None
     for turn in old[3:]:
-        fleet.judged(turn, BROKEN, gone=True)
+        fleet.record(turn, BROKEN, gone=True)
     assert not fleet.left_out
 
 
@@ -196,13 +205,13 @@ def test_while_all_are_down_all_are_asked(fleet: Fleet, clock: Clock) -> None:
 
 
 def test_another_attempt_goes_to_another(fleet: Fleet) -> None:
-    last: Turn | None = None
+    last: ServerChoice | None = None
     for url in ("http://a", "http://b", "http://a"):
         last = took(fleet, last)
-        fleet.leave(last)
+        fleet.release(last)
         assert last.server.url == url
     for _ in range(3):
-        fleet.take()  # b, a, b: the least busy is a
+        fleet.choose()  # b, a, b: the least busy is a
     assert took(fleet, last).server.url == "http://b"
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbtvp.endpoint.dialect import Features, Token
 from bbtvp.endpoint.forced import WRAPPING, most_tokens, schema, unwrapped
 from bbtvp.endpoint.labels import label_scores
+from bbtvp.endpoint.provider import ApiFeatures, Token
 from tests.adapters.wire import request
 
 
@@ -136,6 +136,6 @@ def test_the_schema_allows_the_labels_and_nothing_else() -> None:
 
 
 def test_room_for_the_wrapping_is_added_only_where_there_is_one() -> None:
-    assert most_tokens(request(max_tokens=9), Features(forced=True)) == 9 + WRAPPING
-    assert most_tokens(request(max_tokens=9), Features()) == 9
-    assert most_tokens(request(max_tokens=9, labels=None), Features(forced=True)) == 9
+    assert most_tokens(request(max_tokens=9), ApiFeatures(forced=True)) == 9 + WRAPPING
+    assert most_tokens(request(max_tokens=9), ApiFeatures()) == 9
+    assert most_tokens(request(max_tokens=9, labels=None), ApiFeatures(forced=True)) == 9

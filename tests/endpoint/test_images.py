@@ -18,8 +18,6 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.images import (
-    SHIPPED,
-    Limits,
     check,
     decoded,
     encode,
@@ -28,6 +26,7 @@ from bbtvp.endpoint.images import (
     largest_canvas,
     plan,
 )
+from bbtvp.endpoint.limits import SHIPPED, Limits
 
 IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)).flatmap(
     lambda shape: arrays.arrays(np.uint8, shape)
@@ -321,7 +320,7 @@ def test_text_counts_by_its_length_and_the_image_never_by_its_file(characters: i
 # -- refusals --------------------------------------------------------------------------------------
 def test_an_image_that_would_be_scaled_down_is_refused_with_the_size_that_is_needed() -> None:
     with pytest.raises(
-        UsageError, match=r"scale an image of 1024 x 1024 px to 768 x 768, .*; use --canvas 768$"
+        UsageError, match=r"scale an image of 1024 x 1024 px, .*, to 768 x 768; use --canvas 768$"
     ):
         check("openai", "gpt-4o", 1024, 90_000)
     check("openai", "gpt-4o", 768, 90_000)
@@ -361,7 +360,7 @@ def test_small_images_are_read_worse() -> None:
 
 @pytest.mark.parametrize("size", [0, (4, 0), -1])
 def test_a_canvas_without_pixels_is_refused(size: int | tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="holds no pixels"):
+    with pytest.raises(UsageError, match="has no pixels"):
         plan("openai", "gpt-4o", size)
 
 
@@ -404,7 +403,7 @@ def test_a_file_of_your_own_wins_value_by_value(
     found = plan("openai", "gpt-4o", 640, bytes=21_000_000, limits=own)
     assert (found.tokens, found.sources["resize"]) == (300, "a measurement")
     assert "20,000,000 bytes" in found.warnings[1]  # what the file does not say is as shipped
-    with pytest.raises(UsageError, match="openai does not take png; use one of jpeg"):
+    with pytest.raises(UsageError, match="openai does not accept png; use one of jpeg"):
         check("openai", "gpt-4o", 640, 1000, limits=own)
     assert plan("openai", "gpt-4o-mini", 512, limits=own).tokens == 8500
     monkeypatch.setenv("BBTVP_LIMITS", str(tmp_path / "own.toml"))
@@ -428,7 +427,7 @@ ROW = '[[limits]]\nservice = "x"\n'
             r"limits 1 side: input should be a valid integer, got '8'",
         ),
         (ROW + "side = 3", r"limits 1: side has no source; add sources.side"),
-        (ROW + 'sources.size = "a"', r"sources.size is no value of a row"),
+        (ROW + 'sources.size = "a"', r"sources.size names no value of a row"),
         (ROW + 'resize = { kind = "tile" }\nsources.resize = "a"', r"limits 1 resize: .*'tiles'"),
         (
             ROW + 'resize = { kind = "budget" }\nsources.resize = "a"',
@@ -456,5 +455,5 @@ def test_services_that_are_like_each_other_are_found_out(tmp_path: Path) -> None
         f'[[limits]]\nservice = "{a}"\nresize = {{ kind = "like", service = "{b}" }}\nsources.resize = "x"\n'
         for a, b in (("a", "b"), ("b", "a"))
     )
-    with pytest.raises(UsageError, match="limits of a: a like b like a leads nowhere"):
+    with pytest.raises(UsageError, match="limits of a: a like b like a is a circle"):
         plan("a", "m", 224, limits=Limits.load(write(tmp_path / "own.toml", text)))

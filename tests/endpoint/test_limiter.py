@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, final
 
 import pytest
 
-from bbtvp.endpoint.limiter import Bucket, Limiter, Permit, Window
+from bbtvp.endpoint.limiter import CongestionWindow, Permit, RateLimiter, TokenBucket
 
 NEVER: Callable[[], bool] = lambda: False  # noqa: E731 - a constant
 
@@ -46,7 +46,7 @@ class Simulation:
         self.replies: list[Reply] = []
         self.widest = 0
         self._due: list[tuple[float, int, Permit, float, Said]] = []
-        self.limiter = Limiter(
+        self.limiter = RateLimiter(
             clock=lambda: self.now, wait=self._wait, rng=random.Random(0), **options
         )
 
@@ -61,13 +61,13 @@ class Simulation:
             self.now, _, permit, sent, said = heapq.heappop(self._due)
             self.replies.append(Reply(sent, self.now, said))
             answered = None if said.throttled else said.seconds
-            self.limiter.leave(permit, answered, throttled=said.throttled, wait=said.wait)
+            self.limiter.release(permit, answered, throttled=said.throttled, wait=said.wait)
         else:
             assert until < math.inf, "the limiter waits for ever"
             self.now = until
 
     def ask(self, tokens: int = 1, until: float = math.inf) -> bool:
-        permit = self.limiter.enter(tokens, until=until, stopped=NEVER)
+        permit = self.limiter.acquire(tokens, until=until, stopped=NEVER)
         if permit is None:
             return False
         said = self.server(self.now)
@@ -104,7 +104,7 @@ def limited(
     per_minute: float, *, burst: float, hint: bool = False, seconds: float = 0.3
 ) -> Callable[[float], Said]:
     """A server with a token bucket that starts full; a refusal is quick."""
-    bucket = Bucket(per_minute, 0.0)
+    bucket = TokenBucket(per_minute, 0.0)
     bucket.burst = bucket.level = burst
 
     def serve(now: float) -> Said:
@@ -181,13 +181,13 @@ def test_stray_throttling_does_not_cost_the_rate(share: float) -> None:
 
 
 def test_a_request_that_was_not_made_costs_nothing() -> None:
-    limiter = Limiter(requests=60, clock=lambda: 0.0)
+    limiter = RateLimiter(requests=60, clock=lambda: 0.0)
     for _ in range(5):
-        permit = limiter.enter(
+        permit = limiter.acquire(
             300, until=1.0, stopped=NEVER
         )  # a second to wait would be one too many
         assert permit is not None
-        limiter.give_back(permit)
+        limiter.cancel(permit)
     assert limiter.in_flight == 0
 
 
@@ -295,11 +295,11 @@ def test_a_server_that_queues_is_not_flooded() -> None:
     assert max(reply.said.seconds for reply in simulation.replies) < 15
 
 
-def window(size: int = 64) -> Window:
-    return Window(size, 1, 256)
+def window(size: int = 64) -> CongestionWindow:
+    return CongestionWindow(size, 1, 256)
 
 
-def throttle(tested: Window, replies: int, sent: int) -> None:
+def throttle(tested: CongestionWindow, replies: int, sent: int) -> None:
     for _ in range(replies):
         tested.replied(sent, None, throttled=True, paced=False)
 
@@ -380,23 +380,23 @@ def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
 
 
 def test_waits_double_with_jitter_up_to_the_longest_and_never_undercut_a_hint() -> None:
-    limiter = Limiter(first=0.5, longest=60)
+    limiter = RateLimiter(first=0.5, longest=60)
     for failures in range(1, 12):
         most = min(60, 0.5 * 2 ** (failures - 1))
         drawn = [limiter.backoff(failures, None) for _ in range(200)]
         assert most / 2 <= min(drawn) < 0.6 * most and 0.9 * most < max(drawn) <= most
     assert all(30 <= limiter.backoff(1, 30.0) <= 33 for _ in range(100))
     assert all(limiter.backoff(9, 0.1) >= 30 for _ in range(100))
-    assert len({Limiter().backoff(1, None) for _ in range(5)}) == 5
+    assert len({RateLimiter().backoff(1, None) for _ in range(5)}) == 5
 
 
 # -- threads ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["room", "rate", "rest"])
 def test_whoever_waits_is_woken(kind: str) -> None:
-    limiter = Limiter(requests=1 if kind == "rate" else None, most=1)
-    assert limiter.enter(1, until=math.inf, stopped=NEVER) is not None
+    limiter = RateLimiter(requests=1 if kind == "rate" else None, most=1)
+    assert limiter.acquire(1, until=math.inf, stopped=NEVER) is not None
     if kind == "rate":
-        limiter.leave(Permit(0, 1), 0.1)
+        limiter.release(Permit(0, 1), 0.1)
     stopped = threading.Event()
     results: list[object] = []
 
@@ -404,7 +404,7 @@ def test_whoever_waits_is_woken(kind: str) -> None:
         if kind == "rest":
             results.append(limiter.rest(60, stopped=stopped.is_set) or None)
         else:
-            results.append(limiter.enter(1, until=math.inf, stopped=stopped.is_set))
+            results.append(limiter.acquire(1, until=math.inf, stopped=stopped.is_set))
 
     threads = [threading.Thread(target=wait) for _ in range(20)]
     for thread in threads:
@@ -421,7 +421,7 @@ def test_whoever_waits_is_woken(kind: str) -> None:
 
 
 def test_threads_share_the_limits() -> None:
-    limiter = Limiter(requests=12_000, most=5)
+    limiter = RateLimiter(requests=12_000, most=5)
     widest = [0]
     now = [0]
     lock = threading.Lock()
@@ -429,7 +429,7 @@ def test_threads_share_the_limits() -> None:
 
     def work() -> None:
         for _ in range(10):
-            permit = limiter.enter(1, until=math.inf, stopped=NEVER)
+            permit = limiter.acquire(1, until=math.inf, stopped=NEVER)
             assert permit is not None
             with lock:
                 now[0] += 1
@@ -438,7 +438,7 @@ def test_threads_share_the_limits() -> None:
             time.sleep(0.005)
             with lock:
                 now[0] -= 1
-            limiter.leave(permit, 0.005)
+            limiter.release(permit, 0.005)
 
     threads = [threading.Thread(target=work) for _ in range(20)]
     for thread in threads:

@@ -202,7 +202,9 @@ def test_no_two_shipped_rows_name_a_model_at_once() -> None:
 
 # -- estimates -------------------------------------------------------------------------------------
 def test_an_estimate_is_a_bound_of_its_parts() -> None:
-    found = estimate("openai", "gpt-4o", 1000, 512, 200, 16, 500)
+    found = estimate(
+        "openai", "gpt-4o", 1000, canvas=512, text_characters=200, max_tokens=16, rpm=500
+    )
     assert found.input_tokens == 1000 * input_tokens("openai", "gpt-4o", 512, 200)
     assert found.output_tokens == 16_000
     assert found.usd_bound == pytest.approx(found.input_tokens * 2.5e-6 + 0.16)
@@ -210,15 +212,16 @@ def test_an_estimate_is_a_bound_of_its_parts() -> None:
 
 
 def test_half_price_has_no_rate_limit() -> None:
+    question: dict[str, int] = {"canvas": 224, "text_characters": 50, "max_tokens": 16, "rpm": 60}
     whole, half = (
-        estimate("openai", "gpt-4o", 100, 224, 50, 16, 60, batch=batch) for batch in (False, True)
+        estimate("openai", "gpt-4o", 100, batch=batch, **question) for batch in (False, True)
     )
     assert half.usd_bound == pytest.approx((whole.usd_bound or 0) / 2)
     assert (whole.seconds, half.seconds) == (100, None)
 
 
 def test_without_a_price_the_rest_is_still_told() -> None:
-    found = estimate("openai-api", "llava", 10, 224, 50, 16, None)
+    found = estimate("openai-api", "llava", 10, canvas=224, text_characters=50, max_tokens=16)
     assert found.usd_bound is None and found.seconds is None
     assert str(found).endswith(", price unknown")
 

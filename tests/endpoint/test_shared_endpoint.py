@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.endpoint.limiter import Limiter
+from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Account, Forgetful, Meter, Outcome, Reply, Request, Unlimited, load_model
 from bbtvp.models.cache import Store
@@ -234,11 +234,11 @@ def test_a_job_without_money_ends_alone() -> None:
 
 
 def test_who_is_stopped_does_not_wait_for_whoever_waits_for_room() -> None:
-    limiter = Limiter(requests=1)
+    limiter = RateLimiter(requests=1)
     over = threading.Event()
-    assert limiter.enter(1, until=time.monotonic() + 60, stopped=lambda: False)
+    assert limiter.acquire(1, until=time.monotonic() + 60, stopped=lambda: False)
     held = threading.Thread(
-        target=limiter.enter,
+        target=limiter.acquire,
         args=(1,),
         kwargs={"until": time.monotonic() + 61, "stopped": over.is_set},
     )
@@ -246,9 +246,9 @@ def test_who_is_stopped_does_not_wait_for_whoever_waits_for_room() -> None:
     time.sleep(0.05)
     began = time.monotonic()
     assert (
-        limiter.enter(1, until=began + 60, stopped=lambda: time.monotonic() > began + 0.1) is None
+        limiter.acquire(1, until=began + 60, stopped=lambda: time.monotonic() > began + 0.1) is None
     )
-    assert limiter.enter(1, until=began + 0.2, stopped=lambda: False) is None
+    assert limiter.acquire(1, until=began + 0.2, stopped=lambda: False) is None
     assert time.monotonic() - began < 10
     over.set()
     limiter.wake()

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.dialect import Wire
-from bbtvp.endpoint.transport import Broken, PlainHttpWarning, Timeouts, Transport
+from bbtvp.endpoint.provider import HttpRequest
+from bbtvp.endpoint.transport import ExchangeFailed, PlainHttpWarning, Timeouts, Transport
 from tests.endpoint.faulty import FaultyServer, Manner, Step, reply
 
 KEY = "sk-Kq7fJ2mN8vX4bZ1c"
@@ -31,15 +31,15 @@ def transport() -> Iterator[Transport]:
     made.close()
 
 
-def wire(url: str, body: bytes = b'{"question": "which?"}', key: str = KEY) -> Wire:
-    return Wire(
+def wire(url: str, body: bytes = b'{"question": "which?"}', key: str = KEY) -> HttpRequest:
+    return HttpRequest(
         "POST", url, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}, body
     )
 
 
-def broken(transport: Transport, url: str) -> Broken:
+def broken(transport: Transport, url: str) -> ExchangeFailed:
     """How the exchange fails, having looked at all that its error carries."""
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(ExchangeFailed) as caught:
         transport.send(wire(url))
     error = caught.value
     assert error.__cause__ is None and error.__context__ is None
@@ -61,7 +61,7 @@ def test_an_exchange_brings_status_headers_and_body(transport: Transport) -> Non
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 def test_an_exchange_may_have_no_body(transport: Transport, method: str) -> None:
     with FaultyServer(lambda seen: OK) as server:
-        transport.send(Wire(method, server.url, {}))  # type: ignore[arg-type]
+        transport.send(HttpRequest(method, server.url, {}))  # type: ignore[arg-type]
     assert (server.seen[0].method, server.seen[0].body) == (method, b"")
 
 
@@ -137,9 +137,9 @@ def test_a_drip_without_an_announced_length_is_no_answer(transport: Transport) -
 
 def test_what_remains_of_the_total_limits_an_attempt(transport: Transport) -> None:
     with FaultyServer(lambda seen: Step(manner="silence")) as server:
-        with pytest.raises(Broken, match=r"within 0\.2 s"):
+        with pytest.raises(ExchangeFailed, match=r"within 0\.2 s"):
             transport.send(wire(server.url), remaining=0.2)
-        with pytest.raises(Broken, match="no time is left") as caught:
+        with pytest.raises(ExchangeFailed, match="no time is left") as caught:
             transport.send(wire(server.url), remaining=0.0)
     assert not caught.value.sent and len(server.seen) == 1
 
@@ -147,7 +147,7 @@ def test_what_remains_of_the_total_limits_an_attempt(transport: Transport) -> No
 def test_a_server_that_reads_nothing_is_given_up(transport: Transport) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        with pytest.raises(Broken, match="no complete answer"):
+        with pytest.raises(ExchangeFailed, match="no complete answer"):
             transport.send(wire(url, body=b" " * (64 << 20)))
 
 
@@ -262,7 +262,7 @@ def test_a_netrc_does_not_replace_the_key(tmp_path: Path, monkeypatch: pytest.Mo
     transport = Transport(QUICK)
     with FaultyServer(lambda seen: OK) as server:
         transport.send(wire(server.url))
-        transport.send(Wire("GET", server.url, {"x-api-key": KEY}))
+        transport.send(HttpRequest("GET", server.url, {"x-api-key": KEY}))
     transport.close()
     assert server.keys == [f"Bearer {KEY}", ""]
 
@@ -279,7 +279,7 @@ def test_a_key_that_is_no_header_is_not_shown(transport: Transport, key: str) ->
     with FaultyServer(lambda seen: OK) as server:
         headers = {"x-api-key": key}
         with pytest.raises(UsageError, match="environment variable of the key") as caught:
-            transport.send(Wire("POST", server.url, headers, b"{}"))
+            transport.send(HttpRequest("POST", server.url, headers, b"{}"))
     assert (
         KEY not in "".join(traceback.format_exception(caught.value))
         and caught.value.__context__ is None
@@ -378,10 +378,10 @@ def test_a_bundle_of_the_environment_is_honoured_and_names_are_checked(
 # -- the end ---------------------------------------------------------------------------------------
 def test_closing_ends_what_is_under_way() -> None:
     transport = Transport(Timeouts(attempt=60.0))
-    caught: list[Broken] = []
+    caught: list[ExchangeFailed] = []
 
     def ask(url: str) -> None:
-        with pytest.raises(Broken) as error:
+        with pytest.raises(ExchangeFailed) as error:
             transport.send(wire(url))
         caught.append(error.value)
 
@@ -393,7 +393,7 @@ def test_closing_ends_what_is_under_way() -> None:
         transport.close()
         thread.join(2)
         assert not thread.is_alive() and caught[0].sent
-        with pytest.raises(Broken, match="closed"):
+        with pytest.raises(ExchangeFailed, match="closed"):
             transport.send(wire(server.url))
 
 
