@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
 from bbtvp.bench.answers import View, ask
-from bbtvp.bench.method import Job, Outcome
+from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     failed: int
 
 
-def training_scores(job: Job, pool: Sequence[Sample]) -> Asked:
+def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
     """Ask about as many of `pool`, in an order drawn by the seed, as the budget allows; resumable.
 
     UsageError if the model gives no log-probabilities or the samples have labels of their own.
@@ -61,7 +61,7 @@ def training_scores(job: Job, pool: Sequence[Sample]) -> Asked:
         return Asked(samples, found.scores, dict(meter.account.spent), meter.account.failed)
 
 
-def calibrate(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def calibrate(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     """Fit a bias per label, and correct the zero-shot answers with it.
 
     constants: fit ("labels" or "prior"). UsageError as for `training_scores`.
@@ -79,4 +79,4 @@ def calibrate(job: Job, constants: Mapping[str, Any]) -> Outcome:
     )
     correct = corrected(zero_shot, bias, indices(labels, [sample.answer for sample in task.test]))
     facts = {"bias": {label: round(float(b), 4) for label, b in zip(labels, bias, strict=True)}}
-    return Outcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)
+    return MethodOutcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)

@@ -22,7 +22,7 @@ SLUG = 100
 
 @final
 @dataclass(frozen=True)
-class Cell:
+class BenchCell:
     """One search: `method` on `task`, asking `source`, with a cap of `budget` image queries.
 
     budget and seed are 0 for a method that searches nothing by queries (a control, a white-box
@@ -38,14 +38,16 @@ class Cell:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def __str__(self) -> str:
+    @property
+    def name(self) -> str:
+        """The cell in words."""
         spent = f", {self.budget} image queries, seed {self.seed}" if self.budget else ""
         return f"{self.method} on {self.task}, source {self.source}{spent}"
 
 
 @final
 @dataclass(frozen=True)
-class Axis:
+class MethodAxis:
     """A method as the grid needs it: whether a budget and a seed change anything."""
 
     name: str
@@ -55,7 +57,7 @@ class Axis:
 
 @final
 @dataclass(frozen=True)
-class Grid:
+class BenchGrid:
     """All cells of a benchmark. UsageError for an empty axis, a budget below 1, or the same name
     twice.
 
@@ -63,7 +65,7 @@ class Grid:
     source only.
     """
 
-    methods: tuple[Axis, ...]
+    methods: tuple[MethodAxis, ...]
     tasks: tuple[str, ...]
     sources: tuple[str, ...]
     targets: tuple[str, ...]
@@ -89,7 +91,7 @@ class Grid:
                 f"a budget of {min(self.budgets)} image queries finds nothing; try --budgets 1000"
             )
 
-    def cells(self) -> Iterator[Cell]:
+    def cells(self) -> Iterator[BenchCell]:
         """Seeds outermost: a benchmark that is stopped early has something on every task and every
         source.
         """
@@ -103,9 +105,9 @@ class Grid:
                                     budget if method.budgeted else 0,
                                     seed if method.seeded else 0,
                                 )
-                                yield Cell(method.name, task, source, *kept)
+                                yield BenchCell(method.name, task, source, *kept)
 
-    def _counts(self, method: Axis, budget: int, seed: int) -> bool:
+    def _counts(self, method: MethodAxis, budget: int, seed: int) -> bool:
         """Whether this budget and seed are not a repetition of the first."""
         return (method.budgeted or budget == self.budgets[0]) and (
             method.seeded or seed == self.seeds[0]
@@ -123,7 +125,7 @@ def slug(*parts: object) -> str:
     return "--".join(re.sub(r"[^\w.+@-]+", "_", str(part)).strip("_") for part in parts)[:SLUG]
 
 
-def cell_id(cell: Cell, constants: Any) -> str:
+def cell_id(cell: BenchCell, constants: Any) -> str:
     """Names a cell by all that decides its search: other constants of a method are another cell."""
     mark = digest_json([cell.as_json(), constants])[:12]
     named = slug(cell.method, cell.task, cell.source, cell.budget, f"s{cell.seed}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from bbtvp.bench.answers import Answers
-from bbtvp.bench.cells import Axis, from_bits, to_bits
+from bbtvp.bench.cells import MethodAxis, from_bits, to_bits
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
@@ -29,7 +29,7 @@ BUNDLE = "prompt.vprompt"
 
 @final
 @dataclass(frozen=True)
-class Job:
+class MethodInput:
     """What a method is given. It asks `model` at most `budget` image queries, and sees train and
     validation only.
 
@@ -49,7 +49,7 @@ class Job:
 
 @final
 @dataclass(frozen=True)
-class Outcome:
+class MethodOutcome:
     """What a method gives back: a prompt (tried on every model), answers (on the source alone), or
     neither: zero-shot.
 
@@ -79,7 +79,7 @@ class Outcome:
         atomic_write_json(folder / OUTCOME, document)
 
     @classmethod
-    def load(cls, folder: Path) -> Outcome | None:
+    def load(cls, folder: Path) -> MethodOutcome | None:
         """What `save` kept, None if there is nothing."""
         if not (folder / OUTCOME).exists():
             return None
@@ -89,7 +89,7 @@ class Outcome:
         return cls(prompt, correct, document["queries"], document["failed"], document["facts"])
 
 
-Run = Callable[[Job, Mapping[str, Any]], Outcome]
+MethodFunction = Callable[[MethodInput, Mapping[str, Any]], MethodOutcome]
 
 
 @final
@@ -107,7 +107,7 @@ class Method:
     kind: Kind
     about: str
     source: str
-    run: Run
+    run: MethodFunction
     constants: Mapping[str, Any] = field(default_factory=dict)
     tuned: str = ""
     budgeted: bool = True
@@ -116,9 +116,9 @@ class Method:
     pool: Callable[[Task], int] | None = None
 
     @property
-    def axis(self) -> Axis:
+    def axis(self) -> MethodAxis:
         """The method as the grid needs it."""
-        return Axis(self.name, self.budgeted, self.seeded)
+        return MethodAxis(self.name, self.budgeted, self.seeded)
 
     def variant(self, text: str) -> Method:
         """The method with `key=value,…` changed; named `name[text]`. UsageError for a key that it

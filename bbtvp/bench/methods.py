@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bbtvp.bench import calibration, peers, student, whitebox
-from bbtvp.bench.method import Job, Kind, Method, Outcome
+from bbtvp.bench.method import Kind, Method, MethodInput, MethodOutcome
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
@@ -71,7 +71,7 @@ the fields of Allocation, and channel=true.
 """
 
 
-def _optimize(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def _optimize(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     chosen = dict(constants)
     if isinstance(chosen.get("surrogate"), str):
         chosen["surrogate"] = job.surrogate(chosen["surrogate"])
@@ -90,7 +90,7 @@ def _optimize(job: Job, constants: Mapping[str, Any]) -> Outcome:
         **chosen,
     )
     facts = {"improved": run.improved, "variables": run.prompt.space.dim}
-    return Outcome(run.prompt, queries=run.queries, failed=run.failed, facts=facts)
+    return MethodOutcome(run.prompt, queries=run.queries, failed=run.failed, facts=facts)
 
 
 def _ours(
@@ -100,13 +100,13 @@ def _ours(
 
 
 # -- controls --------------------------------------------------------------------------------------
-def _zero_shot(job: Job, constants: Mapping[str, Any]) -> Outcome:
-    return Outcome()
+def _zero_shot(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
+    return MethodOutcome()
 
 
-def _empty_frame(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def _empty_frame(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     space = preset(constants["prompt"], choose_canvas(job.task, [job.model]))
-    return Outcome(space.prompt(space.neutral()))
+    return MethodOutcome(space.prompt(space.neutral()))
 
 
 def _free(
@@ -121,7 +121,7 @@ def _labelled(task: Task) -> int:
 
 
 # -- peers -----------------------------------------------------------------------------------------
-def _search(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def _search(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     return peers.search(job, constants, SPACES)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.bench.method import Job, Outcome
+from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError, UsageError
@@ -36,8 +36,10 @@ FOCAL_GAMMA = 2.0
 
 
 def search(
-    job: Job, constants: Mapping[str, Any], spaces: Mapping[str, Callable[[int], PromptSpace]]
-) -> Outcome:
+    job: MethodInput,
+    constants: Mapping[str, Any],
+    spaces: Mapping[str, Callable[[int], PromptSpace]],
+) -> MethodOutcome:
     """Run one peer.
 
     constants: space (a key of `spaces`, which make one for a canvas), optimiser (its name in
@@ -99,7 +101,9 @@ def search(
         queries = dict(meter.account.spent)
         failed = meter.account.failed
     facts = {"steps": done, "candidates": engine.popsize, "images": images, "variables": space.dim}
-    return Outcome(space.prompt(engine.recommend()), queries=queries, failed=failed, facts=facts)
+    return MethodOutcome(
+        space.prompt(engine.recommend()), queries=queries, failed=failed, facts=facts
+    )
 
 
 def _ask(

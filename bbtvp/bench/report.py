@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.bench import methods, plots, tables
-from bbtvp.bench.cells import Cell, cell_id, from_bits, slug
+from bbtvp.bench.cells import BenchCell, cell_id, from_bits, slug
 from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
@@ -50,7 +50,7 @@ def collect(folder: Path) -> list[Document]:
     for path in sorted((folder / "cells").glob("*.json")):
         try:
             document = json.loads(path.read_text("utf-8"))
-            cell = Cell(**document["cell"])
+            cell = BenchCell(**document["cell"])
         except (ValueError, LookupError, TypeError) as error:
             raise DataError(
                 f"{path} is damaged; delete it and run the same command again"

@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.bench.cells import Cell, from_bits
+from bbtvp.bench.cells import BenchCell, from_bits
 from bbtvp.core.errors import ModelError
 from bbtvp.stats import paired_gain
 
 
-def row(cell: Cell, target: str, arms: Mapping[str, str | None], queries: int) -> dict[str, Any]:
+def row(
+    cell: BenchCell, target: str, arms: Mapping[str, str | None], queries: int
+) -> dict[str, Any]:
     """Shares of the `n` test images that were answered in all arms; gains are paired, image by
     image.
 

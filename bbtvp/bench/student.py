@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from bbtvp.bench.calibration import training_scores
-from bbtvp.bench.method import Job, Outcome
+from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Vector
 from bbtvp.core.rng import derived_seed
 from bbtvp.search.optimize import choose_canvas
 from bbtvp.surrogate import ares_student
 
 
-def learn(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def learn(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     """constants: surrogate, inputs, framed (stage 2's frame too, or the primed head alone), epochs,
     rate, batch.
     """
@@ -45,4 +45,4 @@ def learn(job: Job, constants: Mapping[str, Any]) -> Outcome:
         "agreement": student.student.fit.agreement,
         "gap": student.student.fit.gap,
     }
-    return Outcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)
+    return MethodOutcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.bench.method import Job, Outcome
+from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace
@@ -21,7 +21,7 @@ from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace
 INSIDE = 164 / 224
 
 
-def train(job: Job, constants: Mapping[str, Any]) -> Outcome:
+def train(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     """constants: fca, tse (weights), steps, batch, surrogate. UsageError for a source that is no
     miniature.
     """
@@ -50,7 +50,7 @@ def train(job: Job, constants: Mapping[str, Any]) -> Outcome:
         clip=clip,
     )
     facts = {"gradients": constants["steps"], "training images": len(job.task.train)}
-    return Outcome(as_prompt(frame), facts=facts)
+    return MethodOutcome(as_prompt(frame), facts=facts)
 
 
 def as_prompt(frame: Pixels) -> Prompt:

@@ -13,8 +13,9 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options,
 from bbtvp.core.errors import BbtvpError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.bench.cells import Grid
-    from bbtvp.bench.run import Settings
+    from bbtvp.bench.cells import BenchCell, BenchGrid
+    from bbtvp.bench.run import BenchSettings
+    from bbtvp.jobs.runner import JobResult
 
 HELP = """Compare methods under one count of image queries: methods × tasks × source models × seeds, at given budgets.
 
@@ -126,7 +127,7 @@ def bench(
     as_json: bool,
 ) -> None:
     """Settle what is asked for, and do that part."""
-    from bbtvp.bench.run import Settings
+    from bbtvp.bench.run import BenchSettings
 
     if only_list:
         _list(as_json)
@@ -142,7 +143,7 @@ def bench(
         numbers(budgets, "--budgets"),
         seeds,
     )
-    settings = Settings(out, test_limit, controls, model_options(options))
+    settings = BenchSettings(out, test_limit, controls, model_options(options))
     if dry_run:
         _plan(grid, settings, as_json)
         return
@@ -156,10 +157,10 @@ def _grid(
     targets: list[str],
     budgets: list[int],
     seeds: int,
-) -> Grid:
+) -> BenchGrid:
     """The grid, with every name checked before the first query."""
     from bbtvp.bench import methods
-    from bbtvp.bench.cells import Grid
+    from bbtvp.bench.cells import BenchGrid
     from bbtvp.zoo.catalogue import members
     from bbtvp.zoo.tasks import SUITE
 
@@ -170,7 +171,9 @@ def _grid(
         _check_model(spec, zoo)
     axes = tuple(methods.get(name).axis for name in names or methods.DEFAULT)
     chosen = tuple(tasks or (f"zoo/{name}" for name in SUITE))
-    return Grid(axes, chosen, tuple(sources), tuple(tried), tuple(budgets), tuple(range(seeds)))
+    return BenchGrid(
+        axes, chosen, tuple(sources), tuple(tried), tuple(budgets), tuple(range(seeds))
+    )
 
 
 def _check_model(spec: str, zoo: list[str]) -> None:
@@ -188,41 +191,42 @@ def _check_model(spec: str, zoo: list[str]) -> None:
         raise unknown("model", spec, zoo)
 
 
-def _run(grid: Grid, settings: Settings, jobs: int) -> list[dict[str, str]]:
+def _run(grid: BenchGrid, settings: BenchSettings, parallel: int) -> list[dict[str, str]]:
     """Run all cells; what failed, as rows of cell and reason."""
-    from bbtvp.bench.run import limited, run
+    from bbtvp.bench.run import limited, run_bench
 
-    for spec in grid.tasks:  # a misspelt task is said now
+    for spec in grid.tasks:  # a misspelt task is an error now, not in an hour
         limited(spec, settings.test_limit)
     began = time.monotonic()
     before = 0
 
     def watch(event: str, facts: Any) -> None:
         nonlocal before
-        if event == "cells":
+        if event == "batch":
             before = facts["done"]
             kept = f"; {before} are finished already" if before else ""
             say(f"{facts['total']} cells{kept}")
-            return
-        number = facts["number"]
-        total = facts["total"]
-        pace = (time.monotonic() - began) / max(1, number - before)
-        left = f"; about {_span(pace * (total - number))} left" if number < total else ""
-        say(f"{number}/{total} {_told(facts['ended'])}{left}")
+        elif event == "job" and facts["ended"].fresh:
+            number = facts["number"]
+            total = facts["total"]
+            pace = (time.monotonic() - began) / max(1, number - before)
+            left = f"; about {_span(pace * (total - number))} left" if number < total else ""
+            say(f"{number}/{total} {_told(facts['ended'])}{left}")
 
-    ended = run(grid, settings, jobs=jobs, watch=watch)
-    return [{"cell": str(done.cell), "reason": done.failure} for done in ended if done.failure]
+    ended = run_bench(grid, settings, parallel=parallel, watch=watch)
+    return [{"cell": one.job.name, "reason": one.error} for one in ended if one.document is None]
 
 
-def _told(ended: Any) -> str:
-    """What came of a cell, in a few words."""
+def _told(ended: JobResult[BenchCell]) -> str:
+    """What became of a cell, in a few words."""
     if ended.document is None:
-        return f"FAILED {ended.cell}: {ended.failure}"
+        return f"FAILED {ended.job.name}: {ended.error}"
     rows = ended.document["rows"]
-    own = [100 * row["gain"] for row in rows if row["target"] == ended.cell.source]
-    others = [100 * row["gain"] for row in rows if row["target"] != ended.cell.source]
+    own = [100 * row["gain"] for row in rows if row["target"] == ended.job.source]
+    others = [100 * row["gain"] for row in rows if row["target"] != ended.job.source]
     carried = f", others {sum(others) / len(others):+.1f}" if others else ""
-    return f"{ended.cell}: source {own[0]:+.1f}{carried} points, {ended.document['seconds']['all']:.0f} s"
+    seconds = ended.document["seconds"]["all"]
+    return f"{ended.job.name}: source {own[0]:+.1f}{carried} points, {seconds:.0f} s"
 
 
 def _span(seconds: float) -> str:
@@ -271,13 +275,14 @@ def _list(as_json: bool) -> None:
     say("* runs by default. Constants can be changed: --methods 'bar[eta=3,images=16]'")
 
 
-def _plan(grid: Grid, settings: Settings, as_json: bool) -> None:
+def _plan(grid: BenchGrid, settings: BenchSettings, as_json: bool) -> None:
     """How much there is to do; at most, for answers that are equal are asked once."""
-    from bbtvp.bench.run import finished, limited
+    from bbtvp.bench.run import BenchBatch, limited
 
     tests = {spec: len(limited(spec, settings.test_limit).test) for spec in grid.tasks}
     cells = list(grid.cells())
-    left = [cell for cell in cells if finished(cell, grid.asked(cell.source), settings) is None]
+    batch = BenchBatch(settings, grid)
+    left = [cell for cell in cells if batch.finished(cell) is None]
     search = sum(cell.budget for cell in left)
     pairs = {(cell.task, spec) for cell in left for spec in grid.asked(cell.source)}
     shared = sum(tests[task] for task, _ in pairs)
@@ -289,7 +294,7 @@ def _plan(grid: Grid, settings: Settings, as_json: bool) -> None:
         give({**plan, "plan": [cell.as_json() for cell in left]})
         return
     for cell in left:
-        click.echo(str(cell))
+        click.echo(cell.name)
     say(
         f"{plan['cells']} cells, {plan['finished']} finished; at most {search} image queries of search, {shared} "
         f"zero-shot, {trials + framed} of verification (the empty frame on {settings.controls})"

@@ -15,11 +15,8 @@ from bbtvp.cli.options import give, json_flag, pairs_of, prices_option, say
 from bbtvp.core.errors import BbtvpError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.jobs import Job
-    from bbtvp.jobs.run import Ended
-
-GRACE = 1.8
-"""Seconds that jobs in other threads may take to end after an interrupt."""
+    from bbtvp.jobs import SearchJob
+    from bbtvp.jobs.runner import JobResult
 
 
 @click.command()
@@ -115,7 +112,7 @@ def run(
     say(f"{len(ended)} jobs done; their prompts, journals and results: {folder}/")
 
 
-def _chosen(every: Sequence[Job], only: Sequence[str]) -> list[Job]:
+def _chosen(every: Sequence[SearchJob], only: Sequence[str]) -> list[SearchJob]:
     names = [job.name for job in every]
     for pattern in only:
         if not fnmatch.filter(names, pattern):
@@ -127,7 +124,7 @@ def _chosen(every: Sequence[Job], only: Sequence[str]) -> list[Job]:
     ]
 
 
-def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
+def _show_plan(jobs: Sequence[SearchJob], as_json: bool) -> None:
     """Each job's plan and the sums; what is wrong with a job is an error, before anything is asked."""
     from bbtvp.endpoint.prices import dollars, duration
     from bbtvp.jobs.plan import plan
@@ -162,46 +159,34 @@ def _show_plan(jobs: Sequence[Job], as_json: bool) -> None:
     say(f"{len(planned)} jobs, at most {queries:,} image queries, {money}{time}")
 
 
-def _run(chosen: Sequence[Job], every: Sequence[Job], folder: Path, jobs: int) -> list[Ended]:
-    from bbtvp.endpoint.remote import Endpoint
+def _run(
+    chosen: Sequence[SearchJob], every: Sequence[SearchJob], folder: Path, parallel: int
+) -> list[JobResult[SearchJob]]:
+    """Run the chosen jobs, and tell how they go. Ends the process after an interrupt that leaves
+    threads behind.
+    """
     from bbtvp.jobs import run_jobs
-    from bbtvp.jobs.run import Stop
+    from bbtvp.jobs.runner import StillRunning
     from bbtvp.report.progress import LINES
-    from bbtvp.search.recipe import Loader
-
-    done = 0
 
     def watch(event: str, facts: Mapping[str, Any]) -> None:
-        nonlocal done
         if event == "job":
-            done += 1
-            say(f"{done}/{len(chosen)} {_told(facts['ended'])}")
+            say(f"{facts['number']}/{facts['total']} {_told(facts['ended'])}")
         elif event == "begun":
             say(f"{facts['job']}: begins")
-        elif event in LINES and jobs == 1:
+        elif event in LINES and parallel == 1:
             say(f"{facts['job']}: {LINES[event](facts)}")
 
-    stop = Stop()
-    loader = Loader()
     try:
-        return run_jobs(
-            chosen, folder, every=every, parallel=jobs, loader=loader, watch=watch, stop=stop
-        )
-    except KeyboardInterrupt:
-        stop()
-        for model in loader.models:
-            if isinstance(model, Endpoint):
-                model.abandon()
-        if stop.within(GRACE):
-            raise
-        # Threads that wait for a model cannot be ended; journals are whole after every line, so the
-        # process can be.
+        return run_jobs(chosen, folder, every=every, parallel=parallel, watch=watch)
+    except StillRunning:
+        # A normal exit would wait for the threads, and they wait for a model.
         say("interrupted; what was answered is kept: run the same command to continue")
         sys.stderr.flush()
         os._exit(130)
 
 
-def _told(ended: Ended) -> str:
+def _told(ended: JobResult[SearchJob]) -> str:
     if ended.document is None:
         return f"FAILED {ended.job.name}: {ended.error}"
     if not ended.fresh:
@@ -218,7 +203,7 @@ def _told(ended: Ended) -> str:
     return f"{ended.job.name}: {better}{gain}, {ended.document['seconds']:.0f} s"
 
 
-def _row(ended: Ended, folder: Path) -> dict[str, Any]:
+def _row(ended: JobResult[SearchJob], folder: Path) -> dict[str, Any]:
     row = {"name": ended.job.name, "folder": str(folder / ended.job.folder), "fresh": ended.fresh}
     if ended.document is None:
         return {**row, "error": ended.error, "exit_code": ended.exit_code}
@@ -228,7 +213,7 @@ def _row(ended: Ended, folder: Path) -> dict[str, Any]:
 HEAD = ("job", "state", "queries", "US$", "validation", "test gain", "95 % interval", "verdict")
 
 
-def _table(ended: Sequence[Ended]) -> str:
+def _table(ended: Sequence[JobResult[SearchJob]]) -> str:
     """A line for each job; with the verdicts, if jobs were verified."""
     from bbtvp.report.columns import table
 
@@ -238,7 +223,7 @@ def _table(ended: Sequence[Ended]) -> str:
     return table(rows, left={0, 1, len(HEAD) - 1})
 
 
-def _cells(ended: Ended) -> tuple[str, ...]:
+def _cells(ended: JobResult[SearchJob]) -> tuple[str, ...]:
     from bbtvp.report.figures import interval, points
 
     if ended.document is None:

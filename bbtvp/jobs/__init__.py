@@ -6,5 +6,5 @@ comparison.
 """
 
 from bbtvp.jobs.file import read_jobs as read_jobs
-from bbtvp.jobs.job import Job as Job
+from bbtvp.jobs.job import SearchJob as SearchJob
 from bbtvp.jobs.run import run_jobs as run_jobs

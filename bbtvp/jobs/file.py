@@ -34,7 +34,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.jobs.job import Job
+from bbtvp.jobs.job import SearchJob
 from bbtvp.runs.removed import removed_option, without_removed
 
 VARIABLE = "BBTVP_JOB_"
@@ -43,7 +43,7 @@ _WHOLE = ("verify", "also")
 """Keys of a grid whose lists are no choices."""
 
 
-def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
+def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[SearchJob]:
     """The jobs of a file, in its order: single jobs as they stand, grids multiplied, the last key
     fastest.
 
@@ -70,8 +70,8 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Job]:
             raise UsageError(f"{path}, {where}: {said}")
     above = without_removed(above)
     for key in above:
-        if key not in Job.model_fields or key == "name":
-            raise unknown("key of a job", key, set(Job.model_fields) - {"name"})
+        if key not in SearchJob.model_fields or key == "name":
+            raise unknown("key of a job", key, set(SearchJob.model_fields) - {"name"})
     models = _table(path, content, "models")
     jobs = [_job(path, where, {**row, **above}, models) for where, row in rows]
     twice = [name for name, count in Counter(job.folder for job in jobs).items() if count > 1]
@@ -152,10 +152,10 @@ def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[st
     return words
 
 
-def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, Any]) -> Job:
+def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, Any]) -> SearchJob:
     own = {**models, **row["own"]} if isinstance(row.get("own"), dict) else models
     try:
-        return Job.model_validate({**without_removed(row), "own": own})
+        return SearchJob.model_validate({**without_removed(row), "own": own})
     except ValidationError as error:
         raise UsageError(f"{path}, {where}: {_explained(error)}") from error
 
@@ -166,7 +166,7 @@ def _explained(error: ValidationError) -> str:
     first = faults[0]
     key = ".".join(map(str, first["loc"][:1]))
     if first["type"] == "extra_forbidden":
-        said = str(unknown("key", key, Job.model_fields))
+        said = str(unknown("key", key, SearchJob.model_fields))
     elif first["type"] == "missing":
         said = f"{key} is missing"
     else:

@@ -22,7 +22,7 @@ _LONGEST = 120
 
 
 @final
-class Job(BaseModel):
+class SearchJob(BaseModel):
     """What a file of jobs may say of one. Names, meanings and defaults are those of `bbtvp optimize
     --help`.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
-from bbtvp.jobs.job import Job
+from bbtvp.jobs.job import SearchJob
 from bbtvp.models import Model
 from bbtvp.search.optimize import Setup, describe_plan
 from bbtvp.search.recipe import Loader
@@ -26,7 +26,7 @@ class Planned(NamedTuple):
     seconds: at the endpoints' rate limits, None without one.
     """
 
-    job: Job
+    job: SearchJob
     plan: str
     search: int
     verify: int
@@ -49,7 +49,7 @@ def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estima
     return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
 
 
-def plan(job: Job, loader: Loader) -> Planned:
+def plan(job: SearchJob, loader: Loader) -> Planned:
     """Load what a job needs and plan it, asking nothing. Raises what is wrong with it."""
     recipe = job.recipe
     task, models, setup = recipe.set_up(loader)

@@ -15,8 +15,9 @@ from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.core.lock import Owner, owner_of
 from bbtvp.jobs.progress import SearchProgress
 from bbtvp.jobs.result import RESULT
-from bbtvp.jobs.run import FAILURE, JOBS
+from bbtvp.jobs.run import JOBS, LOCK
 from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
+from bbtvp.jobs.runner import FAILURE
 from bbtvp.runs.record import FILE as RECORD
 from bbtvp.runs.record import read_record
 from bbtvp.runs.records import FILE as JOURNAL
@@ -236,7 +237,7 @@ def _state(
         return "failed"
     if _done(folder, job, checks):
         return "done"
-    return "stopped" if run.config and not (job and owner_of(folder.parent, "jobs")) else "waiting"
+    return "stopped" if run.config and not (job and owner_of(folder.parent, LOCK)) else "waiting"
 
 
 def _done(folder: Path, job: Mapping[str, Any], checks: Sequence[Path]) -> bool:

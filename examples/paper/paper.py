@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.bench import methods
-from bbtvp.bench.cells import Grid
-from bbtvp.bench.run import Done, Settings, run
+from bbtvp.bench.cells import BenchCell, BenchGrid
+from bbtvp.bench.run import BenchSettings, run_bench
+from bbtvp.jobs.runner import JobResult
 
 CLIP = "zoo/clip"
 
@@ -36,13 +37,13 @@ def competitors(source: str, surrogate: str) -> dict[str, str]:
 
 
 def progress(event: str, facts: Mapping[str, Any]) -> None:
-    if event == "cell":
-        print(f"{facts['number']}/{facts['total']}: {facts['ended'].cell}", file=sys.stderr)
+    if event == "job":
+        print(f"{facts['number']}/{facts['total']}: {facts['ended'].job.name}", file=sys.stderr)
 
 
-def show(name: str, ended: Done) -> None:
+def show(name: str, ended: JobResult[BenchCell]) -> None:
     if ended.document is None:
-        print(f"{ended.cell.task} | {name} | failed: {ended.failure}")
+        print(f"{ended.job.task} | {name} | failed: {ended.error}")
         return
     for row in ended.document["rows"]:
         low, high = row["gain_ci95"]
@@ -86,7 +87,7 @@ def main() -> None:
     options = {name: value for name, value in given.items() if value}
     names = competitors(args.source, args.surrogate)
     axes = tuple(methods.get(name).axis for name in names.values())
-    grid = Grid(
+    grid = BenchGrid(
         axes,
         tuple(args.tasks),
         (args.source,),
@@ -95,10 +96,10 @@ def main() -> None:
         tuple(range(args.seeds)),
     )
     called = {method: name for name, method in names.items()}
-    found = run(grid, Settings(args.out, args.limit, options=options), watch=progress)
+    found = run_bench(grid, BenchSettings(args.out, args.limit, options=options), watch=progress)
     print("task | prompt | model | zero-shot | prompted | gain in points, 95 % interval | queries")
     for ended in found:
-        show(called[ended.cell.method], ended)
+        show(called[ended.job.method], ended)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from bbtvp.bench import methods
-from bbtvp.bench.cells import Axis, Cell, Grid, cell_id, from_bits, slug, to_bits
+from bbtvp.bench.cells import BenchCell, BenchGrid, MethodAxis, cell_id, from_bits, slug, to_bits
 from bbtvp.core.errors import UsageError
 from bbtvp.optim import optimiser
 
-GRID = Grid(
-    (Axis("default"), Axis("zero-shot", budgeted=False, seeded=False)),
+GRID = BenchGrid(
+    (MethodAxis("default"), MethodAxis("zero-shot", budgeted=False, seeded=False)),
     ("t1", "t2"),
     ("a", "b"),
     ("a", "b", "c"),
@@ -48,9 +48,9 @@ def test_a_prompt_is_tried_on_its_source_first_and_once() -> None:
 )
 def test_a_grid_that_makes_no_sense_is_refused(changed: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Grid(
+        BenchGrid(
             **{
-                "methods": (Axis("m"),),
+                "methods": (MethodAxis("m"),),
                 "tasks": ("t",),
                 "sources": ("a",),
                 "targets": (),
@@ -60,11 +60,13 @@ def test_a_grid_that_makes_no_sense_is_refused(changed: dict[str, object], said:
 
 
 def test_a_cell_is_named_by_all_that_decides_it() -> None:
-    cell = Cell("default", "zoo/digits", "hf/./my model", 100, 0)
+    cell = BenchCell("default", "zoo/digits", "hf/./my model", 100, 0)
     name = cell_id(cell, {"images": 8})
     assert name.startswith("default--zoo_digits--hf_._my_model--100--s0--")
     assert name != cell_id(cell, {"images": 16})
-    assert cell_id(Cell("m", "a_b", "c", 1, 0), {}) != cell_id(Cell("m", "a/b", "c", 1, 0), {})
+    assert cell_id(BenchCell("m", "a_b", "c", 1, 0), {}) != cell_id(
+        BenchCell("m", "a/b", "c", 1, 0), {}
+    )
     assert len(slug("x" * 500)) <= 100
 
 

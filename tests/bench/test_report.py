@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bbtvp.bench import methods, report
-from bbtvp.bench.cells import Cell, cell_id
+from bbtvp.bench.cells import BenchCell, cell_id
 from bbtvp.bench.rows import row
 from bbtvp.core.errors import DataError, ModelError
 
@@ -31,7 +31,7 @@ def answers(gained: int, lost: int = 0) -> str:
 
 def finished(method: str, budget: int, own: str, other: str, *, seed: int = 0) -> dict[str, Any]:
     """A cell with the source a and the target b."""
-    cell = Cell(method, "zoo/digits", "a", budget, seed)
+    cell = BenchCell(method, "zoo/digits", "a", budget, seed)
     targets = {
         target: {"zero_shot": ZERO, "empty_frame": ZERO, "sentence_only": None, "prompted": bits}
         for target, bits in (("a", own), ("b", other))
@@ -43,7 +43,7 @@ def finished(method: str, budget: int, own: str, other: str, *, seed: int = 0) -
 def save(folder: Path, *documents: dict[str, Any], constants: Any = None) -> None:
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     for document in documents:
-        cell = Cell(**document["cell"])
+        cell = BenchCell(**document["cell"])
         name = cell_id(cell, methods.get(cell.method).constants if constants is None else constants)
         (folder / "cells" / f"{name}.json").write_text(json.dumps(document))
 
@@ -120,7 +120,7 @@ def test_a_damaged_cell_is_named(tmp_path: Path) -> None:
 
 
 def test_a_row_counts_the_images_that_were_answered_in_all_arms() -> None:
-    cell = Cell("default", "t", "a", 100, 0)
+    cell = BenchCell("default", "t", "a", 100, 0)
     found = row(cell, "a", {"zero_shot": "10-1", "empty_frame": "1111", "prompted": "11-0"}, 90)
     assert (found["n"], found["failed"]) == (3, 2)
     assert (found["zero_shot"], found["prompted"], found["empty_frame"]) == (2 / 3, 2 / 3, 1)

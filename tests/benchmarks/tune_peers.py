@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.bench import methods, report, tables
-from bbtvp.bench.cells import Grid
-from bbtvp.bench.run import Settings, run
+from bbtvp.bench.cells import BenchGrid
+from bbtvp.bench.run import BenchSettings, run_bench
 
 TASKS = ("zoo/digits-dark", "zoo/counting-bright", "zoo/hallucination-dark")
 SOURCE = "zoo/llava"
@@ -75,15 +75,17 @@ def variants(name: str) -> Iterator[str]:
 
 
 def say(event: str, facts: Any) -> None:
-    if event == "cell":
+    if event == "job":
         ended = facts["ended"]
         gain = (
-            f"failed: {ended.failure}"
-            if ended.failure
+            f"failed: {ended.error}"
+            if ended.error
             else f"{100 * ended.document['rows'][0]['gain']:+.1f}"
         )
         print(
-            f"{facts['number']}/{facts['total']} {ended.cell}: {gain}", file=sys.stderr, flush=True
+            f"{facts['number']}/{facts['total']} {ended.job.name}: {gain}",
+            file=sys.stderr,
+            flush=True,
         )
 
 
@@ -106,8 +108,12 @@ def main() -> None:
     for name in args.methods:
         axes = tuple(methods.get(variant).axis for variant in variants(name))
         seeds = tuple(range(args.seeds))
-        grid = Grid(axes, tuple(args.tasks), (SOURCE,), tuple(args.targets), (args.budget,), seeds)
-        ended = run(grid, Settings(args.out, args.test_limit), jobs=args.jobs, watch=say)
+        grid = BenchGrid(
+            axes, tuple(args.tasks), (SOURCE,), tuple(args.targets), (args.budget,), seeds
+        )
+        ended = run_bench(
+            grid, BenchSettings(args.out, args.test_limit), parallel=args.jobs, watch=say
+        )
         rows = [row for done in ended if done.document for row in done.document["rows"]]
         found = sorted(tables.summaries(rows), key=lambda s: -s.gain.mean)
         lines = []

@@ -8,7 +8,7 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
-from bbtvp.jobs import Job, read_jobs
+from bbtvp.jobs import SearchJob, read_jobs
 
 GRID = """
 [defaults]
@@ -81,7 +81,7 @@ def test_options_of_a_model_are_its_own_and_those_of_a_job_go_before_them() -> N
 
 
 def test_a_recipe_has_the_arguments_of_optimize() -> None:
-    job = Job(
+    job = SearchJob(
         name="x",
         task="t",
         model="m/n",
@@ -144,6 +144,6 @@ def test_an_unknown_key_from_outside_the_file(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_very_long_name_still_makes_a_folder() -> None:
-    one, other = (Job(name="x" * 300 + end, task="t", model="m/n").folder for end in "ab")
+    one, other = (SearchJob(name="x" * 300 + end, task="t", model="m/n").folder for end in "ab")
     assert len(one) == len(other) == 120
     assert one != other

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from bbtvp.jobs import Job, run_jobs
-from bbtvp.jobs.run import FAILURE, JOBS, Ended
+from bbtvp.jobs import SearchJob, run_jobs
+from bbtvp.jobs.run import JOBS
+from bbtvp.jobs.runner import FAILURE, JobResult
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import optimize
@@ -35,8 +36,8 @@ def images(tmp_path: Path) -> Path:
     return folder_of_patterns(tmp_path / "images")
 
 
-def job(images: Path, name: str = "one", **keys: Any) -> Job:
-    return Job(
+def job(images: Path, name: str = "one", **keys: Any) -> SearchJob:
+    return SearchJob(
         **{
             "name": name,
             "task": str(images),
@@ -48,7 +49,7 @@ def job(images: Path, name: str = "one", **keys: Any) -> Job:
     )
 
 
-def states(ended: list[Ended]) -> list[tuple[str, bool]]:
+def states(ended: list[JobResult[SearchJob]]) -> list[tuple[str, bool]]:
     return [(one.job.name, one.document is not None) for one in ended]
 
 
