@@ -14,7 +14,6 @@ on this machine's processors, threads where they are behind a network or on one 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import traceback
@@ -265,7 +264,7 @@ def _begin_process(batch: Batch[Any], parent: Connection) -> None:
 def _end_with(parent: Connection) -> None:
     with suppress(EOFError, OSError):
         parent.recv()
-    os._exit(1)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _work(job: JobT) -> JobResult[JobT]:
