@@ -41,6 +41,10 @@ from bbtvp.optim.ng import Nevergrad as Nevergrad
 from bbtvp.optim.p_rgf import PRgf as PRgf
 from bbtvp.optim.random_search import RandomSearch as RandomSearch
 from bbtvp.optim.registry import METHODS as METHODS
+from bbtvp.optim.registry import OPTIMISERS as OPTIMISERS
+from bbtvp.optim.registry import Factory as Factory
+from bbtvp.optim.registry import factory as factory
+from bbtvp.optim.registry import method_name as method_name
 from bbtvp.optim.registry import optimiser as optimiser
 from bbtvp.optim.replay import replay as replay
 from bbtvp.optim.rgf import Rgf as Rgf

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias, final
+from typing import ClassVar, TypeAlias, final
 
 import numpy as np
 
@@ -153,9 +153,16 @@ def _checked(choices: Choices, dim: int) -> Choices:
 class Optimiser(ABC):
     """Minimises by ask and tell.
 
+    `guided`: it needs a guide, so a search gives it a surrogate's gradients. `estimator`: a batch
+    holds the finite differences of one step, so a search plans with its default `popsize` and not
+    with a population that grows with the variables.
+
     Subclasses implement `_ask`, `_tell`, `_recommend` and `_options`; what reaches them is already
     checked. They draw from private generators only: numpy's global random state is left as it was.
     """
+
+    guided: ClassVar[bool] = False
+    estimator: ClassVar[bool] = False
 
     def __init__(self, method: str, start: Start, popsize: int) -> None:
         self.method = method

@@ -16,7 +16,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import numpy as np
 
@@ -90,6 +90,8 @@ class Gains:
 
 class Descent(Optimiser):
     """Holds the iterate θ and the number of the step that is under way, from 1. Recommends θ."""
+
+    estimator: ClassVar[bool] = True
 
     def __init__(self, method: str, start: Start, popsize: int) -> None:
         super().__init__(method, start, popsize)

@@ -37,6 +37,7 @@ class GuidedEs(Mirrored):
     d.
     """
 
+    guided: ClassVar[bool] = True
     RATE: ClassVar[float] = 1.0
 
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(

@@ -67,6 +67,7 @@ class PRgf(Descent):
     so that a direction moves each variable by 0.3 sigma, and a_1 = RATE sigma √d, alpha = 0.4.
     """
 
+    guided: ClassVar[bool] = True
     RATE: ClassVar[float] = 0.1
 
     published: ClassVar[Mapping[str, Any]] = MappingProxyType(

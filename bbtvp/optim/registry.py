@@ -1,14 +1,15 @@
-"""Optimisers by name."""
+"""Optimisers by name, or by a factory of your own."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeAlias
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.plugins import Registry
 from bbtvp.optim.bandits import BanditsTd
 from bbtvp.optim.base import Choices, Guide, Optimiser, Start
 from bbtvp.optim.catcma import CatCma
@@ -28,6 +29,9 @@ from bbtvp.optim.subspace import Projected, Subspace
 
 NEVERGRAD = "ng:"
 
+Factory: TypeAlias = Callable[..., Optimiser]
+"""Called with a `Start`, and by name with the method's own options: an `Optimiser` class will do."""
+
 
 def _full(start: Start) -> Optimiser:
     return CmaEs(start)
@@ -37,7 +41,7 @@ def _diagonal(start: Start) -> Optimiser:
     return CmaEs(start, diagonal=True)
 
 
-METHODS: Mapping[str, Callable[..., Optimiser]] = MappingProxyType(
+METHODS: Mapping[str, Factory] = MappingProxyType(
     {
         "gp": GaussianProcess,
         "cma": _full,
@@ -55,13 +59,16 @@ METHODS: Mapping[str, Callable[..., Optimiser]] = MappingProxyType(
         "random": RandomSearch,
     }
 )
-"""Our own names; `ng:<Name>` adds every optimiser of nevergrad's registry, `<name>@<rank>` a random
-projection.
-"""
+"""Our own methods by name. Plug-ins add to them."""
+
+OPTIMISERS = Registry(
+    "bbtvp.optimisers", "optimiser", expected="a function of a Start", builtin=METHODS
+)
+"""All methods; `ng:<Name>` adds nevergrad's, and `<name>@<rank>` searches a random projection."""
 
 
 def optimiser(
-    name: str,
+    method: str | Factory,
     dim: int,
     seed: int,
     *,
@@ -74,39 +81,69 @@ def optimiser(
     subspace: Subspace | None = None,
     **options: Any,
 ) -> Optimiser:
-    """A new search by name: one of `METHODS`, or `ng:<Name>`.
+    """A new search. method: a name of `OPTIMISERS`, `ng:<Name>`, or a factory of your own.
 
     `<name>@<rank>` searches a random projection of that many directions ("cma@48": BBT); `subspace`
     one of your own. The other named settings are those of `Start`; `options` are the method's own
-    (`a`, `c`, … for `spsa-gc`).
+    (`a`, `c`, … for `spsa-gc`). UsageError for a name, an option or a setting that cannot be.
     """
     start = Start(
         dim, seed, sigma=sigma, popsize=popsize, budget=budget, x0=x0, guide=guide, choices=choices
     )
-    method, at, rank = name.partition("@")
-    build = _builder(method, options)
+    name, at, rank = (method, "", "") if callable(method) else method.partition("@")
+    build = _builder(name, options)
     if at:
         if subspace is not None:
             raise UsageError(
-                f"{name} makes a subspace of its own: pass {method!r} with subspace=, or no subspace"
+                f"{method} makes a subspace of its own: pass {name!r} with subspace=, or no subspace"
             )
         if not rank.isdecimal():
             raise UsageError(
-                f"{name!r}: after the @ comes a number of directions, as in {method}@48"
+                f"{method!r}: after the @ comes a number of directions, as in {name}@48"
             )
         subspace = Subspace.random_projection(dim, int(rank), seed)
     return build(start) if subspace is None else Projected(start, subspace, build)
 
 
-def _builder(name: str, options: Mapping[str, Any]) -> Callable[[Start], Optimiser]:
+def factory(method: str | Factory) -> Factory:
+    """What makes a method's optimisers; of "cma@48", those of "cma". UsageError if there is none.
+
+    Its attributes `guided` and `estimator`, where it has them, are those of `Optimiser`.
+    """
+    if callable(method):
+        return method
+    name = method.partition("@")[0]
     if name.startswith(NEVERGRAD):
-        _check_options(name, options, ())
         return lambda start: Nevergrad(start, name.removeprefix(NEVERGRAD))
-    if name not in METHODS:
-        raise unknown("optimiser", name, (*METHODS, f"{NEVERGRAD}NGOpt", f"{NEVERGRAD}TBPSA"))
-    method = METHODS[name]
-    _check_options(name, options, tuple(inspect.signature(method).parameters)[1:])
-    return lambda start: method(start, **options)
+    if name not in METHODS and name not in OPTIMISERS.names():
+        examples = (f"{NEVERGRAD}NGOpt", f"{NEVERGRAD}TBPSA")
+        raise unknown(OPTIMISERS.kind, name, (*OPTIMISERS.names(), *examples))
+    found: Factory = OPTIMISERS.load(name)
+    return found
+
+
+def method_name(method: str | Factory) -> str:
+    """What a journal calls it: the name, or the place of a factory, `package.module:Factory`."""
+    if isinstance(method, str):
+        return method
+    named = getattr(method, "__qualname__", type(method).__qualname__)
+    return f"{method.__module__}:{named}"
+
+
+def _builder(method: str | Factory, options: Mapping[str, Any]) -> Callable[[Start], Optimiser]:
+    build = factory(method)
+    name = method_name(method)
+    _check_options(name, options, tuple(inspect.signature(build).parameters)[1:])
+
+    def made(start: Start) -> Optimiser:
+        search = build(start, **options)
+        if not isinstance(search, Optimiser):
+            raise UsageError(
+                f"the optimiser {name} gave {type(search).__name__}, not a bbtvp.optim.Optimiser"
+            )
+        return search
+
+    return made
 
 
 def _check_options(name: str, given: Mapping[str, object], known: tuple[str, ...]) -> None:

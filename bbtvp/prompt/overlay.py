@@ -129,7 +129,7 @@ class Overlay(PaintLayer):
             upper, lower = (render(end) for end in ends)
             above = (pixels == 255) & (levels > 0)
             below = (pixels == 0) & (levels < 0)
-            return slope * ((upper != lower) & ~above & ~below)
+            return np.asarray(slope * ((upper != lower) & ~above & ~below), np.float32)
 
         return Derivative(shown, partial(adjoint, self.basis, self.size, names, geometry))
 

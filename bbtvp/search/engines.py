@@ -10,17 +10,15 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import derived_seed
-from bbtvp.optim import Optimiser, Subspace, optimiser
+from bbtvp.optim import Factory, Optimiser, Subspace, factory, method_name, optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.plan import Plan, Stage, default_popsize
-from bbtvp.search.surrogacy import GUIDED, Surrogacy, gradients_near, guide_of
+from bbtvp.search.surrogacy import Surrogacy, gradients_near, guide_of
 from bbtvp.surrogate import active_part
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 
 AUTO = "auto"
-ESTIMATORS = ("spsa", "spsa-gc", "nes", "rgf", "guided-es", "p-rgf", "bandits-td")
-"""Methods whose batch is a step's finite differences."""
 ALONG = "@g"
 """`cma@g24`: the search keeps to the 24 principal directions of the surrogate's gradients."""
 FEW = 32
@@ -28,19 +26,17 @@ FULL = 500
 """Variables up to which `auto` takes gp, and up to which cma; cma-diagonal beyond."""
 
 
-def method_for(method: str, dim: int) -> str:
+def method_for(method: str | Factory, dim: int) -> str | Factory:
     """The optimiser that `auto` stands for."""
     if method != AUTO:
         return method
     return "gp" if dim <= FEW else "cma" if dim <= FULL else "cma-diagonal"
 
 
-def popsize_for(method: str, dim: int) -> int:
-    """Candidates per generation: what a step of an estimator needs, else CMA-ES's λ for the
-    variables searched.
-    """
-    name, _, rank = method.partition("@")
-    if name in ESTIMATORS:
+def popsize_for(method: str | Factory, dim: int) -> int:
+    """Candidates per generation: what a step of an estimator needs, or else CMA-ES's λ."""
+    name, rank = _parted(method)
+    if name != AUTO and getattr(factory(name), "estimator", False):
         return optimiser(name, 2, 0, guide=_nowhere).popsize
     digits = rank.removeprefix("g")
     return default_popsize(int(digits) if digits.isdecimal() else dim)
@@ -59,7 +55,7 @@ class Engines:
         self,
         space: PromptSpace,
         plan: Plan,
-        method: str,
+        method: str | Factory,
         seed: int,
         surrogacy: Surrogacy | None = None,
         **options: Any,
@@ -69,15 +65,19 @@ class Engines:
         self.method = method
         self.seed = seed
         self.options = options
-        self._name, along, rank = method.partition(ALONG)
+        name = "" if callable(method) else method
+        before, along, rank = name.partition(ALONG)
+        self._method = method if callable(method) else before
         if along and not rank.isdecimal():
             raise UsageError(
                 f"{method!r}: after {ALONG} comes a number of gradients' directions, as in cma{ALONG}24"
             )
         self._rank = int(rank) if along else None
-        self.guided = bool(along) or method.partition("@")[0] in GUIDED
+        self.guided = bool(along) or is_guided(method)
         if self.guided and (surrogacy is None or surrogacy.surrogate is None):
-            raise UsageError(f"{method} follows a surrogate's gradient: add --surrogate zoo/clip")
+            raise UsageError(
+                f"{method_name(method)} follows a surrogate's gradient: add --surrogate zoo/clip"
+            )
         for stage in plan.stages:
             self._make(
                 stage,
@@ -118,7 +118,7 @@ class Engines:
         if self._rank is not None:
             rows = gradients if gradients.shape[1] == dim else np.eye(1, dim)
             subspace = Subspace.principal(rows, self._rank, self.seed)
-        method = method_for(self._name, dim if self._rank is None else self._rank)
+        method = method_for(self._method, dim if self._rank is None else self._rank)
         seed = derived_seed(self.seed, "optimiser", stage.name)
         return optimiser(
             method,
@@ -146,6 +146,20 @@ class Engines:
         )
         at = {int(place): i for i, place in enumerate(places)}
         return tuple((at[first], count) for first, count in self.space.choices if first in at)
+
+
+def is_guided(method: str | Factory) -> bool:
+    """Whether a method follows a surrogate's gradient. UsageError for one that is unknown."""
+    name, _ = _parted(method)
+    return name != AUTO and bool(getattr(factory(name), "guided", False))
+
+
+def _parted(method: str | Factory) -> tuple[str | Factory, str]:
+    """The method, and what follows its @."""
+    if callable(method):
+        return method, ""
+    name, _, rank = method.partition("@")
+    return name, rank
 
 
 def _nowhere(z: Vector) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.models import Account, Meter, Model, PaidModel, Probe, load_model, probed
+from bbtvp.optim import Factory, method_name
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
@@ -76,7 +77,7 @@ def optimize(
     seconds: float | None = None,
     prompt: PromptSpace | str = "default",
     canvas: int | None = None,
-    method: str = AUTO,
+    method: str | Factory = AUTO,
     surrogate: Surrogate | str | None = None,
     fca: float = 0.0,
     tse: float = 0.0,
@@ -102,9 +103,10 @@ def optimize(
     (combine="worst") that of the source where it is highest; n images cost n image queries however
     many sources there are. usd, seconds: caps on money (for models that cost some; their price must
     be known) and on time, from this call on. prompt: a preset's name or a PromptSpace; canvas: its
-    side in pixels (default: see `choose_canvas`). method: an optimiser's name, with its own
-    `options`; "auto" takes gp for up to 32 variables, else CMA-ES. surrogate: a local CLIP for what
-    costs no queries: fca, tse, matched, warm, prime; see `Surrogacy`. channel: what may
+    side in pixels (default: see `choose_canvas`). method: an optimiser's name, or a factory of
+    your own (a `Start` → an `Optimiser`), with its own `options`; "auto" takes gp for up to 32
+    variables, else CMA-ES. surrogate: a local CLIP for what costs no queries: fca, tse, matched,
+    warm, prime; see `Surrogacy`. channel: what may
     happen to pixels on the way, drawn anew for every image of the search. reader: "auto",
     "logprob", "label" or "text". images: images per candidate and generation; allocation: all of
     how a generation is queried. out: a run folder; the same call continues a run that was killed.
@@ -113,7 +115,7 @@ def optimize(
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached
     (exit code 3) if failures used the budget up before a prompt could be chosen.
     """
-    called = dict(locals())
+    called = {**locals(), "method": method_name(method)}
     task = load_task(task) if isinstance(task, str) else task
     models = _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
@@ -295,7 +297,7 @@ def set_up(
     budget: int,
     prompt: PromptSpace | str = "default",
     canvas: int | None = None,
-    method: str = AUTO,
+    method: str | Factory = AUTO,
     reader: str = "auto",
     normalise: str = "mean",
     images: int = 8,

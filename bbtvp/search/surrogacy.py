@@ -31,9 +31,6 @@ from bbtvp.surrogate import (
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample, Task
 
-GUIDED = ("guided-es", "p-rgf")
-"""Methods that ask for the surrogate's gradient."""
-
 
 @final
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bbtvp.optim import METHODS
-from bbtvp.search.engines import GUIDED
+from bbtvp.search.engines import is_guided
 from bbtvp.surrogate import Surrogate
 from tests.search.runs import Kind
 from tests.search.test_resume_kinds import check_resumed
@@ -37,7 +37,7 @@ def clip() -> Surrogate:
 
 @pytest.mark.parametrize("method", [*(name for name in METHODS if name != "catcma"), *OTHERS])
 def test_every_method_resumes_to_the_bit(method: str, clip: Surrogate, tmp_path: Path) -> None:
-    guided = method in GUIDED or "@g" in method
+    guided = is_guided(method) or "@g" in method
     options = {
         "images": 4,
         "budget": 120,
