@@ -7,12 +7,12 @@ from __future__ import annotations
 import transformers
 
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
-from bbtvp.surrogate import Surrogate
+from bbtvp.surrogate import ClipSurrogate
 
 
 def load(
     name: str, *, device: str = "cpu", revision: str | None = None, spec: str | None = None
-) -> Surrogate:
+) -> ClipSurrogate:
     """Load a CLIPModel with its processor, in float32 and frozen: gradients are taken by pixels,
     never by weights.
 
@@ -23,6 +23,6 @@ def load(
     with loading(source, revision=revision):
         processor = transformers.CLIPProcessor.from_pretrained(source, revision=revision)
         model = load_weights(transformers.CLIPModel, source, revision=revision, dtype="float32")
-    return Surrogate(
+    return ClipSurrogate(
         spec or f"hf/{name}", to_device(model, device).requires_grad_(False), processor
     )

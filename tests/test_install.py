@@ -88,7 +88,7 @@ def test_a_plain_clone_needs_no_installation(tmp_path: Path) -> None:
     python = new_environment(tmp_path / "environment")
     assert places(python, ROOT)[:2] == (ROOT / "bbtvp", ROOT / "adapters")
     assert "bbtvp demo" in call(python, "-m", "bbtvp.cli", "--help", folder=ROOT)
-    listed = "from bbtvp.core import plugins; print(*plugins.names('bbtvp.models'))"
+    listed = "from bbtvp.models.registry import PROVIDERS; print(*PROVIDERS.names())"
     assert "zoo" in call(python, "-c", listed, folder=ROOT).split()
 
 

@@ -139,7 +139,7 @@ def test_the_entry_points_resolve(config: configparser.ConfigParser) -> None:
 def test_every_group_of_entry_points_is_looked_up(config: configparser.ConfigParser) -> None:
     code = "\n".join(path.read_text("utf-8") for path in shipped().values() if path.suffix == ".py")
     groups = set(config["options.entry_points"]) - {"console_scripts"}
-    assert groups <= set(re.findall(r'^[A-Z]+ = "(bbtvp\.\w+)"$', code, re.MULTILINE))
+    assert groups <= set(re.findall(r'Registry\(\s*"(bbtvp\.\w+)"', code))
 
 
 def test_pyproject_only_names_the_build_system() -> None:

@@ -17,6 +17,7 @@ from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace
+from bbtvp.surrogate import ClipSurrogate
 
 INSIDE = 164 / 224
 
@@ -38,6 +39,8 @@ def train(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     adapter: Any = job.model
     member = Member(name, adapter.model, adapter.processor, torch.device("cpu"))
     clip = job.surrogate(constants["surrogate"])
+    if not isinstance(clip, ClipSurrogate):
+        raise UsageError(f"the white-box references need a CLIP, and {clip.spec} is none")
     for part in (member.model, clip.model):
         part.requires_grad_(False)
     frame = train_frame(

@@ -180,13 +180,13 @@ def _check_model(spec: str, zoo: list[str]) -> None:
     """A name that no provider has costs a word, not an hour: workers load models only when they
     need them.
     """
-    from bbtvp.core import plugins
+    from bbtvp.models.registry import PROVIDERS
 
     provider, slash, _ = spec.partition("/")
     if not slash:
         raise UsageError(f"model {spec!r} needs a provider, such as zoo/llava")
-    if provider not in plugins.names("bbtvp.models"):
-        raise unknown("model provider", provider, plugins.names("bbtvp.models"))
+    if provider not in PROVIDERS.names():
+        raise unknown(PROVIDERS.kind, provider, PROVIDERS.names())
     if provider == "zoo" and spec not in zoo:
         raise unknown("model", spec, zoo)
 

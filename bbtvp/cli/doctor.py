@@ -77,15 +77,14 @@ def doctor(
       bbtvp doctor --model anthropic/claude-sonnet-4-5 --image photo.jpg --format jpeg
       bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
     """  # noqa: D301
-    from bbtvp.core import plugins
     from bbtvp.endpoint.limits import Limits
     from bbtvp.endpoint.prices import Prices
-    from bbtvp.models.registry import GROUP
+    from bbtvp.models.registry import PROVIDERS
     from bbtvp.report.doctor import KEYS, Subject, diagnose
 
     given = model_options(options)
     subject = Subject.of(model, given.get("key_env"))
-    known = {*KEYS, "openai-api", *plugins.names(GROUP)}
+    known = {*KEYS, "openai-api", *PROVIDERS.names()}
     if subject.service not in known:
         raise unknown("model provider", subject.service, known)
     found = diagnose(

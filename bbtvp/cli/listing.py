@@ -11,11 +11,11 @@ from bbtvp.cli.options import give, json_flag, say
 @json_flag
 def models(as_json: bool) -> None:
     """The miniature models in this package, and the providers of others."""
-    from bbtvp.core import plugins
+    from bbtvp.models.registry import PROVIDERS
     from bbtvp.zoo.catalogue import card
 
     rows = card()
-    providers = plugins.names("bbtvp.models")
+    providers = PROVIDERS.names()
     if as_json:
         give({"models": rows, "providers": providers})
         return

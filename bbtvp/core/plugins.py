@@ -1,28 +1,116 @@
-"""Plug-ins by entry point. Our own adapters and tasks are found the same way as a third party's."""
+"""Plug-ins by entry point: one way to look up every kind of part.
+
+    OPTIMISERS = Registry("bbtvp.optimisers", "optimiser", callable, "a function of a Start", METHODS)
+    OPTIMISERS.names()        # what there is, sorted
+    OPTIMISERS.load("gp")     # what is registered under that name; imported now, not before
+    OPTIMISERS.problems()     # one line for each plug-in that cannot be used
+
+A third party adds a part with one file and one entry point; docs/extending.md shows each kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import entry_points
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any, final
 
 from bbtvp.core.errors import UsageError, unknown
 
+OURS = "bbtvp"
+"""The distribution whose names no plug-in can take."""
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-def names(group: str) -> list[str]:
-    """The names registered in an entry-point group, sorted."""
-    return sorted({point.name for point in entry_points(group=group)})
 
+@final
+class Registry:
+    """The parts of one kind: a built-in table, and the entry points of a group.
 
-def load(group: str, name: str, kind: str) -> Callable[..., Any]:
-    """The callable registered as `name` in `group`; UsageError with the nearest names if there is
-    none.
+    group: such as "bbtvp.models". kind: what error messages call a part. check: whether a loaded
+    object is one; `expected` says in words what it must be. builtin: our own parts by name, where
+    they are not entry points.
     """
-    found = [point for point in entry_points(group=group) if point.name == name]
-    if not found:
-        raise unknown(kind, name, names(group))
-    try:
-        loaded: Callable[..., Any] = found[0].load()
-    except ImportError as error:
-        raise UsageError(f"{kind} {name!r} cannot be loaded: {error}") from error
-    return loaded
+
+    def __init__(
+        self,
+        group: str,
+        kind: str,
+        *,
+        check: Callable[[Any], bool] = callable,
+        expected: str = "a function",
+        builtin: Mapping[str, Any] = _NOTHING,
+    ) -> None:
+        self.group = group
+        self.kind = kind
+        self._check = check
+        self._expected = expected
+        self._builtin = builtin
+
+    def names(self) -> list[str]:
+        """All names, sorted. Nothing is imported, so a broken plug-in is among them."""
+        return sorted({*self._builtin, *(point.name for point in self._points())})
+
+    def load(self, name: str) -> Any:
+        """The part of this name.
+
+        UsageError, in one line, if there is none (with the nearest names), if two plug-ins claim
+        the name, or if the plug-in cannot be imported or is of the wrong type.
+        """
+        if name in self._builtin:
+            return self._builtin[name]
+        claims = [point for point in self._points() if point.name == name]
+        if not claims:
+            raise unknown(self.kind, name, self.names())
+        own = [point for point in claims if _is_ours(point)]
+        if len(claims) > 1 and not own:
+            claimed = " and ".join(_described(point) for point in claims)
+            raise UsageError(f"{self.kind} {name!r} is claimed by {claimed}; uninstall one of them")
+        return self._loaded((own or claims)[0])
+
+    def problems(self) -> list[str]:
+        """One line for each plug-in that cannot be used. Imports all plug-ins of the group."""
+        found = []
+        taken = Counter(point.name for point in self._points())
+        taken.update(self._builtin)
+        for point in self._points():
+            if _is_ours(point):
+                continue
+            if taken[point.name] > 1:
+                found.append(f"{self.kind} {_described(point)}: the name is taken; rename it")
+                continue
+            try:
+                self._loaded(point)
+            except UsageError as error:
+                found.append(str(error))
+        return found
+
+    def _points(self) -> list[EntryPoint]:
+        return sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value))
+
+    def _loaded(self, point: EntryPoint) -> Any:
+        try:
+            loaded = point.load()
+        except Exception as error:  # a stranger's module can raise anything
+            named = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"{self.kind} {_described(point)} cannot be loaded: {named}{reason}"
+            ) from error
+        if not self._check(loaded):
+            raise UsageError(
+                f"{self.kind} {_described(point)} is not {self._expected}; mend or uninstall it"
+            )
+        return loaded
+
+
+def _is_ours(point: EntryPoint) -> bool:
+    return point.dist is not None and point.dist.name == OURS
+
+
+def _described(point: EntryPoint) -> str:
+    """`'name' (package.module:object, from the distribution x)`; of ours, the name alone."""
+    if _is_ours(point):
+        return repr(point.name)
+    source = f", from the distribution {point.dist.name}" if point.dist is not None else ""
+    return f"{point.name!r} ({point.value}{source})"

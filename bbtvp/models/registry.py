@@ -6,12 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
+from bbtvp.core.plugins import Registry
 from bbtvp.models.port import Model
 
-GROUP = "bbtvp.models"
+PROVIDERS = Registry(
+    "bbtvp.models", "model provider", expected="a function (name, **options) that gives a Model"
+)
 
 
 def load_model(spec: str, **options: Any) -> Model:
@@ -23,9 +25,9 @@ def load_model(spec: str, **options: Any) -> Model:
     provider, slash, name = spec.partition("/")
     if not slash or not name:
         raise UsageError(
-            f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in plugins.names(GROUP))}"
+            f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in PROVIDERS.names())}"
         )
-    loader = plugins.load(GROUP, provider, "model provider")
+    loader = PROVIDERS.load(provider)
     try:
         model = loader(name, **options)
     except TypeError as error:

@@ -142,7 +142,7 @@ class TextReader(Reader):
         if reply.text is None:
             raise ModelError("the model returned no text where text was asked for")
         guess = prediction(reply.text, task.sample_labels(sample))
-        right = float(per_sample(task.metric, [guess], [sample.answer])[0])
+        right = float(per_sample(task.scoring, [guess], [sample.answer])[0])
         return Reading(1.0 - right, None if guess == UNPARSED else guess, right)
 
 

@@ -23,12 +23,11 @@ from __future__ import annotations
 from bbtvp.surrogate.ares import AresStudent as AresStudent
 from bbtvp.surrogate.ares import ares_student as ares_student
 from bbtvp.surrogate.ares import train_frame as train_frame
+from bbtvp.surrogate.clip import ClipSurrogate as ClipSurrogate
 from bbtvp.surrogate.features import CAPTION as CAPTION
-from bbtvp.surrogate.features import GROUP as GROUP
 from bbtvp.surrogate.features import TEMPLATE as TEMPLATE
 from bbtvp.surrogate.features import Features as Features
 from bbtvp.surrogate.features import Surrogate as Surrogate
-from bbtvp.surrogate.features import load_surrogate as load_surrogate
 from bbtvp.surrogate.features import wording as wording
 from bbtvp.surrogate.gradient import Augment as Augment
 from bbtvp.surrogate.gradient import Guide as Guide
@@ -40,6 +39,8 @@ from bbtvp.surrogate.priming import prime as prime
 from bbtvp.surrogate.priming import priming_points as priming_points
 from bbtvp.surrogate.priming import probe as probe
 from bbtvp.surrogate.pullback import pullback as pullback
+from bbtvp.surrogate.registry import PROVIDERS as PROVIDERS
+from bbtvp.surrogate.registry import load_surrogate as load_surrogate
 from bbtvp.surrogate.scales import spread as spread
 from bbtvp.surrogate.terms import TERMS as TERMS
 from bbtvp.surrogate.terms import Head as Head

@@ -17,9 +17,9 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Prepared, PromptSpace
 from bbtvp.prompt.layer import Levels
-from bbtvp.surrogate.features import Features, Surrogate
+from bbtvp.surrogate.features import Features, Surrogate, token_distance, token_norm
 from bbtvp.surrogate.pullback import STEP, pullback
-from bbtvp.surrogate.terms import TERMS, Head, semantics, token_distance, token_norm
+from bbtvp.surrogate.terms import TERMS, Head, semantics
 from bbtvp.tasks import Sample
 
 if TYPE_CHECKING:

@@ -99,7 +99,7 @@ class Student(Head):
         self.inputs = inputs
         self.asks = asks
         self.fit = fit
-        device = surrogate.model.device
+        device = surrogate.device
         self._heads = tuple(heads)
         self._weights = [
             torch.from_numpy(head.weight.astype(np.float32)).to(device) for head in heads
@@ -266,10 +266,7 @@ def described(
         parts.append(features.tokens[:, 1:].amax(1))
     if asks:
         text = surrogate.embedded([asked_text(task, sample) for sample in samples])
-        model = surrogate.model
-        tokens = model.vision_model.post_layernorm(features.tokens[:, 1:].to(model.dtype))
-        dense = torch.nn.functional.normalize(model.visual_projection(tokens).float(), dim=-1)
-        cosines = (dense * text[:, None]).sum(-1)
+        cosines = (surrogate.dense(features.tokens[:, 1:]) * text[:, None]).sum(-1)
         parts += [
             features.pooled * text,
             text,

@@ -27,25 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 TERMS = ("task", "tse", "fca")
-_STILL = 1e-4
 MAX_LABELS = 400
 """A zero-shot head embeds every label: beyond a few hundred they are no classes but free text."""
-
-
-def token_norm(unprompted: torch.Tensor) -> float:
-    """Mean norm of (n, t, w) image tokens: the unit of FCA."""
-    return float(unprompted.norm(dim=-1).mean())
-
-
-def token_distance(prompted: torch.Tensor, unprompted: torch.Tensor, scale: float) -> torch.Tensor:
-    """(n,) FCA in units of `scale`, so that a weight means the same for every surrogate.
-
-    A token that has moved by less than 1e-4 of the scale has gradient 0: that is the rounding
-    between two batches, and the slope of a norm has length 1 however short the way.
-    """
-    moved = (prompted - unprompted).norm(dim=-1)
-    distance: torch.Tensor = moved.where(moved > _STILL * scale, moved.detach()).mean(-1) / scale
-    return distance
 
 
 def semantics(surrogate: Surrogate, features: Features, samples: Sequence[Sample]) -> torch.Tensor:

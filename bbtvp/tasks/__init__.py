@@ -13,6 +13,7 @@ set>:<folder>`.
 
 from bbtvp.tasks.loaders import load as load
 from bbtvp.tasks.metrics import METRICS as METRICS
+from bbtvp.tasks.metrics import Metric as Metric
 from bbtvp.tasks.metrics import Score as Score
 from bbtvp.tasks.metrics import per_sample as per_sample
 from bbtvp.tasks.metrics import score as score

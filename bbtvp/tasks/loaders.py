@@ -29,6 +29,7 @@ def load(
     labels: Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
+    metric: str | None = None,
 ) -> Task:
     """The task in a folder or a table file; images are checked to exist, and not yet decoded.
 
@@ -41,7 +42,8 @@ def load(
     `question`: the template; by default the column "question", or else "what is in the image?" with
     the labels. `labels`: the answers allowed; by default the class folders, or the options that all
     rows share, or else free answers. `limit`: at most so many samples per split, each answer in its
-    proportion.
+    proportion. `metric`: how replies are scored, by its name (a plug-in's too); by default
+    "accuracy" with labels, or else "exact".
 
     Raises DataError with the file and the line for anything that cannot be used, UsageError for a
     bad option.
@@ -59,9 +61,8 @@ def load(
         part[:limit] for part in _splits(path, rows, seed, stratify=labels is not None)
     )
     name = path.resolve().name.removesuffix(path.suffix if path.is_file() else "")
-    return Task(
-        name, question, labels, train, validation, test, metric="exact" if free else "accuracy"
-    )
+    scored = metric or ("exact" if free else "accuracy")
+    return Task(name, question, labels, train, validation, test, metric=scored)
 
 
 def is_table(spec: str) -> bool:

@@ -11,16 +11,19 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bbtvp.core.errors import unknown
+from bbtvp.core.plugins import Registry
 from bbtvp.tasks.replies import UNPARSED, normalise, number, parse_label, prediction
 
 __all__ = [
     "METRICS",
+    "Metric",
     "UNPARSED",
     "Predictions",
     "Score",
@@ -61,12 +64,41 @@ def _contains(given: str, answer: str) -> bool:
     return f" {normalise(answer)} " in f" {normalise(given)} "
 
 
-METRICS: Mapping[str, Callable[[str, str], bool]] = {
-    "accuracy": str.__eq__,
-    "exact": _exact,
-    "contains": _contains,
-}
-"""Is this prediction right? By the name a task states; higher is better, one sample scores 0 or 1.
+def _mean(scores: NDArray[np.float64]) -> float:
+    return float(scores.mean())
+
+
+@final
+@dataclass(frozen=True)
+class Metric:
+    """How replies are scored. Higher is better.
+
+    right: (prediction, answer) → whether this sample is right. The proof compares how many samples
+    turn right and wrong, so one sample scores 0 or 1. over: scores (n,) of 0 and 1, n at least 1 →
+    the value of the set; their mean by default. needs_labels: whether every sample must have a list
+    of allowed answers, which the prediction is then one of.
+    """
+
+    right: Callable[[str, str], bool]
+    over: Callable[[NDArray[np.float64]], float] = _mean
+    needs_labels: bool = False
+
+
+_BUILTIN: Mapping[str, Metric] = MappingProxyType(
+    {
+        "accuracy": Metric(str.__eq__, needs_labels=True),
+        "exact": Metric(_exact),
+        "contains": Metric(_contains),
+    }
+)
+METRICS = Registry(
+    "bbtvp.metrics",
+    "metric",
+    check=lambda found: isinstance(found, Metric),
+    expected="a bbtvp.tasks.Metric",
+    builtin=_BUILTIN,
+)
+"""Metrics by the name that a task states; plug-ins add to them.
 
 `accuracy`: the label is the answer. `exact`: equal after `normalise`. `contains`: the answer occurs
 as a whole phrase in the reply (lenient: a reply that lists everything is right every time).
@@ -74,15 +106,13 @@ as a whole phrase in the reply (lenient: a reply that lists everything is right 
 
 
 def per_sample(
-    metric: str, predictions: Predictions, answers: Sequence[str]
+    metric: str | Metric, predictions: Predictions, answers: Sequence[str]
 ) -> NDArray[np.float64]:
     """(n,) float64: 1 right, 0 wrong or unparsed, NaN missing; what paired tests take.
 
     Raises UsageError for an unknown metric, ValueError if the lengths differ.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
-    right = METRICS[metric]
+    right = _found(metric).right
     pairs = zip(predictions, answers, strict=True)
     scores = [
         math.nan if _missing(given) else float(right(str(given), answer)) for given, answer in pairs
@@ -90,11 +120,11 @@ def per_sample(
     return np.array(scores, dtype=np.float64)
 
 
-def score(metric: str, predictions: Predictions, answers: Sequence[str]) -> Score:
-    """Mean of `per_sample`, by the metric's name. Raises as `per_sample` does."""
+def score(metric: str | Metric, predictions: Predictions, answers: Sequence[str]) -> Score:
+    """The value of a set. Raises as `per_sample` does."""
     scores = per_sample(metric, predictions, answers)
     scored = scores[~np.isnan(scores)]
-    value = float(scored.mean()) if scored.size else math.nan
+    value = float(_found(metric).over(scored)) if scored.size else math.nan
     return Score(value, int(scored.size), int(scores.size - scored.size), _unparsed(predictions))
 
 
@@ -152,6 +182,11 @@ def mean_absolute_error(predictions: Predictions, answers: Sequence[str | float]
     ]
     value = math.fsum(errors) / len(errors) if errors else math.nan
     return Score(value, len(errors), len(predictions) - len(pairs), len(pairs) - len(errors))
+
+
+def _found(metric: str | Metric) -> Metric:
+    found: Metric = metric if isinstance(metric, Metric) else METRICS.load(metric)
+    return found
 
 
 def _missing(given: object) -> bool:

@@ -10,18 +10,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bbtvp.core import plugins
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.origin import Origin
+from bbtvp.core.plugins import Registry
 from bbtvp.tasks.loaders import TABLES, is_table, load
 from bbtvp.tasks.splits import arrange
 from bbtvp.tasks.task import Task
 
-TASKS = "bbtvp.tasks"
-"""Entry points called as `loader(name, **options)` for the spec "prefix/name"."""
+TASKS = Registry(
+    "bbtvp.tasks", "task source", expected="a function (name, **options) that gives a Task"
+)
+"""Called as `loader(name, **options)` for the spec "prefix/name"."""
 
-DATASETS = "bbtvp.datasets"
-"""Entry points called as `loader(folder, **options)` for the spec "<data set>:<folder>"."""
+DATASETS = Registry(
+    "bbtvp.datasets", "data set", expected="a function (folder, **options) that gives a Task"
+)
+"""Called as `loader(folder, **options)` for the spec "<data set>:<folder>"."""
 
 
 def load_task(spec: str, **options: Any) -> Task:
@@ -56,15 +60,14 @@ def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
         return load(spec, **options)
     match = re.fullmatch(r"([^/:]+)([/:])(.+)", spec, re.DOTALL)
     if match is None:
-        known = [f"{name}/" for name in plugins.names(TASKS)] + [
-            f"{name}:" for name in plugins.names(DATASETS)
-        ]
+        known = [f"{name}/" for name in TASKS.names()]
+        known += [f"{name}:" for name in DATASETS.names()]
         raise UsageError(f"{unknown('task', spec, known)}; or give a folder, or a {TABLES} file")
     name, separator, rest = match.groups()
-    group, kind = (TASKS, "task source") if separator == "/" else (DATASETS, "data set")
-    found = plugins.load(group, name, kind)(rest, **options)
+    registry = TASKS if separator == "/" else DATASETS
+    found = registry.load(name)(rest, **options)
     if not isinstance(found, Task):
         raise UsageError(
-            f"the {kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in"
+            f"the {registry.kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in"
         )
     return found

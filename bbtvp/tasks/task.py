@@ -17,7 +17,7 @@ from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.origin import Origin
 from bbtvp.prompt.image import open_image
-from bbtvp.tasks.metrics import METRICS
+from bbtvp.tasks.metrics import METRICS, Metric
 
 
 @final
@@ -76,7 +76,7 @@ class Task:
 
     `question` is a template over the sample's fields: "is there a {object} in the image?". `labels`
     are the answers allowed; None means free answers. `metric` is a name in
-    `bbtvp.tasks.metrics.METRICS`. The search sees train, the choice of the winner sees validation,
+    `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the choice of the winner sees validation,
     and only verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
@@ -97,8 +97,7 @@ class Task:
     """
 
     def __post_init__(self) -> None:
-        if self.metric not in METRICS:
-            raise unknown("metric", self.metric, METRICS)
+        METRICS.load(self.metric)  # UsageError for one that is not there
         if not self.question.strip():
             raise UsageError(
                 f"task {self.name!r} has an empty question; say what to ask about each image"
@@ -116,12 +115,19 @@ class Task:
         if sample.labels is not None:
             _check_labels(f"sample {sample.id!r}", sample.labels)
         labels = self.sample_labels(sample)
-        if labels is None and self.metric == "accuracy":
+        if labels is None and self.scoring.needs_labels:
             raise UsageError(
-                f"sample {sample.id!r} has no labels, which accuracy needs; add them or use metric 'exact'"
+                f"sample {sample.id!r} has no labels, which {self.metric} needs; "
+                "add them or use metric 'exact'"
             )
         if labels is not None and sample.answer not in labels:
             raise DataError(f"sample {sample.id!r}: {unknown('answer', sample.answer, labels)}")
+
+    @cached_property
+    def scoring(self) -> Metric:
+        """How replies are scored: what is registered under the name `metric`."""
+        found: Metric = METRICS.load(self.metric)
+        return found
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
-from bbtvp.surrogate import Surrogate
+from bbtvp.surrogate import ClipSurrogate
 
 CLIP = "clip"
 STANDS_FOR = {
@@ -52,7 +52,7 @@ def model(name: str, **options: Any) -> Model:
     return hf.load(str(weights() / name), spec=f"zoo/{name}", **options)
 
 
-def surrogate(name: str, **options: Any) -> Surrogate:
+def surrogate(name: str, **options: Any) -> ClipSurrogate:
     """The miniature CLIP, `zoo/clip`."""
     from bbtvp.adapters import clip
 

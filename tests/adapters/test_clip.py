@@ -13,14 +13,14 @@ from PIL import Image
 
 from bbtvp.adapters import clip
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.surrogate import Surrogate, load_surrogate
+from bbtvp.surrogate import ClipSurrogate, load_surrogate, wording
 
 Folder = Callable[[str], Path]
 ANSWERS = ["one", "a red circle", "one", "seven", "two"]
 
 
 @pytest.fixture(scope="module")
-def surrogate(untrained: Folder) -> Surrogate:
+def surrogate(untrained: Folder) -> ClipSurrogate:
     return clip.load(str(untrained("clip")))
 
 
@@ -30,7 +30,7 @@ def images() -> list[np.ndarray]:
 
 
 def test_features_are_those_of_the_model_itself(
-    surrogate: Surrogate, images: list[np.ndarray], untrained: Folder
+    surrogate: ClipSurrogate, images: list[np.ndarray], untrained: Folder
 ) -> None:
     model = transformers.CLIPModel.from_pretrained(untrained("clip")).eval()
     processor = transformers.CLIPProcessor.from_pretrained(untrained("clip"))
@@ -49,11 +49,13 @@ def test_features_are_those_of_the_model_itself(
         found.tokens, out.vision_model_output.last_hidden_state, atol=1e-4, rtol=0
     )
     torch.testing.assert_close(found.pooled, out.image_embeds, atol=1e-5, rtol=0)
-    torch.testing.assert_close(surrogate.texts(ANSWERS), out.text_embeds, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        surrogate.embedded([wording(a) for a in ANSWERS]), out.text_embeds, atol=1e-5, rtol=0
+    )
 
 
 def test_the_surrogate_is_frozen_and_in_float32(
-    surrogate: Surrogate, images: list[np.ndarray]
+    surrogate: ClipSurrogate, images: list[np.ndarray]
 ) -> None:
     """Gradients reach the pixels, and no weight asks for one."""
     assert not surrogate.model.training
@@ -69,11 +71,11 @@ def test_the_surrogate_is_frozen_and_in_float32(
 
 
 def test_features_do_not_depend_on_the_batch(
-    surrogate: Surrogate, images: list[np.ndarray]
+    surrogate: ClipSurrogate, images: list[np.ndarray]
 ) -> None:
     whole = surrogate.features(images)
     for batch in (1, 2):
-        parts = Surrogate("parts", surrogate.model, surrogate.processor, batch=batch).features(
+        parts = ClipSurrogate("parts", surrogate.model, surrogate.processor, batch=batch).features(
             images
         )
         torch.testing.assert_close(parts.tokens, whole.tokens, atol=1e-5, rtol=0)
@@ -81,13 +83,13 @@ def test_features_do_not_depend_on_the_batch(
 
 
 def test_fca_of_an_image_with_itself_is_nothing(
-    surrogate: Surrogate, images: list[np.ndarray]
+    surrogate: ClipSurrogate, images: list[np.ndarray]
 ) -> None:
     seen = surrogate.features(images)
     np.testing.assert_array_equal(surrogate.fca(seen, seen), np.zeros(len(images)))
 
 
-def test_fca_grows_with_the_change(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_fca_grows_with_the_change(surrogate: ClipSurrogate, images: list[np.ndarray]) -> None:
     seen = surrogate.features(images)
     slightly = [np.where(image < 255, image + 1, image).astype(np.uint8) for image in images]
     little, much = (
@@ -99,7 +101,7 @@ def test_fca_grows_with_the_change(surrogate: Surrogate, images: list[np.ndarray
 
 
 def test_fca_is_the_mean_token_distance_in_units_of_the_token_norm(
-    surrogate: Surrogate, images: list[np.ndarray]
+    surrogate: ClipSurrogate, images: list[np.ndarray]
 ) -> None:
     one = surrogate.features(images[:2])
     other = surrogate.features(images[2:4])
@@ -109,18 +111,20 @@ def test_fca_is_the_mean_token_distance_in_units_of_the_token_norm(
     np.testing.assert_allclose(surrogate.fca(one, other), expected, rtol=1e-5)
 
 
-def test_tse_is_a_cosine(surrogate: Surrogate, images: list[np.ndarray]) -> None:
+def test_tse_is_a_cosine(surrogate: ClipSurrogate, images: list[np.ndarray]) -> None:
     seen = surrogate.features(images)
     found = surrogate.tse(seen, ANSWERS)
     assert found.shape == (5,) and (np.abs(found) <= 1 + 1e-6).all()
-    np.testing.assert_allclose(found, (seen.pooled * surrogate.texts(ANSWERS)).sum(-1), atol=1e-6)
+    np.testing.assert_allclose(
+        found, (seen.pooled * surrogate.embedded([wording(a) for a in ANSWERS])).sum(-1), atol=1e-6
+    )
 
 
-def test_each_answer_has_an_embedding_of_its_own(surrogate: Surrogate) -> None:
+def test_each_answer_has_an_embedding_of_its_own(surrogate: ClipSurrogate) -> None:
     """CLIP reads a text off its end token: a tokenizer that adds none gives every answer the same
     embedding.
     """
-    embedded = surrogate.texts(ANSWERS)
+    embedded = surrogate.embedded([wording(a) for a in ANSWERS])
     assert torch.equal(embedded[0], embedded[2])
     assert len({tuple(row) for row in embedded.tolist()}) == len({*ANSWERS})
 

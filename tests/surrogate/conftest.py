@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bbtvp.surrogate import Surrogate
+from bbtvp.surrogate import ClipSurrogate
 from bbtvp.tasks import Sample, Task
 from tests.support import LABELS, SIDE, pattern, patterns
 
@@ -20,13 +20,13 @@ WORDS = ("this", "is", "a", "photo", "of", *LABELS, "there", "the", "image", "ye
 
 
 @pytest.fixture(scope="session")
-def clip() -> Surrogate:
+def clip() -> ClipSurrogate:
     """16 px of input, the size of the patterns: nothing is resized."""
     return tiny_clip(SIDE)
 
 
 @pytest.fixture(scope="session")
-def resizing() -> Surrogate:
+def resizing() -> ClipSurrogate:
     """12 px of input: images of 16 and 20 px are resized."""
     return tiny_clip(12)
 
@@ -53,12 +53,12 @@ def presence() -> Task:
     return Task("presence", "is there a {object} in the image?", ("yes", "no"), **splits)
 
 
-def tiny_clip(side: int, *, batch: int = 4) -> Surrogate:
+def tiny_clip(side: int, *, batch: int = 4) -> ClipSurrogate:
     torch = pytest.importorskip("torch")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = tiny_model(side)
-    return Surrogate("hf/tiny", model.eval(), tiny_processor(side), batch=batch)
+    return ClipSurrogate("hf/tiny", model.eval(), tiny_processor(side), batch=batch)
 
 
 def tiny_model(side: int) -> CLIPModel:

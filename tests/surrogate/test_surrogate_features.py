@@ -9,7 +9,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import preset
 from bbtvp.search import LogProbReader, Objective
-from bbtvp.surrogate import TEMPLATE, Surrogate, load_surrogate, wording
+from bbtvp.surrogate import TEMPLATE, ClipSurrogate, load_surrogate, wording
 from bbtvp.tasks import Sample
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
 
@@ -19,7 +19,7 @@ def images(n: int, seed: int = 0) -> list[Pixels]:
     return [pattern(LABELS[i % 4], 0.3, rng) for i in range(n)]
 
 
-def test_fca_is_zero_for_identical_images_and_positive_otherwise(clip: Surrogate) -> None:
+def test_fca_is_zero_for_identical_images_and_positive_otherwise(clip: ClipSurrogate) -> None:
     one = clip.features(images(6))
     other = clip.features(images(6, seed=1))
     assert np.array_equal(clip.fca(one, one), np.zeros(6))
@@ -27,7 +27,7 @@ def test_fca_is_zero_for_identical_images_and_positive_otherwise(clip: Surrogate
     assert (clip.fca(one, other) > 0).all()
 
 
-def test_fca_by_its_definition(clip: Surrogate) -> None:
+def test_fca_by_its_definition(clip: ClipSurrogate) -> None:
     """Mean distance of the tokens, in units of the mean norm of the unprompted tokens."""
     one = clip.features(images(3))
     other = clip.features(images(3, seed=1))
@@ -40,7 +40,7 @@ def test_fca_by_its_definition(clip: Surrogate) -> None:
     assert clip.fca(one, other) == pytest.approx(expected, rel=1e-5)
 
 
-def test_fca_grows_with_the_change(clip: Surrogate) -> None:
+def test_fca_grows_with_the_change(clip: ClipSurrogate) -> None:
     before = images(4)
     changed = [
         clip.features([(image * share).astype(np.uint8) for image in before])
@@ -50,7 +50,7 @@ def test_fca_grows_with_the_change(clip: Surrogate) -> None:
     assert distances == sorted(distances)
 
 
-def test_tse_is_a_cosine(clip: Surrogate) -> None:
+def test_tse_is_a_cosine(clip: ClipSurrogate) -> None:
     features = clip.features(images(8))
     for answer in LABELS:
         found = clip.tse(features, [answer] * 8)
@@ -60,7 +60,7 @@ def test_tse_is_a_cosine(clip: Surrogate) -> None:
     assert not np.allclose(clip.tse(features, ["rows"] * 8), clip.tse(features, ["checks"] * 8))
 
 
-def test_a_caption_comes_before_the_answer(clip: Surrogate) -> None:
+def test_a_caption_comes_before_the_answer(clip: ClipSurrogate) -> None:
     image = images(1)[0]
     plain = Sample("a", "rows", image)
     captioned = Sample("b", "rows", image, {"caption": "the image of checks"})
@@ -75,7 +75,7 @@ def test_a_caption_comes_before_the_answer(clip: Surrogate) -> None:
     )
 
 
-def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: Surrogate) -> None:
+def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: ClipSurrogate) -> None:
     found = clip.embedded(
         ["this is a photo " * 20, "this is a photo " * 21, "of the image " * 20]
     ).numpy()
@@ -83,7 +83,7 @@ def test_a_text_longer_than_clip_reads_is_cut_and_keeps_its_end(clip: Surrogate)
     assert not np.allclose(found[0], found[2])
 
 
-def test_each_text_is_embedded_once(clip: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_text_is_embedded_once(clip: ClipSurrogate, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
     inner = clip.model.text_model.forward
     monkeypatch.setattr(
@@ -94,21 +94,21 @@ def test_each_text_is_embedded_once(clip: Surrogate, monkeypatch: pytest.MonkeyP
     assert len(seen) == 2
 
 
-def test_no_images_and_no_batch_are_refused(clip: Surrogate) -> None:
+def test_no_images_and_no_batch_are_refused(clip: ClipSurrogate) -> None:
     with pytest.raises(UsageError, match="no images"):
         clip.features([])
     with pytest.raises(UsageError, match="batch of 0"):
-        Surrogate("x", clip.model, clip.processor, batch=0)
+        ClipSurrogate("x", clip.model, clip.processor, batch=0)
 
 
-def test_features_do_not_depend_on_the_batch(clip: Surrogate) -> None:
+def test_features_do_not_depend_on_the_batch(clip: ClipSurrogate) -> None:
     many = clip.features(images(9))
     alone = clip.features(images(9)[8:])
     assert many.tokens[8].numpy() == pytest.approx(alone.tokens[0].numpy(), abs=1e-5)
 
 
 def test_the_terms_enter_the_objective_with_their_weights_and_cost_no_query(
-    clip: Surrogate,
+    clip: ClipSurrogate,
 ) -> None:
     task = patterns()
     z = np.array([[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
@@ -127,7 +127,7 @@ def test_the_terms_enter_the_objective_with_their_weights_and_cost_no_query(
     assert [e.task for e in plain] == [neutral.task, changed.task]
 
 
-def test_the_terms_need_no_reply(clip: Surrogate) -> None:
+def test_the_terms_need_no_reply(clip: ClipSurrogate) -> None:
     """They are those of all the images, whether the model answered about them or not."""
     task = patterns()
     z = np.array([[2.0, 0.0, 0.0]])

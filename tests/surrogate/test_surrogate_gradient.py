@@ -15,7 +15,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.optim import optimiser
 from bbtvp.prompt import Frame, Layer, Placement, PromptSpace, Tone
 from bbtvp.prompt.overlay import Overlay
-from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradient, gradients_at, pullback
+from bbtvp.surrogate import ClipSurrogate, Guide, ZeroShot, gradient, gradients_at, pullback
 from bbtvp.surrogate.pixels import float_path
 from bbtvp.tasks import Task
 
@@ -46,7 +46,9 @@ def random_z(count: int, scale: float = 0.7) -> NDArray[np.float64]:
 
 # -- to the pixels ---------------------------------------------------------------------------------
 @pytest.mark.parametrize("side", [12, 16, 20, 64])
-def test_the_float_path_is_the_processors_but_for_rounding(resizing: Surrogate, side: int) -> None:
+def test_the_float_path_is_the_processors_but_for_rounding(
+    resizing: ClipSurrogate, side: int
+) -> None:
     images = noisy(3, side)
     wanted = resizing.processor.image_processor(images=images, return_tensors="pt")["pixel_values"]
     levels = torch.from_numpy(np.stack(images).astype(np.float32))
@@ -86,7 +88,7 @@ def test_the_float_path_refuses_what_it_does_not_do() -> None:
         float_path(levels, odd)
 
 
-def test_watched_features_are_the_exact_ones(resizing: Surrogate) -> None:
+def test_watched_features_are_the_exact_ones(resizing: ClipSurrogate) -> None:
     images = noisy(3, 20)
     levels, seen = resizing.watched(images)
     exact = resizing.features(images)
@@ -243,7 +245,7 @@ def differences(guide: Guide, z: NDArray[np.float64], h: float) -> NDArray[np.fl
     ids=str,
 )
 def test_a_guide_agrees_with_differences_of_the_exact_terms(
-    clip: Surrogate, task: Task, layers: Sequence[Layer], at: float
+    clip: ClipSurrogate, task: Task, layers: Sequence[Layer], at: float
 ) -> None:
     guide = Guide(ZeroShot(clip, task), space(*layers), task.train[:24], normalise=False)
     z = random_z(guide.space.dim, at)
@@ -254,7 +256,7 @@ def test_a_guide_agrees_with_differences_of_the_exact_terms(
         assert cosine(row, wanted) > 0.95, term
 
 
-def test_values_are_those_of_the_objective(clip: Surrogate, task: Task) -> None:
+def test_values_are_those_of_the_objective(clip: ClipSurrogate, task: Task) -> None:
     where = space(Tone())
     head = ZeroShot(clip, task)
     samples = task.train[:6]
@@ -268,13 +270,15 @@ def test_values_are_those_of_the_objective(clip: Surrogate, task: Task) -> None:
     assert np.array_equal(guide.values(where.neutral())[2], np.zeros(6))
 
 
-def test_fca_has_no_slope_where_nothing_has_changed(clip: Surrogate, task: Task) -> None:
+def test_fca_has_no_slope_where_nothing_has_changed(clip: ClipSurrogate, task: Task) -> None:
     rows = Guide(ZeroShot(clip, task), space(Tone()), task.train[:4])(np.zeros(3))
     assert np.array_equal(rows[2], np.zeros(3))
     np.testing.assert_allclose(np.linalg.norm(rows[:2], axis=1), 1)
 
 
-def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows(clip: Surrogate, task: Task) -> None:
+def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows(
+    clip: ClipSurrogate, task: Task
+) -> None:
     where = space(Tone(), Frame("dct", size=4))
     head = ZeroShot(clip, task)
     guide = Guide(head, where, task.train[:7], normalise=False)
@@ -290,11 +294,11 @@ def test_a_weighted_gradient_is_the_weighted_sum_of_the_rows(clip: Surrogate, ta
 
 
 def test_a_guide_is_deterministic_and_does_not_depend_on_the_batch(
-    clip: Surrogate, task: Task
+    clip: ClipSurrogate, task: Task
 ) -> None:
     where = space(Tone(), Frame("color"))
     z = random_z(where.dim)
-    whole = Surrogate("whole", clip.model, clip.processor, batch=64)
+    whole = ClipSurrogate("whole", clip.model, clip.processor, batch=64)
     one, again, other = (
         Guide(ZeroShot(s, task), where, task.train[:9])(z) for s in (clip, clip, whole)
     )
@@ -302,13 +306,13 @@ def test_a_guide_is_deterministic_and_does_not_depend_on_the_batch(
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
-def test_a_bare_surrogate_has_no_task_term(clip: Surrogate, task: Task) -> None:
+def test_a_bare_surrogate_has_no_task_term(clip: ClipSurrogate, task: Task) -> None:
     assert Guide(clip, space(Tone()), task.train[:2]).terms == ("tse", "fca")
     with pytest.raises(UsageError, match="unknown surrogate term 'task'"):
         Guide(clip, space(Tone()), task.train[:2], terms=("task",))
 
 
-def test_a_step_against_a_row_improves_its_term(clip: Surrogate, task: Task) -> None:
+def test_a_step_against_a_row_improves_its_term(clip: ClipSurrogate, task: Task) -> None:
     guide = Guide(ZeroShot(clip, task), space(Tone(), Frame("dct", size=6)), task.train[:16])
     z = random_z(guide.space.dim, 0.3)
     before = guide.values(z).mean(axis=1)
@@ -316,7 +320,7 @@ def test_a_step_against_a_row_improves_its_term(clip: Surrogate, task: Task) -> 
         assert guide.values(z - 0.3 * row).mean(axis=1)[index] < before[index]
 
 
-def test_bad_samples_terms_and_counts_are_refused(clip: Surrogate, task: Task) -> None:
+def test_bad_samples_terms_and_counts_are_refused(clip: ClipSurrogate, task: Task) -> None:
     head = ZeroShot(clip, task)
     where = space(Tone())
     with pytest.raises(UsageError, match="a guide needs samples"):
@@ -333,7 +337,7 @@ def test_bad_samples_terms_and_counts_are_refused(clip: Surrogate, task: Task) -
 
 
 def test_an_optimiser_is_guided_over_the_active_variables_alone(
-    clip: Surrogate, task: Task
+    clip: ClipSurrogate, task: Task
 ) -> None:
     where = space(Tone(), Frame("color"))
     guide = Guide(ZeroShot(clip, task), where, task.train[:8], kinds=("tone",))
@@ -347,7 +351,7 @@ def test_an_optimiser_is_guided_over_the_active_variables_alone(
 
 
 # -- subspaces -------------------------------------------------------------------------------------
-def test_gradients_for_a_subspace(clip: Surrogate, task: Task) -> None:
+def test_gradients_for_a_subspace(clip: ClipSurrogate, task: Task) -> None:
     guide = Guide(ZeroShot(clip, task), space(Frame("dct", size=4)), task.train[:8])
     zs = np.stack([np.zeros(12), random_z(12)])
     each, answers, all_ = (gradients_at(guide, zs, by=by) for by in ("sample", "answer", "all"))

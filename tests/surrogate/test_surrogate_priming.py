@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Model, Reply, Request
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
-from bbtvp.surrogate import Guide, Surrogate, ares_student, prime, priming_points, probe
+from bbtvp.surrogate import ClipSurrogate, Guide, ares_student, prime, priming_points, probe
 from bbtvp.tasks import Sample, Task
 from tests.support import Eye
 
@@ -30,7 +30,7 @@ def replies(model: Model, task: Task, samples: tuple[Sample, ...]) -> Matrix:
 
 
 @pytest.mark.parametrize("inputs", ["pooled", "mean", "tokens"])
-def test_a_student_answers_as_its_target_does(clip: Surrogate, task: Task, inputs: str) -> None:
+def test_a_student_answers_as_its_target_does(clip: ClipSurrogate, task: Task, inputs: str) -> None:
     target = replies(Eye(), task, task.train)
     student = prime(clip, task, images_of(task.train), task.train, target, inputs=inputs)  # type: ignore[arg-type]
     found = student.logprobs(images_of(task.validation), task.validation)
@@ -43,13 +43,15 @@ def test_a_student_answers_as_its_target_does(clip: Surrogate, task: Task, input
     np.testing.assert_allclose(loss, -found[np.arange(len(true)), true], rtol=1e-4, atol=1e-6)
 
 
-def test_a_student_of_noise_learns_nothing_and_says_so(clip: Surrogate, task: Task) -> None:
+def test_a_student_of_noise_learns_nothing_and_says_so(clip: ClipSurrogate, task: Task) -> None:
     noise = np.random.default_rng(0).normal(size=(len(task.train), 4))
     student = prime(clip, task, images_of(task.train), task.train, noise)
     assert student.fit.gap < 0.1
 
 
-def test_priming_is_deterministic_and_indifferent_to_constants(clip: Surrogate, task: Task) -> None:
+def test_priming_is_deterministic_and_indifferent_to_constants(
+    clip: ClipSurrogate, task: Task
+) -> None:
     target = replies(Eye(), task, task.train)
     one, again, shifted = (
         prime(clip, task, images_of(task.train), task.train, t).logprobs(
@@ -61,7 +63,7 @@ def test_priming_is_deterministic_and_indifferent_to_constants(clip: Surrogate, 
     np.testing.assert_allclose(one, shifted, atol=1e-3)
 
 
-def test_failed_queries_and_text_replies(clip: Surrogate, task: Task) -> None:
+def test_failed_queries_and_text_replies(clip: ClipSurrogate, task: Task) -> None:
     target = replies(Eye(), task, task.train)
     target[3] = np.nan
     hard = np.where(target == target.max(axis=1, keepdims=True), 0.0, -1e9)
@@ -74,7 +76,7 @@ def test_failed_queries_and_text_replies(clip: Surrogate, task: Task) -> None:
     assert without.fit == alone.fit and without.fit.rows == len(kept)
 
 
-def test_an_image_is_judged_by_a_head_that_has_not_seen_it(clip: Surrogate, task: Task) -> None:
+def test_an_image_is_judged_by_a_head_that_has_not_seen_it(clip: ClipSurrogate, task: Task) -> None:
     """Random answers cannot be known out of fold; a head of all rows knows many of them by heart."""
     rng = np.random.default_rng(0)
     answers = [str(rng.choice(task.labels or ())) for _ in task.train]
@@ -97,7 +99,7 @@ def test_an_image_is_judged_by_a_head_that_has_not_seen_it(clip: Surrogate, task
     )
 
 
-def test_questions_that_differ_from_sample_to_sample(clip: Surrogate, presence: Task) -> None:
+def test_questions_that_differ_from_sample_to_sample(clip: ClipSurrogate, presence: Task) -> None:
     """One image, two objects asked about: two answers."""
     student = probe(clip, presence, presence.train)
     assert student.asks
@@ -116,7 +118,7 @@ def test_questions_that_differ_from_sample_to_sample(clip: Surrogate, presence: 
     assert guide(np.zeros(6))[0].any()
 
 
-def test_a_guide_of_a_student_agrees_with_differences(clip: Surrogate, task: Task) -> None:
+def test_a_guide_of_a_student_agrees_with_differences(clip: ClipSurrogate, task: Task) -> None:
     student = probe(clip, task, task.train)
     guide = Guide(
         student,
@@ -148,7 +150,7 @@ def test_points_to_prime_at() -> None:
             priming_points(where, count, 0, deviation=deviation)
 
 
-def test_what_cannot_be_primed_is_refused(clip: Surrogate, task: Task) -> None:
+def test_what_cannot_be_primed_is_refused(clip: ClipSurrogate, task: Task) -> None:
     images = images_of(task.train)
     samples = task.train
     target = np.zeros((len(task.train), 4))
@@ -170,7 +172,7 @@ def test_what_cannot_be_primed_is_refused(clip: Surrogate, task: Task) -> None:
         prime(clip, dataclasses.replace(task, labels=None, metric="exact"), images, samples, target)
 
 
-def test_an_ares_student_trains_a_frame_and_answers_alone(clip: Surrogate, task: Task) -> None:
+def test_an_ares_student_trains_a_frame_and_answers_alone(clip: ClipSurrogate, task: Task) -> None:
     target = replies(Eye(), task, task.train)
     made, again = (
         ares_student(clip, task, task.train, target, canvas=20, epochs=6, rate=0.3)

@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import UsageError
-from bbtvp.surrogate import Surrogate, ZeroShot
-from bbtvp.surrogate.terms import MAX_LABELS, token_distance
+from bbtvp.surrogate import ClipSurrogate, ZeroShot
+from bbtvp.surrogate.features import token_distance, wording
+from bbtvp.surrogate.terms import MAX_LABELS
 from bbtvp.tasks import Sample, Task
 from tests.support import LABELS
 
 torch = pytest.importorskip("torch")
 
 
-def test_the_task_loss_is_clips_zero_shot_cross_entropy(clip: Surrogate, task: Task) -> None:
+def test_the_task_loss_is_clips_zero_shot_cross_entropy(clip: ClipSurrogate, task: Task) -> None:
     samples = task.train[:6]
     images = [sample.pixels() for sample in samples]
-    logits = clip.logit_scale * (clip.features(images).pooled @ clip.texts(LABELS).T)
+    logits = clip.logit_scale * (
+        clip.features(images).pooled @ clip.embedded([wording(a) for a in LABELS]).T
+    )
     true = torch.tensor([LABELS.index(sample.answer) for sample in samples])
     head = ZeroShot(clip, task)
     wanted = torch.nn.functional.cross_entropy(logits, true, reduction="none")
@@ -28,11 +31,11 @@ def test_the_task_loss_is_clips_zero_shot_cross_entropy(clip: Surrogate, task: T
     np.testing.assert_allclose(np.exp(head.logprobs(images, samples)).sum(axis=1), 1)
 
 
-def test_the_logit_scale_is_the_models(clip: Surrogate) -> None:
+def test_the_logit_scale_is_the_models(clip: ClipSurrogate) -> None:
     assert clip.logit_scale == pytest.approx(float(clip.model.logit_scale.detach().exp()), rel=1e-6)
 
 
-def test_samples_with_options_of_their_own(clip: Surrogate, task: Task) -> None:
+def test_samples_with_options_of_their_own(clip: ClipSurrogate, task: Task) -> None:
     image = task.train[0].pixels()
     two = Sample("two", "columns", image, labels=("columns", "rows"))
     four = Sample("four", "rows", image, labels=LABELS)
@@ -44,7 +47,7 @@ def test_samples_with_options_of_their_own(clip: Surrogate, task: Task) -> None:
     assert head.predict([image], [two])[0] in ("columns", "rows")
 
 
-def test_words_of_ones_own(clip: Surrogate, presence: Task) -> None:
+def test_words_of_ones_own(clip: ClipSurrogate, presence: Task) -> None:
     def words(sample: Sample, label: str) -> str:
         return f"{'there is' if label == 'yes' else 'no'} {sample.fields['object']}"
 
@@ -62,7 +65,7 @@ def test_words_of_ones_own(clip: Surrogate, presence: Task) -> None:
 
 
 def test_free_answers_too_many_labels_and_strangers_are_refused(
-    clip: Surrogate, task: Task
+    clip: ClipSurrogate, task: Task
 ) -> None:
     free = dataclasses.replace(task, labels=None, metric="exact")
     with pytest.raises(UsageError, match="free answers"):

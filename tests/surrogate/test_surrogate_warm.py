@@ -10,7 +10,7 @@ import pytest
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
-from bbtvp.surrogate import Student, Surrogate, ZeroShot, active_part, probe, warm_start
+from bbtvp.surrogate import ClipSurrogate, Student, ZeroShot, active_part, probe, warm_start
 from bbtvp.tasks import Task
 from tests.support import patterns
 
@@ -23,7 +23,7 @@ FREE: dict[str, Any] = {**QUICK, "weights": {"task": 1.0}, "prior": 0.0}
 
 
 @pytest.fixture(scope="module")
-def head(clip: Surrogate, task: Task) -> Student:
+def head(clip: ClipSurrogate, task: Task) -> Student:
     """Knows the patterns when they show well."""
     return probe(clip, task, task.train)
 
@@ -57,7 +57,7 @@ def test_a_strong_prior_keeps_it_near(head: Student, faint: Task) -> None:
     assert np.linalg.norm(near) < 0.2 < np.linalg.norm(far)
 
 
-def test_a_bare_surrogate_follows_tse(clip: Surrogate, task: Task) -> None:
+def test_a_bare_surrogate_follows_tse(clip: ClipSurrogate, task: Task) -> None:
     found = warm_start(clip, SMALL, task.train, 0, **QUICK)
     seen = [
         clip.features([SMALL.render(z, sample.pixels()) for sample in task.train])
@@ -68,7 +68,7 @@ def test_a_bare_surrogate_follows_tse(clip: Surrogate, task: Task) -> None:
 
 
 @pytest.mark.parametrize("space", [SMALL, LARGE], ids=["cma", "gradient"])
-def test_a_channel_is_gone_through(clip: Surrogate, task: Task, space: PromptSpace) -> None:
+def test_a_channel_is_gone_through(clip: ClipSurrogate, task: Task, space: PromptSpace) -> None:
     """A channel that shows nothing leaves nothing to gain: whatever is found there is luck, and the
     prior undoes it.
     """
@@ -88,7 +88,7 @@ def test_the_active_part_is_the_inverse_of_embed() -> None:
         assert np.array_equal(SMALL.embed(active_part(SMALL, kinds, z), kinds, z), z)
 
 
-def test_settings_that_cannot_be(clip: Surrogate, task: Task) -> None:
+def test_settings_that_cannot_be(clip: ClipSurrogate, task: Task) -> None:
     head = ZeroShot(clip, task)
     for settings in ({"weights": {}}, {"weights": {"task": -1.0}}, {"prior": -1.0}):
         with pytest.raises(UsageError, match="none below 0"):

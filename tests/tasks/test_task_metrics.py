@@ -96,5 +96,5 @@ def test_the_scores_agree_with_each_other(pairs: list[tuple[str | None, str]]) -
 
 
 def test_every_metric_scores_a_sample_0_or_1() -> None:
-    for name in METRICS:
+    for name in METRICS.names():
         np.testing.assert_array_equal(per_sample(name, ["red", "blue"], ["red", "red"]), [1, 0])

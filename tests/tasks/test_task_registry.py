@@ -77,7 +77,10 @@ def test_what_looks_like_a_path_is_missing_as_one(spec: str) -> None:
         ),
         ("zoo/", "unknown task 'zoo/'"),
         ("", "unknown task ''"),
-        ("broken/x", "task source 'broken' cannot be loaded: .*no_such_module"),
+        (
+            "broken/x",
+            r"task source 'broken' \(bbtvp\.no_such_module:load\) cannot be loaded: .*no_such_module",
+        ),
     ],
 )
 def test_unknown_specs(spec: str, message: str) -> None:

@@ -36,10 +36,10 @@ from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace
 from bbtvp.search import LogProbReader, read_all
 from bbtvp.stats import paired_gain
-from bbtvp.surrogate import load_surrogate
+from bbtvp.surrogate import wording
 from bbtvp.tasks import Sample, Task
 from bbtvp.zoo import tasks
-from bbtvp.zoo.catalogue import members, weights
+from bbtvp.zoo.catalogue import members, surrogate, weights
 from bbtvp.zoo.member import Member
 
 CANVAS = 64
@@ -125,7 +125,8 @@ def semantics(clip: Any, prompted: Tensor, samples: list[Sample]) -> Tensor:
     side = clip.model.config.vision_config.image_size
     seen = clip.model.vision_model(pixel_values=(fit(prompted, side) - mean) / std).pooler_output
     embedded = F.normalize(clip.model.visual_projection(seen), dim=-1)
-    cosine: Tensor = (embedded * clip.texts([s.answer for s in samples])).sum(-1)
+    texts = clip.embedded([wording(s.answer) for s in samples])
+    cosine: Tensor = (embedded * texts).sum(-1)
     return cosine.mean()
 
 
@@ -180,7 +181,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     rows: list[dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else []
     done = {(row["model"], row["task"]) for row in rows}
-    clip = load_surrogate("zoo/clip")
+    clip = surrogate("clip")
     clip.model.requires_grad_(False)
     for name in args.models:
         for subject in args.tasks:
