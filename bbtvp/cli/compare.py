@@ -36,9 +36,9 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
 
 def _parts(found: Comparison) -> Iterator[str]:
-    names = [run.folder.resolve().name for run in found.runs]
+    names = [run.name for run in found.runs]
     if names[0] == names[1]:
-        names = [str(run.folder) for run in found.runs]
+        names = [str(run.path) for run in found.runs]
     yield _pairs("configuration", names, found.configuration) or "configuration: the same"
     yield _pairs("environment", names, found.environment) or "environment: the same"
     said = {True: "identical to the bit", False: "different", None: "one run is not finished"}[
@@ -53,7 +53,7 @@ def _parts(found: Comparison) -> Iterator[str]:
     )
     yield _pairs("spent", names, found.spent)
     proofs = {model: (_proof(a), _proof(b)) for model, (a, b) in found.proofs.items()}
-    first, second = (run.verdict for run in found.runs)
+    first, second = found.verdicts
     yield _pairs("proof", names, proofs | ({"verdict": (first, second)} if first or second else {}))
     yield "\n".join(_paired(found))
 

@@ -45,8 +45,8 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     from bbtvp.jobs.result import result
     from bbtvp.models import load_model
     from bbtvp.report.progress import Progress
+    from bbtvp.runs.folder import BUNDLE
     from bbtvp.search import optimize
-    from bbtvp.search.optimize import BUNDLE
     from bbtvp.verify import verify
     from bbtvp.zoo.catalogue import members
 
@@ -72,9 +72,9 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
 def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_json: bool) -> None:
     """Write result and picture, print the table, say what to do next."""
     from bbtvp.core.files import atomic_write_json
-    from bbtvp.jobs.result import RESULT
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.terminal import proof_table
+    from bbtvp.runs.folder import RESULT
 
     atomic_write_json(folder / RESULT, document)
     save_gallery(proof, folder / "gallery.png")

@@ -158,13 +158,14 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
-    from bbtvp.jobs.result import RESULT, result
+    from bbtvp.jobs.result import result
     from bbtvp.models import load_model
     from bbtvp.prompt.channel import Channel
     from bbtvp.report.progress import Progress
+    from bbtvp.runs.folder import BUNDLE, RESULT
     from bbtvp.search import Allocation
     from bbtvp.search import optimize as search
-    from bbtvp.search.optimize import BUNDLE, set_up
+    from bbtvp.search.optimize import set_up
     from bbtvp.search.surrogacy import Surrogacy
     from bbtvp.surrogate import load_surrogate
     from bbtvp.tasks.registry import load_task

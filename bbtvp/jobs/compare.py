@@ -20,14 +20,10 @@ from bbtvp.jobs.differences import (
     environments,
     first_step,
 )
-from bbtvp.jobs.proofs import Answers, KeptProof, identity_of, proofs_in, read_json
-from bbtvp.jobs.result import RESULT
-from bbtvp.prompt import Prompt
-from bbtvp.runs.record import read_record
-from bbtvp.runs.recording import Recording
-from bbtvp.runs.records import FILE as JOURNAL
-from bbtvp.runs.tally import Tally, ValidationMeans
-from bbtvp.search.optimize import BUNDLE
+from bbtvp.jobs.proofs import ProofAnswers, task_of
+from bbtvp.runs.folder import RunFolder
+from bbtvp.runs.record import flattened
+from bbtvp.runs.tally import ValidationMeans
 from bbtvp.search.recipe import Loader
 from bbtvp.stats import paired_gain
 from bbtvp.tasks import Task
@@ -35,73 +31,6 @@ from bbtvp.tasks import Task
 SCHEMA = "bbtvp.comparison/1"
 _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95", "failed")
 """What is shown of a row of a proof."""
-
-
-@final
-@dataclass(frozen=True)
-class Shown:
-    """One run as it lies in its folder.
-
-    prompt: None if the run is not finished. proof: of the prompt, that on the task of the search if
-    there is one. seconds: of the last process that worked on it, None where it left no result.
-    """
-
-    folder: Path
-    record: Mapping[str, Any]
-    recording: Recording
-    tally: Tally
-    prompt: Prompt | None
-    proof: KeptProof | None
-    seconds: float | None
-
-    @classmethod
-    def read(cls, folder: Path) -> Shown:
-        """From a run folder; asks and loads nothing. JournalError if it is none, or damaged."""
-        record = read_record(folder)
-        recording = Recording.read(folder)
-        tally = Tally(folder / JOURNAL)
-        tally.update()
-        bundle = folder / BUNDLE
-        prompt = Prompt.load(bundle) if bundle.exists() else None
-        proofs = proofs_in(folder, prompt, record["task"]["digest"]) if prompt else []
-        seconds = read_json(folder / RESULT).get("seconds")
-        return cls(folder, record, recording, tally, prompt, proofs[0] if proofs else None, seconds)
-
-    @property
-    def rows(self) -> Mapping[str, Mapping[str, Any]]:
-        """Of the proof, by model."""
-        return self.proof.rows if self.proof else {}
-
-    @property
-    def verdict(self) -> str | None:
-        """Of the proof, in a word."""
-        return self.proof.document["verdict"]["word"] if self.proof else None
-
-    @property
-    def called(self) -> dict[str, Any]:
-        """How the run was called, by names such as "seed" and "allocation.images"."""
-        models = self.record["models"]
-        task = self.record["task"]
-        helper = self.record["surrogate"]
-        return {
-            "task": task["spec"] or task["name"],
-            "task digest": task["digest"],
-            **{f"task.{name}": value for name, value in task["options"].items()},
-            "models": ", ".join(model["spec"] for model in models),
-            "model revisions": ", ".join(model["revision"] for model in models),
-            **{
-                f"{model['spec']}.{name}": value
-                for model in models
-                for name, value in model["options"].items()
-            },
-            "surrogate": None if helper is None else helper["spec"],
-            **_flat(self.record["arguments"]),
-        }
-
-    @property
-    def theta(self) -> dict[str, float | str]:
-        """The prompt's parameters by "layer.name"."""
-        return _flat(self.prompt.theta) if self.prompt else {}
 
 
 class Paired(NamedTuple):
@@ -127,7 +56,7 @@ class Comparison:
     "" if one was.
     """
 
-    runs: tuple[Shown, Shown]
+    runs: tuple[RunFolder, RunFolder]
     configuration: Pairs
     environment: Pairs
     step: StepDifference | None
@@ -144,7 +73,7 @@ class Comparison:
     @property
     def theta(self) -> Pairs:
         """All parameters of both prompts."""
-        first, second = (run.theta for run in self.runs)
+        first, second = (_theta(run) for run in self.runs)
         return {
             name: (first.get(name), second.get(name))
             for name in [*first, *(n for n in second if n not in first)]
@@ -177,18 +106,24 @@ class Comparison:
     @property
     def proofs(self) -> dict[str, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
         """Rows of the proofs by model."""
-        first, second = (run.rows for run in self.runs)
+        first, second = (_rows(run) for run in self.runs)
         return {
             model: (_part(first.get(model)), _part(second.get(model)))
             for model in [*first, *(m for m in second if m not in first)]
         }
+
+    @property
+    def verdicts(self) -> tuple[str | None, str | None]:
+        """The verdicts of the proofs, each in a word; None where there is no proof."""
+        first, second = self.runs
+        return _verdict(first), _verdict(second)
 
     def as_json(self) -> dict[str, Any]:
         """A `bbtvp.comparison/1` document."""
         digests = [run.prompt.digest if run.prompt else None for run in self.runs]
         return {
             "schema": SCHEMA,
-            "runs": [str(run.folder) for run in self.runs],
+            "runs": [str(run.path) for run in self.runs],
             "configuration": self.configuration,
             "environment": self.environment,
             "prompt": {"identical": self.identical, "digests": digests, "parameters": self.theta},
@@ -198,7 +133,7 @@ class Comparison:
             },
             "spent": self.spent,
             "verification": self.proofs,
-            "verdicts": [run.verdict for run in self.runs],
+            "verdicts": list(self.verdicts),
             "paired": [row._asdict() for row in self.paired],
             "unpaired": self.unpaired or None,
             "journals": {
@@ -215,12 +150,12 @@ def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparis
     Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged
     prompt.
     """
-    one = Shown.read(first)
-    other = Shown.read(second)
+    one = RunFolder(first).load()
+    other = RunFolder(second).load()
     paired, why = _paired(one, other, loader or Loader())
     return Comparison(
         (one, other),
-        differing(one.called, other.called),
+        differing(_called(one), _called(other)),
         environments(one.record["environments"][-1], other.record["environments"][-1]),
         first_step(one.recording, other.recording),
         answers(one.recording, other.recording),
@@ -229,15 +164,15 @@ def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparis
     )
 
 
-def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], str]:
+def _paired(first: RunFolder, second: RunFolder, loader: Loader) -> tuple[list[Paired], str]:
     """The comparison by model, or why there is none."""
-    models = [model for model in first.rows if model in second.rows]
+    models = [model for model in _rows(first) if model in _rows(second)]
     if not models or first.proof is None or second.proof is None:
         return [], "the runs were not both verified on one model"
     if first.proof.task != second.proof.task:
         return [], "they were verified on different tasks"
     try:
-        task = first.proof.load_task(loader)
+        task = task_of(first.proof, loader)
     except DataError as error:
         return [], str(error)
     rows = []
@@ -254,13 +189,13 @@ def _paired(first: Shown, second: Shown, loader: Loader) -> tuple[list[Paired], 
     )
 
 
-def _right(task: Task, run: Shown, model: str) -> Vector:
+def _right(task: Task, run: RunFolder, model: str) -> Vector:
     """(n,) whether the prompted answer to each test image was right; NaN where the journal has
     none.
     """
     if run.prompt is None or run.proof is None:
         return np.full(len(task.test), np.nan)
-    answers = Answers(run.proof, task, run.prompt, identity_of(run.record, model))
+    answers = ProofAnswers(run.proof, task, run.prompt, run.identity_of(model))
     readings = [answers.prompted(sample) for sample in task.test]
     return np.array([float("nan") if reading is None else reading.correct for reading in readings])
 
@@ -269,13 +204,38 @@ def _part(row: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return None if row is None else {name: row.get(name) for name in _ROW}
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    found: dict[str, Any] = {}
-    for name, value in nested.items():
-        found |= (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else {prefix + name: value}
-        )
-    return found
+def _called(run: RunFolder) -> dict[str, Any]:
+    """How the run was called, by names such as "seed" and "allocation.images"."""
+    record = run.record
+    models = record["models"]
+    task = record["task"]
+    surrogate = record["surrogate"]
+    return {
+        "task": task["spec"] or task["name"],
+        "task digest": task["digest"],
+        **{f"task.{name}": value for name, value in task["options"].items()},
+        "models": ", ".join(model["spec"] for model in models),
+        "model revisions": ", ".join(model["revision"] for model in models),
+        **{
+            f"{model['spec']}.{name}": value
+            for model in models
+            for name, value in model["options"].items()
+        },
+        "surrogate": None if surrogate is None else surrogate["spec"],
+        **flattened(record["arguments"]),
+    }
+
+
+def _theta(run: RunFolder) -> dict[str, float | str]:
+    """The parameters of the prompt by "layer.name"; none if the run is not finished."""
+    return flattened(run.prompt.theta) if run.prompt else {}
+
+
+def _rows(run: RunFolder) -> Mapping[str, Mapping[str, Any]]:
+    """The rows of the proof by model."""
+    return run.proof.rows if run.proof else {}
+
+
+def _verdict(run: RunFolder) -> str | None:
+    """The verdict of the proof in a word."""
+    return run.proof.document["verdict"]["word"] if run.proof else None

@@ -25,11 +25,11 @@ from bbtvp.jobs.differences import (
 from bbtvp.jobs.progress import plan_of
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.record import environment, read_record
 from bbtvp.runs.recording import NotRecorded, Recording
 from bbtvp.runs.tally import UNPROMPTED
 from bbtvp.search.loop import Watch, silent
-from bbtvp.search.optimize import BUNDLE
 from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loader, Loads, Recipe
 from bbtvp.surrogate import Surrogate

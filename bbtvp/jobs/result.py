@@ -7,9 +7,6 @@ from typing import Any
 from bbtvp.search import Run
 from bbtvp.verify import Proof
 
-RESULT = "result.json"
-"""Its place in a run folder."""
-
 
 def result(
     run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, seconds: float

@@ -21,10 +21,11 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.jobs.job import SearchJob
-from bbtvp.jobs.result import RESULT, result
+from bbtvp.jobs.result import result
 from bbtvp.jobs.runner import Batch, Document, JobResult, run_batch
+from bbtvp.runs.folder import BUNDLE, RESULT
 from bbtvp.search.loop import Watch, silent
-from bbtvp.search.optimize import BUNDLE, Run
+from bbtvp.search.optimize import Run
 from bbtvp.search.recipe import Loader
 from bbtvp.verify import Proof, verify
 

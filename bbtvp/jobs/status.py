@@ -4,7 +4,6 @@ written or held.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,15 +13,15 @@ from typing import Any, Literal, TypeAlias, final
 from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.core.lock import Owner, owner_of
 from bbtvp.jobs.progress import SearchProgress
-from bbtvp.jobs.result import RESULT
 from bbtvp.jobs.run import JOBS, LOCK
 from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
 from bbtvp.jobs.runner import FAILURE
-from bbtvp.runs.record import FILE as RECORD
-from bbtvp.runs.record import read_record
+from bbtvp.runs.documents import read_document
+from bbtvp.runs.folder import RunFolder
+from bbtvp.runs.proofs import FILE as PROOF
+from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.runs.records import FILE as JOURNAL
 from bbtvp.runs.tally import UNPROMPTED, Tally, ValidationMeans
-from bbtvp.search.optimize import BUNDLE
 
 SCHEMA = "bbtvp.status/1"
 State: TypeAlias = Literal["waiting", "running", "stopped", "failed", "done", "unreadable"]
@@ -136,47 +135,45 @@ class Board:
             return Standing(name, folder, "unreadable", error=str(error))
 
     def _read(self, name: str, folder: Path, job: Mapping[str, Any]) -> Standing:
+        run = RunFolder(folder)
         # The owner first: one that ends in between has written all that is read after.
-        owner = owner_of(folder)
-        checks = {
-            path.parent: owner_of(path.parent) for path in sorted(folder.glob(f"*/*/{JOURNAL}"))
-        }
-        run = self._tally(folder)
-        record = read_record(folder) if (folder / RECORD).exists() else None
-        failure = _failure(folder)
-        busy = next((check for check, held in checks.items() if held), None)
-        progress = SearchProgress(run)
+        owner = run.owner
+        checks = {place: owner_of(place) for place in run.check_folders}
+        tally = self._tally(run.journal)
+        record = run.record if run.has_record else None
+        error = _failure(folder)
+        busy = next((place for place, held in checks.items() if held), None)
+        holder = owner or (checks[busy] if busy else None)
+        progress = SearchProgress(tally)
         stage = progress.stage
-        searching = busy is None and progress.plan is not None
-        tallies = [run, *map(self._tally, checks)]
+        counted = stage if busy is None else None
+        tallies = [tally, *(self._tally(place / JOURNAL) for place in checks)]
         return Standing(
             name,
             folder,
-            _state(
-                folder, job, owner or (checks[busy] if busy else None), run, failure, list(checks)
-            ),
+            _state(run, job, holder, begun=bool(tally.config), failed=error is not None),
             task=record["task"]["name"] if record else job.get("task"),
             models=tuple(model["spec"] for model in record["models"]) if record else (),
             stage=busy.parent.name if busy else stage.name if stage else None,
-            generation=run.generations[stage.name] if stage and searching else None,
-            generations=stage.generations if stage and searching else None,
-            loss=run.loss,
-            unprompted=run.validated.get(UNPROMPTED),
-            best=run.best,
-            queries=run.total,
-            cap=run.config.get("budget"),
-            checks=sum(tally.total for tally in tallies[1:]),
-            failed=sum(tally.failed for tally in tallies),
-            usd=sum(tally.usd for tally in tallies),
+            generation=tally.generations[counted.name] if counted else None,
+            generations=counted.generations if counted else None,
+            loss=tally.loss,
+            unprompted=tally.validated.get(UNPROMPTED),
+            best=tally.best,
+            queries=tally.total,
+            cap=tally.config.get("budget"),
+            checks=sum(one.total for one in tallies[1:]),
+            failed=sum(one.failed for one in tallies),
+            usd=sum(one.usd for one in tallies),
             usd_cap=record["arguments"].get("usd") if record else None,
             seconds_left=progress.seconds_left(owner, datetime.now(UTC)),
-            owner=owner or (checks[busy] if busy else None),
-            error=failure,
-            failure=next((tally.failure for tally in reversed(tallies) if tally.failure), None),
+            owner=holder,
+            error=error,
+            failure=next((one.failure for one in reversed(tallies) if one.failure), None),
         )
 
-    def _tally(self, folder: Path) -> Tally:
-        tally = self._tallies.setdefault(folder, Tally(folder / JOURNAL))
+    def _tally(self, journal: Path) -> Tally:
+        tally = self._tallies.setdefault(journal, Tally(journal))
         tally.update()
         return tally
 
@@ -193,7 +190,7 @@ def runs_in(folder: Path) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
 def _runs(folder: Path, name: str, depth: int) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
     if (folder / JOBS).exists():
         yield from ((job["name"], folder / job["folder"], job) for job in _jobs(folder / JOBS))
-    elif any((folder / file).exists() for file in (RECORD, JOURNAL, FAILURE)):
+    elif RunFolder(folder).begun or (folder / FAILURE).exists():
         yield name, folder, {}
     elif depth:
         for child in sorted(path for path in folder.iterdir() if path.is_dir()):
@@ -207,7 +204,7 @@ def _runs(folder: Path, name: str, depth: int) -> Iterator[tuple[str, Path, Mapp
 
 
 def _jobs(path: Path) -> list[Mapping[str, Any]]:
-    document = _json(path) or {}
+    document = read_document(path) or {}
     if document.get("schema") != JOBS_SCHEMA:
         raise JournalError(
             f"{path}: not a {JOBS_SCHEMA} document; a newer bbtvp may have written it: upgrade"
@@ -224,53 +221,31 @@ def _jobs(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _state(
-    folder: Path,
-    job: Mapping[str, Any],
-    owner: Owner | None,
-    run: Tally,
-    failure: str | None,
-    checks: Sequence[Path],
+    run: RunFolder, job: Mapping[str, Any], holder: Owner | None, *, begun: bool, failed: bool
 ) -> State:
-    if owner:
+    if holder:
         return "running"
-    if failure is not None:
+    if failed:
         return "failed"
-    if _done(folder, job, checks):
+    if _done(run, job):
         return "done"
-    return "stopped" if run.config and not (job and owner_of(folder.parent, LOCK)) else "waiting"
+    batch_is_running = bool(job) and owner_of(run.path.parent, LOCK) is not None
+    return "stopped" if begun and not batch_is_running else "waiting"
 
 
-def _done(folder: Path, job: Mapping[str, Any], checks: Sequence[Path]) -> bool:
-    if job:  # as it is described now: a batch works on it again otherwise
-        document = _json(folder / RESULT) or {}
-        return bool(
-            document.get("job") == {key: value for key, value in job.items() if key != "folder"}
-        )
-    names = (
-        check / _RESULTS.get(check.parent.name, f"{check.parent.name}.json") for check in checks
-    )
-    return (folder / BUNDLE).exists() and all(name.exists() for name in names)
+def _done(run: RunFolder, job: Mapping[str, Any]) -> bool:
+    if job:  # as it is described now: if it was changed, its batch works on it again
+        described = {key: value for key, value in job.items() if key != "folder"}
+        return bool(run.result.get("job") == described)
+    return run.finished and all(_document(place).exists() for place in run.check_folders)
 
 
-_RESULTS = {"verify": "proof.json"}
-"""What a check writes at its end, where it is not called after its folder."""
+def _document(check: Path) -> Path:
+    """What a check writes in its folder when it ends."""
+    kind = check.parent.name
+    return check / (PROOF if kind == PROOFS else f"{kind}.json")
 
 
 def _failure(folder: Path) -> str | None:
-    document = _json(folder / FAILURE)
+    document = read_document(folder / FAILURE)
     return None if document is None else str(document.get("error"))
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a file, None without the file. JournalError if it holds none."""
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise JournalError(
-            f"{path} cannot be read ({error}); restore it, or delete it and run the job again"
-        ) from error
-    if not isinstance(document, dict):
-        raise JournalError(f"{path} holds no object; restore it, or delete it and run again")
-    return document

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.errors import UsageError
-from bbtvp.jobs.result import RESULT
 from bbtvp.jobs.run import JOBS
+from bbtvp.runs.folder import RESULT
 from bbtvp.stats import bootstrap_mean, holm
 
 SCHEMA = "bbtvp.transfer/1"

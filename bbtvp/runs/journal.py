@@ -30,14 +30,14 @@ from bbtvp.runs.records import (
     FILE,
     PROBE,
     SCHEMA,
-    Config,
+    ConfigRecord,
     JournalRecord,
     Place,
     QueryRecord,
-    Replies,
+    RepliesRecord,
     Spending,
-    Spent,
-    Step,
+    SpentRecord,
+    StepRecord,
     read_records,
 )
 from bbtvp.runs.removed import removed_from_config
@@ -135,7 +135,9 @@ class Journal(Spending, Memory):
         self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False
     ) -> None:
         """Append the outcomes of one call to the model, as one line."""
-        replies = Replies(phase, [QueryRecord.of(key, outcome) for key, outcome in asked], noted)
+        replies = RepliesRecord(
+            phase, [QueryRecord.of(key, outcome) for key, outcome in asked], noted
+        )
         document: dict[str, Any] = {
             "record": "replies",
             "phase": phase,
@@ -150,7 +152,7 @@ class Journal(Spending, Memory):
         with self._lock:
             if self._file.closed:  # a thread may outlive an interrupted run
                 return
-            spent = Spent(phase, queries, usd)
+            spent = SpentRecord(phase, queries, usd)
             self._take(spent, self._append({"record": "spent", **spent._asdict()}))
 
     # -- steps: what was decided -------------------------------------------------------------------
@@ -172,7 +174,7 @@ class Journal(Spending, Memory):
             place = self._append({"record": "step", "id": name, **step})
             if isinstance(self._file, io.FileIO):
                 os.fsync(self._file.fileno())
-            self._take(Step(name, step), place)
+            self._take(StepRecord(name, step), place)
         return step
 
     def write_probe(self, spec: str, probe: Probe) -> None:
@@ -186,9 +188,9 @@ class Journal(Spending, Memory):
     def _take(self, record: JournalRecord, place: Place) -> None:
         """Count a record, and remember where it lies."""
         self.add_spending(record)
-        if isinstance(record, Step):
+        if isinstance(record, StepRecord):
             self._steps[record.name] = place
-        elif isinstance(record, Replies):
+        elif isinstance(record, RepliesRecord):
             for query in record.queries:
                 if query.failure is None:
                     self._replies[query.key[:_PREFIX]] = place
@@ -225,7 +227,7 @@ class Journal(Spending, Memory):
         """Replay the whole lines that are there."""
         with path.open("rb") as file:
             for place, record in read_records(file, path):
-                if isinstance(record, Config):
+                if isinstance(record, ConfigRecord):
                     self._check_config(record.values, path)
                 self._take(record, place)
                 self._end = place.end

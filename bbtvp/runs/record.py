@@ -27,6 +27,7 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
 from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace
+from bbtvp.runs.documents import read_document
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 
@@ -79,23 +80,28 @@ def read_record(folder: Path) -> dict[str, Any]:
     can read.
     """
     path = folder / FILE
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
+    document = read_document(path)
+    if document is None:
         raise JournalError(
             f"{folder} is no run folder: it holds no {FILE}; name the --out of a run"
-        ) from error
-    except ValueError as error:
-        raise JournalError(
-            f"{path} is damaged ({error}); restore it, or run the search again elsewhere"
-        ) from error
-    found = document.get("schema") if isinstance(document, dict) else None
-    if found != SCHEMA:
-        newer = isinstance(found, str) and found.startswith("bbtvp.run/")
-        raise JournalError(
-            f"{path}: {'a newer bbtvp wrote it; upgrade' if newer else f'not a {SCHEMA} document'}"
         )
-    return dict(document)
+    schema = str(document.get("schema"))
+    if schema == SCHEMA:
+        return document
+    if schema.startswith("bbtvp.run/"):
+        raise JournalError(f"{path}: a newer bbtvp wrote it; upgrade")
+    raise JournalError(f"{path}: not a {SCHEMA} document")
+
+
+def flattened(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} as {"a.b": 1}, at any depth."""
+    found: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping):
+            found |= flattened(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = value
+    return found
 
 
 def environment() -> dict[str, Any]:

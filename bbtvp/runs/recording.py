@@ -23,11 +23,11 @@ from bbtvp.models import (
 )
 from bbtvp.runs.records import (
     FILE,
-    Config,
+    ConfigRecord,
     JournalRecord,
     QueryRecord,
-    Replies,
-    Step,
+    RepliesRecord,
+    StepRecord,
     StoredReader,
     read_records,
     stored_reader,
@@ -71,12 +71,12 @@ class Recording:
         queries: dict[str, list[RecordedQuery]] = {}
         probes: dict[str, dict[str, Any]] = {}
         for record in _records(path):
-            if isinstance(record, Config):
+            if isinstance(record, ConfigRecord):
                 config = record.values
-            elif isinstance(record, Replies):
+            elif isinstance(record, RepliesRecord):
                 for query in record.queries:
                     queries.setdefault(query.key, []).append(RecordedQuery(len(steps), query))
-            elif isinstance(record, Step):
+            elif isinstance(record, StepRecord):
                 if record.probe is None:
                     steps[record.name] = record.content
                 else:

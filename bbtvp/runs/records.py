@@ -38,7 +38,7 @@ DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What is raised by reading a line that no version wrote."""
 
 
-class Config(NamedTuple):
+class ConfigRecord(NamedTuple):
     """The first line: what makes this run differ from others, by name, in today's form."""
 
     values: dict[str, Any]
@@ -88,10 +88,10 @@ class QueryRecord(NamedTuple):
         return Reply(self.text, labels, spent)
 
 
-class Replies(NamedTuple):
+class RepliesRecord(NamedTuple):
     """All outcomes of one call to the model.
 
-    noted: what they cost stands in `Spent` records before.
+    noted: what they cost stands in `SpentRecord` records before.
     """
 
     phase: str
@@ -99,7 +99,7 @@ class Replies(NamedTuple):
     noted: bool
 
 
-class Spent(NamedTuple):
+class SpentRecord(NamedTuple):
     """What an attempt at a paid model can cost at most, or a correction of that."""
 
     phase: str
@@ -107,7 +107,7 @@ class Spent(NamedTuple):
     usd: float
 
 
-class Step(NamedTuple):
+class StepRecord(NamedTuple):
     """What was made of the answers: a generation, a choice, the end; or a probe."""
 
     name: str
@@ -119,7 +119,7 @@ class Step(NamedTuple):
         return self.name.removeprefix(PROBE) if self.name.startswith(PROBE) else None
 
 
-JournalRecord: TypeAlias = Config | Replies | Spent | Step
+JournalRecord: TypeAlias = ConfigRecord | RepliesRecord | SpentRecord | StepRecord
 
 
 class Place(NamedTuple):
@@ -175,18 +175,18 @@ def _record(kind: object, fields: dict[str, Any]) -> JournalRecord | None:
     """A record after the first; None for a kind that this version does not know."""
     if kind == "replies":
         queries = [QueryRecord.of_row(row) for row in fields["got"]]
-        return Replies(fields["phase"], queries, fields.get("noted", False))
+        return RepliesRecord(fields["phase"], queries, fields.get("noted", False))
     if kind == "spent":
-        return Spent(fields["phase"], fields["queries"], fields["usd"])
+        return SpentRecord(fields["phase"], fields["queries"], fields["usd"])
     if kind == "step":
-        return Step(fields.pop("id"), fields)
+        return StepRecord(fields.pop("id"), fields)
     return None
 
 
-def _config(kind: object, fields: dict[str, Any], path: Path) -> Config:
+def _config(kind: object, fields: dict[str, Any], path: Path) -> ConfigRecord:
     schema = str(fields.get("schema"))
     if kind == "config" and schema == SCHEMA:
-        return Config(upgraded_config(fields))
+        return ConfigRecord(upgraded_config(fields))
     family, _, number = schema.partition("/")
     known_family, _, known_number = SCHEMA.partition("/")
     if family == known_family and number.isdecimal() and int(number) > int(known_number):
@@ -209,14 +209,14 @@ class Spending:
 
     def add_spending(self, record: JournalRecord) -> None:
         """Count one more record."""
-        if isinstance(record, Replies):
+        if isinstance(record, RepliesRecord):
             self._add_replies(record)
-        elif isinstance(record, Spent):
+        elif isinstance(record, SpentRecord):
             self._add(*record)
-        elif isinstance(record, Step) and record.probe is not None:
+        elif isinstance(record, StepRecord) and record.probe is not None:
             self._add("probe", record.content["queries"], record.content["usd"])
 
-    def _add_replies(self, replies: Replies) -> None:
+    def _add_replies(self, replies: RepliesRecord) -> None:
         for query in replies.queries:
             if not replies.noted:
                 self._add(replies.phase, query.usage.attempts, query.usage.usd)

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import JournalError
-from bbtvp.runs.records import DAMAGED, Config, JournalRecord, Replies, Spending, Step, read_records
+from bbtvp.runs.records import (
+    DAMAGED,
+    ConfigRecord,
+    JournalRecord,
+    RepliesRecord,
+    Spending,
+    StepRecord,
+    read_records,
+)
 
 UNPROMPTED = "unprompted"
 """The name under which the images without a prompt are validated."""
@@ -94,18 +102,18 @@ class Tally(Spending):
 
     def _take(self, record: JournalRecord) -> None:
         self.add_spending(record)
-        if isinstance(record, Config):
+        if isinstance(record, ConfigRecord):
             self.config = record.values
-        elif isinstance(record, Replies):
+        elif isinstance(record, RepliesRecord):
             failures = [query.failure for query in record.queries if query.failure is not None]
             self.failure = failures[-1] if failures else self.failure
-        elif isinstance(record, Step):
+        elif isinstance(record, StepRecord):
             try:
                 self._take_step(record)
             except DAMAGED as error:
                 raise JournalError(f"{self._path}, step {record.name} is damaged") from error
 
-    def _take_step(self, step: Step) -> None:
+    def _take_step(self, step: StepRecord) -> None:
         content = step.content
         kind, _, name = step.name.partition("/")
         stage, _, number = step.name.rpartition("/")

@@ -16,6 +16,7 @@ from bbtvp.models import Account, Meter, Model, PaidModel, Probe, load_model, pr
 from bbtvp.optim import Factory, method_name
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
 from bbtvp.search.allocation import Allocation
@@ -29,7 +30,6 @@ from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
-BUNDLE = "prompt.vprompt"
 LARGEST_CANVAS = 768
 """Side in pixels that passes the resizing rules of every vendor known to us without a second
 resize.

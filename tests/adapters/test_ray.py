@@ -31,9 +31,9 @@ from ray.cluster_utils import Cluster  # noqa: E402
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError  # noqa: E402
 from bbtvp.core.rng import stream  # noqa: E402
 from bbtvp.models import Model, QueryFailed, Reply, Request, load_model  # noqa: E402
+from bbtvp.runs.folder import BUNDLE  # noqa: E402
 from bbtvp.runs.records import FILE  # noqa: E402
 from bbtvp.search import optimize  # noqa: E402
-from bbtvp.search.optimize import BUNDLE  # noqa: E402
 from tests.adapters.frail import DEADLY  # noqa: E402
 from tests.support import LABELS, ROOT, Eye  # noqa: E402
 

@@ -32,9 +32,9 @@ import numpy as np
 
 from bbtvp.core.digest import digest
 from bbtvp.models import Model, Outcome, Request, load_model
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
 from bbtvp.search import Allocation, optimize
-from bbtvp.search.optimize import BUNDLE
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 

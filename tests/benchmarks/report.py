@@ -29,8 +29,8 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.models import Capabilities, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt import Prompt
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.search import optimize
-from bbtvp.search.optimize import BUNDLE
 from bbtvp.verify import verify
 
 TASK = "zoo/shapes-dark"

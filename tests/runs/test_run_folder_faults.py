@@ -27,10 +27,10 @@ import pytest
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import OWNER, Owner, hold, owner_of
 from bbtvp.models import Reply
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
 from bbtvp.search import optimize
-from bbtvp.search.optimize import BUNDLE
 from tests.runs.test_journal import Full
 from tests.support import Eye, Mortal, Recorder, bbtvp, patterns
 

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 
 from bbtvp.models import Model
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
-from bbtvp.search.optimize import BUNDLE
 from bbtvp.verify import verify
 from tests.support import (
     ROOT,

@@ -13,9 +13,9 @@ import pytest
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Model, Outcome, Request
 from bbtvp.prompt import Prompt
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
 from bbtvp.search import Run
-from bbtvp.search.optimize import BUNDLE
 from bbtvp.surrogate import Surrogate
 from tests.search.runs import KINDS, Kind, search, steps
 from tests.support import SIDE, Eye, Flaky, Recorder, Wrapper

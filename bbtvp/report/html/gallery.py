@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple, final
 
-from bbtvp.jobs.proofs import Answers, KeptProof
+from bbtvp.jobs.proofs import ProofAnswers
 from bbtvp.prompt import Prompt
 from bbtvp.report.html.pictures import image_uri
+from bbtvp.runs.proofs import KeptProof
 from bbtvp.search import Reading
 from bbtvp.tasks import Sample, Task
 
@@ -57,7 +58,7 @@ class Gallery(NamedTuple):
 
 def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identity: str) -> Gallery:
     """Of one model's answers, on the task of the proof."""
-    answers = Answers(proof, task, prompt, identity)
+    answers = ProofAnswers(proof, task, prompt, identity)
     samples = task.test[:SCANNED]
     read = [(answers.zero_shot(sample), answers.prompted(sample)) for sample in samples]
 

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import DataError
-from bbtvp.jobs.proofs import KeptProof, identity_of
+from bbtvp.jobs.proofs import task_of
 from bbtvp.jobs.run import JOBS
 from bbtvp.prompt import Guidance
 from bbtvp.report.html import charts
 from bbtvp.report.html.batch import batch_report
 from bbtvp.report.html.checks import effects_view, robustness_view, saliency_view
 from bbtvp.report.html.curve import curve_of
-from bbtvp.report.html.folder import RunFolder
 from bbtvp.report.html.gallery import SCANNED, Gallery, gallery_of
 from bbtvp.report.html.pictures import colour_card, figure_uri, image_uri
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.report.pictures import matrix_figure
-from bbtvp.search.optimize import BUNDLE
+from bbtvp.runs.folder import RunFolder
+from bbtvp.runs.proofs import KeptProof
+from bbtvp.runs.record import flattened
 from bbtvp.search.recipe import Loader, Loads
 
 View = dict[str, Any]
@@ -56,7 +57,7 @@ def report(
     """
     if (folder / JOBS).exists():
         return batch_report(folder, language)
-    run = RunFolder.read(folder)
+    run = RunFolder(folder).load()
     words = Words(language)
     gallery, why = (
         _gallery(run, loader or Loader(), words) if images else (None, words("images_left_out"))
@@ -122,11 +123,11 @@ def _gallery(run: RunFolder, loader: Loads, words: Words) -> tuple[Gallery | Non
         return None, words("say_unproven").rstrip(".。")
     proof = run.proofs[0]
     try:
-        task = proof.load_task(loader)
+        task = task_of(proof, loader)
     except DataError as error:
         return None, str(error)
     model = _main(proof)["model"]
-    return gallery_of(proof, task, run.prompt, model, identity_of(run.record, model)), ""
+    return gallery_of(proof, task, run.prompt, model, run.identity_of(model)), ""
 
 
 def _main(proof: KeptProof) -> Mapping[str, Any]:
@@ -295,11 +296,11 @@ def _curve(run: RunFolder, words: Words) -> View:
 
 def _costs(run: RunFolder, words: Words) -> Iterator[list[str]]:
     names = {proof.folder.name: proof.document["task"] for proof in run.proofs}
-    for what, (queries, failed, usd) in run.spent.items():
+    for what, (queries, failed, usd) in run.costs.items():
         kind, _, place = what.partition("/")
         task = f" ({names[place]})" if kind == "verify" and place in names else ""
         yield [words(f"cost_{kind}") + task, f"{queries:,}", f"{failed:,}", f"{usd:.4f}"]
-    together = [sum(column) for column in zip(*run.spent.values(), strict=True)]
+    together = [sum(column) for column in zip(*run.costs.values(), strict=True)]
     yield [words("sum"), f"{together[0]:,}", f"{together[1]:,}", f"{together[2]:.4f}"]
 
 
@@ -316,21 +317,10 @@ def _settings(run: RunFolder) -> list[list[str]]:
     }
     surrogate = {"surrogate": record["surrogate"]["spec"]} if record["surrogate"] else {}
     question = {"question": run.meta["question"]} if run.meta.get("question") else {}
-    found = {**task, **question, **models, **surrogate, **_flat(record["arguments"])}
+    found = {**task, **question, **models, **surrogate, **flattened(record["arguments"])}
     return [
         [name, plain(value)] for name, value in found.items() if value not in (None, False, {}, [])
     ]
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in nested.items():
-        found |= (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, Mapping)
-            else {prefix + name: value}
-        )
-    return found
 
 
 def _versions(run: RunFolder) -> list[list[str]]:
@@ -352,7 +342,7 @@ def _commands(run: RunFolder) -> dict[str, str]:
         for model in models or [m["spec"] for m in run.record["models"]]
         for word in ("--model", model)
     ]
-    bundle = str(run.path / BUNDLE)
+    bundle = str(run.bundle)
     line: Callable[..., str] = partial(_line, "bbtvp")
     return {
         "again": line("reproduce", folder),

@@ -25,10 +25,10 @@ from bbtvp.models import load_model
 from bbtvp.prompt import Prompt
 from bbtvp.report.html import charts
 from bbtvp.report.html.curve import curve_of
-from bbtvp.report.html.folder import RunFolder
 from bbtvp.report.html.gallery import gallery_of
 from bbtvp.report.html.pictures import colour_card, image_uri
 from bbtvp.report.html.report import report
+from bbtvp.runs.folder import RunFolder
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify
 from tests.jobs.made import edit, images, made, proved
@@ -134,7 +134,7 @@ def test_a_run_with_all_its_checks(language: str) -> None:
         "reproduce",
     ):
         assert {"id": section, "aria-labelledby": f"{section}-head"} in page.all("section")
-    assert RunFolder.read(Path("run")).prompt.digest in page.text  # type: ignore[union-attr]
+    assert RunFolder(Path("run")).prompt.digest in page.text  # type: ignore[union-attr]
     words = {"en": "bbtvp reproduce run --replay", "ja": "判定"}
     assert words[language] in page.text
 
@@ -171,7 +171,7 @@ def test_an_unfinished_search_shows_what_it_found_so_far() -> None:
 def test_the_gallery_is_true() -> None:
     made("run")
     proved("run", "eye/near", "eye/far")
-    run = RunFolder.read(Path("run"))
+    run = RunFolder(Path("run"))
     task = load_task(str(images()))
     prompt = Prompt.load("run/prompt.vprompt")
     for spec in ("eye/near", "eye/far"):
@@ -272,11 +272,11 @@ def test_damage_is_said() -> None:
 
 def test_the_curve_counts_what_the_journal_counted() -> None:
     run = made("run", [Flaky(share=0.2)])
-    folder = RunFolder.read(Path("run"))
+    folder = RunFolder(Path("run"))
     found = curve_of(folder.recording)
     places = [row.queries for row in found.generations]
     assert places == sorted(places)
-    assert found.validated[-1].queries == sum(run.queries.values()) == folder.spent["search"][0]
+    assert found.validated[-1].queries == sum(run.queries.values()) == folder.costs["search"].queries
     assert found.unprompted == pytest.approx(run.arms[0].accuracy)
     assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(
         found.unprompted, abs=0.1

@@ -1,0 +1,50 @@
+"""The proofs that a run folder keeps of its prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from bbtvp.runs.documents import read_document
+from bbtvp.runs.recording import Recording
+from bbtvp.runs.records import FILE as JOURNAL
+
+FOLDER = "verify"
+"""Where they lie in a run folder, each in a folder of its own."""
+
+FILE = "proof.json"
+
+
+@final
+@dataclass(frozen=True)
+class KeptProof:
+    """One proof: its folder, the document that `verify` wrote, and its journal."""
+
+    folder: Path
+    document: Mapping[str, Any]
+    recording: Recording
+
+    @property
+    def task(self) -> str:
+        """Digest of the task that the proof was made on."""
+        return str(self.recording.config["task"])
+
+    @property
+    def rows(self) -> dict[str, Mapping[str, Any]]:
+        """The rows of the document, by model."""
+        return {row["model"]: row for row in self.document["models"]}
+
+
+def kept_proofs(folder: Path, prompt: str, own_task: str) -> tuple[KeptProof, ...]:
+    """The finished proofs of a prompt in a run folder, those on the run's own task first.
+
+    prompt, own_task: digests. Raises JournalError if a proof is damaged.
+    """
+    found = []
+    for place in sorted((folder / FOLDER).glob(f"{prompt[:12]}-*")):
+        document = read_document(place / FILE)
+        if document and (place / JOURNAL).exists():
+            found.append(KeptProof(place, document, Recording.read(place)))
+    return tuple(sorted(found, key=lambda proof: proof.task != own_task))
