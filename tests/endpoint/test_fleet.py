@@ -337,6 +337,7 @@ def test_connections_are_kept_for_each_server(desk: Desk) -> None:
         assert [(len(server.seen), server.connections) for server in servers] == [(4, 1)] * 5
 
 
+@pytest.mark.slow  # it compares rates, and so needs a machine with nothing else to do
 def test_a_slow_server_adds_what_it_can() -> None:
     desk = Desk(most=16, timeouts=Timeouts(1.0, 5.0, 20.0))
     with ExitStack() as stack:

@@ -411,12 +411,10 @@ def test_whoever_waits_is_woken(kind: str) -> None:
         thread.start()
     time.sleep(0.1)
     assert results == []
-    began = time.monotonic()
     stopped.set()
     limiter.wake()
     for thread in threads:
-        thread.join(5)
-    assert time.monotonic() - began < 5
+        thread.join(60)
     assert results == [None] * 20
 
 

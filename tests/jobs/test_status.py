@@ -174,6 +174,7 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
     assert (tally.loss, tally.validated["tone"]) == (0.5, ("tone", 0.2, 1.0))
 
 
+@pytest.mark.slow  # it measures processor time
 def test_a_hundred_thousand_image_queries_are_read_in_a_second_and_no_more_than_once() -> None:
     scores = [[-1.2345678901234567, 1]] * 10
     got = [[f"{i:064x}", [900, 10, 1, 0.0], None, scores, None] for i in range(100)]

@@ -141,12 +141,13 @@ def test_killed_between_an_answer_and_its_record(tmp_path: Path, whole: Whole) -
 
 
 @POSIX
-def test_killed_again_and_again_at_any_instant(tmp_path: Path, whole: Whole) -> None:
+@pytest.mark.parametrize("most", [5, pytest.param(15, marks=pytest.mark.slow)])
+def test_killed_again_and_again_at_any_instant(tmp_path: Path, whole: Whole, most: int) -> None:
     log = tmp_path / "log"
     out = tmp_path / "run"
     rng = np.random.default_rng(0)
     kills = 0
-    while kills < 15:
+    while kills < most:
         process = fork(Mortal(log, delay=0.02), out)
         process.join(rng.uniform(0, 0.12))
         if process.exitcode is not None:  # it came to its end

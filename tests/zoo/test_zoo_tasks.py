@@ -73,7 +73,13 @@ def test_digits_of_the_splits_and_of_the_training_are_disjoint() -> None:
     assert {index for digits in ranges for index in digits} == {*range(1797)}
 
 
-@subjects
+@pytest.mark.parametrize(
+    "subject",
+    [
+        pytest.param(name, marks=() if name in ("digits", "shapes") else pytest.mark.slow)
+        for name in SUBJECTS
+    ],
+)
 def test_every_shift_shows_the_same_scenes(subject: str) -> None:
     plain = tasks.load(subject)
     for shift in SHIFTS:

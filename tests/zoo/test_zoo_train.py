@@ -68,8 +68,8 @@ def stage(
     [
         ("llava", "perception"),
         ("llava", "instruction"),
-        ("paligemma", "instruction"),
-        ("blip2", "instruction"),
+        pytest.param("paligemma", "instruction", marks=pytest.mark.slow),
+        pytest.param("blip2", "instruction", marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_continues_to_the_same_weights(
