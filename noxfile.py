@@ -121,12 +121,12 @@ def _pytest(session: nox.Session, *arguments: str, env: dict[str, str] | None = 
 
 
 def _install(session: nox.Session, python: Path, *what: str) -> None:
-    session.run(str(python), "-m", "pip", "install", "-q", *what, external=True)
+    _python(session, "-m", "pip", "--python", str(python), "install", "-q", *what)
 
 
 def _environment(folder: Path) -> Path:
-    """A new virtual environment with pip; returns its Python."""
-    venv.create(folder, with_pip=True)
+    """A new virtual environment; returns its Python."""
+    venv.create(folder, with_pip=False)
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
