@@ -31,7 +31,8 @@ from bbtvp.adapters.hf_scoring import Scorer
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.models.port import (
+from bbtvp.models import (
+    Budget,
     Capabilities,
     LabelScore,
     Model,
@@ -147,7 +148,7 @@ class HuggingFaceModel(Model):
         """Sequences per forward pass, at most."""
         return self.room.batch
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests; nothing is sent anywhere.
 
         A request for which memory does not suffice, alone in a forward pass, is a failed query.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bbtvp.adapters.layout import answer_ids, prompt_text
 from bbtvp.core.arrays import Pixels
-from bbtvp.models.port import Request
+from bbtvp.models import Request
 
 KNOWN = 4096
 """Texts that are remembered. Six hundred tokens each, they take some 60 MB."""

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, final
 import torch
 
 from bbtvp.core.errors import UsageError
-from bbtvp.models.port import Outcome, QueryFailed, Request
+from bbtvp.models import Outcome, QueryFailed, Request
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ import numpy as np
 from bbtvp.adapters.ray_crew import SENDS, Crew, Lost, connect, room
 from bbtvp.adapters.ray_worker import Outline
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Model, Outcome, QueryFailed, Request
+from bbtvp.models import Budget, Model, Outcome, QueryFailed, Request
 
 SHARE = 4
 """Parts per worker where a model does not say how it batches: small enough that none waits long for
@@ -85,7 +85,7 @@ class RayModel(Model):
     def identity(self) -> str:
         return self._identity
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests, from any thread. Raises ModelError if no worker is left."""
         if not requests:
             return []

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 import numpy as np
 
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError
-from bbtvp.models import Capabilities, Model, Outcome, PaidModel, Request, load_model
+from bbtvp.models import Capabilities, Model, Outcome, Request, load_model
 
 
 @runtime_checkable
@@ -81,7 +81,7 @@ class Worker:
             model = load_model(self._spec, **self._options)
         except BbtvpError as error:
             return error
-        if isinstance(model, PaidModel):
+        if model.is_endpoint:
             return UsageError(
                 f"ray/ is for local models; an endpoint needs no workers: use {self._spec}"
             )

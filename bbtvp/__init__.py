@@ -18,7 +18,14 @@ from bbtvp.core import checkout as _checkout
 
 if TYPE_CHECKING:
     from bbtvp.core.errors import BbtvpError as BbtvpError
+    from bbtvp.models import Budget as Budget
+    from bbtvp.models import Capabilities as Capabilities
+    from bbtvp.models import LabelScore as LabelScore
     from bbtvp.models import Model as Model
+    from bbtvp.models import QueryFailed as QueryFailed
+    from bbtvp.models import Reply as Reply
+    from bbtvp.models import Request as Request
+    from bbtvp.models import Usage as Usage
     from bbtvp.models import load_model as load_model
     from bbtvp.prompt import Prompt as Prompt
     from bbtvp.prompt import PromptSpace as PromptSpace
@@ -39,14 +46,21 @@ _checkout.install(__path__[0])
 _HOME = {
     "Allocation": "bbtvp.search",
     "BbtvpError": "bbtvp.core.errors",
+    "Budget": "bbtvp.models",
+    "Capabilities": "bbtvp.models",
     "Channel": "bbtvp.prompt.channel",
+    "LabelScore": "bbtvp.models",
     "Model": "bbtvp.models",
     "Prompt": "bbtvp.prompt",
     "PromptSpace": "bbtvp.prompt",
     "Proof": "bbtvp.verify",
+    "QueryFailed": "bbtvp.models",
+    "Reply": "bbtvp.models",
+    "Request": "bbtvp.models",
     "Run": "bbtvp.search",
     "Sample": "bbtvp.tasks",
     "Task": "bbtvp.tasks",
+    "Usage": "bbtvp.models",
     "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
     "load_task": "bbtvp.tasks.registry",

@@ -25,13 +25,12 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import (
+    Budget,
     Capabilities,
     LabelScore,
     Model,
     Outcome,
-    PaidModel,
     Probe,
-    Purse,
     QueryFailed,
     Reply,
     Request,
@@ -110,7 +109,7 @@ class Eye(Model):
         self.prior = np.array([float(label == prejudice) for label in LABELS])
         self.capabilities = Capabilities(logprobs=logprobs, deterministic=True, image_side=SIDE)
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [self.look(request) for request in requests]
 
     def look(self, request: Request) -> Reply:
@@ -140,15 +139,17 @@ class Wrapper(Model):
         self.spec = self.inner.spec
         self.capabilities = self.inner.capabilities
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        return self.inner.query(requests)
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        return self.inner.query(requests, budget)
 
 
 @final
-class Vendor(PaidModel):
+class Vendor(Model):
     """Sells another model's answers: `usd` an attempt, of which a share fails and is made again, up
     to four times.
     """
+
+    is_endpoint = True
 
     def __init__(
         self,
@@ -170,19 +171,20 @@ class Vendor(PaidModel):
         self.capabilities = Capabilities(logprobs=False, deterministic=True)
         self.rng = stream(0, "vendor")
 
-    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
-        return [self._sell(request, purse) for request in requests]
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        budget = Budget() if budget is None else budget
+        return [self._sell(request, budget) for request in requests]
 
-    def _sell(self, request: Request, purse: Purse) -> Outcome:
+    def _sell(self, request: Request, budget: Budget) -> Outcome:
         for attempts in range(1, 5):
             try:
-                purse.reserve(self.usd)
+                budget.reserve(self.usd)
             except BudgetReached as error:
                 return QueryFailed(
                     str(error), Usage(attempts=attempts - 1, usd=(attempts - 1) * self.usd)
                 )
             self.sold += 1
-            purse.settle(self.usd, self.usd)
+            budget.settle(self.usd, self.usd)
             usage = Usage(9, 4, attempts, attempts * self.usd)
             if self.refuses and self.refuses(request):
                 return QueryFailed("will not say", usage, refused=True)
@@ -191,20 +193,17 @@ class Vendor(PaidModel):
                 return replace(outcome, usage=usage)
         return QueryFailed("failed four times", usage)
 
-    def bound(self, request: Request) -> float:
+    def max_cost(self, request: Request) -> float:
         return self.usd
-
-    def fitting_canvas(self, wanted: int) -> int:
-        return wanted
 
     def need_price(self) -> None:
         if not self.priced:
             raise UsageError(f"the price of {self.spec} is not known")
 
-    def probe(self, purse: Purse) -> Probe:
+    def probe(self, budget: Budget) -> Probe:
         for _ in range(2):
-            purse.reserve(self.usd)
-            purse.settle(self.usd, self.usd)
+            budget.reserve(self.usd)
+            budget.settle(self.usd, self.usd)
         self.sold += 2
         self.probes += 1
         self.capabilities = self.inner.capabilities
@@ -223,9 +222,9 @@ class Recorder(Wrapper):
     def asked(self) -> list[Request]:
         return [request for call in self.calls for request in call]
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         self.calls.append(list(requests))
-        return super().query(requests)
+        return super().query(requests, budget)
 
 
 @final
@@ -249,8 +248,8 @@ class Flaky(Wrapper):
         self.refuses = refuses
         self.rng = stream(seed, "flaky")
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        replies = zip(requests, super().query(requests), strict=True)
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        replies = zip(requests, super().query(requests, budget), strict=True)
         return [self._spoilt(request, outcome) for request, outcome in replies]
 
     def _spoilt(self, request: Request, outcome: Outcome) -> Outcome:
@@ -279,12 +278,12 @@ class Mortal(Wrapper):
         self.delay = delay
         self.calls = 0
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         self.calls += 1
         time.sleep(self.delay)
         if self.calls == self.fatal and not self.late:
             os.kill(os.getpid(), signal.SIGKILL)
-        outcomes = super().query(requests)
+        outcomes = super().query(requests, budget)
         with self.log.open("a") as file:
             file.write(" ".join([str(os.getpid()), *(request.key for request in requests)]) + "\n")
         if self.calls == self.fatal:
@@ -296,7 +295,7 @@ class Mortal(Wrapper):
 class Broken(Wrapper):
     """Raises what no adapter should."""
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         raise RuntimeError("device-side assert triggered\nand more lines")
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 
 import bbtvp
 from bbtvp.endpoint.probe import QUESTION as PROBING
-from bbtvp.models import PaidModel, Request
+from bbtvp.models import Request
 from bbtvp.zoo import catalogue
 from bbtvp.zoo.families import FAMILIES
 from tests.adapters.wire import Asked, recorder
@@ -189,8 +189,8 @@ def test_the_vendor_and_the_options_that_an_example_names_exist(
     written = {*re.findall(r'"(\w+)":', given[1])} if given else set()
     assert written - {"prices", "profile"} == passed.get(stem, {}).keys()
     model = bbtvp.load_model(REAL[stem], **passed.get(stem, {}))
-    assert isinstance(model, PaidModel)
-    assert (model.bound(Request(np.zeros((224, 224, 3), np.uint8), "?")) > 0) == (
+    assert model.is_endpoint
+    assert (model.max_cost(Request(np.zeros((224, 224, 3), np.uint8), "?")) > 0) == (
         stem in {*VENDORS} - {"azure"}
     )
 

@@ -17,8 +17,8 @@ from bbtvp.bench.cells import from_bits, slug, to_bits
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.files import atomic_write_json
-from bbtvp.models import Meter, Model, Outcome, Reply
-from bbtvp.models.budget import Forgetful
+from bbtvp.models import MeteredModel, Model, Outcome, Reply
+from bbtvp.models.cache import InMemoryCache
 from bbtvp.prompt import Prompt
 from bbtvp.search import LogProbReader, Reader, choose_reader
 from bbtvp.tasks import Sample, Task
@@ -132,9 +132,9 @@ class Shelf:
         with FileLock(path.with_suffix(".lock")):  # another worker may be asking the same
             document = json.loads(path.read_text("utf-8")) if path.exists() else {}
             if not document or (keep_scores and "scores" not in document):
-                meter = Meter(model, Forgetful())
-                found = ask(meter, reader, view, task.test)
-                self.asked += meter.account.total
+                metered = MeteredModel(model, InMemoryCache())
+                found = ask(metered, reader, view, task.test)
+                self.asked += metered.budget.total
                 document = {
                     "model": model.spec,
                     "task": task.name,

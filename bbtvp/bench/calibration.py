@@ -15,7 +15,7 @@ from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.models import Meter
+from bbtvp.models import Budget, MeteredModel
 from bbtvp.search import Journal, choose_reader
 from bbtvp.search.calibration import corrected as corrected
 from bbtvp.search.calibration import fitted as fitted
@@ -52,13 +52,14 @@ def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
         "images": [sample.id for sample in samples],
     }
     with Journal(config, job.folder) as journal:
-        meter = Meter(model, journal, cap=job.budget, spent=journal.spent, failed=journal.failed)
-        found = ask(meter, reader, View(task), samples)
+        budget = Budget(job.budget, journal.spent, journal.failed)
+        metered = MeteredModel(model, journal, budget=budget)
+        found = ask(metered, reader, View(task), samples)
         if found.scores is None:
             raise UsageError(
                 f"this needs log-probabilities of labels that {task.name} has in common, from {model.spec}"
             )
-        return Asked(samples, found.scores, dict(meter.account.spent), meter.account.failed)
+        return Asked(samples, found.scores, dict(metered.budget.spent), metered.budget.failed)
 
 
 def calibrate(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:

@@ -21,7 +21,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError, ModelError, UsageError
 from bbtvp.core.rng import derived_seed, stream
-from bbtvp.models import Meter, Model
+from bbtvp.models import Budget, MeteredModel, Model
 from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.search import Journal, LogProbReader, Reader, choose_reader, read_all
@@ -84,22 +84,23 @@ def search(
     }
     done = planned = 0
     with Journal(config, job.folder) as journal:
-        meter = Meter(model, journal, cap=job.budget, spent=journal.spent, failed=journal.failed)
+        budget = Budget(job.budget, journal.spent, journal.failed)
+        metered = MeteredModel(model, journal, budget=budget)
         while (planned := planned + len(z := engine.ask()) * images) <= job.budget:
             samples = minibatch(task.train, images, 0 if constants["fixed"] else done, job.seed)
             try:
                 losses = _losses(
-                    journal, done, z, partial(_ask, z, samples, space, reader, meter, task)
+                    journal, done, z, partial(_ask, z, samples, space, reader, metered, task)
                 )
             except BudgetReached:  # retries used a part of it up
                 break
             engine.tell(z, finite([shaped(np.array(row), constants["loss"]) for row in losses]))
             done += 1
             job.watch(
-                "generation", {"stage": "peer", "generation": done, "queries": meter.account.total}
+                "generation", {"stage": "peer", "generation": done, "queries": metered.budget.total}
             )
-        queries = dict(meter.account.spent)
-        failed = meter.account.failed
+        queries = dict(metered.budget.spent)
+        failed = metered.budget.failed
     facts = {"steps": done, "candidates": engine.popsize, "images": images, "variables": space.dim}
     return MethodOutcome(
         space.prompt(engine.recommend()), queries=queries, failed=failed, facts=facts

@@ -27,7 +27,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
-from bbtvp.models import Meter, Model
+from bbtvp.models import MeteredModel, Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import choose_reader
 from bbtvp.search.loop import Watch, silent
@@ -217,9 +217,9 @@ def effects(
     turned: list[tuple[bool, Turned]] = []
     unanswered = []
     with Desk(config, folder, usd=usd, watch=watch) as desk:
-        meter = desk.meter(model, "effects")
-        asking = _Asking(prompt, meter, reader, normalise, seed)
-        deterministic = meter.capabilities.deterministic
+        metered = desk.metered(model, "effects")
+        asking = _Asking(prompt, metered, reader, normalise, seed)
+        deterministic = metered.capabilities.deterministic
         most = planned(own, rest, limit, deterministic=deterministic)
         watch("straying", {"queries": most, "tasks": 1 + len(rest), "resumed": desk.before})
         for other in (own, *rest):
@@ -233,7 +233,7 @@ def effects(
                 watch("strayed", asdict(effect))
         if own.name in unanswered:
             raise ModelError(
-                f"{meter.spec} answered no test image of {own.name} with and without the prompt"
+                f"{metered.spec} answered no test image of {own.name} with and without the prompt"
             )
         strays = tuple(
             _stray(asking, own, *kind) for kind in _kinds(own, samples, rest, limit, seed)
@@ -246,7 +246,7 @@ def effects(
     result = Effects(
         own.name,
         prompt.digest,
-        meter.spec,
+        metered.spec,
         tasks,
         strays,
         stability,
@@ -262,7 +262,7 @@ def effects(
 
 class _Asking(NamedTuple):
     prompt: Prompt
-    meter: Meter
+    metered: MeteredModel
     reader: str
     normalise: str
     seed: int
@@ -278,7 +278,7 @@ class _Asking(NamedTuple):
         """Without and with the prompt: about the samples' own images, or about others in their
         place.
         """
-        reader = choose_reader(self.reader, self.meter, task, normalise=self.normalise)
+        reader = choose_reader(self.reader, self.metered, task, normalise=self.normalise)
         parts: list[tuple[Arm, Arm]] = []
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
@@ -290,8 +290,8 @@ class _Asking(NamedTuple):
             sent = [self.prompt.render(pixels) for pixels in bare]
             parts.append(
                 (
-                    ask(reader, self.meter, task, batch, bare, replicate=replicate),
-                    ask(reader, self.meter, task, batch, sent, self.prompt, replicate=replicate),
+                    ask(reader, self.metered, task, batch, bare, replicate=replicate),
+                    ask(reader, self.metered, task, batch, sent, self.prompt, replicate=replicate),
                 )
             )
         before, after = (

@@ -28,7 +28,7 @@ from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
 from bbtvp.core.arrays import Matrix, Pixels
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
-from bbtvp.models import Meter, Model
+from bbtvp.models import MeteredModel, Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import Reader, choose_reader
 from bbtvp.search.loop import Watch, silent
@@ -199,13 +199,13 @@ def robustness(
             {"queries": most, "cells": len(cells), "models": len(models), "resumed": desk.before},
         )
         for given in models:
-            meter = desk.meter(given, "robustness")
+            metered = desk.metered(given, "robustness")
             asking = _Asking(
                 prompt,
                 task,
                 samples,
-                meter,
-                choose_reader(reader, meter, task, normalise=normalise),
+                metered,
+                choose_reader(reader, metered, task, normalise=normalise),
                 where,
                 seed,
             )
@@ -221,7 +221,7 @@ class _Asking(NamedTuple):
     prompt: Prompt
     task: Task
     samples: tuple[Sample, ...]
-    meter: Meter
+    metered: MeteredModel
     reader: Reader
     where: Where
     seed: int
@@ -236,7 +236,7 @@ class _Asking(NamedTuple):
             for i, (images, prompt) in enumerate(
                 ((bare, None), (self._sent(kind, severity, batch, bare), self.prompt))
             ):
-                arm = ask(self.reader, self.meter, self.task, batch, images, prompt)
+                arm = ask(self.reader, self.metered, self.task, batch, images, prompt)
                 found[i].extend(arm.readings)
                 refused[i] += arm.refused
         return Arm(found[0], refused[0]), Arm(found[1], refused[1])
@@ -262,7 +262,7 @@ class _Asking(NamedTuple):
 
 
 def _one(asking: _Asking, cells: Sequence[tuple[Corruption, int]], watch: Watch) -> ModelRobustness:
-    spec = asking.meter.spec
+    spec = asking.metered.spec
     clean, _ = _cell(asking, None, 1)
     if clean is None:
         raise ModelError(

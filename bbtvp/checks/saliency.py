@@ -34,7 +34,7 @@ from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import encode
-from bbtvp.models import Meter, Model, QueryFailed
+from bbtvp.models import MeteredModel, Model, QueryFailed
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
 from bbtvp.search import Reader, Reading, choose_reader
@@ -297,11 +297,11 @@ def saliency(
                 "resumed": desk.before,
             },
         )
-        meter = desk.meter(model, "saliency")
-        chosen = choose_reader(reader, meter, task, normalise=normalise)
+        metered = desk.metered(model, "saliency")
+        chosen = choose_reader(reader, metered, task, normalise=normalise)
         for sample in samples:
             for arm, worn in (("before", None), ("after", prompt)):
-                asking = _Asking(meter, chosen, task, sample, worn, normalise)
+                asking = _Asking(metered, chosen, task, sample, worn, normalise)
                 looks.append(_look(asking, arm, way, target, seed))
                 watch("looked", looks[-1].as_json())
         spent = desk.spent
@@ -310,7 +310,7 @@ def saliency(
         if folder is not None
         else ()
     )
-    result = Saliency(task.name, prompt.digest, meter.spec, way, tuple(looks), files, *spent)
+    result = Saliency(task.name, prompt.digest, metered.spec, way, tuple(looks), files, *spent)
     if folder is not None:
         for look, name in zip(looks, files, strict=True):
             atomic_write(folder / name, encode(picture(look)).data)
@@ -319,7 +319,7 @@ def saliency(
 
 
 class _Asking(NamedTuple):
-    meter: Meter
+    metered: MeteredModel
     reader: Reader
     task: Task
     sample: Sample
@@ -335,7 +335,7 @@ class _Asking(NamedTuple):
             self.reader.request(image, question, self.task, self.sample) for image in images
         ]
         found: list[tuple[dict[str, float], str | None] | None] = []
-        for outcome in self.meter.query(requests):
+        for outcome in self.metered.query(requests):
             if isinstance(outcome, QueryFailed):
                 found.append(None)
                 continue

@@ -116,28 +116,21 @@ def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any
     """Ask the model, and say what was found."""
     from dataclasses import asdict
 
-    from bbtvp.models import PaidModel, Unlimited, load_model
+    from bbtvp.models import Budget, Probe, load_model
 
     model = load_model(spec, **options)
-    if isinstance(model, PaidModel):
-        probe = model.probe(Unlimited())
-        findings = probe.findings
-        queries = probe.queries
-        usd = probe.usd
-    else:
-        findings = ("a local model: nothing is sent, and nothing need be probed",)
-        queries = 0
-        usd = 0.0
+    local = "a local model: nothing is sent, and nothing need be probed"
+    probe = model.probe(Budget()) or Probe(model.capabilities, (local,), 0, 0.0)
     if not quiet:
-        for finding in findings:
+        for finding in probe.findings:
             click.echo(f"  probe    {finding}")
-        click.echo(f"           {queries} image queries, ${usd:.4f}")
+        click.echo(f"           {probe.queries} image queries, ${probe.usd:.4f}")
     capabilities = asdict(model.capabilities)
     return {
         "capabilities": capabilities,
-        "findings": list(findings),
-        "queries": queries,
-        "usd": usd,
+        "findings": list(probe.findings),
+        "queries": probe.queries,
+        "usd": probe.usd,
     }
 
 

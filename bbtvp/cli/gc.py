@@ -15,7 +15,7 @@ from bbtvp.cli.options import give, json_flag, say
 from bbtvp.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.models.cache import Entry, Store
+    from bbtvp.models.store import Entry, ReplyStore
 
 SCHEMA = "bbtvp.gc/1"
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -57,7 +57,7 @@ def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) ->
     A reply that is removed is paid for again by the next run that asks for it. Run folders do not
     need the store: a run that is finished, or goes on, has its replies in its journal.
     """
-    from bbtvp.models.cache import Store, default_path
+    from bbtvp.models.store import ReplyStore, default_path
 
     if remove and age is None and not models:
         raise UsageError(
@@ -65,7 +65,7 @@ def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) ->
         )
     before = None if age is None else time.time() - seconds_of(age)
     path = default_path()
-    store = Store(path)
+    store = ReplyStore(path)
     try:
         if not path.exists():  # the store is made when a run first needs it, not by looking for it
             held = {}
@@ -141,7 +141,7 @@ def _held(
     return held
 
 
-def _forget(store: Store, keys: list[str]) -> None:
+def _forget(store: ReplyStore, keys: list[str]) -> None:
     for first in range(0, len(keys), _TOGETHER):
         store.forget(keys[first : first + _TOGETHER])
 

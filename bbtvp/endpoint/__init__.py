@@ -8,7 +8,7 @@ transport  one HTTP exchange: timeouts, sizes, redirects, keys kept secret
 faults     what a status, a body or an exception means: retry, wait, stop
 limiter    how many at once, how many a minute
 fleet      several servers of one model: whose turn it is, who is down
-caller     many exchanges: retries, limits, the purse, in order
+caller     many exchanges: retries, limits, the budget, in order
 labels     label log-probabilities from the tokens that an API shows
 remote     `Endpoint`, the model made of all that, and of the response store
 probe      what an endpoint really does, found by asking

@@ -22,7 +22,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.faults import FailureDecision, decide, parse_json, redact
 from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
-from bbtvp.models.cache import Intent, Store
+from bbtvp.models.store import Intent, ReplyStore
 
 _log = logging.getLogger("bbtvp")
 
@@ -121,7 +121,7 @@ class BatchRunner:
         self,
         dialect: BatchApi,
         transport: Transport,
-        store: Store,
+        store: ReplyStore,
         *,
         model: str,
         explain: Callable[[int, Json], tuple[str, str]],

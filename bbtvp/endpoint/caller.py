@@ -1,4 +1,4 @@
-"""Many exchanges, robustly: retries, limits, the purse, and an end to it all when going on makes no
+"""Many exchanges, robustly: retries, limits, the budget, and an end to it all when going on makes no
 sense.
 """
 
@@ -19,7 +19,7 @@ from bbtvp.endpoint.fleet import Fleet, ServerChoice
 from bbtvp.endpoint.limiter import Permit, RateLimiter
 from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
-from bbtvp.models import Purse
+from bbtvp.models import Budget
 
 _log = logging.getLogger(__name__)
 
@@ -125,16 +125,16 @@ class Caller:
         self._streak = _Streak()
         self._runs = set[_Run]()
 
-    def run(self, jobs: Sequence[Job], purse: Purse, read: Read) -> list[Ended]:
+    def run(self, jobs: Sequence[Job], budget: Budget, read: Read) -> list[Ended]:
         """Make each request; what became of each, in order.
 
         read: gets the index of a job and its JSON reply in a worker's thread, keeps what it says,
         and returns what it cost in US dollars; or raises Unusable (another attempt follows) or
-        Refused. The purse is asked before every attempt; when it is empty, what was not begun ends
+        Refused. The budget is asked before every attempt; when it is empty, what was not begun ends
         unasked. Raises ModelError when no request can succeed or too many failed in a row, after
         the exchanges under way were read. An interrupt leaves within two seconds.
         """
-        run = _Run(self, jobs, purse, read, self._streak.failed)
+        run = _Run(self, jobs, budget, read, self._streak.failed)
         with self._lock:
             self._runs.add(run)
         try:
@@ -192,11 +192,11 @@ class _Run:
     """One call of `Caller.run`."""
 
     def __init__(
-        self, caller: Caller, jobs: Sequence[Job], purse: Purse, read: Read, failed: list[int]
+        self, caller: Caller, jobs: Sequence[Job], budget: Budget, read: Read, failed: list[int]
     ) -> None:
         self.caller = caller
         self.jobs = jobs
-        self.purse = purse
+        self.budget = budget
         self.read = read
         self.failed = failed
         self.transport = caller.transport
@@ -289,7 +289,7 @@ class _Run:
                     index = self._next()
 
     # -- one job -----------------------------------------------------------------------------------
-    # Not tenacity: the permit, the purse, the deadline and an interruptible wait belong to every
+    # Not tenacity: the permit, the budget, the deadline and an interruptible wait belong to every
     # turn of this loop, and would leave the library nothing but the word `while`.
     def _finish(self, index: int, job: Job) -> Ended:
         clock = self.limiter.clock
@@ -325,7 +325,7 @@ class _Run:
             self.limiter.rest(pause, stopped=self._stopped)
 
     def _permit(self, job: Job, deadline: float) -> Permit | None:
-        """Leave from the limiter for an attempt that the purse can pay. None if there is none to be
+        """Leave from the limiter for an attempt that the budget can pay. None if there is none to be
         had.
         """
         paid: Permit | None = None
@@ -338,7 +338,7 @@ class _Run:
                     self.in_flight = self.in_flight + 1
                     seen = self.settled
                 try:
-                    self.purse.reserve(job.bound)
+                    self.budget.reserve(job.bound)
                     paid = permit
                 except BudgetReached as reached:
                     refusal = str(reached)
@@ -358,7 +358,7 @@ class _Run:
     def _money_returned(self, seen: int, reached: str) -> bool:
         """Wait for an attempt to cost less than was set aside for it.
 
-        False if none is under way any more: the purse is empty.
+        False if none is under way any more: the budget is empty.
         """
         with self.lock:
             while (
@@ -409,7 +409,7 @@ class _Run:
                 self.stop(verdict.reason, ModelError(verdict.reason))
         finally:
             self.fleet.release(turn)
-            self.purse.settle(job.bound, cost)
+            self.budget.settle(job.bound, cost)
             throttled, wait = (verdict.throttled, verdict.wait) if verdict else (False, None)
             self.limiter.release(permit, seconds, throttled=throttled, wait=wait)
             with self.lock:

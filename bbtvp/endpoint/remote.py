@@ -24,30 +24,31 @@ from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json, ParsedReply,
 from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.endpoint.transport import Transport
 from bbtvp.models import (
+    Budget,
     Capabilities,
     Model,
     Outcome,
-    PaidModel,
     Probe,
-    Purse,
     QueryFailed,
     Reply,
     Request,
     Usage,
 )
-from bbtvp.models.cache import Store, reply_key
+from bbtvp.models.store import ReplyStore, reply_key
 
 VERSION = "1"
 """Of how replies are read; another one makes the store forget. Bodies speak for themselves."""
 
 
 @final
-class Endpoint(PaidModel):
+class Endpoint(Model):
     """A vendor's model. Until `probe` has been called it is trusted with text alone.
 
     Threads may share it, a job each: limits, store and probe are then one for all, and what ends
     one job ends no other.
     """
+
+    is_endpoint = True
 
     def __init__(
         self,
@@ -109,7 +110,7 @@ class Endpoint(PaidModel):
         return canonical_json([self.spec, dialect.url, dialect.version, *how])
 
     # -- asking ------------------------------------------------------------------------------------
-    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer from the store what was paid for before; ask the rest, all at once as far as the
         limits allow.
         """
@@ -126,7 +127,7 @@ class Endpoint(PaidModel):
             else:
                 outcomes[errand.key] = known
         run = self._run_batch if batch else self._run
-        outcomes |= run(fresh, purse)
+        outcomes |= run(fresh, Budget() if budget is None else budget)
         return [outcomes[errand.key] for errand in errands]
 
     def abandon(self) -> None:
@@ -140,17 +141,17 @@ class Endpoint(PaidModel):
         """
         self._caller.abandon()
 
-    def _run(self, fresh: Mapping[str, _Errand], purse: Purse) -> dict[str, Outcome]:
+    def _run(self, fresh: Mapping[str, _Errand], budget: Budget) -> dict[str, Outcome]:
         errands = list(fresh.values())
         jobs = [Job(errand.wire, errand.bound, errand.tokens) for errand in errands]
 
         def read(index: int, reply: Json) -> float:
             return errands[index].read(reply)
 
-        ended = self._caller.run(jobs, purse, read)
+        ended = self._caller.run(jobs, budget, read)
         return {errand.key: errand.outcome(end) for errand, end in zip(errands, ended, strict=True)}
 
-    def _run_batch(self, fresh: Mapping[str, _Errand], purse: Purse) -> dict[str, Outcome]:
+    def _run_batch(self, fresh: Mapping[str, _Errand], budget: Budget) -> dict[str, Outcome]:
         """The same by the vendor's batch interface. Every request is one attempt."""
         batch = self.dialect.batch
         if batch is None or self._store is None:
@@ -158,7 +159,7 @@ class Endpoint(PaidModel):
             raise ModelError(f"{self.spec} {why}, so batch=true cannot be used")
         ended: dict[str, Ended] = {}
         for errand in fresh.values():
-            purse.reserve(errand.bound)
+            budget.reserve(errand.bound)
 
         def read(key: str, status: int, reply: Json) -> None:
             if status != 200:
@@ -186,7 +187,7 @@ class Endpoint(PaidModel):
         ).items():
             ended.setdefault(key, Ended(reason, False, 1, 0.0))
         for key, errand in fresh.items():
-            purse.settle(errand.bound, ended[key].usd)
+            budget.settle(errand.bound, ended[key].usd)
         return {key: errand.outcome(ended[key]) for key, errand in fresh.items()}
 
     def _features_for(self, request: Request) -> ApiFeatures:
@@ -198,7 +199,7 @@ class Endpoint(PaidModel):
         return self._features
 
     # -- money -------------------------------------------------------------------------------------
-    def bound(self, request: Request) -> float:
+    def max_cost(self, request: Request) -> float:
         return self.usd(*self.tokens(request), batch=self.settings.batch)
 
     def fitting_canvas(self, wanted: int) -> int:
@@ -237,18 +238,18 @@ class Endpoint(PaidModel):
         return price.usd(asked, answered, batch) if price else 0.0
 
     # -- what it can do ----------------------------------------------------------------------------
-    def probe(self, purse: Purse) -> Probe:
-        """See `PaidModel`. What was found is kept in the store, so that a run which goes on finds
+    def probe(self, budget: Budget) -> Probe:
+        """See `Model`. What was found is kept in the store, so that a run which goes on finds
         the same.
 
         Of several threads the first asks, and the others get what it found at no cost.
         """
         with self._probing:
             known = self._probed
-            self._probed = known or self._explored(purse)
+            self._probed = known or self._explored(budget)
             return self._probed if known is None else replace(known, queries=0, usd=0.0)
 
-    def _explored(self, purse: Purse) -> Probe:
+    def _explored(self, budget: Budget) -> Probe:
         if not self.settings.probe:
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished
@@ -259,7 +260,7 @@ class Endpoint(PaidModel):
             found = json.loads(known.text)
             self._settle(ApiFeatures(**found["features"]), Capabilities(**found["capabilities"]))
             return Probe(self.capabilities, tuple(found["findings"]), 0, 0.0)
-        counted = _Counted(purse)
+        counted = _Counted(budget)
 
         def ask(request: Request, features: ApiFeatures) -> ParsedReply:
             errand = _Errand(self, request, features, batch=False)
@@ -329,13 +330,13 @@ def bounds(
 
 
 @final
-class _Counted(Purse):
-    """Another purse, with a count of what went through it: attempts that were turned down too."""
+class _Counted(Budget):
+    """Another budget, with a count of what went through it: attempts that were turned down too."""
 
-    def __init__(self, inner: Purse) -> None:
+    def __init__(self, inner: Budget) -> None:
+        super().__init__()
         self.inner = inner
         self.attempts = 0
-        self.usd = 0.0
 
     def reserve(self, usd: float) -> None:
         self.inner.reserve(usd)
@@ -441,4 +442,4 @@ def _size(request: Request) -> tuple[int, int]:
 def _open_store(settings: EndpointSettings) -> Store | None:
     if settings.store is False:
         return None
-    return Store(None if settings.store is True else settings.store)
+    return ReplyStore(None if settings.store is True else settings.store)

@@ -1,5 +1,11 @@
-"""The meter: every image query is counted once, a cap is checked before the call, no answered query
-is sent twice.
+"""What may be spent and what was spent, in image queries, US dollars and seconds.
+
+>>> budget = Budget(100, usd_cap=0.5)
+>>> budget.reserve(0.01)        # before an attempt: the most that it can cost
+>>> budget.settle(0.01, 0.004)  # after it: what it has cost
+>>> budget.book([Reply("three", usage=Usage(usd=0.004))])
+>>> budget.total, budget.left, budget.usd
+(1, 99, 0.004)
 """
 
 from __future__ import annotations
@@ -8,71 +14,25 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, final
+from collections.abc import Callable, Iterable, Mapping
 
-from bbtvp.core.digest import digest
-from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.models.port import Model, Outcome, PaidModel, Probe, Purse, QueryFailed, Reply, Request
-
-CALL = 128
-"""Most requests in one call to the model: what a kill can lose, since replies are recorded call by
-call.
-"""
-
+from bbtvp.core.errors import BudgetReached
+from bbtvp.models.exchange import Outcome, QueryFailed
 
 _SPARE = 1.25
-"""Time set aside for an image query, in times of what one took."""
+"""Factor on the time that image queries took so far, for those that are held back."""
 
 
-class Memory(Protocol):
-    """Where replies are remembered, in a run that is its journal."""
+class Budget:
+    """Caps and counts of one run, for all the models that it asks. Safe to use from many threads.
 
-    def recall(self, key: str) -> Reply | None:
-        """The reply to the request with this key, if one was recorded."""
+    cap: in image queries. usd_cap: in US dollars. seconds: from now on. None means no cap.
+    spent, failed, refused, usd: what earlier processes of the same run have spent.
 
-    def record(
-        self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False
-    ) -> None:
-        """Keep outcomes, failures too, before anything is made of them. noted: what they cost was
-        noted before.
-        """
-
-    def note(self, phase: str, queries: int, usd: float) -> None:
-        """Keep what an attempt spends, before it is made, and then the correction to that. From any
-        thread.
-        """
-
-
-@final
-class Forgetful:
-    """A memory that keeps replies until the process ends."""
-
-    def __init__(self) -> None:
-        self._replies: dict[str, Reply] = {}
-
-    def recall(self, key: str) -> Reply | None:
-        return self._replies.get(key)
-
-    def note(self, phase: str, queries: int, usd: float) -> None:
-        pass
-
-    def record(
-        self, phase: str, asked: Sequence[tuple[str, Outcome]], *, noted: bool = False
-    ) -> None:
-        self._replies.update((key, outcome) for key, outcome in asked if isinstance(outcome, Reply))
-
-
-@final
-class Account(Purse):
-    """What may be spent, and what was: one for a run, however many models it asks. Safe to use from
-    many threads.
-
-    `spent[phase]` counts image queries (attempts, so retries and failures too) and `usd` the
-    dollars that were spent, in this process or, given `spent`, `failed`, `refused` (among the
-    failed) and `usd`, before. `kept` of the cap are kept for later; `dearest` is what one can cost
-    at most. cap: in image queries; usd_cap: in US dollars; seconds: from now on. No cap where it is
-    None.
+    `spent[phase]` counts image queries, that is attempts, retries and failures included. `failed`
+    counts queries without an answer, `refused` those of them that the model would not answer.
+    `held_back` image queries of the cap are kept for later. `max_cost` is the most that one image
+    query can cost, as far as is known.
     """
 
     def __init__(
@@ -93,8 +53,8 @@ class Account(Purse):
         self.spent: Counter[str] = Counter(spent or {})
         self.usd_cap = usd_cap
         self.usd = usd
-        self.kept = 0
-        self.dearest = 0.0
+        self.held_back = 0
+        self.max_cost = 0.0
         self.phase = "search"
         self._clock = clock
         self._seconds = seconds
@@ -108,59 +68,68 @@ class Account(Purse):
 
     @property
     def total(self) -> int:
-        """Image queries sent so far, all phases."""
+        """Image queries sent so far, in all phases."""
         return self.spent.total()
 
     @property
     def left(self) -> float:
-        """Image queries that may still be sent; infinite without a cap, negative where retries
-        passed it.
+        """Image queries that may still be sent.
+
+        Infinite without a cap; negative if retries passed the cap.
         """
-        return math.inf if self.cap is None else self.cap - self.kept - self.total
+        if self.cap is None:
+            return math.inf
+        return self.cap - self.held_back - self.total
 
     @property
     def usd_left(self) -> float:
-        """Dollars that may still be spent, less what the image queries kept for later can cost."""
-        return (
-            math.inf if self.usd_cap is None else self.usd_cap - self.kept * self.dearest - self.usd
-        )
+        """Dollars that may still be spent, less the most that the held-back queries can cost."""
+        if self.usd_cap is None:
+            return math.inf
+        return self.usd_cap - self.held_back * self.max_cost - self.usd
 
     def affordable(self, queries: int) -> int:
-        """How many of so many image queries the caps still allow, at what one can cost."""
-        by_usd = self.usd_left / self.dearest if self.dearest else math.inf
+        """How many of `queries` image queries the caps still allow, each at its highest cost."""
+        by_usd = self.usd_left / self.max_cost if self.max_cost else math.inf
         return int(max(0, min(self.left, by_usd, queries)))
 
     def check(self, queries: int, usd: float) -> None:
-        """Raises BudgetReached if so many image queries, or dollars at most, would pass a cap, or
-        the time is up.
+        """Raise BudgetReached if so many more image queries would pass a cap, or time is up.
+
+        usd: the most that all of them can cost.
         """
         if queries > max(self.left, 0):
-            kept = f", {self.kept} kept for later" if self.kept else ""
-            spent = f"{self.total} spent{kept}"
+            kept = f", {self.held_back} kept for later" if self.held_back else ""
             raise BudgetReached(
-                f"{queries} more image queries would pass the cap of {self.cap} ({spent})"
+                f"{queries} more image queries would pass the cap of {self.cap} "
+                f"({self.total} spent{kept})"
             )
         if usd > self.usd_left:
-            kept = f", {self.kept} image queries kept for later" if self.kept else ""
+            kept = f", {self.held_back} image queries kept for later" if self.held_back else ""
             raise BudgetReached(
-                f"{queries} more image queries could cost ${usd:.4f} and pass the cap of ${self.usd_cap:g} "
-                f"(${self.usd:.4f} spent{kept})"
+                f"{queries} more image queries could cost ${usd:.4f} and pass the cap of "
+                f"${self.usd_cap:g} (${self.usd:.4f} spent{kept})"
             )
-        if self._clock() + self._later() > self._deadline:
-            kept = f", some of them kept for {self.kept} image queries" if self.kept else ""
-            raise BudgetReached(f"the time is up: {self._seconds:g} seconds{kept}")
+        if self._clock() + self._seconds_held_back() > self._deadline:
+            kept = f", some of them kept for {self.held_back} image queries"
+            raise BudgetReached(
+                f"the time is up: {self._seconds:g} seconds{kept if self.held_back else ''}"
+            )
 
-    def _later(self) -> float:
-        """Seconds that the image queries kept for later will take, at the pace so far and with some
-        to spare.
-        """
+    def _seconds_held_back(self) -> float:
+        """Seconds that the held-back image queries will take, at the pace so far, with some spare."""
         asked = self.total - self._before
-        return _SPARE * self.kept * (self._clock() - self._began) / asked if asked else 0.0
+        if not asked:
+            return 0.0
+        return _SPARE * self.held_back * (self._clock() - self._began) / asked
 
     def reserve(self, usd: float) -> None:
-        """See `Purse`. What is under way counts as spent, at the most it can cost."""
+        """Set aside one image query and `usd`, the most that it can cost, before it is sent.
+
+        Raises BudgetReached if a cap would be passed. What is reserved counts as spent.
+        """
         with self._lock:
-            self.dearest = max(self.dearest, usd)
+            self.max_cost = max(self.max_cost, usd)
             try:
                 self.check(self._under_way + 1, self._usd_under_way + usd)
             except BudgetReached as error:
@@ -170,12 +139,14 @@ class Account(Purse):
             self._usd_under_way += usd
 
     def settle(self, reserved: float, usd: float) -> None:
+        """State that the attempt for which `reserved` dollars were set aside has cost `usd`."""
         with self._lock:
             self._usd_under_way += usd - reserved
 
     def book(self, outcomes: Iterable[Outcome]) -> None:
-        """Count outcomes, and with them what was under way. Raises BudgetReached if attempts had
-        been refused.
+        """Count the outcomes of a call, in place of what was reserved for it.
+
+        Raises BudgetReached, once all is counted, if attempts of the call had been refused.
         """
         for outcome in outcomes:
             self.spent[self.phase] += outcome.usage.attempts
@@ -189,136 +160,3 @@ class Account(Purse):
         self._refusal = None
         if refusal:
             raise BudgetReached(refusal)
-
-
-def probed(
-    model: Model,
-    *,
-    cap: int | None = None,
-    usd_cap: float | None = None,
-    seconds: float | None = None,
-) -> Probe | None:
-    """What an endpoint really does, found within these caps; None for a model that is no endpoint.
-
-    Raises UsageError where there is a cap on money and no price, BudgetReached if the caps allow no
-    probe, ModelError if the endpoint does not answer.
-    """
-    if not isinstance(model, PaidModel):
-        return None
-    if usd_cap is not None:
-        model.need_price()
-    return model.probe(Account(cap, usd_cap=usd_cap, seconds=seconds))
-
-
-@final
-class Meter(Model):
-    """Wraps a model: counts by phase, keeps to the cap, answers from memory what was answered
-    before.
-
-    A repeated request is answered from memory at no cost. A `PaidModel` asks the account before
-    every attempt; what any other model tried again is known only after the call, and may pass the
-    cap. account: shared with the meters of other models; by default one of its own, of `cap`.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        memory: Memory,
-        *,
-        cap: int | None = None,
-        spent: Mapping[str, int] | None = None,
-        failed: int = 0,
-        account: Account | None = None,
-    ) -> None:
-        self.model = model
-        self.spec = model.spec
-        self.capabilities = model.capabilities
-        self.memory = memory
-        self.account = account or Account(cap, spent, failed)
-
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answer from memory or from the model, in calls of at most `CALL` requests.
-
-        Raises BudgetReached before the first call if all of them could pass the cap, and ModelError
-        once a whole call of more than three fails and failures outnumber answers.
-        """
-        asked = self.model.identity.encode()
-        keys = [digest(asked, request.key.encode()) for request in requests]
-        fresh: dict[str, Request] = {}
-        answers: dict[str, Outcome] = {}
-        for key, request in zip(keys, requests, strict=True):
-            known = self.memory.recall(key)
-            if known is None:
-                fresh[key] = request
-            else:
-                answers[key] = known
-        self._check_cap(list(fresh.values()))
-        # A paid model keeps every reply as it comes, so nothing is lost with a long call, and
-        # batches stay whole.
-        unasked = list(fresh)
-        most = len(fresh) if isinstance(self.model, PaidModel) else CALL
-        for start in range(0, len(unasked), most or 1):
-            sent = self._send({key: fresh[key] for key in unasked[start : start + most]})
-            answers |= sent
-            self._check_failures(sent, answers)
-        return [answers[key] for key in keys]
-
-    def _send(self, fresh: Mapping[str, Request]) -> dict[str, Outcome]:
-        asked = list(fresh.values())
-        noted = isinstance(self.model, PaidModel) and not self.model.lasting
-        if isinstance(self.model, PaidModel):
-            purse = _Noting(self.account, self.memory) if noted else self.account
-            found = self.model.query_paid(asked, purse)
-        else:
-            found = self.model.query(asked)
-        outcomes = dict(zip(fresh, map(_checked, found), strict=True))
-        self.memory.record(self.account.phase, list(outcomes.items()), noted=noted)
-        self.account.book(outcomes.values())
-        return outcomes
-
-    def _check_cap(self, fresh: Sequence[Request]) -> None:
-        usd = sum(map(self.model.bound, fresh)) if isinstance(self.model, PaidModel) else 0.0
-        if fresh:
-            self.account.check(len(fresh), usd)
-
-    def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
-        # A few that fail among many that memory answered are refusals of these images, not a model
-        # that is down.
-        failures = _failures(sent)
-        if len(failures) == len(sent) > 3 and 2 * len(_failures(answers)) > len(answers):
-            raise ModelError(
-                f"all {len(failures)} queries to {self.spec} failed: {failures[-1].reason}"
-            )
-
-
-@final
-class _Noting(Purse):
-    """An account's purse that notes every attempt: one under way at a kill has cost the most it
-    can, and counts.
-    """
-
-    def __init__(self, account: Account, memory: Memory) -> None:
-        self._account = account
-        self._memory = memory
-
-    def reserve(self, usd: float) -> None:
-        self._account.reserve(usd)
-        self._memory.note(self._account.phase, 1, usd)
-
-    def settle(self, reserved: float, usd: float) -> None:
-        self._account.settle(reserved, usd)
-        if usd != reserved:
-            self._memory.note(self._account.phase, 0, usd - reserved)
-
-
-def _failures(outcomes: Mapping[str, Outcome]) -> list[QueryFailed]:
-    return [outcome for outcome in outcomes.values() if isinstance(outcome, QueryFailed)]
-
-
-def _checked(outcome: Outcome) -> Outcome:
-    """The outcome; a score that is NaN or infinite is no answer."""
-    if isinstance(outcome, Reply) and not all(
-        math.isfinite(score.logprob) for score in outcome.scores or ()
-    ):
-        return QueryFailed("a log-probability is not a finite number", outcome.usage)
-    return outcome

@@ -24,7 +24,7 @@ from typing import Any, final
 from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import hold
-from bbtvp.models import Memory, Outcome, Probe, Reply
+from bbtvp.models import Outcome, Probe, Reply, ReplyCache
 from bbtvp.runs.records import (
     DAMAGED,
     FILE,
@@ -49,7 +49,7 @@ _DECODER = json.JSONDecoder()
 
 
 @final
-class Journal(Spending, Memory):
+class Journal(Spending, ReplyCache):
     """Replies and steps of one run, on disk if it has a folder. Safe to use from many threads.
 
     Memory holds only where each lies in the file: about 130 bytes per image query.

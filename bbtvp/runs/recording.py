@@ -11,16 +11,7 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError
-from bbtvp.models import (
-    Capabilities,
-    Model,
-    Outcome,
-    PaidModel,
-    Probe,
-    Purse,
-    QueryFailed,
-    Request,
-)
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, QueryFailed, Request
 from bbtvp.runs.records import (
     FILE,
     ConfigRecord,
@@ -102,8 +93,7 @@ class Recording:
 
     def model(self, spec: str, identity: str) -> Model:
         """A model that gives the recorded outcomes of the model of this spec and identity."""
-        paid = spec in self.probes
-        return RecordedPaid(spec, identity, self) if paid else Recorded(spec, identity, self)
+        return RecordedModel(spec, identity, self)
 
 
 def key_of(request: Request, identity: str) -> str:
@@ -163,31 +153,11 @@ def _with_cost(query: QueryRecord, attempts: int, usd: float) -> Outcome:
 
 
 @final
-class Recorded(Model):
-    """Gives the outcomes that a recording has of a model, failures too, each as often as it came.
+class RecordedModel(Model):
+    """Gives the outcomes that a recording has of a model, failures too, each as often as they came.
 
-    Raises NotRecorded for any other query.
-    """
-
-    def __init__(self, spec: str, identity: str, recording: Recording) -> None:
-        self.spec = spec
-        self._identity = identity
-        self.capabilities = _capabilities(recording)
-        self._script = _Script(identity, recording)
-
-    @property
-    def identity(self) -> str:
-        return self._identity
-
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        return [self._script.next(request) for request in requests]
-
-
-@final
-class RecordedPaid(PaidModel):
-    """The same for an endpoint: every attempt is counted before it is made.
-
-    So a cap ends the search where it ended the recorded one.
+    For an endpoint every attempt is reserved before it is counted, so that caps are reached where
+    they were reached in the run. Raises NotRecorded for any other request.
     """
 
     lasting = True
@@ -195,7 +165,8 @@ class RecordedPaid(PaidModel):
     def __init__(self, spec: str, identity: str, recording: Recording) -> None:
         self.spec = spec
         self._identity = identity
-        self._found = recording.probes[spec]
+        self._found = recording.probes.get(spec)
+        self.is_endpoint = self._found is not None
         self.capabilities = _capabilities(recording)
         self._script = _Script(identity, recording)
 
@@ -203,25 +174,22 @@ class RecordedPaid(PaidModel):
     def identity(self) -> str:
         return self._identity
 
-    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         outcomes = [self._script.next(request) for request in requests]
-        refused = [o for o in outcomes if isinstance(o, QueryFailed) and not o.usage.attempts]
-        attempts = sum(outcome.usage.attempts for outcome in outcomes) + bool(refused)
-        with suppress(BudgetReached):  # the account remembers it, and ends the search as it was
-            for _ in range(attempts):
-                purse.reserve(0.0)
+        if self.is_endpoint and budget is not None:
+            self._reserve(outcomes, budget)
         return outcomes
 
-    def bound(self, request: Request) -> float:
-        return 0.0
+    def _reserve(self, outcomes: Sequence[Outcome], budget: Budget) -> None:
+        refused = [o for o in outcomes if isinstance(o, QueryFailed) and not o.usage.attempts]
+        attempts = sum(outcome.usage.attempts for outcome in outcomes) + bool(refused)
+        with suppress(BudgetReached):  # the budget remembers the refusal and ends the search
+            for _ in range(attempts):
+                budget.reserve(0.0)
 
-    def fitting_canvas(self, wanted: int) -> int:
-        return wanted
-
-    def need_price(self) -> None:
-        pass
-
-    def probe(self, purse: Purse) -> Probe:
+    def probe(self, budget: Budget) -> Probe | None:
+        if self._found is None:
+            return None
         return Probe(
             self.capabilities,
             tuple(self._found["findings"]),

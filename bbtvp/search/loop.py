@@ -11,7 +11,7 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
-from bbtvp.models import Account
+from bbtvp.models import Budget
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
@@ -65,14 +65,14 @@ class Search:
 
 @final
 class Searcher:
-    """One run of the main job over an objective whose models share one account."""
+    """One run of the main job over an objective whose models share one budget."""
 
     def __init__(
         self,
         objective: Objective,
         plan: Plan,
         journal: Journal,
-        account: Account,
+        budget: Budget,
         engines: Engines,
         *,
         surrogacy: Surrogacy | None = None,
@@ -83,14 +83,14 @@ class Searcher:
         self.objective = objective
         self.plan = plan
         self.journal = journal
-        self.account = account
+        self.budget = budget
         self.task = objective.task
         self.seed = seed
         self.watch = watch
         self.surrogacy = surrogacy or Surrogacy()
         self.channel = channel
         self._engines = engines
-        self._validation = Validation(objective, plan, journal, account, seed)
+        self._validation = Validation(objective, plan, journal, budget, seed)
         self._head: Head | None = None
         self._scale: Scale | None = None if self.surrogacy.matched else Scale()
 
@@ -136,7 +136,7 @@ class Searcher:
                 incumbent = losses
         improved = any(arm.kept for arm in arms[1:])
         return Search(
-            space.prompt(best), improved, tuple(arms), dict(self.account.spent), self.account.failed
+            space.prompt(best), improved, tuple(arms), dict(self.budget.spent), self.budget.failed
         )
 
     # -- one stage ---------------------------------------------------------------------------------
@@ -148,8 +148,8 @@ class Searcher:
         Raises BudgetReached if that leaves no room for one generation.
         """
         space = self.objective.space
-        self.account.phase = "search"
-        self.account.kept = reserve
+        self.budget.phase = "search"
+        self.budget.held_back = reserve
         start = self._start(stage, base)
         guide = (self._ready_head(), self._free()) if self._engines.guided else ()
         engine = Recalled(self._engines.begin(stage, base, start, *guide), self.journal, stage.name)
@@ -256,7 +256,7 @@ class Searcher:
     def _ready_head(self) -> Head:
         if self._head is None:
             kinds = self.plan.stages[0].kinds
-            self.account.phase = "search"  # priming is no validation
+            self.budget.phase = "search"  # priming is no validation
             self._head = head_of(self.surrogacy, self.objective, kinds, self.seed, self.journal)
         if self._head is None:
             raise TypeError("set_up refuses what needs a surrogate where there is none")
@@ -314,8 +314,8 @@ class Searcher:
             "mean": float(losses.mean()),
             "fca": float(np.nanmean([e.fca for e in evaluations])),
             "tse": float(np.nanmean([e.tse for e in evaluations])),
-            "queries": self.account.total,
-            "failed": self.account.failed,
+            "queries": self.budget.total,
+            "failed": self.budget.failed,
         }
         self.watch("generation", facts)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.models import Account, Meter, Model, PaidModel, Probe, load_model, probed
+from bbtvp.models import Budget, MeteredModel, Model, Probe, load_model, probe_model
 from bbtvp.optim import Factory, method_name
 from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.channel import Channel
@@ -120,8 +120,7 @@ def optimize(
     models = _loaded(model)
     surrogate = load_surrogate(surrogate) if isinstance(surrogate, str) else surrogate
     surrogacy = Surrogacy(surrogate, fca, tse, matched=matched, warm=warm, prime=prime)
-    caps: dict[str, Any] = {"cap": budget, "usd_cap": usd, "seconds": seconds}
-    probes = {m.spec: probe for m in models if (probe := probed(m, **caps)) is not None}
+    probes = _probes(models, budget, usd, seconds)
     setup = set_up(
         task,
         models,
@@ -142,21 +141,21 @@ def optimize(
     with Journal(_config(task, models, setup, surrogacy, called), folder) as journal:
         if folder is not None:
             write_record(folder, task, models, surrogate, called)
-        account = _account(journal, probes, budget, usd, seconds)
+        spending = _spending(journal, probes, budget, usd, seconds)
         objective = _objective(
             task,
-            [Meter(m, journal, account=account) for m in models],
+            [MeteredModel(m, journal, budget=spending) for m in models],
             setup,
             surrogacy,
             combine,
             seed,
         )
-        watch("planned", _planned(setup, models, account, probes))
+        watch("planned", _planned(setup, models, spending, probes))
         searcher = Searcher(
             objective,
             setup.plan,
             journal,
-            account,
+            spending,
             setup.engines,
             surrogacy=surrogacy,
             channel=channel,
@@ -164,11 +163,11 @@ def optimize(
             watch=watch,
         )
         found = _run(searcher, budget)
-    return _ended(found, task, models, folder, account)
+    return _ended(found, task, models, folder, spending)
 
 
 def _ended(
-    found: Search, task: Task, models: Sequence[Model], folder: Path | None, account: Account
+    found: Search, task: Task, models: Sequence[Model], folder: Path | None, spending: Budget
 ) -> Run:
     """The run, with its prompt saved in its folder."""
     run = Run(
@@ -180,38 +179,50 @@ def _ended(
         task,
         tuple(models),
         folder,
-        account.refused,
-        account.usd,
+        spending.refused,
+        spending.usd,
     )
     if folder is not None:
         run.save(folder / BUNDLE)
     return run
 
 
+def _probes(
+    models: Sequence[Model], budget: int, usd: float | None, seconds: float | None
+) -> dict[str, Probe]:
+    """What each endpoint was found to do, by spec. Each probe keeps to the caps on its own."""
+    found: dict[str, Probe] = {}
+    for model in models:
+        probe = probe_model(model, Budget(budget, usd_cap=usd, seconds=seconds))
+        if probe is not None:
+            found[model.spec] = probe
+    return found
+
+
 def _planned(
-    setup: Setup, models: Sequence[Model], account: Account, probes: Mapping[str, Probe]
+    setup: Setup, models: Sequence[Model], spending: Budget, probes: Mapping[str, Probe]
 ) -> Mapping[str, Any]:
     """What is told before the first query of the search."""
     return {
         "plan": setup.plan,
         "space": setup.space,
         "reader": describe_reader(setup.reader, models),
-        "resumed": account.total,
+        "resumed": spending.total,
         "probes": {spec: probe.findings for spec, probe in probes.items()},
     }
 
 
-def _account(
+def _spending(
     journal: Journal,
     probes: Mapping[str, Probe],
     budget: int,
     usd: float | None,
     seconds: float | None,
-) -> Account:
+) -> Budget:
     """The caps, with what was spent before, probes included."""
     for spec, probe in probes.items():
         journal.write_probe(spec, probe)
-    return Account(
+    return Budget(
         budget,
         journal.spent,
         journal.failed,
@@ -260,7 +271,7 @@ def describe_reader(reader: Reader, models: Sequence[Model]) -> str:
 
 def _objective(
     task: Task,
-    meters: Sequence[Model],
+    metered_models: Sequence[Model],
     setup: Setup,
     surrogacy: Surrogacy,
     combine: Combine,
@@ -270,7 +281,7 @@ def _objective(
     return Objective(
         task,
         setup.space,
-        meters,
+        metered_models,
         setup.reader,
         surrogate=surrogacy.surrogate,
         fca=surrogacy.fca,
@@ -361,7 +372,7 @@ def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     return min(
         [
             wanted,
-            *(model.fitting_canvas(wanted) for model in models if isinstance(model, PaidModel)),
+            *(model.fitting_canvas(wanted) for model in models),
         ]
     )
 

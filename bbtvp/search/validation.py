@@ -10,7 +10,7 @@ import numpy as np
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
-from bbtvp.models import Account
+from bbtvp.models import Budget
 from bbtvp.runs.journal import Journal
 from bbtvp.search.evaluation import MISSING
 from bbtvp.search.objective import Objective
@@ -30,12 +30,12 @@ class Validation:
     """
 
     def __init__(
-        self, objective: Objective, plan: Plan, journal: Journal, account: Account, seed: int
+        self, objective: Objective, plan: Plan, journal: Journal, budget: Budget, seed: int
     ) -> None:
         self.objective = objective
         self.plan = plan
         self.journal = journal
-        self.account = account
+        self.budget = budget
         order = stream(seed, "validation").permutation(len(objective.task.validation))
         self.held = [objective.task.validation[i] for i in order[: plan.validation]]
 
@@ -53,12 +53,10 @@ class Validation:
 
     def _ask(self, z: Vector | None) -> list[Reading]:
         """Readings of the validation images; missing for those that retries left no budget for."""
-        self.account.phase = "validation"
-        self.account.kept = 0
+        self.budget.phase = "validation"
+        self.budget.held_back = 0
         objective = self.objective
-        affordable = (
-            self.account.affordable(len(self.held) * objective.repeats) // objective.repeats
-        )
+        affordable = self.budget.affordable(len(self.held) * objective.repeats) // objective.repeats
         asked = self.held[: max(LEAST, affordable)]
         questions = [objective.task.ask(sample) for sample in asked]
         if z is None:

@@ -10,17 +10,18 @@ from typing import final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.models import Model, Outcome, PaidModel, Purse, QueryFailed, Reply, Request, Unlimited
+from bbtvp.models import Budget, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.testing.support import Contract, ensure
 
 SIDE = 64
 
 
 @final
-class Counting(Purse):
+class Counting(Budget):
     """Allows so many attempts, and remembers what it was asked."""
 
     def __init__(self, allowed: float = math.inf) -> None:
+        super().__init__()
         self.allowed = allowed
         self.asked = 0
         self.reserved = 0.0
@@ -77,8 +78,8 @@ class AdapterContract(Contract, ABC):
         ensure(isinstance(outcome, Reply) and bool(outcome.text), f"a text, not {outcome!r}")
 
     def test_every_label_gets_a_finite_score(self) -> None:
-        model = self.make()
-        if not self._probed(model).capabilities.logprobs:
+        model = self._made_and_probed()
+        if not model.capabilities.logprobs:
             return
         outcome = model.query([replace(self._request(200), labels=self.labels)])[0]
         ensure(isinstance(outcome, Reply), f"a reply, not {outcome!r}")
@@ -93,8 +94,8 @@ class AdapterContract(Contract, ABC):
             ensure(all(s.tokens >= 1 for s in scores), "a label has at least one token")
 
     def test_a_forced_reply_is_one_of_the_labels(self) -> None:
-        model = self.make()
-        if not self._probed(model).capabilities.forced:
+        model = self._made_and_probed()
+        if not model.capabilities.forced:
             return
         outcome = model.query([replace(self._request(200), labels=self.labels, forced=True)])[0]
         ensure(
@@ -105,32 +106,28 @@ class AdapterContract(Contract, ABC):
     # -- counting ----------------------------------------------------------------------------------
     def test_every_attempt_is_counted(self) -> None:
         model = self.make()
-        purse = Counting()
+        budget = Counting()
         requests = [self._request(level) for level in (10, 60)]
-        outcomes = (
-            model.query_paid(requests, purse)
-            if isinstance(model, PaidModel)
-            else model.query(requests)
-        )
+        outcomes = model.query(requests, budget)
         counted = sum(outcome.usage.attempts for outcome in outcomes)
-        if isinstance(model, PaidModel):
+        if model.is_endpoint:
             ensure(
-                counted == purse.asked,
-                f"{counted} attempts in the outcomes, {purse.asked} asked of the purse",
+                counted == budget.asked,
+                f"{counted} attempts in the outcomes, {budget.asked} asked of the budget",
             )
             ensure(
-                purse.settled <= purse.reserved + 1e-12,
+                budget.settled <= budget.reserved + 1e-12,
                 "an attempt costs no more than was set aside for it",
             )
         ensure(all(outcome.usage.usd >= 0 for outcome in outcomes), "a cost is not negative")
 
-    def test_a_purse_that_refuses_is_obeyed(self) -> None:
+    def test_a_budget_that_refuses_is_obeyed(self) -> None:
         model = self.make()
-        if not isinstance(model, PaidModel):
+        if not model.is_endpoint:
             return
-        purse = Counting(allowed=1)
-        outcomes = model.query_paid([self._request(level) for level in (20, 70, 140)], purse)
-        ensure(purse.asked == 1, f"{purse.asked} attempts where one was allowed")
+        budget = Counting(allowed=1)
+        outcomes = model.query([self._request(level) for level in (20, 70, 140)], budget)
+        ensure(budget.asked == 1, f"{budget.asked} attempts where one was allowed")
         unasked = [outcome for outcome in outcomes if outcome.usage.attempts == 0]
         ensure(
             len(unasked) == 2, f"{len(unasked)} outcomes of no attempts; two requests were not sent"
@@ -140,9 +137,9 @@ class AdapterContract(Contract, ABC):
             "what was not sent is a failure",
         )
 
-    def _probed(self, model: Model) -> Model:
-        if isinstance(model, PaidModel):
-            model.probe(Unlimited())
+    def _made_and_probed(self) -> Model:
+        model = self.make()
+        model.probe(Budget())
         return model
 
     def _request(self, level: int) -> Request:

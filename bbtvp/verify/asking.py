@@ -15,7 +15,7 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.models import Account, Meter, Model, Outcome, Request, load_model, probed
+from bbtvp.models import Budget, MeteredModel, Model, Outcome, Request, load_model, probe_model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
 from bbtvp.search import Reader, Reading, read_all
@@ -74,25 +74,26 @@ class Desk:
     ) -> None:
         self._closing.close()
 
-    def meter(self, given: Model | str, phase: str) -> Meter:
+    def metered(self, given: Model | str, phase: str) -> MeteredModel:
         """A model, probed if it is an endpoint, behind the journal. Raises as `load_model` and
-        `probed` do.
+        `probe_model` do.
         """
         model = load_model(given) if isinstance(given, str) else given
         journal = self.journal
-        probe = probed(model, usd_cap=None if self._usd is None else self._usd - journal.usd)
+        usd_left = None if self._usd is None else self._usd - journal.usd
+        probe = probe_model(model, Budget(usd_cap=usd_left))
         if probe is not None:
             journal.write_probe(model.spec, probe)
             self._watch("probed", {"probes": {model.spec: probe.findings}})
-        account = Account(
+        budget = Budget(
             spent=journal.spent,
             failed=journal.failed,
             refused=journal.refused,
             usd_cap=self._usd,
             usd=journal.usd,
         )
-        account.phase = f"{phase} {model.spec}"
-        return Meter(model, journal, account=account)
+        budget.phase = f"{phase} {model.spec}"
+        return MeteredModel(model, journal, budget=budget)
 
     @property
     def spent(self) -> Spent:
@@ -111,9 +112,9 @@ class Again(Model):
         self.spec = model.spec
         self.capabilities = model.capabilities
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return self.model.query(
-            [replace(request, replicate=self.replicate) for request in requests]
+            [replace(request, replicate=self.replicate) for request in requests], budget
         )
 
 
@@ -150,7 +151,7 @@ class Arm(NamedTuple):
 
 def ask(
     reader: Reader,
-    model: Meter,
+    model: MeteredModel,
     task: Task,
     samples: Sequence[Sample],
     images: Sequence[Pixels],
@@ -166,10 +167,10 @@ def ask(
     questions = [task.ask(sample) for sample in samples]
     if prompt is not None:
         questions = [prompt.ask(question) for question in questions]
-    before = model.account.refused
+    before = model.budget.refused
     asked = Again(model, replicate) if replicate else model
     readings = read_all(reader, asked, task, samples, images, questions)
-    return Arm(readings, model.account.refused - before)
+    return Arm(readings, model.budget.refused - before)
 
 
 def held_out(task: Task, limit: int | None) -> tuple[Sample, ...]:

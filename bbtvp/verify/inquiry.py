@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.rng import stream
-from bbtvp.models import Meter, Outcome, QueryFailed, Reply
+from bbtvp.models import MeteredModel, Outcome, QueryFailed, Reply
 from bbtvp.prompt import Prompt
 from bbtvp.search import MISSING, Reader, Reading
 from bbtvp.search.calibration import corrected, fitted, indices
@@ -32,10 +32,10 @@ class Answer(NamedTuple):
 class Inquiry:
     """The answers of one model, by arm, in the order of the samples that it was asked about."""
 
-    def __init__(self, prompt: Prompt, task: Task, meter: Meter, reader: Reader) -> None:
+    def __init__(self, prompt: Prompt, task: Task, metered: MeteredModel, reader: Reader) -> None:
         self.prompt = prompt
         self.task = task
-        self.meter = meter
+        self.metered = metered
         self.reader = reader
         self.samples: list[Sample] = []
         self.answers: dict[str, list[Answer]] = {}
@@ -43,11 +43,11 @@ class Inquiry:
 
     @property
     def spec(self) -> str:
-        return self.meter.spec
+        return self.metered.spec
 
     def look(self, samples: Sequence[Sample]) -> None:
-        """Ask about more test images, in all arms. Raises as `Meter.query` does."""
-        twice = not self.meter.capabilities.deterministic
+        """Ask about more test images, in all arms. Raises as `MeteredModel.query` does."""
+        twice = not self.metered.capabilities.deterministic
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
             for arm, given in sent(self.prompt, self.task, batch, twice=twice).items():
@@ -119,7 +119,7 @@ class Inquiry:
             if given.replicate
             else once
         )
-        outcomes = self.meter.query(requests)
+        outcomes = self.metered.query(requests)
         return [
             self._read(outcome, sample) for outcome, sample in zip(outcomes, samples, strict=True)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bbtvp.models import Model, PaidModel
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.tasks import Task
 from bbtvp.verify.overlap import Overlap
@@ -50,13 +50,12 @@ def canvas_note(prompt: Prompt, model: Model) -> list[Remark]:
     """
     canvas = prompt.space.canvas
     side = model.capabilities.image_side
-    if isinstance(model, PaidModel):
-        fitting = model.fitting_canvas(canvas)
-        if fitting != canvas:
-            return [remark("canvas-resampled", model=model.spec, canvas=canvas, fitting=fitting)]
-    elif side is not None and canvas < side:
+    fitting = model.fitting_canvas(canvas)
+    if fitting != canvas:
+        return [remark("canvas-resampled", model=model.spec, canvas=canvas, fitting=fitting)]
+    if side is not None and canvas < side:
         return [remark("canvas-blurred", model=model.spec, canvas=canvas, side=side)]
-    elif side is not None and canvas > 2 * side:
+    if side is not None and canvas > 2 * side:
         return [remark("canvas-loses-detail", model=model.spec, canvas=canvas, side=side)]
     return []
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.models import Model, PaidModel
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import choose_reader
 from bbtvp.stats import boundaries, images_needed, smallest_gain
@@ -97,7 +97,7 @@ def _share(prompt: Prompt, task: Task, model: Model | str, reader: str, pool: in
     fitted = pool if task.labels is not None else 0
     if isinstance(model, str):
         return Share(model, tuple(asked), len(asked) * len(task.test) + fitted)
-    if isinstance(model, PaidModel):
+    if model.is_endpoint:
         asked.append(AGAIN)
     else:
         asked += [] if model.capabilities.deterministic else [AGAIN]

@@ -136,9 +136,9 @@ def verify(
         watch("opened", {"resumed": desk.before})
 
         def open_(given: Model | str) -> Inquiry:
-            meter = desk.meter(given, "verify")
+            metered = desk.metered(given, "verify")
             inquiry = Inquiry(
-                prompt, task, meter, choose_reader(reader, meter, task, normalise=normalise)
+                prompt, task, metered, choose_reader(reader, metered, task, normalise=normalise)
             )
             inquiry.calibrate(calibration, seed)
             return inquiry
@@ -224,7 +224,7 @@ class _Court:
                 notes.append(
                     remark("settled-early", model=inquiry.spec, asked=asked, images=images)
                 )
-            notes += canvas_note(inquiry.prompt, inquiry.meter.model)
+            notes += canvas_note(inquiry.prompt, inquiry.metered.model)
             shown[i] = _examples(inquiry, examples)
             watch("verified", rows[i].as_json())
         return _adjusted([rows[i] for i in sorted(rows)]), shown[min(shown)], tuple(notes)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import final
 
 from bbtvp.core.errors import ModelError
-from bbtvp.models import Model, Outcome, Reply, Request, Usage
+from bbtvp.models import Budget, Model, Outcome, Reply, Request, Usage
 from tests.support import Eye, Vendor, Wrapper
 
 DEADLY = "which of these kills?"
@@ -48,7 +48,7 @@ class Frail(Wrapper):
         self.kind = kind
         self.folder = folder
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         if self.kind == "candid":
             return [Reply(f"{os.getpid()} {request.text}") for request in requests]
         if self.kind == "threads":
@@ -69,7 +69,7 @@ class Frail(Wrapper):
             time.sleep(0.2)
         return [
             replace(o, usage=Usage(9, 4)) if self.kind == "slow" else o
-            for o in super().query(requests)
+            for o in super().query(requests, budget)
         ]
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:

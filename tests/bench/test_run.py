@@ -17,7 +17,7 @@ import pytest
 
 from bbtvp.bench import whitebox
 from bbtvp.core.lock import hold
-from bbtvp.models import Outcome, Request
+from bbtvp.models import Budget, Outcome, Request
 from bbtvp.prompt import Prompt
 from bbtvp.zoo.catalogue import weights
 from tests.support import ROOT, Eye, Flaky, Wrapper, bbtvp, folder_of_patterns, install_plugin
@@ -119,12 +119,12 @@ class Counting(Wrapper):
     fatal: ClassVar[int | None] = None
     calls: ClassVar[int] = 0
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         Counting.calls += 1
         if Counting.calls == Counting.fatal:
             raise KeyboardInterrupt
         Counting.asked += [self.spec + request.key for request in requests]
-        return super().query(requests)
+        return super().query(requests, budget)
 
 
 @pytest.fixture

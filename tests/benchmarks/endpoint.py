@@ -178,7 +178,7 @@ def ours(
     from bbtvp.endpoint.limiter import RateLimiter
     from bbtvp.endpoint.provider import HttpRequest, Json
     from bbtvp.endpoint.transport import Timeouts, Transport
-    from bbtvp.models import Unlimited
+    from bbtvp.models import Budget
 
     pixels = photo()
     transport = Transport(Timeouts())
@@ -204,7 +204,7 @@ def ours(
         threading.Thread(target=during, daemon=True).start()
     began = time.perf_counter()
     cpu = time.process_time()
-    ended = caller.run([Job(wire, 0.0, 300)] * n, Unlimited(), read)
+    ended = caller.run([Job(wire, 0.0, 300)] * n, Budget(), read)
     took = time.perf_counter() - began
     cpu = time.process_time() - cpu
     transport.close()

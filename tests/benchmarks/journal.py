@@ -4,7 +4,7 @@
     python tests/benchmarks/journal.py growth   [--queries 1000000] [--methods gp cma]
     python tests/benchmarks/journal.py resume   [--queries 100000] [--methods gp cma] [--keep FOLDER]
 
-overhead: calls of 64 image queries with ten labels each through a meter and its journal, against
+overhead: calls of 64 image queries with ten labels each through a metered model and its journal, against
 the same calls to the model, and a step after each. growth: a whole search on a model that answers
 from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation per
 image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
@@ -35,10 +35,11 @@ import numpy as np
 
 from bbtvp.core.rng import stream
 from bbtvp.models import (
+    Budget,
     Capabilities,
-    Forgetful,
+    InMemoryCache,
     LabelScore,
-    Meter,
+    MeteredModel,
     Model,
     Outcome,
     Reply,
@@ -67,7 +68,7 @@ class Mean(Model):
     def __init__(self) -> None:
         self.asked = 0
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         self.asked += len(requests)
         return [self.look(request) for request in requests]
 
@@ -109,7 +110,7 @@ def memory() -> float:
 
 # -- per image query -------------------------------------------------------------------------------
 def overhead(queries: int) -> dict[str, float]:
-    """ms per image query: of a call through a journalling meter, less the same through one that
+    """ms per image query: of a call through a journalling metered model, less the same through one that
     forgets.
     """
     rng = stream(0, "bench-overhead")
@@ -124,8 +125,8 @@ def overhead(queries: int) -> dict[str, float]:
         for request in call:
             _ = request.key  # once, and not the journal's work
     with tempfile.TemporaryDirectory() as root, Journal({"task": "bench"}, Path(root)) as journal:
-        bare = Meter(Mean(), Forgetful())
-        kept = Meter(Mean(), journal)
+        bare = MeteredModel(Mean(), InMemoryCache())
+        kept = MeteredModel(Mean(), journal)
         differences = []
         steps = []
         recalls = []

@@ -62,11 +62,11 @@ class Logged(Model):
     def identity(self) -> str:
         return self.inner.identity
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         keys = [digest(self.identity.encode(), request.key.encode()) for request in requests]
         with self.log.open("a") as file:
             file.write(" ".join(keys) + "\n")
-        return self.inner.query(requests)
+        return self.inner.query(requests, budget)
 
 
 class Tally(NamedTuple):

@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 
 from bbtvp.core.rng import stream
-from bbtvp.models import Capabilities, LabelScore, Model, Outcome, Reply, Request
+from bbtvp.models import Budget, Capabilities, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt import Prompt
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.search import optimize
@@ -42,7 +42,7 @@ class Guess(Model):
     spec = "bench/guess"
     capabilities = Capabilities(logprobs=True, deterministic=True, image_side=64)
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [self._guess(request) for request in requests]
 
     def _guess(self, request: Request) -> Outcome:

@@ -16,7 +16,7 @@ from bbtvp.cli.effects import effects as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
-from bbtvp.models import Capabilities, Model, Outcome, QueryFailed, Reply, Request
+from bbtvp.models import Budget, Capabilities, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
@@ -82,7 +82,7 @@ class Meterman(Model):
         self.fickle = fickle
         self.capabilities = Capabilities(logprobs=False, deterministic=not fickle)
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [Reply(self.answer(request)) for request in requests]
 
     def answer(self, request: Request) -> str:
@@ -208,8 +208,8 @@ def test_refused_and_unparsed_before_and_after() -> None:
 
     @final
     class Prude(Wrapper):
-        def query(self, requests: Sequence[Request]) -> list[Outcome]:
-            outcomes = super().query(requests)
+        def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+            outcomes = super().query(requests, budget)
             return [
                 QueryFailed("no", refused=True)
                 if r.image.tobytes() in refused

@@ -17,7 +17,7 @@ from bbtvp.checks.robustness import chosen, planned, robustness
 from bbtvp.cli.robustness import robustness as command
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Outcome, Request
+from bbtvp.models import Budget, Outcome, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import robustness_table
 from bbtvp.stats import holm, paired_gain
@@ -192,11 +192,11 @@ class Dying(Wrapper):
         super().__init__(Eye())
         self.left = calls
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         if not self.left:
             raise KeyboardInterrupt
         self.left -= 1
-        return super().query(requests)
+        return super().query(requests, budget)
 
 
 def test_an_interrupted_check_continues_and_asks_nothing_twice(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from bbtvp.endpoint.batch import BatchRunner, Progress
 from bbtvp.endpoint.provider import Json, ProviderApi
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Reply
-from bbtvp.models.cache import Store, reply_key
+from bbtvp.models.store import ReplyStore, reply_key
 
 KEY = "sk-test-0123456789"
 
@@ -387,7 +387,7 @@ class Client:
 
     vendor: str
     server: BatchServer
-    store: Store
+    store: ReplyStore
     asleep: Callable[[Client], None] = lambda client: None
     slept: list[float] = field(default_factory=list)
     said: list[str] = field(default_factory=list)

@@ -3,7 +3,7 @@
     python -m tests.endpoint.books_child URL FOLDER N USD QUERIES
 
 The journal and the store in FOLDER are all that one process has of those before it. Prints what the
-account says in the end, and exits with 3 if not even one more picture can be paid.
+budget says in the end, and exits with 3 if not even one more picture can be paid.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.models import Account, Meter, QueryFailed, Request, load_model
+from bbtvp.models import Budget, MeteredModel, QueryFailed, Request, load_model
 from bbtvp.runs.journal import Journal
 from tests.endpoint.books_server import picture
 
@@ -22,7 +22,7 @@ CONCURRENCY = 32
 QUESTION = "which number is this?"
 
 
-def ask(meter: Meter, count: int) -> int:
+def ask(metered: MeteredModel, count: int) -> int:
     """Ask the pictures in calls of 500, smaller ones where the cap allows no more; how many were
     answered.
     """
@@ -31,7 +31,7 @@ def ask(meter: Meter, count: int) -> int:
     while at < count:
         numbers = range(at, min(at + most, count))
         try:
-            outcomes = meter.query([Request(picture(number), QUESTION) for number in numbers])
+            outcomes = metered.query([Request(picture(number), QUESTION) for number in numbers])
         except BudgetReached:
             if most == 1:
                 return at
@@ -53,13 +53,13 @@ def main(url: str, folder: Path, count: int, usd: float, queries: int) -> int:
         concurrency=CONCURRENCY,
     )
     with Journal({"books": count}, folder / "run") as journal:
-        account = Account(queries, journal.spent, journal.failed, usd_cap=usd, usd=journal.usd)
-        answered = ask(Meter(model, journal, account=account), count)
+        budget = Budget(queries, journal.spent, journal.failed, usd_cap=usd, usd=journal.usd)
+        answered = ask(MeteredModel(model, journal, budget=budget), count)
     said = {
         "answered": answered,
-        "attempts": account.total,
-        "usd": account.usd,
-        "failed": account.failed,
+        "attempts": budget.total,
+        "usd": budget.usd,
+        "failed": budget.failed,
     }
     sys.stdout.write(json.dumps(said) + "\n")
     return 0 if answered == count else 3

@@ -14,7 +14,7 @@ from bbtvp.endpoint.caller import Caller, Ended, Job, Read, Refused, Unusable
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts, Transport
-from bbtvp.models import Purse, Unlimited
+from bbtvp.models import Budget
 from tests.endpoint.faulty import Step, reply
 
 KEY = "sk-Kq7fJ2mN8vX4bZ1c"
@@ -33,31 +33,32 @@ def explain(status: int, body: Json) -> tuple[str, str]:
 
 
 @final
-class Till(Purse):
-    """A purse with caps, which remembers the worst moment."""
+class Till(Budget):
+    """A budget with caps, which remembers the worst moment."""
 
     def __init__(self, queries: int = 10**9, usd: float = 1e9) -> None:
+        super().__init__()
         self.queries = queries
-        self.usd = usd
+        self.limit = usd
         self.reserved = self.settled = 0
-        self.spent = self.held = self.most = 0.0
+        self.paid = self.held = self.most = 0.0
         self._lock = threading.Lock()
 
     def reserve(self, usd: float) -> None:
         with self._lock:
             if self.reserved + 1 > self.queries:
                 raise BudgetReached(f"one more image query would pass the cap of {self.queries}")
-            if self.spent + self.held + usd > self.usd + 1e-9:
-                raise BudgetReached(f"one more image query could pass the cap of ${self.usd:g}")
+            if self.paid + self.held + usd > self.limit + 1e-9:
+                raise BudgetReached(f"one more image query could pass the cap of ${self.limit:g}")
             self.reserved = self.reserved + 1
             self.held = self.held + usd
-            self.most = max(self.most, self.spent + self.held)
+            self.most = max(self.most, self.paid + self.held)
 
     def settle(self, reserved: float, usd: float) -> None:
         with self._lock:
             self.settled = self.settled + 1
             self.held = self.held - reserved
-            self.spent = self.spent + usd
+            self.paid = self.paid + usd
 
 
 @final
@@ -108,9 +109,9 @@ class Desk:
         return [Job(wire(index), bound, 10) for index in range(n)]
 
     def run(
-        self, url: str, n: int = 1, purse: Purse | None = None, read: Read | None = None
+        self, url: str, n: int = 1, budget: Budget | None = None, read: Read | None = None
     ) -> list[Ended]:
-        return self.caller.run(self.jobs(url, n), purse or Unlimited(), read or self.read)
+        return self.caller.run(self.jobs(url, n), budget or Budget(), read or self.read)
 
 
 def settled(threads: str = "bbtvp-caller") -> bool:

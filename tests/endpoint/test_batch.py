@@ -18,7 +18,7 @@ import pytest
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Reply
-from bbtvp.models.cache import Store
+from bbtvp.models.store import ReplyStore
 from tests.endpoint.batch_server import KEY, BatchServer, Client, Fault, answers, bodies_of
 from tests.support import ROOT
 
@@ -42,14 +42,14 @@ def server() -> Iterator[BatchServer]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "replies.sqlite")
+def store(tmp_path: Path) -> Iterator[ReplyStore]:
+    store = ReplyStore(tmp_path / "replies.sqlite")
     yield store
     store.close()
 
 
 @pytest.fixture(params=VENDORS)
-def client(request: pytest.FixtureRequest, server: BatchServer, store: Store) -> Client:
+def client(request: pytest.FixtureRequest, server: BatchServer, store: ReplyStore) -> Client:
     return Client(request.param, server, store)
 
 
@@ -124,7 +124,7 @@ def test_what_failed_has_the_vendors_reason_and_the_rest_counts(client: Client, 
     assert client.server.billed == dict.fromkeys(bodies, 1)
 
 
-def test_a_batch_that_fails_as_a_whole(server: BatchServer, store: Store) -> None:
+def test_a_batch_that_fails_as_a_whole(server: BatchServer, store: ReplyStore) -> None:
     server.fate = "failed"
     client = Client("openai", server, store)
     failed = client.run(bodies_of(3))
@@ -298,7 +298,7 @@ def test_what_was_refused_for_good_leaves_no_trace(client: Client) -> None:
 
 @pytest.mark.parametrize("status", [None, 500, 200], ids=["hung up", "500", "unreadable"])
 def test_where_nobody_knows_the_user_is_told(
-    server: BatchServer, store: Store, status: int | None
+    server: BatchServer, store: ReplyStore, status: int | None
 ) -> None:
     """And nothing is handed in a second time before the user gives the command again."""
     client = Client("anthropic", server, store)
@@ -317,7 +317,7 @@ def test_where_nobody_knows_the_user_is_told(
 @pytest.mark.parametrize("after", [True, False], ids=["accepted", "not accepted"])
 @pytest.mark.parametrize("status", [None, 500, 200], ids=["hung up", "500", "unreadable"])
 def test_where_batches_are_listed_it_is_found_out(
-    server: BatchServer, store: Store, after: bool, status: int | None
+    server: BatchServer, store: ReplyStore, after: bool, status: int | None
 ) -> None:
     server.faults.append(Fault("POST", "/batches", status, b"<html>", after=after))
     client = Client("openai", server, store)
@@ -331,7 +331,7 @@ def test_where_batches_are_listed_it_is_found_out(
 # -- kills -----------------------------------------------------------------------------------------
 def child(vendor: str, url: str, path: str, instant: str) -> None:
     """In a process of its own. It dies at an instant of its own choice, or prints what it has."""
-    store = Store(Path(path))
+    store = ReplyStore(Path(path))
     bodies = bodies_of(6)
     server: Any = type("Server", (), {"url": url})()
     client = Client(vendor, server, store)
@@ -355,7 +355,7 @@ def child(vendor: str, url: str, path: str, instant: str) -> None:
 
 
 def start(
-    vendor: str, server: BatchServer, store: Store, instant: str = "never"
+    vendor: str, server: BatchServer, store: ReplyStore, instant: str = "never"
 ) -> subprocess.Popen[str]:
     code = "import sys\nfrom tests.endpoint.test_batch import child\nchild(*sys.argv[1:])"
     command = [sys.executable, "-c", code, vendor, server.url, str(store.path), instant]
@@ -384,7 +384,7 @@ def fall(process: subprocess.Popen[str]) -> None:
     ],
 )
 def test_the_same_command_after_a_kill_has_the_same_results_and_is_billed_once(
-    server: BatchServer, store: Store, vendor: str, instant: str
+    server: BatchServer, store: ReplyStore, vendor: str, instant: str
 ) -> None:
     if instant == "waiting":
         server.hold.set()
@@ -397,7 +397,7 @@ def test_the_same_command_after_a_kill_has_the_same_results_and_is_billed_once(
 
 
 def test_a_kill_at_the_dangerous_instant_is_told_where_batches_are_not_listed(
-    server: BatchServer, store: Store
+    server: BatchServer, store: ReplyStore
 ) -> None:
     fall(start("anthropic", server, store, "accepted"))
     got, _, said = finish(start("anthropic", server, store))
@@ -411,7 +411,7 @@ def test_kills_at_random_instants(runs: int, server: BatchServer, tmp_path: Path
     kills = 0
     server.delay = 0.3
     for run in range(runs):
-        store = Store(tmp_path / f"{run}.sqlite")
+        store = ReplyStore(tmp_path / f"{run}.sqlite")
         server.billed.clear()
         for _ in range(6):
             process = start("openai", server, store)

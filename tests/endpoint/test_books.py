@@ -26,8 +26,8 @@ from typing import Any, final
 import pytest
 
 from bbtvp.core.errors import ModelError
-from bbtvp.models import Meter, Request
-from bbtvp.models.cache import Store
+from bbtvp.models import MeteredModel, Request
+from bbtvp.models.store import ReplyStore
 from bbtvp.runs.journal import Journal
 from tests.endpoint.books_child import CONCURRENCY, QUESTION
 from tests.endpoint.books_server import INPUT, LOSSY, OUTPUT, Line, answer, picture
@@ -83,7 +83,7 @@ class Books:
     def finish(
         self, count: int, usd: float = AMPLE, queries: int = 10**9
     ) -> tuple[int, dict[str, Any]]:
-        """Run to the end; the exit code, and what the account said."""
+        """Run to the end; the exit code, and what the budget said."""
         with self.start(count, usd, queries) as child:
             said = child.communicate()[0]
         assert child.returncode in (0, 3), said
@@ -128,7 +128,7 @@ def vendor(folder: Path, *, share: float = 0.05, seed: int = 0) -> Iterator[Book
 
 def kept(folder: Path) -> dict[int, float]:
     """When the reply to each number was kept."""
-    store = Store(folder / "replies.sqlite")
+    store = ReplyStore(folder / "replies.sqlite")
     found: dict[int, float] = {}
     for entry in store.entries():
         reply = store.recall(entry.key)
@@ -232,7 +232,9 @@ def test_what_a_call_spent_that_ended_in_an_error_stays_counted(tmp_path: Path) 
 
     vendor.refuses = dies
     with Journal({}, tmp_path) as journal, pytest.raises(ModelError):
-        Meter(vendor, journal).query([Request(picture(number), QUESTION) for number in range(9)])
+        MeteredModel(vendor, journal).query(
+            [Request(picture(number), QUESTION) for number in range(9)]
+        )
     with Journal({}, tmp_path) as again:
         assert again.spent == {"search": 4} and again.usd == pytest.approx(0.04)
 
@@ -243,7 +245,9 @@ def test_what_was_answered_is_counted_once(tmp_path: Path, lasting: bool) -> Non
     vendor = Vendor(usd=0.01)
     vendor.lasting = lasting
     with Journal({}, tmp_path) as journal:
-        Meter(vendor, journal).query([Request(picture(number), QUESTION) for number in range(9)])
+        MeteredModel(vendor, journal).query(
+            [Request(picture(number), QUESTION) for number in range(9)]
+        )
         told = dict(journal.spent), journal.usd
     with Journal({}, tmp_path) as again:
         assert (dict(again.spent), again.usd) == told == ({"search": 9}, pytest.approx(0.09))

@@ -17,7 +17,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.caller import Ended, Job
 from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts
-from bbtvp.models import Purse, Unlimited
+from bbtvp.models import Budget
 from tests.endpoint.desk import BOUND, KEY, OK, PRICE, Desk, Till, settled, throttled
 from tests.endpoint.faulty import FaultyServer, Seen, Step, error, in_turn, reply
 
@@ -42,7 +42,7 @@ def test_every_job_is_answered_in_its_place(desk: Desk) -> None:
     assert ended == [Ended(None, False, 1, PRICE)] * 50
     assert desk.texts == {i: f"answer {i}" for i in range(50)}
     assert (till.reserved, till.settled, len(server.seen)) == (50, 50, 50)
-    assert till.spent == pytest.approx(50 * PRICE) and till.held == pytest.approx(0)
+    assert till.paid == pytest.approx(50 * PRICE) and till.held == pytest.approx(0)
     assert settled()
 
 
@@ -174,7 +174,7 @@ def test_what_may_pass_is_tried_again_and_its_cost_counted(
     with FaultyServer(in_turn([step], OK)) as server:
         (ended,) = desk.run(server.url, 1, till)
     assert (ended.reason, ended.attempts) == (None, 2)
-    assert ended.usd == pytest.approx(cost + PRICE) == till.spent
+    assert ended.usd == pytest.approx(cost + PRICE) == till.paid
     assert (till.reserved, till.settled, len(server.seen)) == (2, 2, 2)
 
 
@@ -206,13 +206,13 @@ def test_a_huge_reply_is_not_fetched_again() -> None:
         (ended,) = desk.run(server.url, 1, till)
     desk.transport.close()
     assert ended == Ended("the reply is larger than 100,000 bytes", False, 1, BOUND)
-    assert till.spent == BOUND and len(server.seen) == 1
+    assert till.paid == BOUND and len(server.seen) == 1
 
 
 def test_what_was_never_sent_costs_nothing(desk: Desk) -> None:
     till = Till()
     (ended,) = desk.run("http://127.0.0.1:9/", 1, till)
-    assert (ended.attempts, ended.usd, till.spent, till.reserved) == (9, 0.0, 0.0, 9)
+    assert (ended.attempts, ended.usd, till.paid, till.reserved) == (9, 0.0, 0.0, 9)
     assert ended.reason is not None and "Connection refused" in ended.reason
 
 
@@ -242,7 +242,7 @@ def test_wires_are_made_anew_for_every_attempt(desk: Desk) -> None:
         return made[-1]
 
     with FaultyServer(in_turn([error(500), error(500)], OK)) as server:
-        desk.caller.run([Job(wire, 0.0, 1)], Unlimited(), desk.read)
+        desk.caller.run([Job(wire, 0.0, 1)], Budget(), desk.read)
     assert [seen.headers["Date"] for seen in server.seen] == ["0", "1", "2"]
 
 
@@ -276,7 +276,7 @@ def test_an_expired_key_ends_the_run_and_keeps_what_was_answered(desk: Desk) -> 
             desk.run(server.url, 500, till)
         assert settled()
     assert KEY not in str(caught.value)
-    assert len(desk.texts) == 50 and till.spent == pytest.approx(50 * PRICE)
+    assert len(desk.texts) == 50 and till.paid == pytest.approx(50 * PRICE)
     assert till.reserved == till.settled == len(server.seen) <= 50 + 32
 
 
@@ -357,7 +357,7 @@ class Odd(RuntimeError):
     """A bug."""
 
 
-@pytest.mark.parametrize("place", ["read", "wire", "purse"])
+@pytest.mark.parametrize("place", ["read", "wire", "budget"])
 def test_an_error_of_ours_reaches_the_caller_and_ends_all(place: str) -> None:
     desk = Desk()
     calls = Counter[str]()
@@ -375,9 +375,9 @@ def test_an_error_of_ours_reaches_the_caller_and_ends_all(place: str) -> None:
         fail("read")
         return 0.0
 
-    class Hole(Purse):
+    class Hole(Budget):
         def reserve(self, usd: float) -> None:
-            fail("purse")
+            fail("budget")
 
         def settle(self, reserved: float, usd: float) -> None:
             pass
@@ -400,7 +400,7 @@ def test_a_key_that_cannot_be_sent_is_a_usage_error(desk: Desk) -> None:
     with pytest.raises(UsageError, match="environment variable") as caught:
         desk.caller.run([Job(wire, BOUND, 1)], till := Till(), desk.read)
     assert KEY not in "".join(traceback.format_exception(caught.value))
-    assert (till.reserved, till.settled, till.spent) == (1, 1, 0.0)
+    assert (till.reserved, till.settled, till.paid) == (1, 1, 0.0)
 
 
 def test_several_runs_at_once_share_the_limits(desk: Desk) -> None:
@@ -408,7 +408,7 @@ def test_several_runs_at_once_share_the_limits(desk: Desk) -> None:
 
     def go() -> None:
         results.append(
-            desk.caller.run(desk.jobs(server.url, 20), Unlimited(), lambda index, body: 0.0)
+            desk.caller.run(desk.jobs(server.url, 20), Budget(), lambda index, body: 0.0)
         )
 
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.01)) as server:

@@ -1,4 +1,4 @@
-"""The purse, the key and the interrupt: what a run that goes wrong may cost, show and leave behind."""
+"""The budget, the key and the interrupt: what a run that goes wrong may cost, show and leave behind."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def desk() -> Iterator[Desk]:
     assert made.limiter.in_flight == 0
 
 
-# -- the purse --------------------------------------------------------------------------------------------------------
-def test_an_empty_purse_ends_what_was_not_begun(desk: Desk) -> None:
+# -- the budget --------------------------------------------------------------------------------------------------------
+def test_an_empty_budget_ends_what_was_not_begun(desk: Desk) -> None:
     till = Till(queries=30)
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
         ended = desk.run(server.url, 100, till)
@@ -63,10 +63,10 @@ def test_money_set_aside_for_what_is_under_way_is_waited_for(desk: Desk) -> None
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
         ended = desk.run(server.url, 100, till)
     assert sum(end.reason is None for end in ended) == 37  # then less than one bound is left
-    assert till.spent == pytest.approx(0.037) and till.most <= till.usd + 1e-9
+    assert till.paid == pytest.approx(0.037) and till.most <= till.limit + 1e-9
 
 
-def test_a_purse_with_nothing_in_it_asks_nothing(desk: Desk) -> None:
+def test_a_budget_with_nothing_in_it_asks_nothing(desk: Desk) -> None:
     with FaultyServer(lambda seen: OK) as server:
         ended = desk.run(server.url, 40, Till(queries=0))
         assert server.seen == []
@@ -138,7 +138,7 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(
     assert len(ended) == n
     answered = {i for i, end in enumerate(ended) if end.reason is None}
     assert answered == set(desk.texts) and all(text == str(i) for i, text in desk.texts.items())
-    # Each attempt of the purse is a request that the server saw, and each job's own count is right.
+    # Each attempt of the budget is a request that the server saw, and each job's own count is right.
     assert till.reserved == till.settled == len(server.seen) == sum(end.attempts for end in ended)
     tries = Counter(seen.json["index"] for seen in server.seen)
     assert all(end.attempts == tries[i] for i, end in enumerate(ended))
@@ -146,15 +146,15 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(
     replies = Counter(i for i in desk.reads.elements() if i in answered)
     assert all(replies[i] <= tries[i] for i in answered)
     # Money: no more than the cap at any moment, no less than the vendor's bill.
-    assert till.most <= till.usd + 1e-9
-    assert vendor.billed <= till.spent + 1e-9 <= till.usd + 2e-9
-    assert till.spent == pytest.approx(
-        sum(end.usd for end in ended)
-    ) and till.held == pytest.approx(0)
+    assert till.most <= till.limit + 1e-9
+    assert vendor.billed <= till.paid + 1e-9 <= till.limit + 2e-9
+    assert till.paid == pytest.approx(sum(end.usd for end in ended)) and till.held == pytest.approx(
+        0
+    )
     if cap is None:
         assert len(answered) >= (0.97 if share < 0.1 else 0.85) * n
     else:
-        assert till.spent > till.usd - BOUND - 1e-9  # the cap was used up
+        assert till.paid > till.limit - BOUND - 1e-9  # the cap was used up
         assert sum(end.attempts == 0 for end in ended) > 0
 
 
@@ -176,7 +176,7 @@ def test_any_order_of_faults_keeps_the_books(faults: list[int], n: int, queries:
         <= queries
     )
     assert {i for i, end in enumerate(ended) if end.reason is None} == set(desk.texts)
-    assert till.spent == pytest.approx(sum(end.usd for end in ended))
+    assert till.paid == pytest.approx(sum(end.usd for end in ended))
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------
@@ -240,7 +240,7 @@ from bbtvp.endpoint.caller import Caller, Job
 from bbtvp.endpoint.provider import HttpRequest
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.transport import Timeouts, Transport
-from bbtvp.models import Unlimited
+from bbtvp.models import Budget
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 url = sys.argv[1]
@@ -252,7 +252,7 @@ def read(index, reply):
 
 jobs = [Job(lambda: HttpRequest("POST", url, {}, b"{}"), 0.0, 1) for _ in range(100)]
 try:
-    caller.run(jobs, Unlimited(), read)
+    caller.run(jobs, Budget(), read)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(130)
@@ -321,7 +321,7 @@ def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(desk
         assert settled()
         assert set(late.texts) == {0, 1, 2, 3}  # whoever could have kept more is gone
     assert (till.reserved, till.settled) == (8, 8)
-    assert till.spent == pytest.approx(
+    assert till.paid == pytest.approx(
         4 * PRICE + 4 * BOUND
     )  # what was sent and not read may have cost that much
     late.transport.close()

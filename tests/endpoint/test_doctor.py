@@ -15,7 +15,7 @@ from PIL import Image
 
 from bbtvp.cli.doctor import doctor
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
-from bbtvp.models import Capabilities, Outcome, PaidModel, Probe, Purse, Reply, Request
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
 from bbtvp.report.doctor import KEYS, Processing, Subject
 from tests.support import Eye
 
@@ -272,26 +272,18 @@ def test_the_miniatures_need_no_key_and_cost_nothing() -> None:
 
 # -- asking ----------------------------------------------------------------------------------------
 @final
-class Asked(PaidModel):
+class Asked(Model):
     """A model that tells of its probe."""
 
     spec = "openai/gpt-4o"
     capabilities = Capabilities(logprobs=True, deterministic=False)
+    is_endpoint = True
 
-    def query_paid(self, requests: Sequence[Request], purse: Purse) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [Reply("yes") for _ in requests]
 
-    def bound(self, request: Request) -> float:
-        return 0.0
-
-    def fitting_canvas(self, wanted: int) -> int:
-        return wanted
-
-    def need_price(self) -> None:
-        pass
-
-    def probe(self, purse: Purse) -> Probe:
-        purse.reserve(0.0)
+    def probe(self, budget: Budget) -> Probe:
+        budget.reserve(0.0)
         return Probe(
             self.capabilities, ("log-probabilities: 20 per token", "seed: ignored"), 3, 0.0021
         )

@@ -25,13 +25,12 @@ from bbtvp.endpoint.provider import HttpRequest
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import (
-    Account,
-    Forgetful,
-    Meter,
+    Budget,
+    InMemoryCache,
+    MeteredModel,
     QueryFailed,
     Reply,
     Request,
-    Unlimited,
     load_model,
 )
 from bbtvp.runs.journal import Journal
@@ -452,13 +451,13 @@ def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
         striker = threading.Thread(target=strike)
         striker.start()
         with Journal({"numbers": count}, tmp_path / "run") as journal:
-            meter = Meter(model, journal, account=Account())
+            metered = MeteredModel(model, journal, budget=Budget())
             outcomes = [
-                meter.query([question(number) for number in range(at, at + 500)])
+                metered.query([question(number) for number in range(at, at + 500)])
                 for at in (0, 500, 1000)
             ]
             striker.join()
-            attempts = meter.account.total
+            attempts = metered.budget.total
         replies = [outcome for call in outcomes for outcome in call]
         before = other.answered.total()
         model.query([question(number) for number in range(count, count + 100)])
@@ -535,17 +534,17 @@ def test_the_probe_meets_every_server_and_names_the_wrong_one(
     eyes = EyeServer()
     with recorder(eyes) as right, recorder(lambda asked: eyes(asked) | {"model": "ear"}) as wrong:
         model = loaded([right.url, wrong.url], tmp_path)
-        found = model.probe(Unlimited())
+        found = model.probe(Budget())
         host = wrong.url.removeprefix("http://")
         assert f"left out for now: {host}: it serves the model 'ear', not 'eye'" in found.findings
         assert found.capabilities.revision == "eye" and found.capabilities.deterministic
         assert found.queries == len(right.asked) + len(wrong.asked) and len(wrong.asked) == 1
         assert not any(
             "left out" in finding
-            for finding in loaded([right.url], tmp_path).probe(Unlimited()).findings
+            for finding in loaded([right.url], tmp_path).probe(Budget()).findings
         )
         with pytest.raises(ModelError, match="answer as different models"):
-            loaded([wrong.url, right.url], tmp_path, store=False).probe(Unlimited())
+            loaded([wrong.url, right.url], tmp_path, store=False).probe(Budget())
 
 
 def test_a_run_that_goes_on_does_not_take_another_model_for_the_one_it_knew(tmp_path: Path) -> None:
@@ -553,9 +552,9 @@ def test_a_run_that_goes_on_does_not_take_another_model_for_the_one_it_knew(tmp_
         return lambda asked: answer(asked.body, name)
 
     with recorder(says("/models/seven")) as then, recorder(says("/models/eight")) as now:
-        loaded([then.url], tmp_path, top=0, forced=False).probe(Unlimited())
+        loaded([then.url], tmp_path, top=0, forced=False).probe(Budget())
         model = loaded([now.url], tmp_path, top=0, forced=False)
-        assert model.probe(Unlimited()).capabilities.revision == "/models/seven"
+        assert model.probe(Budget()).capabilities.revision == "/models/seven"
         with pytest.raises(ModelError, match="'/models/eight', another as '/models/seven'"):
             model.query([question(7)])
 
@@ -565,7 +564,7 @@ def test_attempts_at_another_server_count(tmp_path: Path) -> None:
         model = load_model(
             "openai-api/lab/n", base_url=[ill.url, well.url], store=False, probe=False
         )
-        meter = Meter(model, Forgetful())
-        outcomes = meter.query([question(number) for number in range(20)])
+        metered = MeteredModel(model, InMemoryCache())
+        outcomes = metered.query([question(number) for number in range(20)])
         assert not any(isinstance(outcome, QueryFailed) for outcome in outcomes)
-        assert meter.account.total == 20 + len(ill.seen)
+        assert metered.budget.total == 20 + len(ill.seen)

@@ -14,14 +14,13 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint.probe import MOST
 from bbtvp.endpoint.remote import Endpoint, bounds
 from bbtvp.models import (
-    Account,
-    Forgetful,
-    Meter,
-    PaidModel,
+    Budget,
+    InMemoryCache,
+    MeteredModel,
+    Model,
     QueryFailed,
     Reply,
     Request,
-    Unlimited,
     load_model,
 )
 from bbtvp.search import optimize
@@ -35,10 +34,10 @@ TASK = patterns()
 PRICES = '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = 2026-11-01\nsource = "own"\n'
 
 
-def endpoint(server: Recorder, tmp_path: Path, **options: Any) -> PaidModel:
+def endpoint(server: Recorder, tmp_path: Path, **options: Any) -> Model:
     kept = {"store": str(tmp_path / "replies.sqlite"), **options}
     model = load_model("openai-api/eye/eye", base_url=server.url, **kept)
-    assert isinstance(model, PaidModel)
+    assert model.is_endpoint
     return model
 
 
@@ -58,7 +57,7 @@ def test_a_server_that_does_all_is_read_by_log_probabilities(
     eye: tuple[EyeServer, Recorder], tmp_path: Path
 ) -> None:
     model = endpoint(eye[1], tmp_path)
-    found = model.probe(Unlimited())
+    found = model.probe(Budget())
     assert model.capabilities.logprobs
     assert model.capabilities.forced
     assert model.capabilities.deterministic
@@ -96,7 +95,7 @@ def test_what_is_ignored_or_rejected_is_noticed(
 
     with recorder(answer) as server:
         model = endpoint(server, tmp_path)
-        found = model.probe(Unlimited())
+        found = model.probe(Budget())
         assert (model.capabilities.logprobs, model.capabilities.forced) == (logprobs, forced)
         if rejects:
             assert any("rejected" in finding for finding in found.findings)
@@ -115,9 +114,9 @@ def test_a_model_that_is_not_there_is_said(tmp_path: Path) -> None:
     ) as server:
         server.status = 404
         with pytest.raises(ModelError, match="does not exist"):
-            endpoint(server, tmp_path).probe(Unlimited())
+            endpoint(server, tmp_path).probe(Budget())
     with pytest.raises(ModelError):
-        endpoint(server, tmp_path, retries=0).probe(Unlimited())
+        endpoint(server, tmp_path, retries=0).probe(Budget())
 
 
 # -- the store ------------------------------------------------------------------------------------
@@ -139,10 +138,10 @@ def test_nothing_is_paid_for_twice(eye: tuple[EyeServer, Recorder], tmp_path: Pa
 
 
 def test_a_probe_is_kept_too(eye: tuple[EyeServer, Recorder], tmp_path: Path) -> None:
-    found = endpoint(eye[1], tmp_path).probe(Unlimited())
+    found = endpoint(eye[1], tmp_path).probe(Budget())
     sent = len(eye[1].asked)
     again = endpoint(eye[1], tmp_path)
-    recalled = again.probe(Unlimited())
+    recalled = again.probe(Budget())
     assert len(eye[1].asked) == sent
     assert (recalled.capabilities, recalled.findings) == (found.capabilities, found.findings)
     assert (recalled.queries, recalled.usd) == (0, 0.0)
@@ -158,11 +157,13 @@ def test_money_is_counted_from_the_usage_of_the_reply(
     model.need_price()
     outcome = model.query(requests(1))[0]
     assert outcome.usage.usd == pytest.approx(((40 + len(TASK.question)) * 1.0 + 2 * 4.0) / 1e6)
-    assert outcome.usage.usd <= model.bound(requests(1)[0])
-    meter = Meter(model, Forgetful(), account=Account(usd_cap=20 * model.bound(requests(1)[0])))
+    assert outcome.usage.usd <= model.max_cost(requests(1)[0])
+    metered = MeteredModel(
+        model, InMemoryCache(), budget=Budget(usd_cap=20 * model.max_cost(requests(1)[0]))
+    )
     with pytest.raises(BudgetReached):
-        meter.query(requests(60))
-    assert meter.account.usd <= meter.account.usd_cap  # type: ignore[operator]
+        metered.query(requests(60))
+    assert metered.budget.usd <= metered.budget.usd_cap  # type: ignore[operator]
 
 
 def test_a_probe_is_no_batch_and_costs_the_whole_price(
@@ -177,7 +178,7 @@ def test_a_probe_is_no_batch_and_costs_the_whole_price(
             prices=str(prices),
             batch=batch,
             store=str(tmp_path / f"{batch}.sqlite"),
-        ).probe(Unlimited())
+        ).probe(Budget())
         for batch in (False, True)
     ]
     assert paid[0].usd == paid[1].usd > 0
@@ -243,7 +244,7 @@ class TestContract(AdapterContract):
         self.server = eye[1]
         self.folder = tmp_path
 
-    def make(self) -> PaidModel:
+    def make(self) -> Model:
         return endpoint(self.server, self.folder, store=False)
 
 

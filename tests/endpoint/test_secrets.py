@@ -22,7 +22,15 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import BbtvpError
-from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Request, load_model, probed
+from bbtvp.models import (
+    Budget,
+    InMemoryCache,
+    MeteredModel,
+    QueryFailed,
+    Request,
+    load_model,
+    probe_model,
+)
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, in_turn
 from tests.support import ROOT, folder_of_patterns
 
@@ -241,8 +249,8 @@ def test_no_error_shows_the_key(
         options = OPTIONS | {"retries": int(name == "openai")}  # each takes a second
         model = load_model(service.spec, base_url=base(server, service), **options)
         for ask in (
-            lambda: probed(model),
-            lambda: Meter(model, Forgetful(), account=Account(40)).query(requests(6)),
+            lambda: probe_model(model, Budget()),
+            lambda: MeteredModel(model, InMemoryCache(), budget=Budget(40)).query(requests(6)),
         ):
             try:
                 outcomes = ask()
@@ -283,7 +291,7 @@ def test_no_error_of_a_batch_shows_the_key(
             service.spec, base_url=base(server, service), batch=True, poll=0.001, **OPTIONS
         )
         with pytest.raises(BbtvpError) as caught:
-            Meter(model, Forgetful(), account=Account(40)).query(requests(6))
+            MeteredModel(model, InMemoryCache(), budget=Budget(40)).query(requests(6))
         assert came(server)
     shown = (
         "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value)) + caplog.text

@@ -18,8 +18,8 @@ import pytest
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.models import Account, Forgetful, Meter, Outcome, Reply, Request, Unlimited, load_model
-from bbtvp.models.cache import Store
+from bbtvp.models import Budget, InMemoryCache, MeteredModel, Outcome, Reply, Request, load_model
+from bbtvp.models.store import ReplyStore
 from tests.adapters.wire import Recorder, recorder
 from tests.endpoint.desk import settled
 from tests.endpoint.eye_server import EyeServer
@@ -104,7 +104,7 @@ def test_one_probe_does_for_all(store: bool, tmp_path: Path) -> None:
     with eye() as server:
         options = {"probe": True, "store": str(tmp_path / "replies.sqlite") if store else False}
         model = shared(server.url, **options)
-        found = Jobs([lambda: model.probe(Account(cap=9)) for _ in JOBS]).wait()
+        found = Jobs([lambda: model.probe(Budget(cap=9)) for _ in JOBS]).wait()
         asked = len(server.asked)
     assert sorted(probe.queries for probe in found.values()) == [0, 0, 0, asked]
     assert {probe.capabilities for probe in found.values()} == {model.capabilities}
@@ -115,7 +115,7 @@ def test_a_job_that_cannot_pay_for_the_probe_leaves_it_to_the_next() -> None:
     with eye() as server:
         model = shared(server.url, probe=True)
         caps = [2, None, 2, None]
-        found = Jobs([lambda cap=cap: model.probe(Account(cap=cap)) for cap in caps]).wait()  # type: ignore[misc]
+        found = Jobs([lambda cap=cap: model.probe(Budget(cap=cap)) for cap in caps]).wait()  # type: ignore[misc]
         assert model.capabilities.logprobs
         assert found[1].capabilities == found[3].capabilities == model.capabilities
         assert min(found[1].queries, found[3].queries) == 0
@@ -147,8 +147,10 @@ def test_all_are_answered_within_one_limit(tmp_path: Path) -> None:
             concurrency=6,
             store=str(tmp_path / "replies.sqlite"),
         )
-        meters = [Meter(model, Forgetful()) for _ in JOBS]
-        found = Jobs([lambda job=job: meters[job].query(questions(job, 60)) for job in JOBS]).wait()  # type: ignore[misc]
+        metered_models = [MeteredModel(model, InMemoryCache()) for _ in JOBS]
+        found = Jobs(
+            [lambda job=job: metered_models[job].query(questions(job, 60)) for job in JOBS]
+        ).wait()  # type: ignore[misc]
         assert len(server.seen) == 240
         again = Jobs([lambda job=job: model.query(questions(3 - job, 60)) for job in JOBS]).wait()  # type: ignore[misc]
         assert len(server.seen) == 240
@@ -158,9 +160,9 @@ def test_all_are_answered_within_one_limit(tmp_path: Path) -> None:
             == texts(again[3 - job])
             == [f"{number} of {job}" for number in range(60)]
         )
-        assert meters[job].account.total == 60
+        assert metered_models[job].budget.total == 60
     assert 4 <= most <= 6
-    assert Store(tmp_path / "replies.sqlite").rows() == 240
+    assert ReplyStore(tmp_path / "replies.sqlite").rows() == 240
 
 
 def test_a_rate_is_that_of_all_together() -> None:
@@ -217,15 +219,15 @@ def test_failures_in_a_row_are_those_of_one_job() -> None:
 def test_a_job_without_money_ends_alone() -> None:
     with FaultyServer(after(0.01)) as server:
         model = shared(server.url.removesuffix("/answer"))
-        accounts = [Account(cap=10), *(Account() for _ in range(3))]
+        budgets = [Budget(cap=10), *(Budget() for _ in range(3))]
 
         def work(job: int) -> list[Outcome]:
-            found = model.query_paid(questions(job, 50), accounts[job])
-            accounts[job].book(found)
+            found = model.query(questions(job, 50), budgets[job])
+            budgets[job].book(found)
             return found
 
         found = Jobs([lambda job=job: work(job) for job in JOBS]).wait()  # type: ignore[misc]
-    assert isinstance(found[0], BudgetReached) and accounts[0].total == 10
+    assert isinstance(found[0], BudgetReached) and budgets[0].total == 10
     assert [texts(found[job]) for job in (1, 2, 3)] == [
         [f"{n} of {job}" for n in range(50)] for job in (1, 2, 3)
     ]
@@ -274,8 +276,8 @@ def test_to_abandon_ends_every_job_and_keeps_what_comes_in_the_next_moment(tmp_p
         with pytest.raises(KeyboardInterrupt):
             model.query(questions(9, 1))
         with pytest.raises(KeyboardInterrupt):
-            model.probe(Unlimited())
+            model.probe(Budget())
         assert len(server.seen) == sent
-        kept = Store(tmp_path / "replies.sqlite").rows()
+        kept = ReplyStore(tmp_path / "replies.sqlite").rows()
         assert kept == sum(asked(seen)[1] == 0 for seen in server.seen) > 0
     assert settled()

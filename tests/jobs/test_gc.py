@@ -13,7 +13,7 @@ import pytest
 from bbtvp.cli.gc import seconds_of
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Reply
-from bbtvp.models.cache import Store
+from bbtvp.models.store import ReplyStore
 from tests.support import bbtvp
 
 DAY = 86_400
@@ -29,10 +29,10 @@ def path() -> Path:
 
 @pytest.fixture
 def filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    with closing(Store(path)) as store:
+    with closing(ReplyStore(path)) as store:
         for model, ages in AGES.items():
             for age in ages:
-                monkeypatch.setattr("bbtvp.models.cache.time.time", lambda age=age: NOW - age * DAY)
+                monkeypatch.setattr("bbtvp.models.store.time.time", lambda age=age: NOW - age * DAY)
                 store.keep(f"{model} {age}", Reply("x" * 50_000), model=model)
         store.begin_batch("b", "openai/gpt-4o", ["wanted"])
     monkeypatch.setattr("bbtvp.cli.gc.time.time", lambda: NOW)
@@ -40,7 +40,7 @@ def filled(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def left(path: Path) -> set[str]:
-    with closing(Store(path)) as store:
+    with closing(ReplyStore(path)) as store:
         return {entry.key for entry in store.entries()}
 
 
@@ -96,7 +96,7 @@ def test_what_is_chosen_is_removed_and_its_room_given_back(
     assert ran.code == 0
     assert f"removed {len(gone)} replies; " in ran.err
     assert left(filled) == everything() - gone
-    with closing(Store(filled)) as store:
+    with closing(ReplyStore(filled)) as store:
         assert store.size() < listed["bytes"]["before"] - 40_000 * len(gone)
         assert store.open_batches("openai/gpt-4o") == {"b": ["wanted"]}, (
             "what a vendor works on is still known"
@@ -163,7 +163,7 @@ def test_a_store_of_a_newer_version_is_an_error_and_stays(filled: Path) -> None:
 def test_a_store_that_another_process_writes_to_is_an_error(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bbtvp.models.cache._BUSY", 0.1)
+    monkeypatch.setattr("bbtvp.models.store._BUSY", 0.1)
     with closing(sqlite3.connect(filled, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         ran = bbtvp("gc", "--older-than", "0d", "--remove")

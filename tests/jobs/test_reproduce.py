@@ -20,7 +20,16 @@ from bbtvp.jobs.differences import (
     first_step,
 )
 from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
-from bbtvp.models import Account, Forgetful, Meter, Model, Outcome, Request, Usage, probed
+from bbtvp.models import (
+    Budget,
+    InMemoryCache,
+    MeteredModel,
+    Model,
+    Outcome,
+    Request,
+    Usage,
+    probe_model,
+)
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.recording import RecordedQuery, Recording, key_of
 from bbtvp.runs.records import FILE, QueryRecord
@@ -122,15 +131,15 @@ def test_an_endpoint_is_refused_where_its_cap_refused_it() -> None:
     found = recording(
         queries=queries, probes={"v": {"findings": ["none"], "queries": 1, "usd": 0.5}}
     )
-    account = Account(cap=2)
-    meter = Meter(found.model("v", "who"), Forgetful(), account=account)
+    budget = Budget(cap=2)
+    metered = MeteredModel(found.model("v", "who"), InMemoryCache(), budget=budget)
     with pytest.raises(BudgetReached):
-        meter.query(requests)
-    assert (account.total, account.failed) == (2, 1)
-    probe = probed(found.model("v", "who"))
+        metered.query(requests)
+    assert (budget.total, budget.failed) == (2, 1)
+    probe = probe_model(found.model("v", "who"), Budget())
     assert probe is not None
     assert (probe.findings, probe.queries, probe.usd) == (("none",), 1, 0.5)
-    assert probed(recording(queries=queries).model("v", "who")) is None
+    assert probe_model(recording(queries=queries).model("v", "who"), Budget()) is None
 
 
 def test_a_replay_needs_no_model_and_no_cap_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +244,7 @@ def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
 class Nudged(Wrapper):
     """Answers a little otherwise."""
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         sharper = Eye(gain=21.0)
         return [sharper.look(request) for request in requests]
 
@@ -271,12 +280,12 @@ def test_answers_from_a_store_are_counted_for_they_are_no_new_ones(
     made("run")
 
     class Stored(Wrapper):
-        def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
             from dataclasses import replace
 
             return [
                 replace(outcome, usage=outcome.usage._replace(attempts=0))
-                for outcome in super().query(requests)
+                for outcome in super().query(requests, budget)
             ]
 
     monkeypatch.setattr("tests.support.eye", lambda name: Stored())

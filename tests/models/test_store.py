@@ -24,16 +24,16 @@ from hypothesis import strategies as st
 
 from bbtvp.core.rng import stream
 from bbtvp.models import LabelScore, Reply, Usage
-from bbtvp.models import cache as store_module
-from bbtvp.models.cache import Store, reply_key
+from bbtvp.models import store as store_module
+from bbtvp.models.store import ReplyStore, reply_key
 from tests.support import ROOT
 
 FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "replies.sqlite")
+def store(tmp_path: Path) -> Iterator[ReplyStore]:
+    store = ReplyStore(tmp_path / "replies.sqlite")
     yield store
     store.close()
 
@@ -46,7 +46,7 @@ def scored(first: float = -0.25) -> Reply:
 
 
 # -- replies ---------------------------------------------------------------------------------------
-def test_a_kept_reply_is_recalled_and_costs_nothing(store: Store) -> None:
+def test_a_kept_reply_is_recalled_and_costs_nothing(store: ReplyStore) -> None:
     store.keep("a", scored(), model="openai/gpt-5")
     assert store.recall("a") == Reply(
         scores=scored().scores, usage=Usage(700, 4, attempts=0, usd=0.0)
@@ -54,10 +54,10 @@ def test_a_kept_reply_is_recalled_and_costs_nothing(store: Store) -> None:
     assert store.recall("b") is None
 
 
-def test_another_process_recalls_it(store: Store) -> None:
+def test_another_process_recalls_it(store: ReplyStore) -> None:
     store.keep("a", Reply("yes", usage=Usage(9, 1)), model="m")
     environment = {**os.environ, "BBTVP_STORE": str(store.path)}
-    code = "from bbtvp.models.cache import Store\nprint(Store().recall('a').text)"
+    code = "from bbtvp.models.store import ReplyStore\nprint(ReplyStore().recall('a').text)"
     python = [sys.executable, "-c", code]
     done = subprocess.run(
         python, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -65,7 +65,7 @@ def test_another_process_recalls_it(store: Store) -> None:
     assert (done.returncode, done.stdout) == (0, "yes\n"), done.stderr
 
 
-def test_a_second_reply_leaves_the_first(store: Store) -> None:
+def test_a_second_reply_leaves_the_first(store: ReplyStore) -> None:
     store.keep("a", Reply("first"), model="m")
     store.keep("a", Reply("second"), model="m")
     kept = store.recall("a")
@@ -86,7 +86,7 @@ def test_any_reply_comes_back_to_the_bit(
     scores: list[tuple[float, int]] | None,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    store = Store(tmp_path_factory.getbasetemp() / "any.sqlite")
+    store = ReplyStore(tmp_path_factory.getbasetemp() / "any.sqlite")
     reply = Reply(
         text, None if scores is None else tuple(LabelScore(*s) for s in scores), Usage(1, 2, 0)
     )
@@ -97,7 +97,7 @@ def test_any_reply_comes_back_to_the_bit(
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_not_kept(store: Store, score: float) -> None:
+def test_a_score_that_is_no_number_is_not_kept(store: ReplyStore, score: float) -> None:
     store.keep("a", scored(score), model="m")
     assert store.recall("a") is None
 
@@ -118,7 +118,9 @@ def test_the_key_is_of_all_that_was_asked() -> None:
     assert {len(key) for key in keys} == {64}  # the longest identifier that a batch may carry
 
 
-def test_entries_can_be_listed_and_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_can_be_listed_and_forgotten(
+    store: ReplyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(store_module, "_PAGE", 3)
     before = time.time()
     for i in range(10):
@@ -134,7 +136,7 @@ def test_entries_can_be_listed_and_forgotten(store: Store, monkeypatch: pytest.M
 
 
 # -- threads and processes -------------------------------------------------------------------------
-def test_many_threads_keep_and_recall(store: Store) -> None:
+def test_many_threads_keep_and_recall(store: ReplyStore) -> None:
     def work(thread: int) -> None:
         for i in range(5):
             store.keep(f"{thread}/{i}", Reply(f"{thread}/{i}"), model="m")
@@ -147,21 +149,21 @@ def test_many_threads_keep_and_recall(store: Store) -> None:
 
 
 def test_threads_that_wait_share_a_transaction(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ReplyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.rows()
     entered = threading.Event()
     go = threading.Event()
     writes = []
-    write = Store._write
+    write = ReplyStore._write
 
-    def slow(self: Store, change: Callable[[sqlite3.Connection], object]) -> None:
+    def slow(self: ReplyStore, change: Callable[[sqlite3.Connection], object]) -> None:
         writes.append(len(self._queue))
         entered.set()
         go.wait()
         write(self, change)
 
-    monkeypatch.setattr(Store, "_write", slow)
+    monkeypatch.setattr(ReplyStore, "_write", slow)
     with ThreadPoolExecutor(20) as pool:
         pool.submit(store.keep, "first", Reply(), model="m")
         entered.wait()
@@ -176,7 +178,7 @@ def test_threads_that_wait_share_a_transaction(
 
 
 def keep_some(path: Path, process: int) -> None:
-    store = Store(path)
+    store = ReplyStore(path)
     for i in range(10):
         store.keep(f"{process}/{i}", Reply("ok"), model="m")
 
@@ -191,12 +193,12 @@ def test_processes_that_open_a_new_file_at_once(tmp_path: Path) -> None:
     for process in processes:
         process.join()
         assert process.exitcode == 0
-    store = Store(tmp_path / "new" / "replies.sqlite")
+    store = ReplyStore(tmp_path / "new" / "replies.sqlite")
     assert store.rows() == 80
     store.close()
 
 
-def test_a_forked_child_opens_the_file_anew(store: Store) -> None:
+def test_a_forked_child_opens_the_file_anew(store: ReplyStore) -> None:
     store.keep("parent", Reply("p"), model="m")
 
     def child() -> None:
@@ -215,10 +217,10 @@ def test_a_forked_child_opens_the_file_anew(store: Store) -> None:
 VICTIM = """
 import sys, threading
 from pathlib import Path
-from bbtvp.models import Reply, cache as store
+from bbtvp.models import Reply, store
 if sys.argv[3] == "rollback":
     store.on_one_machine = lambda _: False
-disk, name = store.Store(Path(sys.argv[1])), sys.argv[2]
+disk, name = store.ReplyStore(Path(sys.argv[1])), sys.argv[2]
 def work(thread):
     for i in range(10**9):
         key = f"{name}/{thread}/{i}"
@@ -272,7 +274,7 @@ def test_what_was_kept_survives_kills(tmp_path: Path, kills: int, mode: str) -> 
         )
         assert disk.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     disk.close()
-    store = Store(path)
+    store = ReplyStore(path)
     assert [
         key for key in keys if (reply := store.recall(key)) is None or reply.text != key * 50
     ] == []
@@ -280,7 +282,7 @@ def test_what_was_kept_survives_kills(tmp_path: Path, kills: int, mode: str) -> 
 
 
 # -- batches ---------------------------------------------------------------------------------------
-def test_a_batch_is_open_until_it_is_ended(store: Store) -> None:
+def test_a_batch_is_open_until_it_is_ended(store: ReplyStore) -> None:
     store.begin_batch("b1", "m", ["x", "y"])
     store.begin_batch("b2", "m", ["z"])
     store.begin_batch("b3", "other", ["x"])
@@ -293,7 +295,7 @@ def test_a_batch_is_open_until_it_is_ended(store: Store) -> None:
     assert store.open_batches("other") == {"b3": ["x"]}
 
 
-def test_an_intent_lasts_until_its_batch_begins_or_it_is_withdrawn(store: Store) -> None:
+def test_an_intent_lasts_until_its_batch_begins_or_it_is_withdrawn(store: ReplyStore) -> None:
     first = store.intend("m", ["x"])
     second = store.intend("m", ["y"])
     store.close()
@@ -308,11 +310,11 @@ def test_an_intent_lasts_until_its_batch_begins_or_it_is_withdrawn(store: Store)
     assert store.intents("m") == []
 
 
-def test_one_process_hands_in_at_a_time(store: Store) -> None:
+def test_one_process_hands_in_at_a_time(store: ReplyStore) -> None:
     held = FORK.Event()
 
     def hold() -> None:
-        with Store(store.path).submitting():
+        with ReplyStore(store.path).submitting():
             held.set()
             time.sleep(60)
 

@@ -17,15 +17,15 @@ import pytest
 
 from bbtvp.core.errors import BbtvpError
 from bbtvp.models import Reply
-from bbtvp.models import cache as store_module
-from bbtvp.models.cache import VERSION, Store, StoreError, default_path, on_one_machine
+from bbtvp.models import store as store_module
+from bbtvp.models.store import VERSION, ReplyStore, StoreError, default_path, on_one_machine
 
 FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "replies.sqlite")
+def store(tmp_path: Path) -> Iterator[ReplyStore]:
+    store = ReplyStore(tmp_path / "replies.sqlite")
     yield store
     store.close()
 
@@ -39,12 +39,12 @@ def test_it_lies_where_the_environment_says(
     monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
     assert default_path() == Path("/home/me/.cache/bbtvp/replies.sqlite")
     monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
-    assert Store().path == Path("/caches/bbtvp/replies.sqlite")
+    assert ReplyStore().path == Path("/caches/bbtvp/replies.sqlite")
     monkeypatch.setenv("BBTVP_STORE", "~/mine.sqlite")
-    assert Store().path == Path("/home/me/mine.sqlite")
+    assert ReplyStore().path == Path("/home/me/mine.sqlite")
 
 
-def test_nothing_is_made_before_it_is_used_and_others_may_not_read_it(store: Store) -> None:
+def test_nothing_is_made_before_it_is_used_and_others_may_not_read_it(store: ReplyStore) -> None:
     assert not store.path.exists()
     before = os.umask(0)
     try:
@@ -57,7 +57,7 @@ def test_nothing_is_made_before_it_is_used_and_others_may_not_read_it(store: Sto
     )
 
 
-def refused(store: Store, *says: str) -> None:
+def refused(store: ReplyStore, *says: str) -> None:
     """The store refuses, in one line, and leaves the file as it is."""
     before = store.path.read_bytes() if store.path.is_file() else None
     with pytest.raises(StoreError) as caught:
@@ -69,7 +69,7 @@ def refused(store: Store, *says: str) -> None:
     assert before is None or store.path.read_bytes() == before
 
 
-def test_a_newer_version_is_left_alone(store: Store) -> None:
+def test_a_newer_version_is_left_alone(store: ReplyStore) -> None:
     store.keep("a", Reply(), model="m")
     store.close()
     with sqlite3.connect(store.path) as disk:
@@ -78,19 +78,19 @@ def test_a_newer_version_is_left_alone(store: Store) -> None:
     refused(store, "newer bbtvp; upgrade", f"mv {store.path}")
 
 
-def test_a_file_of_another_program_is_left_alone(store: Store) -> None:
+def test_a_file_of_another_program_is_left_alone(store: ReplyStore) -> None:
     with sqlite3.connect(store.path) as disk:
         disk.execute("CREATE TABLE bookmarks (url)")
     disk.close()
     refused(store, "another program's", "BBTVP_STORE=FILE")
 
 
-def test_a_file_that_is_no_database(store: Store) -> None:
+def test_a_file_that_is_no_database(store: ReplyStore) -> None:
     store.path.write_bytes(b"not a database, but long enough to be looked at" * 50)
     refused(store, "damaged", f"mv {store.path}")
 
 
-def test_damaged_pages_are_noticed(store: Store) -> None:
+def test_damaged_pages_are_noticed(store: ReplyStore) -> None:
     for i in range(30):
         store.keep(f"{i}", Reply("x" * 5000), model="m")
     store.close()
@@ -102,7 +102,7 @@ def test_damaged_pages_are_noticed(store: Store) -> None:
         store.recall("7")
 
 
-def test_a_reply_of_which_one_letter_changed_is_noticed(store: Store) -> None:
+def test_a_reply_of_which_one_letter_changed_is_noticed(store: ReplyStore) -> None:
     store.keep("a", Reply("the answer is yes"), model="m")
     store.close()
     data = store.path.read_bytes()
@@ -112,14 +112,14 @@ def test_a_reply_of_which_one_letter_changed_is_noticed(store: Store) -> None:
         store.recall("a")
 
 
-def test_a_folder_in_the_place_of_the_file(store: Store) -> None:
+def test_a_folder_in_the_place_of_the_file(store: ReplyStore) -> None:
     store.path.mkdir()
     refused(store, "BBTVP_STORE=FILE")
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused(Store(tmp_path / "file" / "replies.sqlite"), "BBTVP_STORE=FILE")
+    refused(ReplyStore(tmp_path / "file" / "replies.sqlite"), "BBTVP_STORE=FILE")
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["file", "no file"])
@@ -129,7 +129,7 @@ def test_a_folder_that_may_not_be_written(
     folder = Path(
         subprocess.check_output(["mktemp", "-d"], text=True).strip()
     )  # root owns pytest's own folders
-    store = Store(folder / "replies.sqlite")
+    store = ReplyStore(folder / "replies.sqlite")
     if there:
         store.keep("a", Reply(), model="m")
         store.close()
@@ -150,7 +150,7 @@ def test_a_folder_that_may_not_be_written(
         file.unlink() if file.is_file() else file.rmdir()
 
 
-def test_a_full_disk_loses_nothing_that_was_kept(store: Store) -> None:
+def test_a_full_disk_loses_nothing_that_was_kept(store: ReplyStore) -> None:
     """The system refuses to let the file grow, as a full disk would."""
     kept = [f"{i}" for i in range(20)]
     for key in kept:
@@ -172,7 +172,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(store: Store) -> None:
     assert store.recall("big") is None
 
 
-def test_a_full_file_says_so_and_what_could_not_be_kept_is_kept_later(store: Store) -> None:
+def test_a_full_file_says_so_and_what_could_not_be_kept_is_kept_later(store: ReplyStore) -> None:
     store.keep("a", Reply("x"), model="m")
     disk = store._open().writer
     disk.execute(f"PRAGMA max_page_count = {disk.execute('PRAGMA page_count').fetchone()[0]}")
@@ -183,7 +183,9 @@ def test_a_full_file_says_so_and_what_could_not_be_kept_is_kept_later(store: Sto
     assert [entry.key for entry in store.entries()] == ["a", "b", "c"]
 
 
-def test_a_file_that_another_process_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_process_holds(
+    store: ReplyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store.rows()
     store.close()
     monkeypatch.setattr(store_module, "_BUSY", 0.05)
@@ -196,7 +198,7 @@ def test_a_file_that_another_process_holds(store: Store, monkeypatch: pytest.Mon
     holder.close()
 
 
-def test_an_interrupt_in_a_transaction_leaves_the_store_usable(store: Store) -> None:
+def test_an_interrupt_in_a_transaction_leaves_the_store_usable(store: ReplyStore) -> None:
     def interrupted(disk: sqlite3.Connection) -> None:
         disk.execute("INSERT INTO batches VALUES ('half', 'm', 0, '[]')")
         raise KeyboardInterrupt
@@ -234,7 +236,7 @@ def test_a_file_system_of_a_network_is_known(path: str, local: bool, tmp_path: P
 
 
 def test_on_a_network_there_is_no_shared_memory(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ReplyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store_module, "on_one_machine", lambda _: False)
     store.keep("a", Reply("x"), model="m")

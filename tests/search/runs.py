@@ -11,7 +11,7 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
-from bbtvp.models import LabelScore, Model, Outcome, Reply, Request
+from bbtvp.models import Budget, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
@@ -25,7 +25,7 @@ class Fickle(Wrapper):
     repeated.
     """
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [self._seen(request) for request in requests]
 
     def _seen(self, request: Request) -> Outcome:
@@ -38,7 +38,7 @@ class Fickle(Wrapper):
 class Listener(Wrapper):
     """Sees well where the question says to report, and nothing otherwise."""
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         sharp = Eye(gain=400)
         blind = Eye(gain=0)
         return [
@@ -56,7 +56,7 @@ class Torn(Wrapper):
         super().__init__()
         self.gains = {good.tobytes(): 400.0, bad.tobytes(): -400.0}
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         gains = [
             self.gains.get(r.image.tobytes(), 0.0) if "report" in r.text else 0.0 for r in requests
         ]
@@ -67,7 +67,7 @@ class Torn(Wrapper):
 class Stubborn(Wrapper):
     """Says the same whatever it is shown."""
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [
             Reply(scores=(LabelScore(-1.0, 1),) * len(request.labels or ())) for request in requests
         ]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Forgetful, LabelScore, Meter, Model, Reply, Request
+from bbtvp.models import InMemoryCache, LabelScore, MeteredModel, Model, Reply, Request
 from bbtvp.prompt import preset
 from bbtvp.search import (
     LogProbReader,
@@ -207,7 +207,7 @@ def test_an_evaluation_without_an_answer_has_no_loss(n: int) -> None:
 
 def test_a_whole_generation_without_an_answer_is_a_model_that_is_down() -> None:
     with pytest.raises(ModelError, match="all 10 queries"):
-        objective(Meter(Flaky(share=1.0), Forgetful())).evaluate(
+        objective(MeteredModel(Flaky(share=1.0), InMemoryCache())).evaluate(
             np.array([[0.0] * 3, [1.0] * 3]), TASK.train[:5]
         )
 

@@ -112,7 +112,7 @@ def test_all_candidates_of_a_generation_see_the_same_images(
         lambda self, image: np.array(self.space.ready(image).copies[-1]),
     )
     monkeypatch.setattr(
-        "bbtvp.models.budget.Meter.query", lambda self, requests: self.model.query(requests)
+        "bbtvp.models.metered.MeteredModel.query", lambda self, requests: self.model.query(requests)
     )
     run = optimize(patterns(), model, budget=300, prompt="tone", images=4)
     generations = [[request.image.tobytes() for request in call] for call in model.calls[1:-1]]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
-from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request
+from bbtvp.models import Budget, LabelScore, Outcome, QueryFailed, Reply, Request
 from bbtvp.search import LogProbReader, Reading, TextReader, read_all
 from tests.support import LABELS, Eye, Flaky, Recorder, Wrapper, patterns
 
@@ -81,7 +81,7 @@ class Says(Wrapper):
         super().__init__()
         self.answers = answers
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         said = [self.answers[request.replicate] for request in requests]
         return [QueryFailed("HTTP 503") if text is None else Reply(text) for text in said]
 

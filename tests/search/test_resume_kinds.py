@@ -11,7 +11,7 @@ from typing import final
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Model, Outcome, Request
+from bbtvp.models import Budget, Model, Outcome, Request
 from bbtvp.prompt import Prompt
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
@@ -42,12 +42,12 @@ class Counted(Wrapper):
         super().__init__(inner)
         self.calls = calls
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         self.calls.made += 1
         if self.calls.made == self.calls.fatal:
             raise KeyboardInterrupt
         self.calls.keys += [f"{self.spec} {request.key}" for request in requests]
-        return super().query(requests)
+        return super().query(requests, budget)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -155,7 +155,7 @@ def recorded(models: list[Recorder]) -> Callable[[Model], Model]:
 
 
 def test_a_generation_that_went_unanswered_is_asked_again(tmp_path: Path) -> None:
-    """So few queries that the meter takes their failure for refusals: nothing is made of them, and
+    """So few queries that the metered model takes their failure for refusals: nothing is made of them, and
     the run goes on.
     """
     kind = Kind(lambda: [Eye()], {"images": 1, "popsize": 2, "budget": 60})

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
-from bbtvp.models import Account, Forgetful, Meter, Request
+from bbtvp.models import Budget, InMemoryCache, MeteredModel, Request
 from bbtvp.prompt import bundle, preset
 from bbtvp.prompt.channel import Channel
 from bbtvp.search import Evaluation, Journal, LogProbReader, Objective, Scale, optimize
@@ -426,10 +426,12 @@ def test_repeats_are_asked_of_every_image_in_search_and_validation() -> None:
 # -- validation ------------------------------------------------------------------------------------
 def test_without_a_cap_all_validation_images_are_asked() -> None:
     space = preset("tone", SIDE)
-    account = Account()
-    objective = Objective(TASK, space, Meter(Eye(), Forgetful(), account=account), LogProbReader())
+    budget = Budget()
+    objective = Objective(
+        TASK, space, MeteredModel(Eye(), InMemoryCache(), budget=budget), LogProbReader()
+    )
     plan = make_plan(space, 400, training=48, validation=64)
     with Journal({}) as journal:
-        losses, _ = Validation(objective, plan, journal, account, 0).losses("unprompted", None)
-    assert len(losses) == plan.validation == account.total
+        losses, _ = Validation(objective, plan, journal, budget, 0).losses("unprompted", None)
+    assert len(losses) == plan.validation == budget.total
     assert np.isfinite(losses).all()

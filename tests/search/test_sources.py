@@ -9,7 +9,7 @@ import pytest
 
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
-from bbtvp.models import Forgetful, Meter, Model
+from bbtvp.models import InMemoryCache, MeteredModel, Model
 from bbtvp.prompt import preset
 from bbtvp.search import LogProbReader, Objective, TextReader, additive, read_all
 from bbtvp.surrogate import Surrogate
@@ -200,7 +200,7 @@ def test_equal_pictures_with_other_sentences_are_asked_apart() -> None:
     space = preset("annotate", 64)
     model = near()
     z = np.stack(space.starts()[:2])  # neutral, and the sentence alone
-    metered = Meter(model, Forgetful())
+    metered = MeteredModel(model, InMemoryCache())
     Objective(TASK, space, metered, LogProbReader()).evaluate(z, TASK.train[:2])
     assert len({request.image.tobytes() for request in model.asked}) == 2
-    assert metered.account.total == 4
+    assert metered.budget.total == 4

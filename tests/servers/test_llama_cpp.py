@@ -23,7 +23,7 @@ from bbtvp.adapters.openai_chat import read_tokens
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint import Token
-from bbtvp.models import Model, PaidModel, Probe, Reply, Unlimited
+from bbtvp.models import Budget, Model, Probe, Reply
 from tests.servers.servers import Server
 from tests.servers.support import KEY, asking, digits, endpoint, pictures, replies, texts
 
@@ -46,11 +46,11 @@ def _keys() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def probed(llama_cpp: Server) -> tuple[PaidModel, Probe]:
+def probed(llama_cpp: Server) -> tuple[Model, Probe]:
     # Forced, the miniature would be asked for JSON, which it has never seen.
     model = endpoint("openai-api/llamacpp/llava", f"{llama_cpp.url}/v1", forced=False)
-    assert isinstance(model, PaidModel)
-    return model, model.probe(Unlimited())
+    assert model.is_endpoint
+    return model, model.probe(Budget())
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def tokens_of(
     return reply["message"]["content"], read_tokens(reply["logprobs"]["content"])
 
 
-def test_the_probe_finds_what_is_there(probed: tuple[PaidModel, Probe]) -> None:
+def test_the_probe_finds_what_is_there(probed: tuple[Model, Probe]) -> None:
     _, probe = probed
     assert probe.capabilities.logprobs
     assert probe.capabilities.deterministic
@@ -102,7 +102,7 @@ def test_the_probe_finds_what_is_there(probed: tuple[PaidModel, Probe]) -> None:
 
 
 def test_label_scores_are_those_of_the_local_adapter(
-    probed: tuple[PaidModel, Probe], here: Model
+    probed: tuple[Model, Probe], here: Model
 ) -> None:
     asked = asking(pictures(32, SIDE), labels=True)
     ours = logprobs(replies(here, asked))
@@ -115,9 +115,7 @@ def test_label_scores_are_those_of_the_local_adapter(
     assert np.abs(ours - theirs)[likely].max() < 0.1
 
 
-def test_answers_are_those_of_the_local_adapter(
-    probed: tuple[PaidModel, Probe], here: Model
-) -> None:
+def test_answers_are_those_of_the_local_adapter(probed: tuple[Model, Probe], here: Model) -> None:
     asked = asking(pictures(32, SIDE))
     written = texts(probed[0], asked)
     assert written == texts(here, asked)
@@ -168,9 +166,7 @@ def test_forced_labels_are_labels(llama_cpp: Server) -> None:
     assert set(texts(model, asked)) <= set(digits().labels)
 
 
-def test_a_search_by_logprobs_runs_through(
-    probed: tuple[PaidModel, Probe], llama_cpp: Server
-) -> None:
+def test_a_search_by_logprobs_runs_through(probed: tuple[Model, Probe], llama_cpp: Server) -> None:
     before = llama_cpp.count(ASKED)
     run = bbtvp.optimize(
         bbtvp.load_task("zoo/digits-low-contrast"), probed[0], budget=300, reader="logprob"
@@ -180,13 +176,13 @@ def test_a_search_by_logprobs_runs_through(
     assert run.failed == 0
 
 
-def behind(route: str, server: Server) -> PaidModel:
+def behind(route: str, server: Server) -> Model:
     """The model by one of the server's three APIs."""
     if route == "anthropic":
         model = endpoint("anthropic/llava", server.url, api_version="2023-06-01")
     else:
         model = endpoint("openai-api/llamacpp/llava", f"{server.url}/v1", api=route)
-    assert isinstance(model, PaidModel)
+    assert model.is_endpoint
     return model
 
 
@@ -194,7 +190,7 @@ def behind(route: str, server: Server) -> PaidModel:
 def test_its_other_routes_answer_alike(route: str, llama_cpp: Server, here: Model) -> None:
     model = behind(route, llama_cpp)
     asked = asking(pictures(12, SIDE))
-    model.probe(Unlimited())  # only then is a temperature sent
+    model.probe(Budget())  # only then is a temperature sent
     assert texts(model, asked) == texts(here, asked)
     tokens = [
         [reply.usage.input_tokens for reply in replies(each, asked[:3] * 2)]

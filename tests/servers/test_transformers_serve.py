@@ -10,7 +10,7 @@ from PIL import Image
 import bbtvp
 from bbtvp import load_model
 from bbtvp.core.errors import BudgetReached
-from bbtvp.models import Forgetful, Meter, PaidModel, QueryFailed, Request, Unlimited
+from bbtvp.models import Budget, InMemoryCache, MeteredModel, Model, QueryFailed, Request
 from bbtvp.zoo.catalogue import members
 from tests.servers.servers import Server
 from tests.servers.support import Folder, asking, digits, endpoint, pictures, replies, texts
@@ -21,9 +21,9 @@ SERVED = ["idefics3", "llava", "paligemma"]
 NOT_SERVED = ["blip2", "instructblip", "minigpt4"]
 
 
-def model_behind(server: Server, folder: Path, **options: object) -> PaidModel:
+def model_behind(server: Server, folder: Path, **options: object) -> Model:
     model = endpoint(f"openai-api/serve/{folder}", f"{server.url}/v1", **options)
-    assert isinstance(model, PaidModel)
+    assert model.is_endpoint
     return model
 
 
@@ -64,7 +64,7 @@ def test_the_probe_trusts_nothing_that_is_silently_ignored(
 ) -> None:
     model = model_behind(transformers_serve, served("llava"))
     before = transformers_serve.count(ASKED)
-    probe = model.probe(Unlimited())
+    probe = model.probe(Budget())
     assert probe.queries == transformers_serve.count(ASKED) - before
     assert probe.capabilities == model.capabilities
     assert not probe.capabilities.logprobs
@@ -104,9 +104,11 @@ def test_a_search_runs_through_and_every_query_is_counted(
 
 
 def test_the_cap_holds_before_a_query_is_sent(transformers_serve: Server, served: Folder) -> None:
-    meter = Meter(model_behind(transformers_serve, served("llava")), Forgetful(), cap=5)
+    metered = MeteredModel(
+        model_behind(transformers_serve, served("llava")), InMemoryCache(), budget=Budget(5)
+    )
     before = transformers_serve.count(ASKED)
-    meter.query(asking(pictures(5)))
+    metered.query(asking(pictures(5)))
     with pytest.raises(BudgetReached):
-        meter.query(asking(pictures(6)))
+        metered.query(asking(pictures(6)))
     assert transformers_serve.count(ASKED) - before == 5

@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import UsageError
-from bbtvp.models import Capabilities, LabelScore, Model, Outcome, QueryFailed, Reply, Request
+from bbtvp.models import (
+    Budget,
+    Capabilities,
+    LabelScore,
+    Model,
+    Outcome,
+    QueryFailed,
+    Reply,
+    Request,
+)
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.terminal import proof_details, verdict_lines
 from bbtvp.search.calibration import corrected, fitted, indices
@@ -47,8 +56,8 @@ class Moody(Wrapper):
         self.capabilities = replace(self.capabilities, deterministic=False)
         self.drawn = 0
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
-        found = super().query(requests)
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        found = super().query(requests, budget)
         for i, request in enumerate(requests):
             self.drawn += request.replicate
             if request.replicate and self.drawn % 3 == 0:
@@ -131,7 +140,7 @@ class Told(Model):
         self.before = before
         self.after = after
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         found: list[Outcome] = []
         for request in requests:
             yes = self.before.get(request.image.tobytes(), self.after)
@@ -196,7 +205,7 @@ def test_the_error_of_counts_in_words_and_digits() -> None:
 
     @final
     class Counts(Wrapper):
-        def query(self, requests: Sequence[Request]) -> list[Outcome]:
+        def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
             texts = {sample.pixels().tobytes(): "2" for sample in task.test}
             return [Reply(texts.get(request.image.tobytes(), "three")) for request in requests]
 
@@ -353,8 +362,8 @@ def test_the_plan_is_an_upper_bound_for_every_kind_of_model() -> None:
 def test_failures_of_the_second_draw_drop_no_image() -> None:
     @final
     class Once(Wrapper):
-        def query(self, requests: Sequence[Request]) -> list[Outcome]:
-            found = super().query(requests)
+        def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+            found = super().query(requests, budget)
             return [
                 QueryFailed("busy") if r.replicate and i % 2 else o
                 for i, (r, o) in enumerate(zip(requests, found, strict=True))

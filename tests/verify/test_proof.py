@@ -14,7 +14,7 @@ import pytest
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Capabilities, Model, Outcome, Reply, Request
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Reply, Request
 from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.gallery import save_gallery
 from bbtvp.report.progress import Progress
@@ -217,7 +217,7 @@ def guided(wording: str = "scan", contrast: float = 2.5) -> Prompt:
 class Obedient(Wrapper):
     """Sees what its eye sees, and is right beyond doubt where it is told to go through the columns."""
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         truths = {sample.pixels().tobytes(): sample.answer for sample in TASK.test}
         truths |= {
             guided().render(sample.pixels()).tobytes(): sample.answer for sample in TASK.test
@@ -225,7 +225,7 @@ class Obedient(Wrapper):
         told = [truths[r.image.tobytes()] if self.word in r.text else None for r in requests]
         return [
             Reply(truth) if truth else outcome
-            for truth, outcome in zip(told, super().query(requests), strict=True)
+            for truth, outcome in zip(told, super().query(requests, budget), strict=True)
         ]
 
     def __init__(self, word: str) -> None:
@@ -351,7 +351,7 @@ class Priced(Model):
     spec = "eye/priced_$"
     capabilities = Capabilities(logprobs=False, deterministic=True)
 
-    def query(self, requests: Sequence[Request]) -> list[Outcome]:
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         return [Reply("$5 or $6") for _ in requests]
 
 

@@ -7,7 +7,16 @@ import threading
 import pytest
 
 from bbtvp.core.errors import BudgetReached, UsageError
-from bbtvp.models import Account, Forgetful, Meter, QueryFailed, Reply, Request, Usage, probed
+from bbtvp.models import (
+    Budget,
+    InMemoryCache,
+    MeteredModel,
+    QueryFailed,
+    Reply,
+    Request,
+    Usage,
+    probe_model,
+)
 from tests.support import Vendor, patterns
 
 TASK = patterns()
@@ -19,68 +28,68 @@ def requests(count: int, start: int = 0) -> list[Request]:
 
 def test_dollars_are_counted_and_capped_before_the_call() -> None:
     vendor = Vendor(usd=0.01)
-    meter = Meter(vendor, Forgetful(), account=Account(usd_cap=0.1))
-    meter.query(requests(6))
-    assert meter.account.usd == pytest.approx(0.06)
+    metered = MeteredModel(vendor, InMemoryCache(), budget=Budget(usd_cap=0.1))
+    metered.query(requests(6))
+    assert metered.budget.usd == pytest.approx(0.06)
     with pytest.raises(
         BudgetReached,
         match=r"5 more image queries could cost \$0\.0500 and pass the cap of \$0\.1 \(",
     ):
-        meter.query(requests(5, start=6))
+        metered.query(requests(5, start=6))
     assert vendor.sold == 6
 
 
 def test_retries_never_pass_the_cap_and_what_was_answered_is_kept() -> None:
     vendor = Vendor(flaky=0.6)
-    memory = Forgetful()
-    meter = Meter(vendor, memory, account=Account(10))
+    cache = InMemoryCache()
+    metered = MeteredModel(vendor, cache, budget=Budget(10))
     with pytest.raises(BudgetReached, match="pass the cap of 10"):
-        meter.query(requests(9))
-    assert vendor.sold == meter.account.total == 10
+        metered.query(requests(9))
+    assert vendor.sold == metered.budget.total == 10
     before = vendor.sold
-    again = Meter(vendor, memory, account=Account(100))
+    again = MeteredModel(vendor, cache, budget=Budget(100))
     assert all(isinstance(outcome, Reply | QueryFailed) for outcome in again.query(requests(9)))
-    assert 0 < again.account.total == vendor.sold - before
+    assert 0 < again.budget.total == vendor.sold - before
 
 
 def test_money_kept_for_later_is_not_spent_now() -> None:
-    account = Account(usd_cap=1.0)
-    account.reserve(0.1)
-    account.settle(0.1, 0.02)
-    account.book([Reply("one", usage=Usage(usd=0.02))])
-    account.kept = 5
-    assert account.usd_left == pytest.approx(1.0 - 0.02 - 5 * 0.1)
-    assert account.affordable(100) == 4
-    account.kept = 0
-    assert account.affordable(100) == 9
+    budget = Budget(usd_cap=1.0)
+    budget.reserve(0.1)
+    budget.settle(0.1, 0.02)
+    budget.book([Reply("one", usage=Usage(usd=0.02))])
+    budget.held_back = 5
+    assert budget.usd_left == pytest.approx(1.0 - 0.02 - 5 * 0.1)
+    assert budget.affordable(100) == 4
+    budget.held_back = 0
+    assert budget.affordable(100) == 9
 
 
 def test_what_is_under_way_counts_at_the_most_it_can_cost() -> None:
-    account = Account(usd_cap=1.0)
-    account.reserve(0.6)
+    budget = Budget(usd_cap=1.0)
+    budget.reserve(0.6)
     with pytest.raises(BudgetReached, match=r"could cost \$1\.2000"):
-        account.reserve(0.6)
-    account.settle(0.6, 0.1)
-    account.reserve(0.6)
+        budget.reserve(0.6)
+    budget.settle(0.6, 0.1)
+    budget.reserve(0.6)
 
 
 def test_time_is_a_cap() -> None:
     now = [0.0]
-    account = Account(seconds=60, clock=lambda: now[0])
-    account.reserve(0)
+    budget = Budget(seconds=60, clock=lambda: now[0])
+    budget.reserve(0)
     now[0] = 61.0
     with pytest.raises(BudgetReached, match="the time is up: 60 seconds"):
-        account.reserve(0)
+        budget.reserve(0)
 
 
 def test_many_threads_reserve_no_more_than_there_is() -> None:
-    account = Account(500)
+    budget = Budget(500)
     granted = []
 
     def spend() -> None:
         for _ in range(100):
             try:
-                account.reserve(0.001)
+                budget.reserve(0.001)
             except BudgetReached:
                 return
             granted.append(1)
@@ -95,32 +104,32 @@ def test_many_threads_reserve_no_more_than_there_is() -> None:
 
 def test_refusals_are_counted_apart() -> None:
     vendor = Vendor(refuses=lambda request: bool(request.image[0, 0, 0] % 2))
-    meter = Meter(vendor, Forgetful())
-    outcomes = meter.query(requests(20))
+    metered = MeteredModel(vendor, InMemoryCache())
+    outcomes = metered.query(requests(20))
     refused = sum(isinstance(outcome, QueryFailed) for outcome in outcomes)
     assert 0 < refused < 20
-    assert meter.account.refused == meter.account.failed == refused
+    assert metered.budget.refused == metered.budget.failed == refused
 
 
 def test_a_probe_keeps_to_the_caps_and_needs_a_price_where_money_is_capped() -> None:
-    assert probed(Vendor().inner) is None
-    assert probed(Vendor(usd=0.5), usd_cap=1.0) is not None
+    assert probe_model(Vendor().inner, Budget()) is None
+    assert probe_model(Vendor(usd=0.5), Budget(usd_cap=1.0)) is not None
     with pytest.raises(BudgetReached):
-        probed(Vendor(usd=0.5), usd_cap=0.9)
+        probe_model(Vendor(usd=0.5), Budget(usd_cap=0.9))
     with pytest.raises(UsageError, match="price"):
-        probed(Vendor(priced=False), usd_cap=1.0)
-    assert probed(Vendor(priced=False)) is not None
+        probe_model(Vendor(priced=False), Budget(usd_cap=1.0))
+    assert probe_model(Vendor(priced=False), Budget()) is not None
 
 
 def test_time_is_kept_for_what_comes_later() -> None:
     now = [0.0]
-    account = Account(seconds=60, clock=lambda: now[0])
+    budget = Budget(seconds=60, clock=lambda: now[0])
     now[0] = 20.0
-    account.book([Reply("one")] * 40)
-    account.kept = 40  # at half a second each, and some to spare
-    account.check(1, 0)
+    budget.book([Reply("one")] * 40)
+    budget.held_back = 40  # at half a second each, and some to spare
+    budget.check(1, 0)
     now[0] = 36.0
     with pytest.raises(BudgetReached, match="kept for 40 image queries"):
-        account.check(1, 0)
-    account.kept = 0
-    account.check(1, 0)
+        budget.check(1, 0)
+    budget.held_back = 0
+    budget.check(1, 0)

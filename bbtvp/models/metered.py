@@ -1,0 +1,143 @@
+"""A model whose image queries are counted, capped, and never sent twice.
+
+>>> metered = MeteredModel(model, InMemoryCache(), budget=Budget(100))
+>>> replies = metered.query(requests)
+>>> metered.budget.total
+2
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import final
+
+from bbtvp.core.digest import digest
+from bbtvp.core.errors import ModelError
+from bbtvp.models.budget import Budget
+from bbtvp.models.cache import ReplyCache
+from bbtvp.models.exchange import Outcome, QueryFailed, Request
+from bbtvp.models.port import Model, Probe
+
+REQUESTS_PER_CALL = 128
+"""Most requests in one call to a local model. Replies are recorded call by call, so this is the
+most that a kill can lose.
+"""
+
+
+def probe_model(model: Model, budget: Budget) -> Probe | None:
+    """Find out what an endpoint honours, within this budget; None for a local model.
+
+    Raises UsageError where there is a cap on money and no price, BudgetReached if the budget allows
+    no probe, ModelError if the endpoint does not answer.
+    """
+    if budget.usd_cap is not None:
+        model.need_price()
+    return model.probe(budget)
+
+
+@final
+class MeteredModel(Model):
+    """Wraps a model: counts by phase, keeps to the caps, and answers repeated requests at no cost.
+
+    An endpoint asks the budget before every attempt, and each attempt is noted in the cache before
+    it is made. The attempts of a local model are known only after the call, and may pass a cap.
+
+    budget: shared with other models; by default one of its own, without caps.
+    """
+
+    def __init__(self, model: Model, cache: ReplyCache, *, budget: Budget | None = None) -> None:
+        self.model = model
+        self.spec = model.spec
+        self.capabilities = model.capabilities
+        self.cache = cache
+        self.budget = Budget() if budget is None else budget
+
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        """Answer from the cache or from the model, in calls of at most `REQUESTS_PER_CALL`.
+
+        budget: by default that of the metered model. Raises BudgetReached before the first call if
+        all of them could pass a cap, and ModelError once a whole call of more than three requests
+        fails and failures outnumber answers.
+        """
+        budget = self.budget if budget is None else budget
+        identity = self.model.identity.encode()
+        keys = [digest(identity, request.key.encode()) for request in requests]
+        answers: dict[str, Outcome] = {}
+        unasked: dict[str, Request] = {}
+        for key, request in zip(keys, requests, strict=True):
+            known = self.cache.recall(key)
+            if known is None:
+                unasked[key] = request
+            else:
+                answers[key] = known
+        if unasked:
+            budget.check(len(unasked), sum(map(self.model.max_cost, unasked.values())))
+        for call in self._calls(unasked):
+            sent = self._send(call, budget)
+            answers |= sent
+            self._check_failures(sent, answers)
+        return [answers[key] for key in keys]
+
+    def _calls(self, unasked: Mapping[str, Request]) -> list[dict[str, Request]]:
+        """The requests in parts, one for each call to the model."""
+        if not unasked:
+            return []
+        # An endpoint keeps every reply as it comes, so nothing is lost with a long call, and
+        # batches stay whole.
+        size = len(unasked) if self.model.is_endpoint else REQUESTS_PER_CALL
+        items = list(unasked.items())
+        return [dict(items[start : start + size]) for start in range(0, len(items), size)]
+
+    def _send(self, call: Mapping[str, Request], budget: Budget) -> dict[str, Outcome]:
+        noted = self.model.is_endpoint and not self.model.lasting
+        noting = _NotedBudget(budget, self.cache) if noted else budget
+        found = self.model.query(list(call.values()), noting)
+        outcomes = dict(zip(call, map(_finite, found), strict=True))
+        self.cache.record(budget.phase, list(outcomes.items()), noted=noted)
+        budget.book(outcomes.values())
+        return outcomes
+
+    def _check_failures(self, sent: Mapping[str, Outcome], answers: Mapping[str, Outcome]) -> None:
+        # A few failures beside many answers from the cache are refusals of these images. They do
+        # not show that the model is down.
+        failures = _failures(sent)
+        if len(failures) == len(sent) > 3 and 2 * len(_failures(answers)) > len(answers):
+            raise ModelError(
+                f"all {len(failures)} queries to {self.spec} failed: {failures[-1].reason}"
+            )
+
+
+@final
+class _NotedBudget(Budget):
+    """A budget that notes every attempt in the cache before it is made.
+
+    An attempt that was under way when the process was killed then counts, at its highest cost.
+    """
+
+    def __init__(self, budget: Budget, cache: ReplyCache) -> None:
+        super().__init__()
+        self._budget = budget
+        self._cache = cache
+
+    def reserve(self, usd: float) -> None:
+        self._budget.reserve(usd)
+        self._cache.note(self._budget.phase, 1, usd)
+
+    def settle(self, reserved: float, usd: float) -> None:
+        self._budget.settle(reserved, usd)
+        if usd != reserved:
+            self._cache.note(self._budget.phase, 0, usd - reserved)
+
+
+def _failures(outcomes: Mapping[str, Outcome]) -> list[QueryFailed]:
+    return [outcome for outcome in outcomes.values() if isinstance(outcome, QueryFailed)]
+
+
+def _finite(outcome: Outcome) -> Outcome:
+    """The outcome, or a failure if one of its scores is NaN or infinite."""
+    if isinstance(outcome, QueryFailed):
+        return outcome
+    if all(math.isfinite(score.logprob) for score in outcome.scores or ()):
+        return outcome
+    return QueryFailed("a log-probability is not a finite number", outcome.usage)
