@@ -176,14 +176,20 @@ def _manifest(data: bytes) -> _Manifest:
 
 
 def layer_of(config: Mapping[str, JsonValue]) -> Layer:
-    """The layer that `Layer.config` describes. BundleError for one that is not known or not valid
-    here.
+    """The layer that `Layer.config` describes.
+
+    BundleError for one that is not known, cannot be loaded or is not valid here.
     """
     values = dict(config)
     kind = values.pop("kind", None)
-    layer = LAYERS.get(kind) if isinstance(kind, str) else None
-    if layer is None:
-        raise BundleError(f"layer {kind!r} is not known here; {_NEWER}")
+    package = values.pop("package", None)
+    if not isinstance(kind, str) or kind not in LAYERS.names():
+        remedy = _NEWER if package is None else f"install the plug-in {package}, which draws it"
+        raise BundleError(f"layer {kind!r} is not known here; {remedy}")
+    try:
+        layer: type[Layer] = LAYERS.load(kind)
+    except UsageError as error:
+        raise BundleError(str(error)) from error
     unknown = sorted(values.keys() - {field.name for field in fields(layer)})
     if unknown:
         raise BundleError(f"layer {kind!r}: unknown fields {', '.join(unknown)}; {_NEWER}")

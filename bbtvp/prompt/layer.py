@@ -108,6 +108,7 @@ class Derivative(NamedTuple):
     """Bᵀ: (r, m, canvas, canvas, 3) to (r, m, variables)."""
 
 
+_OURS = "bbtvp"
 DEFAULT_ORDER = 45
 """Where a layer is drawn that does not say it: over all patterns, and below marks and labels."""
 
@@ -177,8 +178,13 @@ class Layer(ABC):
         return None
 
     def config(self) -> dict[str, Any]:
-        """JSON-able fields, with the kind, that rebuild this layer."""
-        return {"kind": self.kind, **asdict(self)}
+        """JSON-able fields, with the kind, that rebuild this layer.
+
+        Those of a plug-in's layer hold its package too, so that a bundle can name what it needs.
+        """
+        package = type(self).__module__.partition(".")[0]
+        origin = {} if package == _OURS else {"package": package}
+        return {"kind": self.kind, **origin, **asdict(self)}
 
 
 @final

@@ -1,11 +1,12 @@
-"""All layers, in the order in which they are rendered and in which their variables lie in z.
-
-Crop and canvas, tone, frame, overlays, marks, labels: what is drawn last is neither resampled nor
-recoloured. Guidance draws nothing.
-"""
+"""All layers by kind: ours, and those of plug-ins."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from bbtvp.core.plugins import Registry
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.layer import Layer
@@ -16,7 +17,7 @@ from bbtvp.prompt.overlay import Overlay
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.tone import Tone
 
-_ORDER: tuple[type[Layer], ...] = (
+_OURS: tuple[type[Layer], ...] = (
     Placement,
     Tone,
     Frame,
@@ -26,4 +27,22 @@ _ORDER: tuple[type[Layer], ...] = (
     Legend,
     Guidance,
 )
-LAYERS: dict[str, type[Layer]] = {layer.kind: layer for layer in _ORDER}
+"""By rising `order`. What is drawn last is neither resampled nor recoloured: crop and canvas, tone,
+frame, overlays, marks, labels. Guidance draws nothing.
+"""
+
+_BUILTIN: Mapping[str, type[Layer]] = MappingProxyType({layer.kind: layer for layer in _OURS})
+
+
+def _is_layer(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Layer) and hasattr(found, "kind")
+
+
+LAYERS = Registry(
+    "bbtvp.layers",
+    "layer",
+    check=_is_layer,
+    expected="a subclass of bbtvp.prompt.Layer with a kind",
+    builtin=_BUILTIN,
+)
+"""The classes of layers by kind; a plug-in's entry point is named as its kind."""

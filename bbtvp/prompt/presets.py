@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from bbtvp.core.errors import unknown
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+from bbtvp.core.errors import UsageError, unknown
 from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.layer import Layer
+from bbtvp.prompt.layers import LAYERS
 from bbtvp.prompt.marks.guidance import Guidance
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.placement import Placement
@@ -12,7 +16,7 @@ from bbtvp.prompt.space import PromptSpace
 from bbtvp.prompt.tone import Tone
 
 _TVP_INSIDE = 164 / 224
-PRESETS: dict[str, tuple[Layer, ...]] = {
+_PRESETS: dict[str, tuple[Layer, ...]] = {
     "tvp": (Placement(_TVP_INSIDE), Frame("pixels")),
     "frame": (Placement(_TVP_INSIDE), Frame("dct")),
     "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
@@ -28,12 +32,30 @@ PRESETS: dict[str, tuple[Layer, ...]] = {
 def preset(name: str, canvas: int = 224) -> PromptSpace:
     """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
 
+    `<preset>+<layer>` adds a layer with its default options, a plug-in's too: "tone+overlay".
+
     "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at
     224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
     canvas; contrast, brightness, gamma. "default": zoom, all of tone, and 72 for a frame in
     whatever zoom leaves free. "annotate": marks over the image and the sentence that names them,
     with a crop and contrast; 25 variables for eleven choices, see `Marks`.
     """
-    if name not in PRESETS:
-        raise unknown("prompt preset", name, PRESETS)
-    return PromptSpace(PRESETS[name], canvas)
+    base, *added = name.split("+")
+    if base not in _PRESETS:
+        raise unknown("prompt preset", base, _PRESETS)
+    return PromptSpace((*_PRESETS[base], *map(_by_default, added)), canvas)
+
+
+def _by_default(kind: str) -> Layer:
+    """A layer with its default options."""
+    layer: type[Layer] = LAYERS.load(kind)
+    needed = [field.name for field in fields(layer) if _is_needed(field)]
+    if needed:
+        raise UsageError(
+            f"the layer {kind} needs {', '.join(needed)}: build a PromptSpace with it in Python"
+        )
+    return layer()
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    return field.init and field.default is MISSING and field.default_factory is MISSING
