@@ -13,6 +13,7 @@ from bbtvp.bench.cells import BenchCell, cell_id, from_bits, slug
 from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
+from bbtvp.core.table import markdown_table
 from bbtvp.report.pictures import save_matrix
 
 SCHEMA = "bbtvp.bench/1"
@@ -144,24 +145,6 @@ def _interval_json(found: Interval | None) -> dict[str, Any] | None:
 
 
 # -- Markdown --------------------------------------------------------------------------------------
-def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table that is also legible as it is: padded, the first column left, the others
-    right.
-    """
-    cells = [list(head), *(list(line) for line in lines)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    rule = ["-" * max(3, width) for width in widths]
-    cells.insert(1, [rule[0], *(f"{part[:-1]}:" for part in rule[1:])])
-    text = [
-        [
-            line[0].ljust(len(rule[0])),
-            *(cell.rjust(len(part)) for cell, part in zip(line[1:], rule[1:], strict=True)),
-        ]
-        for line in cells
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in text)
-
-
 def points(value: float | None) -> str:
     """A share as signed points."""
     return "–" if value is None else f"{100 * value:+.1f}"
@@ -210,7 +193,7 @@ def main_table(found: Findings) -> str:
                 f"{harm.below} of {harm.places}",
             )
         )
-    return table(head, lines)
+    return markdown_table([head, *lines])
 
 
 def markdown(found: Findings) -> str:
@@ -247,9 +230,8 @@ def _against_table(found: Findings) -> str:
     lines = [
         (m, str(budget), spanned(gain), spanned(carry)) for m, budget, gain, carry in found.against
     ]
-    return table(
-        ("method minus default", "cap of default", "gain on source", "gain on others"), lines
-    )
+    head = ("method minus default", "cap of default", "gain on source", "gain on others")
+    return markdown_table([head, *lines])
 
 
 def _reach_table(found: Findings, budgets: Sequence[int]) -> str:
@@ -273,7 +255,9 @@ def _reach_table(found: Findings, budgets: Sequence[int]) -> str:
         shown = "not reached" if at is None else f"{'at most ' if least else ''}{at:.0f}"
         lines.append((method, shown, "–" if at is None else f"{best.budget / at:.1f} ×"))
     said = f"Goal: {points(goal)} points on the source, what the best peer ({best.method}) reaches at {best.budget}."
-    return said + "\n\n" + table(("method", "image queries", "fewer than the peer"), lines)
+    return (
+        said + "\n\n" + markdown_table([("method", "image queries", "fewer than the peer"), *lines])
+    )
 
 
 def _task_table(found: Findings, budget: int) -> str:
@@ -288,7 +272,8 @@ def _task_table(found: Findings, budget: int) -> str:
                     *(f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks),
                 )
             )
-    return table(("method: source / others", *(task.removeprefix("zoo/") for task in tasks)), lines)
+    head = ("method: source / others", *(task.removeprefix("zoo/") for task in tasks))
+    return markdown_table([head, *lines])
 
 
 def _method_table(found: Findings) -> str:
@@ -306,7 +291,8 @@ def _method_table(found: Findings) -> str:
                 said["tuned"] or "–",
             )
         )
-    return table(("method", "kind", "what it is", "source", "constants", "how chosen"), lines)
+    head = ("method", "kind", "what it is", "source", "constants", "how chosen")
+    return markdown_table([head, *lines])
 
 
 # -- files -----------------------------------------------------------------------------------------

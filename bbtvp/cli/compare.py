@@ -59,10 +59,10 @@ def _parts(found: Comparison) -> Iterator[str]:
 
 
 def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]]) -> str:
-    from bbtvp.report.columns import table
+    from bbtvp.core.table import text_table
 
     rows = [(name, *map(_cell, values)) for name, values in pairs.items()]
-    return table([(title, *names), *rows], left=3) if rows else ""
+    return text_table([(title, *names), *rows], left=3) if rows else ""
 
 
 def _cell(value: Any) -> str:

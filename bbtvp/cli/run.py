@@ -215,12 +215,12 @@ HEAD = ("job", "state", "queries", "US$", "validation", "test gain", "95 % inter
 
 def _table(ended: Sequence[JobResult[SearchJob]]) -> str:
     """A line for each job; with the verdicts, if jobs were verified."""
-    from bbtvp.report.columns import table
+    from bbtvp.core.table import text_table
 
     rows = [HEAD, *map(_cells, ended)]
     if all(row[-1] == "-" for row in rows[1:]):
         rows = [row[:-1] for row in rows]
-    return table(rows, left={0, 1, len(HEAD) - 1})
+    return text_table(rows, left={0, 1, len(HEAD) - 1})
 
 
 def _cells(ended: JobResult[SearchJob]) -> tuple[str, ...]:

@@ -140,9 +140,9 @@ def errors(jobs: Sequence[Standing]) -> list[str]:
 
 def table(jobs: Sequence[Standing]) -> list[str]:
     """A head, and a line for each job."""
-    from bbtvp.report.columns import table as columns
+    from bbtvp.core.table import text_table
 
-    return columns([HEAD, *map(_cells, jobs)], left=3).splitlines()
+    return text_table([HEAD, *map(_cells, jobs)], left=3).splitlines()
 
 
 def _cells(job: Standing) -> tuple[str, ...]:

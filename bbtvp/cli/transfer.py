@@ -78,28 +78,28 @@ def transfer(folder: Path, pictures: Path | None, as_json: bool) -> None:
 
 
 def _square(found: Mapping[tuple[str, str], Figure], cells: Sequence[Cell]) -> str:
-    from bbtvp.report.columns import table
+    from bbtvp.core.table import text_table
 
     rows, columns = (list(dict.fromkeys(pair[i] for pair in found)) for i in (0, 1))
     lines = [["", *columns]]
     lines += [[row, *(_shown(found.get((row, column))) for column in columns)] for row in rows]
     own = [cell.gain for cell in cells if not cell.carried and cell.task == cell.trained]
     carried = [cell.gain for cell in cells if cell.carried and cell.task == cell.trained]
-    text = table(lines)
+    text = text_table(lines)
     if own and carried:
         text += f"\nmean {_mean(own)} on models that were asked, {_mean(carried)} on models that were not"
     return text
 
 
 def _sizes(found: Mapping[tuple[str, int | None], tuple[Figure, Figure | None]]) -> str:
-    from bbtvp.report.columns import table
+    from bbtvp.core.table import text_table
 
     lines = [("method", "training images", "sources", "other models")]
     lines += [
         (method, "all" if train is None else str(train), _shown(own), _shown(others))
         for (method, train), (own, others) in found.items()
     ]
-    return table(lines) + "\n"
+    return text_table(lines) + "\n"
 
 
 def _mean(gains: Sequence[float]) -> str:

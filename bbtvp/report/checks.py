@@ -9,7 +9,7 @@ import numpy as np
 from bbtvp.checks.effects import Effect, Effects, Shift
 from bbtvp.checks.robustness import ModelRobustness, Robustness
 from bbtvp.checks.saliency import Look, Saliency
-from bbtvp.report.columns import table
+from bbtvp.core.table import text_table
 from bbtvp.report.figures import change, interval, p_value, points
 
 
@@ -33,7 +33,7 @@ def _table(model: ModelRobustness) -> str:
         gain = float(np.mean([cell.gain for cell in cells]))
         harms = [str(cell.severity) for cell in cells if cell in model.harmed()]
         rows.append((name, *shares, points(gain), ", ".join(harms)))
-    lines = [table(rows, left=len(rows[0]))]
+    lines = [text_table(rows, left=len(rows[0]))]
     kept = (
         ""
         if model.gain_kept is None
@@ -73,7 +73,7 @@ def _tasks(found: Effects) -> str:
         "unparsed",
         "refused",
     )
-    return table([head, *map(_task, found.tasks)], left=len(head))
+    return text_table([head, *map(_task, found.tasks)], left=len(head))
 
 
 def _task(one: Effect) -> tuple[str, ...]:
@@ -118,7 +118,7 @@ def _strays(found: Effects) -> str:
                 f"{one.refused_before} → {one.refused_after}",
             )
         )
-    return table(rows, left=len(rows[0]))
+    return text_table(rows, left=len(rows[0]))
 
 
 def _rest(found: Effects) -> str:
@@ -172,7 +172,7 @@ def saliency_table(found: Saliency) -> str:
         ("image", "arm", "label", "score", "deletion", "insertion", "on the image", "its area"),
         *map(_look, found.looks),
     ]
-    return table(rows, left=3)
+    return text_table(rows, left=3)
 
 
 def _look(look: Look) -> tuple[str, ...]:

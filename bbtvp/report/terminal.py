@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textwrap import indent
 
-from bbtvp.report.columns import table
+from bbtvp.core.table import text_table
 from bbtvp.report.figures import change, interval, p_value, points, share
 from bbtvp.verify import Detail, Proof, Row
 
@@ -33,7 +33,7 @@ def proof_table(proof: Proof) -> str:
     guided = any(row.sentence_only is not None for row in proof.rows)
     head = (*HEAD, *GUIDED) if guided else HEAD
     lines = [head, *((*_cells(row), *(_halves(row) if guided else ())) for row in proof.rows)]
-    text = [table(lines, left=2)]
+    text = [text_table(lines, left=2)]
     if proof.transfer is not None:
         others = sum(row.role == "target" for row in proof.rows)
         whom = f"mean over {others} models that were" if others > 1 else "on a model that was"
@@ -88,7 +88,7 @@ def _detail(detail: Detail) -> list[str]:
                     _mistake(detail, label),
                 )
             )
-        lines.append(indent(table(rows, left={0, 4}, rule=False), "  "))
+        lines.append(indent(text_table(rows, left={0, 4}, rule=False), "  "))
     return lines
 
 

@@ -26,6 +26,7 @@ from typing import Any
 from bbtvp.bench import methods, report, tables
 from bbtvp.bench.cells import BenchGrid
 from bbtvp.bench.run import BenchSettings, run_bench
+from bbtvp.core.table import markdown_table
 
 TASKS = ("zoo/digits-dark", "zoo/counting-bright", "zoo/hallucination-dark")
 SOURCE = "zoo/llava"
@@ -131,7 +132,7 @@ def main() -> None:
             "others",
             *(task.removeprefix("zoo/") for task in args.tasks),
         )
-        print(report.table(head, lines) + "\n", flush=True)
+        print(markdown_table([head, *lines]) + "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -24,16 +25,22 @@ def cell(model: str, vp: float, tvp: float) -> dict[str, Any]:
     }
 
 
+def squeezed(text: str) -> str:
+    """Without the padding of columns."""
+    return re.sub(" +", " ", text)
+
+
 def test_the_control_stands_beside_the_ceilings() -> None:
     text = ceiling_table([cell("zoo/llava", 0.5, 0.35), cell("zoo/blip2", 0.42, 0.47)])
     row = next(line for line in text.splitlines() if TASK in line)
-    assert row == f"| {TASK} | +5 / +10 / -5 | +5 / +2 / +7 |"
+    assert squeezed(row) == f"| {TASK} | +5 / +10 / -5 | +5 / +2 / +7 |"
     assert "over zero-shot, by the better frame: 1 of 2 cells (mean +8.5)" in text
     assert "over the empty frame, by the better frame: 0 of 2 cells (mean +3.5)" in text
 
 
 def test_a_cell_that_was_not_measured_stays_empty() -> None:
-    assert f"| zoo/{tasks.SUITE[1]} |  |" in ceiling_table([cell("zoo/llava", 0.5, 0.5)])
+    text = ceiling_table([cell("zoo/llava", 0.5, 0.5)])
+    assert f"| zoo/{tasks.SUITE[1]} | |" in squeezed(text)
 
 
 @pytest.mark.skipif(
@@ -44,4 +51,4 @@ def test_the_members_table_gives_sizes_and_means() -> None:
     scores = {subject: 0.5 + i / 10 for i, subject in enumerate(CLEAN)}
     size = next(row["parameters"] for row in card() if row["model"] == f"zoo/{name}")
     text = members_table({name: scores})
-    assert f"{size / 1e6:.2f} M | 50.0 | 60.0 | 70.0 | 80.0 | 90.0 | **70.0** |" in text
+    assert f"{size / 1e6:.2f} M | 50.0 | 60.0 | 70.0 | 80.0 | 90.0 | **70.0** |" in squeezed(text)

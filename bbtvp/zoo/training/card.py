@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bbtvp.core.files import atomic_write
+from bbtvp.core.table import markdown_table
 from bbtvp.models import Model, load_model
 from bbtvp.search import LogProbReader, read_all
 from bbtvp.zoo import tasks
@@ -33,16 +34,6 @@ def accuracy(model: Model, name: str) -> float:
     return float(np.mean([reading.correct for reading in readings]))
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table."""
-    lines = [
-        " | ".join(head),
-        " | ".join(["---"] + ["---:"] * (len(head) - 1)),
-        *(" | ".join(row) for row in rows),
-    ]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
 def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     """Parameters and accuracy on the clean tasks, with the mean over kinds of question."""
     sizes = {row["model"]: row["parameters"] for row in card()}
@@ -56,7 +47,8 @@ def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:
         ]
         for name in scores
     ]
-    return table(["miniature", "stands for", "parameters", *CLEAN, "mean"], rows)
+    head = ["miniature", "stands for", "parameters", *CLEAN, "mean"]
+    return markdown_table([head, *rows], left=2)
 
 
 def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
@@ -71,7 +63,7 @@ def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
         ]
         for name in tasks.SUITE
     ]
-    return table(["task", "constant", *scores], rows)
+    return markdown_table([["task", "constant", *scores], *rows])
 
 
 CONTROL = "empty_frame"
@@ -91,9 +83,8 @@ def ceiling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for than, base in (("zero-shot", "zero_shot"), ("the empty frame", CONTROL))
         for many, mean in [_reached(rows, base)]
     ]
-    return "\n\n".join(
-        [table(["task", *(name.removeprefix("zoo/") for name in names)], body), *share]
-    )
+    head = ["task", *(name.removeprefix("zoo/") for name in names)]
+    return "\n\n".join([markdown_table([head, *body]), *share])
 
 
 def _gains(row: Mapping[str, Any] | None) -> str:

@@ -276,7 +276,9 @@ def test_the_curve_counts_what_the_journal_counted() -> None:
     found = curve_of(folder.recording)
     places = [row.queries for row in found.generations]
     assert places == sorted(places)
-    assert found.validated[-1].queries == sum(run.queries.values()) == folder.costs["search"].queries
+    assert (
+        found.validated[-1].queries == sum(run.queries.values()) == folder.costs["search"].queries
+    )
     assert found.unprompted == pytest.approx(run.arms[0].accuracy)
     assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(
         found.unprompted, abs=0.1
