@@ -10,16 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, final
 
-from bbtvp.bench.answers import View, ask
 from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget, MeteredModel
-from bbtvp.search import Journal, choose_reader
-from bbtvp.search.calibration import corrected as corrected
-from bbtvp.search.calibration import fitted as fitted
-from bbtvp.search.calibration import indices as indices
+from bbtvp.search import Journal, ask, choose_reader
+from bbtvp.search.calibration import calibrates, corrected, fitted, indices
 from bbtvp.tasks import Sample
 
 
@@ -43,6 +40,11 @@ def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
     task = job.task
     model = job.model
     reader = choose_reader("auto", model, task)
+    if not calibrates(reader, task):
+        raise UsageError(
+            f"this needs log-probabilities from {model.spec}, and labels that all samples of "
+            f"{task.name} share"
+        )
     order = stream(job.seed, "bench", "training-scores").permutation(len(pool))
     samples = tuple(pool[i] for i in order[: job.budget])
     config = {
@@ -54,12 +56,9 @@ def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
     with Journal(config, job.folder) as journal:
         budget = Budget(job.budget, journal.spent, journal.failed)
         metered = MeteredModel(model, journal, budget=budget)
-        found = ask(metered, reader, View(task), samples)
-        if found.scores is None:
-            raise UsageError(
-                f"this needs log-probabilities of labels that {task.name} has in common, from {model.spec}"
-            )
-        return Asked(samples, found.scores, dict(metered.budget.spent), metered.budget.failed)
+        found = ask(metered, reader, task, samples)
+        scores = found.score_table(len(task.labels or ()))
+        return Asked(samples, scores, dict(budget.spent), budget.failed)
 
 
 def calibrate(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:

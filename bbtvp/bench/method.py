@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
-from bbtvp.bench.answers import Answers
+from bbtvp.bench.answers import SplitAnswers
 from bbtvp.bench.cells import MethodAxis, from_bits, to_bits
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError, unknown
@@ -43,7 +43,7 @@ class MethodInput:
     seed: int
     folder: Path
     surrogate: Callable[[str], Surrogate]
-    zero_shot: Callable[[], Answers]
+    zero_shot: Callable[[], SplitAnswers]
     watch: Watch = silent
 
 

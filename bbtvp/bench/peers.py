@@ -24,7 +24,7 @@ from bbtvp.core.rng import derived_seed, stream
 from bbtvp.models import Budget, MeteredModel, Model
 from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
-from bbtvp.search import Journal, LogProbReader, Reader, choose_reader, read_all
+from bbtvp.search import Journal, LogProbReader, Reader, ask, choose_reader
 from bbtvp.search.optimize import choose_canvas
 from bbtvp.tasks import Sample, Task
 
@@ -118,9 +118,8 @@ def _ask(
     """(candidates, images) task losses in the reader's unit, NaN where the query failed."""
     renderers = [space.renderer(row) for row in z]
     shown = [render(sample.pixels()) for render in renderers for sample in samples]
-    readings = read_all(reader, model, task, [*samples] * len(z), shown)
-    losses = [reading.loss for reading in readings]
-    return [losses[start : start + len(samples)] for start in range(0, len(losses), len(samples))]
+    losses = ask(model, reader, task, [*samples] * len(z), images=shown).losses
+    return losses.reshape(len(z), len(samples)).tolist()
 
 
 def _losses(

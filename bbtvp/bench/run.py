@@ -22,7 +22,7 @@ from typing import Any, final
 from filelock import FileLock
 
 from bbtvp.bench import methods
-from bbtvp.bench.answers import Answers, Shelf, View
+from bbtvp.bench.answers import AnswerCache, PromptedSplit, SplitAnswers
 from bbtvp.bench.cells import CELL_SCHEMA, BenchCell, BenchGrid, cell_id, to_bits
 from bbtvp.bench.method import Method, MethodInput, MethodOutcome
 from bbtvp.bench.rows import row
@@ -91,8 +91,8 @@ class BenchBatch(Batch[BenchCell]):
         self._task = cache(lambda spec: limited(spec, settings.test_limit))
         self._model = cache(lambda spec: load_model(spec, **settings.options))
         self._surrogate = cache(load_surrogate)
-        self._unprompted = cache(View)
-        self._shared = Shelf(settings.folder / "zero_shot")
+        self._unprompted = cache(PromptedSplit)
+        self._shared = AnswerCache(settings.folder / "zero_shot")
 
     def __reduce__(self) -> tuple[type[BenchBatch], tuple[BenchSettings, BenchGrid]]:
         return BenchBatch, (self.settings, self.grid)
@@ -160,7 +160,7 @@ class BenchBatch(Batch[BenchCell]):
         with FileLock(folder / "run.lock"):  # a cell of another budget may be the same run
             outcome = MethodOutcome.load(folder) or self._search(cell, method, folder, watch)
         searched = time.monotonic() - began
-        targets = self._tried(cell, task, outcome, Shelf(folder / "answers"))
+        targets = self._tried(cell, task, outcome, AnswerCache(folder / "answers"))
         queries = sum(outcome.queries.values())
         return {
             "schema": CELL_SCHEMA,
@@ -197,7 +197,7 @@ class BenchBatch(Batch[BenchCell]):
         return outcome
 
     def _tried(
-        self, cell: BenchCell, task: Task, outcome: MethodOutcome, shelf: Shelf
+        self, cell: BenchCell, task: Task, outcome: MethodOutcome, answers: AnswerCache
     ) -> dict[str, dict[str, str | None]]:
         """The bits of each arm, by model."""
         portable = outcome.correct is None
@@ -210,12 +210,12 @@ class BenchBatch(Batch[BenchCell]):
                 task,
                 outcome,
                 views if everywhere or spec == cell.source else unframed,
-                shelf,
+                answers,
             )
             for spec in (self.grid.asked(cell.source) if portable else [cell.source])
         }
 
-    def _zero_shot(self, model: Model, task: Task) -> Answers:
+    def _zero_shot(self, model: Model, task: Task) -> SplitAnswers:
         return self._shared.get(model, self._unprompted(task), keep_scores=True)
 
     def _arms(
@@ -223,8 +223,8 @@ class BenchBatch(Batch[BenchCell]):
         model: Model,
         task: Task,
         outcome: MethodOutcome,
-        views: Mapping[str, View],
-        shelf: Shelf,
+        views: Mapping[str, PromptedSplit],
+        answers: AnswerCache,
     ) -> dict[str, str | None]:
         """The bits of each arm on the test split; None for an arm that the method has not."""
         arms: dict[str, str | None] = dict.fromkeys(ARMS)
@@ -236,12 +236,12 @@ class BenchBatch(Batch[BenchCell]):
             *(view.digest for arm, view in views.items() if arm != "prompted"),
         }
         for arm, view in views.items():
-            home = self._shared if view.digest in controls else shelf
+            home = self._shared if view.digest in controls else answers
             arms[arm] = to_bits(home.get(model, view).correct)
         return arms
 
 
-def _views(task: Task, outcome: MethodOutcome) -> dict[str, View]:
+def _views(task: Task, outcome: MethodOutcome) -> dict[str, PromptedSplit]:
     """What models are shown beside the unprompted image, by arm."""
     prompt = outcome.prompt
     if prompt is None:
@@ -249,7 +249,7 @@ def _views(task: Task, outcome: MethodOutcome) -> dict[str, View]:
     prompts = {"empty_frame": prompt.space.empty_frame(prompt.z), "prompted": prompt}
     if prompt.ask("?") != "?":
         prompts["sentence_only"] = prompt.space.arms(prompt.z)["sentence_only"]
-    return {arm: View.of(found, task) for arm, found in prompts.items()}
+    return {arm: PromptedSplit(task, found) for arm, found in prompts.items()}
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from bbtvp.runs.journal import Journal as Journal
 from bbtvp.search.allocation import Allocation as Allocation
+from bbtvp.search.ask import Answers as Answers
+from bbtvp.search.ask import ask as ask
 from bbtvp.search.evaluation import MISSING as MISSING
 from bbtvp.search.evaluation import Evaluation as Evaluation
 from bbtvp.search.evaluation import Scale as Scale

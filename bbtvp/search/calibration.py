@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import unknown
+from bbtvp.search.readers import LogProbReader, Reader
+from bbtvp.tasks import Task
 
 RIDGE = 0.01
 """Strength of the pull to no correction, in nats per squared nat: with few images of a label its
@@ -29,6 +31,13 @@ bias stays finite.
 
 STEPS = 100
 TOLERANCE = 1e-9
+
+
+def calibrates(reader: Reader, task: Task) -> bool:
+    """Whether the reader gives log-probabilities of labels that all samples of the task share."""
+    samples = (sample for split in task.splits.values() for sample in split)
+    own = any(sample.labels is not None for sample in samples)
+    return isinstance(reader, LogProbReader) and task.labels is not None and not own
 
 
 def indices(labels: Sequence[str], answers: Sequence[str]) -> NDArray[np.intp]:

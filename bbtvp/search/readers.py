@@ -10,7 +10,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
-from bbtvp.core.arrays import Pixels
+from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model, QueryFailed, Reply, Request
 from bbtvp.search.evaluation import MISSING
@@ -45,6 +45,10 @@ class Reader(ABC):
     @abstractmethod
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         """Loss and answer of a reply. Raises ModelError if the reply lacks what was asked for."""
+
+    def scores(self, reply: Reply, task: Task, sample: Sample) -> Vector | None:
+        """(labels,) log-probabilities of the sample's labels in a reply; None where it has none."""
+        return None
 
 
 @final
@@ -97,6 +101,12 @@ class LogProbReader(Reader):
             answer,
             float(answer == sample.answer),
         )
+
+    def scores(self, reply: Reply, task: Task, sample: Sample) -> Vector | None:
+        labels = task.sample_labels(sample)
+        if not reply.scores or labels is None:
+            return None
+        return label_logprobs(reply, len(labels), self.normalise)
 
     def _loss(self, nats: float) -> float:
         return nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,19 @@ class PairedGain(NamedTuple):
     """Wrong before, right after."""
     lost: int
     """Right before, wrong after."""
+
+    def as_json(
+        self, before: str = "before", after: str = "after", gain: str = "gain"
+    ) -> dict[str, Any]:
+        """The figures under these names, the interval as `{gain}_ci95`; without the counts."""
+        return {
+            "n": self.n,
+            before: self.before,
+            after: self.after,
+            gain: self.gain,
+            f"{gain}_ci95": list(self.ci),
+            "mcnemar_p": self.mcnemar_p,
+        }
 
 
 def paired_gain(

@@ -18,7 +18,7 @@ import numpy as np
 from bbtvp.core.files import atomic_write
 from bbtvp.core.table import markdown_table
 from bbtvp.models import Model, load_model
-from bbtvp.search import LogProbReader, read_all
+from bbtvp.search import LogProbReader, ask
 from bbtvp.zoo import tasks
 from bbtvp.zoo.catalogue import STANDS_FOR, card, members, weights
 
@@ -28,10 +28,7 @@ CLEAN = (*tasks.SUBJECTS, "hallucination")
 def accuracy(model: Model, name: str) -> float:
     """Share of right answers of an unprompted model on the test split of `zoo/<name>`."""
     task = tasks.load(name)
-    readings = read_all(
-        LogProbReader(), model, task, task.test, [sample.pixels() for sample in task.test]
-    )
-    return float(np.mean([reading.correct for reading in readings]))
+    return float(ask(model, LogProbReader(), task, task.test).correct.mean())
 
 
 def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:

@@ -34,7 +34,7 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace
-from bbtvp.search import LogProbReader, read_all
+from bbtvp.search import LogProbReader, ask
 from bbtvp.stats import paired_gain
 from bbtvp.surrogate import wording
 from bbtvp.tasks import Sample, Task
@@ -148,7 +148,7 @@ def cell(name: str, task: Task, *, steps: int, batch: int, clip: Any) -> dict[st
         return images
 
     def correct(images: list[Pixels]) -> np.ndarray:
-        return np.array([r.correct for r in read_all(reader, adapter, task, task.test, images)])
+        return ask(adapter, reader, task, task.test, images=images).correct
 
     before = correct(raw)
     row: dict[str, Any] = {

@@ -1,0 +1,192 @@
+"""Ask a model about samples: the one way in which the package does it.
+
+>>> found = ask(model, choose_reader("auto", model, task), task, task.test, prompt)
+>>> print(np.nanmean(found.correct), found.failed)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Matrix, Pixels, Vector
+from bbtvp.models import Model, Outcome, QueryFailed, Request
+from bbtvp.search.evaluation import MISSING
+from bbtvp.search.readers import Reader, Reading
+from bbtvp.tasks import Sample, Task
+
+BATCH = 128
+"""Images that are rendered, and kept in memory, at a time."""
+
+FAILED = Reading(MISSING, None, MISSING)
+"""The reading of a query that failed."""
+
+
+class PromptLike(Protocol):
+    """What changes an image and a question before they are sent: a `Prompt`, or half of one."""
+
+    def render(self, image: Pixels, /) -> Pixels:
+        """The image that is sent for this one."""
+
+    def ask(self, question: str, /) -> str:
+        """The text that is sent for this question."""
+
+
+@final
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered about n samples, in their order.
+
+    readings: the loss, the answer and whether it is right, of each sample. scores: the (labels,)
+    log-probabilities of each sample's labels, in nats; None where the query failed, or where the
+    reader reads no scores (of several draws, the first's). refused: how many of these queries the
+    model refused to answer.
+    """
+
+    readings: tuple[Reading, ...]
+    scores: tuple[Vector | None, ...]
+    refused: int = 0
+
+    @classmethod
+    def joined(cls, parts: Iterable[Answers]) -> Answers:
+        """The answers of several parts, one after the other."""
+        found = list(parts)
+        return cls(
+            tuple(reading for part in found for reading in part.readings),
+            tuple(scores for part in found for scores in part.scores),
+            sum(part.refused for part in found),
+        )
+
+    @property
+    def losses(self) -> Vector:
+        """(n,) the loss of each sample, NaN where the query failed."""
+        return np.array([reading.loss for reading in self.readings], np.float64)
+
+    @property
+    def correct(self) -> Vector:
+        """(n,) 1 right, 0 wrong, NaN where the query failed."""
+        return np.array([reading.correct for reading in self.readings], np.float64)
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The answer to each sample; None where the query failed or the reply named no label."""
+        return [reading.answer for reading in self.readings]
+
+    @property
+    def failed(self) -> int:
+        """How many queries failed."""
+        return int(np.isnan(self.correct).sum())
+
+    @property
+    def unparsed(self) -> int:
+        """How many replies named no single label."""
+        return sum(
+            reading.answer is None and bool(np.isfinite(reading.correct))
+            for reading in self.readings
+        )
+
+    def score_table(self, labels: int) -> Matrix:
+        """(n, labels) the scores, a row of NaN where there are none."""
+        missing = np.full(labels, MISSING)
+        rows = [missing if scores is None else scores for scores in self.scores]
+        return np.array(rows, np.float64).reshape(len(rows), labels)
+
+
+def ask(
+    model: Model,
+    reader: Reader,
+    task: Task,
+    samples: Sequence[Sample],
+    prompt: PromptLike | None = None,
+    *,
+    images: Sequence[Pixels] | None = None,
+    questions: Sequence[str] | None = None,
+    repeats: int = 1,
+    replicate: int = 0,
+) -> Answers:
+    """Ask the model about each sample, with the prompt or without one.
+
+    images: what is sent in place of the rendered samples, as it is, in one call to the model.
+    Without it, `BATCH` images at a time are rendered and sent. questions: the texts that are sent
+    in place of the task's. repeats: answers for each image, which is worth its cost only for a
+    model that does not always answer the same; loss and correctness are then means. replicate: the
+    number of the first of these draws; a draw with another number is never taken from a cache.
+
+    A failed query is missing data. Raises ModelError if the model is down, BudgetReached if a
+    metered model would pass a cap, and UsageError if the reader does not fit the task.
+    """
+    texts = _texts(task, samples, prompt) if questions is None else questions
+    draws = range(replicate, replicate + repeats)
+
+    def send(batch: Sequence[Sample], shown: Sequence[Pixels], words: Sequence[str]) -> Answers:
+        rows = zip(shown, words, batch, strict=True)
+        once = [reader.request(image, question, task, sample) for image, question, sample in rows]
+        return _read(reader, task, batch, model.query(_repeated(once, draws)), repeats)
+
+    if images is not None:
+        return send(samples, images, texts)
+    parts = []
+    for start in range(0, len(samples), BATCH):
+        batch = samples[start : start + BATCH]
+        parts.append(send(batch, _shown(batch, prompt), texts[start : start + BATCH]))
+    return Answers.joined(parts)
+
+
+def _texts(task: Task, samples: Sequence[Sample], prompt: PromptLike | None) -> list[str]:
+    plain = [task.ask(sample) for sample in samples]
+    return plain if prompt is None else [prompt.ask(question) for question in plain]
+
+
+def _shown(samples: Sequence[Sample], prompt: PromptLike | None) -> list[Pixels]:
+    raw = [sample.pixels() for sample in samples]
+    return raw if prompt is None else [prompt.render(pixels) for pixels in raw]
+
+
+def _repeated(requests: Iterable[Request], draws: range) -> list[Request]:
+    """Each request once for each draw, one after the other."""
+    return [
+        replace(request, replicate=draw) if draw else request
+        for request in requests
+        for draw in draws
+    ]
+
+
+def _read(
+    reader: Reader,
+    task: Task,
+    samples: Sequence[Sample],
+    outcomes: Sequence[Outcome],
+    repeats: int,
+) -> Answers:
+    """The answers in `outcomes`, of which each sample has `repeats`."""
+    owners = [sample for sample in samples for _ in range(repeats)]
+    readings: list[Reading] = []
+    scores: list[Vector | None] = []
+    refused = 0
+    for outcome, sample in zip(outcomes, owners, strict=True):
+        if isinstance(outcome, QueryFailed):
+            readings.append(FAILED)
+            scores.append(None)
+            refused += outcome.refused
+        else:
+            readings.append(reader.read(outcome, task, sample))
+            scores.append(reader.scores(outcome, task, sample))
+    if repeats > 1:
+        starts = range(0, len(readings), repeats)
+        readings = [_mean(readings[start : start + repeats]) for start in starts]
+        scores = scores[::repeats]
+    return Answers(tuple(readings), tuple(scores), refused)
+
+
+def _mean(readings: Sequence[Reading]) -> Reading:
+    """The mean of what was answered, with the commonest answer (of equals the first)."""
+    answered = [reading for reading in readings if np.isfinite(reading.loss)]
+    if not answered:
+        return FAILED
+    given = [reading.answer for reading in answered]
+    loss = float(np.mean([reading.loss for reading in answered]))
+    correct = float(np.mean([reading.correct for reading in answered]))
+    return Reading(loss, max(given, key=given.count), correct)
