@@ -70,11 +70,11 @@ def check_result(document: Mapping[str, Any]) -> None:
     check_keys(document, RESULT | (VERDICT if document["models"] else {}))
     assert document["schema"] == "bbtvp.result/1"
     check_keys(document["queries"], QUERIES)
-    for remark in [
+    for message in [
         *document.get("verdict", {"reasons": []})["reasons"],
         *document.get("notes", []),
     ]:
-        check_keys(remark, {"code": (str,), "text": (str,), "values": (dict,)})
+        check_keys(message, {"code": (str,), "text": (str,), "values": (dict,)})
     for row in document["models"]:
         check_keys(row, MODEL | (CALIBRATED if "calibrated" in row else {}))
         assert row["role"] in ("source", "target")

@@ -1,61 +1,65 @@
-"""What else does the prompt do to a model? Other tasks, images of no task, nothing at all; which
-answers it broke.
+"""What else does the prompt do to a model? Its effects on images that it was not searched for.
 
-The prompt is put on images that it was not searched for, and the same model is asked with and
-without it:
+The same model is asked with and without the prompt:
 
-- its own task and `others`: accuracy, errors of counts, the share of "yes", how often each label is given;
-- `foreign` images: those of the other tasks, asked the prompt's own question; and blank ones (black, grey, white,
-  noise). There is no right answer: what counts is whether the labels given shift;
-- stability: a second answer to each image, from a model that does not always answer the same.
+- about its own task and `others`: accuracy, errors of counts, the share of "yes", and how often
+  each label is given;
+- the prompt's own question about images of no task: those of the other tasks, and blank ones
+  (black, grey, white, noise). There is no right answer; what counts is whether the labels shift;
+- for a second answer to each image, if the model does not always answer the same.
 
->>> found = effects(prompt, "zoo/shapes-dark", "zoo/llava", ["zoo/counting", "zoo/hallucination"], limit=100)
->>> print(found.tasks[1].change, len(found.broken))
+The images whose answers the prompt broke or mended are listed.
+
+>>> found = effects(prompt, "zoo/shapes-dark", "zoo/llava", ["zoo/counting"], limit=100)
+>>> print(found.tasks[1].paired.gain, len(found.broken))
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
+from bbtvp.checks.paired import PairedAnswers, ask_both, prompted_pairs
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
-from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
-from bbtvp.models import MeteredModel, Model
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.search import choose_reader
+from bbtvp.search import Answers
 from bbtvp.search.loop import Watch, silent
-from bbtvp.stats import holm, paired_gain
+from bbtvp.stats import PairedGain, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import mean_absolute_error, number
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
+from bbtvp.verify.session import CheckSession, held_out
 
 SCHEMA = "bbtvp.effects/1"
 BLANKS: Mapping[str, int | None] = {"black": 0, "grey": 128, "white": 255, "noise": None}
-"""Level of each blank image; None: every pixel drawn evenly from 0 to 255."""
+"""Level of each blank image; None: every pixel is drawn evenly from 0 to 255."""
+
 NOISES = 16
 """Images of noise."""
+
 NO_LABEL = "(no label)"
 """Stands among the labels for replies that named none."""
+
 _SHUFFLES = 10_000
 
 
 @final
 @dataclass(frozen=True)
-class Shift:
+class LabelShift:
     """How the labels that are given moved, over `n` images answered with and without the prompt.
 
-    before, after: share of each label given. distance: total variation, half the sum of |after −
-    before|, 0 to 1. label: the one that moved most. p: permutation test of 'the prompt moves no
-    label', in which an image's two answers are exchanged at random (10,000 draws); None where fewer
-    than two images count.
+    before, after: the share of each label given. distance: total variation, half the sum of |after
+    − before|, 0 to 1. label, change: the label that moved most, and by how much. p: permutation
+    test of 'the prompt moves no label', in which the two answers to an image are exchanged at
+    random (10,000 draws); None where fewer than two images count.
     """
 
     n: int
@@ -69,72 +73,106 @@ class Shift:
 
 @final
 @dataclass(frozen=True)
-class Effect:
-    """The prompt on one task; `role` is "own" for the task it was searched for, else "other".
+class MissingReplies:
+    """What gave no answer without and with the prompt.
 
-    Shares are of the `n` images answered with and without it. holm_p: McNemar's exact p, adjusted
-    over all tasks. yes_*: share of "yes", None unless the labels are yes and no. error_*: mean
-    absolute error, None unless the answers are numbers. unparsed: answered, without naming one
-    label. refused: among the failed, in this process.
+    unparsed_*: replies that named no single label. refused_*: queries that the model would not
+    answer, in this process. failed: queries without an answer, the refused ones among them.
     """
 
-    task: str
-    role: str
-    n: int
-    before: float
-    after: float
-    change: float
-    change_ci95: tuple[float, float]
-    mcnemar_p: float
-    holm_p: float
-    shift: Shift | None
-    yes_before: float | None
-    yes_after: float | None
-    yes_change_ci95: tuple[float, float] | None
-    error_before: float | None
-    error_after: float | None
     unparsed_before: int
     unparsed_after: int
     refused_before: int
     refused_after: int
     failed: int
+
+    @classmethod
+    def of(cls, answers: PairedAnswers) -> MissingReplies:
+        """Those among these answers."""
+        before, after = answers
+        return cls(before.unparsed, after.unparsed, before.refused, after.refused, answers.failed)
 
 
 @final
 @dataclass(frozen=True)
-class Stray:
-    """The prompt's own question on images of another kind: of another task, or blank ("blank
-    black"). No truth.
+class TaskEffect:
+    """What the prompt does on one task; role: "own" (it was searched for this task) or "other".
+
+    paired: the change of accuracy on the images that were answered with and without the prompt.
+    holm_p: McNemar's exact p, adjusted over all tasks. yes: the change of the share of "yes"; None
+    unless the labels are yes and no. error_*: mean absolute error; None unless answers are numbers.
     """
 
+    task: str
+    role: str
+    paired: PairedGain
+    holm_p: float
+    shift: LabelShift | None
+    yes: PairedGain | None
+    error_before: float | None
+    error_after: float | None
+    missing: MissingReplies
+
+    def as_json(self) -> dict[str, Any]:
+        """The task of a `bbtvp.effects/1` document."""
+        return {
+            "task": self.task,
+            "role": self.role,
+            **self.paired.as_json(gain="change"),
+            "holm_p": self.holm_p,
+            "shift": self.shift and asdict(self.shift),
+            "yes_before": self.yes and self.yes.before,
+            "yes_after": self.yes and self.yes.after,
+            "yes_change_ci95": self.yes and self.yes.ci,
+            "error_before": self.error_before,
+            "error_after": self.error_after,
+            **asdict(self.missing),
+        }
+
+
+@final
+@dataclass(frozen=True)
+class OffTaskEffect:
+    """The prompt's own question on images of another task, or blank ones ("blank black")."""
+
     images: str
-    shift: Shift | None
-    unparsed_before: int
-    unparsed_after: int
-    refused_before: int
-    refused_after: int
-    failed: int
+    shift: LabelShift | None
+    missing: MissingReplies
+
+    def as_json(self) -> dict[str, Any]:
+        """The stray of a `bbtvp.effects/1` document."""
+        shift = self.shift and asdict(self.shift)
+        return {"images": self.images, "shift": shift, **asdict(self.missing)}
 
 
 @final
 @dataclass(frozen=True)
 class Stability:
-    """Share of the `n` images of the own task to which a second answer was the same as the first.
+    """How often the second answer to an image of the own task equals the first.
 
-    exact: the model always answers the same, so nothing was asked and there are no figures.
+    exact: the model always answers the same, so that nothing was asked. same: the share of equal
+    answers without and with the prompt; None if it is exact, or nothing was answered twice.
     """
 
     exact: bool
-    n: int = 0
-    before: float | None = None
-    after: float | None = None
-    change_ci95: tuple[float, float] | None = None
+    same: PairedGain | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The stability of a `bbtvp.effects/1` document."""
+        same = self.same
+        return {
+            "exact": self.exact,
+            "n": same.n if same else 0,
+            "before": same and same.before,
+            "after": same and same.after,
+            "change_ci95": same and same.ci,
+        }
 
 
 @final
 @dataclass(frozen=True)
-class Turned:
-    """An image whose answer turned: right before and wrong after (broken), or the reverse (mended)."""
+class ChangedAnswer:
+    """An image whose answer became wrong (broken) or right (mended)."""
 
     task: str
     id: str
@@ -147,18 +185,20 @@ class Turned:
 @final
 @dataclass(frozen=True)
 class Effects:
-    """All of it, for one model. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs
-    of the journal.
+    """The result of `effects`, for one model.
+
+    unanswered: tasks of which no image was answered with and without the prompt. queries, failed,
+    refused (of the failed), usd: what the check cost, all processes together.
     """
 
     task: str
     prompt: str
     model: str
-    tasks: tuple[Effect, ...]
-    strays: tuple[Stray, ...]
+    tasks: tuple[TaskEffect, ...]
+    strays: tuple[OffTaskEffect, ...]
     stability: Stability
-    broken: tuple[Turned, ...]
-    mended: tuple[Turned, ...]
+    broken: tuple[ChangedAnswer, ...]
+    mended: tuple[ChangedAnswer, ...]
     unanswered: tuple[str, ...]
     queries: int
     failed: int
@@ -167,16 +207,25 @@ class Effects:
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.effects/1` document."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {
+            "schema": SCHEMA,
+            **vars(self),
+            "tasks": [effect.as_json() for effect in self.tasks],
+            "strays": [stray.as_json() for stray in self.strays],
+            "stability": self.stability.as_json(),
+            "broken": [asdict(one) for one in self.broken],
+            "mended": [asdict(one) for one in self.mended],
+        }
 
 
 def planned(task: Task, others: Sequence[Task], limit: int | None, *, deterministic: bool) -> int:
     """The most image queries that `effects` sends, without retries."""
     own = len(held_out(task, limit))
-    tasks = own + sum(len(held_out(other, limit)) for other in others)
     foreign = sum(len(held_out(other, limit)) for other in others)
-    blank = sum(len(images) for images, _ in _blanks(held_out(task, limit), task, 0).values())
-    return 2 * (tasks + foreign + blank + (0 if deterministic else own))
+    blank = sum(len(kind.images) for kind in _blanks(held_out(task, limit), task, 0))
+    tasks = own + foreign
+    second = 0 if deterministic else own
+    return 2 * (tasks + foreign + blank + second)
 
 
 def effects(
@@ -193,176 +242,144 @@ def effects(
     out: Path | str | None = None,
     watch: Watch = silent,
 ) -> Effects:
-    """Ask `model` with and without the prompt where it was not searched; `task` is the one where it
-    was.
+    """Ask `model` with and without the prompt where the prompt was not searched.
 
-    limit: so many test images of each task, the first ones, None for all. out: a run folder whose
-    `effects/` part makes the call resumable. The event "straying" tells the most image queries
-    before the first. ModelError if the model answers nothing of the own task, BudgetReached at the
-    cap of `usd` dollars.
+    task: the one that the prompt was searched for. limit: the first so many test images of each
+    task, None for all. out: a run folder, whose `effects/` part makes the call resumable. The event
+    "straying" tells the most image queries before the first.
+
+    Raises ModelError if the model answers nothing of the own task, and BudgetReached at the cap of
+    `usd` dollars.
     """
-    own, *rest = (
-        load_task(given) if isinstance(given, str) else given for given in (task, *others)
-    )
+    own = load_task(task) if isinstance(task, str) else task
+    rest = [load_task(given) if isinstance(given, str) else given for given in others]
     samples = held_out(own, limit)
-    config = {
-        "check": "effects",
-        "task": own.digest,
-        "prompt": prompt.digest,
-        "reader": reader,
-        "normalise": normalise,
-    }
-    folder = check_folder(out, "effects", prompt, own)
-    found: list[Effect] = []
-    turned: list[tuple[bool, Turned]] = []
+    session = CheckSession(
+        "effects",
+        prompt,
+        own,
+        reader=reader,
+        normalise=normalise,
+        usd=usd,
+        seed=seed,
+        out=out,
+        watch=watch,
+    )
+    found: list[TaskEffect] = []
+    changed = _Changed([], [])
     unanswered = []
-    with Desk(config, folder, usd=usd, watch=watch) as desk:
-        metered = desk.metered(model, "effects")
-        asking = _Asking(prompt, metered, reader, normalise, seed)
-        deterministic = metered.capabilities.deterministic
+    with session:
+        asked = session.model(model)
+        deterministic = asked.capabilities.deterministic
         most = planned(own, rest, limit, deterministic=deterministic)
-        watch("straying", {"queries": most, "tasks": 1 + len(rest), "resumed": desk.before})
+        session.announce("straying", most, tasks=1 + len(rest))
         for other in (own, *rest):
-            role = "own" if other is own else "other"
-            effect, changed = _effect(asking, other, held_out(other, limit), role)
-            turned += changed
+            tried = held_out(other, limit)
+            answers = _ask(session, asked, other, tried)
+            effect = _effect(answers, other, tried, session)
+            changed.add(answers, other, tried)
             if effect is None:
                 unanswered.append(other.name)
             else:
                 found.append(effect)
-                watch("strayed", asdict(effect))
+                watch("strayed", effect.as_json())
         if own.name in unanswered:
             raise ModelError(
-                f"{metered.spec} answered no test image of {own.name} with and without the prompt"
+                f"{asked.spec} answered no test image of {own.name} with and without the prompt"
             )
         strays = tuple(
-            _stray(asking, own, *kind) for kind in _kinds(own, samples, rest, limit, seed)
+            _off_task(session, asked, kind) for kind in _kinds(own, samples, rest, limit, seed)
         )
-        stability = Stability(exact=True) if deterministic else _stability(asking, own, samples)
-        spent = desk.spent
-    adjusted = holm([effect.mcnemar_p for effect in found]).tolist()
-    tasks = tuple(replace(effect, holm_p=p) for effect, p in zip(found, adjusted, strict=True))
-    broken, mended = (tuple(one for good, one in turned if good is kind) for kind in (False, True))
+        exact = Stability(exact=True)
+        stability = exact if deterministic else _stability(session, asked, samples)
+        cost = session.cost
     result = Effects(
         own.name,
         prompt.digest,
-        metered.spec,
-        tasks,
+        asked.spec,
+        _adjusted(found),
         strays,
         stability,
-        broken,
-        mended,
+        tuple(changed.broken),
+        tuple(changed.mended),
         tuple(unanswered),
-        *spent,
+        *cost,
     )
-    if folder is not None:
-        atomic_write_json(folder / "effects.json", result.as_json())
+    session.save(result.as_json())
     return result
 
 
-class _Asking(NamedTuple):
-    prompt: Prompt
-    metered: MeteredModel
-    reader: str
-    normalise: str
-    seed: int
-
-    def arms(
-        self,
-        task: Task,
-        samples: Sequence[Sample],
-        images: Sequence[Pixels] | None = None,
-        *,
-        replicate: int = 0,
-    ) -> tuple[Arm, Arm]:
-        """Without and with the prompt: about the samples' own images, or about others in their
-        place.
-        """
-        reader = choose_reader(self.reader, self.metered, task, normalise=self.normalise)
-        parts: list[tuple[Arm, Arm]] = []
-        for start in range(0, len(samples), BATCH):
-            batch = samples[start : start + BATCH]
-            bare = (
-                images[start : start + BATCH]
-                if images is not None
-                else [sample.pixels() for sample in batch]
-            )
-            sent = [self.prompt.render(pixels) for pixels in bare]
-            parts.append(
-                (
-                    ask(reader, self.metered, task, batch, bare, replicate=replicate),
-                    ask(reader, self.metered, task, batch, sent, self.prompt, replicate=replicate),
-                )
-            )
-        before, after = (
-            Arm([r for part in arms for r in part.readings], sum(part.refused for part in arms))
-            for arms in zip(*parts, strict=True)
-        )
-        return before, after
+def _ask(
+    session: CheckSession, model: Model, task: Task, samples: Sequence[Sample], replicate: int = 0
+) -> PairedAnswers:
+    """The model about the samples' own images, without and with the prompt."""
+    pairs = prompted_pairs(session, (sample.pixels() for sample in samples))
+    return ask_both(session, model, task, samples, pairs, replicate=replicate)
 
 
 def _effect(
-    asking: _Asking, task: Task, samples: Sequence[Sample], role: str
-) -> tuple[Effect | None, list[tuple[bool, Turned]]]:
-    before, after = asking.arms(task, samples)
-    both = np.isfinite(before.correct + after.correct)
-    if not both.any():
-        return None, []
-    gain = paired_gain(before.correct, after.correct, seed=asking.seed)
-    kept = [i for i, there in enumerate(both) if there]
-    given = [[arm.answers[i] for i in kept] for arm in (before, after)]
-    truths = [samples[i].answer for i in kept]
-    labelled = task.labels is not None
-    yes = _yes(task, given, asking.seed)
-    errors = _errors(task, given, truths)
-    turned = [
-        (
-            bool(after.correct[i] > before.correct[i]),
-            Turned(
-                task.name,
-                samples[i].id,
-                task.ask(samples[i]),
-                samples[i].answer,
-                before.answers[i],
-                after.answers[i],
-            ),
-        )
-        for i in kept
-        if before.correct[i] != after.correct[i]
-    ]
-    effect = Effect(
+    answers: PairedAnswers, task: Task, samples: Sequence[Sample], session: CheckSession
+) -> TaskEffect | None:
+    """None if no image was answered with and without the prompt."""
+    paired = answers.gain(session.seed)
+    if paired is None:
+        return None
+    before, after = answers.labels()
+    truths = [samples[i].answer for i in answers.answered]
+    shift = label_shift(before, after, seed=session.seed) if task.labels is not None else None
+    return TaskEffect(
         task.name,
-        role,
-        gain.n,
-        gain.before,
-        gain.after,
-        gain.gain,
-        gain.ci,
-        gain.mcnemar_p,
-        gain.mcnemar_p,
-        label_shift(*given, seed=asking.seed) if labelled else None,
-        *yes,
-        *errors,
-        before.unparsed,
-        after.unparsed,
-        before.refused,
-        after.refused,
-        before.failed + after.failed,
+        "own" if task is session.task else "other",
+        paired,
+        holm_p=paired.mcnemar_p,
+        shift=shift,
+        yes=_yes(task, before, after, session.seed),
+        error_before=_error(task, before, truths),
+        error_after=_error(task, after, truths),
+        missing=MissingReplies.of(answers),
     )
-    return effect, turned
+
+
+def _adjusted(found: Sequence[TaskEffect]) -> tuple[TaskEffect, ...]:
+    """Holm over all tasks."""
+    adjusted = holm([effect.paired.mcnemar_p for effect in found]).tolist()
+    return tuple(replace(effect, holm_p=p) for effect, p in zip(found, adjusted, strict=True))
+
+
+@final
+class _Changed(NamedTuple):
+    """The images whose answers became wrong, and right."""
+
+    broken: list[ChangedAnswer]
+    mended: list[ChangedAnswer]
+
+    def add(self, answers: PairedAnswers, task: Task, samples: Sequence[Sample]) -> None:
+        """Those of one task."""
+        before = answers.before.labels
+        after = answers.after.labels
+        change = answers.change
+        for i, sample in enumerate(samples):
+            if np.isnan(change[i]) or change[i] == 0:
+                continue
+            kind = self.mended if change[i] > 0 else self.broken
+            kind.append(
+                ChangedAnswer(
+                    task.name, sample.id, task.ask(sample), sample.answer, before[i], after[i]
+                )
+            )
 
 
 def label_shift(
     before: Sequence[str | None], after: Sequence[str | None], *, seed: int = 0
-) -> Shift | None:
-    """The shift between two answers to each image, aligned; None stands for a reply that named no
-    label.
+) -> LabelShift | None:
+    """The shift between two answers to each image, aligned; None without images.
 
-    None without images.
+    An answer that is None stands for a reply that named no label.
     """
     if not before:
         return None
-    first, second = ([label or NO_LABEL for label in given] for given in (before, after))
+    first = [label or NO_LABEL for label in before]
+    second = [label or NO_LABEL for label in after]
     labels = sorted({*first, *second})
     n = len(first)
     rows = np.zeros((n, len(labels)))
@@ -372,14 +389,15 @@ def label_shift(
     moved = rows.sum(axis=0) / n
     distance = float(np.abs(moved).sum() / 2)
     most = int(np.abs(moved).argmax())
-    return Shift(
+    changed = rows[np.any(rows, axis=1)]
+    return LabelShift(
         n,
         _shares(first),
         _shares(second),
         distance,
         labels[most],
         float(moved[most]),
-        _permuted(rows[np.any(rows, axis=1)], distance * n, seed) if n > 1 else None,
+        _permuted(changed, distance * n, seed) if n > 1 else None,
     )
 
 
@@ -387,9 +405,8 @@ def _permuted(rows: np.ndarray, distance: float, seed: int) -> float:
     """The share of random exchanges that move the labels as far, the observed one among them."""
     if not len(rows):
         return 1.0
-    signs = stream(seed, "verify", "label-shift").choice(
-        np.array([-1.0, 1.0]), (_SHUFFLES, len(rows))
-    )
+    draws = stream(seed, "verify", "label-shift")
+    signs = draws.choice(np.array([-1.0, 1.0]), (_SHUFFLES, len(rows)))
     far = np.abs(signs @ rows).sum(axis=1) / 2 >= distance - 1e-9
     return float((1 + far.sum()) / (1 + _SHUFFLES))
 
@@ -399,95 +416,83 @@ def _shares(given: Sequence[str]) -> dict[str, float]:
 
 
 def _yes(
-    task: Task, given: Sequence[Sequence[str | None]], seed: int
-) -> tuple[float | None, float | None, tuple[float, float] | None]:
+    task: Task, before: Sequence[str | None], after: Sequence[str | None], seed: int
+) -> PairedGain | None:
+    """The change of the share of "yes"; None unless the labels are yes and no."""
     if task.labels is None or {label.casefold() for label in task.labels} != {"yes", "no"}:
-        return None, None, None
-    said = [
-        [float(answer is not None and answer.casefold() == "yes") for answer in answers]
-        for answers in given
-    ]
-    gain = paired_gain(*said, seed=seed)
-    return gain.before, gain.after, gain.ci
+        return None
+
+    def said(answers: Sequence[str | None]) -> list[float]:
+        return [float(answer is not None and answer.casefold() == "yes") for answer in answers]
+
+    return paired_gain(said(before), said(after), seed=seed)
 
 
-def _errors(
-    task: Task, given: Sequence[Sequence[str | None]], truths: Sequence[str]
-) -> tuple[float | None, float | None]:
+def _error(task: Task, answers: Sequence[str | None], truths: Sequence[str]) -> float | None:
+    """The mean absolute error; None unless the labels are numbers and some answer is one."""
     if task.labels is None or any(number(label) is None for label in task.labels):
-        return None, None
-    found = [
-        mean_absolute_error([answer or NO_LABEL for answer in answers], truths) for answers in given
-    ]
-    before, after = (score.value if score.n else None for score in found)
-    return before, after
+        return None
+    found = mean_absolute_error([answer or NO_LABEL for answer in answers], truths)
+    return found.value if found.n else None
 
 
 # -- images of no task -----------------------------------------------------------------------------
+@final
+class _OffTaskImages(NamedTuple):
+    """Images of one kind, and for each the sample whose question goes with it."""
+
+    name: str
+    samples: Sequence[Sample]
+    images: Sequence[Pixels]
+
+
 def _kinds(
-    own: Task, samples: Sequence[Sample], others: Iterable[Task], limit: int | None, seed: int
-) -> list[tuple[str, Sequence[Sample], Sequence[Pixels]]]:
-    """What the images are, whose question goes with each, and the images."""
-    kinds = []
+    own: Task, samples: Sequence[Sample], others: Sequence[Task], limit: int | None, seed: int
+) -> Iterator[_OffTaskImages]:
+    """The images of the other tasks, then the blank ones."""
     for other in others:
         images = [sample.pixels() for sample in held_out(other, limit)]
-        kinds.append((other.name, [samples[i % len(samples)] for i in range(len(images))], images))
-    return [
-        *kinds,
-        *(
-            (f"blank {name}", asked, images)
-            for name, (images, asked) in _blanks(samples, own, seed).items()
-        ),
-    ]
+        yield _OffTaskImages(other.name, _cycled(samples, len(images)), images)
+    yield from _blanks(samples, own, seed)
 
 
-def _blanks(
-    samples: Sequence[Sample], own: Task, seed: int
-) -> dict[str, tuple[list[Pixels], list[Sample]]]:
-    """Blank images of the first sample's size: one for each different question, and `NOISES` of
-    noise.
-    """
+def _blanks(samples: Sequence[Sample], own: Task, seed: int) -> Iterator[_OffTaskImages]:
+    """Blank images of the first sample's size: one for each question, and `NOISES` of noise."""
     shape = samples[0].pixels().shape
     different = list({own.ask(sample): sample for sample in reversed(samples)}.values())
-    found = {}
     for name, level in BLANKS.items():
         if level is None:
             rng = stream(seed, "verify", "blank-noise")
             images = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(NOISES)]
-            found[name] = images, [different[i % len(different)] for i in range(NOISES)]
         else:
-            found[name] = [np.full(shape, level, np.uint8)] * len(different), different
-    return found
+            images = [np.full(shape, level, np.uint8)] * len(different)
+        yield _OffTaskImages(f"blank {name}", _cycled(different, len(images)), images)
 
 
-def _stray(
-    asking: _Asking, own: Task, images: str, samples: Sequence[Sample], pixels: Sequence[Pixels]
-) -> Stray:
-    before, after = asking.arms(own, samples, pixels)
-    both = np.flatnonzero(np.isfinite(before.correct + after.correct))
-    given = [[arm.answers[i] for i in both] for arm in (before, after)]
-    shift = label_shift(*given, seed=asking.seed) if own.labels is not None else None
-    return Stray(
-        images,
-        shift,
-        before.unparsed,
-        after.unparsed,
-        before.refused,
-        after.refused,
-        before.failed + after.failed,
-    )
+def _cycled(samples: Sequence[Sample], count: int) -> list[Sample]:
+    return [samples[i % len(samples)] for i in range(count)]
 
 
-def _stability(asking: _Asking, own: Task, samples: Sequence[Sample]) -> Stability:
-    first = asking.arms(own, samples)
-    second = asking.arms(own, samples, replicate=1)
-    same = []
-    for one, other in zip(first, second, strict=True):
-        equal = [float(a == b) for a, b in zip(one.answers, other.answers, strict=True)]
-        same.append(np.where(np.isfinite(one.correct + other.correct), equal, np.nan))
-    if np.isnan(same[0] + same[1]).all():
+def _off_task(session: CheckSession, model: Model, kind: _OffTaskImages) -> OffTaskEffect:
+    pairs = prompted_pairs(session, kind.images)
+    answers = ask_both(session, model, session.task, kind.samples, pairs)
+    before, after = answers.labels()
+    labelled = session.task.labels is not None
+    shift = label_shift(before, after, seed=session.seed) if labelled else None
+    return OffTaskEffect(kind.name, shift, MissingReplies.of(answers))
+
+
+def _stability(session: CheckSession, model: Model, samples: Sequence[Sample]) -> Stability:
+    first = _ask(session, model, session.task, samples)
+    second = _ask(session, model, session.task, samples, replicate=1)
+    before = _equal(first.before, second.before)
+    after = _equal(first.after, second.after)
+    if np.isnan(before + after).all():
         return Stability(exact=False)
-    gain = paired_gain(*same, seed=asking.seed)
-    return Stability(
-        exact=False, n=gain.n, before=gain.before, after=gain.after, change_ci95=gain.ci
-    )
+    return Stability(exact=False, same=paired_gain(before, after, seed=session.seed))
+
+
+def _equal(first: Answers, second: Answers) -> np.ndarray:
+    """(n,) 1 where two answers are equal, 0 where not, NaN where one failed."""
+    equal = [float(a == b) for a, b in zip(first.labels, second.labels, strict=True)]
+    return np.where(np.isfinite(first.correct + second.correct), equal, np.nan)

@@ -1,41 +1,39 @@
-"""Does the gain hold where the picture is spoilt on its way? Accuracy with and without the prompt,
-by corruption.
+"""Does the gain survive a corrupted image? Accuracy with and without the prompt, by corruption.
 
-Two orders, and they answer different questions:
+There are two orders, which answer different questions:
 
-- `channel`: the image that is SENT is corrupted, after the prompt was put on it, and the bare image likewise: what
-  vendors, networks and screens do to it. The prompt itself suffers.
-- `input`: the camera's image is corrupted, then the prompt is put on it: bad weather, a bad lens. The prompt arrives
-  whole, as a product would send it.
+- `channel`: the image that is SENT is corrupted, with the prompt on it, and the bare image alike.
+  This is what vendors, networks and screens do. The prompt itself suffers.
+- `input`: the camera's image is corrupted, then the prompt is put on it. This is bad weather or a
+  bad lens. The prompt arrives whole, as a product would send it.
 
-Without the prompt both are the same image, and it is asked about once.
+Without the prompt both orders send the same image, which is asked about once.
 
->>> found = robustness(prompt, "zoo/shapes-dark", ["zoo/llava"], families=("blur", "channel"), limit=100)
+>>> found = robustness(prompt, "zoo/shapes-dark", ["zoo/llava"], families=("blur",), limit=100)
 >>> print(found.models[0].mean_gain, found.models[0].harmed())
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
 from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
-from bbtvp.core.arrays import Matrix, Pixels
+from bbtvp.checks.paired import ask_both
+from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.core.files import atomic_write_json
-from bbtvp.models import MeteredModel, Model
+from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.search import Reader, choose_reader
 from bbtvp.search.loop import Watch, silent
-from bbtvp.stats import bootstrap_mean, holm, paired_gain
+from bbtvp.stats import PairedGain, bootstrap_mean, holm
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.asking import BATCH, Arm, Desk, ask, check_folder, held_out
+from bbtvp.verify.session import CheckSession, held_out
 
 SCHEMA = "bbtvp.robustness/1"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -44,45 +42,52 @@ Where: TypeAlias = Literal["channel", "input"]
 
 @final
 @dataclass(frozen=True)
-class Cell:
-    """One corruption at one severity; shares are of the `n` images that were answered with and
-    without the prompt.
+class CorruptionGain:
+    """What the prompt changes under one corruption at one severity.
 
-    gain: prompted − zero_shot, with its paired bootstrap interval. holm_p: McNemar's exact p,
-    adjusted for all cells of the call. level: what the severity is, in words.
+    level: the severity in words. paired: from zero-shot to prompted, on the images that were
+    answered both times. holm_p: McNemar's exact p, adjusted for all corruptions of the call.
     """
 
     corruption: str
     family: str
     severity: int
     level: str
-    n: int
-    zero_shot: float
-    prompted: float
-    gain: float
-    gain_ci95: tuple[float, float]
-    mcnemar_p: float
+    paired: PairedGain
     holm_p: float
     failed: int
+
+    def as_json(self) -> dict[str, Any]:
+        """The cell of a `bbtvp.robustness/1` document."""
+        return {
+            "corruption": self.corruption,
+            "family": self.family,
+            "severity": self.severity,
+            "level": self.level,
+            **self.paired.as_json("zero_shot", "prompted"),
+            "holm_p": self.holm_p,
+            "failed": self.failed,
+        }
 
 
 @final
 @dataclass(frozen=True)
 class ModelRobustness:
-    """One model: the clean images, every cell, and what they come to.
+    """One model: the clean images, every corruption at every severity (a cell), and their means.
 
     Means are over severities, then over corruptions, so that each corruption counts once. mean_gain
-    is the mean over images of an image's mean change, with its bootstrap interval. relative: mean
-    accuracy under corruption / clean accuracy (Michaelis et al., 2019, rPC). mce: mean corruption
-    error of the prompt, in errors of zero-shot (Hendrycks and Dietterich's mCE with zero-shot in
-    AlexNet's place; below 1 the prompt is better). gain_kept: mean_gain / the clean gain. None
-    where a denominator is 0 (for gain_kept, not above 0). unanswered: cells that no image was
-    answered in with and without the prompt; they are in no figure.
+    is the mean over images of an image's mean change, with its bootstrap interval. relative_*: mean
+    accuracy under corruption / clean accuracy (rPC of Michaelis et al., 2019). mce: the mean
+    corruption error of the prompt in units of the errors of zero-shot, which takes the place of
+    AlexNet in the mCE of Hendrycks and Dietterich (2019); below 1 the prompt is better. gain_kept:
+    mean_gain / the clean gain. These are None where the denominator is 0; gain_kept also where the
+    clean gain is negative. unanswered: cells of which no image was answered with and without the
+    prompt; no figure includes them.
     """
 
     model: str
-    clean: Cell
-    cells: tuple[Cell, ...]
+    clean: CorruptionGain
+    cells: tuple[CorruptionGain, ...]
     mean_zero_shot: float
     mean_prompted: float
     mean_gain: float
@@ -93,22 +98,29 @@ class ModelRobustness:
     gain_kept: float | None
     unanswered: tuple[str, ...] = ()
 
-    def harmed(self, level: float = 0.05) -> tuple[Cell, ...]:
-        """Cells where the prompt loses, and would in less than `level` of all worlds by chance
-        (Holm).
-        """
-        return tuple(cell for cell in self.cells if cell.gain < 0 and cell.holm_p < level)
+    def harmed(self, level: float = 0.05) -> tuple[CorruptionGain, ...]:
+        """Cells in which the prompt loses, with a Holm-adjusted p below `level`."""
+        return tuple(c for c in self.cells if c.paired.gain < 0 and c.holm_p < level)
 
-    def helped(self, level: float = 0.05) -> tuple[Cell, ...]:
-        """Cells where it gains, likewise."""
-        return tuple(cell for cell in self.cells if cell.gain > 0 and cell.holm_p < level)
+    def helped(self, level: float = 0.05) -> tuple[CorruptionGain, ...]:
+        """Cells in which the prompt gains, with a Holm-adjusted p below `level`."""
+        return tuple(c for c in self.cells if c.paired.gain > 0 and c.holm_p < level)
+
+    def as_json(self) -> dict[str, Any]:
+        """The model of a `bbtvp.robustness/1` document."""
+        return {
+            **vars(self),
+            "clean": self.clean.as_json(),
+            "cells": [cell.as_json() for cell in self.cells],
+        }
 
 
 @final
 @dataclass(frozen=True)
 class Robustness:
-    """Models in the order given. `queries`, `failed`, `refused` (of the failed) and `usd`: all runs
-    of the journal.
+    """The result of `robustness`, models in the order given.
+
+    queries, failed, refused (of the failed), usd: what the check cost, all processes together.
     """
 
     task: str
@@ -122,7 +134,8 @@ class Robustness:
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.robustness/1` document."""
-        return {"schema": SCHEMA, **asdict(self)}
+        models = [model.as_json() for model in self.models]
+        return {"schema": SCHEMA, **vars(self), "models": models}
 
 
 def planned(
@@ -132,8 +145,9 @@ def planned(
     limit: int | None,
     models: int = 1,
 ) -> int:
-    """The most image queries that `robustness` sends, without retries: two for each image, cell and
-    model.
+    """The most image queries that `robustness` sends, without retries.
+
+    Two for each image and model, clean and in each corruption at each severity.
     """
     cells = sum(len(kind.severities(severities)) for kind in corruptions)
     return models * 2 * len(held_out(task, limit)) * (1 + cells)
@@ -142,8 +156,9 @@ def planned(
 def chosen(
     prompt: Prompt, families: Sequence[str], names: Sequence[str] = ()
 ) -> tuple[Corruption, ...]:
-    """The corruptions of `families` and those named, each once. UsageError for an unknown name, or
-    for none.
+    """The corruptions of `families` and those that are named, each once.
+
+    UsageError for an unknown name, or if there are none.
     """
     kinds = {
         kind.name: kind for kind in (*choose(families, prompt.space.canvas), *map(find, names))
@@ -172,11 +187,13 @@ def robustness(
 ) -> Robustness:
     """Accuracy with and without the prompt on corrupted test images, on each model.
 
-    corruptions: names, in place of `families`. limit: so many test images, the first ones, None for
-    all. out: a run folder whose `robustness/` part makes the call resumable, and is widened by a
-    call with more cells or models. The event "corrupting" tells the most image queries before the
-    first. Raises UsageError for unknown names or no model, ModelError if a model answers no clean
-    image, BudgetReached at the cap of `usd` dollars.
+    corruptions: names, in place of `families`. limit: the first so many test images, None for all.
+    out: a run folder, whose `robustness/` part makes the call resumable; a later call with more
+    corruptions or models asks only what is new. The event "corrupting" tells the most image queries
+    before the first.
+
+    Raises UsageError for unknown names or no model, ModelError if a model answers no clean image,
+    and BudgetReached at the cap of `usd` dollars.
     """
     if not models:
         raise UsageError("name at least one model to ask")
@@ -187,190 +204,161 @@ def robustness(
     for severity in severities:
         if severity not in SEVERITIES:
             raise UsageError(f"there is no severity {severity}; give some of 1 to 5")
-    cells = [(kind, severity) for kind in kinds for severity in kind.severities(severities)]
-    samples = held_out(task, limit)
-    config = {"check": "robustness", "task": task.digest, "prompt": prompt.digest, "reader": reader}
-    folder = check_folder(out, "robustness", prompt, task)
-    found = []
-    with Desk({**config, "normalise": normalise}, folder, usd=usd, watch=watch) as desk:
+    cells = [_Cell(kind, severity) for kind in kinds for severity in kind.severities(severities)]
+    session = CheckSession(
+        "robustness",
+        prompt,
+        task,
+        reader=reader,
+        normalise=normalise,
+        usd=usd,
+        seed=seed,
+        out=out,
+        watch=watch,
+    )
+    with session:
         most = planned(task, kinds, severities, limit, len(models))
-        watch(
-            "corrupting",
-            {"queries": most, "cells": len(cells), "models": len(models), "resumed": desk.before},
-        )
-        for given in models:
-            metered = desk.metered(given, "robustness")
-            asking = _Asking(
-                prompt,
-                task,
-                samples,
-                metered,
-                choose_reader(reader, metered, task, normalise=normalise),
-                where,
-                seed,
-            )
-            found.append(_one(asking, cells, watch))
-        spent = desk.spent
-    result = Robustness(task.name, prompt.digest, where, _adjusted(found), *spent)
-    if folder is not None:
-        atomic_write_json(folder / "robustness.json", result.as_json())
+        session.announce("corrupting", most, cells=len(cells), models=len(models))
+        asking = _Asking(session, held_out(task, limit), where)
+        found = [asking.robustness_of(session.model(given), cells) for given in models]
+        cost = session.cost
+    result = Robustness(task.name, prompt.digest, where, _adjusted(found), *cost)
+    session.save(result.as_json())
     return result
 
 
+class _Cell(NamedTuple):
+    """A corruption at one severity."""
+
+    kind: Corruption
+    severity: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind.name} {self.severity}"
+
+    def row(self, paired: PairedGain, failed: int) -> CorruptionGain:
+        kind = self.kind
+        level = kind.levels[self.severity - 1]
+        p = paired.mcnemar_p
+        return CorruptionGain(
+            kind.name, kind.family, self.severity, level, paired, holm_p=p, failed=failed
+        )
+
+
+@final
 class _Asking(NamedTuple):
-    prompt: Prompt
-    task: Task
+    """What is asked of each model."""
+
+    session: CheckSession
     samples: tuple[Sample, ...]
-    metered: MeteredModel
-    reader: Reader
     where: Where
-    seed: int
 
-    def arms(self, kind: Corruption | None, severity: int) -> tuple[Arm, Arm]:
-        """Without and with the prompt."""
-        found: tuple[list[Any], list[Any]] = ([], [])
-        refused = [0, 0]
-        for start in range(0, len(self.samples), BATCH):
-            batch = self.samples[start : start + BATCH]
-            bare = [self._spoilt(kind, severity, sample, sample.pixels()) for sample in batch]
-            for i, (images, prompt) in enumerate(
-                ((bare, None), (self._sent(kind, severity, batch, bare), self.prompt))
-            ):
-                arm = ask(self.reader, self.metered, self.task, batch, images, prompt)
-                found[i].extend(arm.readings)
-                refused[i] += arm.refused
-        return Arm(found[0], refused[0]), Arm(found[1], refused[1])
+    def robustness_of(self, model: Model, cells: Sequence[_Cell]) -> ModelRobustness:
+        """One model in all cells. ModelError if it answers no clean or no corrupted image."""
+        spec = model.spec
+        paired, failed, _ = self._gain(model, None)
+        if paired is None:
+            raise ModelError(
+                f"{spec} answered no clean image with and without the prompt; "
+                "nothing can be said about it"
+            )
+        clean = CorruptionGain("clean", "", 0, "", paired, holm_p=paired.mcnemar_p, failed=failed)
+        rows: list[CorruptionGain] = []
+        changes: list[Vector] = []
+        unanswered = []
+        for number, cell in enumerate(cells, start=1):
+            paired, failed, change = self._gain(model, cell)
+            row = None if paired is None else cell.row(paired, failed)
+            if row is None:
+                unanswered.append(cell.name)
+            else:
+                rows.append(row)
+                changes.append(change)
+            facts = {
+                "model": spec,
+                "done": number,
+                "cells": len(cells),
+                "corruption": cell.kind.name,
+                "severity": cell.severity,
+                "cell": row and row.as_json(),
+            }
+            self.session.watch("corrupted", facts)
+        if not rows:
+            raise ModelError(
+                f"{spec} answered no corrupted image with and without the prompt; ask again"
+            )
+        found = _summary(spec, clean, rows, np.stack(changes), self.session.seed)
+        return replace(found, unanswered=tuple(unanswered))
 
-    def _sent(
-        self,
-        kind: Corruption | None,
-        severity: int,
-        batch: Sequence[Sample],
-        bare: Sequence[Pixels],
-    ) -> list[Pixels]:
-        if self.where == "input":
-            return [self.prompt.render(pixels) for pixels in bare]
-        return [
-            self._spoilt(kind, severity, sample, self.prompt.render(sample.pixels()))
-            for sample in batch
-        ]
+    def _gain(self, model: Model, cell: _Cell | None) -> tuple[PairedGain | None, int, Vector]:
+        """The gain (None if no image was answered twice), failed queries, and (n,) changes."""
+        task = self.session.task
+        found = ask_both(self.session, model, task, self.samples, self._images(cell))
+        return found.gain(self.session.seed), found.failed, found.change
 
-    def _spoilt(
-        self, kind: Corruption | None, severity: int, sample: Sample, pixels: Pixels
-    ) -> Pixels:
-        return pixels if kind is None else kind(pixels, severity, seed=self.seed, sample=sample.id)
+    def _images(self, cell: _Cell | None) -> Iterator[tuple[Pixels, Pixels]]:
+        """For each sample what is sent without the prompt, and with it."""
+        render = self.session.prompt.render
+        for sample in self.samples:
+            pixels = sample.pixels()
+            bare = self._corrupted(cell, sample, pixels)
+            if self.where == "input":
+                yield bare, render(bare)
+            else:
+                yield bare, self._corrupted(cell, sample, render(pixels))
 
-
-def _one(asking: _Asking, cells: Sequence[tuple[Corruption, int]], watch: Watch) -> ModelRobustness:
-    spec = asking.metered.spec
-    clean, _ = _cell(asking, None, 1)
-    if clean is None:
-        raise ModelError(
-            f"{spec} answered no clean image with and without the prompt; nothing can be said about it"
-        )
-    found: list[Cell] = []
-    changes: list[Matrix] = []
-    unanswered = []
-    for number, (kind, severity) in enumerate(cells, start=1):
-        cell, change = _cell(asking, kind, severity)
+    def _corrupted(self, cell: _Cell | None, sample: Sample, pixels: Pixels) -> Pixels:
         if cell is None:
-            unanswered.append(f"{kind.name} {severity}")
-        else:
-            found.append(cell)
-            changes.append(change)
-        facts = {
-            "model": spec,
-            "done": number,
-            "cells": len(cells),
-            "corruption": kind.name,
-            "severity": severity,
-        }
-        watch("corrupted", {**facts, "cell": None if cell is None else asdict(cell)})
-    if not found:
-        raise ModelError(
-            f"{spec} answered no corrupted image with and without the prompt; ask again"
-        )
-    return _summary(spec, clean, found, np.stack(changes), tuple(unanswered), asking.seed)
-
-
-def _cell(asking: _Asking, kind: Corruption | None, severity: int) -> tuple[Cell | None, Matrix]:
-    """The cell, None if no image was answered twice; and (n,) what the prompt changed, image by
-    image, NaN unknown.
-    """
-    bare, prompted = asking.arms(kind, severity)
-    change = prompted.correct - bare.correct
-    if np.isnan(change).all():
-        return None, change
-    gain = paired_gain(bare.correct, prompted.correct, seed=asking.seed)
-    name, family, level = (
-        (kind.name, kind.family, kind.levels[severity - 1]) if kind else ("clean", "", "")
-    )
-    cell = Cell(
-        name,
-        family,
-        severity if kind else 0,
-        level,
-        gain.n,
-        gain.before,
-        gain.after,
-        gain.gain,
-        gain.ci,
-        gain.mcnemar_p,
-        gain.mcnemar_p,
-        bare.failed + prompted.failed,
-    )
-    return cell, change
+            return pixels
+        return cell.kind(pixels, cell.severity, seed=self.session.seed, sample=sample.id)
 
 
 def _summary(
-    spec: str,
-    clean: Cell,
-    cells: Sequence[Cell],
-    changes: Matrix,
-    unanswered: tuple[str, ...],
-    seed: int,
+    spec: str, clean: CorruptionGain, cells: Sequence[CorruptionGain], changes: Matrix, seed: int
 ) -> ModelRobustness:
+    """changes: (cells, n) what the prompt changed, NaN where it is not known."""
     names = [cell.corruption for cell in cells]
-    of = {
-        name: [i for i, other in enumerate(names) if other == name] for name in dict.fromkeys(names)
-    }
-    before = float(np.mean([np.mean([cells[i].zero_shot for i in rows]) for rows in of.values()]))
-    after = float(np.mean([np.mean([cells[i].prompted for i in rows]) for rows in of.values()]))
-    # An image that lacks answers of a corruption counts by the others.
-    per_image = _mean(np.stack([_mean(changes[rows]) for rows in of.values()]))
-    mean = bootstrap_mean(per_image, seed=seed)
-    errors = [
-        (sum(1 - cells[i].prompted for i in rows), sum(1 - cells[i].zero_shot for i in rows))
-        for rows in of.values()
+    of_name = [
+        [i for i, other in enumerate(names) if other == name] for name in dict.fromkeys(names)
     ]
+    zero_shot = np.array([cell.paired.before for cell in cells])
+    prompted = np.array([cell.paired.after for cell in cells])
+    before = float(np.mean([zero_shot[rows].mean() for rows in of_name]))
+    after = float(np.mean([prompted[rows].mean() for rows in of_name]))
+    # An image that lacks the answers of one corruption counts by the others.
+    per_image = _known_mean(np.stack([_known_mean(changes[rows]) for rows in of_name]))
+    mean = bootstrap_mean(per_image, seed=seed)
+    errors = [(sum(1 - prompted[rows]), sum(1 - zero_shot[rows])) for rows in of_name]
     ratios = [ours / bare for ours, bare in errors if bare > 0]
+    base = clean.paired
     return ModelRobustness(
         spec,
         clean,
         tuple(cells),
-        before,
-        after,
-        mean.mean,
-        (mean.lo, mean.hi),
-        before / clean.zero_shot if clean.zero_shot else None,
-        after / clean.prompted if clean.prompted else None,
-        float(np.mean(ratios)) if ratios else None,
-        mean.mean / clean.gain if clean.gain > 0 else None,
-        unanswered,
+        mean_zero_shot=before,
+        mean_prompted=after,
+        mean_gain=mean.mean,
+        mean_gain_ci95=(mean.lo, mean.hi),
+        relative_zero_shot=before / base.before if base.before else None,
+        relative_prompted=after / base.after if base.after else None,
+        mce=float(np.mean(ratios)) if ratios else None,
+        gain_kept=mean.mean / base.gain if base.gain > 0 else None,
     )
 
 
-def _mean(rows: Matrix) -> Matrix:
-    """The mean down the columns of what is known; NaN where nothing is."""
+def _known_mean(rows: Matrix) -> Vector:
+    """(n,) the mean of each column of (k, n) over what is known; NaN where nothing is."""
     known = np.isfinite(rows)
     count = known.sum(axis=0)
-    total: Matrix = np.where(known, rows, 0.0).sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), math.nan)
 
 
 def _adjusted(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
     """Holm over all cells of all models."""
-    adjusted = iter(holm([cell.mcnemar_p for model in models for cell in model.cells]).tolist())
+    p = [cell.paired.mcnemar_p for model in models for cell in model.cells]
+    adjusted = iter(holm(p).tolist())
     return tuple(
         replace(model, cells=tuple(replace(cell, holm_p=next(adjusted)) for cell in model.cells))
         for model in models

@@ -1,6 +1,4 @@
-"""What verify, robustness and effects share: how they are called, what they load, what they say of
-it.
-"""
+"""What `verify`, `robustness` and `effects` share: options, what they load, and progress."""
 
 from __future__ import annotations
 
@@ -58,8 +56,8 @@ check_options = together(
 
 @final
 @dataclass(frozen=True)
-class Subject:
-    """What is asked about what: a prompt, the facts that its bundle states, its task, and models."""
+class CheckInputs:
+    """What a check needs: a prompt, the facts in its bundle, a task, and models."""
 
     prompt: Prompt
     facts: Mapping[str, Any]
@@ -75,9 +73,10 @@ class Subject:
         *,
         question: str | None,
         options: tuple[str, ...],
-    ) -> Subject:
-        """Load all of it; a folder or a file is asked the question that the bundle remembers, if
-        none is given.
+    ) -> CheckInputs:
+        """Load all of it.
+
+        question: of a task that is a folder or a file; by default the one in the bundle.
         """
         from bbtvp.models import load_model
         from bbtvp.prompt import Prompt, bundle
@@ -89,41 +88,37 @@ class Subject:
             question = facts.get("question")
         found = load_task(task, **({"question": question} if question else {}))
         say(f"question: {found.question}")
-        return cls(
-            loaded, facts, found, [load_model(spec, **model_options(options)) for spec in models]
-        )
+        given = model_options(options)
+        return cls(loaded, facts, found, [load_model(spec, **given) for spec in models])
 
     def costs(self, queries: int | Sequence[int]) -> dict[str, Estimate]:
-        """What endpoints cost at most; queries: of all models together, or of each."""
+        """What each endpoint costs at most; queries: of all models together, or of each."""
         from bbtvp.endpoint.remote import bounds
 
         canvas = self.prompt.space.canvas
         test = self.task.test
-        sides = (
-            max(canvas, *sample.pixels().shape[:2]) for sample in test
-        )  # zero-shot sends the image as it is
-        return bounds(
-            self.models, queries, sides, (self.prompt.ask(self.task.ask(sample)) for sample in test)
-        )
+        # Zero-shot sends the image as it is, which may be larger than the canvas.
+        sides = (max(canvas, *sample.pixels().shape[:2]) for sample in test)
+        questions = (self.prompt.ask(self.task.ask(sample)) for sample in test)
+        return bounds(self.models, queries, sides, questions)
 
     def announce(self, queries: int, as_json: bool) -> None:
-        """How many image queries at most, and what they cost at most; nothing is asked."""
+        """Print the most image queries, and the most that they cost; nothing is asked."""
         from bbtvp.cli.plan import tell
 
-        tell(
-            {"queries": queries}, [f"at most {queries} image queries"], self.costs(queries), as_json
-        )
+        lines = [f"at most {queries} image queries"]
+        tell({"queries": queries}, lines, self.costs(queries), as_json)
 
 
 @final
 @dataclass
-class Told:
-    """A watch for people: one line for an event, a bar for cells on a terminal."""
+class CheckProgress:
+    """A `Watch` that prints a line for each event, or a bar for corruptions on a terminal."""
 
     bar: Any = None
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        """Tell of one event."""
+        """Print one event."""
         from bbtvp.report.figures import points
 
         if event == "corrupted":
@@ -135,7 +130,8 @@ class Told:
             say(f"at most {facts['queries']} image queries")
         if facts.get("resumed"):
             say(
-                f"continuing: {facts['resumed']} image queries were sent before; answered ones are not sent again"
+                f"continuing: {facts['resumed']} image queries were sent before; "
+                "answered ones are not sent again"
             )
         if event == "strayed":
             say(f"{facts['task']}: {points(facts['change'])} points on {facts['n']} images")
@@ -147,17 +143,16 @@ class Told:
 
         cell = facts["cell"]
         gain = f"{points(cell['gain'])} points" if cell else "no answers"
+        name = f"{facts['corruption']} {facts['severity']}: {gain}"
         if not sys.stderr.isatty():
-            say(
-                f"{facts['done']}/{facts['cells']} {facts['model']} {facts['corruption']} {facts['severity']}: {gain}"
-            )
+            say(f"{facts['done']}/{facts['cells']} {facts['model']} {name}")
             return
         from tqdm import tqdm
 
         if self.bar is None:
             self.bar = tqdm(total=facts["cells"], desc=facts["model"], leave=False)
         self.bar.update(facts["done"] - self.bar.n)
-        self.bar.set_postfix_str(f"{facts['corruption']} {facts['severity']}: {gain}")
+        self.bar.set_postfix_str(name)
         if facts["done"] == facts["cells"]:
             self.bar.close()
             self.bar = None

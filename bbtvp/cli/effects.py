@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from bbtvp.cli.checks import Subject, Told, check_options, prompt_argument
+from bbtvp.cli.checks import CheckInputs, CheckProgress, check_options, prompt_argument
 from bbtvp.cli.options import give
 
 
@@ -35,6 +35,7 @@ from bbtvp.cli.options import give
 )
 @check_options
 def effects(
+    *,
     prompt: Path,
     task: str,
     model: str,
@@ -51,30 +52,33 @@ def effects(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """What else PROMPT does to a model: other tasks, images of no task, blank ones; which answers
-    it broke.
+    """What else PROMPT does to a model.
+
+    The model is asked about other tasks, images of no task, and blank images, with and without the
+    prompt. The answers that the prompt broke are listed.
     """
-    from bbtvp.checks.effects import effects as check
+    from bbtvp.checks.effects import effects as check_effects
     from bbtvp.checks.effects import planned
-    from bbtvp.checks.saliency import Way, planned_maps
-    from bbtvp.checks.saliency import saliency as maps
+    from bbtvp.checks.saliency import MapMethod, planned_maps
+    from bbtvp.checks.saliency import saliency as check_saliency
     from bbtvp.report.checks import effects_table, saliency_table
     from bbtvp.tasks.registry import load_task
-    from bbtvp.verify.asking import held_out
+    from bbtvp.verify.session import held_out
 
-    subject = Subject.load(prompt, task, [model], question=question, options=options)
-    loaded = subject.prompt
-    own = subject.task
-    (asked,) = subject.models
+    inputs = CheckInputs.load(prompt, task, [model], question=question, options=options)
+    loaded = inputs.prompt
+    own = inputs.task
+    (asked,) = inputs.models
     rest = [load_task(other) for other in others]
-    way = Way(method)
+    map_method = MapMethod(method)
     if dry_run:
-        most = planned(own, rest, limit, deterministic=asked.capabilities.deterministic)
-        looks = planned_maps(loaded, held_out(own, saliency), way) if saliency else 0
-        subject.announce(most + looks, as_json)
+        queries = planned(own, rest, limit, deterministic=asked.capabilities.deterministic)
+        if saliency:
+            queries += planned_maps(loaded, held_out(own, saliency), map_method)
+        inputs.announce(queries, as_json)
         return
-    watch = Told()
-    found = check(
+    watch = CheckProgress()
+    found = check_effects(
         loaded,
         own,
         asked,
@@ -86,22 +90,24 @@ def effects(
         out=out,
         watch=watch,
     )
-    looked = None
+    document = found.as_json()
+    tables = [effects_table(found)]
     if saliency:
-        left = None if usd is None else usd - found.usd
-        looked = maps(
+        maps = check_saliency(
             loaded,
             own,
             asked,
             limit=saliency,
-            way=way,
+            method=map_method,
             reader=reader,
-            usd=left,
+            usd=None if usd is None else usd - found.usd,
             seed=seed,
             out=out,
             watch=watch,
         )
+        document["saliency"] = maps.as_json()
+        tables.append(saliency_table(maps))
     if as_json:
-        give({**found.as_json(), **({"saliency": looked.as_json()} if looked else {})})
-        return
-    click.echo("\n" + effects_table(found) + (f"\n\n{saliency_table(looked)}" if looked else ""))
+        give(document)
+    else:
+        click.echo("\n" + "\n\n".join(tables))

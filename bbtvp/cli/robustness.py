@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from bbtvp.cli.checks import Subject, Told, check_options, prompt_argument
+from bbtvp.cli.checks import CheckInputs, CheckProgress, check_options, prompt_argument
 from bbtvp.cli.options import give
 from bbtvp.core.errors import UsageError
 
@@ -38,10 +38,11 @@ from bbtvp.core.errors import UsageError
     type=click.Choice(["channel", "input"]),
     default="channel",
     show_default=True,
-    help="What is corrupted: the image that is sent, prompt and all, or the camera's image before the prompt.",
+    help="What is corrupted: the image that is sent, with the prompt on it, or the camera's image.",
 )
 @check_options
 def robustness(
+    *,
     prompt: Path,
     task: str,
     models: tuple[str, ...],
@@ -59,25 +60,26 @@ def robustness(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Accuracy with and without PROMPT on corrupted images: noise, blur, weather, encoding,
-    vendors' resizing.
+    """Accuracy with and without PROMPT on corrupted images.
+
+    Corruptions are noise, blur, weather, digital ones such as JPEG, the way that an image takes to
+    the model, and vendors' resizing.
     """
     from bbtvp.checks.robustness import chosen, planned
-    from bbtvp.checks.robustness import robustness as check
+    from bbtvp.checks.robustness import robustness as check_robustness
     from bbtvp.report.checks import robustness_table
 
-    subject = Subject.load(prompt, task, models, question=question, options=options)
+    inputs = CheckInputs.load(prompt, task, models, question=question, options=options)
     levels = _numbers(severities)
-    kinds = chosen(
-        subject.prompt, () if names else [word.strip() for word in families.split(",")], names
-    )
+    asked = () if names else [word.strip() for word in families.split(",")]
+    kinds = chosen(inputs.prompt, asked, names)
     if dry_run:
-        subject.announce(planned(subject.task, kinds, levels, limit, len(models)), as_json)
+        inputs.announce(planned(inputs.task, kinds, levels, limit, len(models)), as_json)
         return
-    found = check(
-        subject.prompt,
-        subject.task,
-        subject.models,
+    found = check_robustness(
+        inputs.prompt,
+        inputs.task,
+        inputs.models,
         corruptions=[kind.name for kind in kinds],
         severities=levels,
         where=where,
@@ -86,9 +88,12 @@ def robustness(
         usd=usd,
         seed=seed,
         out=out,
-        watch=Told(),
+        watch=CheckProgress(),
     )
-    (give(found.as_json()) if as_json else click.echo("\n" + robustness_table(found)))
+    if as_json:
+        give(found.as_json())
+    else:
+        click.echo("\n" + robustness_table(found))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.checks import Subject, asking_options, prompt_argument, question_option
+from bbtvp.cli.checks import CheckInputs, asking_options, prompt_argument, question_option
 from bbtvp.cli.options import give, json_flag, say
 
 if TYPE_CHECKING:
-    from bbtvp.verify import Plan
+    from bbtvp.verify import Proof, ProofPlan
 
 points = click.FloatRange(0, 100, max_open=True)
 
@@ -48,14 +48,14 @@ points = click.FloatRange(0, 100, max_open=True)
 @click.option(
     "--sequential",
     is_flag=True,
-    help="Look after every tenth of the test images; stop where it is settled.",
+    help="Look after every tenth of the test images; stop as soon as the verdict is clear.",
 )
 @click.option(
     "--calibration",
     default=64,
     show_default=True,
     type=click.IntRange(0),
-    help="Unprompted images, no test images, on which an output calibration is fitted to compare with; 0: none.",
+    help="Unprompted images, no test images, to fit an output calibration on, to compare with.",
 )
 @asking_options
 @click.option(
@@ -64,13 +64,14 @@ points = click.FloatRange(0, 100, max_open=True)
     help="Run folder: makes the verification resumable, keeps its picture.",
 )
 @click.option(
-    "--details", is_flag=True, help="Per class, what is taken for what, and further figures, too."
+    "--details", is_flag=True, help="Print controls, noise, classes and further figures too."
 )
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be asked and what it can show; ask nothing."
 )
 @json_flag
 def verify(
+    *,
     prompt: Path,
     task: str,
     models: tuple[str, ...],
@@ -97,33 +98,33 @@ def verify(
     from bbtvp.jobs.result import result
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.progress import Progress
-    from bbtvp.report.terminal import proof_details, proof_table, verdict_lines
-    from bbtvp.verify import Rule, plan
+    from bbtvp.verify import Rule, plan_proof
     from bbtvp.verify import verify as prove
 
     began = time.monotonic()
-    subject = Subject.load(prompt, task, models, question=question, options=options)
-    loaded = subject.prompt
-    own = subject.task
-    asked = subject.models
+    inputs = CheckInputs.load(prompt, task, models, question=question, options=options)
     rule = Rule(min_gain / 100, max_harm / 100)
     if dry_run:
-        show_plan(
-            subject,
-            plan(loaded, own, asked, reader=reader, calibration=calibration, rule=rule),
-            as_json,
+        planned = plan_proof(
+            inputs.prompt,
+            inputs.task,
+            inputs.models,
+            reader=reader,
+            calibration=calibration,
+            rule=rule,
         )
+        _show_plan(inputs, planned, as_json)
         return
     proof = prove(
-        loaded,
-        own,
-        asked,
-        source=sources or subject.facts.get("source_models"),
+        inputs.prompt,
+        inputs.task,
+        inputs.models,
+        source=sources or inputs.facts.get("source_models"),
         reader=reader,
         rule=rule,
         calibration=calibration,
         sequential=sequential,
-        facts=subject.facts,
+        facts=inputs.facts,
         usd=usd,
         seed=seed,
         out=out,
@@ -131,40 +132,49 @@ def verify(
     )
     if out is not None:
         save_gallery(proof, out / "gallery.png")
-    seconds = time.monotonic() - began
-    document = result(None, proof, task=own.name, seed=seed, prompt=str(prompt), seconds=seconds)
     if as_json:
-        give(document)
-    else:
-        click.echo(f"\n{verdict_lines(proof)}\n\n{proof_table(proof)}")
-        click.echo(
-            f"\n{proof_details(proof)}"
-            if details
-            else "per class, controls, noise and the rule: --details"
+        seconds = time.monotonic() - began
+        give(
+            result(
+                None,
+                proof,
+                task=inputs.task.name,
+                seed=seed,
+                prompt=str(prompt),
+                seconds=seconds,
+            )
         )
+    else:
+        _show_proof(proof, details)
     if proof.saved:
-        say(f"looking early spared {proof.saved} test images, in every arm")
+        say(f"looking early saved {proof.saved} test images, in every arm")
     sys.exit(proof.verdict.exit_code)
 
 
-def show_plan(subject: Subject, planned: Plan, as_json: bool) -> None:
-    """Print the arms, the image queries, what an endpoint costs at most, and what the test images
-    can show.
-    """
+def _show_proof(proof: Proof, details: bool) -> None:
+    from bbtvp.report.terminal import proof_details, proof_table, verdict_lines
+
+    click.echo(f"\n{verdict_lines(proof)}\n\n{proof_table(proof)}")
+    if details:
+        click.echo(f"\n{proof_details(proof)}")
+    else:
+        click.echo("per class, controls, noise and the rule: --details")
+
+
+def _show_plan(inputs: CheckInputs, planned: ProofPlan, as_json: bool) -> None:
+    """Print the arms, the image queries, the costs, and what the test images can show."""
     from bbtvp.cli.plan import tell
     from bbtvp.report.progress import describe_power
 
-    lines = [
-        f"{share.model}: {', '.join(share.arms).replace('_', ' ')} on {planned.images} test images; "
-        f"at most {share.queries:,} image queries"
-        for share in planned.shares
-    ]
+    lines = []
+    for share in planned.shares:
+        arms = ", ".join(share.arms).replace("_", " ")
+        lines.append(
+            f"{share.model}: {arms} on {planned.images} test images; "
+            f"at most {share.queries:,} image queries"
+        )
     lines.append(f"together: at most {planned.queries:,} image queries")
-    tell(
-        planned.as_json(),
-        lines,
-        subject.costs([share.queries for share in planned.shares]),
-        as_json,
-    )
+    costs = inputs.costs([share.queries for share in planned.shares])
+    tell(planned.as_json(), lines, costs, as_json)
     if not as_json:
         click.echo(describe_power(planned))

@@ -14,8 +14,7 @@ from bbtvp.models import Model
 from bbtvp.search.optimize import Setup, describe_plan
 from bbtvp.search.recipe import Loader
 from bbtvp.tasks import Task
-from bbtvp.verify import Rule
-from bbtvp.verify import plan as proof_plan
+from bbtvp.verify import Rule, plan_proof
 
 
 @final
@@ -58,7 +57,7 @@ def plan(job: SearchJob, loader: Loader) -> Planned:
     tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)] if proved else []
     some = setup.space.prompt(setup.space.neutral())  # which arms there are, its layers decide
     proofs = [
-        proof_plan(some, one, proved, reader=job.reader, calibration=0, rule=Rule())
+        plan_proof(some, one, proved, reader=job.reader, calibration=0, rule=Rule())
         for one in tasks
     ]
     shown = [

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bbtvp.checks.effects import Effect, Effects, Shift
+from bbtvp.checks.effects import Effects, LabelShift, MissingReplies, TaskEffect
 from bbtvp.checks.robustness import ModelRobustness, Robustness
-from bbtvp.checks.saliency import Look, Saliency
+from bbtvp.checks.saliency import Saliency, SaliencyMap
 from bbtvp.core.table import text_table
 from bbtvp.report.figures import change, interval, p_value, points
 
@@ -19,7 +19,7 @@ def robustness_table(found: Robustness) -> str:
 
 
 def _table(model: ModelRobustness) -> str:
-    clean = model.clean
+    clean = model.clean.paired
     asked = ", ".join(str(severity) for severity in sorted({cell.severity for cell in model.cells}))
     rows: list[tuple[str, ...]] = [
         ("corruption", f"zero-shot at {asked}", "prompted", "gain", "harms at")
@@ -28,9 +28,9 @@ def _table(model: ModelRobustness) -> str:
         cells = [cell for cell in model.cells if cell.corruption == name]
         shares = [
             " ".join(f"{100 * share:3.0f}" for share in of)
-            for of in ([c.zero_shot for c in cells], [c.prompted for c in cells])
+            for of in ([c.paired.before for c in cells], [c.paired.after for c in cells])
         ]
-        gain = float(np.mean([cell.gain for cell in cells]))
+        gain = float(np.mean([cell.paired.gain for cell in cells]))
         harms = [str(cell.severity) for cell in cells if cell in model.harmed()]
         rows.append((name, *shares, points(gain), ", ".join(harms)))
     lines = [text_table(rows, left=len(rows[0]))]
@@ -48,7 +48,7 @@ def _table(model: ModelRobustness) -> str:
     ]
     if model.unanswered:
         lines.append(f"unanswered: {', '.join(model.unanswered)}")
-    head = f"{model.model}: clean {100 * clean.zero_shot:.1f} → {100 * clean.prompted:.1f} % (n {clean.n})"
+    head = f"{model.model}: clean {100 * clean.before:.1f} → {100 * clean.after:.1f} % (n {clean.n})"
     return "\n".join([head, *lines])
 
 
@@ -76,20 +76,33 @@ def _tasks(found: Effects) -> str:
     return text_table([head, *map(_task, found.tasks)], left=len(head))
 
 
-def _task(one: Effect) -> tuple[str, ...]:
+def _task(one: TaskEffect) -> tuple[str, ...]:
     return (
         f"{one.task} (own)" if one.role == "own" else one.task,
-        str(one.n),
-        f"{100 * one.before:.1f}",
-        f"{100 * one.after:.1f}",
-        points(one.change),
-        interval(one.change_ci95),
+        str(one.paired.n),
+        f"{100 * one.paired.before:.1f}",
+        f"{100 * one.paired.after:.1f}",
+        points(one.paired.gain),
+        interval(one.paired.ci),
         p_value(one.holm_p),
-        _pair(one.yes_before, one.yes_after, 100, 0),
-        _pair(one.error_before, one.error_after, 1, 2),
+        "-" if one.yes is None else f"{100 * one.yes.before:.0f} → {100 * one.yes.after:.0f}",
+        _errors(one),
         _moved(one.shift),
-        f"{one.unparsed_before} → {one.unparsed_after}",
-        f"{one.refused_before} → {one.refused_after}",
+        *_missing(one.missing),
+    )
+
+
+def _errors(one: TaskEffect) -> str:
+    if one.error_before is None or one.error_after is None:
+        return "-"
+    return f"{one.error_before:.2f} → {one.error_after:.2f}"
+
+
+def _missing(missing: MissingReplies) -> tuple[str, str]:
+    """Replies of no label, and refusals, before and after."""
+    return (
+        f"{missing.unparsed_before} → {missing.unparsed_after}",
+        f"{missing.refused_before} → {missing.refused_after}",
     )
 
 
@@ -114,8 +127,7 @@ def _strays(found: Effects) -> str:
                 _moved(shift),
                 _commonest(shift.before) if shift else "-",
                 _commonest(shift.after) if shift else "-",
-                f"{one.unparsed_before} → {one.unparsed_after}",
-                f"{one.refused_before} → {one.refused_after}",
+                *_missing(one.missing),
             )
         )
     return text_table(rows, left=len(rows[0]))
@@ -132,19 +144,19 @@ def _rest(found: Effects) -> str:
     stability = found.stability
     if stability.exact:
         lines.append("stability: the model always answers the same; exact")
-    elif stability.before is None or stability.after is None:
+    elif stability.same is None:
         lines.append("stability: not known, no image was answered twice")
     else:
         lines.append(
-            f"stability: the second answer is the same for {100 * stability.before:.1f} % of images without the prompt "
-            f"and {100 * stability.after:.1f} % with it (n {stability.n})"
+            f"stability: the second answer is the same for {100 * stability.same.before:.1f} % of images without the prompt "
+            f"and {100 * stability.same.after:.1f} % with it (n {stability.same.n})"
         )
     if found.unanswered:
         lines.append(f"unanswered: {', '.join(found.unanswered)}")
     return "\n".join(lines)
 
 
-def _moved(shift: Shift | None) -> str:
+def _moved(shift: LabelShift | None) -> str:
     if shift is None:
         return "-"
     p = "" if shift.p is None else f", p {p_value(shift.p)}"
@@ -156,34 +168,26 @@ def _commonest(shares: Mapping[str, float]) -> str:
     return f"{label} {100 * shares[label]:.0f} %"
 
 
-def _pair(before: float | None, after: float | None, times: float, digits: int) -> str:
-    return (
-        "-"
-        if before is None or after is None
-        else f"{times * before:.{digits}f} → {times * after:.{digits}f}"
-    )
-
-
 def saliency_table(found: Saliency) -> str:
     """A line for each map: whose score, how good the map is, how much of it lies on the image
     itself.
     """
     rows: list[tuple[str, ...]] = [
         ("image", "arm", "label", "score", "deletion", "insertion", "on the image", "its area"),
-        *map(_look, found.looks),
+        *map(_map, found.maps),
     ]
     return text_table(rows, left=3)
 
 
-def _look(look: Look) -> tuple[str, ...]:
-    areas = ("-" if area is None else f"{area:.2f}" for area in (look.deletion, look.insertion))
-    on = "-" if look.in_picture is None else f"{100 * look.in_picture:.0f} %"
+def _map(found: SaliencyMap) -> tuple[str, ...]:
+    areas = ("-" if area is None else f"{area:.2f}" for area in (found.deletion, found.insertion))
+    on = "-" if found.in_picture is None else f"{100 * found.in_picture:.0f} %"
     return (
-        look.id,
-        look.arm,
-        look.label,
-        f"{look.score:.2f}",
+        found.id,
+        found.arm,
+        found.label,
+        f"{found.score:.2f}",
         *areas,
         on,
-        f"{100 * look.picture:.0f} %",
+        f"{100 * found.picture:.0f} %",
     )

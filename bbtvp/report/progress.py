@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO, final
 
 from bbtvp.search.optimize import describe_plan
-from bbtvp.verify import Plan
+from bbtvp.verify import ProofPlan
 
 LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "planned": lambda f: f"plan: {describe_plan(f['plan'])}; answers read as {f['reader']}",
@@ -32,7 +32,7 @@ LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """What is said of an event."""
 
 
-def describe_power(plan: Plan) -> str:
+def describe_power(plan: ProofPlan) -> str:
     """What so many test images can show, in one line."""
     if plan.seen is None:
         return f"{plan.images} test images are too few to show any gain"

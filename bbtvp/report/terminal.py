@@ -6,7 +6,7 @@ from textwrap import indent
 
 from bbtvp.core.table import text_table
 from bbtvp.report.figures import change, interval, p_value, points, share
-from bbtvp.verify import Detail, Proof, Row
+from bbtvp.verify import Proof, ProofDetail, ProofRow
 
 HEAD = (
     "model",
@@ -50,15 +50,16 @@ def proof_details(proof: Proof) -> str:
     """
     blocks = [f"rule: {proof.verdict.rule}"]
     for row in proof.rows:
+        paired = row.paired
+        changed = f"{paired.gained} gained, {paired.lost} lost"
         lines = [
-            f"{row.model}: {row.n} of {row.images} images answered; {row.gained} gained, {row.lost} lost"
+            f"{row.model}: {row.n} of {row.images} images answered; {changed}",
+            f"  over the empty frame  {change(row.over_frame.gain, row.over_frame.ci)}",
         ]
-        lines.append(
-            f"  over the empty frame  {change(row.over_empty_frame, row.over_empty_frame_ci95)}"
-        )
-        if row.over_calibrated is not None and row.over_calibrated_ci95 is not None:
-            over = change(row.over_calibrated, row.over_calibrated_ci95)
-            lines.append(f"  over an output calibration ({share(row.calibrated or 0)})  {over}")
+        beyond = row.over_calibration
+        if beyond is not None:
+            over = change(beyond.gain, beyond.ci)
+            lines.append(f"  over an output calibration ({share(beyond.before)})  {over}")
         if row.noise is not None:
             lines.append(
                 f"  asked the same twice  {share(row.noise)} of the images judged otherwise"
@@ -69,7 +70,7 @@ def proof_details(proof: Proof) -> str:
     return "\n\n".join(blocks)
 
 
-def _detail(detail: Detail) -> list[str]:
+def _detail(detail: ProofDetail) -> list[str]:
     lines = []
     for figure in detail.figures:
         name = figure.name.replace("_", " ") + (f" ({figure.positive})" if figure.positive else "")
@@ -92,7 +93,7 @@ def _detail(detail: Detail) -> list[str]:
     return lines
 
 
-def _mistake(detail: Detail, label: str) -> str:
+def _mistake(detail: ProofDetail, label: str) -> str:
     """The commonest wrong answer to the prompted images of a class."""
     wrong = {
         said: count
@@ -105,7 +106,7 @@ def _mistake(detail: Detail, label: str) -> str:
     return f"{said or 'nothing (unparsed)'} ({wrong[said]})"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: ProofRow) -> tuple[str, ...]:
     shares = map(share, (row.zero_shot, row.empty_frame, row.prompted))
     return (
         row.model,
@@ -114,11 +115,11 @@ def _cells(row: Row) -> tuple[str, ...]:
         *shares,
         points(row.gain),
         interval(row.gain_ci95),
-        p_value(row.mcnemar_p),
+        p_value(row.paired.mcnemar_p),
     )
 
 
-def _halves(row: Row) -> tuple[str, ...]:
+def _halves(row: ProofRow) -> tuple[str, ...]:
     return tuple(
         "-" if half is None else share(half) for half in (row.sentence_only, row.image_only)
     )

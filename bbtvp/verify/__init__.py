@@ -1,15 +1,15 @@
-"""Floor 5: the proof on held-out images, on the source and other models, and a verdict by a stated
-rule.
+"""Floor 6: the proof on held-out images, on the source and on other models, with a verdict.
 
->>> proof = verify(prompt, "zoo/digits-low-contrast", ["zoo/llava", "zoo/paligemma"], source="zoo/llava")
+>>> models = ["zoo/llava", "zoo/paligemma"]
+>>> proof = verify(prompt, "zoo/digits-low-contrast", models, source="zoo/llava")
 >>> print(proof.verdict, proof.rows[0].gain, proof.rows[0].gain_ci95)
 """
 
-from bbtvp.verify.detail import Detail as Detail
-from bbtvp.verify.planning import Plan as Plan
-from bbtvp.verify.planning import plan as plan
+from bbtvp.verify.detail import ProofDetail as ProofDetail
+from bbtvp.verify.planning import ProofPlan as ProofPlan
+from bbtvp.verify.planning import plan_proof as plan_proof
 from bbtvp.verify.proof import Proof as Proof
 from bbtvp.verify.proof import verify as verify
-from bbtvp.verify.rows import Row as Row
+from bbtvp.verify.rows import ProofRow as ProofRow
 from bbtvp.verify.verdict import Rule as Rule
 from bbtvp.verify.verdict import Verdict as Verdict

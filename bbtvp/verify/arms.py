@@ -1,4 +1,4 @@
-"""The arms: what a model is shown and asked about one and the same test image."""
+"""The arms of a proof: the ways in which a model is asked about one test image."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ from bbtvp.tasks import Sample, Task
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
 GUIDED = ("sentence_only", "image_only")
-"""The two halves of a prompt with Guidance: its sentence with the raw image, its image with the
-plain question.
+"""The two halves of a prompt with a Guidance layer.
+
+Its sentence goes with the raw image, and its image with the plain question.
 """
 
 AGAIN = "again"
-"""Zero-shot asked a second time, of a model that may answer otherwise: what changes then is noise.
-"""
+"""Zero-shot for a second time, which measures how much a model's answers change by chance."""
 
 
 @final
-class Sent(NamedTuple):
-    """The images and questions of an arm, and the number of the draw: replicates are asked anew."""
+class ArmQueries(NamedTuple):
+    """The images and questions of an arm, and the number of its draw (see `Request.replicate`)."""
 
     images: list[Pixels]
     questions: list[str]
     replicate: int = 0
 
 
-def arms(prompt: Prompt) -> tuple[str, ...]:
-    """Those an image must be answered in to count."""
+def arms_of(prompt: Prompt) -> tuple[str, ...]:
+    """The arms in which an image must be answered to count."""
     return (*ARMS, *GUIDED) if Guidance.kind in prompt.space.slices else ARMS
 
 
-def sent(prompt: Prompt, task: Task, samples: Sequence[Sample], *, twice: bool) -> dict[str, Sent]:
-    """What each arm sends for these samples; twice: zero-shot again too."""
+def arm_queries(
+    prompt: Prompt, task: Task, samples: Sequence[Sample], *, twice: bool
+) -> dict[str, ArmQueries]:
+    """What is sent about these samples in each arm; twice: zero-shot for a second time too."""
     control = prompt.space.empty_frame(prompt.z)
     raw = [sample.pixels() for sample in samples]
     plain = [task.ask(sample) for sample in samples]
     prompted = [prompt.render(pixels) for pixels in raw]
     found = {
-        "zero_shot": Sent(raw, plain),
-        "empty_frame": Sent([control.render(pixels) for pixels in raw], plain),
-        "prompted": Sent(prompted, [prompt.ask(question) for question in plain]),
+        "zero_shot": ArmQueries(raw, plain),
+        "empty_frame": ArmQueries([control.render(pixels) for pixels in raw], plain),
+        "prompted": ArmQueries(prompted, [prompt.ask(question) for question in plain]),
     }
-    if arms(prompt) != ARMS:
-        # the raw image, so that it differs from zero-shot in the sentence alone
+    if arms_of(prompt) != ARMS:
+        # The raw image, so that this arm differs from zero-shot in the sentence alone.
         sentence = prompt.space.arms(prompt.z)["sentence_only"]
-        found["sentence_only"] = Sent(raw, [sentence.ask(question) for question in plain])
-        found["image_only"] = Sent(prompted, plain)
+        found["sentence_only"] = ArmQueries(raw, [sentence.ask(question) for question in plain])
+        found["image_only"] = ArmQueries(prompted, plain)
     if twice:
-        found[AGAIN] = Sent(raw, plain, replicate=1)
+        found[AGAIN] = ArmQueries(raw, plain, replicate=1)
     return found

@@ -1,6 +1,4 @@
-"""Beyond accuracy: per class, what was taken for what, and the figures that a kind of task is known
-by.
-"""
+"""What a proof says beyond accuracy: classes, confusions, and figures of certain tasks."""
 
 from __future__ import annotations
 
@@ -12,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
-from bbtvp.search import Reading
 from bbtvp.stats import paired_interval, roc_auc
 from bbtvp.tasks.metrics import UNPARSED, confusion, per_class
 from bbtvp.tasks.replies import number
-from bbtvp.verify.inquiry import Inquiry
+from bbtvp.verify.answers import ModelAnswers
 
 _Resampled = Callable[[NDArray[np.intp]], Vector]
+"""A figure of resampled images: (draws, n) places of images → (draws,) values."""
+
+_Pair = tuple[_Resampled, _Resampled]
+"""One figure before and after."""
 
 
-class Class(NamedTuple):
-    """Accuracy among the n images of one true answer, before and after."""
+class ClassAccuracy(NamedTuple):
+    """Accuracy on the n images of one true answer, before and after."""
 
     n: int
     before: float
@@ -31,12 +32,12 @@ class Class(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Figure:
-    """One figure of the same images before and after, and the paired bootstrap interval of the
-    difference.
+class MetricChange:
+    """One figure of the same images before and after, with a paired bootstrap interval.
 
     name: "roc_auc" (two labels), "f1" and "yes_ratio" (yes or no), "mean_absolute_error" (numbers;
-    lower is better). positive: the label it is about, "" where there is none.
+    lower is better). difference: after − before. positive: the label that the figure is about, ""
+    where there is none.
     """
 
     name: str
@@ -49,84 +50,111 @@ class Figure:
 
 @final
 @dataclass(frozen=True)
-class Detail:
-    """Of the images answered in all arms. confusion: counts[truth][answer], "" for a reply that
-    named no label.
+class ProofDetail:
+    """Figures of the images that were answered in all arms.
+
+    confusion_*: counts[truth][answer]; the answer "" is a reply that named no label.
     """
 
-    per_class: Mapping[str, Class]
+    per_class: Mapping[str, ClassAccuracy]
     confusion_before: Mapping[str, Mapping[str, int]]
     confusion_after: Mapping[str, Mapping[str, int]]
-    figures: tuple[Figure, ...]
+    figures: tuple[MetricChange, ...]
 
     def as_json(self) -> dict[str, Any]:
         """The fields, classes by name."""
-        return asdict(self) | {
-            "per_class": {label: found._asdict() for label, found in self.per_class.items()}
+        classes = {label: found._asdict() for label, found in self.per_class.items()}
+        return asdict(self) | {"per_class": classes}
+
+
+def proof_detail(answers: ModelAnswers, seed: int) -> ProofDetail:
+    """Zero-shot against prompted. A task of free answers has no classes, but may have figures."""
+    given = _Given.of(answers)
+    figures = tuple(given.figures(seed))
+    if answers.task.labels is None:
+        return ProofDetail({}, {}, {}, figures)
+    first = per_class(given.before, given.truths)
+    second = per_class(given.after, given.truths)
+    classes = {
+        label: ClassAccuracy(first[label].n, first[label].value, second[label].value)
+        for label in first
+    }
+    return ProofDetail(
+        classes,
+        confusion(given.before, given.truths),
+        confusion(given.after, given.truths),
+        figures,
+    )
+
+
+@final
+class _Given(NamedTuple):
+    """The true and the given answers to the images that were answered in all arms.
+
+    margins: (n,) before and after, by how much the log-probability of the positive label exceeds
+    that of the other; None unless the task has two labels and the model gives log-probabilities.
+    """
+
+    labels: tuple[str, ...]
+    truths: list[str]
+    before: list[str]
+    after: list[str]
+    margins: tuple[Vector, Vector] | None
+
+    @classmethod
+    def of(cls, answers: ModelAnswers) -> _Given:
+        kept = np.flatnonzero(answers.answered())
+        labels = answers.task.labels or ()
+        given = [answers.arms[arm].labels for arm in ("zero_shot", "prompted")]
+        before, after = ([said[i] or UNPARSED for i in kept] for said in given)
+        truths = [answers.samples[i].answer for i in kept]
+        first = answers.scores("zero_shot")
+        second = answers.scores("prompted")
+        if len(labels) != 2 or first is None or second is None:
+            return cls(labels, truths, before, after, None)
+        place = labels.index(_positive(labels))
+        margins = [scores[kept, place] - scores[kept, 1 - place] for scores in (first, second)]
+        return cls(labels, truths, before, after, (margins[0], margins[1]))
+
+    def figures(self, seed: int) -> list[MetricChange]:
+        """Those that the answers allow."""
+        positive = _positive(self.labels)
+        pairs: dict[str, _Pair] = {}
+        if self.margins is not None:
+            truth = np.array([answer == positive for answer in self.truths])
+            pairs["roc_auc"] = _auc(self.margins[0], truth), _auc(self.margins[1], truth)
+        if {label.casefold() for label in self.labels} == {"yes", "no"}:
+            pairs |= self._polar(positive)
+        numbers = {*self.truths, *self.labels}
+        if self.truths and all(number(answer) is not None for answer in numbers):
+            pairs["mean_absolute_error"] = self._error(self.before), self._error(self.after)
+        found = (
+            _change(name, pair, len(self.truths), seed, positive) for name, pair in pairs.items()
+        )
+        return [change for change in found if change is not None]
+
+    def _polar(self, positive: str) -> dict[str, _Pair]:
+        """Figures of yes and no."""
+        truth = np.array([answer == positive for answer in self.truths])
+        first = np.array([answer == positive for answer in self.before])
+        second = np.array([answer == positive for answer in self.after])
+        return {
+            "f1": (_f1(first, truth), _f1(second, truth)),
+            "yes_ratio": (_mean(first), _mean(second)),
         }
 
-
-def detail(inquiry: Inquiry, seed: int) -> Detail:
-    """Of zero-shot against prompted; free answers have no classes, only the figures that they
-    allow.
-    """
-    kept = np.flatnonzero(inquiry.answered())
-    truths = [inquiry.samples[i].answer for i in kept]
-    before, after = (
-        [_prediction(inquiry.answers[arm][i].reading) for i in kept]
-        for arm in ("zero_shot", "prompted")
-    )
-    if inquiry.task.labels is None:
-        return Detail({}, {}, {}, tuple(_figures(inquiry, kept, truths, before, after, seed)))
-    first = per_class(before, truths)
-    second = per_class(after, truths)
-    classes = {
-        label: Class(first[label].n, first[label].value, second[label].value) for label in first
-    }
-    figures = tuple(_figures(inquiry, kept, truths, before, after, seed))
-    return Detail(classes, confusion(before, truths), confusion(after, truths), figures)
+    def _error(self, answers: Sequence[str]) -> _Resampled:
+        pairs = zip(answers, self.truths, strict=True)
+        return _mean(np.array([_error(answer, truth) for answer, truth in pairs]))
 
 
-def _prediction(reading: Reading) -> str:
-    return UNPARSED if reading.answer is None else reading.answer
+def _positive(labels: Sequence[str]) -> str:
+    """The label that figures of two classes are about: yes, else the last one."""
+    by_name = {label.casefold(): label for label in labels}
+    return by_name.get("yes", labels[-1] if labels else "")
 
 
-def _figures(
-    inquiry: Inquiry,
-    kept: NDArray[np.intp],
-    truths: Sequence[str],
-    before: Sequence[str],
-    after: Sequence[str],
-    seed: int,
-) -> list[Figure]:
-    labels = inquiry.task.labels or ()
-    polar = {label.casefold(): label for label in labels}
-    positive = polar.get("yes", labels[-1] if labels else "")
-    truth = np.array([answer == positive for answer in truths])
-    pairs: dict[str, tuple[_Resampled, _Resampled]] = {}
-    first = inquiry.scores("zero_shot")
-    second = inquiry.scores("prompted")
-    if len(labels) == 2 and first is not None and second is not None:
-        place = labels.index(positive)
-        margins = [scores[kept, place] - scores[kept, 1 - place] for scores in (first, second)]
-        pairs["roc_auc"] = _auc(margins[0], truth), _auc(margins[1], truth)
-    if polar.keys() == {"yes", "no"}:
-        said = [np.array([answer == positive for answer in given]) for given in (before, after)]
-        pairs["f1"] = _f1(said[0], truth), _f1(said[1], truth)
-        pairs["yes_ratio"] = _mean(said[0]), _mean(said[1])
-    if truths and all(number(answer) is not None for answer in {*truths, *labels}):
-        errors = [
-            np.array([_error(a, t) for a, t in zip(given, truths, strict=True)])
-            for given in (before, after)
-        ]
-        pairs["mean_absolute_error"] = _mean(errors[0]), _mean(errors[1])
-    found = (_figure(name, pair, len(kept), seed, positive) for name, pair in pairs.items())
-    return [figure for figure in found if figure is not None]
-
-
-def _figure(
-    name: str, pair: tuple[_Resampled, _Resampled], n: int, seed: int, positive: str
-) -> Figure | None:
+def _change(name: str, pair: _Pair, n: int, seed: int, positive: str) -> MetricChange | None:
     """None where one of the two has no value: a ROC curve of one class, an error of no number."""
     before, after = pair
     whole = np.arange(n)[None]
@@ -134,19 +162,18 @@ def _figure(
     second = float(after(whole)[0])
     if not np.isfinite(first) or not np.isfinite(second):
         return None
-    interval = paired_interval(lambda rows: after(rows) - before(rows), n, seed=seed)
-    return Figure(
+    return MetricChange(
         name,
         first,
         second,
         second - first,
-        interval,
+        paired_interval(lambda rows: after(rows) - before(rows), n, seed=seed),
         "" if name == "mean_absolute_error" else positive,
     )
 
 
 def _auc(margin: Vector, truth: NDArray[np.bool_]) -> _Resampled:
-    # a reply near no label has no score: it ranks lowest, as sure of nothing
+    # A reply near no label has no score. It ranks lowest, as the least certain.
     known = np.where(np.isfinite(margin), margin, -np.inf)
     return lambda rows: roc_auc(known[rows], truth[rows])
 
@@ -157,27 +184,27 @@ def _f1(said: NDArray[np.bool_], truth: NDArray[np.bool_]) -> _Resampled:
 
     def value(rows: NDArray[np.intp]) -> Vector:
         twice = 2 * hits[rows].sum(axis=1)
-        missed = wrong[rows].sum(axis=1)
-        total = twice + missed
-        result: Vector = np.divide(twice, total, out=np.full(len(rows), np.nan), where=total > 0)
-        return result
+        return _ratio(twice, twice + wrong[rows].sum(axis=1))
 
     return value
 
 
 def _mean(values: NDArray[Any]) -> _Resampled:
-    """Of those that are numbers."""
+    """The mean of the values that are numbers."""
     known = np.isfinite(values)
     filled = np.where(known, values, 0.0).astype(np.float64)
 
     def value(rows: NDArray[np.intp]) -> Vector:
-        count = known[rows].sum(axis=1)
-        result: Vector = np.divide(
-            filled[rows].sum(axis=1), count, out=np.full(len(rows), np.nan), where=count > 0
-        )
-        return result
+        return _ratio(filled[rows].sum(axis=1), known[rows].sum(axis=1))
 
     return value
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> Vector:
+    """part / whole, NaN where the whole is 0."""
+    missing = np.full(len(whole), np.nan)
+    found: Vector = np.divide(part, whole, out=missing, where=whole > 0)
+    return found
 
 
 def _error(answer: str, truth: str) -> float:

@@ -1,4 +1,4 @@
-"""What a verification will ask and what it can see, said before a query is spent."""
+"""What a proof will ask and what it can show, before a query is spent."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from bbtvp.core.arrays import Vector
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import choose_reader
+from bbtvp.search.calibration import calibrates
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify.arms import AGAIN, arms
-from bbtvp.verify.inquiry import Inquiry
+from bbtvp.verify.arms import AGAIN, arms_of
 from bbtvp.verify.verdict import LEVEL, Rule
 
 CALIBRATION = 64
 """Unprompted images on which the output calibration is fitted: of ten labels, six each."""
 
-LOOKS = 10
-LOOK = 20
-"""Looks of the sequential mode at most, and test images between two of them at least."""
+_LOOKS = 10
+"""The most looks of a sequential proof."""
+
+_LOOK = 20
+"""The fewest test images between two looks."""
 
 
-class Share(NamedTuple):
-    """What one model is asked: its arms, and image queries at most."""
+class ModelPlan(NamedTuple):
+    """What one model is asked: its arms, and the most image queries."""
 
     model: str
     arms: tuple[str, ...]
@@ -37,15 +39,15 @@ class Share(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class Plan:
-    """The image queries at most, model by model, and what so many test images can show.
+class ProofPlan:
+    """The most image queries of a proof, model by model, and what so many test images can show.
 
-    seen: the true gain that is shown to lie above the rule's `min_gain` with four chances in five,
-    if one answer in ten is spoilt (`lost`); None if none is. needed: test images for gains of 5, 10
-    and 20 points, None for no number.
+    seen: the true gain that is shown to lie above the rule's `min_gain` with a probability of 80 %,
+    if the prompt spoils a share `lost` of the answers; None if no gain is. needed: test images for
+    true gains of 5, 10 and 20 points; None where no number of them will do.
     """
 
-    shares: tuple[Share, ...]
+    shares: tuple[ModelPlan, ...]
     images: int
     calibration: int
     seen: float | None
@@ -54,9 +56,11 @@ class Plan:
 
     @property
     def queries(self) -> int:
+        """The most image queries, of all models together."""
         return sum(share.queries for share in self.shares)
 
     def as_json(self) -> dict[str, Any]:
+        """The document of `bbtvp verify --dry-run --json`, without costs."""
         return {
             "queries": self.queries,
             "images": self.images,
@@ -68,7 +72,7 @@ class Plan:
         }
 
 
-def plan(
+def plan_proof(
     prompt: Prompt,
     task: Task,
     models: Sequence[Model | str],
@@ -76,43 +80,46 @@ def plan(
     reader: str,
     calibration: int,
     rule: Rule,
-) -> Plan:
-    """Bounds; what an endpoint offers is known after its probe only, and of a name before it is
-    loaded nothing is.
+) -> ProofPlan:
+    """The plan of a proof, which asks nothing.
+
+    The counts of queries are upper bounds: what an endpoint offers is known only after its probe,
+    and what a model given by name offers is known only after it is loaded.
     """
     pool = min(calibration, len(task.validation) + len(task.train))
-    shares = [_share(prompt, task, model, reader, pool) for model in models]
-    needed = {gain: images_needed(gain, margin=rule.min_gain) for gain in (0.05, 0.1, 0.2)}
-    return Plan(
-        tuple(shares),
-        len(task.test),
+    images = len(task.test)
+    return ProofPlan(
+        tuple(_model_plan(prompt, task, model, reader, pool) for model in models),
+        images,
         pool,
-        smallest_gain(len(task.test), margin=rule.min_gain),
-        needed,
+        smallest_gain(images, margin=rule.min_gain),
+        {gain: images_needed(gain, margin=rule.min_gain) for gain in (0.05, 0.1, 0.2)},
     )
 
 
-def _share(prompt: Prompt, task: Task, model: Model | str, reader: str, pool: int) -> Share:
-    asked = list(arms(prompt))
+def _model_plan(
+    prompt: Prompt, task: Task, model: Model | str, reader: str, pool: int
+) -> ModelPlan:
+    asked = list(arms_of(prompt))
     fitted = pool if task.labels is not None else 0
     if isinstance(model, str):
-        return Share(model, tuple(asked), len(asked) * len(task.test) + fitted)
+        return ModelPlan(model, tuple(asked), len(asked) * len(task.test) + fitted)
     if model.is_endpoint:
         asked.append(AGAIN)
     else:
         asked += [] if model.capabilities.deterministic else [AGAIN]
-        fitted = fitted if Inquiry.calibrates(choose_reader(reader, model, task), task) else 0
-    return Share(model.spec, tuple(asked), len(asked) * len(task.test) + fitted)
+        fitted = fitted if calibrates(choose_reader(reader, model, task), task) else 0
+    return ModelPlan(model.spec, tuple(asked), len(asked) * len(task.test) + fitted)
 
 
 @final
 @dataclass(frozen=True)
-class Looks:
-    """The sequential mode: after how many images each look is, and the boundary that |Z| must pass
-    there.
+class SequentialDesign:
+    """After how many images each look of a sequential proof is, and the bounds of |Z| there.
 
-    z: of level 5 % for one model. below_z: of that level shared by several models (Bonferroni).
-    limit_z: of 2.5 %, for a repeated 95 % interval.
+    ends: (looks,) images by each look. z: (looks,) bounds at a level of 5 % for one model. below_z:
+    the same at that level shared by several models (Bonferroni). limit_z: the same at 2.5 %, for a
+    repeated 95 % interval.
     """
 
     ends: tuple[int, ...]
@@ -121,9 +128,9 @@ class Looks:
     limit_z: Vector
 
     @classmethod
-    def of(cls, images: int, models: int) -> Looks:
-        """Equally spaced."""
-        count = max(1, min(LOOKS, images // LOOK))
+    def of(cls, images: int, models: int) -> SequentialDesign:
+        """Equally spaced looks at so many test images, for so many models of one role."""
+        count = max(1, min(_LOOKS, images // _LOOK))
         ends = np.unique(np.rint(np.linspace(0, images, count + 1)[1:]).astype(int))
         shares = (ends / images).tolist()
         levels = (LEVEL, LEVEL / max(1, models), 0.025)

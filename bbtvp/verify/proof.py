@@ -1,6 +1,4 @@
-"""The proof: every model in all arms on the test split, paired image by image, and a verdict by a
-stated rule.
-"""
+"""The proof: each model is asked in all arms about the test split; a rule gives the verdict."""
 
 from __future__ import annotations
 
@@ -13,23 +11,20 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
-from bbtvp.core.files import atomic_write_json
 from bbtvp.core.rng import stream
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.search import choose_reader
 from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.asking import Desk, check_folder
-from bbtvp.verify.inquiry import Inquiry
+from bbtvp.verify.answers import ModelAnswers
+from bbtvp.verify.messages import Message, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap, overlap
-from bbtvp.verify.planning import Looks, plan
-from bbtvp.verify.remark import Remark, remark
-from bbtvp.verify.rows import Row as Row
-from bbtvp.verify.rows import row
+from bbtvp.verify.planning import SequentialDesign, plan_proof
+from bbtvp.verify.rows import ProofRow, proof_row
+from bbtvp.verify.session import PROOF, CheckSession
 from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, settled
 
 
@@ -50,29 +45,28 @@ class Example:
 @final
 @dataclass(frozen=True)
 class Proof:
-    """Rows in the order of the models, the image queries and dollars they cost, and examples from
-    the first model.
+    """The result of `verify`. Rows are in the order of the models.
 
-    refused: of the failed queries, those that a model would not answer. notes: what a reader of the
-    figures must know. saved: test images that the sequential mode did not ask about, over all
-    models.
+    queries, failed, refused (of the failed), usd: what the proof cost, all processes together.
+    examples: test images and answers of the first model. notes: what a reader of the figures must
+    know. saved: test images that a sequential proof did not ask about, over all models.
     """
 
     task: str
     prompt: str
-    rows: tuple[Row, ...]
+    rows: tuple[ProofRow, ...]
     queries: int
     failed: int
     refused: int
     usd: float
     examples: tuple[Example, ...]
     verdict: Verdict = UNJUDGED
-    notes: tuple[Remark, ...] = ()
+    notes: tuple[Message, ...] = ()
     saved: int = 0
 
     @property
     def transfer(self) -> float | None:
-        """Mean gain over the models that were never queried, None if there are none."""
+        """Mean gain over the models that the search never queried; None if there are none."""
         gains = [row.gain for row in self.rows if row.role == "target"]
         return float(np.mean(gains)) if gains else None
 
@@ -103,18 +97,22 @@ def verify(
     examples: int = 8,
     watch: Watch = silent,
 ) -> Proof:
-    """Prove a prompt on the test split of `task`, on each model; `source` names what was searched,
-    one or several.
+    """Prove a prompt on the test split of `task`, on each model.
 
-    Costs at most one image query per model, test image and arm: three arms, or five for a prompt
-    with Guidance, and zero-shot once more of a model that does not always answer the same. rule: of
-    the verdict. calibration: images that are no test images (`CALIBRATION` of them will do), on
-    which an output calibration is fitted at a query each, for a model that gives log-probabilities;
-    none by default. sequential: look after every tenth of the test images, in an order drawn by the
-    seed, and ask a model no further than its question is settled. facts: what a bundle says of its
-    origin. out: a run folder whose `verify/` part makes the call resumable. usd: a cap on money.
-    Raises UsageError without models, ModelError if a model answers nothing, BudgetReached at the
-    cap.
+    A proof costs at most one image query per model, test image and arm. There are three arms, or
+    five for a prompt with a Guidance layer, and zero-shot a second time for a model that does not
+    always answer the same.
+
+    source: the model, or models, that the search queried. rule: of the verdict. calibration: so
+    many images that are no test images are asked about, one query each, to fit an output
+    calibration for a model that gives log-probabilities; `CALIBRATION` of them will do. sequential:
+    look after every tenth of the test images, in an order drawn by the seed, and stop asking a
+    model as soon as the rule needs no more of it. facts: what a bundle says of its origin. usd: the
+    most that the proof may cost, in US dollars. out: a run folder, whose `verify/` part makes the
+    call resumable. examples: how many test images the proof keeps, with the answers to them.
+
+    Raises UsageError without models, ModelError if a model answers nothing, and BudgetReached at
+    the cap.
     """
     if not models:
         raise UsageError("name at least one model to verify on")
@@ -122,162 +120,164 @@ def verify(
         raise UsageError(f"calibration on {calibration} images; give a number from 0 up")
     task = load_task(task) if isinstance(task, str) else task
     rule = rule or Rule()
-    config = {
-        "task": task.digest,
-        "prompt": prompt.digest,
-        "reader": reader,
-        "normalise": normalise,
-    }
-    folder = check_folder(out, "verify", prompt, task)
-    planned = plan(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
+    planned = plan_proof(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
     shared = overlap(task)
-    with Desk(config, folder, usd=usd, watch=watch) as desk:
-        watch("opened", {"resumed": desk.before})
+    session = CheckSession(
+        PROOF,
+        prompt,
+        task,
+        reader=reader,
+        normalise=normalise,
+        usd=usd,
+        seed=seed,
+        out=out,
+        watch=watch,
+    )
+    with session:
+        watch("opened", {"resumed": session.resumed})
 
-        def open_(given: Model | str) -> Inquiry:
-            metered = desk.metered(given, "verify")
-            inquiry = Inquiry(
-                prompt, task, metered, choose_reader(reader, metered, task, normalise=normalise)
-            )
-            inquiry.calibrate(calibration, seed)
-            return inquiry
+        def opened(given: Model | str) -> ModelAnswers:
+            model = session.model(given)
+            answers = ModelAnswers(prompt, task, model, session.reader(model))
+            answers.calibrate(calibration, seed)
+            return answers
 
-        court = _Court(task, rule, shared, source, models, sequential, seed)
-        rows, shown, told = court.hear(open_, examples, watch)
-        spent = desk.spent
-    verdict = judge(rule, court.evidence, withheld(task, shared))
+        proving = _Proving(session, models, source, rule, shared)
+        if sequential:
+            proving.look_early()
+        rows, shown, told = proving.ask_all(opened, examples)
+        cost = session.cost
+    verdict = judge(rule, proving.evidence, withheld(task, shared))
     notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
-    proof = Proof(task.name, prompt.digest, rows, *spent, shown, verdict, notes, court.saved)
+    proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
     watch("judged", {"verdict": verdict, "notes": notes})
-    if folder is not None:
-        origin = task.origin and asdict(task.origin)
-        document = {"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()}
-        atomic_write_json(folder / "proof.json", document)
+    origin = task.origin and asdict(task.origin)
+    session.save({"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()})
     return proof
 
 
 @final
-class _Court:
-    """Hears the models one by one: those that decide first, where looking early may spare the
-    others.
+class _Proving:
+    """Asks the models one by one, and keeps what the verdict is judged by.
+
+    A sequential proof asks the models that decide first: after a no-go it asks no other.
     """
 
     def __init__(
         self,
-        task: Task,
+        session: CheckSession,
+        models: Sequence[Model | str],
+        source: str | Sequence[str] | None,
         rule: Rule,
         shared: Overlap,
-        source: str | Sequence[str] | None,
-        models: Sequence[Model | str],
-        sequential: bool,
-        seed: int,
     ) -> None:
-        self.task = task
-        self.rule = rule
-        self.seed = seed
-        self.sources = {source} if isinstance(source, str) else set(source or ())
-        self.specs = [model if isinstance(model, str) else model.spec for model in models]
-        self.given = dict(enumerate(models))
-        deciders = sum(map(self._decides, self.specs))
-        order = (
-            stream(seed, "verify", "order").permutation(len(task.test))
-            if sequential
-            else range(len(task.test))
-        )
-        self.samples: list[Sample] = [task.test[i] for i in order]
-        self._unseen = [i not in shared.places for i in order]
-        counts = {True: deciders, False: len(models) - deciders}
-        images = len(task.test)
-        self.looks = (
-            {kind: Looks.of(images, count) for kind, count in counts.items()}
-            if sequential
-            else None
-        )
+        self._session = session
+        self._given = list(models)
+        self._specs = [model if isinstance(model, str) else model.spec for model in models]
+        self._sources = {source} if isinstance(source, str) else set(source or ())
+        self._rule = rule
+        self._shared = shared
+        self._samples: list[Sample] = list(session.task.test)
+        self._unseen = [i not in shared.places for i in range(len(self._samples))]
+        self._designs: dict[bool, SequentialDesign] = {}
         self.evidence: list[Evidence] = []
         self.saved = 0
 
-    def _decides(self, spec: str) -> bool:
-        return spec in self.sources or self.sources.isdisjoint(self.specs)
+    def look_early(self) -> None:
+        """Ask in an order drawn by the seed, and look at the answers before all are in."""
+        test = self._session.task.test
+        order = stream(self._session.seed, "verify", "order").permutation(len(test))
+        self._samples = [test[i] for i in order]
+        self._unseen = [i not in self._shared.places for i in order]
+        deciders = sum(map(self._decides, self._specs))
+        counts = {True: deciders, False: len(self._specs) - deciders}
+        self._designs = {
+            kind: SequentialDesign.of(len(test), count) for kind, count in counts.items()
+        }
 
-    def hear(
-        self, open_: Callable[[Model | str], Inquiry], examples: int, watch: Watch
-    ) -> tuple[tuple[Row, ...], tuple[Example, ...], tuple[Remark, ...]]:
-        """Rows in the given order, examples from the first model, and notes."""
-        order = list(self.given)
-        if self.looks:
-            order.sort(key=lambda i: not self._decides(self.specs[i]))
-        rows: dict[int, Row] = {}
+    def _decides(self, spec: str) -> bool:
+        return spec in self._sources or self._sources.isdisjoint(self._specs)
+
+    def ask_all(
+        self, opened: Callable[[Model | str], ModelAnswers], examples: int
+    ) -> tuple[tuple[ProofRow, ...], tuple[Example, ...], tuple[Message, ...]]:
+        """Rows in the order of the models, examples from the first model, and notes."""
+        order = list(range(len(self._specs)))
+        if self._designs:
+            order.sort(key=lambda i: not self._decides(self._specs[i]))
+        images = len(self._samples)
+        rows: dict[int, ProofRow] = {}
         shown: dict[int, tuple[Example, ...]] = {}
-        notes: list[Remark] = []
+        notes: list[Message] = []
         for i in order:
-            if self.looks and judge(self.rule, self.evidence).word == "no-go":
-                notes.append(remark("not-asked", model=self.specs[i]))
-                self.saved += len(self.samples)
+            if self._designs and judge(self._rule, self.evidence).word == "no-go":
+                notes.append(message("not-asked", model=self._specs[i]))
+                self.saved += images
                 continue
-            inquiry = open_(self.given[i])
-            role = "source" if inquiry.spec in self.sources else "target"
-            rows[i] = self._asked(inquiry, role)
-            if self.looks and rows[i].images < len(self.samples):
-                asked = rows[i].images
-                images = len(self.samples)
+            answers = opened(self._given[i])
+            row = self._ask(answers)
+            if self._designs and row.images < images:
                 notes.append(
-                    remark("settled-early", model=inquiry.spec, asked=asked, images=images)
+                    message("settled-early", model=row.model, asked=row.images, images=images)
                 )
-            notes += canvas_note(inquiry.prompt, inquiry.metered.model)
-            shown[i] = _examples(inquiry, examples)
-            watch("verified", rows[i].as_json())
+            notes += canvas_note(answers.prompt, answers.model.model)
+            rows[i] = row
+            shown[i] = _examples(answers, examples)
+            self._session.watch("verified", row.as_json())
         return _adjusted([rows[i] for i in sorted(rows)]), shown[min(shown)], tuple(notes)
 
-    def _asked(self, inquiry: Inquiry, role: str) -> Row:
-        decides = self._decides(inquiry.spec)
-        if not self.looks:
-            inquiry.look(self.samples)
-            self.evidence.append(self._evidence(inquiry, decides))
-            return row(inquiry, role, self.seed)
-        looks = self.looks[decides]
-        for k, batch in enumerate(looks.batches(self.samples)):
-            inquiry.look(batch)
-            found = self._evidence(inquiry, decides)._replace(
-                z=float(looks.z[k]), below_z=float(looks.below_z[k])
+    def _ask(self, answers: ModelAnswers) -> ProofRow:
+        seed = self._session.seed
+        decides = self._decides(answers.spec)
+        role = "source" if answers.spec in self._sources else "target"
+        if not self._designs:
+            answers.extend(self._samples)
+            self.evidence.append(self._evidence(answers, decides))
+            return proof_row(answers, role, seed)
+        design = self._designs[decides]
+        for k, batch in enumerate(design.batches(self._samples)):
+            answers.extend(batch)
+            found = self._evidence(answers, decides)._replace(
+                z=float(design.z[k]), below_z=float(design.below_z[k])
             )
-            if settled(self.rule, found) and not found.fails:
+            if settled(self._rule, found) and not found.fails:
                 break
         self.evidence.append(found)
-        self.saved += len(self.samples) - len(inquiry.samples)
-        return row(inquiry, role, self.seed, repeated_z=float(looks.limit_z[k]))
+        self.saved += len(self._samples) - len(answers.samples)
+        return proof_row(answers, role, seed, repeated_z=float(design.limit_z[k]))
 
-    def _evidence(self, inquiry: Inquiry, decides: bool) -> Evidence:
-        """Of the test images that no other split holds."""
-        unseen = np.array(self._unseen[: len(inquiry.samples)])
-        used = unseen & inquiry.answered()
-        before = inquiry.correct("zero_shot")[used]
-        after = inquiry.correct("prompted")[used]
+    def _evidence(self, answers: ModelAnswers, decides: bool) -> Evidence:
+        """From the test images that no other split holds."""
+        unseen = np.array(self._unseen[: len(answers.samples)])
+        used = unseen & answers.answered()
+        before = answers.correct("zero_shot")[used]
+        after = answers.correct("prompted")[used]
         gained = int((after > before).sum())
         lost = int((after < before).sum())
-        return Evidence(inquiry.spec, decides, gained, lost, int(used.sum()), int(unseen.sum()))
+        return Evidence(answers.spec, decides, gained, lost, int(used.sum()), int(unseen.sum()))
 
 
-def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
-    adjusted = holm([row.mcnemar_p for row in rows])
+def _adjusted(rows: Sequence[ProofRow]) -> tuple[ProofRow, ...]:
+    adjusted = holm([row.paired.mcnemar_p for row in rows])
     return tuple(
         replace(row, mcnemar_p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True)
     )
 
 
-def _examples(inquiry: Inquiry, limit: int) -> tuple[Example, ...]:
-    """The first test images, whatever became of them: no picking of the good ones."""
-    before = inquiry.answers["zero_shot"]
-    after = inquiry.answers["prompted"]
+def _examples(answers: ModelAnswers, limit: int) -> tuple[Example, ...]:
+    """The first test images, right or wrong: the good ones are not picked."""
+    before = answers.arms["zero_shot"].labels
+    after = answers.arms["prompted"].labels
     return tuple(
         Example(
-            inquiry.spec,
+            answers.spec,
             sample.pixels(),
-            inquiry.prompt.render(sample.pixels()),
-            inquiry.task.ask(sample),
+            answers.prompt.render(sample.pixels()),
+            answers.task.ask(sample),
             sample.answer,
-            before[i].reading.answer,
-            after[i].reading.answer,
+            before[i],
+            after[i],
         )
-        for i, sample in enumerate(inquiry.samples[:limit])
+        for i, sample in enumerate(answers.samples[:limit])
     )

@@ -3,127 +3,163 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 
+from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError
-from bbtvp.stats import paired_gain, score_interval
+from bbtvp.stats import PairedGain, paired_gain, score_interval
+from bbtvp.verify.answers import ModelAnswers
 from bbtvp.verify.arms import AGAIN
-from bbtvp.verify.detail import Detail, detail
-from bbtvp.verify.inquiry import Inquiry
+from bbtvp.verify.detail import ProofDetail, proof_detail
 
 _COUNTS = {3: "three", 5: "five"}
 
 
 @final
 @dataclass(frozen=True)
-class Row:
-    """One model's proof. Shares are of the `n` images answered in all arms; `gain` is prompted −
-    zero_shot.
+class ProofRow:
+    """What a proof found for one model, on the `n` images that it answered in all arms.
 
-    `gain_ci95`: paired bootstrap interval; if looked at early, the repeated interval of the score
-    test, which holds at every look. `mcnemar_p`: exact, two-sided; `mcnemar_p_holm` adjusted for
-    all models. `over_empty_frame`, with its interval, is what the search found beyond placement
-    alone. `unparsed`: prompted replies that named no single label. `sentence_only` and
-    `image_only`: shares of the same images, None for a prompt without Guidance; a gain that the
-    sentence alone has too is not the picture's. `images`: test images asked about. `gained`,
-    `lost`: answers that became right, and wrong.
+    paired: from zero-shot to prompted. over_frame: from the empty-frame control to prompted, which
+    is what the search found beyond placing the image. over_calibration: from zero-shot with the
+    output calibration (`bbtvp.search.calibration`), fitted on images that are no test images, to
+    prompted; None without log-probabilities. role: "source" or "target".
 
-    `noise`: share of images judged otherwise when zero-shot is asked again, 0 for a model that
-    always answers the same. `calibrated`: zero-shot with the output calibration
-    (`bbtvp.search.calibration`), fitted on images that are no test images; None without
-    log-probabilities. `over_calibrated`: prompted − calibrated.
+    `gain_ci95` is a paired bootstrap interval. In a sequential proof it is the repeated interval of
+    the score test, which holds at every look. mcnemar_p_holm: adjusted for all models. failed:
+    queries without an answer. unparsed: prompted replies that named no single label. images: test
+    images asked about. noise: share of images whose zero-shot answer is judged differently the
+    second time, 0 for a model that always answers the same, None where it is not known.
+
+    sentence_only, image_only: accuracy of each half of a prompt with a Guidance layer on the same
+    images, else None. A gain that the sentence alone has too does not come from the picture.
     """
 
     model: str
     role: str
-    n: int
-    zero_shot: float
-    empty_frame: float
-    prompted: float
-    gain: float
-    gain_ci95: tuple[float, float]
-    mcnemar_p: float
-    over_empty_frame: float
-    over_empty_frame_ci95: tuple[float, float]
+    paired: PairedGain
+    over_frame: PairedGain
     failed: int
     unparsed: int
+    images: int
     sentence_only: float | None = None
     image_only: float | None = None
-    images: int = 0
-    gained: int = 0
-    lost: int = 0
-    mcnemar_p_holm: float | None = None
     noise: float | None = None
-    calibrated: float | None = None
-    over_calibrated: float | None = None
-    over_calibrated_ci95: tuple[float, float] | None = None
-    detail: Detail | None = None
+    over_calibration: PairedGain | None = None
+    mcnemar_p_holm: float | None = None
+    detail: ProofDetail | None = None
+
+    @property
+    def n(self) -> int:
+        """Images answered in all arms."""
+        return self.paired.n
+
+    @property
+    def zero_shot(self) -> float:
+        """Accuracy without the prompt, 0 to 1."""
+        return self.paired.before
+
+    @property
+    def empty_frame(self) -> float:
+        """Accuracy of the empty-frame control, 0 to 1."""
+        return self.over_frame.before
+
+    @property
+    def prompted(self) -> float:
+        """Accuracy with the prompt, 0 to 1."""
+        return self.paired.after
+
+    @property
+    def gain(self) -> float:
+        """prompted − zero_shot."""
+        return self.paired.gain
+
+    @property
+    def gain_ci95(self) -> tuple[float, float]:
+        """The 95 % interval of `gain`."""
+        return self.paired.ci
+
+    @property
+    def over_empty_frame(self) -> float:
+        """prompted − empty_frame."""
+        return self.over_frame.gain
 
     def as_json(self) -> dict[str, Any]:
-        """The fields; without those of arms that there were none of."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        found["detail"] = self.detail and self.detail.as_json()
+        """The row of a `bbtvp.result/1` document, without keys that have no value."""
+        beyond = self.over_calibration
+        found = {
+            "model": self.model,
+            "role": self.role,
+            **self.paired.as_json("zero_shot", "prompted"),
+            "empty_frame": self.empty_frame,
+            "over_empty_frame": self.over_frame.gain,
+            "over_empty_frame_ci95": self.over_frame.ci,
+            "failed": self.failed,
+            "unparsed": self.unparsed,
+            "sentence_only": self.sentence_only,
+            "image_only": self.image_only,
+            "images": self.images,
+            "gained": self.paired.gained,
+            "lost": self.paired.lost,
+            "mcnemar_p_holm": self.mcnemar_p_holm,
+            "noise": self.noise,
+            "calibrated": beyond and beyond.before,
+            "over_calibrated": beyond and beyond.gain,
+            "over_calibrated_ci95": beyond and beyond.ci,
+            "detail": self.detail and self.detail.as_json(),
+        }
         return {name: value for name, value in found.items() if value is not None}
 
 
-def row(inquiry: Inquiry, role: str, seed: int, *, repeated_z: float | None = None) -> Row:
-    """repeated_z: the boundary at this look, if it is one of several. ModelError if nothing was
-    answered.
+def proof_row(
+    answers: ModelAnswers, role: str, seed: int, *, repeated_z: float | None = None
+) -> ProofRow:
+    """The row of a model that was asked; repeated_z: the boundary at the last of several looks.
+
+    ModelError if no image was answered in all arms.
     """
-    correct: Mapping[str, Any] = {arm: inquiry.correct(arm) for arm in inquiry.answers}
+    correct = {arm: answers.correct(arm) for arm in answers.arms}
     main = {arm: values for arm, values in correct.items() if arm != AGAIN}
-    answered = inquiry.answered()
+    answered = answers.answered()
     if not answered.any():
         raise ModelError(
-            f"{inquiry.spec} answered no test image in all {_COUNTS[len(main)]} arms; nothing can be said about it"
+            f"{answers.spec} answered no test image in all {_COUNTS[len(main)]} arms; "
+            "nothing can be said about it"
         )
     kept = {arm: values[answered] for arm, values in main.items()}
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
-    over = paired_gain(kept["empty_frame"], kept["prompted"], seed=seed)
-    readings = [answer.reading for answer in inquiry.answers["prompted"]]
-    found = Row(
-        inquiry.spec,
+    if repeated_z is not None:
+        gain = gain._replace(ci=score_interval(gain.gained, gain.lost, gain.n, repeated_z))
+    calibrated = answers.calibrated()
+    beyond = None
+    if calibrated is not None and np.isfinite(calibrated[answered]).any():
+        beyond = paired_gain(calibrated[answered], kept["prompted"], seed=seed)
+    return ProofRow(
+        answers.spec,
         role,
-        gain.n,
-        gain.before,
-        over.before,
-        gain.after,
-        gain.gain,
-        gain.ci,
-        gain.mcnemar_p,
-        over.gain,
-        over.ci,
-        sum(int(np.isnan(values).sum()) for values in main.values()),
-        sum(reading.answer is None and bool(np.isfinite(reading.correct)) for reading in readings),
+        gain,
+        over_frame=paired_gain(kept["empty_frame"], kept["prompted"], seed=seed),
+        failed=sum(answers.arms[arm].failed for arm in main),
+        unparsed=answers.arms["prompted"].unparsed,
+        images=len(answers.samples),
         sentence_only=_mean(kept, "sentence_only"),
         image_only=_mean(kept, "image_only"),
-        images=len(inquiry.samples),
-        gained=gain.gained,
-        lost=gain.lost,
         noise=_noise(correct),
-        detail=detail(inquiry, seed),
-    )
-    if repeated_z is not None:
-        found = replace(found, gain_ci95=score_interval(gain.gained, gain.lost, gain.n, repeated_z))
-    calibrated = inquiry.calibrated()
-    if calibrated is None or not np.isfinite(calibrated[answered]).any():
-        return found
-    beyond = paired_gain(calibrated[answered], kept["prompted"], seed=seed)
-    return replace(
-        found, calibrated=beyond.before, over_calibrated=beyond.gain, over_calibrated_ci95=beyond.ci
+        over_calibration=beyond,
+        detail=proof_detail(answers, seed),
     )
 
 
-def _mean(kept: Mapping[str, Any], arm: str) -> float | None:
+def _mean(kept: Mapping[str, Vector], arm: str) -> float | None:
     return float(kept[arm].mean()) if arm in kept else None
 
 
-def _noise(correct: Mapping[str, Any]) -> float | None:
+def _noise(correct: Mapping[str, Vector]) -> float | None:
     """None if no image was answered both times."""
     if AGAIN not in correct:
         return 0.0
-    both = np.abs(correct["zero_shot"] - correct[AGAIN])
-    return float(np.nanmean(both)) if np.isfinite(both).any() else None
+    changed = np.abs(correct["zero_shot"] - correct[AGAIN])
+    return float(np.nanmean(changed)) if np.isfinite(changed).any() else None

@@ -1,16 +1,18 @@
-"""Go, no-go or undecided: the rule, what it is told, and what it says.
+"""Go, no-go or undecided: the rule of the verdict, its evidence, and its reasons.
 
-The models that decide are the sources, or all if none is among them. A model's gain is judged by
-the paired score test (`bbtvp.stats.score`), one-sided at `LEVEL`:
+The models that decide are the sources, or all models if none is a source. A model's gain is judged
+by the paired score test (`bbtvp.stats.score`), one-sided at `LEVEL`:
 
-    go         every model that decides is shown to gain more than `min_gain`, and no other is shown to lose more than
-               `max_harm`
-    no-go      a model that decides is shown to gain less than `min_gain`, or another to lose more than `max_harm`;
-               over several models at once Holm's levels hold (Bonferroni's, looking early)
-    undecided  all else, and wherever the figures say nothing: see `Verdict.reasons`
+    go         every model that decides is shown to gain more than `min_gain`, and no other model is
+               shown to lose more than `max_harm`
+    no-go      a model that decides is shown to gain less than `min_gain`, or another model to lose
+               more than `max_harm`. Several models are tested at Holm's levels, or at Bonferroni's
+               in a sequential proof
+    undecided  everything else, and every case in which the figures show nothing: see
+               `Verdict.reasons`
 
-A go that is false for a prompt without any gain is thus rarer than `LEVEL`, for the margin must be
-passed too.
+A false go for a prompt without any gain is rarer than `LEVEL`, because its gain must also pass the
+margin.
 """
 
 from __future__ import annotations
@@ -24,38 +26,41 @@ import numpy as np
 from bbtvp.core.errors import UsageError
 from bbtvp.stats import holm, images_needed, paired_z
 from bbtvp.stats.power import Z
-from bbtvp.verify.remark import Remark, remark
+from bbtvp.verify.messages import Message, message
 
-Word: TypeAlias = Literal["go", "no-go", "undecided"]
+VerdictWord: TypeAlias = Literal["go", "no-go", "undecided"]
 LEVEL = 0.05
-"""Of each one-sided test, and of all tests for harm together; `bbtvp.stats.power.Z` belongs to it.
+"""The level of each one-sided test, and of all tests for harm together.
+
+`bbtvp.stats.power.Z` is its normal quantile.
 """
 
-EXIT_CODES: dict[Word, int] = {"go": 0, "no-go": 4, "undecided": 5}
+EXIT_CODES: dict[VerdictWord, int] = {"go": 0, "no-go": 4, "undecided": 5}
 
 LEAST = 30
-"""Test images below which no verdict is given: with 30, a gain of 20 points is seen half of the
-time.
-"""
+"""The fewest test images for a verdict: with 30, a gain of 20 points is seen half of the time."""
 
 FAILING = 1 / 3
-"""Share of images that failed in some arm, from which a model's figures are about the images that
-it would answer.
+"""Share of images that failed in some arm, from which a model's figures are not trusted.
+
+They would describe only the images that it was willing to answer.
 """
 
 OVERLAPPING = 1 / 3
-"""Share of test images that the other splits hold, from which the split itself is in doubt."""
+"""Share of test images that the other splits hold, from which the split is not trusted."""
 
 
 @final
 @dataclass(frozen=True)
 class Rule:
-    """min_gain: a gain worth deploying for. max_harm: a loss on another model that forbids it.
-    Shares, 0 to below 1.
+    """What a go takes. Both fields are shares, from 0 to below 1.
 
-    Both are 2 points unless said otherwise: a prompt is one more thing that is shipped, versioned
-    and checked again for every new model, and below one answer in fifty that is seldom worth it;
-    nor is more often seen than the noise of asking again. A gain of 0 asks only that there is one.
+    min_gain: the least gain that is worth a deployment; 0 asks only that there is one. max_harm:
+    the loss on another model that forbids a deployment.
+
+    Both are 2 points by default. A prompt must be shipped, versioned and checked for every new
+    model, and for less than one answer in fifty that is seldom worth it. Smaller gains are also
+    seldom larger than the noise of asking again.
     """
 
     min_gain: float = 0.02
@@ -65,28 +70,29 @@ class Rule:
         for name in ("min_gain", "max_harm"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(
-                    f"{name} is {getattr(self, name)}; give a share from 0 up, below 1 (0.02: 2 points)"
+                    f"{name} is {getattr(self, name)}; "
+                    "give a share from 0 up, below 1 (0.02: 2 points)"
                 )
 
     def __str__(self) -> str:
-        return str(self._remark())
+        return str(self._message())
 
     def as_json(self) -> dict[str, Any]:
         """min_gain, max_harm and level as shares, and the English text."""
-        said = self._remark()
+        said = self._message()
         return {**said.values, "text": str(said)}
 
-    def _remark(self) -> Remark:
-        return remark("rule", min_gain=self.min_gain, max_harm=self.max_harm, level=LEVEL)
+    def _message(self) -> Message:
+        return message("rule", min_gain=self.min_gain, max_harm=self.max_harm, level=LEVEL)
 
 
 @final
 class Evidence(NamedTuple):
-    """What the verdict is told of one model: of n images, and `asked` in all, how many answers
-    changed.
+    """What the verdict knows of one model: how many of n answers changed.
 
-    decides: see the module. z: what Z must reach to show a gain. below_z: what −Z must reach to
-    show too little, when looked at early; at a fixed number of images Holm's p-values say that.
+    decides: see the module. gained: wrong answers that became right; lost: the reverse. n: images
+    that were answered in all arms, of `asked`. z: the value of Z that shows a gain. below_z: the
+    value of −Z that shows too little, in a sequential proof; in others Holm's p-values show it.
     """
 
     model: str
@@ -113,16 +119,15 @@ class Evidence(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Verdict:
-    """The word, the rule it was found by, and why. more_images: about how many more would settle an
-    undecided one.
+    """The verdict in a word, the rule that it follows, and its reasons.
 
-    more_images is None where none would (the gain lies at the margin) or where not their number is
-    what is wanting.
+    more_images: about how many more test images would settle an undecided verdict. None where no
+    number would, because the gain lies at the margin, or where something else is wrong.
     """
 
-    word: Word
+    word: VerdictWord
     rule: Rule
-    reasons: tuple[Remark, ...]
+    reasons: tuple[Message, ...]
     more_images: int | None = None
 
     @property
@@ -139,21 +144,22 @@ class Verdict:
         return found | ({} if self.more_images is None else {"more_images": self.more_images})
 
 
-def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Remark] = ()) -> Verdict:
-    """The verdict. withheld: what is wrong with the test set itself; with any of it nothing is
-    decided.
+def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Message] = ()) -> Verdict:
+    """The verdict on this evidence.
+
+    withheld: what is wrong with the test split itself. If anything is, the verdict is undecided.
     """
     if withheld:
         return Verdict("undecided", rule, tuple(withheld))
     sound = [e for e in evidence if not e.fails]
     harm = [
-        *(_too_little(rule, [e for e in sound if e.decides])),
+        *_too_little(rule, [e for e in sound if e.decides]),
         *_harmed(rule, [e for e in sound if not e.decides]),
     ]
     if harm:
         return Verdict("no-go", rule, tuple(harm))
     failing = [
-        remark("fails", model=e.model, failed=e.asked - e.n, asked=e.asked)
+        message("fails", model=e.model, failed=e.asked - e.n, asked=e.asked)
         for e in evidence
         if e.fails
     ]
@@ -162,35 +168,33 @@ def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Remark] =
     deciders = [e for e in sound if e.decides]
     open_ = [e for e in deciders if e.at(rule.min_gain) < e.z]
     if not open_ and deciders:
-        shown = [remark("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
-        safe = [remark("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
+        shown = [message("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
+        safe = [message("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
         return Verdict("go", rule, (*shown, *safe))
     return _undecided(rule, open_)
 
 
 def settled(rule: Rule, evidence: Evidence) -> bool:
-    """Whether asking this model further can change nothing that the rule needs of it."""
+    """Whether more answers of this model could not change what the rule needs of it."""
     z = evidence.at(rule.min_gain if evidence.decides else -rule.max_harm)
     return z >= evidence.z or z <= -(evidence.below_z or evidence.z)
 
 
-def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Remark]:
-    shown = _below(rule, deciders, rule.min_gain)
+def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Message]:
+    shown = _below(deciders, rule.min_gain)
     return [
-        remark("gains-too-little", model=e.model, min_gain=rule.min_gain, gain=e.gain)
+        message("gains-too-little", model=e.model, min_gain=rule.min_gain, gain=e.gain)
         for e in shown
     ]
 
 
-def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[Remark]:
-    shown = _below(rule, others, -rule.max_harm)
-    return [remark("harmed", model=e.model, max_harm=rule.max_harm, gain=e.gain) for e in shown]
+def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[Message]:
+    shown = _below(others, -rule.max_harm)
+    return [message("harmed", model=e.model, max_harm=rule.max_harm, gain=e.gain) for e in shown]
 
 
-def _below(rule: Rule, evidence: Sequence[Evidence], margin: float) -> list[Evidence]:
-    """Those whose gain is shown to lie below the margin, at the rule's level for all of them
-    together.
-    """
+def _below(evidence: Sequence[Evidence], margin: float) -> list[Evidence]:
+    """The models whose gain is shown to lie below the margin, at `LEVEL` for all together."""
     from scipy.stats import norm  # type: ignore[import-untyped]
 
     if any(e.below_z is not None for e in evidence):
@@ -201,25 +205,23 @@ def _below(rule: Rule, evidence: Sequence[Evidence], margin: float) -> list[Evid
 
 def _undecided(rule: Rule, open_: Sequence[Evidence]) -> Verdict:
     reasons = [
-        remark("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain)
+        message("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain)
         for e in open_
     ]
-    more = [_more(rule, e) for e in open_]
-    wanted = (
-        None
-        if any(count is None for count in more)
-        else max((count or 0 for count in more), default=None)
-    )
+    more = [_more_images(rule, e) for e in open_]
+    known = [count for count in more if count is not None]
+    wanted = max(known, default=None) if len(known) == len(more) else None
     if wanted:
-        reasons.append(remark("more-images", images=wanted))
+        reasons.append(message("more-images", images=wanted))
     elif open_:
-        reasons.append(remark("at-the-margin"))
+        reasons.append(message("at-the-margin"))
     return Verdict("undecided", rule, tuple(reasons), wanted)
 
 
-def _more(rule: Rule, e: Evidence) -> int | None:
-    """With four chances in five, if the shares seen are the true ones; half an image is added to
-    each against zeros.
+def _more_images(rule: Rule, e: Evidence) -> int | None:
+    """How many more images would settle it with a probability of 80 %; None if no number would.
+
+    The shares seen are taken for the true ones, with half an image added to each against zeros.
     """
     gained = (e.gained + 0.5) / (e.n + 1)
     lost = (e.lost + 0.5) / (e.n + 1)
@@ -229,4 +231,4 @@ def _more(rule: Rule, e: Evidence) -> int | None:
     return None if wanted is None else max(1, wanted - e.n)
 
 
-UNJUDGED = Verdict("undecided", Rule(), (remark("nothing-judged"),))
+UNJUDGED = Verdict("undecided", Rule(), (message("nothing-judged"),))

@@ -17,7 +17,7 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, paired_gain, paired_interval, roc_auc, score_interval
 from bbtvp.stats.power import Z
-from bbtvp.verify.planning import Looks
+from bbtvp.verify.planning import SequentialDesign
 from bbtvp.verify.verdict import Evidence, Rule, judge, settled
 
 LOST = 0.10
@@ -61,7 +61,7 @@ def early(runs: int, n: int, gain: float, lost: float = LOST) -> dict[str, float
     """Shares of go and no-go, images saved, and how often the repeated interval at the stop holds
     the true gain.
     """
-    looks = Looks.of(n, 1)
+    looks = SequentialDesign.of(n, 1)
     sizes = np.diff((0, *looks.ends))
     chances = [gain + lost, lost, 1 - gain - 2 * lost]
     draw = stream(0, "verdict", "early", n, gain, lost)

@@ -110,11 +110,12 @@ def test_a_task_by_hand() -> None:
     truths = [sample.answer for sample in BRIGHT.test]
     before = said(model, BRIGHT)
     after = said(model, BRIGHT, prompt())
-    assert (own.task, own.role, own.n) == ("bright", "own", 40)
-    assert own.before == np.mean([a == t for a, t in zip(before, truths, strict=True)]) == 1
-    assert own.after == np.mean([a == t for a, t in zip(after, truths, strict=True)]) < 1
-    assert (own.yes_before, own.yes_after) == (0.5, np.mean([a == "yes" for a in after]))
-    assert own.yes_change_ci95 is not None and own.yes_change_ci95[0] > 0
+    assert (own.task, own.role, own.paired.n) == ("bright", "own", 40)
+    assert own.paired.before == np.mean([a == t for a, t in zip(before, truths, strict=True)]) == 1
+    assert own.paired.after == np.mean([a == t for a, t in zip(after, truths, strict=True)]) < 1
+    assert own.yes is not None
+    assert (own.yes.before, own.yes.after) == (0.5, np.mean([a == "yes" for a in after]))
+    assert own.yes.ci[0] > 0
     assert own.error_before is None
     count = {"one": 1, "two": 2, "three": 3}
     errors = [
@@ -126,9 +127,9 @@ def test_a_task_by_hand() -> None:
         0,
         pytest.approx(np.mean(errors)),
     )
-    assert other.yes_before is None
+    assert other.yes is None
     assert [one.holm_p for one in found.tasks] == pytest.approx(
-        holm([one.mcnemar_p for one in found.tasks])
+        holm([one.paired.mcnemar_p for one in found.tasks])
     )
 
 
@@ -153,7 +154,7 @@ def test_what_was_broken_and_mended() -> None:
 
 def test_a_prompt_that_does_nothing_has_no_effects() -> None:
     found = effects(prompt(0.0), BRIGHT, Meterman(), [COUNT])
-    assert all((one.change, one.mcnemar_p) == (0, 1) for one in found.tasks)
+    assert all((one.paired.gain, one.paired.mcnemar_p) == (0, 1) for one in found.tasks)
     assert all(one.shift is not None and one.shift.distance == 0 for one in found.strays)
     assert (found.broken, found.mended) == ((), ())
 
@@ -195,7 +196,8 @@ def test_a_deterministic_model_is_exact_and_a_fickle_one_is_asked_again() -> Non
         )
         for worn in (None, prompt())
     ]
-    assert (found.exact, found.n, found.before, found.after) == (False, 40, *same)
+    assert found.same is not None
+    assert (found.exact, *found.same[:3]) == (False, 40, *same)
     assert same[1] < same[0] < 1
 
 
@@ -221,11 +223,13 @@ def test_refused_and_unparsed_before_and_after() -> None:
 
     found = effects(worn, BRIGHT, Prude(Meterman()), limit=None)
     own = found.tasks[0]
-    assert (own.refused_before, own.refused_after, own.n, own.failed) == (0, 5, 35, 5)
+    missing = own.missing
+    assert (missing.refused_before, missing.refused_after, missing.failed) == (0, 5, 5)
+    assert own.paired.n == 35
     bare = [sample.pixels() for sample in BRIGHT.test]
     sent = [worn.render(sample.pixels()) for sample in BRIGHT.test if sample not in dark]
     silent = [sum(level(image) > 190 for image in images) for images in (bare, sent)]
-    assert [own.unparsed_before, own.unparsed_after] == silent
+    assert [missing.unparsed_before, missing.unparsed_after] == silent
     assert own.shift is not None and own.shift.after["(no label)"] == silent[1] / 35
     assert found.refused == found.failed == 5
 
@@ -303,7 +307,7 @@ def test_on_label_log_probabilities_too() -> None:
     found = effects(prompt(), OWN, Eye())
     own = found.tasks[0]
     assert own.shift is not None and sum(own.shift.after.values()) == pytest.approx(1)
-    assert (own.unparsed_before, own.yes_before, own.error_before) == (0, None, None)
+    assert (own.missing.unparsed_before, own.yes, own.error_before) == (0, None, None)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,10 +82,10 @@ def test_a_cell_by_hand(where: str) -> None:
         worn = [tried.render(image) for image in (raw() if where == "channel" else bare)]
         after = right(spoilt("gaussian-noise", severity, worn, 5) if where == "channel" else worn)
         gain = paired_gain(right(bare), after, seed=5)
-        assert (cell.n, cell.severity, cell.level) == (80, severity, ("0.08", "0.12")[severity - 1])
-        assert (cell.zero_shot, cell.prompted, cell.gain, cell.gain_ci95) == (*gain[1:4], gain.ci)
-        assert cell.mcnemar_p == gain.mcnemar_p
-    assert (model.clean.zero_shot, model.clean.prompted) == (
+        assert (cell.severity, cell.level) == (severity, ("0.08", "0.12")[severity - 1])
+        assert cell.paired == gain
+        assert gain.n == 80
+    assert (model.clean.paired.before, model.clean.paired.after) == (
         right(raw()).mean(),
         right([tried.render(image) for image in raw()]).mean(),
     )
@@ -118,8 +118,8 @@ def test_the_means_by_hand() -> None:
     ]
     assert [len(group) for group in groups] == [5, 5, 1]  # a vendor's plan has no severities
     before, after = (
-        np.mean([np.mean([getattr(cell, arm) for cell in group]) for group in groups])
-        for arm in ("zero_shot", "prompted")
+        np.mean([np.mean([getattr(cell.paired, arm) for cell in group]) for group in groups])
+        for arm in ("before", "after")
     )
     assert (found.mean_zero_shot, found.mean_prompted) == (
         pytest.approx(before),
@@ -127,11 +127,12 @@ def test_the_means_by_hand() -> None:
     )
     assert found.mean_gain == pytest.approx(after - before)
     assert found.mean_gain_ci95[0] < found.mean_gain < found.mean_gain_ci95[1]
-    assert found.relative_zero_shot == pytest.approx(before / found.clean.zero_shot)
-    assert found.relative_prompted == pytest.approx(after / found.clean.prompted)
-    assert found.gain_kept == pytest.approx((after - before) / found.clean.gain)
+    assert found.relative_zero_shot == pytest.approx(before / found.clean.paired.before)
+    assert found.relative_prompted == pytest.approx(after / found.clean.paired.after)
+    assert found.gain_kept == pytest.approx((after - before) / found.clean.paired.gain)
     ratios = [
-        sum(1 - c.prompted for c in group) / sum(1 - c.zero_shot for c in group) for group in groups
+        sum(1 - c.paired.after for c in group) / sum(1 - c.paired.before for c in group)
+        for group in groups
     ]
     assert found.mce == pytest.approx(np.mean(ratios))
 
@@ -143,7 +144,7 @@ def test_holm_over_all_cells_of_all_models() -> None:
     cells = [cell for model in found.models for cell in model.cells]
     assert len(cells) == 20
     assert [cell.holm_p for cell in cells] == pytest.approx(
-        holm([cell.mcnemar_p for cell in cells])
+        holm([cell.paired.mcnemar_p for cell in cells])
     )
 
 
@@ -244,7 +245,7 @@ def test_cells_without_answers_are_listed_and_failures_counted() -> None:
     model = Flaky(refuses=lambda request: request.image.tobytes() in refused)
     found = robustness(tried, TASK, [model], corruptions=[noise], severities=[2, 5])
     (cell,) = found.models[0].cells
-    assert (cell.severity, cell.n, cell.failed) == (5, 71, 9)
+    assert (cell.severity, cell.paired.n, cell.failed) == (5, 71, 9)
     assert found.models[0].unanswered == ("gaussian-noise 2",)
     assert found.failed == 89
     assert "unanswered: gaussian-noise 2" in robustness_table(found)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from bbtvp.checks.saliency import (
-    Way,
+    MapMethod,
     curves,
     evidence,
+    heat_map,
     hidden,
     on_canvas,
     planned_maps,
     saliency,
-    saliency_map,
     share_within,
 )
 from bbtvp.core.arrays import Pixels, Vector
@@ -25,7 +25,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify.asking import held_out
+from bbtvp.verify.session import held_out
 from bbtvp.zoo import scenes
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 
@@ -51,8 +51,8 @@ def inside(margin: int = 0) -> np.ndarray:
 
 
 def test_occlusion_sees_the_spot_and_nothing_beyond_its_reach() -> None:
-    way = Way(patch=0.125, stride=0.0625)
-    found, whole = saliency_map(spot, picture(), way, stream(0, "x"))
+    method = MapMethod(patch=0.125, stride=0.0625)
+    found, whole = heat_map(spot, picture(), method, stream(0, "x"))
     assert whole == pytest.approx(240 / 255)
     assert found[inside()].min() > 0
     assert found[~inside(margin=8)].max() == 0  # squares are 6 x 8 px
@@ -61,23 +61,23 @@ def test_occlusion_sees_the_spot_and_nothing_beyond_its_reach() -> None:
 
 def test_rise_is_its_formula() -> None:
     """Equation 6, with the masks' own sum in place of N E[M]."""
-    way = Way("rise", masks=40)
-    masks = np.stack(way.kept(48, 64, stream(0, "x")))
+    method = MapMethod("rise", masks=40)
+    masks = np.stack(method.kept(48, 64, stream(0, "x")))
     scores = spot([hidden(picture(), mask) for mask in masks])
-    found, _ = saliency_map(spot, picture(), way, stream(0, "x"))
+    found, _ = heat_map(spot, picture(), method, stream(0, "x"))
     assert found == pytest.approx((scores[:, None, None] * masks).sum(axis=0) / masks.sum(axis=0))
 
 
 def test_rise_finds_the_spot() -> None:
-    way = Way("rise", masks=800)
-    found, _ = saliency_map(spot, picture(), way, stream(0, "x"))
+    method = MapMethod("rise", masks=800)
+    found, _ = heat_map(spot, picture(), method, stream(0, "x"))
     share = share_within(found, inside(margin=4), "rise")
     assert share is not None and share > 3 * inside(margin=4).mean()
     assert inside(margin=2)[np.unravel_index(found.argmax(), found.shape)]
 
 
 def test_masks_of_rise() -> None:
-    masks = np.stack(Way("rise", masks=400, keep=0.3).kept(48, 64, stream(0, "m")))
+    masks = np.stack(MapMethod("rise", masks=400, keep=0.3).kept(48, 64, stream(0, "m")))
     assert masks.shape == (400, 48, 64)
     assert (masks.min(), masks.max()) == (0, 1)
     assert masks.mean() == pytest.approx(0.3, abs=0.01)
@@ -123,8 +123,10 @@ def prompt() -> Prompt:
     return SPACE.prompt(np.array([1.0, *[0.5] * (SPACE.dim - 1)]))
 
 
-@pytest.mark.parametrize("way", [Way(), Way("rise", masks=30), Way(patch=0.3, stride=0.2, steps=0)])
-def test_the_cost_is_told_before_and_kept(way: Way) -> None:
+@pytest.mark.parametrize(
+    "method", [MapMethod(), MapMethod("rise", masks=30), MapMethod(patch=0.3, stride=0.2, steps=0)]
+)
+def test_the_cost_is_told_before_and_kept(method: MapMethod) -> None:
     model = Recorder()
     seen = []
     found = saliency(
@@ -132,29 +134,29 @@ def test_the_cost_is_told_before_and_kept(way: Way) -> None:
         TASK,
         model,
         limit=2,
-        way=way,
+        method=method,
         watch=lambda event, facts: seen.append((event, {**facts})),
     )
-    told = planned_maps(prompt(), held_out(TASK, 2), way)
+    told = planned_maps(prompt(), held_out(TASK, 2), method)
     assert seen[0] == ("looking", {"queries": told, "images": 2, "resumed": 0})
     assert len(model.asked) == found.queries <= told
     assert found.queries > 0.8 * told  # the curves begin and end at images that are known
-    assert (found.looks[0].deletion is None) == (way.steps == 0)
+    assert (found.maps[0].deletion is None) == (method.steps == 0)
 
 
 def test_before_and_after_and_where_the_picture_lies() -> None:
     found = saliency(prompt(), TASK, Eye(), limit=2)
-    assert [(look.id, look.arm) for look in found.looks] == [
+    assert [(look.id, look.arm) for look in found.maps] == [
         (sample.id, arm) for sample in TASK.test[:2] for arm in ("before", "after")
     ]
-    before, after = found.looks[:2]
+    before, after = found.maps[:2]
     assert (before.picture, after.picture) == (1, 0.25)
     assert before.in_picture == pytest.approx(1)
     assert after.in_picture == share_within(
         after.map, on_canvas(prompt(), TASK.test[0].pixels()), "occlusion"
     )
     truth = saliency(prompt(), TASK, Eye(), limit=2, target="truth")
-    assert [look.label for look in truth.looks[::2]] == [sample.answer for sample in TASK.test[:2]]
+    assert [look.label for look in truth.maps[::2]] == [sample.answer for sample in TASK.test[:2]]
 
 
 def test_on_canvas_is_where_the_image_shows() -> None:
@@ -172,7 +174,7 @@ def test_resumed_with_pictures_on_disk(tmp_path: Path) -> None:
     again = Recorder()
     second = saliency(prompt(), TASK, again, limit=1, out=tmp_path)
     assert again.calls == []
-    assert second.looks == first.looks
+    assert second.maps == first.maps
     files = [*tmp_path.rglob("*.png")]
     assert sorted(file.name for file in files) == sorted(first.files)
     document = json.loads(next(tmp_path.rglob("saliency.json")).read_text())
@@ -181,16 +183,18 @@ def test_resumed_with_pictures_on_disk(tmp_path: Path) -> None:
 
 
 def test_failed_queries_are_left_out_and_too_many_are_an_error() -> None:
-    found = saliency(prompt(), TASK, Flaky(share=0.1, seed=3), limit=1, way=Way("rise", masks=60))
-    assert sum(look.failed for look in found.looks) > 0
-    assert all(np.isfinite(look.map).all() for look in found.looks)
+    found = saliency(
+        prompt(), TASK, Flaky(share=0.1, seed=3), limit=1, method=MapMethod("rise", masks=60)
+    )
+    assert sum(look.failed for look in found.maps) > 0
+    assert all(np.isfinite(look.map).all() for look in found.maps)
     with pytest.raises(ModelError, match=r"too many queries failed|failed: HTTP"):
         saliency(prompt(), TASK, Flaky(share=1.0), limit=1)
 
 
 def test_text_answers_are_scored_by_the_label_named() -> None:
     found = saliency(prompt(), TASK, Eye(logprobs=False), limit=1)
-    assert found.looks[0].score == 1.0
+    assert found.maps[0].score == 1.0
     free = patterns(labels=None, metric="exact")
     with pytest.raises(UsageError, match="free answers"):
         saliency(prompt(), free, Eye(logprobs=False), limit=1)
@@ -206,7 +210,7 @@ def test_text_answers_are_scored_by_the_label_named() -> None:
 )
 def test_bad_input(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        Way(**options)  # type: ignore[arg-type]
+        MapMethod(**options)  # type: ignore[arg-type]
 
 
 # -- the miniatures --------------------------------------------------------------------------------
@@ -227,10 +231,12 @@ def test_a_miniature_looks_at_the_object() -> None:
         samples,
     )
     bare = PromptSpace((Placement(),), scenes.SIDE)
-    found = saliency(bare.prompt(bare.neutral()), task, "zoo/llava", limit=6, way=Way(steps=8))
+    found = saliency(
+        bare.prompt(bare.neutral()), task, "zoo/llava", limit=6, method=MapMethod(steps=8)
+    )
     y, x = np.mgrid[: scenes.SIDE, : scenes.SIDE]
     ratios = []
-    for look, scene in zip(found.looks[::2], drawn, strict=True):
+    for look, scene in zip(found.maps[::2], drawn, strict=True):
         thing = scene.things[0]
         on = np.hypot(x - thing.x, y - thing.y) <= 1.2 * thing.r
         share = share_within(look.map, on, "occlusion")

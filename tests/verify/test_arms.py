@@ -27,7 +27,7 @@ from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.terminal import proof_details, verdict_lines
 from bbtvp.search.calibration import corrected, fitted, indices
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify import Rule, plan, verify
+from bbtvp.verify import Rule, plan_proof, verify
 from tests.support import (
     LABELS,
     QUESTION,
@@ -114,14 +114,17 @@ def test_the_output_calibration_by_hand() -> None:
         bias,
         indices(LABELS, [s.answer for s in TASK.test]),
     )
-    assert row.calibrated == by_hand.mean()
-    assert row.over_calibrated == pytest.approx(row.prompted - row.calibrated)
+    beyond = row.over_calibration
+    assert beyond is not None
+    assert (beyond.before, beyond.after) == (by_hand.mean(), row.prompted)
+    assert beyond.gain == pytest.approx(row.prompted - by_hand.mean())
 
 
 def test_no_calibration_without_log_probabilities_or_when_turned_off() -> None:
-    assert verify(PROMPT, TASK, [Eye(logprobs=False)], calibration=30).rows[0].calibrated is None
+    proof = verify(PROMPT, TASK, [Eye(logprobs=False)], calibration=30)
+    assert proof.rows[0].over_calibration is None
     proof = verify(PROMPT, TASK, [Eye()])
-    assert (proof.rows[0].calibrated, proof.queries) == (None, 160)
+    assert (proof.rows[0].over_calibration, proof.queries) == (None, 160)
     with pytest.raises(UsageError, match="from 0 up"):
         verify(PROMPT, TASK, [Eye()], calibration=-1)
 
@@ -341,7 +344,7 @@ def test_the_proof_is_kept_with_its_verdict(tmp_path: Path) -> None:
 # -- the plan --------------------------------------------------------------------------------------
 def test_the_plan_is_an_upper_bound_for_every_kind_of_model() -> None:
     models: list[Model | str] = [Eye(), Eye(logprobs=False), Moody(), Vendor(), "zoo/llava"]
-    planned = plan(PROMPT, TASK, models, reader="auto", calibration=20, rule=Rule())
+    planned = plan_proof(PROMPT, TASK, models, reader="auto", calibration=20, rule=Rule())
     assert [share.queries for share in planned.shares] == [
         240 + 20,
         240,

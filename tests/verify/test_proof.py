@@ -21,7 +21,7 @@ from bbtvp.report.progress import Progress
 from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify import Row, verify
+from bbtvp.verify import ProofRow, verify
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Wrapper, pattern, patterns
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
@@ -69,8 +69,8 @@ def test_a_row_by_hand() -> None:
         after.mean(),
     )
     assert row.gain == pytest.approx(after.mean() - before.mean())
-    assert (row.gain_ci95, row.mcnemar_p) == (gain.ci, gain.mcnemar_p)
-    assert (row.over_empty_frame, row.over_empty_frame_ci95) == (over.gain, over.ci)
+    assert (row.paired, row.gain_ci95) == (gain, gain.ci)
+    assert (row.over_frame, row.over_empty_frame) == (over, over.gain)
     assert (row.failed, row.unparsed) == (0, 0)
 
 
@@ -291,7 +291,7 @@ def test_a_failure_in_any_arm_drops_the_image_from_all() -> None:
         [image.tobytes() for image in given] for given in (raw(), map(guided().render, raw()))
     )
 
-    def proved(told: list[bytes], shown: list[bytes]) -> Row:
+    def proved(told: list[bytes], shown: list[bytes]) -> ProofRow:
         """Without the sentence for the raw images `told`, nor the plain question for the prompted
         ones `shown`.
         """
@@ -367,12 +367,30 @@ def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
 
 
 def test_a_row_is_json() -> None:
-    fields = set(Row.__dataclass_fields__)
+    keys = {
+        "model",
+        "role",
+        "n",
+        "zero_shot",
+        "empty_frame",
+        "prompted",
+        "gain",
+        "gain_ci95",
+        "mcnemar_p",
+        "mcnemar_p_holm",
+        "over_empty_frame",
+        "over_empty_frame_ci95",
+        "failed",
+        "unparsed",
+        "images",
+        "gained",
+        "lost",
+        "noise",
+        "detail",
+    }
+    halves = {"sentence_only", "image_only"}
     calibrated = {"calibrated", "over_calibrated", "over_calibrated_ci95"}
     row = verify(prompt(), TASK, [Eye()]).as_json()[0]
-    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - calibrated - {
-        "sentence_only",
-        "image_only",
-    }
-    row = verify(guided(), TASK, [Eye()]).as_json()[0]
-    assert json.loads(json.dumps(row, allow_nan=False)).keys() == fields - calibrated
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == keys
+    row = verify(guided(), TASK, [Eye()], calibration=30).as_json()[0]
+    assert json.loads(json.dumps(row, allow_nan=False)).keys() == keys | halves | calibrated

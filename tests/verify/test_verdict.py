@@ -8,8 +8,8 @@ import pytest
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, score_interval
-from bbtvp.verify.planning import Looks
-from bbtvp.verify.remark import remark
+from bbtvp.verify.messages import message
+from bbtvp.verify.planning import SequentialDesign
 from bbtvp.verify.verdict import Evidence, Rule, judge, settled
 
 RULE = Rule()
@@ -101,7 +101,7 @@ def test_harm_that_is_shown_is_no_go_whatever_else_fails() -> None:
 
 
 def test_what_is_withheld_is_undecided() -> None:
-    leaks = remark("split-leaks", seen=30, images=80)
+    leaks = message("split-leaks", seen=30, images=80)
     verdict = judge(RULE, [source(100, 5)], (leaks,))
     assert (verdict.word, verdict.reasons) == ("undecided", (leaks,))
     rule = {"min_gain": 0.02, "max_harm": 0.02, "level": 0.05, "text": str(RULE)}
@@ -134,7 +134,7 @@ def test_errors_are_as_rare_as_promised() -> None:
 def test_looking_early_errs_no_more_and_asks_less() -> None:
     n = 281
     runs = 1000
-    looks = Looks.of(n, 1)
+    looks = SequentialDesign.of(n, 1)
 
     def run(gain: float) -> tuple[float, float, float]:
         draw = stream(2, "early", gain)
@@ -163,8 +163,13 @@ def test_looking_early_errs_no_more_and_asks_less() -> None:
 
 
 def test_looks_are_equally_spaced_and_end_with_all() -> None:
-    assert Looks.of(500, 5).ends == tuple(range(50, 501, 50))
-    assert Looks.of(36, 1).ends == (36,)
-    assert [len(batch) for batch in Looks.of(90, 1).batches(range(90))] == [22, 23, 23, 22]  # type: ignore[arg-type]
-    several = Looks.of(500, 5)
+    assert SequentialDesign.of(500, 5).ends == tuple(range(50, 501, 50))
+    assert SequentialDesign.of(36, 1).ends == (36,)
+    assert [len(batch) for batch in SequentialDesign.of(90, 1).batches(range(90))] == [
+        22,
+        23,
+        23,
+        22,
+    ]  # type: ignore[arg-type]
+    several = SequentialDesign.of(500, 5)
     assert (several.below_z > several.z).all() and (several.limit_z > several.z).all()

@@ -68,7 +68,7 @@ def test_details_and_the_baseline_that_can_be_turned_off(images: Path) -> None:
 def test_looking_early_says_what_it_spared(images: Path) -> None:
     ran = bbtvp(*command(images, 3.0, "--sequential"))
     assert ran.code == 0
-    assert "looking early spared " in ran.err and "was settled after " in ran.out
+    assert "looking early saved " in ran.err and "was settled after " in ran.out
 
 
 def test_dry_run_asks_nothing_and_says_what_can_be_seen(images: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from bbtvp.core.errors import unknown
 from bbtvp.report import figures
-from bbtvp.verify.remark import say
+from bbtvp.verify.messages import fill
 
 LANGUAGES = ("en", "ja")
 """A new one is a column of `words.toml`, and a name here."""
@@ -29,22 +29,22 @@ class Words:
             raise unknown("language", language, LANGUAGES)
         self.language = language
         self._said = {key: row[language] for key, row in catalogue()["words"].items()}
-        self._remarks = {key: row.get(language) for key, row in catalogue()["remarks"].items()}
+        self._messages = {key: row.get(language) for key, row in catalogue()["messages"].items()}
 
     def __call__(self, key: str, **values: Any) -> str:
         return str(self._said[key].format(**values))
 
-    def remark(self, remark: Mapping[str, Any]) -> str:
+    def message(self, message: Mapping[str, Any]) -> str:
         """What a proof says of itself. One that the catalogue does not know, of a newer bbtvp,
         stays English.
         """
-        template = self._remarks.get(remark["code"])
-        return str(remark["text"]) if template is None else say(template, remark["values"])
+        template = self._messages.get(message["code"])
+        return str(message["text"]) if template is None else fill(template, message["values"])
 
 
 @cache
 def catalogue() -> Mapping[str, Any]:
-    """words.toml: {"words": {key: {language: sentence}}, "remarks": {code: {language: template}}}."""
+    """words.toml: {"words": {key: {language: sentence}}, "messages": {code: {language: template}}}."""
     return tomllib.loads((files("bbtvp.report.html") / "words.toml").read_text("utf-8"))
 
 

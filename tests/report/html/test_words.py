@@ -24,10 +24,10 @@ from bbtvp.report.html.words import (
     plain,
     points,
 )
-from bbtvp.verify.remark import REMARKS, remark
+from bbtvp.verify.messages import MESSAGES, message
 
 WORDS = catalogue()["words"]
-SAID = catalogue()["remarks"]
+SAID = catalogue()["messages"]
 TEMPLATES = {
     file.name: file.read_text("utf-8")
     for file in (files("bbtvp.report.html") / "templates").iterdir()
@@ -49,10 +49,10 @@ def test_every_sentence_is_there_in_every_language_with_the_same_values(key: str
 
 
 def test_every_remark_is_translated_with_values_that_it_has() -> None:
-    assert SAID.keys() == REMARKS.keys()
+    assert SAID.keys() == MESSAGES.keys()
     for code, row in SAID.items():
         assert row.keys() == set(LANGUAGES) - {"en"}
-        assert all(fields(sentence) <= fields(REMARKS[code]) for sentence in row.values()), code
+        assert all(fields(sentence) <= fields(MESSAGES[code]) for sentence in row.values()), code
 
 
 def keys_named() -> set[str]:
@@ -93,11 +93,11 @@ def test_every_key_that_a_template_names_is_in_the_catalogue() -> None:
 
 def test_a_remark_is_said_in_japanese_and_a_new_one_stays_english() -> None:
     words = Words("ja")
-    told = remark("gains", model="zoo/llava", gain=0.123, images=500).as_json()
-    assert words.remark(told) == "zoo/llava の利得は +12.3 ポイント (画像 500 枚)"
-    assert Words("en").remark(told) == told["text"]
+    told = message("gains", model="zoo/llava", gain=0.123, images=500).as_json()
+    assert words.message(told) == "zoo/llava の利得は +12.3 ポイント (画像 500 枚)"
+    assert Words("en").message(told) == told["text"]
     assert (
-        words.remark({"code": "of-tomorrow", "text": "all is well", "values": {}}) == "all is well"
+        words.message({"code": "of-tomorrow", "text": "all is well", "values": {}}) == "all is well"
     )
 
 

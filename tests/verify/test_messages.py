@@ -23,24 +23,27 @@ from hypothesis import strategies as st
 
 from bbtvp.jobs.result import result
 from bbtvp.prompt import Prompt, PromptSpace, Tone
-from bbtvp.verify import Row, Rule, verify
+from bbtvp.stats import PairedGain
+from bbtvp.verify import ProofRow, Rule, verify
+from bbtvp.verify.messages import MESSAGES, Message, fill, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap
 from bbtvp.verify.proof import Proof
-from bbtvp.verify.remark import REMARKS, Remark, remark, say
 from bbtvp.verify.verdict import UNJUDGED, Evidence, judge
 from tests.support import LABELS, SIDE, Eye, Vendor, patterns
 
 TASK = patterns()
 FREE = replace(TASK, labels=None, metric="exact")
-ROW = Row("a/b", "source", 80, 0.5, 0.5, 0.6, 0.1, (0.0, 0.2), 0.1, 0.1, (0.0, 0.2), 0, 0)
+GAIN = PairedGain(80, 0.5, 0.6, 0.1, (0.0, 0.2), 0.1, gained=12, lost=4)
+WORSE = PairedGain(80, 0.7, 0.6, -0.1, (-0.2, 0.1), 0.1, gained=4, lost=12)
+ROW = ProofRow("a/b", "source", GAIN, over_frame=GAIN, failed=0, unparsed=0, images=80)
 
 
 def flat(canvas: int) -> Prompt:
     return PromptSpace((Tone(("contrast",)),), canvas).prompt(np.array([-3.0]))
 
 
-def judged(*evidence: Evidence, rule: Rule | None = None) -> Sequence[Remark]:
+def judged(*evidence: Evidence, rule: Rule | None = None) -> Sequence[Message]:
     return judge(rule or Rule(), evidence).reasons
 
 
@@ -54,7 +57,7 @@ MORE = judge(Rule(), [NARROW]).more_images or 0
 """Hundreds of thousands: written with a comma."""
 
 
-def resampled() -> list[Remark]:
+def resampled() -> list[Message]:
     with patch.object(Vendor, "fitting_canvas", return_value=32):
         return canvas_note(flat(64), Vendor())
 
@@ -62,7 +65,7 @@ def resampled() -> list[Remark]:
 class Case(NamedTuple):
     """A way to have it said, the sentence, and its values, in the order of the sentence's making."""
 
-    made: Callable[[], Sequence[Remark]]
+    made: Callable[[], Sequence[Message]]
     text: str
     values: dict[str, Any]
 
@@ -185,7 +188,7 @@ CASES = {
         {"model": "a/b", "noise": 0.0375},
     ),
     "calibration-does-it": Case(
-        lambda: row_notes([replace(ROW, calibrated=0.7, over_calibrated_ci95=(-0.2, 0.1))]),
+        lambda: row_notes([replace(ROW, over_calibration=WORSE)]),
         "a/b: a correction of its answers alone, without a prompt, reaches 70.0 %, and the prompt is not shown to do "
         "better",
         {"model": "a/b", "calibrated": 0.7},
@@ -198,15 +201,15 @@ CASES = {
 }
 
 
-def check(said: Remark) -> None:
+def check(said: Message) -> None:
     """The sentence is its template with its values, here and after a way through JSON."""
     kept = json.loads(json.dumps(said.as_json(), allow_nan=False))
     assert kept.keys() == {"code", "text", "values"}
     assert (
         said
         == kept["text"]
-        == say(REMARKS[kept["code"]], kept["values"])
-        == remark(kept["code"], **kept["values"])
+        == fill(MESSAGES[kept["code"]], kept["values"])
+        == message(kept["code"], **kept["values"])
     )
     assert (said.code, dict(said.values)) == (kept["code"], kept["values"])
 
@@ -256,7 +259,7 @@ def test_what_looking_early_says(stopped: Proof) -> None:
         check(note)
 
 
-def test_result_and_proof_keep_remarks_as_objects(stopped: Proof) -> None:
+def test_result_and_proof_keep_messages_as_objects(stopped: Proof) -> None:
     document = json.loads(
         json.dumps(result(None, stopped, task="t", seed=0, prompt="p", seconds=1.0))
     )
@@ -270,7 +273,7 @@ def test_result_and_proof_keep_remarks_as_objects(stopped: Proof) -> None:
         "level": 0.05,
         "text": str(stopped.verdict.rule),
     }
-    assert rule["text"] == say(REMARKS["rule"], rule)
+    assert rule["text"] == fill(MESSAGES["rule"], rule)
 
 
 def test_the_rule_in_english() -> None:
@@ -283,12 +286,12 @@ def test_the_rule_in_english() -> None:
 
 # -- the table and the calls -----------------------------------------------------------------------
 def calls() -> Iterator[tuple[str, ast.Call]]:
-    for path in sorted(Path(inspect.getfile(Remark)).parent.glob("*.py")):
+    for path in sorted(Path(inspect.getfile(Message)).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id == "remark"
+                and node.func.id == "message"
             ):
                 yield f"{path.name}:{node.lineno}", node
 
@@ -298,27 +301,27 @@ def test_every_code_is_made_with_the_values_that_its_template_names() -> None:
     for place, call in calls():
         (code,) = call.args
         named = code.value if isinstance(code, ast.Constant) else None
-        assert isinstance(named, str) and named in REMARKS, f"{place}: name a code of REMARKS"
-        fields = {name for _, name, _, _ in Formatter().parse(REMARKS[named]) if name is not None}
+        assert isinstance(named, str) and named in MESSAGES, f"{place}: name a code of MESSAGES"
+        fields = {name for _, name, _, _ in Formatter().parse(MESSAGES[named]) if name is not None}
         assert {keyword.arg for keyword in call.keywords} == fields, f"{place}: {named}"
         made.add(named)
-    assert made == set(REMARKS)
+    assert made == set(MESSAGES)
 
 
 def test_every_code_is_tried_here() -> None:
-    assert set(REMARKS) == {*CASES, "rule", "settled-early", "not-asked"}
+    assert set(MESSAGES) == {*CASES, "rule", "settled-early", "not-asked"}
 
 
 # -- templates -------------------------------------------------------------------------------------
 def test_a_copy_and_a_pickle_say_the_same() -> None:
-    said = remark("noise", model="a/b", noise=0.5)
+    said = message("noise", model="a/b", noise=0.5)
     for again in (copy.copy(said), copy.deepcopy(said), pickle.loads(pickle.dumps(said))):
         assert again.as_json() == said.as_json()
 
 
 def test_values_cannot_be_changed_under_the_sentence() -> None:
     with pytest.raises(TypeError):
-        remark("noise", model="a/b", noise=0.5).values["noise"] = 0.1  # type: ignore[index]
+        message("noise", model="a/b", noise=0.5).values["noise"] = 0.1  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -344,19 +347,19 @@ def test_what_a_translator_can_write(template: str, said: str) -> None:
         "labels": ["赤", "青"],
         "model": "a/b",
     }
-    assert say(template, values) == said
+    assert fill(template, values) == said
 
 
 @given(st.integers(0, 99))
 def test_points_are_singular_at_one_only(points: int) -> None:
     """Also where 100 times the share is not the whole number."""
-    said = say("{share!p:g} {share!p:point|points}", {"share": points / 100})
+    said = fill("{share!p:g} {share!p:point|points}", {"share": points / 100})
     assert said == f"{points} point{'' if points == 1 else 's'}"
 
 
 @given(st.text(), st.text())
 def test_values_are_no_templates(question: str, asked: str) -> None:
-    said = remark("other-question", searched=question, asked=asked)
+    said = message("other-question", searched=question, asked=asked)
     assert (
         said
         == f"the prompt was searched with the question {question!r}, and is asked {asked!r} here"
@@ -370,17 +373,17 @@ def test_values_are_no_templates(question: str, asked: str) -> None:
 )
 def test_a_template_that_does_not_fit_is_an_error(template: str, error: type[Exception]) -> None:
     with pytest.raises(error):
-        say(template, {"noise": 0.5})
+        fill(template, {"noise": 0.5})
 
 
 def test_one_image_is_no_images() -> None:
-    assert remark("more-images", images=1).startswith("about 1 more test image would settle it")
+    assert message("more-images", images=1).startswith("about 1 more test image would settle it")
     assert (
-        remark("too-few-images", images=1, least=30)
+        message("too-few-images", images=1, least=30)
         == "1 test image says too little: give at least 30"
     )
 
 
 def test_an_unknown_code_is_an_error() -> None:
     with pytest.raises(KeyError):
-        remark("nonsense")
+        message("nonsense")

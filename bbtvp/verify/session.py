@@ -1,0 +1,147 @@
+"""A check of a prompt: the journal, the budget and the models of the proof and of the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, final
+
+from bbtvp.core.errors import UsageError
+from bbtvp.core.files import atomic_write_json
+from bbtvp.models import Budget, MeteredModel, Model, load_model, probe_model
+from bbtvp.prompt import Prompt
+from bbtvp.runs.journal import Journal
+from bbtvp.search import Reader, choose_reader
+from bbtvp.search.loop import Watch
+from bbtvp.tasks import Sample, Task
+
+PROOF = "verify"
+"""The name of the proof among the checks."""
+
+
+class CheckCost(NamedTuple):
+    """What a check cost in all processes that worked on it.
+
+    Image queries, the failed ones among them, the refused ones among the failed, and US dollars.
+    """
+
+    queries: int
+    failed: int
+    refused: int
+    usd: float
+
+
+@final
+class CheckSession:
+    """One check of a prompt on a task. Use it as a context, which holds the journal's file.
+
+    check: its name, such as "robustness". reader, normalise: how replies are read, as
+    `choose_reader` takes them. usd: the most that all models together may cost, in US dollars.
+    out: a run folder, in whose `check/` part the journal and the results lie; None keeps the
+    journal in memory. watch: is told of events.
+    """
+
+    def __init__(
+        self,
+        check: str,
+        prompt: Prompt,
+        task: Task,
+        *,
+        reader: str,
+        normalise: str,
+        usd: float | None,
+        seed: int,
+        out: Path | str | None,
+        watch: Watch,
+    ) -> None:
+        self.check = check
+        self.prompt = prompt
+        self.task = task
+        self.seed = seed
+        self.watch = watch
+        self._reader = reader
+        self._normalise = normalise
+        self._usd = usd
+        self.folder = (
+            None if out is None else Path(out) / check / f"{prompt.digest[:12]}-{task.digest[:12]}"
+        )
+        config = {
+            "task": task.digest,
+            "prompt": prompt.digest,
+            "reader": reader,
+            "normalise": normalise,
+        }
+        if check != PROOF:  # the journals of proofs have never named their check
+            config = {"check": check, **config}
+        self._closing = ExitStack()
+        self._journal = Journal(config, self.folder)
+        self.resumed = self._journal.spent.total()
+        """Image queries that earlier processes sent."""
+
+    def __enter__(self) -> CheckSession:
+        self._closing.enter_context(self._journal)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.close()
+
+    def model(self, given: Model | str) -> MeteredModel:
+        """The model behind the journal, probed if it is an endpoint.
+
+        Raises as `load_model` and `probe_model` do.
+        """
+        model = load_model(given) if isinstance(given, str) else given
+        journal = self._journal
+        usd_left = None if self._usd is None else self._usd - journal.usd
+        probe = probe_model(model, Budget(usd_cap=usd_left))
+        if probe is not None:
+            journal.write_probe(model.spec, probe)
+            self.watch("probed", {"probes": {model.spec: probe.findings}})
+        budget = Budget(
+            spent=journal.spent,
+            failed=journal.failed,
+            refused=journal.refused,
+            usd_cap=self._usd,
+            usd=journal.usd,
+        )
+        budget.phase = f"{self.check} {model.spec}"
+        return MeteredModel(model, journal, budget=budget)
+
+    def reader(self, model: Model, task: Task | None = None) -> Reader:
+        """How the model's replies are read; task: another than the session's."""
+        return choose_reader(self._reader, model, task or self.task, normalise=self._normalise)
+
+    def announce(self, event: str, queries: int, **facts: Any) -> None:
+        """Tell how many image queries the check sends at most, before the first is sent."""
+        self.watch(event, {"queries": queries, **facts, "resumed": self.resumed})
+
+    def save(self, document: Mapping[str, Any]) -> None:
+        """Keep the results in the folder, if there is one, under the name of the check."""
+        if self.folder is not None:
+            name = "proof" if self.check == PROOF else self.check
+            atomic_write_json(self.folder / f"{name}.json", document)
+
+    @property
+    def cost(self) -> CheckCost:
+        """What the check cost so far."""
+        journal = self._journal
+        return CheckCost(journal.spent.total(), journal.failed, journal.refused, journal.usd)
+
+
+def held_out(task: Task, limit: int | None) -> tuple[Sample, ...]:
+    """The first `limit` test samples, all of them without a limit.
+
+    UsageError for a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(
+            f"a limit of {limit} leaves no test samples; give at least 1 (--limit 100)"
+        )
+    return task.test[:limit]
