@@ -9,18 +9,15 @@ each time. There are no log-probabilities and no seed in any version.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, final
 from urllib.parse import quote
 
-from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
-from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.access import Service
+from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import (
     ApiFeatures,
     BatchApi,
@@ -30,10 +27,17 @@ from bbtvp.endpoint.provider import (
     ParsedReply,
     ProviderApi,
 )
-from bbtvp.endpoint.remote import Endpoint
+from bbtvp.endpoint.reading import (
+    json_lines,
+    json_objects,
+    optional_object,
+    raise_reported_error,
+    served_by,
+    single_answer,
+    token_total,
+)
 from bbtvp.models import Model, Request
 
-KEY = "ANTHROPIC_API_KEY"
 BASE = "https://api.anthropic.com"
 CHANGED = "2026-10-21"
 """The version that took away the sampling fields, and with which the key became a bearer token."""
@@ -61,38 +65,12 @@ STATUS = {
 """HTTP statuses of what can become of a request of a batch."""
 
 
-def load(
-    name: str,
-    *,
-    base_url: str | None = None,
-    api_version: str = CHANGED,
-    thinking: int | str | None = None,
-    effort: str | None = None,
-    **options: Any,
-) -> Model:
-    """The model that Anthropic calls `name`.
-
-    base_url: else ANTHROPIC_BASE_URL. api_version: before 2026-10-21 there is a temperature.
-    thinking: disabled, adaptive, or a number of tokens, at least 1024; by default as the model
-    does. It counts as part of the reply, so max_tokens leaves room for it. effort: low to max.
-    options: those of every endpoint. Raises UsageError for a bad option or a missing key.
-    """
-    spec = f"anthropic/{name}"
-    secret = key(KEY, spec)
-    base = address(base_url, ["ANTHROPIC_BASE_URL"], BASE, spec, BASE)
-    dialect = Messages(name, secret, base, api_version, thinking=thinking, effort=effort)
-    if dialect.thinking.get("type") not in (None, "disabled"):
-        options.setdefault(
-            "max_tokens", dialect.thinking.get("budget_tokens", LEAST_THINKING) + ROOM
-        )
-    return Endpoint.of(dialect, key_variable=KEY, secrets=[secret], **options)
-
-
 @final
 class Messages(ProviderApi):
     """The Messages API for one model."""
 
-    service = "anthropic"
+    at: ClassVar[Service] = Service("anthropic", BASE)
+    service: ClassVar[str] = at.name
     top = 0
     can_force = True
     can_seed = False
@@ -121,19 +99,45 @@ class Messages(ProviderApi):
         self.thinking = _thinking(thinking)
         self._key = key
 
-    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        base_url: str | None = None,
+        api_version: str = CHANGED,
+        thinking: int | str | None = None,
+        effort: str | None = None,
+        **options: Any,
+    ) -> Model:
+        """Load the model that Anthropic calls `name`.
+
+        base_url: else ANTHROPIC_BASE_URL. api_version: versions before 2026-10-21 have a
+        temperature. thinking: disabled, adaptive, or a number of tokens, at least 1024; by default
+        the model's own. Thinking counts as part of the reply, so max_tokens leaves room for it.
+        effort: low to max. options: those of every endpoint. Raises UsageError for a bad option or
+        a missing key.
+        """
+        access = cls.at.access(name, base_url=base_url)
+        api = cls(name, access.key, access.base, api_version, thinking=thinking, effort=effort)
+        if api.thinking.get("type") not in (None, "disabled"):
+            budget = api.thinking.get("budget_tokens", LEAST_THINKING)
+            options.setdefault("max_tokens", budget + ROOM)
+        return access.endpoint(api, **options)
+
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         most = most_tokens(request, features)
         budget = self.thinking.get("budget_tokens", 0)
         if budget >= most:
             raise UsageError(
                 f"thinking={budget} leaves no room for an answer; give max_tokens={budget + ROOM}"
             )
-        image = {
+        source = {
             "type": "base64",
-            "media_type": picture.media,
-            "data": base64.b64encode(picture.data).decode(),
+            "media_type": image.media,
+            "data": image.base64,
         }
-        content = [{"type": "image", "source": image}, {"type": "text", "text": request.text}]
+        content = [{"type": "image", "source": source}, {"type": "text", "text": request.text}]
         body: Json = {
             "model": self.model,
             "max_tokens": most,
@@ -157,20 +161,21 @@ class Messages(ProviderApi):
         return {"Content-Type": "application/json", "anthropic-version": self.version, **key}
 
     def parse(self, reply: Json) -> ParsedReply:
-        refuse_error(reply)
-        blocks = [entry(block, "content block") for block in sequence(reply["content"], "content")]
+        raise_reported_error(reply)
+        blocks = json_objects(reply["content"], "content")
         text = "".join(block["text"] for block in blocks if block["type"] == "text")
         stopped = reply["stop_reason"]
         refused = stopped == "refusal"
-        usage = entry(reply.get("usage") or {}, "usage")
-        return ParsedReply(
-            (unwrapped(text)[0],) if text and not refused else (),
+        usage = optional_object(reply, "usage")
+        return single_answer(
+            text,
+            answered=not refused,
             refusal=_refusal(reply.get("stop_details")) if refused else None,
             truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
-            input_tokens=total(
+            input_tokens=token_total(
                 usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"
             ),
-            output_tokens=total(usage, "output_tokens"),
+            output_tokens=token_total(usage, "output_tokens"),
             model=served_by(reply, "model"),
         )
 
@@ -204,11 +209,11 @@ class MessageBatches(BatchApi):
             b'{"custom_id":%b,"params":%b}' % (json.dumps(name).encode(), body)
             for name, body in bodies.items()
         ]
-        reply = yield self._wire("POST", "", b'{"requests":[%b]}' % b",".join(requests))
+        reply = yield self._request("POST", "", b'{"requests":[%b]}' % b",".join(requests))
         return str(reply["id"])
 
     def status(self, batch: str) -> HttpRequest:
-        return self._wire("GET", f"/{quote(batch, safe='')}")
+        return self._request("GET", f"/{quote(batch, safe='')}")
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
         state = str(reply["processing_status"])
@@ -216,18 +221,16 @@ class MessageBatches(BatchApi):
         return state == "ended", state, str(reply["id"]) if reply.get("results_url") else None
 
     def results(self, where: str) -> Sequence[HttpRequest]:
-        return [self._wire("GET", f"/{quote(where, safe='')}/results")]
+        return [self._request("GET", f"/{quote(where, safe='')}/results")]
 
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
-        for line in b"\n".join(bodies).splitlines():
-            if line.strip():
-                entry = json.loads(line)
-                yield entry["custom_id"], *_result(entry["result"])
+        for line in json_lines(bodies):
+            yield line["custom_id"], *_result(line["result"])
 
     def cancel(self, batch: str) -> HttpRequest:
-        return self._wire("POST", f"/{quote(batch, safe='')}/cancel")
+        return self._request("POST", f"/{quote(batch, safe='')}/cancel")
 
-    def _wire(self, method: Any, path: str, body: bytes = b"") -> HttpRequest:
+    def _request(self, method: Any, path: str, body: bytes = b"") -> HttpRequest:
         return HttpRequest(method, self._url + path, self._messages.headers(body), body)
 
 
@@ -248,7 +251,8 @@ def _thinking(thinking: int | str | None) -> Json:
     if isinstance(thinking, int):
         if thinking < LEAST_THINKING:
             raise UsageError(
-                f"thinking must be at least {LEAST_THINKING} tokens, got {thinking}; or thinking=disabled"
+                f"thinking must be at least {LEAST_THINKING} tokens, got {thinking}; "
+                "or thinking=disabled"
             )
         return {"type": "enabled", "budget_tokens": thinking}
     if thinking not in (None, *THINKING):
@@ -257,9 +261,9 @@ def _thinking(thinking: int | str | None) -> Json:
 
 
 def _refusal(details: object) -> str:
-    told = (
-        [details.get("category"), details.get("explanation")]
-        if isinstance(details, Mapping)
-        else []
-    )
-    return ": ".join(["refusal", *(str(part) for part in told if part)])
+    found = details if isinstance(details, Mapping) else {}
+    parts = [found.get("category"), found.get("explanation")]
+    return ": ".join(["refusal", *(str(part) for part in parts if part)])
+
+
+load = Messages.load

@@ -9,61 +9,34 @@ log-probabilities and no seed.
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, final
+from dataclasses import replace
+from typing import Any, ClassVar, Protocol, final
 from urllib.parse import quote
 
-from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import entry, refuse_error, sequence, served_by
-from bbtvp.adapters.usage import total
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.access import Service
+from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.reading import (
+    json_object,
+    json_objects,
+    optional_object,
+    raise_reported_error,
+    served_by,
+    single_answer,
+    token_total,
+)
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
 
 TOKEN = "AWS_BEARER_TOKEN_BEDROCK"
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-BASES = ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL")
 REFUSED = ("guardrail_intervened", "content_filtered", "refusal")
 ANSWERED = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded")
-
-
-def load(
-    name: str,
-    *,
-    region: str | None = None,
-    profile: str | None = None,
-    base_url: str | None = None,
-    effort: str | None = None,
-    **options: Any,
-) -> Model:
-    """The model, inference profile or ARN that Bedrock knows as `name`.
-
-    region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. profile: one of AWS's
-    configuration files. base_url: another host than the region's. effort: in the words of a model
-    that takes one. options: those of every endpoint. Raises UsageError for a bad option, without
-    credentials or a region, or if they need botocore.
-    """
-    spec = f"bedrock/{name}"
-    token = key(TOKEN, spec, needed=False) if profile is None else ""
-    session = None if token else _botocore().session.Session(profile=profile)
-    region = str(
-        region
-        or next(filter(None, map(os.environ.get, REGIONS)), None)
-        or _configured_region(session)
-    )
-    if not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+", region):
-        raise UsageError(f"{spec} needs a region, not {region!r}: export {REGIONS[0]}=us-east-1")
-    signer: Signer = SigV4.of(session, region) if session else Bearer(token)
-    usual = f"https://bedrock-runtime.{region}.amazonaws.com"
-    dialect = Converse(name, signer, address(base_url, BASES, usual, spec, usual), effort=effort)
-    variable = "AWS_ACCESS_KEY_ID" if session else TOKEN
-    return Endpoint.of(dialect, key_variable=variable, secrets=signer.secrets(), **options)
 
 
 class Signer(Protocol):
@@ -111,7 +84,8 @@ class SigV4(Signer):
             raise UsageError(f"no AWS credentials: {error}") from error
         if credentials is None:
             raise UsageError(
-                f"no AWS credentials: export {TOKEN}=…, or AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…"
+                f"no AWS credentials: export {TOKEN}=…, "
+                "or AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…"
             )
         return cls(credentials, region)
 
@@ -138,7 +112,12 @@ class SigV4(Signer):
 class Converse(ProviderApi):
     """The Converse operation for one model."""
 
-    service = "bedrock"
+    at: ClassVar[Service] = Service(
+        "bedrock",
+        keys=(TOKEN, "AWS_ACCESS_KEY_ID"),
+        urls=("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "AWS_ENDPOINT_URL"),
+    )
+    service: ClassVar[str] = at.name
     top = 0
     can_force = True
     can_sample = True
@@ -152,9 +131,41 @@ class Converse(ProviderApi):
         self.effort = effort
         self._signer = signer
 
-    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
-        data = base64.b64encode(picture.data).decode()
-        image = {"image": {"format": picture.format, "source": {"bytes": data}}}
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        base_url: str | None = None,
+        effort: str | None = None,
+        **options: Any,
+    ) -> Model:
+        """Load the model, inference profile or ARN that Bedrock knows as `name`.
+
+        region: else AWS_REGION, AWS_DEFAULT_REGION or the profile's. profile: one of AWS's
+        configuration files. base_url: another host than the region's. effort: in the words of a
+        model that accepts one. options: those of every endpoint. Raises UsageError for a bad
+        option, without credentials or a region, or if botocore is needed and missing.
+        """
+        spec = f"bedrock/{name}"
+        token = os.environ.get(TOKEN, "") if profile is None else ""
+        session = None if token.strip() else _botocore().session.Session(profile=profile)
+        region = _region(region, session, spec)
+        service = replace(cls.at, url=f"https://bedrock-runtime.{region}.amazonaws.com")
+        base = service.base(base_url, spec)
+        if session:
+            signer: Signer = SigV4.of(session, region)
+            api = cls(name, signer, base, effort=effort)
+            return Endpoint.of(
+                api, key_variable="AWS_ACCESS_KEY_ID", secrets=signer.secrets(), **options
+            )
+        access = service.at_base(base, spec=spec, model=name, key_env=TOKEN)
+        return access.endpoint(cls(name, Bearer(access.key), base, effort=effort), **options)
+
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+        picture = {"image": {"format": image.format, "source": {"bytes": image.base64}}}
         config: Json = {"maxTokens": most_tokens(request, features)}
         if features.temperature is not None:
             config["temperature"] = features.temperature
@@ -167,7 +178,7 @@ class Converse(ProviderApi):
             }
             output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": definition}}
         body: Json = {
-            "messages": [{"role": "user", "content": [image, {"text": request.text}]}],
+            "messages": [{"role": "user", "content": [picture, {"text": request.text}]}],
             "inferenceConfig": config,
         }
         return body | ({"outputConfig": output} if output else {})
@@ -176,25 +187,22 @@ class Converse(ProviderApi):
         return {"Content-Type": "application/json"} | self._signer.headers(self.url, body)
 
     def parse(self, reply: Json) -> ParsedReply:
-        refuse_error(reply)
+        raise_reported_error(reply)
         stopped = reply["stopReason"]
-        message = entry(entry(reply["output"], "output")["message"], "message")
-        blocks = [
-            entry(block, "content block") for block in sequence(message["content"], "content")
-        ]
+        message = json_object(json_object(reply["output"], "output")["message"], "message")
+        blocks = json_objects(message["content"], "content")
         text = "".join(block["text"] for block in blocks if "text" in block)
-        usage = entry(reply.get("usage") or {}, "usage")
-        trace = entry(
-            reply.get("trace") or {}, "trace"
-        )  # only a router of models tells which one answered
-        return ParsedReply(
-            (unwrapped(text)[0],) if text and stopped in ANSWERED else (),
+        usage = optional_object(reply, "usage")
+        trace = optional_object(reply, "trace")  # only a router says which model answered
+        return single_answer(
+            text,
+            answered=stopped in ANSWERED,
             refusal=stopped if stopped in REFUSED else None,
             truncated=stopped in ANSWERED[2:],
-            input_tokens=total(
+            input_tokens=token_total(
                 usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"
             ),
-            output_tokens=total(usage, "outputTokens"),
+            output_tokens=token_total(usage, "outputTokens"),
             model=served_by(trace.get("promptRouter"), "invokedModelId"),
         )
 
@@ -206,6 +214,18 @@ class Converse(ProviderApi):
         for secret in self._signer.secrets():
             message = message.replace(secret, "…")
         return code, message
+
+
+def _region(given: str | None, session: Any, spec: str) -> str:
+    """Return the region: as given, from the environment, or of the profile.
+
+    Raises UsageError if there is none, or if it is no region's name.
+    """
+    named = given or next(filter(None, map(os.environ.get, REGIONS)), None)
+    region = str(named or _configured_region(session))
+    if not re.fullmatch(r"[a-z]{2}(-[a-z0-9]+)+", region):
+        raise UsageError(f"{spec} needs a region, not {region!r}: export {REGIONS[0]}=us-east-1")
+    return region
 
 
 def _configured_region(session: Any) -> str:
@@ -228,3 +248,6 @@ def _botocore() -> Any:
             f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…"
         ) from error
     return botocore
+
+
+load = Converse.load

@@ -10,19 +10,15 @@ for them.
 
 from __future__ import annotations
 
-import base64
 import json
-import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, final
 from urllib.parse import quote
 
-from bbtvp.adapters.environment import address, key
-from bbtvp.adapters.openai_chat import Said, entry, number, refuse_error, sequence, served_by, word
-from bbtvp.adapters.usage import total
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.access import Service
+from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import (
     ApiFeatures,
     BatchApi,
@@ -33,12 +29,20 @@ from bbtvp.endpoint.provider import (
     ProviderApi,
     Token,
 )
-from bbtvp.endpoint.remote import Endpoint
+from bbtvp.endpoint.reading import (
+    Sample,
+    json_list,
+    json_objects,
+    json_text,
+    logprob,
+    optional_object,
+    raise_reported_error,
+    served_by,
+    token_total,
+)
 from bbtvp.models import Model, Request
 
 BASE = "https://generativelanguage.googleapis.com"
-KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-BASES = ("GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL")
 RESOLUTIONS = ("low", "medium", "high", "ultra_high")
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 ENDED = ("STOP", "MAX_TOKENS", "CONTINUATION", "FINISH_REASON_UNSPECIFIED")
@@ -76,48 +80,17 @@ STATUS = {
 """HTTP statuses of gRPC codes, which failed requests of a batch carry."""
 
 
-def load(
-    name: str,
-    *,
-    base_url: str | None = None,
-    api_version: str = "v1beta",
-    thinking: int | str | None = None,
-    media_resolution: str | None = None,
-    enum: bool = False,
-    **options: Any,
-) -> Model:
-    """The model that the Gemini API calls `name`.
-
-    base_url: else GOOGLE_BASE_URL. thinking: a number of tokens, 0 for none, automatic, or a level
-    from minimal to xhigh; by default as the model does. media_resolution: low, medium, high or
-    ultra_high, how many tokens an image becomes. enum: force labels by text/x.enum rather than
-    JSON, so that a reply is the bare label, where a model takes that. options: those of every
-    endpoint. Raises UsageError for a bad option or a missing key.
-    """
-    spec = f"gemini/{name}"
-    variable = next((each for each in KEYS if os.environ.get(each)), KEYS[0])
-    secret = key(variable, spec)
-    base = address(base_url, BASES, BASE, spec, BASE)
-    dialect = GenerateContent(
-        name,
-        secret,
-        base,
-        api_version,
-        thinking=thinking,
-        media_resolution=media_resolution,
-        enum=enum,
-    )
-    budget = dialect.thinking.get("thinkingBudget")
-    if budget != 0 and not THOUGHTLESS.match(name):
-        options.setdefault("max_tokens", THOUGHTS + max(budget or 0, 0))
-    return Endpoint.of(dialect, key_variable=variable, secrets=[secret], **options)
-
-
 @final
 class GenerateContent(ProviderApi):
     """The generateContent method for one model."""
 
-    service = "gemini"
+    at: ClassVar[Service] = Service(
+        "gemini",
+        BASE,
+        keys=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        urls=("GOOGLE_BASE_URL", "GOOGLE_GEMINI_BASE_URL"),
+    )
+    service: ClassVar[str] = at.name
     top = 20
     can_force = True
     can_sample = True
@@ -154,12 +127,46 @@ class GenerateContent(ProviderApi):
         )
         self._key = key
 
-    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
-        data = base64.b64encode(picture.data).decode()
-        image: Json = {"inlineData": {"mimeType": picture.media, "data": data}}
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        base_url: str | None = None,
+        api_version: str = "v1beta",
+        thinking: int | str | None = None,
+        media_resolution: str | None = None,
+        enum: bool = False,
+        **options: Any,
+    ) -> Model:
+        """Load the model that the Gemini API calls `name`.
+
+        base_url: else GOOGLE_BASE_URL. thinking: a number of tokens, 0 for none, automatic, or a
+        level from minimal to xhigh; by default the model's own. media_resolution: low, medium, high
+        or ultra_high; it sets how many tokens an image costs. enum: force labels by text/x.enum
+        instead of JSON, so that a reply is the bare label, where a model supports that. options:
+        those of every endpoint. Raises UsageError for a bad option or a missing key.
+        """
+        access = cls.at.access(name, base_url=base_url)
+        api = cls(
+            name,
+            access.key,
+            access.base,
+            api_version,
+            thinking=thinking,
+            media_resolution=media_resolution,
+            enum=enum,
+        )
+        budget = api.thinking.get("thinkingBudget")
+        if budget != 0 and not THOUGHTLESS.match(name):
+            options.setdefault("max_tokens", THOUGHTS + max(budget or 0, 0))
+        return access.endpoint(api, **options)
+
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+        part: Json = {"inlineData": {"mimeType": image.media, "data": image.base64}}
         config: Json = {"maxOutputTokens": most_tokens(request, features)}
         if self.resolution == "MEDIA_RESOLUTION_ULTRA_HIGH":  # which exists for a part only
-            image["mediaResolution"] = {"level": self.resolution}
+            part["mediaResolution"] = {"level": self.resolution}
         elif self.resolution:
             config["mediaResolution"] = self.resolution
         if features.temperature is not None:
@@ -174,7 +181,7 @@ class GenerateContent(ProviderApi):
             config |= self._forced(request.labels)
         if self.thinking:
             config["thinkingConfig"] = self.thinking
-        content = {"role": "user", "parts": [image, {"text": request.text}]}
+        content = {"role": "user", "parts": [part, {"text": request.text}]}
         return {"contents": [content], "generationConfig": config}
 
     def _forced(self, labels: Sequence[str]) -> Json:
@@ -189,26 +196,26 @@ class GenerateContent(ProviderApi):
         return {"Content-Type": "application/json", "x-goog-api-key": self._key}
 
     def parse(self, reply: Json) -> ParsedReply:
-        refuse_error(reply)
-        usage = entry(reply.get("usageMetadata") or {}, "usageMetadata")
-        blocked = entry(reply.get("promptFeedback") or {}, "promptFeedback").get("blockReason")
-        candidates = sequence(reply.get("candidates") or [], "candidates")
+        raise_reported_error(reply)
+        usage = optional_object(reply, "usageMetadata")
+        blocked = optional_object(reply, "promptFeedback").get("blockReason")
+        candidates = json_objects(reply.get("candidates") or [], "candidates")
         if not (candidates or usage or blocked):
             raise LookupError("no candidates")
-        said = [_said(entry(candidate, "candidate")) for candidate in candidates]
-        answers = [each for each in said if each.text]
-        refusals = [each.refusal for each in said if each.refusal]
+        samples = [_sample(candidate) for candidate in candidates]
+        answers = [sample for sample in samples if sample.text]
+        refusals = [sample.refusal for sample in samples if sample.refusal]
         if blocked:
             refusals.insert(0, f"prompt blocked: {blocked}")
-        written = total(usage, "candidatesTokenCount", "thoughtsTokenCount")
+        written = token_total(usage, "candidatesTokenCount", "thoughtsTokenCount")
         return ParsedReply(
-            tuple(each.text for each in answers),
-            answers[0].tokens if answers else (),
-            refusals[0] if refusals and not answers else None,
-            any(each.truncated for each in said),
-            total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
-            written or 0 if usage else None,  # a count of 0 is left out
-            served_by(reply, "modelVersion"),
+            texts=tuple(sample.text for sample in answers),
+            tokens=answers[0].tokens if answers else (),
+            refusal=refusals[0] if refusals and not answers else None,
+            truncated=any(sample.truncated for sample in samples),
+            input_tokens=token_total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
+            output_tokens=written or 0 if usage else None,  # the API leaves out a count of 0
+            model=served_by(reply, "modelVersion"),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:
@@ -221,9 +228,9 @@ class GenerateContent(ProviderApi):
         details = error.get("details")
         listed = details if isinstance(details, list) else []
         reasons = [detail.get("reason") for detail in listed if isinstance(detail, Mapping)]
-        return "API_KEY_INVALID" if "API_KEY_INVALID" in reasons else str(
-            error.get("status") or code
-        ), message
+        if "API_KEY_INVALID" in reasons:
+            return "API_KEY_INVALID", message
+        return str(error.get("status") or code), message
 
     @property
     def batch(self) -> BatchApi:
@@ -264,11 +271,9 @@ class InlineBatches(BatchApi):
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
         state = str(reply["metadata"]["state"])
         done = state.endswith(("_SUCCEEDED", "_FAILED", "_CANCELLED", "_EXPIRED"))
-        return (
-            done,
-            state,
-            _batch_name(reply["name"]) if done and _output(reply) is not None else None,
-        )
+        if not done or _output(reply) is None:
+            return done, state, None
+        return done, state, _batch_name(reply["name"])
 
     def results(self, where: str) -> Sequence[HttpRequest]:
         return [self.status(where)]
@@ -276,12 +281,12 @@ class InlineBatches(BatchApi):
     def read_results(self, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
         for body in bodies:
             for answer in _output(json.loads(body)) or []:
-                error = entry(answer.get("error") or {}, "error")
-                yield (
-                    answer["metadata"]["key"],
-                    _status(error) if error else 200,
-                    ({"error": error} if error else answer["response"]),
-                )
+                name = answer["metadata"]["key"]
+                error = optional_object(answer, "error")
+                if error:
+                    yield name, _status(error), {"error": error}
+                else:
+                    yield name, 200, answer["response"]
 
     def cancel(self, batch: str) -> HttpRequest:
         url = f"{self._dialect.root}/{_batch_name(batch)}:cancel"
@@ -323,33 +328,24 @@ def _thinking(thinking: int | str | None) -> Json:
     return {"thinkingLevel": str(thinking).upper()}
 
 
-def _said(candidate: Json) -> Said:
+def _sample(candidate: Json) -> Sample:
     """A candidate; thoughts are no part of its text."""
     ended = str(candidate.get("finishReason", ENDED[-1]))
     if ended not in ENDED:
-        told = candidate.get("finishMessage")
-        return Said(
-            "", (), (f"{ended}: {told}" if told else ended) if ended in FILTERED else None, False
-        )
-    content = entry(candidate.get("content") or {}, "content")
-    parts = [entry(part, "part") for part in sequence(content.get("parts") or [], "parts")]
+        message = candidate.get("finishMessage")
+        reason = f"{ended}: {message}" if message else ended
+        return Sample("", refusal=reason if ended in FILTERED else None)
+    content = optional_object(candidate, "content")
+    parts = json_objects(content.get("parts") or [], "parts")
     text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
-    tokens = _tokens(entry(candidate.get("logprobsResult") or {}, "logprobsResult"))
-    return Said(*unwrapped(text, tokens), None, ended in ("MAX_TOKENS", "CONTINUATION"))
+    tokens = _tokens(optional_object(candidate, "logprobsResult"))
+    return Sample.of(text, tokens, truncated=ended in ("MAX_TOKENS", "CONTINUATION"))
 
 
 def _tokens(result: Json) -> tuple[Token, ...]:
-    chosen = [
-        _scored(one) for one in sequence(result.get("chosenCandidates") or [], "chosenCandidates")
-    ]
-    shown = [
-        entry(top, "topCandidates")
-        for top in sequence(result.get("topCandidates") or [], "topCandidates")
-    ]
-    tops = [
-        [_scored(one) for one in sequence(top.get("candidates") or [], "candidates")]
-        for top in shown
-    ]
+    chosen = _scored(result, "chosenCandidates")
+    shown = json_objects(result.get("topCandidates") or [], "topCandidates")
+    tops = [_scored(top, "candidates") for top in shown]
     # Alternatives come likeliest first; of two with equal text the likelier stays.
     return tuple(
         Token(*token, dict([*reversed(top), token]))
@@ -357,5 +353,12 @@ def _tokens(result: Json) -> tuple[Token, ...]:
     )
 
 
-def _scored(candidate: Json) -> tuple[str, float]:
-    return word(candidate["token"]), number(candidate["logProbability"])
+def _scored(result: Json, name: str) -> list[tuple[str, float]]:
+    """Return the tokens under a name, with their log-probabilities."""
+    return [
+        (json_text(candidate["token"]), logprob(candidate["logProbability"]))
+        for candidate in json_list(result.get(name) or [], name)
+    ]
+
+
+load = GenerateContent.load

@@ -5,27 +5,23 @@ one sample.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
-from bbtvp.adapters.openai_chat import (
-    TOP,
-    Offers,
-    Options,
-    billed,
-    data_url,
-    entry,
-    read_tokens,
-    refuse_error,
-    sequence,
-    served_by,
-    word,
-)
+from bbtvp.adapters.openai_chat import billed, read_tokens
+from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIOptions, SupportedFeatures
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
+from bbtvp.endpoint.reading import (
+    json_objects,
+    json_text,
+    optional_object,
+    raise_reported_error,
+    served_by,
+)
 from bbtvp.models import Request
 
-LEAST = 16
+FEWEST_TOKENS = 16
 """Fewest tokens that `max_output_tokens` may allow."""
 
 
@@ -37,12 +33,13 @@ class Responses:
     """
 
     path: ClassVar[str] = "/responses"
-    options: Options
+    options: OpenAIOptions
 
     def __post_init__(self) -> None:
         if self.options.forced != "schema":
             raise UsageError(
-                f"forced={self.options.forced} exists only in chat completions; leave out -M api=responses"
+                f"forced={self.options.forced} exists only in chat completions; "
+                "leave out -M api=responses"
             )
 
     @property
@@ -50,20 +47,26 @@ class Responses:
         return self.options.model
 
     @property
-    def offers(self) -> Offers:
+    def supported(self) -> SupportedFeatures:
         thinks = self.options.thinks
-        return Offers(0 if thinks else TOP, True, not thinks, False, False)
+        return SupportedFeatures(
+            top=0 if thinks else MOST_ALTERNATIVES,
+            can_force=True,
+            can_sample=not thinks,
+            can_seed=False,
+            can_repeat=False,
+        )
 
-    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         options = self.options
-        image = {
+        picture = {
             "type": "input_image",
-            "image_url": data_url(picture),
+            "image_url": image.data_url,
             "detail": options.detail or "auto",
         }
-        content = [image, {"type": "input_text", "text": request.text}]
+        content = [picture, {"type": "input_text", "text": request.text}]
         body: Json = {"model": options.model, "input": [{"role": "user", "content": content}]}
-        body["max_output_tokens"] = max(most_tokens(request, features), LEAST)
+        body["max_output_tokens"] = max(most_tokens(request, features), FEWEST_TOKENS)
         body |= {"store": False, "stream": False}
         if features.temperature is not None:
             body["temperature"] = features.temperature
@@ -82,24 +85,29 @@ class Responses:
         return body | dict(options.extra)
 
     def parse(self, reply: Json) -> ParsedReply:
-        refuse_error(reply)
+        raise_reported_error(reply)
         status = reply["status"]
         if status not in ("completed", "incomplete"):
             raise ValueError(f"the response is {status}, not completed")
-        items = [entry(item, "output item") for item in sequence(reply["output"], "output")]
-        parts = [
-            entry(part, "part of a message")
-            for item in items
+        messages = [
+            item
+            for item in json_objects(reply["output"], "output")
             if item.get("type") == "message"
-            for part in sequence(item["content"], "content")
         ]
-        usage = billed(entry(reply.get("usage") or {}, "usage"), "input_tokens", "output_tokens")
-        model = served_by(reply, "model")
-        cut = entry(reply.get("incomplete_details") or {}, "incomplete_details").get("reason")
-        refusal = "".join(word(part["refusal"]) for part in parts if part.get("type") == "refusal")
+        parts = [part for item in messages for part in json_objects(item["content"], "content")]
+        inputs, outputs = billed(optional_object(reply, "usage"), "input_tokens", "output_tokens")
+        facts: dict[str, Any] = {
+            "input_tokens": inputs,
+            "output_tokens": outputs,
+            "model": served_by(reply, "model"),
+        }
+        cut = optional_object(reply, "incomplete_details").get("reason")
+        refusal = "".join(
+            json_text(part["refusal"]) for part in parts if part.get("type") == "refusal"
+        )
         if refusal or cut == "content_filter":
-            return ParsedReply(("",), (), refusal or "content filter", False, *usage, model)
-        said = [part for part in parts if part.get("type") == "output_text"]
-        tokens = [token for part in said for token in read_tokens(part.get("logprobs") or ())]
-        text, kept = unwrapped("".join(word(part["text"]) for part in said), tokens)
-        return ParsedReply((text,), kept, None, status == "incomplete", *usage, model)
+            return ParsedReply(("",), refusal=refusal or "content filter", **facts)
+        written = [part for part in parts if part.get("type") == "output_text"]
+        tokens = [token for part in written for token in read_tokens(part.get("logprobs") or ())]
+        text, kept = unwrapped("".join(json_text(part["text"]) for part in written), tokens)
+        return ParsedReply((text,), kept, truncated=status == "incomplete", **facts)

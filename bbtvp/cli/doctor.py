@@ -80,11 +80,11 @@ def doctor(
     from bbtvp.endpoint.limits import Limits
     from bbtvp.endpoint.prices import Prices
     from bbtvp.models.registry import PROVIDERS
-    from bbtvp.report.doctor import KEYS, Subject, diagnose
+    from bbtvp.report.doctor import LOCAL, Subject, diagnose
 
     given = model_options(options)
     subject = Subject.of(model, given.get("key_env"))
-    known = {*KEYS, "openai-api", *PROVIDERS.names()}
+    known = {*LOCAL, *PROVIDERS.names()}
     if subject.service not in known:
         raise unknown("model provider", subject.service, known)
     found = diagnose(

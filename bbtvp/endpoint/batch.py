@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ from typing import NamedTuple, TypeAlias, final
 
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.faults import FailureDecision, decide, parse_json, redact
-from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json
+from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json, SearchableBatchApi
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.models.store import Intent, ReplyStore
 
@@ -50,25 +49,6 @@ REFUSED = (409, 425, 429, 503, 529)
 """Statuses that say: not accepted, try again. After any other fault nobody knows what became of a
 batch.
 """
-
-
-class SearchableBatchApi(ABC):
-    """What a `BatchApi` can be as well, if the vendor lists batches: one whose identifier was
-    lost is found.
-    """
-
-    @abstractmethod
-    def recent(self) -> HttpRequest:
-        """The exchange that lists the latest batches."""
-
-    @abstractmethod
-    def find(self, reply: Json, names: Sequence[str], since: float) -> Sequence[str]:
-        """Identifiers of the listed batches that can be of these requests, handed in after `since`,
-        likeliest first.
-
-        names: identifiers of the requests, in the order in which they were handed in. since:
-        seconds since 1970, by this machine's clock, which may be some minutes off.
-        """
 
 
 class Progress(NamedTuple):

@@ -6,6 +6,7 @@ Nothing here uses the network.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final
@@ -39,6 +40,16 @@ class EncodedImage:
 
     data: bytes
     media: str
+
+    @property
+    def base64(self) -> str:
+        """The file as base64 text."""
+        return b64encode(self.data).decode()
+
+    @property
+    def data_url(self) -> str:
+        """The file as the text of a URL."""
+        return f"data:{self.media};base64,{self.base64}"
 
     @property
     def format(self) -> str:
@@ -122,7 +133,7 @@ class ProviderApi(ABC):
     url: str
 
     @abstractmethod
-    def body(self, request: Request, picture: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         """Return the JSON body of one image query.
 
         The image comes before the text. The body holds only what the features ask for.
@@ -202,3 +213,19 @@ class BatchApi(ABC):
     @abstractmethod
     def cancel(self, batch: str) -> HttpRequest:
         """Return the HTTP request that cancels a batch."""
+
+
+class SearchableBatchApi(BatchApi):
+    """A batch interface that lists its batches, so that one with a lost identifier is found."""
+
+    @abstractmethod
+    def recent(self) -> HttpRequest:
+        """Return the HTTP request that lists the latest batches."""
+
+    @abstractmethod
+    def find(self, reply: Json, names: Sequence[str], since: float) -> Sequence[str]:
+        """Return the identifiers of listed batches that may hold these requests, likeliest first.
+
+        names: identifiers of the requests, in the order in which they were submitted. since:
+        seconds since 1970 at the submission, by this machine's clock, which may be some minutes off.
+        """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,11 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.endpoint import images
+from bbtvp.endpoint.access import Service, key_variables
 from bbtvp.endpoint.images import ImagePlan
 from bbtvp.endpoint.limits import Limits
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
+from bbtvp.models.registry import PROVIDERS
 from bbtvp.prompt import Prompt, open_image, preset
 
 SCHEMA = "bbtvp.doctor/1"
@@ -28,19 +29,8 @@ QUERIES = 1000
 QUESTION = 200
 """Characters of question and labels in the estimate."""
 
-KEYS: Mapping[str, tuple[str, ...]] = {
-    "openai": ("OPENAI_API_KEY",),
-    "azure": ("AZURE_OPENAI_API_KEY",),
-    "anthropic": ("ANTHROPIC_API_KEY",),
-    "gemini": ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
-    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK", "AWS_ACCESS_KEY_ID"),
-    "hf": ("HF_TOKEN",),
-    "zoo": (),
-}
-"""Where each provider looks for a key, first to last. Of others it is <PROVIDER>_API_KEY, by
-convention.
-"""
 LOCAL = ("hf", "zoo")
+_LOCAL_KEYS = {"hf": ("HF_TOKEN",)}
 
 
 @final
@@ -66,13 +56,26 @@ class Subject:
                 raise UsageError(
                     f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model"
                 )
-        convention = (re.sub(r"\W", "_", owner).upper() + "_API_KEY",)
-        found = convention if service == "openai-api" else KEYS.get(service, convention)
-        return cls(spec, service, name, (key_env,) if key_env else found)
+        found = (key_env,) if key_env else _key_variables(service, owner)
+        return cls(spec, service, name, found)
 
     @property
     def local(self) -> bool:
         return self.service in LOCAL
+
+
+def _key_variables(provider: str, owner: str) -> tuple[str, ...]:
+    """Return the environment variables that may hold a provider's key, in order of precedence.
+
+    owner: the service whose name the variable has by convention: <OWNER>_API_KEY.
+    """
+    if provider in LOCAL:
+        return _LOCAL_KEYS.get(provider, ())
+    convention = Service(owner).key_variables
+    try:
+        return key_variables(PROVIDERS.load(provider)) or convention
+    except UsageError:  # unknown, or a package of it is missing
+        return convention
 
 
 @final

@@ -11,8 +11,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 
 from bbtvp.adapters.azure import Azure, load, url_of
-from bbtvp.adapters.openai import form_of
-from bbtvp.adapters.openai_chat import Options
+from bbtvp.adapters.compatible import form_of
+from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.wire import QUESTION, asked_by, compact, conforms, picture, recorder, request
@@ -116,12 +116,12 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
     ],
 )
 def test_the_address_may_have_its_path_already(resource: str) -> None:
-    form = form_of("chat", Options("dep"))
+    form = form_of("chat", OpenAIOptions("dep"))
     assert url_of(resource, form, None) == "https://res.openai.azure.com/openai/v1/chat/completions"
 
 
 def test_a_deployment_name_is_quoted_in_an_address() -> None:
-    form = form_of("chat", Options("my dep/2"))
+    form = form_of("chat", OpenAIOptions("my dep/2"))
     assert "/deployments/my%20dep%2F2/chat" in url_of("https://r.example", form, DATED)
 
 

@@ -83,7 +83,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No AWS settings from outside; the file of credentials that may be written."""
     for name in [
         *bedrock.REGIONS,
-        *bedrock.BASES,
+        *Converse.at.url_variables,
         bedrock.TOKEN,
         "AWS_PROFILE",
         "AWS_ACCESS_KEY_ID",

@@ -15,7 +15,7 @@ import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from PIL import Image
 
-from bbtvp.adapters.compatible import HOSTED, LOCAL, Compatible, load
+from bbtvp.adapters.compatible import HOSTED, LOCAL, CompatibleApi, load
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, Json, Token
 from bbtvp.models import Reply
@@ -43,9 +43,9 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def loaded(name: str, **options: Any) -> Compatible:
+def loaded(name: str, **options: Any) -> CompatibleApi:
     made = load(name, store=False, **options).dialect  # type: ignore[attr-defined]
-    assert isinstance(made, Compatible)
+    assert isinstance(made, CompatibleApi)
     return made
 
 

@@ -438,7 +438,7 @@ def test_errors_are_told_in_the_vendors_words() -> None:
 
 # -- loading ---------------------------------------------------------------------------------------
 def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*gemini.KEYS, *gemini.BASES):
+    for name in (*GenerateContent.at.key_variables, *GenerateContent.at.url_variables):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     second: Any = gemini.load(MODEL, store=False)
@@ -491,7 +491,7 @@ def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_loading_says_what_is_missing_or_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in gemini.KEYS:
+    for name in GenerateContent.at.key_variables:
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match="export GEMINI_API_KEY="):
         gemini.load(MODEL)

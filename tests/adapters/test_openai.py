@@ -18,14 +18,16 @@ from openai.types.responses.response_create_params import ResponseCreateParamsNo
 from PIL import Image
 from pydantic import ValidationError
 
-from bbtvp.adapters.openai import OpenAI, form_of, load
-from bbtvp.adapters.openai_chat import Options
+from bbtvp.adapters.compatible import form_of
+from bbtvp.adapters.openai import OpenAI, load
+from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest
 from tests.adapters.wire import (
     LABELS,
     QUESTION,
     Asked,
+    access,
     asked_by,
     compact,
     conforms,
@@ -55,7 +57,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def dialect(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: Any) -> OpenAI:
-    return OpenAI("openai/gpt-4.1", form_of(api, Options("gpt-4.1", **options)), base, KEY)
+    form = form_of(api, OpenAIOptions("gpt-4.1", **options))
+    return OpenAI(access("openai/gpt-4.1", base, KEY), form)
 
 
 def body(api: str, features: ApiFeatures, **options: Any) -> dict[str, Any]:
@@ -280,8 +283,8 @@ def test_responses_allow_no_fewer_than_16_tokens() -> None:
 
 def test_extra_fields_are_added_and_win() -> None:
     options: dict[str, Any] = {"extra": '{"service_tier": "flex", "temperature": 1}'}
-    asked = Options.taken_from(options, "gpt-4.1")
-    made = OpenAI("openai/x", form_of("chat", asked), "http://127.0.0.1:1/v1", KEY).body(
+    asked = OpenAIOptions.taken_from(options, "gpt-4.1")
+    made = OpenAI(access("openai/x", "http://127.0.0.1:1/v1", KEY), form_of("chat", asked)).body(
         request(), picture(request()), ApiFeatures()
     )
     assert (made["service_tier"], made["temperature"], options) == ("flex", 1, {})
@@ -290,7 +293,8 @@ def test_extra_fields_are_added_and_win() -> None:
 # -- what it can do --------------------------------------------------------------------------------
 def offers(api: str, model: str, **options: Any) -> tuple[int, bool, bool, bool]:
     made = OpenAI(
-        f"openai/{model}", form_of(api, Options(model, **options)), "http://127.0.0.1:1/v1", KEY
+        access(f"openai/{model}", "http://127.0.0.1:1/v1", KEY),
+        form_of(api, OpenAIOptions(model, **options)),
     )
     return made.top, made.can_sample, made.can_seed, made.can_repeat
 
@@ -325,19 +329,19 @@ def test_effort_goes_where_each_form_wants_it() -> None:
 
 def test_a_model_that_thinks_gets_tokens_for_it() -> None:
     options: dict[str, Any] = {"rpm": 5}
-    Options.taken_from(options, "gpt-5-mini")
+    OpenAIOptions.taken_from(options, "gpt-5-mini")
     assert options == {"rpm": 5, "max_tokens": 2048}
     options = {"max_tokens": 99}
-    Options.taken_from(options, "gpt-5-mini")
+    OpenAIOptions.taken_from(options, "gpt-5-mini")
     assert options == {"max_tokens": 99}
     options = {}
-    Options.taken_from(options, "gpt-4.1")
+    OpenAIOptions.taken_from(options, "gpt-4.1")
     assert options == {}
 
 
 def test_whether_labels_are_forced_is_the_endpoints_affair() -> None:
     options: dict[str, Any] = {"forced": False}
-    assert Options.taken_from(options, "gpt-4.1").forced == "schema"
+    assert OpenAIOptions.taken_from(options, "gpt-4.1").forced == "schema"
     assert options == {"forced": False}
 
 

@@ -12,12 +12,13 @@ import pytest
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from bbtvp.adapters.openai_chat import Chat, Form, Options
+from bbtvp.adapters.openai_chat import ChatCompletions
+from bbtvp.adapters.openai_options import OpenAIForm, OpenAIOptions
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.endpoint.provider import ParsedReply, Token
 
-CHAT = Chat(Options("gpt-4.1"))
-RESPONSES = Responses(Options("gpt-4.1"))
+CHAT = ChatCompletions(OpenAIOptions("gpt-4.1"))
+RESPONSES = Responses(OpenAIOptions("gpt-4.1"))
 
 
 SERVED = "gpt-4.1-2025-04-14 fp_1"
@@ -351,7 +352,7 @@ def test_tokens_are_counted_as_they_are_billed(
     ],
 )
 def test_an_error_that_comes_as_200_is_no_answer(
-    form: Form, error: dict[str, Any], message: str
+    form: OpenAIForm, error: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=f"200 with an error: .*{message}"):
         form.parse(error)
@@ -407,7 +408,7 @@ FULL = [token("rows", -0.3, {"rows": -0.3, "columns": -1.4})]
     ],
 )
 def test_whatever_is_wrong_with_a_reply_only_the_promised_errors_come_out(
-    form: Form, reply: dict[str, Any]
+    form: OpenAIForm, reply: dict[str, Any]
 ) -> None:
     reasons = []
     untouched = copy.deepcopy(reply)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
+from bbtvp.endpoint.access import Access
 from bbtvp.endpoint.provider import EncodedImage, HttpRequest
 from bbtvp.models import Request
 
@@ -117,6 +118,11 @@ def picture(asked: Request, kind: str = "png") -> EncodedImage:
     file = io.BytesIO()
     Image.fromarray(asked.image).save(file, kind)
     return EncodedImage(file.getvalue(), f"image/{kind}")
+
+
+def access(spec: str, base: str, key: str) -> Access:
+    """What a service is called with, as its loader would find it."""
+    return Access(spec, spec.partition("/")[2], base, "SOME_API_KEY", key)
 
 
 def compact(body: dict[str, Any]) -> bytes:

@@ -23,8 +23,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, final
 
 from bbtvp.adapters.anthropic import Messages
-from bbtvp.adapters.openai import OpenAI, form_of
-from bbtvp.adapters.openai_chat import Options
+from bbtvp.adapters.compatible import form_of
+from bbtvp.adapters.openai import OpenAI
+from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.endpoint.access import Access
 from bbtvp.endpoint.batch import BatchRunner, Progress
 from bbtvp.endpoint.provider import Json, ProviderApi
 from bbtvp.endpoint.transport import Timeouts, Transport
@@ -399,9 +401,8 @@ class Client:
         url = self.server.url
         dialect: ProviderApi = Messages("m", KEY, url)
         if vendor == "openai":
-            dialect = OpenAI(
-                "openai/m", form_of("chat", Options.taken_from({}, "m")), f"{url}/v1", KEY
-            )
+            form = form_of("chat", OpenAIOptions.taken_from({}, "m"))
+            dialect = OpenAI(Access("openai/m", "m", f"{url}/v1", "OPENAI_API_KEY", KEY), form)
         batch = dialect.batch
         assert batch is not None
 

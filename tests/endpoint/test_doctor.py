@@ -16,7 +16,7 @@ from PIL import Image
 from bbtvp.cli.doctor import doctor
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
-from bbtvp.report.doctor import KEYS, Processing, Subject
+from bbtvp.report.doctor import Processing, Subject
 from tests.support import Eye
 
 SERVICES = {
@@ -36,7 +36,7 @@ SECRET = "sk-a-key-that-must-not-be-seen"
 
 @pytest.fixture(autouse=True)
 def _no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {name for keys in KEYS.values() for name in keys} | set(SERVICES.values())
+    names = {*SERVICES.values(), "GOOGLE_API_KEY", "AWS_ACCESS_KEY_ID", "HF_TOKEN"}
     for name in (*names, "BBTVP_PRICES", "BBTVP_LIMITS"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,0 +1,113 @@
+"""What users can set about the bodies of OpenAI-style requests, and what a form of request offers."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, final
+
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
+from bbtvp.models import Request
+
+REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
+"""Names of OpenAI's models that think before they answer, and then have neither a temperature nor
+log-probabilities.
+"""
+
+MOST_ALTERNATIVES = 20
+"""Most alternatives per token that the API shows."""
+
+DETAILS = ("auto", "low", "high", "original")
+FORCED = ("schema", "choice")
+
+
+class SupportedFeatures(NamedTuple):
+    """What a form has fields for; see `ProviderApi`."""
+
+    top: int
+    can_force: bool
+    can_sample: bool
+    can_seed: bool
+    can_repeat: bool
+
+
+class OpenAIForm(Protocol):
+    """A body and a reply: chat completions, or responses. path: after the base URL."""
+
+    path: ClassVar[str]
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def supported(self) -> SupportedFeatures: ...
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json: ...
+    def parse(self, reply: Json) -> ParsedReply: ...
+
+
+@final
+@dataclass(frozen=True)
+class OpenAIOptions:
+    """What a user can set about the bodies. Raises UsageError for what cannot be.
+
+    detail: of the image: auto, low, high; in responses original too. reasoning: whether the model
+    thinks before it answers; by its name if None. reasoning_effort: in the vendor's words; none for
+    a model that can do without. token_field: the name of the field for the longest reply. forced:
+    how labels are forced, by a JSON "schema" or by vLLM's "choice". extra: fields to add to every
+    body.
+    """
+
+    model: str
+    detail: str | None = None
+    reasoning: bool | None = None
+    reasoning_effort: str | None = None
+    token_field: str = "max_completion_tokens"
+    forced: str = "schema"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.detail not in (None, *DETAILS):
+            raise unknown("detail", str(self.detail), DETAILS)
+        if self.forced not in FORCED:
+            raise unknown("way to force labels", str(self.forced), FORCED)
+        if self.reasoning not in (None, True, False):
+            raise UsageError(f"reasoning must be true or false, got {self.reasoning!r}")
+
+    @classmethod
+    def taken_from(cls, options: dict[str, Any], model: str, **defaults: Any) -> OpenAIOptions:
+        """Takes its own out of a loader's options, and leaves the rest, which is for the endpoint.
+
+        A model that thinks gets 2048 tokens for it, unless the options say otherwise.
+        """
+        names = {each.name for each in fields(cls)} - {"model"}
+        if isinstance(
+            options.get("forced"), bool
+        ):  # whether to force labels, which is the endpoint's affair
+            names.remove("forced")
+        taken = defaults | {name: options.pop(name) for name in names & options.keys()}
+        if "extra" in taken:
+            taken["extra"] = _object(taken["extra"])
+        asked = cls(model, **taken)
+        if asked.thinks:
+            options.setdefault("max_tokens", 2048)
+        return asked
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model reasons, so that it has no temperature and shows no log-probabilities."""
+        if self.reasoning_effort == "none":
+            return False
+        return bool(REASONING.match(self.model)) if self.reasoning is None else self.reasoning
+
+
+def _object(given: object) -> Mapping[str, Any]:
+    """A mapping, as it is or from JSON text. Raises UsageError for anything else."""
+    try:
+        made = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        made = None
+    if not isinstance(made, Mapping):
+        raise UsageError(f"extra must be a JSON object, such as '{{\"top_k\": 1}}', got {given!r}")
+    return made

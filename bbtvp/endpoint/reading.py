@@ -1,0 +1,116 @@
+"""Reading JSON replies that may be damaged: checked types, and what most vendors' replies share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from bbtvp.endpoint.forced import unwrapped
+from bbtvp.endpoint.provider import Json, ParsedReply, Token
+
+
+class Sample(NamedTuple):
+    """One of the answers in a reply.
+
+    tokens: empty without log-probabilities. refusal: the reason, if there is no answer. truncated:
+    the answer ended at the limit of tokens.
+    """
+
+    text: str
+    tokens: tuple[Token, ...] = ()
+    refusal: str | None = None
+    truncated: bool = False
+
+    @classmethod
+    def of(cls, text: str, tokens: Sequence[Token] = (), *, truncated: bool = False) -> Sample:
+        """A sample whose text may be a forced label in its JSON."""
+        return cls(*unwrapped(text, tokens), None, truncated)
+
+
+def json_object(value: object, what: str) -> Json:
+    """Return a JSON object, or raise TypeError."""
+    if not isinstance(value, dict):
+        raise TypeError(f"{what} is {type(value).__name__}, not an object")
+    return value
+
+
+def json_list(value: object, what: str) -> Sequence[Any]:
+    """Return a JSON list, or raise TypeError."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{what} is {type(value).__name__}, not a list")
+    return value
+
+
+def json_objects(value: object, what: str) -> list[Json]:
+    """Return a JSON list of objects, or raise TypeError."""
+    return [json_object(item, f"an item of {what}") for item in json_list(value, what)]
+
+
+def json_text(value: object) -> str:
+    """Return a text, or raise TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"expected text, got {type(value).__name__}")
+    return value
+
+
+def json_lines(bodies: Sequence[bytes]) -> Iterator[Any]:
+    """Yield the values of JSON Lines files, one file after the other."""
+    for body in bodies:
+        for line in body.splitlines():
+            if line.strip():
+                yield json.loads(line)
+
+
+def logprob(value: object) -> float:
+    """Return a log-probability, at most 0: rounding may have put it slightly above.
+
+    Raises TypeError or ValueError for anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a log-probability is {type(value).__name__}, not a number")
+    if not value < 1e-3:  # NaN too
+        raise ValueError(f"{value} is no log-probability")
+    return min(float(value), 0.0)
+
+
+def raise_reported_error(reply: Json) -> None:
+    """Raise ValueError with the message, if a reply of status 200 reports an error."""
+    error = json_object(reply, "the reply").get("error")
+    if error:
+        message = error.get("message") if isinstance(error, dict) else error
+        raise ValueError(f"answered 200 with an error: {message or error}")
+
+
+def served_by(reply: object, *names: str) -> str:
+    """Join the texts under these names of a JSON object; those that are missing are left out."""
+    found = [reply.get(name) for name in names] if isinstance(reply, Mapping) else []
+    return " ".join(text for text in found if isinstance(text, str) and text)
+
+
+def optional_object(reply: Json, name: str) -> Json:
+    """Return the object under a name, {} if there is none; or raise TypeError."""
+    return json_object(reply.get(name) or {}, name)
+
+
+def token_total(usage: Json, *names: str) -> int | None:
+    """Return the sum of the token counts under these names; None if none of them is given.
+
+    Raises TypeError or ValueError for anything that is no count.
+    """
+    counts = [usage[name] for name in names if usage.get(name) is not None]
+    for count in counts:
+        if isinstance(count, bool) or not isinstance(count, int):
+            raise TypeError(f"a token count is {type(count).__name__}, not a whole number")
+        if count < 0:
+            raise ValueError(f"{count} is no token count")
+    return sum(counts) if counts else None
+
+
+def single_answer(text: str, *, answered: bool, refusal: str | None, **facts: Any) -> ParsedReply:
+    """Return the content of a reply with one answer and no log-probabilities.
+
+    answered: whether the model finished an answer. facts: further fields of ParsedReply.
+    """
+    texts = (unwrapped(text)[0],) if text and answered else ()
+    return ParsedReply(texts, refusal=refusal, **facts)
