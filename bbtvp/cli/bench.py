@@ -17,22 +17,23 @@ if TYPE_CHECKING:
     from bbtvp.bench.run import BenchSettings
     from bbtvp.jobs.runner import JobResult
 
-HELP = """Compare methods under one count of image queries: methods × tasks × source models × seeds, at given budgets.
+HELP = """Compare methods: methods × tasks × source models × seeds, at given budgets.
 
-    Every cell is one search with a cap of image queries on its source. Its prompt is then tried on the held-out test
-    images, on the source and on models that the search never asked; zero-shot and the empty frame are asked once and
-    shared. Give lists with commas, or repeat the option.
+    Every cell is one search with a cap of image queries on its source. Its prompt is then tried on
+    the held-out test images, on the source and on models that the search never asked. Zero-shot and
+    the empty frame are asked once and shared. Give lists with commas, or repeat the option.
 
     \b
-      bbtvp bench --list                                      the methods, their sources and constants
-      bbtvp bench --dry-run --seeds 5                         how many cells and image queries that would be
-      bbtvp bench --methods default,random --tasks zoo/shapes-dark --models zoo/llava --test-limit 200
+      bbtvp bench --list                     the methods, their sources and constants
+      bbtvp bench --dry-run --seeds 5        how many cells and image queries that would be
+      bbtvp bench --methods default,random --models zoo/llava --test-limit 200
       bbtvp bench --budgets 250,500,1000,2000,5000 --seeds 5 --jobs 8 --out bench/curve
       bbtvp bench --methods 'bar[eta=3,images=16]' …          a method with other constants
       bbtvp bench --report --out bench/curve                  only the report of what is finished
 
-    Results: rows.json, report.md, curves.png and transfer/*.png in DIR, which covers all that DIR holds. Ctrl-C loses
-    nothing: the same command goes on. More seeds, methods, budgets or targets in the same DIR add to it.
+    Results: rows.json, report.md, curves.png and transfer/*.png in DIR. They cover all finished
+    cells of DIR. Ctrl-C loses nothing: the same command goes on. More seeds, methods, budgets or
+    targets in the same DIR add to it.
     """
 
 _COMMA = re.compile(r",(?![^\[]*\])")
@@ -84,7 +85,7 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
     type=click.Choice(["all", "source"]),
     default="all",
     show_default=True,
-    help="Models that are shown the empty frame too; the source alone saves a third of the verification.",
+    help="Models that are shown the empty frame too; source saves a third of the verification.",
 )
 @click.option(
     "--jobs",
@@ -110,6 +111,7 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
 )
 @json_flag
 def bench(
+    *,
     methods: tuple[str, ...],
     tasks: tuple[str, ...],
     models: tuple[str, ...],
@@ -126,7 +128,7 @@ def bench(
     only_report: bool,
     as_json: bool,
 ) -> None:
-    """Settle what is asked for, and do that part."""
+    """Check the options, then list, plan, run or report."""
     from bbtvp.bench.run import BenchSettings
 
     if only_list:
@@ -136,22 +138,23 @@ def bench(
         _report(out, [], as_json)
         return
     grid = _grid(
-        listed(methods),
-        listed(tasks),
-        listed(models),
-        listed(targets),
-        numbers(budgets, "--budgets"),
-        seeds,
+        methods=listed(methods),
+        tasks=listed(tasks),
+        models=listed(models),
+        targets=listed(targets),
+        budgets=numbers(budgets, "--budgets"),
+        seeds=seeds,
     )
     settings = BenchSettings(out, test_limit, controls, model_options(options))
     if dry_run:
         _plan(grid, settings, as_json)
-        return
-    _report(out, _run(grid, settings, jobs), as_json)
+    else:
+        _report(out, _run(grid, settings, jobs), as_json)
 
 
 def _grid(
-    names: list[str],
+    *,
+    methods: list[str],
     tasks: list[str],
     models: list[str],
     targets: list[str],
@@ -159,8 +162,8 @@ def _grid(
     seeds: int,
 ) -> BenchGrid:
     """The grid, with every name checked before the first query."""
-    from bbtvp.bench import methods
     from bbtvp.bench.cells import BenchGrid
+    from bbtvp.bench.methods import DEFAULT, get
     from bbtvp.zoo.catalogue import members
     from bbtvp.zoo.tasks import SUITE
 
@@ -169,17 +172,18 @@ def _grid(
     tried = targets or zoo
     for spec in (*sources, *tried):
         _check_model(spec, zoo)
-    axes = tuple(methods.get(name).axis for name in names or methods.DEFAULT)
-    chosen = tuple(tasks or (f"zoo/{name}" for name in SUITE))
     return BenchGrid(
-        axes, chosen, tuple(sources), tuple(tried), tuple(budgets), tuple(range(seeds))
+        methods=tuple(get(name).axis for name in methods or DEFAULT),
+        tasks=tuple(tasks or (f"zoo/{name}" for name in SUITE)),
+        sources=tuple(sources),
+        targets=tuple(tried),
+        budgets=tuple(budgets),
+        seeds=tuple(range(seeds)),
     )
 
 
 def _check_model(spec: str, zoo: list[str]) -> None:
-    """A name that no provider has costs a word, not an hour: workers load models only when they
-    need them.
-    """
+    """Raise UsageError for a name that no provider has. Workers would find out only later."""
     from bbtvp.models.registry import PROVIDERS
 
     provider, slash, _ = spec.partition("/")
@@ -236,19 +240,22 @@ def _span(seconds: float) -> str:
 
 
 def _report(out: Path, failures: list[dict[str, str]], as_json: bool) -> None:
-    """Write the files, show the main table or the document; an error if cells failed."""
+    """Write the files, show the main table or the document. BbtvpError if cells failed."""
     from bbtvp.bench import report
 
     found = report.findings(report.collect(out))
-    paths = report.write(out, found, failures)
-    (give(report.document(found, failures)) if as_json else click.echo(report.main_table(found)))
-    say(
-        f"report: {paths[1]}   rows: {paths[0]}   pictures: {paths[2]} and {len(paths) - 3} transfer matrices"
-    )
+    rows, page, curves, *matrices = report.write(out, found, failures)
+    if as_json:
+        give(report.document(found, failures))
+    else:
+        click.echo(report.main_table(found))
+    pictures = f"{curves} and {len(matrices)} transfer matrices"
+    say(f"report: {page}   rows: {rows}   pictures: {pictures}")
     if failures:
         first = failures[0]
         raise BbtvpError(
-            f"{len(failures)} cells failed, the first: {first['cell']}: {first['reason']}; the same command tries again"
+            f"{len(failures)} cells failed, the first: {first['cell']}: {first['reason']}; "
+            "the same command tries again"
         )
 
 
@@ -256,19 +263,14 @@ def _list(as_json: bool) -> None:
     from bbtvp.bench.methods import DEFAULT, METHODS
 
     if as_json:
-        give(
-            {
-                "methods": [
-                    {**method.describe(), "default": name in DEFAULT}
-                    for name, method in METHODS.items()
-                ]
-            }
-        )
+        rows = [
+            {**method.describe(), "default": name in DEFAULT} for name, method in METHODS.items()
+        ]
+        give({"methods": rows})
         return
     for name, method in METHODS.items():
-        click.echo(
-            f"{'*' if name in DEFAULT else ' '} {name:<18} {method.kind:<9} {method.about}; {method.source}"
-        )
+        mark = "*" if name in DEFAULT else " "
+        click.echo(f"{mark} {name:<18} {method.kind:<9} {method.about}; {method.source}")
         constants = ", ".join(f"{key}={value}" for key, value in method.constants.items())
         if constants:
             click.echo(f"{'':21}{constants}")
@@ -276,26 +278,30 @@ def _list(as_json: bool) -> None:
 
 
 def _plan(grid: BenchGrid, settings: BenchSettings, as_json: bool) -> None:
-    """How much there is to do; at most, for answers that are equal are asked once."""
+    """How much there is to do, at most: equal images and texts are asked once."""
     from bbtvp.bench.run import BenchBatch, limited
 
     tests = {spec: len(limited(spec, settings.test_limit).test) for spec in grid.tasks}
     cells = list(grid.cells())
     batch = BenchBatch(settings, grid)
     left = [cell for cell in cells if batch.finished(cell) is None]
-    search = sum(cell.budget for cell in left)
-    pairs = {(cell.task, spec) for cell in left for spec in grid.asked(cell.source)}
-    shared = sum(tests[task] for task, _ in pairs)
+    unprompted = {(cell.task, spec) for cell in left for spec in grid.asked(cell.source)}
     trials = sum(tests[cell.task] * len(grid.asked(cell.source)) for cell in left)
-    plan = {"cells": len(cells), "finished": len(cells) - len(left), "search_queries": search}
     framed = trials if settings.controls == "all" else sum(tests[cell.task] for cell in left)
-    plan |= {"zero_shot_queries": shared, "verification_queries": trials + framed}
+    plan = {
+        "cells": len(cells),
+        "finished": len(cells) - len(left),
+        "search_queries": sum(cell.budget for cell in left),
+        "zero_shot_queries": sum(tests[task] for task, _ in unprompted),
+        "verification_queries": trials + framed,
+    }
     if as_json:
         give({**plan, "plan": [cell.as_json() for cell in left]})
         return
     for cell in left:
         click.echo(cell.name)
     say(
-        f"{plan['cells']} cells, {plan['finished']} finished; at most {search} image queries of search, {shared} "
-        f"zero-shot, {trials + framed} of verification (the empty frame on {settings.controls})"
+        f"{plan['cells']} cells, {plan['finished']} finished; at most {plan['search_queries']} "
+        f"image queries of search, {plan['zero_shot_queries']} zero-shot, "
+        f"{plan['verification_queries']} of verification (the empty frame on {settings.controls})"
     )

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
 @json_flag
-def compare(first: Path, second: Path, as_json: bool) -> None:
-    """Two runs side by side: how they were called, their prompts, what they cost, what was proved.
+def compare(*, first: Path, second: Path, as_json: bool) -> None:
+    """Compare two runs: how they were called, their prompts, their cost and their proofs.
 
     No model is asked. Where both prompts were verified on the same images and model, they are
     compared image by image.
@@ -36,26 +36,27 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
 
 
 def _parts(found: Comparison) -> Iterator[str]:
+    """The paragraphs of the comparison; some may be empty."""
     names = [run.name for run in found.runs]
     if names[0] == names[1]:
         names = [str(run.path) for run in found.runs]
     yield _pairs("configuration", names, found.configuration) or "configuration: the same"
     yield _pairs("environment", names, found.environment) or "environment: the same"
-    said = {True: "identical to the bit", False: "different", None: "one run is not finished"}[
-        found.identical
-    ]
-    yield f"prompts: {said}" + (
-        f"\n{_pairs('parameter', names, found.theta)}" if found.theta else ""
-    )
+    yield f"prompts: {_IDENTICAL[found.identical]}"
+    yield _pairs("parameter", names, found.theta)
     yield "\n".join(_journals(found))
-    yield _pairs(
-        "validation", names, {name: (_arm(a), _arm(b)) for name, (a, b) in found.validated.items()}
-    )
+    validated = {name: (_arm(a), _arm(b)) for name, (a, b) in found.validated.items()}
+    yield _pairs("validation", names, validated)
     yield _pairs("spent", names, found.spent)
     proofs = {model: (_proof(a), _proof(b)) for model, (a, b) in found.proofs.items()}
     first, second = found.verdicts
-    yield _pairs("proof", names, proofs | ({"verdict": (first, second)} if first or second else {}))
+    if first or second:
+        proofs["verdict"] = (first, second)
+    yield _pairs("proof", names, proofs)
     yield "\n".join(_paired(found))
+
+
+_IDENTICAL = {True: "identical to the bit", False: "different", None: "one run is not finished"}
 
 
 def _pairs(title: str, names: Sequence[str], pairs: Mapping[str, tuple[Any, Any]]) -> str:
@@ -90,7 +91,7 @@ def _journals(found: Comparison) -> Iterator[str]:
         return
     yield f"journals: the first step that differs is {found.step}"
     both, different, _ = found.answers
-    yield f"{both} image queries are in both, {different} of them answered otherwise"
+    yield f"{both} image queries are in both, {different} of them with different answers"
 
 
 def _paired(found: Comparison) -> Iterator[str]:

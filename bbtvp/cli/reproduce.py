@@ -30,13 +30,12 @@ if TYPE_CHECKING:
     "--dry-run", is_flag=True, help="Say what differs here and what it would cost; ask nothing."
 )
 @json_flag
-def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json: bool) -> None:
-    """Make RUN again from its folder, and say whether the prompt is identical; if not, where and
-    why they part.
+def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_json: bool) -> None:
+    """Make RUN again from its folder, and say whether the prompt is identical.
 
-    RUN must be finished. With --replay no image query is sent: it proves that the journal gives the
-    prompt, with the software that is installed here. Exits with 0 if the prompts are identical to
-    the bit, else with 1.
+    If it is not, say where the two runs part, and why. RUN must be finished. With --replay no image
+    query is sent: it proves that the journal gives the prompt, with the software that is installed
+    here. Exits with 0 if the prompts are identical to the bit, else with 1.
     """
     from bbtvp.jobs.reproduce import outlook
     from bbtvp.jobs.reproduce import reproduce as again
@@ -49,7 +48,10 @@ def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json:
     for line in _before(found):
         say(line)
     if dry_run:
-        give(found.as_json()) if as_json else click.echo(f"at most {found.queries} image queries")
+        if as_json:
+            give(found.as_json())
+        else:
+            click.echo(f"at most {found.queries} image queries")
         return
     place = out or (None if replay else run.with_name(f"{run.resolve().name}-again"))
     done = again(found, loader, out=place, watch=silent if replay else Progress(say, sys.stderr))
@@ -62,7 +64,7 @@ def reproduce(run: Path, out: Path | None, replay: bool, dry_run: bool, as_json:
 
 
 def _before(found: Outlook) -> Iterator[str]:
-    """What differs and what it costs, said before anything is spent."""
+    """What differs and what it costs, before anything is spent."""
     for title, pairs in (
         ("the task has changed", found.task),
         ("model revision", found.revisions),
@@ -76,9 +78,13 @@ def _before(found: Outlook) -> Iterator[str]:
         return
     models = ", ".join(origin.spec for origin in found.recipe.models)
     budget = found.recipe.arguments["budget"]
-    yield f"at most {found.queries} image queries to {models}; with what has to be repeated, at most {budget}"
+    yield (
+        f"at most {found.queries} image queries to {models}; "
+        f"with those that have to be repeated, at most {budget}"
+    )
     yield from (f"{spec}: {cost}" for spec, cost in found.costs.items())
-    if (cap := found.recipe.arguments.get("usd")) is not None:
+    cap = found.recipe.arguments.get("usd")
+    if cap is not None:
         yield f"and at most ${cap:g}, the cap of the run"
 
 
@@ -96,12 +102,12 @@ def _after(done: Reproduction) -> Iterator[str]:
     both, different, largest = done.answers
     if different:
         by = "" if largest is None else f", log-probabilities by up to {largest:.3g}"
-        yield f"of {both} questions that both runs asked, {different} were answered otherwise{by}"
+        yield f"of {both} questions that both runs asked, {different} got other answers{by}"
     if not done.outlook.replay:
         money = f", ${done.usd:.4f}" if done.usd else ""
         yield f"{done.queries} image queries{money}; the new run: {done.out}"
     if done.stored:
         yield (
-            f"{done.stored} answers came from the response store, not from the model; to ask it anew, set "
-            "BBTVP_STORE to a new file and name another --out"
+            f"{done.stored} answers came from the response store, not from the model; "
+            "to ask it anew, set BBTVP_STORE to a new file and name another --out"
         )

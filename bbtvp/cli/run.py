@@ -16,6 +16,7 @@ from bbtvp.core.errors import BbtvpError, unknown
 
 if TYPE_CHECKING:
     from bbtvp.jobs import SearchJob
+    from bbtvp.jobs.plan import JobPlan
     from bbtvp.jobs.runner import JobResult
 
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 )
 @json_flag
 def run(
+    *,
     file: Path,
     out: Path | None,
     pairs: tuple[str, ...],
@@ -69,16 +71,17 @@ def run(
     task = ["zoo/shapes-dark", "photos/"]
     model = ["zoo/llava", "openai/gpt-4o"]
     seed = [0, 1, 2]
-    verify = true                   # the proof on held-out images too; or a list of further models
+    verify = true                   # prove it on held-out images too; or a list of more models
     [[job]]                         # one job; a list of models is one search on several
     name = "both"
     task = "photos/"
     model = ["zoo/llava", "zoo/paligemma"]
 
-    A key is taken from --set, else from the environment (BBTVP_JOB_QUERIES=200), else from the file. Each job has its
-    run folder in OUT; jobs share loaded models, rate limits and the store of replies. A job that fails does not stop
-    the others. The same command goes on where it was stopped, and tries failed jobs again; from another terminal,
-    bbtvp status OUT tells how far it is. Exit code: 0 if all are done, 1 if one failed.
+    A key is taken from --set, else from the environment (BBTVP_JOB_QUERIES=200), else from the
+    file. Each job has its run folder in OUT. Jobs share loaded models, rate limits and the reply
+    cache. A job that fails does not stop the others. The same command goes on where it was stopped,
+    and tries failed jobs again; bbtvp status OUT shows the progress from another terminal. Exit
+    code: 0 if all jobs are done, 1 if one failed.
     """  # noqa: D301
     from bbtvp.jobs import read_jobs
     from bbtvp.jobs.run import finished
@@ -87,27 +90,24 @@ def run(
     folder = out or Path("runs") / file.stem
     chosen = _chosen(every, only)
     if limit is not None:
-        left = [job for job in chosen if finished(job, folder) is None][:limit]
-        chosen = [job for job in chosen if job in left or finished(job, folder) is not None]
+        done = [job for job in chosen if finished(job, folder) is not None]
+        left = [job for job in chosen if job not in done][:limit]
+        chosen = [job for job in chosen if job in done or job in left]
     if dry_run:
         _show_plan(chosen, as_json)
         return
     ended = _run(chosen, every, folder, jobs)
-    failed = [one for one in ended if one.document is None]
     if as_json:
-        give(
-            {
-                "schema": "bbtvp.jobs/1",
-                "out": str(folder),
-                "jobs": [_row(one, folder) for one in ended],
-            }
-        )
+        rows = [_row(one, folder) for one in ended]
+        give({"schema": "bbtvp.jobs/1", "out": str(folder), "jobs": rows})
     else:
         click.echo(_table(ended))
+    failed = [one for one in ended if one.document is None]
     if failed:
+        first = failed[0]
         raise BbtvpError(
-            f"{len(failed)} of {len(ended)} jobs failed, the first: {failed[0].job.name}: {failed[0].error}; "
-            "the same command tries them again"
+            f"{len(failed)} of {len(ended)} jobs failed, the first: {first.job.name}: "
+            f"{first.error}; the same command tries them again"
         )
     say(f"{len(ended)} jobs done; their prompts, journals and results: {folder}/")
 
@@ -125,45 +125,61 @@ def _chosen(every: Sequence[SearchJob], only: Sequence[str]) -> list[SearchJob]:
 
 
 def _show_plan(jobs: Sequence[SearchJob], as_json: bool) -> None:
-    """Each job's plan and the sums; what is wrong with a job is an error, before anything is asked."""
-    from bbtvp.endpoint.prices import dollars, duration
+    """Print each job's plan and the sums. Raises what is wrong with a job; asks nothing."""
+    plans = _plans(jobs)
+    queries = sum(one.search + one.verify for one in plans)
+    usd: float | None = None
+    if all(one.usd is not None for one in plans):
+        usd = sum(one.usd or 0 for one in plans)
+    if as_json:
+        give({"jobs": [one.as_json() for one in plans], "queries": queries, "usd_bound": usd})
+        return
+    for one in plans:
+        click.echo(_planned(one))
+    say(_sum(plans, queries, usd))
+
+
+def _plans(jobs: Sequence[SearchJob]) -> list[JobPlan]:
     from bbtvp.jobs.plan import plan
     from bbtvp.search.recipe import Loader
 
     loader = Loader()
-    planned = []
+    plans = []
     for job in jobs:
         try:
-            planned.append(plan(job, loader))
+            plans.append(plan(job, loader))
         except BbtvpError as error:
             raise type(error)(f"job {job.name}: {error}") from error
-    queries = sum(one.search + one.verify for one in planned)
-    known = [one.usd for one in planned if one.usd is not None]
-    usd = sum(known) if len(known) == len(planned) else None
-    seconds = sum(one.seconds or 0 for one in planned)
-    if as_json:
-        give({"jobs": [one.as_json() for one in planned], "queries": queries, "usd_bound": usd})
-        return
-    for one in planned:
-        cost = (
-            "price unknown"
-            if one.usd is None
-            else f"at most {dollars(one.usd)}"
-            if one.usd
-            else "no money"
-        )
-        proof = f"; verification {one.verify:,}" if one.verify else ""
-        click.echo(f"{one.job.name}: {one.plan}{proof}; {cost}")
+    return plans
+
+
+def _planned(one: JobPlan) -> str:
+    from bbtvp.endpoint.prices import dollars
+
+    cost = "no money"
+    if one.usd is None:
+        cost = "price unknown"
+    elif one.usd:
+        cost = f"at most {dollars(one.usd)}"
+    proof = f"; verification {one.verify:,}" if one.verify else ""
+    return f"{one.job.name}: {one.plan}{proof}; {cost}"
+
+
+def _sum(plans: Sequence[JobPlan], queries: int, usd: float | None) -> str:
+    from bbtvp.endpoint.prices import dollars, duration
+
     money = "price unknown" if usd is None else f"at most {dollars(usd)}"
+    seconds = sum(one.seconds or 0 for one in plans)
     time = f", {duration(seconds)} at the rate limits" if seconds else ""
-    say(f"{len(planned)} jobs, at most {queries:,} image queries, {money}{time}")
+    return f"{len(plans)} jobs, at most {queries:,} image queries, {money}{time}"
 
 
 def _run(
     chosen: Sequence[SearchJob], every: Sequence[SearchJob], folder: Path, parallel: int
 ) -> list[JobResult[SearchJob]]:
-    """Run the chosen jobs, and tell how they go. Ends the process after an interrupt that leaves
-    threads behind.
+    """Run the chosen jobs and tell how they go.
+
+    Ends the process if an interrupt leaves threads behind.
     """
     from bbtvp.jobs import run_jobs
     from bbtvp.jobs.runner import StillRunning
@@ -187,20 +203,23 @@ def _run(
 
 
 def _told(ended: JobResult[SearchJob]) -> str:
-    if ended.document is None:
-        return f"FAILED {ended.job.name}: {ended.error}"
-    if not ended.fresh:
-        return f"{ended.job.name}: done before"
+    """What became of a job, in a line."""
     from bbtvp.report.figures import points
 
-    rows = ended.document["models"]
-    gain = f", {points(rows[0]['gain'])} points on {rows[0]['n']} test images" if rows else ""
-    better = (
-        "better on validation"
-        if ended.document["improved_on_validation"]
-        else "no gain on validation"
-    )
-    return f"{ended.job.name}: {better}{gain}, {ended.document['seconds']:.0f} s"
+    name = ended.job.name
+    document = ended.document
+    if document is None:
+        return f"FAILED {name}: {ended.error}"
+    if not ended.fresh:
+        return f"{name}: done before"
+    said = _validated(document) + " on validation"
+    for row in document["models"][:1]:
+        said += f", {points(row['gain'])} points on {row['n']} test images"
+    return f"{name}: {said}, {document['seconds']:.0f} s"
+
+
+def _validated(document: Mapping[str, Any]) -> str:
+    return "better" if document["improved_on_validation"] else "no gain"
 
 
 def _row(ended: JobResult[SearchJob], folder: Path) -> dict[str, Any]:
@@ -214,7 +233,7 @@ HEAD = ("job", "state", "queries", "US$", "validation", "test gain", "95 % inter
 
 
 def _table(ended: Sequence[JobResult[SearchJob]]) -> str:
-    """A line for each job; with the verdicts, if jobs were verified."""
+    """A line for each job; the last column, verdicts, only if a job has one."""
     from bbtvp.core.table import text_table
 
     rows = [HEAD, *map(_cells, ended)]
@@ -226,14 +245,15 @@ def _table(ended: Sequence[JobResult[SearchJob]]) -> str:
 def _cells(ended: JobResult[SearchJob]) -> tuple[str, ...]:
     from bbtvp.report.figures import interval, points
 
-    if ended.document is None:
-        return (ended.job.name, "failed", "", "", "", "", "", "-")
     document = ended.document
+    if document is None:
+        return (ended.job.name, "failed", "", "", "", "", "", "-")
     spent = sum(document["queries"][phase] for phase in ("search", "validation", "probe", "verify"))
     usd = "" if document["usd"] is None else f"{document['usd']:.4f}"
-    better = "better" if document["improved_on_validation"] else "no gain"
-    gain, ends = next(
-        ((points(row["gain"]), interval(row["gain_ci95"])) for row in document["models"]), ("", "")
-    )
+    gain = ends = ""
+    for row in document["models"][:1]:
+        gain = points(row["gain"])
+        ends = interval(row["gain_ci95"])
     verdict = document.get("verdict", {}).get("word", "-")
+    better = _validated(document)
     return (ended.job.name, "done", f"{spent:,}", usd, better, gain, ends, verdict)

@@ -1,4 +1,4 @@
-"""What jobs would ask and cost at most, before anything is asked."""
+"""What a job would ask and cost at most, before anything is asked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from bbtvp.verify import Rule, plan_proof
 
 
 @final
-class Planned(NamedTuple):
-    """A job's plan in words, its image queries at most, dollars at most (None if a price is
-    unknown) and seconds.
+class JobPlan(NamedTuple):
+    """A job's plan in words, and its upper bounds.
 
-    seconds: at the endpoints' rate limits, None without one.
+    search, verify: image queries. usd: US dollars, None if a price is unknown. seconds: at the
+    rate limits of the endpoints, None without one.
     """
 
     job: SearchJob
@@ -33,6 +33,7 @@ class Planned(NamedTuple):
     seconds: float | None
 
     def as_json(self) -> dict[str, Any]:
+        """JSON-able."""
         return {
             "name": self.job.name,
             "plan": self.plan,
@@ -44,39 +45,48 @@ class Planned(NamedTuple):
 
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
-    """What the search uses at most on each of its sources that is an endpoint, by spec."""
+    """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
     return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
 
 
-def plan(job: SearchJob, loader: Loader) -> Planned:
-    """Load what a job needs and plan it, asking nothing. Raises what is wrong with it."""
-    recipe = job.recipe
-    task, models, setup = recipe.set_up(loader)
-    found = costs(task, models, setup)
-    proved = [loader.model(job.origin(spec)) for spec in job.proved_on]
-    tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)] if proved else []
-    some = setup.space.prompt(setup.space.neutral())  # which arms there are, its layers decide
-    proofs = [
-        plan_proof(some, one, proved, reader=job.reader, calibration=0, rule=Rule())
-        for one in tasks
-    ]
-    shown = [
-        sum(share.queries for share in shares)
-        for shares in zip(*(one.shares for one in proofs), strict=True)
-    ]
-    paid = bounds(proved, shown, [setup.space.canvas], map(task.ask, task.train))
-    parts = [*found.values(), *paid.values()]
-    usd = (
-        None
-        if any(part.usd_bound is None for part in parts)
-        else math.fsum(part.usd_bound or 0 for part in parts)
-    )
-    seconds = [part.seconds for part in parts if part.seconds is not None]
-    return Planned(
+def plan(job: SearchJob, loader: Loader) -> JobPlan:
+    """Load what a job needs and plan it; asks nothing. Raises what is wrong with the job."""
+    task, models, setup = job.recipe.set_up(loader)
+    searched = costs(task, models, setup)
+    targets = [loader.model(job.origin(spec)) for spec in job.proved_on]
+    queries = _proof_queries(job, loader, task, targets, setup)
+    proved = bounds(targets, queries, [setup.space.canvas], map(task.ask, task.train))
+    estimates = [*searched.values(), *proved.values()]
+    seconds = [one.seconds for one in estimates if one.seconds is not None]
+    return JobPlan(
         job,
         describe_plan(setup.plan),
         setup.plan.queries,
-        sum(shown),
-        usd if job.usd is None or usd is None else min(usd, job.usd),
+        sum(queries),
+        _dollars(job, estimates),
         math.fsum(seconds) if seconds else None,
     )
+
+
+def _proof_queries(
+    job: SearchJob, loader: Loader, task: Task, targets: Sequence[Model], setup: Setup
+) -> list[int]:
+    """Image queries of the proofs on all tasks of the job, for each target."""
+    if not targets:
+        return []
+    tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)]
+    prompt = setup.space.prompt(setup.space.neutral())  # the arms depend on its layers alone
+    plans = [
+        plan_proof(prompt, one, targets, reader=job.reader, calibration=0, rule=Rule())
+        for one in tasks
+    ]
+    by_target = zip(*(one.shares for one in plans), strict=True)
+    return [sum(share.queries for share in shares) for shares in by_target]
+
+
+def _dollars(job: SearchJob, estimates: Sequence[Estimate]) -> float | None:
+    """The upper bound of all estimates, at most the job's cap; None if a price is unknown."""
+    if any(one.usd_bound is None for one in estimates):
+        return None
+    usd = math.fsum(one.usd_bound or 0 for one in estimates)
+    return usd if job.usd is None else min(usd, job.usd)

@@ -1,4 +1,4 @@
-"""Searches from a jobs file as one batch: models, rate limits and the reply cache are shared.
+"""Searches from a jobs file as one batch: models, rate limits and the response store are shared.
 
 OUT/jobs.json               the jobs: {"schema": "bbtvp.jobs/1", "jobs": [{"name", "folder", …}]}
 OUT/<folder>/               the run folder of a job; result.json is there once the job is finished

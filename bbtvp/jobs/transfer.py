@@ -1,18 +1,17 @@
-"""From a folder of jobs with proofs to its transfer matrix: source × target × task, and which pairs
-harm.
+"""The transfer matrix of verified jobs: source × target × task, and which pairs harm.
 
-A figure is a mean over tasks and seeds of gains on held-out images. Its interval resamples those
-(task, seed) cells, which is what a reader would replace; of a single (task, seed) it is the mean of
-the intervals over its test images.
+A `MeanGain` is a mean over tasks and seeds of gains on held-out images. Its interval resamples
+those (task, seed) cells. Of a single (task, seed) it is the mean of the intervals over its test
+images.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypeVar, final
 
 import numpy as np
 
@@ -40,13 +39,17 @@ _NOT_A_METHOD = (
 """Keys of a job that do not say by which method its prompt was found."""
 
 
+_K = TypeVar("_K")
+
+
 @final
-class Cell(NamedTuple):
+class TransferCell(NamedTuple):
     """One proof on one target. Shares and gains are 0..1.
 
-    method: what tells its search from the others in the folder. sources: the models that were
-    asked. trained, task: where the prompt was searched, and where it was proved. train: training
-    images, None for all.
+    method: a name for how the prompt was searched. sources: the models that the search asked.
+    trained: the task of the search. task: the task of the proof. train: training images, None for
+    all. zero_shot: accuracy of the unprompted images. interval: 95 % interval of `gain`. p: of
+    McNemar's test. n: test images.
     """
 
     method: str
@@ -64,17 +67,17 @@ class Cell(NamedTuple):
 
     @property
     def source(self) -> str:
-        """The sources in one word."""
+        """The names of the sources, joined."""
         return "+".join(self.sources)
 
     @property
     def carried(self) -> bool:
-        """Whether the target was never asked in the search."""
+        """Whether the search never asked the target."""
         return self.target not in self.sources
 
 
 @final
-class Figure(NamedTuple):
+class MeanGain(NamedTuple):
     """A mean gain, its 95 % interval, and the number of cells in it."""
 
     gain: float
@@ -83,15 +86,14 @@ class Figure(NamedTuple):
     cells: int
 
 
-def read_cells(folder: Path) -> list[Cell]:
-    """The proofs of the jobs in a folder that are done. UsageError if there are none."""
+def read_cells(folder: Path) -> list[TransferCell]:
+    """The proofs of the finished jobs in a folder. UsageError if there are none."""
     try:
         jobs = json.loads((folder / JOBS).read_text("utf-8"))["jobs"]
     except (OSError, ValueError, LookupError) as error:
         raise UsageError(f"{folder} is no folder of jobs: name the --out of bbtvp run") from error
-    methods = _methods(jobs)
-    cells: list[Cell] = []
-    for job, method in zip(jobs, methods, strict=True):
+    cells: list[TransferCell] = []
+    for job, method in zip(jobs, _methods(jobs), strict=True):
         path = folder / job["folder"] / RESULT
         if path.is_file():
             cells += _cells(job, method, json.loads(path.read_text("utf-8")))
@@ -102,115 +104,115 @@ def read_cells(folder: Path) -> list[Cell]:
     return cells
 
 
-def _cells(job: Mapping[str, Any], method: str, document: Mapping[str, Any]) -> list[Cell]:
+def _cells(
+    job: Mapping[str, Any], method: str, document: Mapping[str, Any]
+) -> Iterator[TransferCell]:
     sources = tuple([job["model"]] if isinstance(job["model"], str) else job["model"])
-    proofs = [
-        (document["task"], document["models"]),
-        *((o["task"], o["models"]) for o in document.get("also", ())),
-    ]
-    return [
-        Cell(
-            method,
-            sources,
-            row["model"],
-            document["task"],
-            task,
-            job.get("train"),
-            job["seed"],
-            row["zero_shot"],
-            row["gain"],
-            tuple(row["gain_ci95"]),
-            row["mcnemar_p"],
-            row["n"],
-        )
-        for task, rows in proofs
-        for row in rows
-    ]
+    for proof in (document, *document.get("also", ())):
+        for row in proof["models"]:
+            yield TransferCell(
+                method=method,
+                sources=sources,
+                target=row["model"],
+                trained=document["task"],
+                task=proof["task"],
+                train=job.get("train"),
+                seed=job["seed"],
+                zero_shot=row["zero_shot"],
+                gain=row["gain"],
+                interval=tuple(row["gain_ci95"]),
+                p=row["mcnemar_p"],
+                n=row["n"],
+            )
 
 
 def _methods(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A name for each job's method: its prompt, and all else in which the jobs differ."""
-    keys = (
-        [key for key in jobs[0] if key not in (*_NOT_A_METHOD, "folder", "prompt")] if jobs else []
-    )
+    """A name for each job's method: its prompt, and every other key in which the jobs differ."""
+    if not jobs:
+        return []
+    keys = [key for key in jobs[0] if key not in (*_NOT_A_METHOD, "folder", "prompt")]
     differing = [key for key in keys if len({json.dumps(job.get(key)) for job in jobs}) > 1]
-    return [
-        ", ".join([job["prompt"], *(f"{key}={job[key]}" for key in differing if job[key])])
-        for job in jobs
-    ]
+    names = []
+    for job in jobs:
+        words = [f"{key}={job[key]}" for key in differing if job[key]]
+        names.append(", ".join([job["prompt"], *words]))
+    return names
 
 
-def figure(cells: Sequence[Cell]) -> Figure:
+def mean_gain(cells: Sequence[TransferCell]) -> MeanGain:
     """The mean of the cells' gains; each (task, seed) counts the same."""
     by_place: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for cell in cells:
         by_place[cell.trained, cell.task, cell.seed].append(cell.gain)
-    if (
-        len(by_place) == 1
-    ):  # nothing to resample; the cells share their images, so their errors may be one
+    if len(by_place) == 1:
+        # Nothing can be resampled. The cells share their images, so their errors may be the same.
         low, high = np.mean([cell.interval for cell in cells], axis=0).tolist()
-        return Figure(float(np.mean([cell.gain for cell in cells])), low, high, len(cells))
+        return MeanGain(float(np.mean([cell.gain for cell in cells])), low, high, len(cells))
     found = bootstrap_mean(np.array([np.mean(gains) for gains in by_place.values()]))
-    return Figure(found.mean, found.lo, found.hi, len(cells))
+    return MeanGain(found.mean, found.lo, found.hi, len(cells))
 
 
-def matrix(cells: Iterable[Cell]) -> dict[tuple[str, str], Figure]:
-    """(source, target) → figure, in the order of their appearance; proofs on the search's own task
-    alone.
+def _mean_gains(groups: Mapping[_K, Sequence[TransferCell]]) -> dict[_K, MeanGain]:
+    return {key: mean_gain(cells) for key, cells in groups.items()}
+
+
+def matrix(cells: Iterable[TransferCell]) -> dict[tuple[str, str], MeanGain]:
+    """(source, target) → mean gain, in the order of their appearance.
+
+    Only proofs on the task of the search count.
     """
-    found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in _fullest(cells):
+    groups: dict[tuple[str, str], list[TransferCell]] = defaultdict(list)
+    for cell in _most_images(cells):
         if cell.task == cell.trained:
-            found[cell.source, cell.target].append(cell)
-    return {pair: figure(of_pair) for pair, of_pair in found.items()}
+            groups[cell.source, cell.target].append(cell)
+    return _mean_gains(groups)
 
 
-def across(cells: Iterable[Cell]) -> dict[tuple[str, str], Figure]:
-    """(task of the search, task of the proof) → figure, where prompts were tried on other tasks
-    too.
-    """
-    found: dict[tuple[str, str], list[Cell]] = defaultdict(list)
-    for cell in _fullest(cells):
-        found[cell.trained, cell.task].append(cell)
-    return (
-        {pair: figure(of_pair) for pair, of_pair in found.items()}
-        if len({t for _, t in found}) > 1
-        else {}
-    )
+def across(cells: Iterable[TransferCell]) -> dict[tuple[str, str], MeanGain]:
+    """(task of the search, task of the proof) → mean gain; empty if there is only one task."""
+    groups: dict[tuple[str, str], list[TransferCell]] = defaultdict(list)
+    for cell in _most_images(cells):
+        groups[cell.trained, cell.task].append(cell)
+    proved = {task for _, task in groups}
+    return _mean_gains(groups) if len(proved) > 1 else {}
 
 
-def _fullest(cells: Iterable[Cell]) -> list[Cell]:
-    """Those of the most training images: fewer are another question, that of `by_size`."""
+def _most_images(cells: Iterable[TransferCell]) -> list[TransferCell]:
+    """The cells of the most training images. `by_size` shows the others."""
     kept = list(cells)
     most = max((cell.train or np.inf for cell in kept), default=np.inf)
     return [cell for cell in kept if (cell.train or np.inf) == most]
 
 
-def harmed(cells: Sequence[Cell]) -> list[Cell]:
-    """Cells whose target is significantly below its own zero-shot (McNemar, Holm over all cells),
-    worst first.
+def harmed(cells: Sequence[TransferCell]) -> list[TransferCell]:
+    """Cells whose target is significantly below its own zero-shot, worst first.
+
+    McNemar's test at 5 %, with Holm's correction over all cells.
     """
     adjusted = holm([cell.p for cell in cells])
     found = [cell for cell, p in zip(cells, adjusted, strict=True) if cell.gain < 0 and p < ALPHA]
     return sorted(found, key=lambda cell: cell.gain)
 
 
-def by_size(cells: Iterable[Cell]) -> dict[tuple[str, int | None], tuple[Figure, Figure | None]]:
-    """(method, training images) → gain on the sources, and on models that were not asked (None
-    without such).
+def by_size(
+    cells: Iterable[TransferCell],
+) -> dict[tuple[str, int | None], tuple[MeanGain, MeanGain | None]]:
+    """(method, training images) → mean gain on the sources, and on the other models.
+
+    The second is None where no other model was tried.
     """
-    own: dict[tuple[str, int | None], list[Cell]] = defaultdict(list)
-    carried: dict[tuple[str, int | None], list[Cell]] = defaultdict(list)
+    own: dict[tuple[str, int | None], list[TransferCell]] = defaultdict(list)
+    carried: dict[tuple[str, int | None], list[TransferCell]] = defaultdict(list)
     for cell in cells:
         if cell.task == cell.trained:
-            (carried if cell.carried else own)[cell.method, cell.train].append(cell)
+            group = carried if cell.carried else own
+            group[cell.method, cell.train].append(cell)
     order = sorted(own, key=lambda key: (key[0], key[1] is None, key[1] or 0))
-    return {
-        key: (figure(own[key]), figure(carried[key]) if key in carried else None) for key in order
-    }
+    others = _mean_gains(carried)
+    return {key: (mean_gain(own[key]), others.get(key)) for key in order}
 
 
-def document(cells: Sequence[Cell]) -> dict[str, Any]:
+def document(cells: Sequence[TransferCell]) -> dict[str, Any]:
     """The `bbtvp.transfer/1` document."""
     methods = list(dict.fromkeys(cell.method for cell in cells))
     return {

@@ -271,7 +271,7 @@ def test_another_answer_is_found_with_the_step_where_the_runs_part(
         f"different: {document['prompt']} in the run, {document['again']} now\n"
     )
     assert "first step that differs: validation/unprompted: losses differ by up to" in text.out
-    assert "were answered otherwise, log-probabilities by up to" in text.out
+    assert "got other answers, log-probabilities by up to" in text.out
 
 
 def test_answers_from_a_store_are_counted_for_they_are_no_new_ones(

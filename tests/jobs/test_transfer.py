@@ -1,4 +1,4 @@
-"""From proofs of jobs to the transfer matrix, harm, and gain against the number of training images."""
+"""Transfer matrix, harm, and gain against training images, from the proofs of jobs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs import transfer
-from bbtvp.jobs.transfer import Cell
+from bbtvp.jobs.transfer import TransferCell
 from bbtvp.tasks.registry import load_task
 from tests.support import bbtvp, folder_of_patterns, install_plugin
 
 
-def cell(**parts: Any) -> Cell:
+def cell(**parts: Any) -> TransferCell:
     whole: dict[str, Any] = {
         "method": "tone",
         "sources": ("a",),
@@ -30,18 +30,18 @@ def cell(**parts: Any) -> Cell:
         "p": 0.001,
         "n": 200,
     }
-    return Cell(**{**whole, **parts})
+    return TransferCell(**{**whole, **parts})
 
 
 def test_a_single_proof_has_the_interval_of_its_images() -> None:
-    assert transfer.figure([cell()]) == (0.1, 0.05, 0.15, 1)
+    assert transfer.mean_gain([cell()]) == (0.1, 0.05, 0.15, 1)
 
 
 def test_a_figure_is_the_mean_over_tasks_and_seeds() -> None:
     cells = [
         cell(seed=seed, target=target, gain=seed / 10) for seed in (0, 1, 2) for target in "bc"
     ]
-    found = transfer.figure(cells)
+    found = transfer.mean_gain(cells)
     assert found.gain == pytest.approx(0.1)
     assert -1e-9 < found.low < 0.1 < found.high < 0.2 + 1e-9
     assert found.cells == 6
@@ -173,7 +173,7 @@ def test_of_one_task_and_seed_the_interval_is_that_of_the_images() -> None:
         cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
         for target, gain in (("b", 0.1), ("c", 0.3))
     ]
-    assert transfer.figure(cells) == pytest.approx((0.2, 0.15, 0.3, 2))
+    assert transfer.mean_gain(cells) == pytest.approx((0.2, 0.15, 0.3, 2))
 
 
 def test_a_matrix_is_of_the_most_training_images() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs.status import Board, Standing
-from bbtvp.jobs.transfer import Cell, Figure, across, by_size, harmed, matrix, read_cells
+from bbtvp.jobs.transfer import MeanGain, TransferCell, across, by_size, harmed, matrix, read_cells
 from bbtvp.report.html.pictures import figure_uri
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, percent, points
 from bbtvp.report.pictures import matrix_figure
 from bbtvp.runs.tally import ValidationMeans
 
-Pairs = Mapping[tuple[str, str], Figure]
+Pairs = Mapping[tuple[str, str], MeanGain]
 
 
 def batch_report(folder: Path, language: str = "en") -> str:
@@ -75,7 +75,7 @@ def _share(arm: ValidationMeans | None) -> str:
     return percent(arm.accuracy if arm else None)
 
 
-def _method(name: str, cells: list[Cell], words: Words) -> dict[str, Any]:
+def _method(name: str, cells: list[TransferCell], words: Words) -> dict[str, Any]:
     labels = (words("source"), words("proved_on"), words("gain_points"))
     found = matrix(cells)
     tried = across(cells)
@@ -105,11 +105,11 @@ def _rows(pairs: Pairs) -> list[list[str]]:
     ]
 
 
-def _figure(one: Figure | None) -> str:
+def _figure(one: MeanGain | None) -> str:
     return NONE if one is None else f"{points(one.gain)} {interval((one.low, one.high))}"
 
 
-def _harm(cell: Cell) -> list[str]:
+def _harm(cell: TransferCell) -> list[str]:
     return [
         cell.method,
         cell.source,
