@@ -232,7 +232,7 @@ def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
         "step": None,
         "answers": {"both": document["queries"], "different": 0, "largest": 0.0},
     }
-    said = ran.err.index("image queries to eye/near; with what has to be repeated, at most 100")
+    said = ran.err.index("image queries to eye/near; with those that have to be repeated, at most 100")
     assert said < ran.err.index("validation: unprompted")
 
     again = bbtvp("reproduce", "runs/one")
