@@ -59,14 +59,18 @@ class Registry:
         """
         if name in self._builtin:
             return self._builtin[name]
-        claims = [point for point in self._points() if point.name == name]
+        claims = self._claims(name)
         if not claims:
             raise unknown(self.kind, name, self.names())
-        own = [point for point in claims if _is_ours(point)]
-        if len(claims) > 1 and not own:
+        if len(claims) > 1:
             claimed = " and ".join(_described(point) for point in claims)
             raise UsageError(f"{self.kind} {name!r} is claimed by {claimed}; uninstall one of them")
-        return self._loaded((own or claims)[0])
+        return self._loaded(claims[0])
+
+    def describe(self, name: str) -> str:
+        """The name, and where a part of somebody else comes from: module and distribution."""
+        claims = [] if name in self._builtin else self._claims(name)
+        return _described(claims[0]) if claims else repr(name)
 
     def problems(self) -> list[str]:
         """One line for each plug-in that cannot be used. Imports all plug-ins of the group."""
@@ -84,6 +88,12 @@ class Registry:
             except UsageError as error:
                 found.append(str(error))
         return found
+
+    def _claims(self, name: str) -> list[EntryPoint]:
+        """The entry points of this name; our own alone, where there is one."""
+        claims = [point for point in self._points() if point.name == name]
+        own = [point for point in claims if _is_ours(point)]
+        return own[:1] or claims
 
     def _points(self) -> list[EntryPoint]:
         return sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value))

@@ -117,7 +117,7 @@ class Budget:
             )
 
     def _seconds_held_back(self) -> float:
-        """Seconds that the held-back image queries will take, at the pace so far, with some spare."""
+        """Seconds that the held-back image queries will take at the pace so far, and some more."""
         asked = self.total - self._before
         if not asked:
             return 0.0

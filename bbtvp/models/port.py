@@ -113,7 +113,7 @@ class Model(ABC):
         return wanted
 
     def need_price(self) -> None:  # noqa: B027
-        """Raises UsageError for a paid model of unknown price, where a cap on money means nothing."""
+        """Raise UsageError for a paid model of unknown price: no cap on money can hold."""
 
     def probe(self, budget: Budget) -> Probe | None:
         """Find out by a few image queries what an endpoint honours; None for a local model.

@@ -1,9 +1,13 @@
-"""From a model spec (`zoo/llava`, `hf/org/name`, `openai/…`) to a model, through the entry points
-of `bbtvp.models`.
+"""From a model spec (`zoo/llava`, `hf/org/name`, `openai/…`) to a model.
+
+A provider is an entry point of the group `bbtvp.models`: a function (name, **options) that gives a
+`Model`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from bbtvp.core.errors import UsageError
@@ -17,27 +21,39 @@ PROVIDERS = Registry(
 
 
 def load_model(spec: str, **options: Any) -> Model:
-    """Load the model behind `spec`, split at the first slash into provider and name.
+    """The model behind `spec`, which is split at the first slash into provider and name.
 
-    options go to the provider: device, dtype, batch, … Raises UsageError for an unknown provider or
-    option.
+    options: what the provider takes: device, dtype, batch, … Raises UsageError, in one line that
+    names the plug-in, for an unknown provider or option, and for a provider that cannot be imported
+    or gives something else than a `Model`.
     """
     provider, slash, name = spec.partition("/")
     if not slash or not name:
-        raise UsageError(
-            f"model {spec!r} needs a provider: {' or '.join(f'{p}/…' for p in PROVIDERS.names())}"
-        )
+        known = " or ".join(f"{provider}/…" for provider in PROVIDERS.names())
+        raise UsageError(f"model {spec!r} needs a provider: {known}")
     loader = PROVIDERS.load(provider)
     try:
         model = loader(name, **options)
     except TypeError as error:
-        if not options:
+        if not options and _takes(loader, name):
             raise
-        given = ", ".join(f"{key}={value}" for key, value in options.items())
-        raise UsageError(f"model provider {provider!r} cannot take {given}: {error}") from error
+        given = ", ".join(f"{key}={value}" for key, value in options.items()) or repr(name)
+        raise UsageError(
+            f"model provider {PROVIDERS.describe(provider)} cannot take {given}: {error}"
+        ) from error
     if not isinstance(model, Model):
         raise UsageError(
-            f"model provider {provider!r} gave {type(model).__name__}, not a bbtvp.models.Model"
+            f"model provider {PROVIDERS.describe(provider)} gave {type(model).__name__}, "
+            "not a bbtvp.Model"
         )
     model.origin = Origin.of(spec, options)
     return model
+
+
+def _takes(loader: Callable[..., object], name: str) -> bool:
+    """Whether a provider can be called with a name alone."""
+    try:
+        inspect.signature(loader).bind(name)
+    except TypeError:
+        return False
+    return True

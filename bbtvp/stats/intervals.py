@@ -1,4 +1,4 @@
-"""Intervals of one number: a share, a mean, or any figure of paired data."""
+"""Bootstrap intervals of a mean, or of any figure of paired data."""
 
 from __future__ import annotations
 
@@ -24,30 +24,19 @@ class MeanInterval(NamedTuple):
     hi: float
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a proportion: sound near 0 and 1, and for small n."""
-    from scipy.stats import binomtest  # type: ignore[import-untyped]
-
-    check_resampling(confidence)
-    if n < 1:
-        raise UsageError(f"an interval needs at least 1 sample, got n={n}")
-    if not 0 <= successes <= n:
-        raise UsageError(f"successes must be in 0..{n}, got {successes}")
-    interval = binomtest(successes, n).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def bootstrap_mean(
     values: ArrayLike, *, seed: int = 0, confidence: float = 0.95, resamples: int = 10_000
 ) -> MeanInterval:
-    """Mean and percentile bootstrap interval of a metric that is not 0 or 1; NaN (a failed query)
-    is dropped.
+    """The mean of a metric of any range, and its percentile bootstrap interval (Efron, 1979).
+
+    values: (n,), one per sample; NaN, a failed query, is dropped. UsageError if none is left, or
+    one is infinite.
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap  # type: ignore[import-untyped]
 
     check_resampling(confidence, resamples)
     kept = _kept(flat(values, "values"))
-    if np.ptp(kept) == 0:  # nothing to resample, and scipy refuses a single value
+    if np.ptp(kept) == 0:  # all values are equal; scipy refuses to resample a single value
         return MeanInterval(float(kept[0]), float(kept[0]), float(kept[0]))
     result = bootstrap(
         (kept,),
@@ -70,7 +59,7 @@ def paired_interval(
     confidence: float = 0.95,
     resamples: int = 2_000,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a figure of n samples, both runs resampled together.
+    """Percentile bootstrap interval of a figure of n samples, with both runs resampled together.
 
     figure: (b, n) sample numbers → (b,) values, one for each resample; a value that is not finite
     (an F1 of nothing positive) is left out. UsageError if n is 0 or no resample has a value.
@@ -84,9 +73,7 @@ def paired_interval(
     found = np.concatenate([figure(draw.integers(0, n, (size, n))) for size in sizes])
     kept = found[np.isfinite(found)]
     if not len(kept):
-        raise UsageError(
-            "the figure has no value on any resample: there is nothing to give an interval of"
-        )
+        raise UsageError("the figure has no value on any resample, so it has no interval")
     return percentiles(kept, confidence)
 
 
@@ -101,7 +88,7 @@ def flat(values: ArrayLike, name: str) -> Vector:
 
 
 def percentiles(draws: Vector, confidence: float) -> tuple[float, float]:
-    """The central interval of the draws."""
+    """The interval that holds the middle `confidence` share of the draws."""
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, (tail, 1 - tail))
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""Two runs over the same samples: the gain, its interval, and the exact test of 'no change'."""
+"""Two runs over the same samples: the gain, its interval, and the exact test of "no change"."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bbtvp.stats.intervals import check_resampling, flat, percentiles
 
 
 class PairedGain(NamedTuple):
-    """What a prompt changed on the same n samples."""
+    """What a prompt changed on n samples that were answered without and with it."""
 
     n: int
     """Pairs with both answers."""
@@ -62,8 +62,9 @@ def paired_gain(
 
     The interval is the percentile bootstrap over samples (Efron, 1979). A difference is −1, 0 or 1,
     so resampling n pairs with replacement is exactly a multinomial draw of (lost, same, gained). If
-    no answer changed it is (0, 0), which says little when n is small (`score_interval` then does
-    better). The p-value is `mcnemar`'s.
+    no answer changed, the interval is (0, 0), which says little where n is small; `score_interval`
+    does better there. The p-value is that of `mcnemar`. UsageError if lengths differ, a value is
+    none of 0, 1 and NaN, or no pair is left.
     """
     first, second = _pairs(before, after)
     check_resampling(confidence, resamples)
@@ -95,7 +96,8 @@ def _pairs(before: ArrayLike, after: ArrayLike) -> tuple[Vector, Vector]:
     second = flat(after, "after")
     if len(first) != len(second):
         raise UsageError(
-            f"paired data differ in length ({len(first)} before, {len(second)} after): align by sample"
+            f"paired data differ in length ({len(first)} before, {len(second)} after): "
+            "align them by sample"
         )
     pairs = np.stack((first, second), axis=1)
     pairs = pairs[~np.isnan(pairs).any(axis=1)]
@@ -103,6 +105,7 @@ def _pairs(before: ArrayLike, after: ArrayLike) -> tuple[Vector, Vector]:
         raise UsageError("no sample was answered both before and after: nothing to compare")
     if not np.isin(pairs, (0.0, 1.0)).all():
         raise UsageError(
-            "paired answers must be 0, 1 or NaN: for other metrics use bootstrap_mean on the differences"
+            "paired answers must be 0, 1 or NaN: "
+            "for other metrics use bootstrap_mean on the differences"
         )
     return pairs[:, 0], pairs[:, 1]

@@ -1,9 +1,12 @@
-"""How many samples a paired gain needs to be seen.
+"""How many samples are needed to show a paired gain.
 
-What is asked is the power of the very rule that decides: a gain is seen if `paired_z(gained, lost,
-n, margin)` is at least z (1.645 at a one-sided level of 5 %). Up to `EXACT` samples it is summed
-over all tables, (gained, lost, same) being multinomial; beyond, with Δ the true gain and ψ =
-P(gained) + P(lost),
+>>> images_needed(0.1), smallest_gain(200)
+(181, 0.095)
+
+The power is that of the rule which decides in a proof: a gain is shown if `paired_z(gained, lost,
+n, margin)` is at least z (1.645 at a one-sided level of 5 %). Up to `EXACT` samples the power is
+summed over all tables, since (gained, lost, same) is multinomial. Beyond, with Δ the true gain,
+δ the margin and ψ = P(gained) + P(lost),
 
     power = Φ((√n (Δ − δ) − z σ₀) / σ₁),   σ₁² = ψ − Δ²,   σ₀² = 2q + δ(1 − δ)
 
@@ -25,12 +28,10 @@ EXACT = 300
 """Samples up to which the power is summed over tables: 45,000 of them."""
 
 MOST = 1_000_000
-"""Samples beyond which nothing is planned."""
+"""The largest number of samples that is planned."""
 
 LOST = 0.10
-"""Share of answers that a prompt is taken to spoil where nothing better is known: gain + 2 · LOST
-then change.
-"""
+"""Share of answers that a prompt is assumed to spoil; gain + 2 · LOST of all answers then change."""
 
 Z = 1.6448536269514722
 """The normal quantile of a one-sided level of 5 %."""
@@ -47,20 +48,21 @@ def power(n: int, gain: float, lost: float = LOST, *, margin: float = 0.0, z: fl
     gained = gain + lost
     if n < 1 or lost < 0 or gained < 0 or gained + lost > 1 + 1e-12:
         raise UsageError(
-            f"a gain of {gain:g} with {lost:g} lost, on {n} samples, cannot be; give shares that sum to 1 at most"
+            f"a gain of {gain:g} with {lost:g} lost, on {n} samples, cannot be; "
+            "give shares that sum to 1 at most"
         )
     if n <= EXACT:
         return _summed(n, gained, lost, margin, z)
     if abs(gain - margin) < 1e-9:
         return float(norm.sf(z))
     sigma = math.sqrt(max(gained + lost - gain**2, 1e-12))
-    null = (
-        math.sqrt(n) * (gain - margin) / float(paired_z(gained * n, lost * n, n, margin))
-    )  # σ₀, of expected counts
-    return float(norm.cdf((math.sqrt(n) * (gain - margin) - z * null) / sigma))
+    above = math.sqrt(n) * (gain - margin)
+    sigma_0 = above / float(paired_z(gained * n, lost * n, n, margin))  # from the expected counts
+    return float(norm.cdf((above - z * sigma_0) / sigma))
 
 
 def _summed(n: int, gained: float, lost: float, margin: float, z: float) -> float:
+    """The power, summed over all tables of n samples."""
     from scipy.special import gammaln, xlogy  # type: ignore[import-untyped]
 
     better, worse = np.meshgrid(np.arange(n + 1), np.arange(n + 1), indexing="ij")
@@ -80,10 +82,10 @@ def _summed(n: int, gained: float, lost: float, margin: float, z: float) -> floa
 def images_needed(
     gain: float, lost: float = LOST, *, margin: float = 0.0, z: float = Z, wanted: float = 0.8
 ) -> int | None:
-    """The samples with which a true gain of `gain` is shown to lie above `margin` with probability
-    `wanted`.
+    """How many samples show a true gain of `gain` to lie above `margin`.
 
-    None if that is more than `MOST`, or the gain is not above the margin.
+    wanted: the probability with which they do. None if that takes more than `MOST` samples, or if
+    the gain is not above the margin.
     """
     if gain <= margin + 1e-9 or power(MOST, gain, lost, margin=margin, z=z) < wanted:
         return None
@@ -94,21 +96,19 @@ def images_needed(
         high = 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high)
-            if power(middle, gain, lost, margin=margin, z=z) < wanted
-            else (low, middle)
-        )
+        if power(middle, gain, lost, margin=margin, z=z) < wanted:
+            low = middle
+        else:
+            high = middle
     return high
 
 
 def smallest_gain(
     n: int, lost: float = LOST, *, margin: float = 0.0, z: float = Z, wanted: float = 0.8
 ) -> float | None:
-    """The true gain, to a tenth of a point, that n samples show to lie above `margin` with
-    probability `wanted`.
+    """The smallest true gain, to 0.001, that n samples show to lie above `margin`.
 
-    None if no gain is large enough: with so few samples nothing is seen.
+    wanted: the probability with which they do. None if the samples are too few for any gain.
     """
     low = 0
     high = int(1000 * (1 - 2 * lost))
@@ -116,9 +116,8 @@ def smallest_gain(
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (
-            (middle, high)
-            if power(n, middle / 1000, lost, margin=margin, z=z) < wanted
-            else (low, middle)
-        )
+        if power(n, middle / 1000, lost, margin=margin, z=z) < wanted:
+            low = middle
+        else:
+            high = middle
     return high / 1000

@@ -9,12 +9,13 @@ from bbtvp.core.errors import UsageError
 
 
 def roc_auc(scores: ArrayLike, positive: ArrayLike) -> NDArray[np.float64]:
-    """P(a positive sample scores above a negative one), ties counting half: (R₊ − n₊(n₊ + 1)/2) /
-    (n₊ n₋).
+    """The probability that a positive sample scores above a negative one; ties count half.
 
-    scores, positive: (…, n); R₊ is the sum of the ranks of the positive samples (Mann and Whitney,
-    1947; Hanley and McNeil, 1982). One value for each row; NaN where all its samples are of one
-    kind. UsageError if the shapes differ.
+    With R₊ the sum of the ranks of the n₊ positive samples, it is (R₊ − n₊(n₊ + 1)/2) / (n₊ n₋)
+    (Mann and Whitney, 1947; Hanley and McNeil, 1982).
+
+    scores, positive: (…, n). One value for each row; NaN where all its samples are of one kind.
+    UsageError if the shapes differ.
     """
     from scipy.stats import rankdata  # type: ignore[import-untyped]
 

@@ -4,11 +4,13 @@ Of n samples, `gained` were wrong before and are right after, `lost` the reverse
 hypothesis that the gain is δ = P(gained) − P(lost), with q̂ the likeliest P(lost) that this allows,
 
     Z(δ) = (gained − lost − nδ) / √(n (2q̂ + δ(1 − δ)))
-    q̂ = (√(B² − 8nC) − B) / 4n,   B = −gained − lost + (2n − gained + lost) δ,   C = −lost · δ(1 − δ)
+    q̂ = (√(B² − 8nC) − B) / 4n
+    B = −gained − lost + (2n − gained + lost) δ
+    C = −lost · δ(1 − δ)
 
 is about N(0, 1): Tango, Statistics in Medicine 17 (1998) 891, eqs. 8-12. At δ = 0 it is McNemar's
-statistic. Unlike a bootstrap's, the interval {δ : |Z(δ)| ≤ z} has a width where no answer changed:
-±z²/(n + z²).
+statistic. The interval {δ : |Z(δ)| ≤ z} has a width even where no answer changed, ±z²/(n + z²),
+which a bootstrap interval has not.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from bbtvp.core.errors import UsageError
 def paired_z(
     gained: ArrayLike, lost: ArrayLike, n: ArrayLike, margin: float
 ) -> NDArray[np.float64]:
-    """Z(margin), of any shape; above 0 where the gain seen is above the margin (in −1..1, a share).
+    """Z(margin), of the common shape of the counts; above 0 where the gain is above the margin.
 
-    UsageError for counts that cannot be.
+    margin: a share, between −1 and 1. UsageError for counts that cannot be.
     """
     better, worse, count = (np.asarray(value, np.float64) for value in (gained, lost, n))
     if not -1 < margin < 1:
@@ -48,8 +50,9 @@ def paired_z(
 
 
 def _least_lost(better: Any, worse: Any, n: Any, margin: float) -> Any:
-    """q̂, the likeliest share of lost answers if the gain is `margin`; at least what the margin
-    needs.
+    """q̂, the likeliest share of lost answers if the gain is `margin`.
+
+    It is at least −margin, since the share of gained answers cannot be negative.
     """
     b = -better - worse + (2 * n - better + worse) * margin
     c = -worse * margin * (1 - margin)
@@ -58,8 +61,9 @@ def _least_lost(better: Any, worse: Any, n: Any, margin: float) -> Any:
 
 
 def score_interval(gained: int, lost: int, n: int, z: float) -> tuple[float, float]:
-    """The gains that the score test does not refuse at |Z| = z; each end alone is a one-sided limit
-    at Φ(−z).
+    """The interval of gains that the score test does not reject at |Z| = z.
+
+    Each end alone is a one-sided limit of level Φ(−z).
     """
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 

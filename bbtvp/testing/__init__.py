@@ -1,14 +1,15 @@
-"""Floor 3: what a third party runs to see whether its own part keeps the house's contracts.
+"""Floor 3: tests for plug-ins. A third party runs them on an optimiser or a model of its own.
 
-    from bbtvp.testing import OptimiserContract
+>>> from bbtvp.optim import Start
+>>> from bbtvp.optim.random_search import RandomSearch
+>>> from bbtvp.testing import OptimiserContract
+>>> class TestMine(OptimiserContract):
+...     def make(self, dim, seed, **settings):
+...         return RandomSearch(Start(dim, seed, **settings))
+>>> TestMine.check_all()
 
-    class TestMine(OptimiserContract):
-        def make(self, dim, seed, **settings):
-            return MyOptimiser(Start(dim, seed, **settings))
-
-`AdapterContract` does the same for a model behind an adapter of your own: `make(self)` gives it.
-pytest then runs every check as a test of its own. Needs no pytest: `TestMine.check_all()` runs them
-in plain code.
+pytest runs every check of `TestMine` as a test; `check_all` runs them without pytest.
+`AdapterContract` does the same for a model: its `make(self)` gives one that can be asked.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The contract of an adapter, as tests that anyone can run on their own."""
+"""The contract of an adapter, as tests that anyone can run on an adapter of their own.
+
+class TestMine(AdapterContract):
+    def make(self):
+        return bbtvp.load_model("mine/colours")
+"""
 
 from __future__ import annotations
 
@@ -17,8 +22,8 @@ SIDE = 64
 
 
 @final
-class Counting(Budget):
-    """Allows so many attempts, and remembers what it was asked."""
+class _CountingBudget(Budget):
+    """Allows so many attempts, and counts what is reserved and settled."""
 
     def __init__(self, allowed: float = math.inf) -> None:
         super().__init__()
@@ -38,10 +43,11 @@ class Counting(Budget):
 
 
 class AdapterContract(Contract, ABC):
-    """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
+    """Checks of a model: order of replies, label scores, forced replies, counts and caps.
 
-    `make` gives a model that can be asked: behind a server of your own, or a recorded one. Each
-    check asks fewer than ten image queries. `labels`: what the question may be answered with.
+    Subclass it under a name that begins with Test, implement `make`, and run pytest. `make` gives a
+    model that can be asked, for instance behind a server of your own. Each check asks fewer than
+    ten image queries. question, labels: what is asked, and what may be answered.
     """
 
     question: str = "Which colour is it?"
@@ -49,7 +55,7 @@ class AdapterContract(Contract, ABC):
 
     @abstractmethod
     def make(self) -> Model:
-        """A model, ready to be asked."""
+        """A model that can be asked."""
 
     # -- replies -----------------------------------------------------------------------------------
     def test_replies_come_in_order_one_for_each_request(self) -> None:
@@ -66,14 +72,15 @@ class AdapterContract(Contract, ABC):
         if model.capabilities.deterministic:
             alone = [model.query([request])[0] for request in requests]
             ensure(
-                [_said(outcome) for outcome in together] == [_said(outcome) for outcome in alone],
+                [_content(outcome) for outcome in together]
+                == [_content(outcome) for outcome in alone],
                 "a reply depends on its own request alone, not on its neighbours",
             )
 
-    def test_nothing_asked_is_nothing_answered(self) -> None:
-        ensure(self.make().query([]) == [], "no request, no outcome")
+    def test_no_requests_give_no_outcomes(self) -> None:
+        ensure(self.make().query([]) == [], "no requests give no outcomes")
 
-    def test_a_text_is_given_for_a_question_without_labels(self) -> None:
+    def test_a_question_without_labels_gets_a_text(self) -> None:
         outcome = self.make().query([self._request(200)])[0]
         ensure(isinstance(outcome, Reply) and bool(outcome.text), f"a text, not {outcome!r}")
 
@@ -84,7 +91,7 @@ class AdapterContract(Contract, ABC):
         outcome = model.query([replace(self._request(200), labels=self.labels)])[0]
         ensure(isinstance(outcome, Reply), f"a reply, not {outcome!r}")
         scores = outcome.scores if isinstance(outcome, Reply) else None
-        ensure(scores is not None, "scores, though none may be near a label")
+        ensure(scores is not None, "a reply with scores, which may be empty")
         if scores:
             ensure(len(scores) == len(self.labels), "one score for each label, in their order")
             ensure(
@@ -106,35 +113,36 @@ class AdapterContract(Contract, ABC):
     # -- counting ----------------------------------------------------------------------------------
     def test_every_attempt_is_counted(self) -> None:
         model = self.make()
-        budget = Counting()
+        budget = _CountingBudget()
         requests = [self._request(level) for level in (10, 60)]
         outcomes = model.query(requests, budget)
         counted = sum(outcome.usage.attempts for outcome in outcomes)
         if model.is_endpoint:
             ensure(
                 counted == budget.asked,
-                f"{counted} attempts in the outcomes, {budget.asked} asked of the budget",
+                f"the outcomes count {counted} attempts, but {budget.asked} were reserved",
             )
             ensure(
                 budget.settled <= budget.reserved + 1e-12,
-                "an attempt costs no more than was set aside for it",
+                "an attempt costs no more than was reserved for it",
             )
         ensure(all(outcome.usage.usd >= 0 for outcome in outcomes), "a cost is not negative")
 
-    def test_a_budget_that_refuses_is_obeyed(self) -> None:
+    def test_an_attempt_that_the_budget_refuses_is_not_made(self) -> None:
         model = self.make()
         if not model.is_endpoint:
             return
-        budget = Counting(allowed=1)
+        budget = _CountingBudget(allowed=1)
         outcomes = model.query([self._request(level) for level in (20, 70, 140)], budget)
         ensure(budget.asked == 1, f"{budget.asked} attempts where one was allowed")
         unasked = [outcome for outcome in outcomes if outcome.usage.attempts == 0]
         ensure(
-            len(unasked) == 2, f"{len(unasked)} outcomes of no attempts; two requests were not sent"
+            len(unasked) == 2,
+            f"two requests were not sent, but {len(unasked)} outcomes have no attempts",
         )
         ensure(
             all(isinstance(outcome, QueryFailed) for outcome in unasked),
-            "what was not sent is a failure",
+            "a request that was not sent is a failed query",
         )
 
     def _made_and_probed(self) -> Model:
@@ -149,6 +157,6 @@ class AdapterContract(Contract, ABC):
         return Request(image, self.question)
 
 
-def _said(outcome: Outcome) -> object:
-    """What a deterministic model says again: its text and scores."""
+def _content(outcome: Outcome) -> object:
+    """What a deterministic model repeats: its text and scores."""
     return (outcome.text, outcome.scores) if isinstance(outcome, Reply) else type(outcome)

@@ -1,4 +1,9 @@
-"""The contract of an optimiser, as tests that anyone can run on their own."""
+"""The contract of an optimiser, as tests that anyone can run on an optimiser of their own.
+
+class TestMine(OptimiserContract):
+    def make(self, dim, seed, **settings):
+        return MyOptimiser(Start(dim, seed, **settings))
+"""
 
 from __future__ import annotations
 
@@ -20,12 +25,15 @@ Loss: TypeAlias = Callable[[Matrix], Vector]
 
 
 class OptimiserContract(Contract, ABC):
-    """Subclass it under a name that begins with Test, implement `make`, and let pytest run it.
+    """Checks of an optimiser: shapes, determinism, replay, refusals, progress.
 
-    A subclass may set `dim`, and `wide`, a moderate number of variables; `candidates`, spent by the
-    checks that need some progress; `improves`, the share of the first loss of a sphere that must be
-    gone after them; and `placed`, the variables that follow x0 and sigma, if not all do (a
-    categorical one does not).
+    Subclass it under a name that begins with Test, implement `make`, and run pytest. A subclass may
+    set these:
+
+    dim, wide: a small and a moderate number of variables.
+    candidates: how many the checks spend that need some progress.
+    improves: the share by which the loss on a sphere must fall with these candidates.
+    placed: the variables that follow x0 and sigma, if not all do. A categorical one does not.
     """
 
     dim: int = 5
@@ -36,7 +44,10 @@ class OptimiserContract(Contract, ABC):
 
     @abstractmethod
     def make(self, dim: int, seed: int, **settings: Any) -> Optimiser:
-        """A new search with these settings of `Start` (sigma, x0, …), able to spend `candidates`."""
+        """A new search with these settings of `Start` (sigma, x0, …).
+
+        It must be able to spend `candidates`.
+        """
 
     # -- batches -----------------------------------------------------------------------------------
     def test_a_batch_has_its_shape(self) -> None:
@@ -102,11 +113,11 @@ class OptimiserContract(Contract, ABC):
             )
             ensure(one.recommend().tobytes() == two.recommend().tobytes(), "and recommend the same")
 
-    def test_other_seeds_search_elsewhere(self) -> None:
+    def test_another_seed_gives_another_search(self) -> None:
         one, two = (drive(self._new(seed), sphere, 40) for seed in (0, 1))
         ensure(_asked(one) != _asked(two), "another seed gives another search")
 
-    def test_the_losses_matter(self) -> None:
+    def test_other_losses_lead_elsewhere(self) -> None:
         one = self._new()
         two = self._new()
         drive(one, sphere, self.candidates)
@@ -198,7 +209,7 @@ class OptimiserContract(Contract, ABC):
             "losses that change after the tell change nothing",
         )
 
-    def test_equal_losses_do_no_harm(self) -> None:
+    def test_equal_losses_leave_the_search_finite(self) -> None:
         for loss in (
             lambda z: np.full(len(z), 0.5),
             lambda z: np.zeros(len(z)),
@@ -213,27 +224,28 @@ class OptimiserContract(Contract, ABC):
             ensure(bool(np.isfinite(search.recommend()).all()), "and the recommendation")
 
     # -- results -----------------------------------------------------------------------------------
-    def test_it_gets_closer(self) -> None:
+    def test_the_loss_falls(self) -> None:
         search = self._new()
         start = float(sphere(search.recommend()[None])[0])
         drive(search, sphere, self.candidates)
         end = float(sphere(search.recommend()[None])[0])
         ensure(
             end <= (1 - self.improves) * start,
-            f"after {self.candidates} candidates on a sphere the loss falls from {start:g} by {self.improves:.0%}, "
-            f"not to {end:g}",
+            f"after {self.candidates} candidates on a sphere the loss falls from {start:g} "
+            f"by {self.improves:.0%}, not to {end:g}",
         )
 
-    def test_it_gets_closer_in_more_variables(self) -> None:
+    def test_the_loss_falls_in_more_variables(self) -> None:
         search = self.make(self.wide, 0)
         drive(search, sphere, self.candidates)
         end = float(sphere(search.recommend()[None])[0])
         ensure(
             end < 1,
-            f"after {self.candidates} candidates in {self.wide} variables it is closer than at x0, not {end:g}",
+            f"after {self.candidates} candidates in {self.wide} variables the loss is below that "
+            f"at x0, 1, not {end:g}",
         )
 
-    def test_recommend_changes_nothing_and_is_the_callers(self) -> None:
+    def test_recommend_gives_a_copy_and_changes_nothing(self) -> None:
         search = self._new()
         twin = self._new()
         for each in (search, twin):
@@ -246,17 +258,17 @@ class OptimiserContract(Contract, ABC):
         search.recommend()[:] = 9.0
         ensure(
             search.recommend().tobytes() == point.tobytes(),
-            "what the caller does to a recommendation stays theirs",
+            "a recommendation that its caller changes changes nothing",
         )
         ensure(
             search.ask().tobytes() == twin.ask().tobytes(), "recommend does not change the search"
         )
 
-    def test_a_memory_is_json_and_enough_to_go_on(self) -> None:
+    def test_a_memory_is_json_and_enough_to_resume(self) -> None:
         search = self._new()
         other = self._new()
         if search.memory is None:
-            with refused("who has no memory cannot be resumed", "replay"):
+            with refused("an optimiser without a memory cannot be resumed", "replay"):
                 other.resume([], None)
             return
         told = drive(search, sphere, self.candidates)
@@ -270,7 +282,7 @@ class OptimiserContract(Contract, ABC):
             ensure(other.ask().tobytes() == z.tobytes(), "a resumed search asks the same")
             search.tell(z, sphere(z))
             other.tell(z, sphere(z))
-        with refused("one that has begun is not resumed", "new one"):
+        with refused("a search that has begun is not resumed", "new one"):
             other.resume([], search.memory)
 
     def test_resolved_is_json_and_complete(self) -> None:
@@ -308,7 +320,7 @@ def sphere(z: Matrix) -> Vector:
 
 
 def drive(search: Optimiser, loss: Loss, candidates: int) -> list[tuple[Matrix, Vector]]:
-    """Ask and tell until `candidates` are spent, at least once; the (batch, losses) pairs."""
+    """Ask and tell, at least once, until `candidates` are spent; all (batch, losses) pairs."""
     history: list[tuple[Matrix, Vector]] = []
     spent = 0
     while not history or spent < candidates:

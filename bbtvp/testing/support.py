@@ -1,4 +1,4 @@
-"""What contracts share: how one is run, and how it says that it is broken."""
+"""What all contracts share: how one is run, and how it reports a broken promise."""
 
 from __future__ import annotations
 
@@ -9,19 +9,21 @@ from bbtvp.core.errors import UsageError
 
 
 class ContractBroken(AssertionError):
-    """A part does not keep its contract. The message says which promise, and what happened instead."""
+    """A plug-in breaks its contract.
+
+    The message says which promise is broken and what happened instead.
+    """
 
 
 class Contract:
-    """Checks, as methods whose names begin with `test_`: pytest finds them in a subclass named
-    Test….
+    """A set of checks: methods whose names begin with `test_`.
+
+    pytest finds them in a subclass whose name begins with Test.
     """
 
     @classmethod
     def check_all(cls) -> None:
-        """Run every check, for those who have no pytest; raises ContractBroken at the first that
-        fails.
-        """
+        """Run every check without pytest. Raises ContractBroken at the first that fails."""
         for name in sorted(dir(cls)):
             if name.startswith("test_"):
                 getattr(cls(), name)()
@@ -35,8 +37,9 @@ def ensure(kept: bool, promise: str) -> None:
 
 @contextmanager
 def refused(promise: str, *parts: str) -> Iterator[None]:
-    """The block must raise a UsageError of one line that contains one of `parts` (any, if there are
-    none).
+    """Check that the block raises a UsageError with a message of one line.
+
+    parts: the message must contain one of them, if there are any.
     """
     try:
         yield
@@ -45,7 +48,7 @@ def refused(promise: str, *parts: str) -> Iterator[None]:
         ensure("\n" not in said, f"{promise}: the message has several lines: {said!r}")
         ensure(
             not parts or any(part in said for part in parts),
-            f"{promise}: the message does not say so: {said!r}",
+            f"{promise}: the message says something else: {said!r}",
         )
         return
     raise ContractBroken(f"{promise}: expected a UsageError, and nothing was raised")

@@ -295,7 +295,7 @@ def test_a_bad_option_is_refused_before_anything_starts(
     [
         ("frail/vendor", {}, UsageError, "an endpoint needs no workers: use frail/vendor"),
         ("frail/missing", {}, ModelError, "there are no such weights; name others"),
-        ("eye/near", {"colour": "red"}, UsageError, "model provider 'eye' cannot take colour=red"),
+        ("eye/near", {"colour": "red"}, UsageError, "cannot take colour=red"),
         ("eys/near", {}, UsageError, "unknown model provider 'eys'; did you mean eye"),
         (
             "eye/near",

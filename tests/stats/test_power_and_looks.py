@@ -15,12 +15,11 @@ from bbtvp.stats import (
     images_needed,
     paired_interval,
     paired_z,
-    power,
     roc_auc,
     smallest_gain,
-    spent,
 )
-from bbtvp.stats.power import EXACT, Z
+from bbtvp.stats.power import EXACT, Z, power
+from bbtvp.stats.sequential import error_spent
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,7 @@ def test_brownian_motion_crosses_as_often_as_was_spent(shares: list[float]) -> N
     over = motion / np.sqrt(shares) >= bounds
     first = np.where(over.any(axis=1), over.argmax(axis=1), len(shares))
     for k, share in enumerate(shares):
-        assert float((first <= k).mean()) == pytest.approx(spent(share, 0.05), abs=0.002)
+        assert float((first <= k).mean()) == pytest.approx(error_spent(share, 0.05), abs=0.002)
 
 
 @pytest.mark.parametrize("shares", [[], [0.5, 0.5], [0.6, 0.4], [0.5, 1.2], [0.0, 1.0]])

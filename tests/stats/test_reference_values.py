@@ -13,7 +13,8 @@ import pytest
 from scipy import optimize, stats  # type: ignore[import-untyped]
 
 from bbtvp.core.rng import stream
-from bbtvp.stats import holm, mcnemar, paired_z, roc_auc, score_interval, wilson
+from bbtvp.stats import holm, paired_z, roc_auc, score_interval
+from bbtvp.stats.paired import mcnemar
 
 EXACT = pytest.approx
 
@@ -27,12 +28,6 @@ MCNEMAR = [  # gained, lost, exact p-value, chi-square without correction
     (250, 251, 1.0, 0.001996007984031936),
 ]
 HOLM = ([0.01, 0.04, 0.03, 0.005, 0.2, 0.0001], [0.04, 0.09, 0.09, 0.025, 0.2, 0.0006])
-WILSON = [
-    (0, 10, 0.0, 0.27753279986288926),
-    (7, 36, 0.09753095418928728, 0.3502804299517739),
-    (250, 500, 0.4563412653024843, 0.5436587346975157),
-    (499, 500, 0.9887592932948532, 0.9996468636054407),
-]
 
 
 @pytest.mark.parametrize(("gained", "lost", "p", "chi2"), MCNEMAR)
@@ -43,11 +38,6 @@ def test_mcnemar(gained: int, lost: int, p: float, chi2: float) -> None:
 
 def test_holm() -> None:
     assert holm(HOLM[0]) == EXACT(HOLM[1], abs=1e-9)
-
-
-@pytest.mark.parametrize(("successes", "n", "low", "high"), WILSON)
-def test_wilson(successes: int, n: int, low: float, high: float) -> None:
-    assert wilson(successes, n) == EXACT((low, high), abs=1e-9)
 
 
 # -- scipy -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as reference  # type: ignore[import-untyped]
 
 from bbtvp.core.errors import UsageError
-from bbtvp.stats import bootstrap_mean, holm, paired_gain, wilson
+from bbtvp.stats import bootstrap_mean, holm, paired_gain
 
 
 def table(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,23 +128,6 @@ def test_bad_resampling_is_refused() -> None:
             paired_gain([1, 0], [1, 1], **options)
         with pytest.raises(UsageError):
             bootstrap_mean([1, 0], **options)
-
-
-@given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-@settings(max_examples=40, deadline=None)
-def test_wilson_solves_its_equation(case: tuple[int, int]) -> None:
-    """Both ends p satisfy (p̂ − p)² = z² p (1 − p) / n."""
-    successes, n = case
-    z2 = reference.norm.ppf(0.975) ** 2
-    for p in wilson(successes, n):
-        assert (successes / n - p) ** 2 == pytest.approx(z2 * p * (1 - p) / n, abs=1e-9)
-
-
-def test_wilson_known_value_and_errors() -> None:
-    assert wilson(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    for successes, n in ((0, 0), (3, 2), (-1, 5)):
-        with pytest.raises(UsageError):
-            wilson(successes, n)
 
 
 def test_holm_by_hand() -> None:
