@@ -18,6 +18,8 @@ from bbtvp.core import checkout as _checkout
 
 if TYPE_CHECKING:
     from bbtvp.core.errors import BbtvpError as BbtvpError
+    from bbtvp.core.errors import BudgetReached as BudgetReached
+    from bbtvp.core.errors import UsageError as UsageError
     from bbtvp.models import Budget as Budget
     from bbtvp.models import Capabilities as Capabilities
     from bbtvp.models import LabelScore as LabelScore
@@ -47,6 +49,7 @@ _HOME = {
     "Allocation": "bbtvp.search",
     "BbtvpError": "bbtvp.core.errors",
     "Budget": "bbtvp.models",
+    "BudgetReached": "bbtvp.core.errors",
     "Capabilities": "bbtvp.models",
     "Channel": "bbtvp.prompt.channel",
     "LabelScore": "bbtvp.models",
@@ -61,6 +64,7 @@ _HOME = {
     "Sample": "bbtvp.tasks",
     "Task": "bbtvp.tasks",
     "Usage": "bbtvp.models",
+    "UsageError": "bbtvp.core.errors",
     "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
     "load_task": "bbtvp.tasks.registry",

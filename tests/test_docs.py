@@ -1,0 +1,84 @@
+"""What the documents name is there: files, links, and the names that a user imports."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import bbtvp
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
+
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")],
+    key=lambda page: page.as_posix(),
+)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"`((?:bbtvp|adapters|tests|docs|examples)/[\w./-]*)`")
+"""Paths in code marks; one with a word in capitals stands for many, and is not checked."""
+
+
+def anchors(text: str) -> set[str]:
+    """What a `#…` link can name, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def python_blocks() -> list[tuple[str, str]]:
+    """(page, source) of every fenced block of Python."""
+    found = []
+    for page in PAGES:
+        blocks = FENCE.findall(page.read_text("utf-8"))
+        found += [(page.name, source) for language, source in blocks if language == "python"]
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_file_that_is_named_is_there(page: Path) -> None:
+    named = [name for name in FILE.findall(page.read_text("utf-8")) if "NAME" not in name]
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text("utf-8"))
+    for link in LINK.findall(text):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        if anchor and target.suffix == ".md":
+            assert anchor in anchors(target.read_text("utf-8")), link
+
+
+def test_every_public_name_loads() -> None:
+    for name in bbtvp.__all__:
+        assert getattr(bbtvp, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'Modle'"):
+        bbtvp.Modle  # noqa: B018
+
+
+def test_type_checkers_see_the_public_names() -> None:
+    tree = ast.parse(Path(bbtvp.__file__).read_text("utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.asname: node.module for node in imports for alias in node.names}
+    assert seen == bbtvp._HOME
+
+
+@pytest.mark.parametrize(("page", "source"), python_blocks())
+def test_the_names_of_an_example_can_be_imported(page: str, source: str) -> None:
+    """Of bbtvp alone: an example may use a library that is not installed here."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bbtvp":
+            module = import_module(node.module or "")
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.value.id != "bbtvp" or hasattr(bbtvp, node.attr), node.attr
