@@ -30,7 +30,7 @@ from bbtvp.endpoint.provider import (
     Token,
 )
 from bbtvp.endpoint.reading import (
-    Sample,
+    Completion,
     json_list,
     json_objects,
     json_text,
@@ -328,18 +328,18 @@ def _thinking(thinking: int | str | None) -> Json:
     return {"thinkingLevel": str(thinking).upper()}
 
 
-def _sample(candidate: Json) -> Sample:
+def _sample(candidate: Json) -> Completion:
     """A candidate; thoughts are no part of its text."""
     ended = str(candidate.get("finishReason", ENDED[-1]))
     if ended not in ENDED:
         message = candidate.get("finishMessage")
         reason = f"{ended}: {message}" if message else ended
-        return Sample("", refusal=reason if ended in FILTERED else None)
+        return Completion("", refusal=reason if ended in FILTERED else None)
     content = optional_object(candidate, "content")
     parts = json_objects(content.get("parts") or [], "parts")
     text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
     tokens = _tokens(optional_object(candidate, "logprobsResult"))
-    return Sample.of(text, tokens, truncated=ended in ("MAX_TOKENS", "CONTINUATION"))
+    return Completion.of(text, tokens, truncated=ended in ("MAX_TOKENS", "CONTINUATION"))
 
 
 def _tokens(result: Json) -> tuple[Token, ...]:

@@ -15,7 +15,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
 from bbtvp.endpoint.reading import (
-    Sample,
+    Completion,
     json_list,
     json_object,
     json_objects,
@@ -107,7 +107,7 @@ class ChatCompletions:
         )
 
 
-def _sample(choice: Json) -> Sample:
+def _sample(choice: Json) -> Completion:
     raise_reported_error(choice)  # OpenRouter reports errors of the server behind it here
     message = json_object(choice["message"], "message")
     text, refusal = _content(message.get("content"))
@@ -116,10 +116,10 @@ def _sample(choice: Json) -> Sample:
     if ended == "content_filter":
         refusal = refusal or filtered(choice.get("content_filter_results"))
     if refusal:
-        return Sample("", refusal=str(refusal))
+        return Completion("", refusal=str(refusal))
     shown = choice.get("logprobs")
     content = json_object(shown, "logprobs").get("content") if shown else None
-    return Sample.of(text, read_tokens(content or ()), truncated=ended == "length")
+    return Completion.of(text, read_tokens(content or ()), truncated=ended == "length")
 
 
 def _content(content: object) -> tuple[str, str | None]:

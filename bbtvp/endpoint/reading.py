@@ -10,7 +10,7 @@ from bbtvp.endpoint.forced import unwrapped
 from bbtvp.endpoint.provider import Json, ParsedReply, Token
 
 
-class Sample(NamedTuple):
+class Completion(NamedTuple):
     """One of the answers in a reply.
 
     tokens: empty without log-probabilities. refusal: the reason, if there is no answer. truncated:
@@ -23,7 +23,7 @@ class Sample(NamedTuple):
     truncated: bool = False
 
     @classmethod
-    def of(cls, text: str, tokens: Sequence[Token] = (), *, truncated: bool = False) -> Sample:
+    def of(cls, text: str, tokens: Sequence[Token] = (), *, truncated: bool = False) -> Completion:
         """A sample whose text may be a forced label in its JSON."""
         return cls(*unwrapped(text, tokens), None, truncated)
 
