@@ -11,7 +11,7 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options
 from bbtvp.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.report.doctor import Processing, Subject
+    from bbtvp.report.doctor import ModelName, Processing
 
 
 @click.command()
@@ -80,10 +80,10 @@ def doctor(
     from bbtvp.endpoint.limits import Limits
     from bbtvp.endpoint.prices import Prices
     from bbtvp.models.registry import PROVIDERS
-    from bbtvp.report.doctor import LOCAL, Subject, diagnose
+    from bbtvp.report.doctor import LOCAL, ModelName, diagnose
 
     given = model_options(options)
-    subject = Subject.of(model, given.get("key_env"))
+    subject = ModelName.of(model, given.get("key_env"))
     known = {*LOCAL, *PROVIDERS.names()}
     if subject.service not in known:
         raise unknown("model provider", subject.service, known)
@@ -134,7 +134,7 @@ def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any
     }
 
 
-def _processing(subject: Subject) -> Processing | None:
+def _processing(subject: ModelName) -> Processing | None:
     """What the processor of a local model does, as far as files on this machine tell."""
     from bbtvp.report.doctor import Processing
 

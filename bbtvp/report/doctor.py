@@ -1,6 +1,4 @@
-"""What becomes of an image on its way to a model, what it costs, and what is not known: the prose
-of `bbtvp doctor`.
-"""
+"""The text of `bbtvp doctor`: what happens to an image on its way to a model, and what it costs."""
 
 from __future__ import annotations
 
@@ -30,13 +28,17 @@ QUESTION = 200
 """Characters of question and labels in the estimate."""
 
 LOCAL = ("hf", "zoo")
+"""Providers whose models run on this machine."""
 _LOCAL_KEYS = {"hf": ("HF_TOKEN",)}
 
 
 @final
 @dataclass(frozen=True)
-class Subject:
-    """The model that is looked at, by its spec alone: nothing is loaded."""
+class ModelName:
+    """A model by its spec alone: nothing is loaded.
+
+    spec: "provider/name". keys: environment variables that may hold its key.
+    """
 
     spec: str
     service: str
@@ -44,8 +46,8 @@ class Subject:
     keys: tuple[str, ...]
 
     @classmethod
-    def of(cls, spec: str, key_env: str | None = None) -> Subject:
-        """Of "provider/name". UsageError for a spec without a name."""
+    def of(cls, spec: str, key_env: str | None = None) -> ModelName:
+        """From "provider/name". key_env: the variable with the key. UsageError without a name."""
         service, _, name = spec.partition("/")
         if not service or not name:
             raise UsageError(f"model {spec!r} needs a provider and a name, such as openai/gpt-4o")
@@ -54,13 +56,15 @@ class Subject:
             owner, _, name = name.partition("/")
             if not owner or not name:
                 raise UsageError(
-                    f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model"
+                    f"{spec!r} must be openai-api/<service>/<model>, "
+                    "such as openai-api/vllm/my-model"
                 )
         found = (key_env,) if key_env else _key_variables(service, owner)
         return cls(spec, service, name, found)
 
     @property
     def local(self) -> bool:
+        """Whether the model runs on this machine."""
         return self.service in LOCAL
 
 
@@ -81,8 +85,9 @@ def _key_variables(provider: str, owner: str) -> tuple[str, ...]:
 @final
 @dataclass(frozen=True)
 class Processing:
-    """What the image processor of a local model does: the side of the square that it makes, if it
-    does, in words.
+    """What the image processor of a local model does.
+
+    side: of the square that it makes, in pixels; None if it makes none. what: in words.
     """
 
     side: int | None
@@ -90,7 +95,7 @@ class Processing:
 
     @classmethod
     def read(cls, folder: Path) -> Processing | None:
-        """From a model's folder; None if no file there tells."""
+        """From a model's folder; None if no file there says."""
         for name in ("processor_config.json", "preprocessor_config.json"):
             try:
                 found = json.loads((folder / name).read_text("utf-8"))
@@ -103,53 +108,46 @@ class Processing:
 
     @classmethod
     def _of(cls, settings: Mapping[str, Any]) -> Processing:
-        size = settings.get("size")
-        size = (
-            size
-            if isinstance(size, dict)
-            else {"shortest_edge": size}
-            if isinstance(size, int)
-            else {}
-        )
-        crop = settings.get("crop_size") if settings.get("do_center_crop") else None
-        crop = (
-            crop
-            if isinstance(crop, dict)
-            else {"height": crop, "width": crop}
-            if isinstance(crop, int)
-            else {}
-        )
+        size = _sides(settings.get("size"), "shortest_edge")
+        crop: Mapping[str, Any] = {}
+        if settings.get("do_center_crop"):
+            crop = _sides(settings.get("crop_size"), "height", "width")
+        tiled = bool(settings.get("do_image_splitting") or settings.get("image_grid_pinpoints"))
         words = [
-            f"{key.replace('_', ' ')} {value} px"
-            for key, value in size.items()
+            f"{name.replace('_', ' ')} {value} px"
+            for name, value in size.items()
             if isinstance(value, int)
         ]
-        words += (
-            [f"center crop {crop['height']} x {crop['width']} px"]
-            if {"height", "width"} <= crop.keys()
-            else []
-        )
-        tiled = bool(settings.get("do_image_splitting") or settings.get("image_grid_pinpoints"))
-        words += ["cut into tiles as well"] if tiled else []
-        side = (
-            crop.get("height")
-            or size.get("height")
-            or size.get("shortest_edge")
-            or size.get("longest_edge")
-        )
-        if tiled or not settings.get("do_resize", True):
-            side = None
+        if {"height", "width"} <= crop.keys():
+            words.append(f"center crop {crop['height']} x {crop['width']} px")
+        if tiled:
+            words.append("cut into tiles as well")
+        side = None
+        if not tiled and settings.get("do_resize", True):
+            named = (size.get(name) for name in ("height", "shortest_edge", "longest_edge"))
+            side = crop.get("height") or next(filter(None, named), None)
         return cls(int(side) if isinstance(side, int) else None, ", ".join(words) or "not told")
+
+
+def _sides(given: object, *names: str) -> Mapping[str, Any]:
+    """A size as processors keep it, a mapping or a number, as a mapping."""
+    if isinstance(given, dict):
+        return given
+    return dict.fromkeys(names, given) if isinstance(given, int) else {}
 
 
 @final
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `bbtvp doctor` says without asking the model. bytes: of the file; at most, if no
-    image was given.
+    """All that `bbtvp doctor` says without asking the model.
+
+    source: the image. canvas: side in pixels; chosen: whether it was chosen to fit. bytes: of the
+    encoded image, an upper bound unless `exact`. largest: side of the largest canvas that is not
+    scaled. refused: why the endpoint would refuse the image, None if it would not. cost: of
+    `QUERIES` image queries.
     """
 
-    subject: Subject
+    subject: ModelName
     source: str
     canvas: int
     chosen: bool
@@ -164,6 +162,7 @@ class Diagnosis:
     cost: Estimate
 
     def as_json(self) -> dict[str, Any]:
+        """A `bbtvp.doctor/1` document."""
         plan = self.plan
         price = self.price
         return {
@@ -192,18 +191,14 @@ class Diagnosis:
         }
 
     def lines(self) -> Iterator[str]:
-        """The same for people."""
+        """The same as lines of text."""
+        why = ""
+        if self.chosen:
+            why = " (default)" if self.plan.scale is None else " (chosen to fit)"
+        canvas = f"canvas {self.canvas} x {self.canvas} px{why}"
+        sent = f"{self.format}, {'' if self.exact else 'at most '}{self.bytes:,} bytes"
         yield self.subject.spec
-        why = (
-            ""
-            if not self.chosen
-            else " (chosen to fit)"
-            if self.plan.scale is not None
-            else " (default)"
-        )
-        size = f"{self.canvas} x {self.canvas} px{why}"
-        about = "" if self.exact else "at most "
-        yield f"  image    {self.source} -> canvas {size} -> {self.format}, {about}{self.bytes:,} bytes"
+        yield f"  image    {self.source} -> {canvas} -> {sent}"
         yield from (f"           {line}" for line in self._path())
         yield from (
             f"  warning  {warning}" for warning in self.plan.warnings if warning != self.refused
@@ -246,7 +241,7 @@ class Diagnosis:
         return f"{told}: export {names[0]}=…{need}"
 
     def unknown(self) -> Iterator[str]:
-        """What nobody told, or the data files do not say."""
+        """What neither the options nor the data files say."""
         if self.plan.scale is None:
             yield "whether the image is resampled"
         if self.plan.tokens is None and not self.subject.local:
@@ -254,11 +249,14 @@ class Diagnosis:
         if self.price is None:
             yield "the price"
         if not self.subject.local:
-            yield "whether the endpoint honours log-probabilities, forced labels, seed: --probe asks it"
+            yield (
+                "whether the endpoint honours log-probabilities, forced labels, seed: "
+                "--probe asks it"
+            )
 
 
 def diagnose(
-    subject: Subject,
+    subject: ModelName,
     *,
     canvas: int | None = None,
     image: Path | None = None,
@@ -273,9 +271,11 @@ def diagnose(
 ) -> Diagnosis:
     """Follow one image to the model. Nothing is asked and nothing loaded.
 
-    canvas: its side in pixels, chosen to fit if not given. image: a file to place on it; without
-    one, the bytes are those of noise, more than any photo has. max_tokens, rpm, batch: of the
-    estimate. Raises UsageError for a bad option or data file, DataError for a bad image.
+    canvas: side in pixels, chosen to fit if not given. image: a file to place on it; without one,
+    the bytes are those of noise, which is more than any photo has. format, quality: how it is
+    encoded. max_tokens, rpm (requests per minute), batch: for the estimate of costs.
+
+    Raises UsageError for a bad option or data file, DataError for a bad image.
     """
     table = limits or Limits.load()
     service = subject.service
@@ -326,7 +326,7 @@ def diagnose(
 
 
 def _wanted(pixels: Pixels | None, side: int | None) -> int:
-    """As a search chooses it: nothing that the model could see is lost before it looks."""
+    """The side that a search would choose: nothing that the model could see is scaled away."""
     return min(768, max(side or 224, max(pixels.shape[:2]) if pixels is not None else 0))
 
 

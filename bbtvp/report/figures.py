@@ -1,5 +1,6 @@
-"""How a figure is written in plain text: shares in percent, changes in points, p-values to four
-places.
+"""How numbers are written in plain text.
+
+Shares are in percent, changes of shares in points, p-values have four places.
 """
 
 from __future__ import annotations
@@ -29,5 +30,5 @@ def change(gain: float, ends: Sequence[float]) -> str:
 
 
 def p_value(p: float) -> str:
-    """0.03 → "0.0300"; no smaller than "< 0.0001"."""
+    """0.03 → "0.0300"; what is smaller than 0.0001 is "< 0.0001"."""
     return "< 0.0001" if p < 1e-4 else f"{p:.4f}"

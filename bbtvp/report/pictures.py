@@ -1,6 +1,4 @@
-"""Pictures that several reports draw: a heat map of who carries what to whom, and figures on a
-canvas of their own.
-"""
+"""Drawings that several reports share: a heat map of gains, and figures without global state."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ import numpy as np
 
 
 def save_matrix(gains: Mapping[tuple[str, str], float], title: str, path: Path) -> None:
-    """Heat map of mean gain, a row for each source, a column for each target; the diagonal is the
-    source itself.
+    """Write a heat map of mean gain as a PNG: a row for each source, a column for each target.
+
+    gains: by (source, target), as shares; the diagonal is the source itself.
     """
     sources = sorted({source for source, _ in gains})
     targets = list(dict.fromkeys([*sources, *sorted(target for _, target in gains)]))
@@ -27,9 +26,9 @@ def matrix_figure(
     *,
     labels: tuple[str, str, str] = ("source", "target", "gain, points"),
 ) -> Any:
-    """Heat map of (row, column) → gain, rows and columns as they come unless `order` names them.
+    """A matplotlib figure: a heat map of gains, shares by (row, column), shown in points.
 
-    labels: of rows, columns, and the scale.
+    order: the rows and the columns; by default as they come. labels: of rows, columns and scale.
     """
     rows, columns = order or tuple(list(dict.fromkeys(pair[i] for pair in gains)) for i in (0, 1))
     values = np.array(
@@ -63,7 +62,7 @@ def _short(spec: str) -> str:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A figure of its own canvas: pyplot would keep global state."""
+    """An empty figure, in inches. It has its own canvas, since pyplot keeps global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -73,6 +72,6 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a PNG that is the same whenever it is drawn again."""
+    """Write a PNG that has the same bytes whenever it is drawn again."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130, metadata={"Software": None})

@@ -16,7 +16,7 @@ from PIL import Image
 from bbtvp.cli.doctor import doctor
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
-from bbtvp.report.doctor import Processing, Subject
+from bbtvp.report.doctor import ModelName, Processing
 from tests.support import Eye
 
 SERVICES = {
@@ -341,5 +341,5 @@ def test_help_teaches() -> None:
     text = run("--help").output
     assert "asks nothing" in text
     for example in re.findall(r"bbtvp doctor --model (\S+)", text):
-        Subject.of(example)
+        ModelName.of(example)
     assert text.count("bbtvp doctor --model") >= 4

@@ -1,5 +1,7 @@
-"""A folder of jobs as a page: how each stands, the transfer matrix, from task to task, by training
-images, harm.
+"""A folder of jobs as a page.
+
+It shows the state of each job, transfer between models, between tasks and by the number of
+training images, and where a prompt did harm.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ Pairs = Mapping[tuple[str, str], MeanGain]
 
 
 def batch_report(folder: Path, language: str = "en") -> str:
-    """The jobs that `bbtvp run` made in `folder` as one HTML document. UsageError for another
-    language.
+    """The jobs that `bbtvp run` made in `folder`, as one HTML document.
+
+    Raises UsageError for a language other than "en" and "ja".
     """
     words = Words(language)
     standings = Board([folder]).look()

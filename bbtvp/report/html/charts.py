@@ -1,4 +1,7 @@
-"""The drawings of a report. What a colour says, a shape, a number or a place says too."""
+"""The drawings of a page.
+
+Nothing is told by colour alone: a shape, a number or a place tells it too.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.report.html.curve import Curve
+from bbtvp.report.html.curve import Curve, Generation, Validated
 from bbtvp.report.pictures import new_figure
 
 Say = Callable[..., str]
-"""A word of the catalogue, in the reader's language."""
+"""Gives a sentence of the catalogue in the language of the page."""
 Row = Mapping[str, Any]
 
 BEFORE = "#5b6472"
 AFTER = "#0b5cad"
 LOSS = "#a5351e"
-"""Without the prompt, with it, and what it costs; each has a contrast of 4.5 : 1 on white."""
+"""Without the prompt, with it, and a loss. Each has a contrast of at least 4.5 : 1 on white."""
 WIDTH = 7.6
-"""Inches of every drawing."""
+"""Width of every drawing in inches."""
 
 
 def gains(rows: Sequence[Row], margin: float, say: Say) -> Any:
-    """Of each model the share of right answers before and after, and beside it the gain with its
-    interval.
+    """For each model the share of right answers before and after, and the gain with its interval.
+
+    rows: of a proof. margin: the least gain that its rule asks for, as a share.
     """
     figure = new_figure(WIDTH, 1.3 + 0.42 * len(rows))
     shares, change = figure.subplots(1, 2, sharey=True)
@@ -53,93 +57,81 @@ def gains(rows: Sequence[Row], margin: float, say: Say) -> Any:
 
 
 def curve(found: Curve, proved: Row | None, say: Say) -> Any:
-    """Gain on validation, and at the end on test, against image queries; below it the candidates'
-    losses.
+    """The gain against image queries, and below it the losses of the candidates.
+
+    The gain is that on validation. proved: the row of the proof on the same task, whose gain on
+    test is drawn at the end.
     """
     figure = new_figure(WIDTH, 4.6)
     gain, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-    steps = [row.queries for row in found.generations] + [row.queries for row in found.validated]
-    last = max(steps, default=1)
-    places = [0, *(row.queries for row in found.validated)]
-    gain.step(
-        places,
-        [0, *(100 * row.gain for row in found.validated)],
-        where="post",
-        color="#b8bec8",
-        zorder=1,
-    )
-    for row in found.validated:
-        low, high = (100 * bound for bound in row.interval)
-        gain.errorbar(
-            row.queries,
-            100 * row.gain,
-            [[100 * row.gain - low], [high - 100 * row.gain]],
-            fmt="o",
-            color=AFTER,
-            capsize=4,
-        )
-        gain.annotate(
-            f"{row.name} {100 * row.gain:+.1f}",
-            (row.queries, 100 * row.gain),
-            xytext=(-6, 6),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
-            parse_math=False,
-        )
+    _validated_gains(gain, found.validated)
     if proved is not None:
-        low, high = (100 * bound for bound in proved["gain_ci95"])
-        value = 100 * proved["gain"]
-        place = 1.04 * last
-        gain.errorbar(
-            place,
-            value,
-            [[value - low], [high - value]],
-            fmt="D",
-            mfc="white",
-            color=BEFORE,
-            capsize=4,
-        )
-        gain.annotate(
-            f" {say('test')} {value:+.1f}",
-            (place, value),
-            xytext=(4, -12),
-            textcoords="offset points",
-            fontsize=8,
-        )
-        gain.set_xlim(-0.02 * last, 1.16 * last)
+        steps = [row.queries for row in (*found.generations, *found.validated)]
+        _proved_gain(gain, proved, max(steps, default=1), say)
     gain.axhline(0, color="#333", lw=0.8)
     gain.set_ylabel(say("gain_points"))
-    for name, stage in groupby(found.generations, key=lambda row: row.stage):
-        rows = list(stage)
-        at = [row.queries for row in rows]
-        loss.plot(
-            at,
-            [row.mean for row in rows],
-            "-o",
-            ms=3,
-            color=BEFORE,
-            label=f"{name}: {say('loss_mean')}",
-        )
-        loss.plot(
-            at,
-            [row.best for row in rows],
-            "--^",
-            ms=3,
-            color=AFTER,
-            label=f"{name}: {say('loss_best')}",
-        )
-    if found.generations:
-        loss.legend(frameon=False, fontsize=8)
+    _losses(loss, found.generations, say)
     loss.set_ylabel(say("loss"))
     loss.set_xlabel(say("image_queries"))
     _plain(gain, loss)
     return figure
 
 
+def _validated_gains(panel: Any, validated: Sequence[Validated]) -> None:
+    """A dot with its interval for each stage, and steps between them."""
+    places = [0, *(row.queries for row in validated)]
+    heights = [0, *(100 * row.gain for row in validated)]
+    panel.step(places, heights, where="post", color="#b8bec8", zorder=1)
+    for row in validated:
+        height = 100 * row.gain
+        low, high = (100 * bound for bound in row.interval)
+        bars = [[height - low], [high - height]]
+        panel.errorbar(row.queries, height, bars, fmt="o", color=AFTER, capsize=4)
+        panel.annotate(
+            f"{row.name} {height:+.1f}",
+            (row.queries, height),
+            xytext=(-6, 6),
+            textcoords="offset points",
+            ha="right",
+            fontsize=8,
+            parse_math=False,
+        )
+
+
+def _proved_gain(panel: Any, proved: Row, last: int, say: Say) -> None:
+    """The gain on test, to the right of the last image query of the search."""
+    place = 1.04 * last
+    height = 100 * proved["gain"]
+    low, high = (100 * bound for bound in proved["gain_ci95"])
+    bars = [[height - low], [high - height]]
+    panel.errorbar(place, height, bars, fmt="D", mfc="white", color=BEFORE, capsize=4)
+    panel.annotate(
+        f" {say('test')} {height:+.1f}",
+        (place, height),
+        xytext=(4, -12),
+        textcoords="offset points",
+        fontsize=8,
+    )
+    panel.set_xlim(-0.02 * last, 1.16 * last)
+
+
+def _losses(panel: Any, generations: Sequence[Generation], say: Say) -> None:
+    """Two lines for each stage: the mean of a generation, and its best candidate."""
+    for name, stage in groupby(generations, key=lambda row: row.stage):
+        rows = list(stage)
+        places = [row.queries for row in rows]
+        means = [row.mean for row in rows]
+        best = [row.best for row in rows]
+        panel.plot(places, means, "-o", ms=3, color=BEFORE, label=f"{name}: {say('loss_mean')}")
+        panel.plot(places, best, "--^", ms=3, color=AFTER, label=f"{name}: {say('loss_best')}")
+    if generations:
+        panel.legend(frameon=False, fontsize=8)
+
+
 def robustness(cells: Sequence[Row], say: Say) -> Any:
-    """Accuracy against severity, a panel for each family, a mean over its kinds. cells: of one
-    model.
+    """Accuracy against severity: a panel for each family of corruptions, the mean over its kinds.
+
+    cells: of one model.
     """
     families = list(dict.fromkeys(cell["family"] for cell in cells))
     columns = min(3, len(families))
@@ -176,7 +168,7 @@ def robustness(cells: Sequence[Row], say: Say) -> Any:
 
 
 def effects(rows: Sequence[Row], say: Say) -> Any:
-    """What the prompt changes on each task, with intervals."""
+    """The change of accuracy on each task, with its interval."""
     figure = new_figure(WIDTH, 0.9 + 0.32 * len(rows))
     panel = figure.subplots()
     for y, row in enumerate(rows):
@@ -195,7 +187,7 @@ def effects(rows: Sequence[Row], say: Say) -> Any:
 def confusions(
     before: Mapping[str, Mapping[str, int]], after: Mapping[str, Mapping[str, int]], say: Say
 ) -> Any:
-    """What was taken for what, before and after: shares of each row, in percent."""
+    """Which answers were given to the images of each class, in percent, before and after."""
     truths = list(before)
     given = (
         answer for table in (before, after) for answers in table.values() for answer in answers
@@ -230,7 +222,7 @@ def confusions(
 
 
 def _interval(panel: Any, value: float, interval: Sequence[float], y: float) -> None:
-    """A dot with its interval, and the number; hollow where the interval holds 0."""
+    """A dot with its interval and its number; the dot is hollow if the interval holds 0."""
     low, high = interval
     sure = low > 0 or high < 0
     color = LOSS if value < 0 else AFTER

@@ -1,4 +1,4 @@
-"""What a page shows of the checks beside the proof: robustness, side effects, saliency."""
+"""What a page shows of the checks other than the proof: robustness, side effects, saliency."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bbtvp.report.html.pictures import figure_uri, file_uri
 from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, points
 
 _BROKEN = 40
-"""Broken images that are listed."""
+"""Broken images that are listed by name."""
 
 
 def robustness_view(document: Mapping[str, Any], words: Words) -> Iterator[dict[str, Any]]:
-    """Of each model, from robustness.json."""
+    """The view of each model, from robustness.json."""
     for model in document["models"]:
         cells = model["cells"]
         significant = [cell for cell in cells if cell["holm_p"] < 0.05]
@@ -53,7 +53,7 @@ def _kind(kind: str, cells: list[Mapping[str, Any]]) -> list[str]:
 
 
 def effects_view(document: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    """From effects.json."""
+    """The view of effects.json."""
     broken = document["broken"]
     stability = document["stability"]
     same = [percent(stability[arm]) for arm in ("before", "after")]
@@ -110,7 +110,7 @@ def _commonest(shift: Mapping[str, Any] | None) -> str:
 
 
 def saliency_view(folder: Path, document: Mapping[str, Any], words: Words) -> dict[str, Any]:
-    """From saliency.json and the pictures beside it."""
+    """The view of saliency.json and of the pictures in its folder."""
     looks = []
     for look, name in zip(document["looks"], document["files"], strict=True):
         uri = file_uri(folder / name)

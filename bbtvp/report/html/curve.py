@@ -16,8 +16,9 @@ from bbtvp.stats import paired_gain
 
 @final
 class Generation(NamedTuple):
-    """After `queries` image queries in all: the mean and the least loss of a generation's
-    candidates.
+    """One generation of a stage: the mean and the least loss of its candidates.
+
+    queries: image queries of the run until then.
     """
 
     queries: int
@@ -28,8 +29,9 @@ class Generation(NamedTuple):
 
 @final
 class Validated(NamedTuple):
-    """After `queries` image queries: the gain of a stage's prompt over no prompt, on the `n`
-    validation images.
+    """The gain of a stage's prompt over no prompt, on `n` validation images.
+
+    queries: image queries of the run until then. accuracy, gain, interval (95 %): shares.
     """
 
     queries: int
@@ -43,8 +45,9 @@ class Validated(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Curve:
-    """What the search saw. unprompted: share of right answers on validation without a prompt, None
-    if not known yet.
+    """How a search went on.
+
+    unprompted: share of right answers on validation without a prompt, None if not known yet.
     """
 
     unprompted: float | None
@@ -53,7 +56,7 @@ class Curve:
 
 
 def curve_of(recording: Recording) -> Curve:
-    """From a journal, however far it has come."""
+    """The curve of a journal, which may be that of a search under way."""
     spent = _spent(recording)
     bare: Vector | None = None
     generations: list[Generation] = []

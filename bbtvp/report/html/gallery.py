@@ -1,4 +1,4 @@
-"""Test images before and after the prompt, with the answers that the journal of the proof holds."""
+"""Test images before and after the prompt, with the answers in the journal of the proof."""
 
 from __future__ import annotations
 
@@ -14,55 +14,56 @@ from bbtvp.search import Reading
 from bbtvp.tasks import Sample, Task
 
 SCANNED = 1000
-"""Test images that are looked through for changed answers; each is rendered again, at about a
-millisecond.
-"""
+"""Test images that are searched for changed answers. Each is rendered, in about a millisecond."""
 EACH = 6
-"""Images of each kind that are shown."""
+"""Images shown of each kind."""
 
 
 @final
-class Said(NamedTuple):
-    """An answer to one image: what was said, "" for a reply that named no answer, and whether it
-    was right.
-    """
+class ShownAnswer(NamedTuple):
+    """An answer to one image, and whether it was right. answer: "" if the reply named none."""
 
     answer: str
     right: bool
 
 
 @final
-class Pair(NamedTuple):
-    """An image without and with the prompt, as data URIs. None for an answer that failed."""
+class ImagePair(NamedTuple):
+    """An image without and with the prompt, as data URIs, with the two answers.
+
+    None stands for an answer that failed.
+    """
 
     id: str
     question: str
     truth: str
     before: str
     after: str
-    said_before: Said | None
-    said_after: Said | None
+    said_before: ShownAnswer | None
+    said_after: ShownAnswer | None
 
 
 @final
 class Gallery(NamedTuple):
-    """first: the first test images, whatever became of them. broken, mended: answers that turned,
-    the first of them.
+    """The images that a page shows of one model.
+
+    first: the first test images, whatever was answered. broken, mended: the first whose answer
+    became wrong, and right.
     """
 
     model: str
-    first: tuple[Pair, ...]
-    broken: tuple[Pair, ...]
-    mended: tuple[Pair, ...]
+    first: tuple[ImagePair, ...]
+    broken: tuple[ImagePair, ...]
+    mended: tuple[ImagePair, ...]
 
 
 def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identity: str) -> Gallery:
-    """Of one model's answers, on the task of the proof."""
+    """The gallery of one model. task: that of the proof; identity: the model's, as recorded."""
     answers = ProofAnswers(proof, task, prompt, identity)
     samples = task.test[:SCANNED]
     read = [(answers.zero_shot(sample), answers.prompted(sample)) for sample in samples]
 
-    def turned(before: float, after: float) -> Iterator[Pair]:
+    def turned(before: float, after: float) -> Iterator[ImagePair]:
         for sample, (first, second) in zip(samples, read, strict=True):
             if first and second and (first.correct, second.correct) == (before, after):
                 yield _pair(prompt, task, sample, first, second)
@@ -80,9 +81,9 @@ def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identit
 
 def _pair(
     prompt: Prompt, task: Task, sample: Sample, before: Reading | None, after: Reading | None
-) -> Pair:
+) -> ImagePair:
     pixels = sample.pixels()
-    return Pair(
+    return ImagePair(
         sample.id,
         task.ask(sample),
         sample.answer,
@@ -93,5 +94,7 @@ def _pair(
     )
 
 
-def _said(reading: Reading | None) -> Said | None:
-    return None if reading is None else Said(reading.answer or "", bool(reading.correct == 1))
+def _said(reading: Reading | None) -> ShownAnswer | None:
+    return (
+        None if reading is None else ShownAnswer(reading.answer or "", bool(reading.correct == 1))
+    )

@@ -1,4 +1,4 @@
-"""Images and drawings as data URIs, so that the page needs no other file."""
+"""Images and drawings as data URIs, so that a page needs no other file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.endpoint.images import encode
 
 LARGEST = 320
-"""Pixels of the longer side above which an image is made smaller for the page."""
+"""Pixels of the longer side; a larger image is scaled down for the page."""
 SMALL = 128
-"""Up to this side an image keeps every pixel, and is shown with its pixels seen."""
+"""Pixels of the longer side up to which an image is kept as it is, and enlarged by whole pixels."""
 
 
 def image_uri(pixels: Pixels) -> str:
-    """(H, W, 3) uint8 as a PNG where it is small, else as a JPEG of at most `LARGEST` pixels."""
+    """An image, (H, W, 3) uint8: a PNG if it is small, else a JPEG of at most `LARGEST` pixels."""
     longer = max(pixels.shape[:2])
     if longer <= SMALL:
         picture = encode(pixels)
@@ -33,7 +33,7 @@ def image_uri(pixels: Pixels) -> str:
 
 
 def file_uri(path: Path) -> str | None:
-    """A PNG file as it is; None where it is gone."""
+    """A PNG file; None if it cannot be read."""
     try:
         return _uri(path.read_bytes(), "image/png")
     except OSError:
@@ -41,23 +41,24 @@ def file_uri(path: Path) -> str | None:
 
 
 def figure_uri(figure: Any) -> str:
-    """A matplotlib figure as SVG, the same whenever it is drawn again; its words are text in the
-    reader's own font.
+    """A matplotlib figure as SVG, the same bytes whenever it is drawn again.
+
+    Its words stay text, in a font of the reader's.
     """
     from matplotlib import rc_context
 
     file = io.BytesIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "bbtvp"}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", r"Glyph \d+ "
-        )  # missing in the font that measures; the reader's will have it
+        # A glyph may be missing in the font that measures the text; the reader's font has it.
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _uri(file.getvalue(), "image/svg+xml")
 
 
 def colour_card(side: int) -> Pixels:
-    """(side, side, 3) uint8: a ramp from black to white above, all hues below, so that tone and
-    colour are seen.
+    """A test card that shows what a prompt does to tone and colour, (side, side, 3) uint8.
+
+    The upper half is a ramp from black to white, the lower half holds all hues.
     """
     ramp = np.linspace(0, 255, side).round().astype(np.uint8)
     card = np.repeat(ramp[None, :, None], side, axis=0).repeat(3, axis=2)

@@ -1,5 +1,7 @@
-"""One run as a page: verdict and figures first, then proof, pictures, search, checks, costs, and
-how to repeat it.
+"""One run as a page.
+
+The verdict and its figures stand first; then the proof, pictures, the search, the checks, the
+costs, and the commands that repeat the run.
 """
 
 from __future__ import annotations
@@ -30,10 +32,10 @@ from bbtvp.runs.record import flattened
 from bbtvp.search.recipe import Loader, Loads
 
 View = dict[str, Any]
-"""What a template is given of one thing: texts, data URIs, and rows of cells."""
+"""What a template shows of one thing: texts, data URIs, and rows of cells."""
 
 _VALUES = 12
-"""Values of one layer that are printed; of more, their range."""
+"""Values of a layer that are printed one by one; of a layer with more, their range."""
 
 
 @final
@@ -48,37 +50,25 @@ class Fact(NamedTuple):
 def report(
     folder: Path, language: str = "en", *, images: bool = True, loader: Loads | None = None
 ) -> str:
-    """The run in `folder`, or its jobs, as one HTML document that needs no other file and no
-    network.
+    """The run in `folder`, or its jobs, as one HTML document.
 
-    images: show test images, for which the task is loaded; no model is. Raises UsageError for
-    another language, JournalError for a folder that is no run, or damaged, and BundleError for a
-    damaged prompt.
+    The document needs no other file and no network. images: show test images, for which the task is
+    loaded; no model is loaded. Raises UsageError for a language other than "en" and "ja",
+    JournalError for a folder that holds no run or a damaged one, and BundleError for a damaged
+    prompt.
     """
     if (folder / JOBS).exists():
         return batch_report(folder, language)
     run = RunFolder(folder).load()
     words = Words(language)
-    gallery, why = (
-        _gallery(run, loader or Loader(), words) if images else (None, words("images_left_out"))
-    )
+    gallery = None
+    no_images = words("images_left_out")
+    if images:
+        gallery, no_images = _gallery(run, loader or Loader(), words)
     proofs = [_proof(proof, words) for proof in run.proofs]
-    checks = {
-        "robustness": [
-            view
-            for document in run.checks["robustness"].values()
-            for view in robustness_view(document, words)
-        ],
-        "effects": [effects_view(document, words) for document in run.checks["effects"].values()],
-        "saliency": [
-            saliency_view(place, document, words)
-            for place, document in run.checks["saliency"].items()
-        ]
-        if images
-        else [],
-    }
+    checks = _checks(run, words, images=images)
     matrix = _matrix(run, words) if len(proofs) > 1 else None
-    there = {
+    sections = {
         "proof": proofs,
         "matrix": matrix,
         "gallery": True,
@@ -101,11 +91,11 @@ def report(
         sources=[model["spec"] for model in run.record["models"]],
         proofs=proofs,
         gallery=gallery,
-        no_images=why,
+        no_images=no_images,
         look=gallery.first[0] if gallery and gallery.first else None,
         scanned=SCANNED,
         facts=list(_facts(run, words)),
-        sections=[name for name, found in there.items() if found],
+        sections=[name for name, found in sections.items() if found],
         matrix=matrix,
         curve=_curve(run, words),
         costs=list(_costs(run, words)),
@@ -117,8 +107,19 @@ def report(
     )
 
 
+def _checks(run: RunFolder, words: Words, *, images: bool) -> dict[str, list[View]]:
+    """The views of the checks, by kind."""
+    robustness = run.checks["robustness"].values()
+    saliency = run.checks["saliency"].items() if images else ()
+    return {
+        "robustness": [view for found in robustness for view in robustness_view(found, words)],
+        "effects": [effects_view(found, words) for found in run.checks["effects"].values()],
+        "saliency": [saliency_view(place, found, words) for place, found in saliency],
+    }
+
+
 def _gallery(run: RunFolder, loader: Loads, words: Words) -> tuple[Gallery | None, str]:
-    """Pictures from the first proof, or why there are none."""
+    """The images of the first proof, or why there are none."""
     if not run.proofs or run.prompt is None:
         return None, words("say_unproven").rstrip(".。")
     proof = run.proofs[0]
@@ -131,7 +132,7 @@ def _gallery(run: RunFolder, loader: Loads, words: Words) -> tuple[Gallery | Non
 
 
 def _main(proof: KeptProof) -> Mapping[str, Any]:
-    """The row of the model that was searched, else the first."""
+    """The row of the model that was searched, or the first row."""
     rows: Sequence[Mapping[str, Any]] = proof.document["models"]
     return next((row for row in rows if row["role"] == "source"), rows[0])
 
@@ -333,7 +334,7 @@ def _versions(run: RunFolder) -> list[list[str]]:
 
 
 def _commands(run: RunFolder) -> dict[str, str]:
-    """What to type, from where the run folder was made."""
+    """The commands that repeat the run, to be typed where its folder was made."""
     folder = str(run.path)
     task = run.record["task"]["spec"] or "TASK"
     models = [row["model"] for row in run.proofs[0].document["models"]] if run.proofs else []

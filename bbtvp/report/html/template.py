@@ -1,4 +1,4 @@
-"""Templates filled in: all values escaped, and a name that was not given is an error."""
+"""Filling in templates: all values are escaped, and a missing value is an error."""
 
 from __future__ import annotations
 
