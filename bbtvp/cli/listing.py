@@ -24,6 +24,8 @@ def models(as_json: bool) -> None:
             f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, stands for {row['stands_for']}"
         )
     say(f"providers: {', '.join(f'{name}/…' for name in providers)}")
+    for problem in PROVIDERS.problems():
+        say(problem)
 
 
 @click.command()

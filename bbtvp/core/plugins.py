@@ -76,7 +76,7 @@ class Registry:
         """One line for each plug-in that cannot be used. Imports all plug-ins of the group."""
         found = []
         taken = Counter(point.name for point in self._points())
-        taken.update(self._builtin)
+        taken.update(list(self._builtin))
         for point in self._points():
             if _is_ours(point):
                 continue
