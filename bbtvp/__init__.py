@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from bbtvp.prompt import PromptSpace as PromptSpace
     from bbtvp.prompt import preset as preset
     from bbtvp.prompt.channel import Channel as Channel
-    from bbtvp.search import Allocation as Allocation
     from bbtvp.search import Run as Run
+    from bbtvp.search import SearchConfig as SearchConfig
     from bbtvp.search import optimize as optimize
     from bbtvp.surrogate import load_surrogate as load_surrogate
     from bbtvp.tasks import Sample as Sample
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _checkout.install(__path__[0])
 
 _HOME = {
-    "Allocation": "bbtvp.search",
     "BbtvpError": "bbtvp.core.errors",
     "Budget": "bbtvp.models",
     "BudgetReached": "bbtvp.core.errors",
@@ -62,6 +61,7 @@ _HOME = {
     "Request": "bbtvp.models",
     "Run": "bbtvp.search",
     "Sample": "bbtvp.tasks",
+    "SearchConfig": "bbtvp.search",
     "Task": "bbtvp.tasks",
     "Usage": "bbtvp.models",
     "UsageError": "bbtvp.core.errors",

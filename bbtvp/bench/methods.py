@@ -4,9 +4,7 @@ see `METHODS`.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,10 +13,10 @@ from bbtvp.bench import calibration, peers, student, whitebox
 from bbtvp.bench.method import Kind, Method, MethodInput, MethodOutcome
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
-from bbtvp.prompt.channel import Channel
 from bbtvp.prompt.coordinator import Coordinator
-from bbtvp.search import Allocation, optimize
-from bbtvp.search.optimize import choose_canvas
+from bbtvp.search import SearchConfig, optimize
+from bbtvp.search.config import options
+from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Task
 
 SURROGATE = "zoo/clip"
@@ -47,47 +45,20 @@ SPACES: Mapping[str, Callable[[int], PromptSpace]] = MappingProxyType(
 
 
 # -- ours ------------------------------------------------------------------------------------------
-_HELD = (
-    "task",
-    "model",
-    "budget",
-    "usd",
-    "seconds",
-    "seed",
-    "out",
-    "watch",
-    "options",
-    "channel",
-    "allocation",
-)
-_ALLOCATION = tuple(field.name for field in fields(Allocation) if field.name != "images")
-_OPTIONS = (
-    *(name for name in inspect.signature(optimize).parameters if name not in _HELD),
-    *_ALLOCATION,
-    "channel",
-)
-"""What a method of ours may set: all that `optimize` takes as a plain value and no cell decides,
-the fields of Allocation, and channel=true.
-"""
+_HELD = ("queries", "usd", "minutes", "seed")
+"""Options of a search that a cell of the benchmark decides."""
+
+_OPTIONS = tuple(option.name for option in options() if option.name not in _HELD)
+"""What a method of ours may set."""
 
 
 def _optimize(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
-    chosen = dict(constants)
-    if isinstance(chosen.get("surrogate"), str):
-        chosen["surrogate"] = job.surrogate(chosen["surrogate"])
-    allocated = {name: chosen.pop(name) for name in _ALLOCATION if name in chosen}
-    if allocated:
-        chosen["allocation"] = Allocation(chosen.pop("images", Allocation.images), **allocated)
-    if chosen.pop("channel", False):
-        chosen["channel"] = Channel()
+    surrogate = constants.get("surrogate")
+    if isinstance(surrogate, str):
+        surrogate = job.surrogate(surrogate)
+    values = {**constants, "surrogate": surrogate, "queries": job.budget, "seed": job.seed}
     run = optimize(
-        task=job.task,
-        model=job.model,
-        budget=job.budget,
-        seed=job.seed,
-        out=job.folder,
-        watch=job.watch,
-        **chosen,
+        job.task, job.model, config=SearchConfig.of(values), out=job.folder, watch=job.watch
     )
     facts = {"improved": run.improved, "variables": run.prompt.space.dim}
     return MethodOutcome(run.prompt, queries=run.queries, failed=run.failed, facts=facts)

@@ -25,7 +25,7 @@ from bbtvp.models import Budget, MeteredModel, Model
 from bbtvp.optim import optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.search import Journal, LogProbReader, Reader, ask, choose_reader
-from bbtvp.search.optimize import choose_canvas
+from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Sample, Task
 
 SEARCH = ("space", "optimiser", "images", "popsize", "sigma", "loss", "fixed")
@@ -80,7 +80,7 @@ def search(
         "constants": dict(constants),
         "budget": job.budget,
         "seed": job.seed,
-        "reader": repr(reader),
+        "reader": reader.settings,
     }
     done = planned = 0
     with Journal(config, job.folder) as journal:

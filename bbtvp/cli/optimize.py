@@ -5,228 +5,151 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import (
-    give,
-    json_flag,
-    model_option_flag,
-    model_options,
-    prices_option,
-    reader_option,
-    say,
-    seed_option,
-    usd_option,
+from bbtvp.cli.groups import (
+    BUDGET,
+    EVERYDAY,
+    MODEL,
+    GroupedOption,
+    SearchCommand,
+    list_settings,
+    settings_of,
 )
+from bbtvp.cli.options import give, model_options, own_prices, say
+
+if TYPE_CHECKING:
+    from bbtvp.search import Run
+
+option = partial(click.option, cls=GroupedOption)
 
 
-@click.command()
-@click.option(
+@click.command(cls=SearchCommand)
+@option(
     "--task",
     required=True,
-    help="zoo/NAME, a folder with one sub-folder per class, a .csv / .jsonl file, or DATA SET:FOLDER (docs/data.md).",
+    group=EVERYDAY,
+    help="zoo/NAME, a folder with one sub-folder per class, a .csv / .jsonl file, "
+    "or DATA SET:FOLDER (docs/data.md).",
 )
-@click.option(
+@option(
     "--model",
     "models",
     required=True,
     multiple=True,
-    help="The source model: zoo/NAME, hf/ORG/NAME, hf/./FOLDER, openai/NAME, …; repeat it to search on several.",
+    group=EVERYDAY,
+    help="The source model: zoo/NAME, hf/ORG/NAME, hf/./FOLDER, openai/NAME, …; "
+    "repeat it to search on several.",
 )
-@click.option(
-    "--combine",
-    type=click.Choice(["mean", "worst"]),
-    default="mean",
-    show_default=True,
-    help="The loss of several sources: their mean, or that of the worst.",
+@option(
+    "--out",
+    type=click.Path(path_type=Path),
+    group=EVERYDAY,
+    help="Run folder [default: runs/TASK-MODEL-SEED].",
 )
-@click.option("--surrogate", help="A local CLIP for FCA and TSE: zoo/clip, hf/ORG/NAME.")
-@click.option(
-    "--fca",
-    default=0.0,
-    show_default=True,
-    help="Weight of feature consistency alignment, in spreads of the task loss.",
+@option("--dry-run", is_flag=True, group=EVERYDAY, help="Print the plan; ask nothing.")
+@option(
+    "-S",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    is_eager=True,
+    callback=list_settings,
+    group=EVERYDAY,
+    help="Any option of the search by name: -S images=16. -S help lists them.",
 )
-@click.option(
-    "--tse",
-    default=0.0,
-    show_default=True,
-    help="Weight of task semantics enrichment, in spreads of the task loss.",
+@option("--question", group=MODEL, help="Question, for a folder or file: 'which {kind} is this?'.")
+@option(
+    "-M",
+    "model_pairs",
+    multiple=True,
+    metavar="KEY=VALUE",
+    group=MODEL,
+    help="Model option: device=cuda, dtype=bfloat16; of an endpoint: rpm=500, base_url=….",
 )
-@click.option(
-    "--warm", is_flag=True, help="Start where the surrogate would, if 32 image queries agree."
+@option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False),
+    callback=own_prices,
+    expose_value=False,
+    group=BUDGET,
+    help="A price file of your own; see bbtvp doctor.",
 )
-@click.option(
-    "--prime",
-    default=0,
-    show_default=True,
-    help="Training images that teach the surrogate, a query each.",
-)
-@click.option(
-    "--prompt",
-    default="default",
-    show_default=True,
-    help="Preset: default, tone, frame, tvp, annotate.",
-)
-@click.option(
-    "--canvas",
-    type=click.IntRange(8, 2048),
-    help="Side of the canvas in pixels [default: from model and images].",
-)
-@click.option(
-    "--method",
-    default="auto",
-    show_default=True,
-    help="auto, cma, gp, spsa-gc, random, ng:NGOpt, … (bbtvp.optim).",
-)
-@click.option(
-    "--queries",
-    default=1000,
-    show_default=True,
-    help="Cap on image queries: search, validation, retries, failures.",
-)
-@usd_option
-@prices_option
-@click.option(
-    "--minutes", type=click.FloatRange(0, min_open=True), help="Cap on time, from now on."
-)
-@click.option(
-    "--images",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Images per candidate and generation.",
-)
-@click.option(
-    "--repeats",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Answers asked for per image, for a model that does not always answer the same.",
-)
-@click.option(
-    "--patience",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0),
-    help="End a stage after so many generations without a lower mean loss; 0 never does.",
-)
-@click.option(
-    "--channel",
+@option(
+    "--json",
+    "as_json",
     is_flag=True,
-    help="Search through random resizing, cropping and JPEG on the way to the model.",
+    help="Print one JSON document on stdout, and nothing else there.",
 )
-@click.option("--question", help="Question, for a folder or file: 'which {kind} is this?'.")
-@reader_option
-@seed_option
-@model_option_flag
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/TASK-MODEL-SEED]."
-)
-@click.option("--dry-run", is_flag=True, help="Print the plan; ask nothing.")
-@json_flag
 def optimize(
+    *,
     task: str,
     models: tuple[str, ...],
-    combine: Literal["mean", "worst"],
-    surrogate: str | None,
-    fca: float,
-    tse: float,
-    warm: bool,
-    prime: int,
-    prompt: str,
-    canvas: int | None,
-    method: str,
-    queries: int,
-    usd: float | None,
-    minutes: float | None,
-    images: int,
-    repeats: int,
-    patience: int,
-    channel: bool,
-    question: str | None,
-    reader: str,
-    seed: int,
-    options: tuple[str, ...],
     out: Path | None,
     dry_run: bool,
+    settings: tuple[str, ...],
+    question: str | None,
+    model_pairs: tuple[str, ...],
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
     from bbtvp.jobs.result import result
     from bbtvp.models import load_model
-    from bbtvp.prompt.channel import Channel
     from bbtvp.report.progress import Progress
     from bbtvp.runs.folder import BUNDLE, RESULT
-    from bbtvp.search import Allocation
+    from bbtvp.search import SearchConfig
     from bbtvp.search import optimize as search
-    from bbtvp.search.optimize import set_up
-    from bbtvp.search.surrogacy import Surrogacy
-    from bbtvp.surrogate import load_surrogate
+    from bbtvp.search.setup import set_up
     from bbtvp.tasks.registry import load_task
 
     began = time.monotonic()
+    given = {name: value for name, value in flags.items() if value not in (None, False)}
+    config = SearchConfig.of({**given, **settings_of(settings)})
     loaded = load_task(task, **({"question": question} if question else {}))
-    sources = [load_model(model, **model_options(options)) for model in models]
-    names = "+".join(source.spec for source in sources)
-    helper = load_surrogate(surrogate) if surrogate else None
-    how = Allocation(images, patience, repeats)
+    sources = [load_model(model, **model_options(model_pairs)) for model in models]
     if dry_run:
-        found = set_up(
-            loaded,
-            sources,
-            budget=queries,
-            prompt=prompt,
-            canvas=canvas,
-            method=method,
-            reader=reader,
-            allocation=how,
-            surrogacy=Surrogacy(helper, fca, tse, warm=warm, prime=prime),
-            seed=seed,
-        )
-        show_plan(loaded, sources, found, as_json)
+        show_plan(loaded, sources, set_up(loaded, sources, config), as_json)
         return
-    folder = out or Path("runs") / "-".join([loaded.name, names, str(seed)]).replace("/", "_")
-    run = search(
-        loaded,
-        sources,
-        budget=queries,
-        usd=usd,
-        seconds=60 * minutes if minutes else None,
-        prompt=prompt,
-        canvas=canvas,
-        method=method,
-        surrogate=helper,
-        fca=fca,
-        tse=tse,
-        warm=warm,
-        prime=prime,
-        combine=combine,
-        reader=reader,
-        allocation=how,
-        channel=Channel() if channel else None,
-        seed=seed,
-        out=folder,
-        watch=Progress(say, sys.stderr),
-    )
-    seconds = time.monotonic() - began
+    names = "+".join(source.spec for source in sources)
+    name = "-".join([loaded.name, names, str(config.seed)]).replace("/", "_")
+    folder = out or Path("runs") / name
+    run = search(loaded, sources, config=config, out=folder, watch=Progress(say, sys.stderr))
     document = result(
-        run, None, task=loaded.name, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds
+        run,
+        None,
+        task=loaded.name,
+        seed=config.seed,
+        prompt=str(folder / BUNDLE),
+        seconds=time.monotonic() - began,
     )
     atomic_write_json(folder / RESULT, document)
-    (give(document) if as_json else click.echo(str(folder / BUNDLE)))
+    if as_json:
+        give(document)
+    else:
+        click.echo(str(folder / BUNDLE))
+    _advise(run, folder / BUNDLE, [f"--task {shlex.quote(task)}", *_words(models, model_pairs)])
+
+
+def _words(models: tuple[str, ...], model_pairs: tuple[str, ...]) -> list[str]:
+    """The models of this command, as the next one names them."""
+    return [
+        *(f"--model {shlex.quote(model)}" for model in models),
+        *(f"-M {pair}" for pair in model_pairs),
+    ]
+
+
+def _advise(run: Run, bundle: Path, words: list[str]) -> None:
+    """Say what to do next."""
     if not run.improved:
         say(
-            "no gain on validation: this prompt is not worth deploying; try another preset, or more queries"
+            "no gain on validation: this prompt is not worth deploying; "
+            "try another preset, or more queries"
         )
-    again = [
-        f"--task {shlex.quote(task)}",
-        *(f"--model {shlex.quote(model)}" for model in models),
-        *(f"-M {pair}" for pair in options),
-    ]
-    say(f"next, the proof: bbtvp verify {folder / BUNDLE} {' '.join(again)}")
+    say(f"next, the proof: bbtvp verify {bundle} {' '.join(words)}")

@@ -38,13 +38,21 @@ def model_options(pairs: tuple[str, ...]) -> dict[str, Any]:
     return pairs_of(pairs, "-M", "device=cuda")
 
 
-def pairs_of(pairs: tuple[str, ...], flag: str, example: str) -> dict[str, Any]:
-    """`key=value` words → a dict; numbers and true/false are understood. UsageError without a '='."""
+def pairs_of(
+    pairs: tuple[str, ...], flag: str, example: str, *, as_text: bool = False
+) -> dict[str, Any]:
+    """`key=value` words as a dict; UsageError without a '='.
+
+    Numbers and true/false are understood, unless the values stay text.
+    """
     options: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise UsageError(f"{flag} takes key=value, got {pair!r}; for example {flag} {example}")
+        if as_text:
+            options[key] = value
+            continue
         plain = {"true": True, "false": False}.get(value.lower(), value)
         options[key] = int(value) if value.isdecimal() else plain
     return options
@@ -71,7 +79,7 @@ model_option_flag = click.option(
 )
 
 
-def _own_prices(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+def own_prices(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     """Where all endpoints of this process look first."""
     if value is not None:
         os.environ["BBTVP_PRICES"] = value
@@ -85,7 +93,7 @@ usd_option = click.option(
 prices_option = click.option(
     "--prices",
     type=click.Path(exists=True, dir_okay=False),
-    callback=_own_prices,
+    callback=own_prices,
     expose_value=False,
     help="A price file of your own; see bbtvp doctor.",
 )

@@ -12,7 +12,7 @@ from bbtvp.cli.options import give, say
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
-    from bbtvp.search.optimize import Setup
+    from bbtvp.search.setup import Setup
     from bbtvp.tasks import Task
 
 
@@ -41,7 +41,7 @@ def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) 
     rate limit.
     """
     from bbtvp.jobs.plan import costs
-    from bbtvp.search.optimize import describe_plan
+    from bbtvp.search.plan import describe_plan
 
     found = costs(task, models, setup)
     names = "+".join(model.spec for model in models)

@@ -77,13 +77,13 @@ def _before(found: Outlook) -> Iterator[str]:
         yield "a replay of the journal: 0 image queries"
         return
     models = ", ".join(origin.spec for origin in found.recipe.models)
-    budget = found.recipe.arguments["budget"]
+    budget = found.recipe.config.queries
     yield (
         f"at most {found.queries} image queries to {models}; "
         f"with those that have to be repeated, at most {budget}"
     )
     yield from (f"{spec}: {cost}" for spec, cost in found.costs.items())
-    cap = found.recipe.arguments.get("usd")
+    cap = found.recipe.config.usd
     if cap is not None:
         yield f"and at most ${cap:g}, the cap of the run"
 

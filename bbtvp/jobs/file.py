@@ -34,8 +34,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.jobs.job import SearchJob
-from bbtvp.runs.removed import removed_option, without_removed
+from bbtvp.jobs.job import KEYS, SearchJob
+from bbtvp.runs.upgrade import REMOVED
+from bbtvp.search.config import OLD_NAMES
 
 VARIABLE = "BBTVP_JOB_"
 _TABLES = ("defaults", "models", "grid", "job")
@@ -65,13 +66,9 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Search
         raise UsageError(
             f"{path} has no job: add a [[job]] or a [[grid]] with at least task and model"
         )
-    for where, row in [("given", above), *rows]:
-        if (said := removed_option(row)) is not None:
-            raise UsageError(f"{path}, {where}: {said}")
-    above = without_removed(above)
     for key in above:
-        if key not in SearchJob.model_fields or key == "name":
-            raise unknown("key of a job", key, set(SearchJob.model_fields) - {"name"})
+        if key not in {*KEYS, *REMOVED, *OLD_NAMES} or key == "name":
+            raise unknown("key of a job", key, KEYS - {"name"})
     models = _table(path, content, "models")
     jobs = [_job(path, where, {**row, **above}, models) for where, row in rows]
     twice = [name for name, count in Counter(job.folder for job in jobs).items() if count > 1]
@@ -155,9 +152,11 @@ def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[st
 def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, Any]) -> SearchJob:
     own = {**models, **row["own"]} if isinstance(row.get("own"), dict) else models
     try:
-        return SearchJob.model_validate({**without_removed(row), "own": own})
+        return SearchJob.of({**row, "own": own})
     except ValidationError as error:
         raise UsageError(f"{path}, {where}: {_explained(error)}") from error
+    except UsageError as error:
+        raise UsageError(f"{path}, {where}: {error}") from error
 
 
 def _explained(error: ValidationError) -> str:
@@ -165,9 +164,7 @@ def _explained(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     first = faults[0]
     key = ".".join(map(str, first["loc"][:1]))
-    if first["type"] == "extra_forbidden":
-        said = str(unknown("key", key, SearchJob.model_fields))
-    elif first["type"] == "missing":
+    if first["type"] == "missing":
         said = f"{key} is missing"
     else:
         said = f"{key} = {first['input']!r}: {first['msg']}"

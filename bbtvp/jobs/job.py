@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
-from typing import Literal, final
+from typing import Any, final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf
 
+from bbtvp.core.errors import unknown
 from bbtvp.core.origin import Origin
-from bbtvp.prompt.channel import Channel
-from bbtvp.search import Allocation
+from bbtvp.runs.upgrade import REMOVED
+from bbtvp.search.config import OLD_NAMES, SearchConfig, options
 from bbtvp.search.recipe import Recipe
 
 Value = bool | int | float | str
@@ -23,13 +23,13 @@ _LONGEST = 120
 
 @final
 class SearchJob(BaseModel):
-    """What a file of jobs may say of one. Names, meanings and defaults are those of `bbtvp optimize
-    --help`.
+    """What a file of jobs may say of one.
 
     model: the source, or a list of several searched together. options: of all its models, as -M;
-    own: of single models, by spec. verify: models to prove the prompt on, beside the sources; true
-    for the sources alone. also: other tasks to prove it on. train: at most so many training images.
-    usd: cap on the money of search and proofs together.
+    own: of single models, by spec. search: the options of `bbtvp optimize`, which a file names
+    beside the other keys. verify: models to prove the prompt on, beside the sources; true for the
+    sources alone. also: other tasks to prove it on. train: at most so many training images. The cap
+    on money, `search.usd`, is one for search and proofs together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,26 +41,27 @@ class SearchJob(BaseModel):
     model: str | tuple[str, ...]
     options: Mapping[str, Value] = Field(default_factory=dict)
     own: Mapping[str, Mapping[str, Value]] = Field(default_factory=dict)
-    combine: Literal["mean", "worst"] = "mean"
-    surrogate: str | None = None
-    fca: float = Field(0.0, ge=0)
-    tse: float = Field(0.0, ge=0)
-    warm: bool = False
-    prime: int = Field(0, ge=0)
-    prompt: str = "default"
-    canvas: int | None = Field(None, ge=8, le=2048)
-    method: str = "auto"
-    queries: int = Field(1000, ge=1)
-    usd: float | None = Field(None, gt=0)
-    minutes: float | None = Field(None, gt=0)
-    images: int = Field(8, ge=1)
-    repeats: int = Field(1, ge=1)
-    patience: int = Field(0, ge=0)
-    channel: bool = False
-    reader: Literal["auto", "logprob", "label", "text"] = "auto"
-    seed: int = 0
+    search: InstanceOf[SearchConfig] = Field(default_factory=SearchConfig)
     verify: bool | tuple[str, ...] = False
     also: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> SearchJob:
+        """From a row of a file, which names the options of the search beside the other keys.
+
+        Raises UsageError for an option that cannot be, pydantic's ValidationError for another key.
+        """
+        for key in row:
+            if key not in {*KEYS, *OLD_NAMES, *REMOVED}:
+                raise unknown("key", key, KEYS)
+        own = {key: value for key, value in row.items() if key in OWN_KEYS}
+        rest = {key: value for key, value in row.items() if key not in OWN_KEYS}
+        return cls(**own, search=SearchConfig.of(rest))
+
+    def described(self) -> dict[str, Any]:
+        """A row from which `of` makes the job again, JSON-able."""
+        own: dict[str, Any] = self.model_dump(mode="json", exclude={"search"})
+        return {**own, **self.search.as_record(), "surrogate": self.search.surrogate}
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -69,8 +70,9 @@ class SearchJob(BaseModel):
 
     @property
     def proved_on(self) -> tuple[str, ...]:
-        """Models that the prompt is to be verified on: the sources, and those named; none without a
-        proof.
+        """Models that the prompt is to be verified on: the sources, and those named.
+
+        There are none without a proof.
         """
         others = self.verify if isinstance(self.verify, tuple) else ()
         return tuple(dict.fromkeys((*self.models, *others))) if self.verify else ()
@@ -89,35 +91,19 @@ class SearchJob(BaseModel):
 
     @property
     def recipe(self) -> Recipe:
-        """The search. Raises UsageError for an allocation that cannot be."""
-        how = Allocation(self.images, self.patience, self.repeats)
+        """The search."""
         asked = {"question": self.question, "train": self.train}
-        arguments = {
-            "budget": self.queries,
-            "usd": self.usd,
-            "seconds": None if self.minutes is None else 60 * self.minutes,
-            "allocation": asdict(how),
-            "channel": asdict(Channel()) if self.channel else None,
-            **self.model_dump(include=set(_AS_THEY_ARE)),
-        }
+        surrogate = self.search.surrogate
         return Recipe(
             Origin(self.task, {key: value for key, value in asked.items() if value is not None}),
             tuple(map(self.origin, self.models)),
-            Origin(self.surrogate) if self.surrogate else None,
-            arguments,
+            self.search,
+            Origin(surrogate) if isinstance(surrogate, str) else None,
         )
 
 
-_AS_THEY_ARE = (
-    "prompt",
-    "canvas",
-    "method",
-    "fca",
-    "tse",
-    "warm",
-    "prime",
-    "combine",
-    "reader",
-    "seed",
-)
-"""Arguments of `optimize` with the same name and meaning."""
+OWN_KEYS = frozenset(SearchJob.model_fields) - {"search"}
+"""Keys of a job that are no options of the search."""
+
+KEYS = OWN_KEYS | {option.name for option in options()}
+"""All keys of a job."""

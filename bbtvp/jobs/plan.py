@@ -11,8 +11,9 @@ from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import SearchJob
 from bbtvp.models import Model
-from bbtvp.search.optimize import Setup, describe_plan
+from bbtvp.search.plan import describe_plan
 from bbtvp.search.recipe import Loader
+from bbtvp.search.setup import Setup
 from bbtvp.tasks import Task
 from bbtvp.verify import Rule, plan_proof
 
@@ -77,7 +78,7 @@ def _proof_queries(
     tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)]
     prompt = setup.space.prompt(setup.space.neutral())  # the arms depend on its layers alone
     plans = [
-        plan_proof(prompt, one, targets, reader=job.reader, calibration=0, rule=Rule())
+        plan_proof(prompt, one, targets, reader=job.search.reader, calibration=0, rule=Rule())
         for one in tasks
     ]
     by_target = zip(*(one.shares for one in plans), strict=True)
@@ -89,4 +90,4 @@ def _dollars(job: SearchJob, estimates: Sequence[Estimate]) -> float | None:
     if any(one.usd_bound is None for one in estimates):
         return None
     usd = math.fsum(one.usd_bound or 0 for one in estimates)
-    return usd if job.usd is None else min(usd, job.usd)
+    return usd if job.search.usd is None else min(usd, job.search.usd)

@@ -85,7 +85,7 @@ class SearchProgress:
         if elapsed <= 0 or asked <= 0:
             return None
         ahead = total * (1 - share) / share
-        cap = self._tally.config.get("budget")
+        cap = self._tally.config.get("queries")
         if cap is not None:
             ahead = min(ahead, max(0, cap - total))
         return ahead * elapsed / asked

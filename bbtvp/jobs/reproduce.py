@@ -141,7 +141,7 @@ def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
     task = loader.task(recipe.task)
     models = [] if replay else [loader.model(origin) for origin in recipe.models]
     plan = plan_of(recording.config)
-    queries = 0 if replay else plan.queries if plan else int(recipe.arguments["budget"])
+    queries = 0 if replay else plan.queries if plan else recipe.config.queries
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
     return Outlook(
@@ -183,8 +183,8 @@ def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
 
 
 def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) -> Iterator[str]:
-    seconds = recipe.arguments.get("seconds")
-    usd = recipe.arguments.get("usd")
+    seconds = recipe.config.seconds
+    usd = recipe.config.usd
     versions = len(record["environments"])
     if seconds is not None:
         yield f"the run had a cap of {seconds:g} seconds: if the clock ended it, no other run ends there"
@@ -261,14 +261,14 @@ def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
         "reader": found.recording.reader.name,
         "canvas": None,
     }
-    arguments = {**found.recipe.arguments, **settled, "usd": None, "seconds": None}
+    config = found.recipe.config.changed({**settled, "usd": None, "minutes": None})
     models = {
         origin: found.recording.model(model["spec"], model["identity"])
         for origin, model in zip(
             map(_key, found.recipe.models), found.record["models"], strict=True
         )
     }
-    return replace(found.recipe, arguments=arguments), _Journalled(loader, models)
+    return replace(found.recipe, config=config), _Journalled(loader, models)
 
 
 def _key(origin: Origin) -> str:

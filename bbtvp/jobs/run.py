@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import final
 
 from bbtvp.core.digest import canonical_json
-from bbtvp.core.errors import BudgetReached
+from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.remote import Endpoint
@@ -68,7 +68,11 @@ def finished(job: SearchJob, folder: Path) -> Document | None:
         document: Document = json.loads((folder / job.folder / RESULT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
-    return document if document.get("job") == job.model_dump(mode="json") else None
+    try:
+        same = SearchJob.of(document["job"]) == job
+    except (LookupError, TypeError, ValueError, UsageError):  # another version wrote it
+        return None
+    return document if same else None
 
 
 @final
@@ -90,7 +94,7 @@ class _SearchBatch(Batch[SearchJob]):
     def prepare(self) -> None:
         left = [job for job in self._jobs if self.finished(job) is None]
         self._needed.update(key for job in left for key in _model_keys(job))
-        rows = [{"folder": job.folder, **job.model_dump(mode="json")} for job in self._every]
+        rows = [{"folder": job.folder, **job.described()} for job in self._every]
         atomic_write_json(self.folder / JOBS, {"schema": SCHEMA, "jobs": rows})
 
     def place(self, job: SearchJob) -> Path:
@@ -119,7 +123,7 @@ class _SearchBatch(Batch[SearchJob]):
             run,
             proof,
             task=run.task.name,
-            seed=job.seed,
+            seed=job.search.seed,
             prompt=str(place / BUNDLE),
             seconds=time.monotonic() - began,
         )
@@ -129,7 +133,7 @@ class _SearchBatch(Batch[SearchJob]):
         document["also"] = [
             {"task": other.task, "models": other.as_json()} for other in others if other
         ]
-        document["job"] = job.model_dump(mode="json")
+        document["job"] = job.described()
         atomic_write_json(place / RESULT, document)
         return dict(json.loads(json.dumps(document)))  # as a later process reads it
 
@@ -144,10 +148,10 @@ class _SearchBatch(Batch[SearchJob]):
         proofs: list[Proof | None] = []
         spent = run.usd
         for task in tasks:
-            left = None if job.usd is None else job.usd - spent
+            left = None if job.search.usd is None else job.search.usd - spent
             if left is not None and left <= 0:
                 raise BudgetReached(
-                    f"${job.usd:g} are spent; nothing is left for the proof on {task.name}; "
+                    f"${job.search.usd:g} are spent; nothing is left for the proof on {task.name}; "
                     "raise usd"
                 )
             proof = verify(
@@ -155,9 +159,9 @@ class _SearchBatch(Batch[SearchJob]):
                 task,
                 models,
                 source=[model.spec for model in run.models],
-                reader=job.reader,
+                reader=job.search.reader,
                 usd=left,
-                seed=job.seed,
+                seed=job.search.seed,
                 out=self.place(job),
                 watch=watch,
             )

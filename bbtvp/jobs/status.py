@@ -161,7 +161,7 @@ class Board:
             unprompted=tally.validated.get(UNPROMPTED),
             best=tally.best,
             queries=tally.total,
-            cap=tally.config.get("budget"),
+            cap=tally.config.get("queries"),
             checks=sum(one.total for one in tallies[1:]),
             failed=sum(one.failed for one in tallies),
             usd=sum(one.usd for one in tallies),

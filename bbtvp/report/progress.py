@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO, final
 
-from bbtvp.search.optimize import describe_plan
+from bbtvp.search.plan import describe_plan
 from bbtvp.verify import ProofPlan
 
 LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

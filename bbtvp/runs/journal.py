@@ -40,7 +40,7 @@ from bbtvp.runs.records import (
     StepRecord,
     read_records,
 )
-from bbtvp.runs.removed import removed_from_config
+from bbtvp.runs.upgrade import removed_from_config
 
 _PREFIX = 32
 """Digits of a key, which is a digest, that tell it from all others of a run."""

@@ -4,7 +4,7 @@ and made again.
     {"schema": "bbtvp.run/1",
      "task": {"name", "digest", "spec", "options"}, "models": [{"spec", "identity", "revision",
      "origin", "options"}], "surrogate": null or {"spec", "options"},
-     "arguments": {…},                                what `optimize` was called with
+     "arguments": {…},                                the fields of `SearchConfig`
      "environments": [{"python", "platform", "packages"}]}   one for each set of versions that worked on it
 
 `task.spec`, `models[].origin` and `surrogate.spec` are null for what was made in Python: such a run
@@ -13,11 +13,9 @@ can be read by all, and made again by its own program only.
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,12 @@ from bbtvp.core.errors import JournalError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
 from bbtvp.models import Model
-from bbtvp.prompt import PromptSpace
 from bbtvp.runs.documents import read_document
+from bbtvp.runs.upgrade import upgraded_arguments
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.run/1"
-_APART = ("task", "model", "surrogate", "out", "watch", "options")
-"""Arguments that are recorded otherwise, or not at all."""
 FILE = "run.json"
 _NAME = re.compile(r"[^\w.-]")
 """What ends the name in a requirement."""
@@ -43,17 +39,17 @@ def write_record(
     folder: Path,
     task: Task,
     models: Sequence[Model],
+    *,
     surrogate: Surrogate | None,
-    called: Mapping[str, Any],
+    arguments: Mapping[str, Any],
 ) -> None:
-    """Write or renew the record of a run, given what `optimize` was called with and what came of
-    the specs among it.
+    """Write or renew the record of a run.
 
-    The arguments are those of the last call: caps may have been raised in between.
+    arguments: the options of the search, JSON-able. They are those of the last call: caps may have
+    been raised in between.
     """
     known = read_record(folder)["environments"] if (folder / FILE).exists() else []
     here = environment()
-    arguments = {**called, **called["options"]}
     document = {
         "schema": SCHEMA,
         "task": {"name": task.name, "digest": task.digest, **_origin(task.origin, "spec")},
@@ -67,17 +63,16 @@ def write_record(
             for model in models
         ],
         "surrogate": None if surrogate is None else _origin(surrogate.origin, "spec"),
-        "arguments": {
-            name: _plain(value) for name, value in arguments.items() if name not in _APART
-        },
+        "arguments": dict(arguments),
         "environments": known if known and known[-1] == here else [*known, here],
     }
     atomic_write_json(folder / FILE, document)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The record of the run in `folder`. JournalError if there is none, or none that this version
-    can read.
+    """The record of the run in `folder`, its arguments in today's form.
+
+    Raises JournalError if there is none, or none that this version can read.
     """
     path = folder / FILE
     document = read_document(path)
@@ -87,7 +82,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         )
     schema = str(document.get("schema"))
     if schema == SCHEMA:
-        return document
+        return {**document, "arguments": upgraded_arguments(document.get("arguments", {}))}
     if schema.startswith("bbtvp.run/"):
         raise JournalError(f"{path}: a newer bbtvp wrote it; upgrade")
     raise JournalError(f"{path}: not a {SCHEMA} document")
@@ -131,11 +126,3 @@ def _origin(origin: Origin | None, name: str) -> dict[str, Any]:
         name: origin.spec if origin else None,
         "options": dict(origin.options) if origin else {},
     }
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, PromptSpace):
-        return value.config()
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    return json.loads(json.dumps(value, default=str))

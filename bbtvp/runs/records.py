@@ -27,7 +27,7 @@ from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
 from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Usage
-from bbtvp.runs.removed import upgraded_config
+from bbtvp.runs.upgrade import upgraded_config
 
 SCHEMA = "bbtvp.journal/1"
 FILE = "journal.jsonl"

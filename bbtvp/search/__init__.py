@@ -1,6 +1,6 @@
 """Floor 5: the search: what is minimised, how answers are read, the plan, the loop, and `optimize`.
 
->>> run = optimize("zoo/digits-low-contrast", "zoo/llava", budget=1000, out="runs/digits")
+>>> run = optimize("zoo/digits-low-contrast", "zoo/llava", queries=1000, out="runs/digits")
 >>> run.save("digits.vprompt")
 
 What is minimised over the search vector z:
@@ -13,9 +13,9 @@ Only the task loss costs image queries. What the search may see of a candidate i
 from __future__ import annotations
 
 from bbtvp.runs.journal import Journal as Journal
-from bbtvp.search.allocation import Allocation as Allocation
 from bbtvp.search.ask import Answers as Answers
 from bbtvp.search.ask import ask as ask
+from bbtvp.search.config import SearchConfig as SearchConfig
 from bbtvp.search.evaluation import MISSING as MISSING
 from bbtvp.search.evaluation import Evaluation as Evaluation
 from bbtvp.search.evaluation import Scale as Scale

@@ -10,19 +10,20 @@ import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import BudgetReached, ModelError
-from bbtvp.core.rng import stream
+from bbtvp.core.rng import derived_seed, stream
 from bbtvp.models import Budget
 from bbtvp.prompt import Prompt
-from bbtvp.prompt.channel import Channel
 from bbtvp.runs.journal import Journal
-from bbtvp.search.engines import Engines
+from bbtvp.search.config import SearchConfig
 from bbtvp.search.evaluation import Evaluation, Scale
 from bbtvp.search.objective import Objective, Send
-from bbtvp.search.plan import CHECK, Plan, Stage
+from bbtvp.search.plan import CHECK, Stage
 from bbtvp.search.recall import Recalled
+from bbtvp.search.setup import Setup
 from bbtvp.search.steps import from_json, journalled, mark_of, to_json
-from bbtvp.search.surrogacy import Surrogacy, head_of, warm_point
+from bbtvp.search.surrogacy import head_of
 from bbtvp.search.validation import Validation, paired
+from bbtvp.surrogate import Surrogate, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 
@@ -70,29 +71,28 @@ class Searcher:
     def __init__(
         self,
         objective: Objective,
-        plan: Plan,
+        setup: Setup,
+        config: SearchConfig,
+        *,
         journal: Journal,
         budget: Budget,
-        engines: Engines,
-        *,
-        surrogacy: Surrogacy | None = None,
-        channel: Channel | None = None,
-        seed: int,
+        surrogate: Surrogate | None = None,
         watch: Watch,
-    ):
+    ) -> None:
         self.objective = objective
-        self.plan = plan
+        self.plan = setup.plan
+        self.config = config
         self.journal = journal
         self.budget = budget
         self.task = objective.task
-        self.seed = seed
+        self.surrogate = surrogate
         self.watch = watch
-        self.surrogacy = surrogacy or Surrogacy()
-        self.channel = channel
-        self._engines = engines
-        self._validation = Validation(objective, plan, journal, budget, seed)
+        self._engines = setup.engines
+        self._validation = Validation(
+            objective, self.plan, journal=journal, budget=budget, seed=config.seed
+        )
         self._head: Head | None = None
-        self._scale: Scale | None = None if self.surrogacy.matched else Scale()
+        self._scale: Scale | None = None if config.matched else Scale()
 
     def run(self) -> Search:
         """Search stage after stage; a stage's winner is kept only if it pays on validation.
@@ -151,8 +151,17 @@ class Searcher:
         self.budget.phase = "search"
         self.budget.held_back = reserve
         start = self._start(stage, base)
-        guide = (self._ready_head(), self._free()) if self._engines.guided else ()
-        engine = Recalled(self._engines.begin(stage, base, start, *guide), self.journal, stage.name)
+        engine = Recalled(
+            self._engines.begin(
+                stage,
+                base,
+                start,
+                head=self._ready_head() if self.config.guided else None,
+                samples=self._free(),
+            ),
+            self.journal,
+            stage.name,
+        )
         left = stage.queries
         index = 0
         lowest = np.inf
@@ -160,7 +169,7 @@ class Searcher:
         while True:
             active = engine.ask()
             # Set aside, however much of it the journal answers.
-            left -= self.plan.allocation.cost(len(active))
+            left -= len(active) * stage.images * self.plan.repeats
             if left < 0:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
@@ -177,7 +186,7 @@ class Searcher:
             lowest, stale = (
                 (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
             )
-            if stale == self.plan.allocation.patience > 0:
+            if stale == self.plan.patience > 0:
                 self.watch(
                     "stopped",
                     {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"},
@@ -236,7 +245,9 @@ class Searcher:
         order: list[int] = []
         while len(order) < first + size:
             order.extend(
-                stream(self.seed, "minibatch", stage.name, deal).permutation(len(train)).tolist()
+                stream(self.config.seed, "minibatch", stage.name, deal)
+                .permutation(len(train))
+                .tolist()
             )
             deal += 1
         return [train[i] for i in order[first : first + size]]
@@ -245,21 +256,28 @@ class Searcher:
         """What happens to each image of a generation on its way: one draw per image, the same for
         every candidate.
         """
-        if self.channel is None:
+        channel = self.config.channel
+        if channel is None:
             return []
         return [
-            self.channel.draw(stream(self.seed, "channel", stage.name, index, i))
+            channel.draw(stream(self.config.seed, "channel", stage.name, index, i))
             for i in range(count)
         ]
 
     # -- the surrogate -----------------------------------------------------------------------------
     def _ready_head(self) -> Head:
+        """The surrogate's own answer to the task; priming is paid for at the first call."""
         if self._head is None:
-            kinds = self.plan.stages[0].kinds
+            if self.surrogate is None:
+                raise TypeError("SearchConfig refuses what needs a surrogate where there is none")
             self.budget.phase = "search"  # priming is no validation
-            self._head = head_of(self.surrogacy, self.objective, kinds, self.seed, self.journal)
-        if self._head is None:
-            raise TypeError("set_up refuses what needs a surrogate where there is none")
+            self._head = head_of(
+                self.surrogate,
+                self.objective,
+                self.config,
+                kinds=self.plan.stages[0].kinds,
+                journal=self.journal,
+            )
         return self._head
 
     def _free(self) -> Sequence[Sample]:
@@ -276,10 +294,8 @@ class Searcher:
         if self.plan.starts == 1 or stage is not self.plan.stages[0]:
             return base
         points = self.objective.space.starts()
-        if self.surrogacy.warm:
-            head = self._ready_head()
-            space = self.objective.space
-            points.append(warm_point(head, space, self._free(), stage.kinds, base, self.seed))
+        if self.config.warm:
+            points.append(self._warm_point(stage, base))
         z = np.stack(points)
         name = f"{stage.name}/start"
         mark = mark_of(z)
@@ -288,8 +304,20 @@ class Searcher:
         chosen: Vector = z[done["chosen"]]
         return chosen
 
+    def _warm_point(self, stage: Stage, base: Vector) -> Vector:
+        """The z that the surrogate would choose, with only this stage's layers moved; no query."""
+        return warm_start(
+            self._ready_head(),
+            self.objective.space,
+            self._free(),
+            derived_seed(self.config.seed, "warm"),
+            kinds=stage.kinds,
+            base=base,
+            steps=25,
+        ).z
+
     def _compared(self, name: str, mark: str, z: Matrix) -> dict[str, Any]:
-        order = stream(self.seed, "check").permutation(len(self.task.train))[:CHECK]
+        order = stream(self.config.seed, "check").permutation(len(self.task.train))[:CHECK]
         samples = [self.task.train[i] for i in order]
         losses = self.objective.look(z, samples).losses
         falls = [paired(losses[0], row) for row in losses]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias, final, get_args
+from typing import NamedTuple, TypeAlias, final, get_args
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.search.readers import Reader, Reading, read_all
 from bbtvp.surrogate import Features, Surrogate
 from bbtvp.tasks import Sample, Task
 
 Send: TypeAlias = Callable[[Pixels], Pixels]
-Combine: TypeAlias = Literal["mean", "worst"]
 
 
 class Table(NamedTuple):

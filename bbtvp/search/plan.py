@@ -5,14 +5,14 @@ the same.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace
-from bbtvp.search.allocation import Allocation
+from bbtvp.search.config import SearchConfig
+from bbtvp.search.methods import popsize_for
 
 SECOND_STAGE_FROM = 2000
 """Budget from which a second stage is worth its queries."""
@@ -49,109 +49,111 @@ class Stage:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """Stages in order, and the number of validation images for each arm (unprompted, then each
-    stage's winner).
+    """Stages in order, and the number of validation images for each arm.
 
-    prime: training images whose answers a surrogate learns from. starts: points where the search
-    may begin.
+    The arms are the unprompted images, then the winner of each stage. prime: training images whose
+    answers a surrogate learns from. starts: points where the search may begin. repeats: answers per
+    image. patience: a stage ends after so many generations in a row without a lower mean loss; 0
+    never does.
     """
 
     stages: tuple[Stage, ...]
     validation: int
-    allocation: Allocation = field(default_factory=Allocation)
     prime: int = 0
     starts: int = 1
+    repeats: int = 1
+    patience: int = 0
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
-        """From what `dataclasses.asdict` gives, as a journal keeps it. LookupError or TypeError for
-        anything else.
+        """From what `dataclasses.asdict` gives, as a journal keeps it.
+
+        LookupError or TypeError for anything else.
         """
         stages = (
             Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in described["stages"]
         )
-        return cls(
-            **{
-                **described,
-                "stages": tuple(stages),
-                "allocation": Allocation(**described["allocation"]),
-            }
-        )
+        return cls(**{**described, "stages": tuple(stages)})
 
     @property
     def held(self) -> int:
         """Image queries of one arm on validation."""
-        return self.validation * self.allocation.repeats
+        return self.validation * self.repeats
 
     @property
     def extra(self) -> int:
         """Image queries that are neither a generation's nor validation's."""
         check = CHECK * self.starts if self.starts > 1 else 0
-        return (self.prime + check) * self.allocation.repeats
+        return (self.prime + check) * self.repeats
 
     @property
     def queries(self) -> int:
         """The most the run will spend, without retries and failures."""
-        return (
-            sum(stage.queries for stage in self.stages)
-            + self.held * (1 + len(self.stages))
-            + self.extra
-        )
+        generations = sum(stage.queries for stage in self.stages)
+        return generations + self.held * (1 + len(self.stages)) + self.extra
 
 
-def default_popsize(dim: int) -> int:
-    """CMA-ES's λ = 4 + ⌊3 ln d⌋ (Hansen, arXiv 1604.00772, eq. 48)."""
-    return 4 + int(3 * math.log(dim))
+def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, validation: int) -> Plan:
+    """Divide the image queries of `config`, given the sizes of the two splits.
 
-
-def make_plan(
-    space: PromptSpace,
-    budget: int,
-    *,
-    training: int,
-    validation: int,
-    allocation: Allocation | None = None,
-    popsize: int | Callable[[int], int] | None = None,
-    prime: int = 0,
-    starts: int = 1,
-) -> Plan:
-    """Divide `budget` image queries, given the sizes of the two splits.
-
-    popsize: candidates per generation, or what says so for a number of variables; `default_popsize`
-    by default. Raises UsageError for a budget of 0, a space without variables, and a budget too
-    small for one generation, with the smallest that would do.
+    Raises UsageError for a space without variables and a budget too small for one generation, with
+    the smallest that would do.
     """
-    if budget < 1:
-        raise UsageError(f"a budget of {budget} image queries finds nothing; try --queries 1000")
-    chosen = allocation or Allocation()
-    if chosen.images > training:
-        chosen = replace(chosen, images=training)
-    size_of = (lambda dim: popsize) if isinstance(popsize, int) else popsize or default_popsize
-    sizes = {group: size_of(space.dim_of(group)) for group in _groups(space)}
-    trial = Plan((), validation, chosen, min(prime, training), starts)
-    if plan := _divided(trial, sizes, budget):
+    images = min(config.images, training)
+    stages = [_stage(space, kinds, config, images=images) for kinds in _groups(space)]
+    trial = Plan(
+        tuple(stages),
+        validation,
+        prime=min(config.prime, training),
+        starts=len(space.starts()) + config.warm,
+        repeats=config.repeats,
+        patience=config.patience,
+    )
+    if plan := _divided(trial, config.queries):
         return plan
-    least = next(more for more in itertools.count(budget + 1) if _divided(trial, sizes, more))
-    raise UsageError(f"{budget} image queries do not reach one generation; give at least {least}")
+    least = next(more for more in itertools.count(config.queries + 1) if _divided(trial, more))
+    raise UsageError(
+        f"{config.queries} image queries do not reach one generation; give at least {least}"
+    )
 
 
-def _divided(trial: Plan, sizes: Mapping[tuple[str, ...], int], budget: int) -> Plan | None:
-    """The plan with its stages and validation images, as many as `trial` at most; None if they do
-    not fit in.
+def describe_plan(plan: Plan) -> str:
+    """The plan in one line."""
+    parts = [
+        f"{stage.name}: {stage.generations} × {stage.popsize} candidates × {stage.images} images"
+        for stage in plan.stages
+    ]
+    if plan.starts > 1:
+        parts.insert(0, f"{plan.starts} starting points × {CHECK} images")
+    if plan.prime:
+        parts.insert(0, f"{plan.prime} training images to prime the surrogate")
+    return (
+        f"{'; then '.join(parts)}; {plan.validation} validation images per arm; "
+        f"at most {plan.queries} image queries"
+    )
+
+
+def _stage(
+    space: PromptSpace, kinds: tuple[str, ...], config: SearchConfig, *, images: int
+) -> Stage:
+    """A stage with its sizes, and no generations yet."""
+    popsize = config.popsize or popsize_for(config.method, space.dim_of(kinds))
+    return Stage("+".join(kinds), kinds, popsize, images, 0, popsize * images * config.repeats)
+
+
+def _divided(trial: Plan, budget: int) -> Plan | None:
+    """The plan with its generations and validation images, as many as `trial` at most.
+
+    None if they do not fit in.
     """
-    chosen = trial.allocation
-    groups = list(sizes)[: 1 if budget < SECOND_STAGE_FROM else None]
-    held = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / chosen.repeats)))
-    search = (budget - held * chosen.repeats * (1 + len(groups)) - trial.extra) // len(groups)
-    stages = []
-    for group in groups:
-        cost = chosen.cost(sizes[group])
-        if search < cost:
-            return None
-        stages.append(
-            Stage("+".join(group), group, sizes[group], chosen.images, search // cost, cost)
-        )
-    return replace(trial, stages=tuple(stages), validation=held)
+    stages = trial.stages if budget >= SECOND_STAGE_FROM else trial.stages[:1]
+    validation = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / trial.repeats)))
+    plan = replace(trial, validation=validation)
+    search = (budget - plan.held * (1 + len(stages)) - plan.extra) // len(stages)
+    if any(search < stage.cost for stage in stages):
+        return None
+    full = tuple(replace(stage, generations=search // stage.cost) for stage in stages)
+    return replace(plan, stages=full)
 
 
 def _groups(space: PromptSpace) -> list[tuple[str, ...]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -37,6 +37,11 @@ class Reader(ABC):
     @abstractmethod
     def name(self) -> str:
         """The name under which `choose_reader` gives it."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Its name and its settings, JSON-able, as a journal keeps them."""
 
     @abstractmethod
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
@@ -73,6 +78,10 @@ class LogProbReader(Reader):
     @property
     def name(self) -> str:
         return "logprob"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self)}
 
     def __post_init__(self) -> None:
         if self.normalise not in ("sum", "mean"):
@@ -143,6 +152,10 @@ class TextReader(Reader):
     def name(self) -> str:
         """The word label where the reply is forced to be one, else text."""
         return "label" if self.forced else "text"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, **asdict(self)}
 
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
         labels = task.sample_labels(sample) if self.forced else None

@@ -1,36 +1,27 @@
-"""A search in words: all that `optimize` is called with, from a run's record or a file of jobs, to
-be made again.
-"""
+"""A search in words, from a run's record or a file of jobs, so that it can be made again."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, final
 
 from bbtvp.core.digest import canonical_json
-from bbtvp.core.errors import JournalError
+from bbtvp.core.errors import JournalError, UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.models import Model, load_model
-from bbtvp.prompt import PromptSpace
-from bbtvp.prompt.bundle import layer_of
-from bbtvp.prompt.channel import Channel
 from bbtvp.runs.record import FILE, read_record
-from bbtvp.runs.removed import removed_option, without_removed
-from bbtvp.search.allocation import Allocation
+from bbtvp.search.config import SearchConfig
 from bbtvp.search.loop import Watch, silent
-from bbtvp.search.optimize import Run, Setup, optimize, set_up
-from bbtvp.search.surrogacy import Surrogacy
+from bbtvp.search.optimize import Run, optimize
+from bbtvp.search.setup import Setup, set_up
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
 _T = TypeVar("_T")
-_SURROGATE = ("fca", "tse", "matched", "warm", "prime")
-_NOT_PLANNED = ("usd", "seconds", "combine", "channel")
-"""Arguments of `optimize` that change no plan."""
 
 
 class Loads(Protocol):
@@ -48,8 +39,9 @@ class Loads(Protocol):
 
 @final
 class Loader(Loads):
-    """Tasks, models and surrogates, each loaded once, however many searches use it. Safe to use
-    from many threads.
+    """Tasks, models and surrogates, each loaded once, however many searches use it.
+
+    Safe to use from many threads.
     """
 
     def __init__(self) -> None:
@@ -71,15 +63,13 @@ class Loader(Loads):
         return [found for found in list(self._loaded.values()) if isinstance(found, Model)]
 
     def release(self, model: Origin) -> None:
-        """Let go of a model that nobody needs any more: a large one would keep the next from the
-        device.
-        """
+        """Let go of a model that nobody needs any more, so that the next one has room."""
         with self._lock:
             self._loaded.pop(_key("model", model), None)
 
     def _once(self, kind: str, origin: Origin, load: Callable[..., _T]) -> _T:
         key = _key(kind, origin)
-        with self._lock:  # one at a time: transformers' lazy imports do not like company
+        with self._lock:  # one at a time: the lazy imports of transformers are not safe in threads
             if key not in self._loaded:
                 self._loaded[key] = load(origin.spec, **origin.options)
             found: _T = self._loaded[key]
@@ -89,16 +79,23 @@ class Loader(Loads):
 @final
 @dataclass(frozen=True)
 class Recipe:
-    """Arguments of `optimize` by name, JSON alone; what is loaded, by its origin."""
+    """A search in words: its options, and where the task, the models and the surrogate come from.
+
+    `config.surrogate` is None or a spec; `surrogate` says how it is loaded.
+    """
 
     task: Origin
     models: tuple[Origin, ...]
+    config: SearchConfig
     surrogate: Origin | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of_run(cls, folder: Path) -> Recipe:
-        """From the record of a run. JournalError if it was called with what no record can name."""
+        """From the record of a run.
+
+        Raises JournalError if it was called with what no record can name, or with an option that
+        this version does not have.
+        """
         record = read_record(folder)
         task = _origin(record["task"], "spec")
         surrogate = record["surrogate"]
@@ -108,46 +105,32 @@ class Recipe:
         nameless += ["surrogate"] if surrogate is not None and helper is None else []
         if task is None or nameless:
             raise JournalError(
-                f"{folder / FILE}: the {nameless[0]} was made in Python, and only that program can make it again"
+                f"{folder / FILE}: the {nameless[0]} was made in Python, "
+                "and only that program can make it again"
             )
-        arguments = dict(record["arguments"])
-        named = arguments.get("allocation") or {}
-        if (said := removed_option({**arguments, **named})) is not None:
-            raise JournalError(f"{folder / FILE}: {said}")
-        if named:
-            arguments["allocation"] = without_removed(named)
-        return cls(
-            task,
-            tuple(m for m in models if m is not None),
-            helper,
-            without_removed(arguments),
-        )
+        try:
+            config = SearchConfig.of({**record["arguments"], "surrogate": helper and helper.spec})
+        except UsageError as error:
+            raise JournalError(f"{folder / FILE}: {error}") from error
+        return cls(task, tuple(m for m in models if m is not None), config, helper)
 
     def search(
         self, *, out: Path | str | None, loader: Loads | None = None, watch: Watch = silent
     ) -> Run:
         """Call `optimize`, with `out` as its run folder. Raises what it raises."""
-        task, models, surrogate = self._load(loader or Loader())
-        return optimize(
-            task, models, surrogate=surrogate, out=out, watch=watch, **_restored(self.arguments)
-        )
+        task, models, config = self._load(loader or Loader())
+        return optimize(task, models, config=config, out=out, watch=watch)
 
     def set_up(self, loader: Loads) -> tuple[Task, list[Model], Setup]:
         """What it would search, settled and checked as before a search; asks nothing."""
-        task, models, surrogate = self._load(loader)
-        arguments = _restored(self.arguments)
-        parts = {name: arguments.pop(name) for name in _SURROGATE if name in arguments}
-        for name in _NOT_PLANNED:
-            arguments.pop(name, None)
-        return (
-            task,
-            models,
-            set_up(task, models, surrogacy=Surrogacy(surrogate, **parts), **arguments),
-        )
+        task, models, config = self._load(loader)
+        return task, models, set_up(task, models, config)
 
-    def _load(self, loader: Loads) -> tuple[Task, list[Model], Surrogate | None]:
-        helper = None if self.surrogate is None else loader.surrogate(self.surrogate)
-        return loader.task(self.task), [loader.model(origin) for origin in self.models], helper
+    def _load(self, loader: Loads) -> tuple[Task, list[Model], SearchConfig]:
+        config = self.config
+        if self.surrogate is not None:
+            config = replace(config, surrogate=loader.surrogate(self.surrogate))
+        return loader.task(self.task), [loader.model(origin) for origin in self.models], config
 
 
 def _key(kind: str, origin: Origin) -> str:
@@ -156,19 +139,3 @@ def _key(kind: str, origin: Origin) -> str:
 
 def _origin(found: Mapping[str, Any], name: str) -> Origin | None:
     return None if found[name] is None else Origin(found[name], found["options"])
-
-
-def _restored(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as `optimize` takes them."""
-    found = dict(arguments)
-    space, how, channel = (found.get(name) for name in ("prompt", "allocation", "channel"))
-    if isinstance(space, Mapping):
-        found["prompt"] = PromptSpace(tuple(map(layer_of, space["layers"])), space["canvas"])
-    if isinstance(how, Mapping):
-        found["allocation"] = Allocation(**how)
-    if isinstance(channel, Mapping):
-        quality = channel["jpeg"]
-        found["channel"] = Channel(
-            **{**channel, "jpeg": None if quality is None else tuple(quality)}
-        )
-    return found

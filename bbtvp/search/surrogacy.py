@@ -1,105 +1,60 @@
-"""What the surrogate does in a search: each part can be switched off, and none costs an image query
-but priming.
-"""
+"""What the surrogate does in a search. None of it costs an image query but priming."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.core.rng import derived_seed, stream
+from bbtvp.core.rng import stream
 from bbtvp.models import Reply, Request
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.journal import Journal
-from bbtvp.search.objective import Objective, check_terms
+from bbtvp.search.config import SearchConfig
+from bbtvp.search.objective import Objective
 from bbtvp.search.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.search.steps import journalled, mark_of
-from bbtvp.surrogate import (
-    Guide,
-    Surrogate,
-    ZeroShot,
-    gradients_at,
-    prime,
-    priming_points,
-    warm_start,
-)
+from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample, Task
 
 
-@final
-@dataclass(frozen=True)
-class Surrogacy:
-    """surrogate: a local CLIP, or None. fca, tse: weights of its two terms in J.
-
-    matched: weights in units of the task loss's spread over the first generation (see `Scale`);
-    else as they are, in the task loss's unit per unit of the term. free: training images, at most,
-    that the terms are taken on. warm: begin where the surrogate's own loss is lowest, if a paired
-    check of 2 × 16 image queries agrees. prime: training images that a student of the source's
-    answers learns from, one image query each; it takes the place of CLIP's zero-shot classifier,
-    which knows nouns but points the wrong way for numbers and yes or no.
-    """
-
-    surrogate: Surrogate | None = None
-    fca: float = 0.0
-    tse: float = 0.0
-    matched: bool = True
-    free: int = 32
-    warm: bool = False
-    prime: int = 0
-
-    def __post_init__(self) -> None:
-        check_terms(self.surrogate, self.fca, self.tse)
-        if self.surrogate is None and (self.warm or self.prime):
-            raise UsageError("a warm start and priming need a surrogate: add --surrogate zoo/clip")
-        if self.prime < 0 or self.free < 1:
-            raise UsageError(f"prime is {self.prime} and free {self.free}; give counts of images")
-        if self.prime and self.prime < 8:
-            raise UsageError(
-                f"{self.prime} answers teach a student nothing; prime with at least 8 images"
-            )
-
-    @property
-    def spec(self) -> dict[str, object]:
-        """What a journal keeps of it."""
-        plain = {
-            name: getattr(self, name) for name in ("fca", "tse", "matched", "free", "warm", "prime")
-        }
-        return {"surrogate": self.surrogate.spec if self.surrogate else None, **plain}
-
-
 def free_samples(task: Task, count: int, seed: int) -> list[Sample]:
-    """Training samples that free terms are taken on: the same for a whole run, so that they add no
-    noise.
+    """Training samples on which the surrogate's terms are taken.
+
+    They are the same for a whole run, so that they add no noise.
     """
     order = stream(seed, "free").permutation(len(task.train))[:count]
     return [task.train[i] for i in order]
 
 
 def head_of(
-    surrogacy: Surrogacy, objective: Objective, kinds: Collection[str], seed: int, journal: Journal
-) -> Head | None:
-    """The surrogate's own answer to the task: a student of the source's answers, or CLIP's
-    zero-shot; None without one.
+    surrogate: Surrogate,
+    objective: Objective,
+    config: SearchConfig,
+    *,
+    kinds: Collection[str],
+    journal: Journal,
+) -> Head:
+    """The surrogate's own answer to the task.
+
+    It is a student of the source's answers if `config.prime` asks for one, else CLIP's zero-shot
+    classifier, which knows nouns but points the wrong way for numbers and yes or no.
 
     Priming shows the first source model each training image once, under random values of the
     variables of `kinds`, so that the student knows prompted images; failed queries are left out.
     """
-    if surrogacy.surrogate is None:
-        return None
-    if not surrogacy.prime:
-        return ZeroShot(surrogacy.surrogate, objective.task)
+    if not config.prime:
+        return ZeroShot(surrogate, objective.task)
     task = objective.task
+    seed = config.seed
     if task.labels is None:
         raise UsageError(
             f"task {task.name} has no labels that all samples share; a student cannot be primed"
         )
-    order = stream(seed, "prime").permutation(len(task.train))[: surrogacy.prime]
+    order = stream(seed, "prime").permutation(len(task.train))[: config.prime]
     samples = [task.train[i] for i in order]
     points = priming_points(objective.space, len(samples), seed, kinds=kinds)
     images = [
@@ -112,10 +67,10 @@ def head_of(
         logprobs = np.array(_answers(objective, task.labels, samples, points, images))
     else:
         logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
-    student = prime(surrogacy.surrogate, task, images, samples, logprobs, seed=seed)
-    if (
-        done is None
-    ):  # asking again what failed would make another student; too few answers for one were refused above
+    student = prime(surrogate, task, images, samples, logprobs, seed=seed)
+    if done is None:
+        # Journalled with its failures: asking them again would make another student. `prime` refused
+        # too few answers above.
         rows = [None if np.isnan(row).any() else row.tolist() for row in logprobs]
         journal.write_step("prime", z=mark_of(points), logprobs=rows)
     return student
@@ -128,8 +83,9 @@ def _answers(
     points: Matrix,
     images: Sequence[Pixels],
 ) -> list[Vector]:
-    """(labels,) log-probabilities of each image from the first source model; NaN for a failed
-    query.
+    """(labels,) log-probabilities of each image from the first source model.
+
+    They are NaN for a failed query.
     """
     model = objective.models[0]
     task = objective.task
@@ -164,37 +120,18 @@ def _certain(labels: Sequence[str], answer: str | None) -> Vector:
     return sure
 
 
-def warm_point(
-    head: Head,
-    space: PromptSpace,
-    samples: Sequence[Sample],
-    kinds: Collection[str],
-    base: Vector,
-    seed: int,
-) -> Vector:
-    """The z that the surrogate would choose, with only these layers moved; no query."""
-    return warm_start(
-        head, space, samples, derived_seed(seed, "warm"), kinds=kinds, base=base, steps=25
-    ).z
-
-
-def guide_of(
-    head: Head, space: PromptSpace, samples: Sequence[Sample], kinds: tuple[str, ...], base: Vector
-) -> Callable[[Vector], Matrix]:
-    """Unit gradients of the surrogate's terms over one stage's variables."""
-    return Guide(head, space, samples, kinds=kinds).over(base)
-
-
 def gradients_near(
     head: Head,
     space: PromptSpace,
     samples: Sequence[Sample],
+    *,
     kinds: tuple[str, ...],
     start: Vector,
     seed: int,
 ) -> Matrix:
-    """(m, d) unit gradients of the surrogate's task loss, one per sample, at `start` and at three
-    points around it.
+    """(m, d) unit gradients of the surrogate's task loss over the variables of `kinds`.
+
+    They are taken for each sample, at `start` and at three points around it.
     """
     guide = Guide(head, space, samples, terms=("task",), kinds=kinds)
     points = start + priming_points(space, 4, seed, kinds=kinds)

@@ -30,7 +30,7 @@ class Validation:
     """
 
     def __init__(
-        self, objective: Objective, plan: Plan, journal: Journal, budget: Budget, seed: int
+        self, objective: Objective, plan: Plan, *, journal: Journal, budget: Budget, seed: int
     ) -> None:
         self.objective = objective
         self.plan = plan

@@ -31,10 +31,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 
 from bbtvp.core.digest import digest
-from bbtvp.models import Model, Outcome, Request, load_model
+from bbtvp.models import Budget, Model, Outcome, Request, load_model
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
-from bbtvp.search import Allocation, optimize
+from bbtvp.search import optimize
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
@@ -43,7 +43,7 @@ TASK = "zoo/digits-low-contrast"
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"prompt": "tone", "images": 4},
     "cma, frame": {"prompt": "frame", "images": 2, "method": "cma"},
-    "patience": {"prompt": "default", "allocation": Allocation(8, patience=3)},
+    "patience": {"prompt": "default", "images": 8, "patience": 3},
     "text": {"prompt": "tone", "images": 4, "reader": "text"},
     "nevergrad": {"prompt": "tone", "images": 4, "method": "ng:TBPSA"},
 }
@@ -219,8 +219,8 @@ def command(budget: int, folder: Path) -> subprocess.Popen[str]:
         MODEL,
         "--prompt",
         "tone",
-        "--images",
-        "4",
+        "-S",
+        "images=4",
         "--queries",
         str(budget),
     ]

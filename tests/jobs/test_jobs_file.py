@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.jobs import SearchJob, read_jobs
+from bbtvp.prompt.channel import Channel
+from bbtvp.search import SearchConfig
 
 GRID = """
 [defaults]
@@ -57,9 +60,9 @@ def test_a_grid_is_multiplied_and_the_last_key_turns_fastest() -> None:
 
 def test_defaults_fill_in_and_the_table_goes_before_them() -> None:
     alone, first, *_ = read_jobs(written(GRID))
-    assert (alone.queries, first.queries) == (500, 300)
-    assert {alone.prompt, first.prompt} == {"tone"}
-    assert (alone.method, alone.proved_on) == ("auto", ())
+    assert (alone.search.queries, first.search.queries) == (500, 300)
+    assert {alone.search.prompt, first.search.prompt} == {"tone"}
+    assert (alone.search.method, alone.proved_on) == ("auto", ())
 
 
 def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
@@ -68,9 +71,9 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_file(
     monkeypatch.setenv("BBTVP_JOB_QUERIES", "200")
     monkeypatch.setenv("BBTVP_JOB_PATIENCE", "3")
     jobs = read_jobs(written(GRID), {"queries": 100})
-    assert {job.queries for job in jobs} == {100}
-    assert all(job.patience == 3 for job in jobs)
-    assert {job.queries for job in read_jobs(written(GRID))} == {200}
+    assert {job.search.queries for job in jobs} == {100}
+    assert all(job.search.patience == 3 for job in jobs)
+    assert {job.search.queries for job in read_jobs(written(GRID))} == {200}
 
 
 def test_options_of_a_model_are_its_own_and_those_of_a_job_go_before_them() -> None:
@@ -80,24 +83,32 @@ def test_options_of_a_model_are_its_own_and_those_of_a_job_go_before_them() -> N
     assert alone.recipe.models == (Origin("zoo/blip2", {"batch": 4}),)
 
 
-def test_a_recipe_has_the_arguments_of_optimize() -> None:
-    job = SearchJob(
-        name="x",
-        task="t",
-        model="m/n",
-        question="what?",
-        minutes=2,
-        images=4,
-        repeats=2,
-        channel=True,
-        usd=3,
-    )
-    recipe = job.recipe
+def test_a_recipe_has_the_options_of_optimize() -> None:
+    row = {
+        "task": "t",
+        "model": "m/n",
+        "question": "what?",
+        "minutes": 2,
+        "channel": True,
+        "usd": 3,
+    }
+    recipe = SearchJob.of({**row, "name": "x", "images": 4, "repeats": 2}).recipe
     assert recipe.task == Origin("t", {"question": "what?"})
-    found = {key: recipe.arguments[key] for key in ("budget", "usd", "seconds", "seed", "method")}
-    assert found == {"budget": 1000, "usd": 3, "seconds": 120, "seed": 0, "method": "auto"}
-    assert recipe.arguments["allocation"]["repeats"] == 2
-    assert recipe.arguments["channel"]["resize"] == 0.7
+    config = SearchConfig(minutes=2, channel=Channel(), usd=3, images=4, repeats=2)
+    assert recipe.config == config
+    assert config.seconds == 120
+
+
+def test_a_job_is_made_again_from_its_description() -> None:
+    row = {
+        "task": "t",
+        "model": ("a/b", "c/d"),
+        "surrogate": "zoo/clip",
+        "fca": 0.5,
+        "also": ("u",),
+    }
+    job = SearchJob.of({**row, "name": "x", "channel": True, "verify": True})
+    assert SearchJob.of(json.loads(json.dumps(job.described()))) == job
 
 
 ONE = '[[job]]\ntask = "t"\nmodel = "m/n"\n'
@@ -117,9 +128,9 @@ ONE = '[[job]]\ntask = "t"\nmodel = "m/n"\n'
         ),
         (
             ONE + "queries = 0\nimages = 0\n",
-            r"queries = 0: .*greater than or equal to 1 \(and 1 more\)",
+            r"queries is 0: input should be greater than or equal to 1",
         ),
-        (ONE + 'reader = "logprobs"\n', "reader = 'logprobs': .*'logprob'"),
+        (ONE + 'reader = "logprobs"\n', "unknown value of reader 'logprobs'; did you mean logprob"),
         ('[[job]]\ntask = "t"\n', "model is missing"),
         (ONE + ONE, "'t-m_n' is the name of more than one job"),
         ("[[grid]]\ntask = []\nmodel = 'm/n'\n", "task is an empty list"),

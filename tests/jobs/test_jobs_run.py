@@ -37,8 +37,8 @@ def images(tmp_path: Path) -> Path:
 
 
 def job(images: Path, name: str = "one", **keys: Any) -> SearchJob:
-    return SearchJob(
-        **{
+    return SearchJob.of(
+        {
             "name": name,
             "task": str(images),
             "model": "eye/near",
@@ -77,7 +77,9 @@ def test_jobs_give_the_same_prompts_however_many_run_at_once(parallel: int, imag
     ended = run_jobs(jobs, Path("out"), parallel=parallel)
     assert [one.job for one in ended] == jobs
     for one in jobs:
-        alone = optimize(str(images), one.models[0], budget=200, prompt="tone", seed=one.seed)
+        alone = optimize(
+            str(images), one.models[0], budget=200, prompt="tone", seed=one.search.seed
+        )
         assert Prompt.load(f"out/{one.folder}/prompt.vprompt").digest == alone.prompt.digest
 
 

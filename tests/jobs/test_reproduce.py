@@ -33,7 +33,6 @@ from bbtvp.models import (
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.recording import RecordedQuery, Recording, key_of
 from bbtvp.runs.records import FILE, QueryRecord
-from bbtvp.search.allocation import Allocation
 from bbtvp.search.recipe import Loader
 from tests.jobs.made import edit, images, lines, made, rewrite
 from tests.search.runs import Fickle
@@ -62,20 +61,20 @@ def far() -> Eye:
 Kind = tuple[Callable[[], Sequence[Model]], dict[str, Any]]
 KINDS: dict[str, Kind] = {
     "gp": (lambda: [Eye()], {}),
-    "cma, patience": (lambda: [Eye()], {"method": "cma", "allocation": Allocation(4, patience=2)}),
+    "cma, patience": (lambda: [Eye()], {"method": "cma", "images": 4, "patience": 2}),
     "two sources": (
         lambda: [Eye(), far()],
-        {"allocation": Allocation(2), "combine": "worst"},
+        {"images": 2, "combine": "worst"},
     ),
     "channel": (lambda: [Eye()], {"channel": Channel()}),
     "text, repeats": (
         lambda: [Fickle()],
-        {"allocation": Allocation(2, repeats=2), "reader": "text"},
+        {"images": 2, "repeats": 2, "reader": "text"},
     ),
     "failures": (lambda: [Flaky(share=0.3, attempts=2)], {"budget": 160}),
     "failures asked again": (
         lambda: [Flaky(share=0.4)],
-        {"allocation": Allocation(12), "budget": 700, "method": "random"},
+        {"images": 12, "budget": 700, "method": "random"},
     ),
     "refusals": (lambda: [Flaky(refuses=odd)], {}),
     "an endpoint that fails": (lambda: [Vendor(Flaky(share=0.2), flaky=0.2)], {"budget": 180}),

@@ -28,7 +28,6 @@ from bbtvp.models import Reply, Usage
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
 from bbtvp.runs.tally import Tally
-from bbtvp.search.allocation import Allocation
 from bbtvp.search.plan import Plan, Stage
 from tests.jobs.made import edit, lines, made, proved
 from tests.support import ROOT, Eye, Flaky, Vendor, bbtvp, install_plugin
@@ -122,7 +121,7 @@ def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
         Stage("tone", ("tone",), 7, 4, 9, 28),
         Stage("frame", ("frame", "overlay"), 8, 4, 5, 32),
     )
-    plan = Plan(stages, 24, Allocation(4, repeats=2), prime=3, starts=2)
+    plan = Plan(stages, 24, prime=3, starts=2, repeats=2)
     kept = json.loads(json.dumps(asdict(plan)))
     assert plan_of({"plan": kept}) == plan
     for other in (
@@ -411,8 +410,8 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
         "tone",
         "--queries",
         "400",
-        "--images",
-        "2",
+        "-S",
+        "images=2",
         "--out",
         "run",
     )

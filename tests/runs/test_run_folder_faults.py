@@ -204,7 +204,18 @@ def search(model: Any, out: Path) -> None:
 # -- the disk, through the command line -----------------------------------------------------------
 def command(out: Path) -> tuple[object, ...]:
     model = ("--task", "zoo/digits-low-contrast", "--model", "zoo/llava")
-    return ("optimize", *model, "--prompt", "tone", "--queries", 100, "--images", 4, "--out", out)
+    return (
+        "optimize",
+        *model,
+        "--prompt",
+        "tone",
+        "--queries",
+        100,
+        "-S",
+        "images=4",
+        "--out",
+        out,
+    )
 
 
 @pytest.fixture(scope="module")

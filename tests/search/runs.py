@@ -15,7 +15,6 @@ from bbtvp.models import Budget, LabelScore, Model, Outcome, Reply, Request
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
-from bbtvp.search.allocation import Allocation
 from tests.support import Eye, Wrapper, patterns
 
 
@@ -86,12 +85,10 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "gp": Kind(lambda: [Eye()], {"images": 4, "method": "gp"}),
-    "patience": Kind(lambda: [Eye()], {"allocation": Allocation(4, patience=2)}),
+    "patience": Kind(lambda: [Eye()], {"images": 4, "patience": 2}),
     "two sources": Kind(lambda: [Eye(), far()], {"images": 4, "combine": "worst"}),
     "channel": Kind(lambda: [Eye()], {"images": 4, "channel": Channel()}),
-    "text, repeats": Kind(
-        lambda: [Fickle()], {"allocation": Allocation(2, repeats=2), "reader": "text"}
-    ),
+    "text, repeats": Kind(lambda: [Fickle()], {"images": 2, "repeats": 2, "reader": "text"}),
     "cma": Kind(lambda: [Eye()], {"images": 4, "method": "cma"}),
 }
 BUDGET = 200

@@ -9,8 +9,9 @@ import pytest
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, PromptSpace, preset
-from bbtvp.search import optimize
-from bbtvp.search.engines import Engines, method_for
+from bbtvp.search import SearchConfig, optimize
+from bbtvp.search.engines import Engines
+from bbtvp.search.methods import method_for
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.surrogate import Surrogate
 from tests.support import SIDE, Eye, Recorder, patterns
@@ -23,13 +24,13 @@ def clip() -> Surrogate:
 
 
 def plan_of(space: PromptSpace, budget: int) -> Plan:
-    return make_plan(space, budget, training=48, validation=64)
+    return make_plan(space, SearchConfig(queries=budget), training=48, validation=64)
 
 
 def begun(space: PromptSpace, budget: int, stage: int = 0, method: str = "auto") -> Any:
     plan = plan_of(space, budget)
     base = space.neutral()
-    return Engines(space, plan, method, 0).begin(plan.stages[stage], base, base)
+    return Engines(space, plan, SearchConfig(method=method)).begin(plan.stages[stage], base, base)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,9 @@ def test_a_search_begins_where_it_is_told_to() -> None:
     space = preset("annotate", 64)
     plan = plan_of(space, 1500)
     start = space.starts()[2]
-    search = Engines(space, plan, "gp", 0).begin(plan.stages[0], space.neutral(), start)
+    search = Engines(space, plan, SearchConfig(method="gp")).begin(
+        plan.stages[0], space.neutral(), start
+    )
     assert np.array_equal(search.start.origin(), start)
     assert np.array_equal(search.ask()[0], start)
 
@@ -91,7 +94,9 @@ def test_stages_and_seeds_search_apart() -> None:
     plan = plan_of(space, 600)
     base = space.neutral()
     asked = [
-        Engines(space, plan, "gp", seed).begin(plan.stages[0], base, base).ask()
+        Engines(space, plan, SearchConfig(method="gp", seed=seed))
+        .begin(plan.stages[0], base, base)
+        .ask()
         for seed in (0, 0, 1)
     ]
     assert np.array_equal(asked[0], asked[1])
@@ -124,12 +129,15 @@ def test_what_needs_a_surrogate_is_refused_without_one(options: dict[str, Any], 
     ("options", "said"),
     [
         ({"prime": 4, "warm": True}, "4 answers teach a student nothing; prime with at least 8"),
-        ({"prime": -1}, "prime is -1"),
+        ({"prime": -1}, "prime is -1: input should be greater"),
         ({"prime": 500, "warm": True, "budget": 60}, "do not reach one generation"),
         ({"method": "gp", "popsize": 1}, "popsize must be at least 2"),
-        ({"method": "gp", "kernel": "rbf"}, "gp has no options of its own: remove 'kernel'"),
+        (
+            {"method": "gp", "method_options": {"kernel": "rbf"}},
+            "gp has no options of its own: remove 'kernel'",
+        ),
         ({"method": "gp", "prompt": "frame"}, "gp is for at most 64 variables, got 72"),
-        ({"combine": "best"}, "unknown way to combine source models"),
+        ({"combine": "best"}, "unknown value of combine 'best'"),
     ],
 )
 def test_misuse_is_refused_before_a_query(

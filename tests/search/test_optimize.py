@@ -13,7 +13,7 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Request
 from bbtvp.prompt import Prompt
 from bbtvp.search import Run, optimize
-from bbtvp.search.optimize import choose_canvas
+from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Sample
 from bbtvp.verify import verify
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, patterns
@@ -203,18 +203,18 @@ def test_no_call_is_made_past_the_cap() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"budget": 0}, "a budget of 0"),
+        ({"budget": 0}, "queries is 0: input should be greater"),
         ({"prompt": "tones"}, "unknown prompt preset 'tones'; did you mean tone"),
         ({"method": "cmaes"}, "unknown optimiser 'cmaes'; did you mean cma"),
         ({"method": "cma", "stepsize": 2}, "stepsize"),
         ({"method": "cma", "prompt": "tvp", "canvas": 224, "budget": 5000}, "cma-diagonal"),
         ({"popsize": 1}, "popsize must be at least 2"),
-        ({"reader": "texts"}, "unknown reader 'texts'; did you mean text"),
-        ({"normalise": "median"}, "unknown normalisation 'median'"),
+        ({"reader": "texts"}, "unknown value of reader 'texts'; did you mean text"),
+        ({"normalise": "median"}, "unknown value of normalise 'median'"),
         ({"fca": 0.5}, "FCA and TSE need a surrogate: add --surrogate zoo/clip"),
-        ({"fca": -1.0}, "the weight of FCA is -1.0"),
-        ({"tse": float("nan")}, "the weight of TSE is nan"),
-        ({"canvas": 4}, "a canvas of 4 px"),
+        ({"fca": -1.0}, "fca is -1.0: input should be greater"),
+        ({"tse": float("nan")}, "tse is nan: input should be a finite number"),
+        ({"canvas": 4}, "canvas is 4: input should be greater"),
     ],
 )
 def test_misuse_is_refused_before_a_query(options: dict[str, Any], said: str) -> None:

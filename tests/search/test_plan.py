@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace, preset
-from bbtvp.search.allocation import Allocation
+from bbtvp.search import SearchConfig
 from bbtvp.search.plan import CHECK, Plan, make_plan
 
 PRESETS = ("tvp", "frame", "tone", "default")
@@ -27,9 +27,8 @@ def space(name: str) -> PromptSpace:
 def plan(
     name: str, budget: int, *, training: int = 256, validation: int = 128, images: int = 8
 ) -> Plan:
-    return make_plan(
-        space(name), budget, training=training, validation=validation, allocation=Allocation(images)
-    )
+    config = SearchConfig(queries=budget, images=images)
+    return make_plan(space(name), config, training=training, validation=validation)
 
 
 @given(
@@ -64,73 +63,72 @@ def test_the_smallest_budget_that_is_named_does(name: str) -> None:
 @pytest.mark.parametrize("budget", [0, -1])
 def test_a_budget_of_nothing_is_refused(budget: int) -> None:
     with pytest.raises(
-        UsageError, match=f"a budget of {budget} image queries finds nothing; try --queries 1000"
+        UsageError, match=f"queries is {budget}: input should be greater than or equal to 1"
     ):
         plan("tone", budget)
 
 
 def test_a_space_without_variables_is_refused() -> None:
     with pytest.raises(UsageError, match="no variables to search"):
-        make_plan(PromptSpace((), 64), 1000, training=10, validation=10)
+        make_plan(PromptSpace((), 64), SearchConfig(), training=10, validation=10)
 
 
-# -- other allocations -----------------------------------------------------------------------------
-ALLOCATIONS = st.builds(
-    lambda images, repeats: Allocation(images, repeats=repeats),
-    st.integers(1, 12),
-    st.integers(1, 5),
-)
-
-
+# -- other options ---------------------------------------------------------------------------------
 @given(
     st.sampled_from(PRESETS),
     st.integers(1, 6000),
-    ALLOCATIONS,
-    st.integers(0, 300),
-    st.integers(1, 7),
+    st.integers(1, 12),
+    st.integers(1, 5),
+    st.just(0) | st.integers(8, 300),
+    st.booleans(),
     st.none() | st.integers(2, 40),
 )
 @settings(max_examples=100, deadline=None)
 def test_whatever_is_asked_for_fits_or_the_least_that_would_is_named(
-    name: str, budget: int, how: Allocation, prime: int, starts: int, popsize: int | None
+    name: str,
+    queries: int,
+    images: int,
+    repeats: int,
+    prime: int,
+    warm: bool,
+    popsize: int | None,
 ) -> None:
-    def made(queries: int) -> Plan:
-        return make_plan(
-            space(name),
-            queries,
-            training=256,
-            validation=128,
-            allocation=how,
-            popsize=popsize,
-            prime=prime,
-            starts=starts,
-        )
-
+    config = SearchConfig(
+        queries=queries,
+        images=images,
+        repeats=repeats,
+        prime=prime,
+        warm=warm or prime > 0,
+        popsize=popsize,
+        surrogate="zoo/clip",
+    )
     try:
-        found = made(budget)
+        found = make_plan(space(name), config, training=256, validation=128)
     except UsageError as error:
         least = int(re.findall(r"give at least (\d+)", str(error))[0])
-        assert least > budget
-        found = made(least)
-        budget = least
-    assert found.queries <= budget
+        assert least > queries
+        queries = least
+        more = config.changed({"queries": least})
+        found = make_plan(space(name), more, training=256, validation=128)
+    assert found.queries <= queries
     assert all(
         stage.generations >= 1 and stage.popsize == (popsize or stage.popsize)
         for stage in found.stages
     )
-    assert all(stage.cost == how.cost(stage.popsize) for stage in found.stages)
+    assert all(stage.cost == stage.popsize * images * repeats for stage in found.stages)
 
 
 def test_priming_and_starts_are_paid_for() -> None:
-    plain = make_plan(space("tone"), 1000, training=256, validation=128)
-    dear = make_plan(space("tone"), 1000, training=256, validation=128, prime=100, starts=3)
-    assert (plain.extra, dear.extra) == (0, 100 + 3 * CHECK)
-    assert dear.stages[0].queries + dear.extra <= plain.stages[0].queries + dear.stages[0].cost
+    plain = SearchConfig(surrogate="zoo/clip")
+    dear = plain.changed({"warm": True, "prime": 100})
+    first, second = (
+        make_plan(space("tone"), config, training=256, validation=128) for config in (plain, dear)
+    )
+    assert (first.extra, second.extra) == (0, 100 + 2 * CHECK)
+    assert second.stages[0].queries + second.extra <= first.stages[0].queries + first.stages[0].cost
 
 
 def test_fewer_training_images_than_asked_for_are_all_asked() -> None:
-    found = make_plan(
-        space("tone"), 1000, training=5, validation=9, allocation=Allocation(8, patience=2)
-    )
-    assert found.allocation == Allocation(5, patience=2)
+    found = make_plan(space("tone"), SearchConfig(images=8, patience=2), training=5, validation=9)
+    assert found.patience == 2
     assert found.stages[0].images == 5

@@ -15,7 +15,7 @@ from bbtvp.models import load_model
 from bbtvp.prompt import Placement, PromptSpace, Tone
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.record import FILE, read_record
-from bbtvp.search import Allocation, optimize
+from bbtvp.search import optimize
 from bbtvp.search.recipe import Loader, Recipe
 from bbtvp.tasks.registry import load_task
 from tests.support import Eye, patterns
@@ -26,10 +26,16 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "a space of one's own": {"prompt": SPACE, "method": "cma", "popsize": 4},
     "an allocation and a channel": {
         "prompt": "tone",
-        "allocation": Allocation(4, patience=2),
+        "images": 4,
+        "patience": 2,
         "channel": Channel(),
     },
-    "an option of the optimiser": {"prompt": "tone", "method": "spsa", "c": 0.5, "canvas": 56},
+    "an option of the optimiser": {
+        "prompt": "tone",
+        "method": "spsa",
+        "method_options": {"c": 0.5},
+        "canvas": 56,
+    },
 }
 
 
@@ -59,7 +65,7 @@ def test_what_a_record_says(tmp_path: Path) -> None:
         "options": {},
     }
     assert (
-        record["arguments"]["budget"],
+        record["arguments"]["queries"],
         record["arguments"]["usd"],
         record["arguments"]["seed"],
     ) == (150, 2.0, 3)
@@ -112,7 +118,7 @@ def test_options_are_kept(tmp_path: Path) -> None:
     [
         (None, "is no run folder"),
         ("{", "is damaged"),
-        ("[]", "not a bbtvp.run/1"),
+        ("[]", "holds no object"),
         ('{"schema": "bbtvp.run/2"}', "a newer bbtvp wrote it"),
     ],
 )

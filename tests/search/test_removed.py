@@ -73,7 +73,7 @@ def test_the_record_of_an_older_version_is_read(tmp_path: Path) -> None:
     shutil.copy(OLD / RECORD, tmp_path)
     recipe = Recipe.of_run(tmp_path)
     assert recipe.task.spec == "zoo/shapes-dark"
-    assert "arbiter" not in recipe.arguments
+    assert (recipe.config.queries, recipe.config.seed, recipe.config.images) == (400, 3, 8)
 
 
 @pytest.mark.parametrize(("name", "value"), [("arbiter", True), ("race", 3), ("paired", True)])

@@ -241,7 +241,7 @@ def test_a_signal_exits_130_and_the_same_command_continues(
     site = install_plugin(tmp_path / "site")
     images = folder_of_patterns(tmp_path / "images", per_class=20)
     arguments = ["optimize", "--task", str(images), "--model", "eye/slow", "--prompt", "tone"]
-    arguments += ["--queries", "200", "--images", "4", "--out", str(out)]
+    arguments += ["--queries", "200", "-S", "images=4", "--out", str(out)]
     monkeypatch.setenv("EYE_LOG", str(log))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(site)]))
     command = [sys.executable, "-c", STARTED_IN_FRONT, *arguments]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bbtvp.optim import METHODS
-from bbtvp.search.engines import is_guided
+from bbtvp.search.methods import is_guided
 from bbtvp.surrogate import Surrogate
 from tests.search.runs import Kind
 from tests.search.test_resume_kinds import check_resumed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,15 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Budget, InMemoryCache, MeteredModel, Request
 from bbtvp.prompt import bundle, preset
 from bbtvp.prompt.channel import Channel
-from bbtvp.search import Evaluation, Journal, LogProbReader, Objective, Scale, optimize
-from bbtvp.search.allocation import Allocation
+from bbtvp.search import (
+    Evaluation,
+    Journal,
+    LogProbReader,
+    Objective,
+    Scale,
+    SearchConfig,
+    optimize,
+)
 from bbtvp.search.plan import CHECK, make_plan
 from bbtvp.search.validation import Validation, paired
 from bbtvp.surrogate import Surrogate
@@ -75,14 +83,14 @@ def test_no_combination_passes_its_budget(
     share: float,
 ) -> None:
     models = [Recorder(Flaky(model, share=share)) for model in (Eye(), far())[:sources]]
-    how = Allocation(images, repeats=repeats)
     try:
         run = optimize(
             TASK,
             models,
             budget=budget,
             prompt="tone",
-            allocation=how,
+            images=images,
+            repeats=repeats,
             method=method,
             reader=reader,
             popsize=4,
@@ -177,7 +185,8 @@ def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path
         Stubborn(),
         budget=600,
         prompt="tone",
-        allocation=Allocation(4, patience=patience),
+        images=4,
+        patience=patience,
         out=tmp_path,
         watch=lambda event, facts: told.append((event, facts)),
     )
@@ -210,7 +219,8 @@ def test_patience_counts_from_the_lowest_mean_loss(tmp_path: Path) -> None:
         Eye(),
         budget=900,
         prompt="tone",
-        allocation=Allocation(4, patience=2),
+        images=4,
+        patience=2,
         out=tmp_path,
     )
     means = [
@@ -343,7 +353,9 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     it away.
     """
     point = np.array([contrast, 0.0, 0.0])
-    monkeypatch.setattr("bbtvp.search.loop.warm_point", lambda *arguments: point)
+    monkeypatch.setattr(
+        "bbtvp.search.loop.warm_start", lambda *arguments, **options: SimpleNamespace(z=point)
+    )
     model = Recorder()
     task = patterns()
     optimize(
@@ -414,9 +426,7 @@ def test_a_channel_changes_what_the_search_sees_and_not_the_choice_of_the_winner
 
 def test_repeats_are_asked_of_every_image_in_search_and_validation() -> None:
     model = Recorder(Fickle())
-    optimize(
-        TASK, model, budget=300, prompt="tone", allocation=Allocation(2, repeats=3), reader="text"
-    )
+    optimize(TASK, model, budget=300, prompt="tone", images=2, repeats=3, reader="text")
     for call in model.calls:
         assert Counter(request.replicate for request in call) == dict.fromkeys(
             range(3), len(call) / 3
@@ -430,8 +440,10 @@ def test_without_a_cap_all_validation_images_are_asked() -> None:
     objective = Objective(
         TASK, space, MeteredModel(Eye(), InMemoryCache(), budget=budget), LogProbReader()
     )
-    plan = make_plan(space, 400, training=48, validation=64)
+    plan = make_plan(space, SearchConfig(queries=400), training=48, validation=64)
     with Journal({}) as journal:
-        losses, _ = Validation(objective, plan, journal, budget, 0).losses("unprompted", None)
+        losses, _ = Validation(objective, plan, journal=journal, budget=budget, seed=0).losses(
+            "unprompted", None
+        )
     assert len(losses) == plan.validation == budget.total
     assert np.isfinite(losses).all()

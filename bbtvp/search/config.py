@@ -1,0 +1,463 @@
+"""`SearchConfig`: everything that a search can be told, beside its task and its models.
+
+>>> config = SearchConfig(queries=2000, prompt="tone", images=16)
+>>> run = optimize("zoo/shapes-dark", "zoo/llava", config=config)
+
+Each field carries its help text, its group and its limits. The flags of `bbtvp optimize`, the keys
+of a job in a jobs file, the record of a run and the constants of a bench method are all made from
+these fields: a new option is one new field.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    final,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from bbtvp.core.errors import UsageError, unknown
+from bbtvp.optim import Factory, method_name
+from bbtvp.prompt import PromptSpace
+from bbtvp.prompt.bundle import layer_of
+from bbtvp.prompt.channel import Channel
+from bbtvp.runs.upgrade import removed_option, without_removed
+from bbtvp.search.methods import AUTO, is_guided
+from bbtvp.surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+Combine: TypeAlias = Literal["mean", "worst"]
+ReaderName: TypeAlias = Literal["auto", "logprob", "label", "text"]
+Normalise: TypeAlias = Literal["mean", "sum"]
+Group: TypeAlias = Literal["budget", "what is searched", "how it is searched", "surrogate"]
+GROUPS: tuple[Group, ...] = get_args(Group)
+
+FEWEST_PRIMED = 8
+"""Fewest answers from which a student of the source model can learn."""
+
+OLD_NAMES = MappingProxyType({"budget": "queries", "seconds": "minutes"})
+"""Names that are still accepted, and today's."""
+
+
+@final
+class Option(NamedTuple):
+    """What one field of `SearchConfig` means.
+
+    flag: whether `bbtvp optimize` has a flag of this name; the others are given as -S KEY=VALUE.
+    everyday: whether the flag stands first in the help. settled: the journal holds what follows
+    from the field (the plan, the prompt space, the reader) or nothing of it (a cap), so its value
+    does not make another run.
+    """
+
+    name: str
+    default: Any
+    help: str
+    group: Group
+    flag: bool
+    everyday: bool
+    settled: bool
+    hint: Any
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag takes no value."""
+        return self.default is False or self.name == "channel"
+
+    @property
+    def metavar(self) -> str:
+        """What a value looks like, as a help text shows it."""
+        choices = _choices(self.hint)
+        if choices:
+            return "|".join(choices)
+        kinds: dict[Any, str] = {
+            Mapping: "JSON",
+            bool: "BOOL",
+            int: "N",
+            float: "X",
+            str: "NAME",
+        }
+        return next((kinds[kind] for kind in kinds if kind in _kinds(self.hint)), "JSON")
+
+
+def _option(
+    default: Any,
+    group: Group,
+    help: str,  # noqa: A002
+    *,
+    flag: bool = True,
+    everyday: bool = False,
+    settled: bool = False,
+    **limits: float,
+) -> Any:
+    """A field of `SearchConfig`; limits are those of `pydantic.Field`: ge, gt, le."""
+    metadata = {
+        "group": group,
+        "help": help,
+        "flag": flag,
+        "everyday": everyday,
+        "settled": settled,
+        "limits": limits,
+    }
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """All that a search can be told. Checked when it is made: UsageError for what cannot be.
+
+    Values may be given as text, as from a command line or a TOML file.
+    """
+
+    # -- budget ------------------------------------------------------------------------------------
+    queries: int = _option(
+        1000,
+        "budget",
+        "Cap on image queries: search, validation, retries, failures.",
+        everyday=True,
+        ge=1,
+    )
+    usd: float | None = _option(
+        None,
+        "budget",
+        "Cap on money, US dollars; needs a known price.",
+        everyday=True,
+        settled=True,
+        gt=0,
+    )
+    minutes: float | None = _option(
+        None, "budget", "Cap on time, from the call on.", settled=True, gt=0
+    )
+
+    # -- what is searched --------------------------------------------------------------------------
+    prompt: PromptSpace | str = _option(
+        "default",
+        "what is searched",
+        "Preset: default, tone, frame, tvp, annotate.",
+        everyday=True,
+        settled=True,
+    )
+    canvas: int | None = _option(
+        None,
+        "what is searched",
+        "Side of the canvas in pixels; by default from the model and the images.",
+        settled=True,
+        ge=8,
+        le=2048,
+    )
+
+    # -- how it is searched ------------------------------------------------------------------------
+    seed: int = _option(
+        0,
+        "how it is searched",
+        "Equal seed and equal answers give an equal prompt.",
+        everyday=True,
+    )
+    method: str | Factory = _option(
+        AUTO,
+        "how it is searched",
+        "auto, gp, cma, spsa-gc, random, ng:NGOpt, … (see docs/search.md).",
+    )
+    method_options: Mapping[str, Any] = _option(
+        {},
+        "how it is searched",
+        'Options of the method, as JSON: {"sigma": 0.5}.',
+        flag=False,
+    )
+    reader: ReaderName = _option(
+        "auto",
+        "how it is searched",
+        "How answers are read: label log-probabilities, a forced label, or text.",
+        settled=True,
+    )
+    normalise: Normalise = _option(
+        "mean",
+        "how it is searched",
+        "Log-probability of a label: the mean over its tokens, or their sum.",
+        flag=False,
+        settled=True,
+    )
+    combine: Combine = _option(
+        "mean",
+        "how it is searched",
+        "The loss of several sources: their mean, or that of the worst.",
+    )
+    channel: Channel | None = _option(
+        None,
+        "how it is searched",
+        "Search through random resizing, cropping and JPEG on the way to the model.",
+    )
+    images: int = _option(
+        8,
+        "how it is searched",
+        "Images per candidate and generation.",
+        flag=False,
+        settled=True,
+        ge=1,
+    )
+    popsize: int | None = _option(
+        None,
+        "how it is searched",
+        "Candidates per generation; by default the method's own number.",
+        flag=False,
+        settled=True,
+        ge=1,
+    )
+    patience: int = _option(
+        0,
+        "how it is searched",
+        "End a stage after so many generations without a lower mean loss; 0 never does.",
+        flag=False,
+        settled=True,
+        ge=0,
+    )
+    repeats: int = _option(
+        1,
+        "how it is searched",
+        "Answers asked for per image, for a model that does not always answer the same.",
+        flag=False,
+        settled=True,
+        ge=1,
+    )
+
+    # -- surrogate ---------------------------------------------------------------------------------
+    surrogate: Surrogate | str | None = _option(
+        None, "surrogate", "A local CLIP, which costs no queries: zoo/clip, hf/ORG/NAME."
+    )
+    fca: float = _option(
+        0.0,
+        "surrogate",
+        "Weight of feature consistency alignment, in spreads of the task loss.",
+        ge=0,
+    )
+    tse: float = _option(
+        0.0,
+        "surrogate",
+        "Weight of task semantics enrichment, in spreads of the task loss.",
+        ge=0,
+    )
+    warm: bool = _option(
+        False, "surrogate", "Start where the surrogate would, if 32 image queries agree."
+    )
+    prime: int = _option(
+        0, "surrogate", "Training images that teach the surrogate, one image query each.", ge=0
+    )
+    matched: bool = _option(
+        True,
+        "surrogate",
+        "Weights are in spreads of the task loss over the first generation; else in its unit.",
+        flag=False,
+    )
+    free: int = _option(
+        32,
+        "surrogate",
+        "Training images, at most, on which FCA and TSE are taken.",
+        flag=False,
+        ge=1,
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
+        if self.surrogate is None:
+            self._check_without_surrogate()
+        if 0 < self.prime < FEWEST_PRIMED:
+            raise UsageError(
+                f"{self.prime} answers teach a student nothing; "
+                f"prime with at least {FEWEST_PRIMED} images"
+            )
+        if self.prime and not (self.warm or self.guided):
+            raise UsageError(
+                "a primed student has nothing to do: "
+                "add --warm, or a method that follows its gradient"
+            )
+
+    def _check_without_surrogate(self) -> None:
+        if self.fca or self.tse:
+            raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
+        if self.warm or self.prime:
+            raise UsageError("a warm start and priming need a surrogate: add --surrogate zoo/clip")
+        if self.guided:
+            raise UsageError(
+                f"{method_name(self.method)} follows a surrogate's gradient: add --surrogate zoo/clip"
+            )
+
+    @property
+    def guided(self) -> bool:
+        """Whether the method follows the surrogate's gradient."""
+        return is_guided(self.method)
+
+    @property
+    def seconds(self) -> float | None:
+        """The cap on time in seconds."""
+        return None if self.minutes is None else 60 * self.minutes
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> SearchConfig:
+        """From a mapping of field names, as a command line or a file gives it.
+
+        `budget` is accepted for `queries`. UsageError for a name that no field has, with the
+        nearest one, and for a value that cannot be.
+        """
+        return cls(**_named(values))
+
+    def changed(self, values: Mapping[str, Any]) -> SearchConfig:
+        """The same with other values, given as to `of`."""
+        return replace(self, **_named(values))
+
+    def as_record(self) -> dict[str, Any]:
+        """JSON-able values of all fields but the surrogate, from which `of` makes it again."""
+        return {
+            option.name: _plain(getattr(self, option.name))
+            for option in options()
+            if option.name != "surrogate"
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """What a journal keeps by name: the fields that make a run another one."""
+        settled = {option.name for option in options() if option.settled}
+        return {name: value for name, value in self.as_record().items() if name not in settled}
+
+
+@lru_cache
+def options() -> tuple[Option, ...]:
+    """The fields of `SearchConfig`, in the order of a help text."""
+    return tuple(
+        Option(
+            each.name,
+            {} if each.default is MISSING else each.default,
+            each.metadata["help"],
+            each.metadata["group"],
+            each.metadata["flag"],
+            each.metadata["everyday"],
+            each.metadata["settled"],
+            _hints()[each.name],
+        )
+        for each in fields(SearchConfig)
+    )
+
+
+@lru_cache
+def _hints() -> Mapping[str, Any]:
+    return get_type_hints(SearchConfig)
+
+
+_WHOLE: Mapping[str, type] = MappingProxyType(
+    {"prompt": PromptSpace, "channel": Channel, "surrogate": Surrogate}
+)
+"""Fields that also take an object that was made in Python."""
+
+_AS_TEXT: Mapping[str, Any] = MappingProxyType(
+    {"prompt": str, "channel": bool | None, "method": str, "surrogate": str | None}
+)
+"""What a file or a command line gives in its place."""
+
+
+@lru_cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    from typing import Annotated
+
+    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import Field as Limits
+
+    hint = _AS_TEXT.get(name, _hints()[name])
+    (limits,) = (each.metadata["limits"] for each in fields(SearchConfig) if each.name == name)
+    return TypeAdapter(Annotated[hint, Limits(**limits)], config=ConfigDict(allow_inf_nan=False))
+
+
+def _checked(each: Field[Any], value: Any) -> Any:
+    """The value of a field, from text if need be. UsageError for one that cannot be."""
+    from pydantic import ValidationError
+
+    name = each.name
+    if name in _WHOLE and isinstance(value, _WHOLE[name]):
+        return value
+    if name == "method" and callable(value):
+        return value
+    choices = _choices(_hints()[name])
+    if choices and value not in choices:
+        raise unknown(f"value of {name}", str(value), choices)
+    if isinstance(value, Mapping) and name in ("prompt", "channel"):
+        return _restored(name, value)
+    try:
+        found = _adapter(name).validate_python(value)
+    except ValidationError as error:
+        found = _from_json(name, value, error)
+    if name == "channel":
+        return Channel() if found else None
+    return found
+
+
+def _from_json(name: str, value: object, error: Any) -> Any:
+    """The value that text stands for as JSON: null, or the object that a mapping is written as."""
+    from pydantic import ValidationError
+
+    said = error.errors(include_url=False)[0]["msg"]
+    wrong = UsageError(f"{name} is {value!r}: {said[0].lower()}{said[1:]}")
+    if not isinstance(value, str):
+        raise wrong
+    try:
+        return _adapter(name).validate_python(json.loads(value))
+    except (ValueError, ValidationError):
+        raise wrong from None
+
+
+def _restored(name: str, value: Mapping[str, Any]) -> PromptSpace | Channel:
+    """A prompt space or a channel from its record."""
+    try:
+        if name == "prompt":
+            return PromptSpace(tuple(map(layer_of, value["layers"])), value["canvas"])
+        quality = value.get("jpeg")
+        return Channel(**{**value, "jpeg": None if quality is None else tuple(quality)})
+    except (TypeError, LookupError) as error:
+        raise UsageError(f"{name} is {dict(value)!r}, which describes none") from error
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by today's names of the fields."""
+    if (said := removed_option(values)) is not None:
+        raise UsageError(said)
+    found: dict[str, Any] = {}
+    for name, value in without_removed(values).items():
+        known = OLD_NAMES.get(name, name)
+        if known not in _hints():
+            raise unknown("option of the search", name, _hints())
+        if known in found:
+            raise UsageError(f"{known} is given twice, once as {name}; name it once")
+        in_seconds = name == "seconds" and value is not None
+        found[known] = value / 60 if in_seconds else value
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, PromptSpace):
+        return value.config()
+    if isinstance(value, Channel):
+        return asdict(value)
+    if callable(value):
+        return method_name(value)
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words of a Literal; none for another type."""
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    return (hint, get_origin(hint), *get_args(hint))

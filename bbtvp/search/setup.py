@@ -1,0 +1,61 @@
+"""What is settled before the first query of a search: the prompt space, the reader and the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, final
+
+import numpy as np
+
+from bbtvp.core.errors import UsageError
+from bbtvp.models import Model
+from bbtvp.prompt import PromptSpace, preset
+from bbtvp.search.config import SearchConfig
+from bbtvp.search.engines import Engines
+from bbtvp.search.plan import Plan, make_plan
+from bbtvp.search.readers import Reader, choose_reader
+from bbtvp.tasks import Task
+
+LARGEST_CANVAS = 768
+"""Side in pixels that passes the resizing rules of every vendor known to us without a second
+resize.
+"""
+
+
+@final
+class Setup(NamedTuple):
+    """What is fixed before the first query."""
+
+    space: PromptSpace
+    reader: Reader
+    plan: Plan
+    engines: Engines
+
+
+def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
+    """Check a search and settle its plan; asks nothing.
+
+    Raises UsageError for what cannot be run.
+    """
+    if not models:
+        raise UsageError("name at least one source model")
+    space = config.prompt
+    if isinstance(space, str):
+        space = preset(space, config.canvas or choose_canvas(task, models))
+    reader = choose_reader(config.reader, models, task, normalise=config.normalise)
+    plan = make_plan(space, config, training=len(task.train), validation=len(task.validation))
+    return Setup(space, reader, plan, Engines(space, plan, config))
+
+
+def choose_canvas(task: Task, models: Sequence[Model]) -> int:
+    """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
+
+    The larger of what the models' processors make (224 if unknown) and the median training image's
+    longer side, at most 768, and no more than what endpoints take as it is.
+    """
+    sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
+    if not sides:
+        raise UsageError(f"task {task.name} has no training images")
+    seen = max(model.capabilities.image_side or 224 for model in models)
+    wanted = min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
+    return min([wanted, *(model.fitting_canvas(wanted) for model in models)])
