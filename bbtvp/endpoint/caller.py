@@ -1,5 +1,7 @@
-"""Many exchanges, robustly: retries, limits, the budget, and an end to it all when going on makes no
-sense.
+"""Many exchanges at once, with retries, limits and a budget.
+
+The caller gives up where going on makes no sense: with a wrong key, or after many failures in a
+row.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias, final
 
@@ -17,73 +18,27 @@ from bbtvp.endpoint import faults
 from bbtvp.endpoint.faults import FailureDecision
 from bbtvp.endpoint.fleet import Fleet, ServerChoice
 from bbtvp.endpoint.limiter import Permit, RateLimiter
-from bbtvp.endpoint.provider import HttpRequest, Json
+from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
+from bbtvp.endpoint.provider import Json
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.models import Budget
 
 _log = logging.getLogger(__name__)
 
 GRACE = 1.0
-"""Seconds that exchanges under way may take to end after an interrupt: they are paid for."""
+"""Seconds that exchanges under way may take after an interrupt, since they are paid for."""
 WASTED = 2
-"""Retries after replies that hold no answer. Unlike an outage that seldom passes, and each of them
-is paid for.
+"""Retries after replies that hold no answer.
+
+Such replies are paid for and, unlike an outage, they seldom stop by themselves.
 """
 
 Explain: TypeAlias = Callable[[int, Json], tuple[str, str]]
-Read: TypeAlias = Callable[[int, Json], float]
-
-
-class Unusable(Exception):
-    """A reply of status 200 that holds no answer. usd: what it cost, None if it does not say: the
-    most it can.
-    """
-
-    def __init__(self, reason: str, usd: float | None = None) -> None:
-        super().__init__(reason)
-        self.usd = usd
-
-
-class Refused(Exception):
-    """A reply of status 200 in which the model or a filter would not answer. usd: as of `Unusable`."""
-
-    def __init__(self, reason: str, usd: float | None = None) -> None:
-        super().__init__(reason)
-        self.usd = usd
 
 
 @final
-@dataclass(frozen=True)
-class Job:
-    """A request to be made.
-
-    wire: called for every attempt, since signatures expire. bound: the most that one attempt costs,
-    in US dollars. tokens: of one attempt, an estimate for the limit per minute.
-    """
-
-    wire: Callable[[], HttpRequest]
-    bound: float
-    tokens: int
-
-
-@final
-@dataclass(frozen=True)
-class Ended:
-    """What became of a job. reason: None if answered. attempts: sent, this one's retries included;
-    usd: of them all.
-    """
-
-    reason: str | None
-    refused: bool
-    attempts: int
-    usd: float
-
-
-@final
-class _Streak(threading.local):
-    """Per thread that asks, [how many of its requests failed in a row]: those of another job prove
-    nothing.
-    """
+class _FailureStreak(threading.local):
+    """How many requests failed in a row, counted by calling thread: another job's prove nothing."""
 
     def __init__(self) -> None:
         self.failed = [0]
@@ -91,13 +46,12 @@ class _Streak(threading.local):
 
 @final
 class Caller:
-    """Runs jobs over a transport, as many at once as the limiter allows. Any number of threads may
-    have it run some.
+    """Makes requests over a transport, as many at once as the limiter allows.
 
-    fleet: the servers, if they are several. explain: code and message of an error reply.
-    key_variable: the environment variable of the key. secrets: what no message may show. retries:
-    attempts after the first. stop_after: requests that fail in a row, from call to call of one
-    thread, until all is given up.
+    Any number of threads may call `run`. fleet: the servers, if there are several. explain: gives
+    the code and message of an error reply. key_variable: the environment variable of the key.
+    secrets: what no message may show. retries: attempts after the first. stop_after: requests that
+    fail in a row, across the calls of one thread, before the caller gives up.
     """
 
     def __init__(
@@ -122,56 +76,55 @@ class Caller:
         self._secrets = tuple(secrets)
         self._lock = threading.Lock()
         self.abandoned = False
-        self._streak = _Streak()
+        self._streak = _FailureStreak()
         self._runs = set[_Run]()
 
-    def run(self, jobs: Sequence[Job], budget: Budget, read: Read) -> list[Ended]:
-        """Make each request; what became of each, in order.
+    def run(self, requests: Sequence[PendingRequest], budget: Budget) -> None:
+        """Make every request and note its outcome in it.
 
-        read: gets the index of a job and its JSON reply in a worker's thread, keeps what it says,
-        and returns what it cost in US dollars; or raises Unusable (another attempt follows) or
-        Refused. The budget is asked before every attempt; when it is empty, what was not begun ends
+        The budget is asked before every attempt. Once it is empty, requests that were not begun end
         unasked. Raises ModelError when no request can succeed or too many failed in a row, after
-        the exchanges under way were read. An interrupt leaves within two seconds.
+        the exchanges under way were read. An interrupt takes effect within two seconds.
         """
-        run = _Run(self, jobs, budget, read, self._streak.failed)
+        run = _Run(self, requests, budget, self._streak.failed)
         with self._lock:
             self._runs.add(run)
         try:
-            return run.all()
+            run.complete()
         finally:
             with self._lock:
                 self._runs.remove(run)
 
     def abandon(self) -> None:
-        """The process is about to exit: every run, now and later, ends as by an interrupt of the
-        thread it is in.
-        """
+        """End every run, now and later, as an interrupt of its thread would."""
         with self._lock:
             self.abandoned = True
             runs = list(self._runs)
         for run in runs:
             run.stop("interrupted")
 
-    def count(self, run: _Run, ended: Ended) -> None:
-        """Note how a request ended; stop the run if too many failed in a row."""
+    def count(self, run: _Run, request: PendingRequest) -> None:
+        """Note how a request ended, and stop the run if too many failed in a row."""
+        failed = request.failure is not None and not request.refused
         with self._lock:
-            run.failed[0] = (
-                run.failed[0] + 1 if ended.reason is not None and not ended.refused else 0
-            )
+            run.failed[0] = run.failed[0] + 1 if failed else 0
             if run.failed[0] < self.stop_after:
                 return
             run.failed[0] = 0
-        why = f"{self.stop_after} requests failed in a row, the last with: {ended.reason}"
+        why = f"{self.stop_after} requests failed in a row, the last with: {request.failure}"
         run.stop(why, ModelError(why))
 
-    def judge(self, answer: HttpResponse) -> FailureDecision:
-        """The verdict on a reply without success, in words that may be shown."""
+    def decide(self, answer: HttpResponse) -> FailureDecision:
+        """Decide about a response without success, in words that may be shown."""
         body = faults.parse_json(answer.body)
-        body = body[0] if isinstance(body, list) and body else body  # so streams of Gemini begin
-        no_json = "", faults.summarise(answer.body)
-        code, message = self.explain(answer.status, body) if isinstance(body, dict) else no_json
-        verdict = faults.decide(
+        if isinstance(body, list) and body:  # Gemini's streams begin with a list
+            body = body[0]
+        if isinstance(body, dict):
+            code, message = self.explain(answer.status, body)
+        else:
+            code = ""
+            message = faults.summarise(answer.body)
+        decision = faults.decide(
             answer.status,
             answer.headers,
             answer.body,
@@ -180,10 +133,10 @@ class Caller:
             message=message,
             key_variable=self.key_variable,
         )
-        return verdict._replace(reason=self.shown(verdict.reason))
+        return decision._replace(reason=self.shown(decision.reason))
 
     def shown(self, text: str) -> str:
-        """The text without secrets, on one line."""
+        """Return the text without secrets, on one line."""
         return faults.redact(text, self._secrets)
 
 
@@ -192,39 +145,45 @@ class _Run:
     """One call of `Caller.run`."""
 
     def __init__(
-        self, caller: Caller, jobs: Sequence[Job], budget: Budget, read: Read, failed: list[int]
+        self,
+        caller: Caller,
+        requests: Sequence[PendingRequest],
+        budget: Budget,
+        failed: list[int],
     ) -> None:
         self.caller = caller
-        self.jobs = jobs
+        self.requests = requests
         self.budget = budget
-        self.read = read
         self.failed = failed
         self.transport = caller.transport
         self.limiter = caller.limiter
         self.fleet = caller.fleet
-        self.ended: list[Ended | None] = [None] * len(jobs)
         self.lock = threading.Lock()
         self.done = threading.Condition(self.lock)
         self.settling = threading.Condition(self.lock)
-        self.begun = self.workers = self.seeking = self.in_flight = self.settled = self.reading = 0
+        self.begun = 0
+        self.workers = 0
+        self.seeking = 0
+        self.in_flight = 0
+        self.settled = 0
+        self.reading = 0
         self.over: str | None = None
         """Why no attempt is begun any more."""
         self.error: BaseException | None = None
         self.unpaid: str | None = None
-        """Why no job is begun any more."""
+        """Why no further request is begun."""
         self.left = threading.Event()
-        """Nobody is there to take an answer."""
+        """Set once nobody waits for answers any more."""
 
-    def all(self) -> list[Ended]:
+    def complete(self) -> None:
+        """Make all requests. Raises what `Caller.run` raises."""
         finished = False
         try:
             with self.lock:
                 if not self.caller.abandoned:
                     self._hire()
                 while self.workers and not self.caller.abandoned:
-                    self.done.wait(
-                        0.5
-                    )  # not for ever: on Windows an interrupt is seen between two waits only
+                    self.done.wait(0.5)  # Windows sees an interrupt between two waits only
                 if self.caller.abandoned:
                     raise KeyboardInterrupt
             finished = True
@@ -233,10 +192,11 @@ class _Run:
                 self._leave()
         if self.error is not None:
             raise self.error
-        return [ended or Ended(self.unpaid, False, 0, 0.0) for ended in self.ended]
+        for request in self.requests[self.begun :]:
+            request.failure = self.unpaid
 
     def stop(self, why: str, error: BaseException | None = None) -> None:
-        """Begin no attempt any more; what is under way ends as it would."""
+        """Begin no further attempt. Exchanges under way end as they would."""
         with self.lock:
             self.over = self.over or why
             self.error = self.error or error
@@ -248,7 +208,7 @@ class _Run:
         return self.over is not None
 
     def _leave(self) -> None:
-        """An interrupt: stop, keep what is answered in the next moment, and be gone."""
+        """After an interrupt: stop, and keep what is answered in the next moment."""
         self.stop("interrupted")
         end = time.monotonic() + GRACE
         with self.lock:
@@ -262,83 +222,81 @@ class _Run:
     # requests that last two minutes. One seeks leave from the limiter, and when it has it hires the
     # next: no more threads than are of use.
     def _hire(self) -> None:
-        if (
-            not self.seeking
-            and self.workers < self.limiter.most
-            and (index := self._next()) is not None
-        ):
+        if self.seeking or self.workers >= self.limiter.most:
+            return
+        request = self._next()
+        if request is not None:
             self.workers += 1
             threading.Thread(
-                target=self._work, args=(index,), name="bbtvp-caller", daemon=True
+                target=self._work, args=(request,), name="bbtvp-caller", daemon=True
             ).start()
 
-    def _next(self) -> int | None:
-        if self.begun == len(self.jobs) or self.over is not None or self.unpaid is not None:
+    def _next(self) -> PendingRequest | None:
+        if self.begun == len(self.requests) or self.over is not None or self.unpaid is not None:
             return None
         self.begun += 1
-        return self.begun - 1
+        return self.requests[self.begun - 1]
 
-    def _work(self, first: int) -> None:
-        with _Reporting(self):
-            index: int | None = first
-            while index is not None:
-                self.ended[index] = ended = self._finish(index, self.jobs[index])
-                if ended.reason is None or (self.over is None and self.unpaid is None):
-                    self.caller.count(self, ended)
+    def _work(self, first: PendingRequest) -> None:
+        with _WorkerExit(self):
+            request: PendingRequest | None = first
+            while request is not None:
+                self._finish(request)
+                if request.failure is None or (self.over is None and self.unpaid is None):
+                    self.caller.count(self, request)
                 with self.lock:
-                    index = self._next()
+                    request = self._next()
 
-    # -- one job -----------------------------------------------------------------------------------
+    # -- one request ------------------------------------------------------------------------------
     # Not tenacity: the permit, the budget, the deadline and an interruptible wait belong to every
     # turn of this loop, and would leave the library nothing but the word `while`.
-    def _finish(self, index: int, job: Job) -> Ended:
+    def _finish(self, request: PendingRequest) -> None:
         clock = self.limiter.clock
         most = self.transport.timeouts.total
         deadline = clock() + most
-        attempts = 0
         wasted = 0
-        usd = 0.0
         reason = ""
-        turn: ServerChoice | None = None
+        choice: ServerChoice | None = None
         while True:
-            permit = self._permit(job, deadline)
+            permit = self._permit(request, deadline)
             if permit is None:
-                late = f"the limits left no time for {'another' if attempts else 'an'} attempt within {most:g} s"
+                which = "another" if request.attempts else "an"
+                late = f"the limits left no time for {which} attempt within {most:g} s"
                 why = self.over or self.unpaid or late
-                return Ended(f"{reason}; {why}" if reason else why, False, attempts, usd)
-            turn = self.fleet.choose(turn)
-            verdict, cost = self._attempt(index, job, permit, deadline, turn)
-            attempts = attempts + 1
-            usd = usd + cost
-            if verdict is None:
-                return Ended(None, False, attempts, usd)
-            wasted = wasted + verdict.wasted
-            reason = verdict.reason
-            elsewhere = verdict.elsewhere and attempts < len(self.fleet)
-            pause = 0.0 if elsewhere else self.limiter.backoff(attempts, verdict.wait)
-            enough = (
-                attempts > self.caller.retries or wasted > WASTED or clock() + pause >= deadline
-            )
-            if not verdict.retry or enough:
-                return Ended(reason, verdict.refused, attempts, usd)
-            _log.info("attempt %d failed: %s; another in %.1f s", attempts, reason, pause)
+                request.fail(f"{reason}; {why}" if reason else why)
+                return
+            choice = self.fleet.choose(choice)
+            decision = self._attempt(request, permit, deadline, choice)
+            if decision is None:
+                return
+            wasted += decision.wasted
+            reason = decision.reason
+            elsewhere = decision.elsewhere and request.attempts < len(self.fleet)
+            pause = 0.0
+            if not elsewhere:
+                pause = self.limiter.backoff(request.attempts, decision.wait)
+            enough = request.attempts > self.caller.retries or wasted > WASTED
+            if not decision.retry or enough or clock() + pause >= deadline:
+                request.fail(reason, refused=decision.refused)
+                return
+            _log.info("attempt %d failed: %s; another in %.1f s", request.attempts, reason, pause)
             self.limiter.rest(pause, stopped=self._stopped)
 
-    def _permit(self, job: Job, deadline: float) -> Permit | None:
-        """Leave from the limiter for an attempt that the budget can pay. None if there is none to be
-        had.
-        """
+    def _permit(self, request: PendingRequest, deadline: float) -> Permit | None:
+        """Return a permit for an attempt that the budget can pay, None if there is none."""
         paid: Permit | None = None
         with self.lock:
             self.seeking += 1
         try:
-            while permit := self.limiter.acquire(job.tokens, until=deadline, stopped=self._stopped):
+            while permit := self.limiter.acquire(
+                request.tokens, until=deadline, stopped=self._stopped
+            ):
                 refusal = ""
                 with self.lock:
                     self.in_flight = self.in_flight + 1
                     seen = self.settled
                 try:
-                    self.budget.reserve(job.bound)
+                    self.budget.reserve(request.max_usd)
                     paid = permit
                 except BudgetReached as reached:
                     refusal = str(reached)
@@ -356,9 +314,9 @@ class _Run:
                 self._hire()
 
     def _money_returned(self, seen: int, reached: str) -> bool:
-        """Wait for an attempt to cost less than was set aside for it.
+        """Wait until an attempt costs less than was reserved for it.
 
-        False if none is under way any more: the budget is empty.
+        False if no attempt is under way any more: the budget is empty.
         """
         with self.lock:
             while (
@@ -375,78 +333,88 @@ class _Run:
             return False
 
     def _attempt(
-        self, index: int, job: Job, permit: Permit, deadline: float, turn: ServerChoice | None
-    ) -> tuple[FailureDecision | None, float]:
-        """The verdict, None for an answer, and the cost. What is not known to be free costs as much
-        as it can.
+        self,
+        request: PendingRequest,
+        permit: Permit,
+        deadline: float,
+        choice: ServerChoice | None,
+    ) -> FailureDecision | None:
+        """Make one attempt, and return what to do about its failure, None for an answer.
+
+        An attempt that is not known to be free counts at its highest cost.
         """
         cost = 0.0
-        verdict = None
+        decision = None
         seconds = None
         gone = False
         try:
-            wire = self.fleet.at(turn, job.wire())
-            cost = job.bound
+            sent = self.fleet.at(choice, request.http_request())
+            cost = request.max_usd
             try:
-                answer = self.transport.send(wire, remaining=deadline - self.limiter.clock())
-            except ExchangeFailed as broken:
-                cost, gone = (job.bound, False) if broken.sent else (0.0, True)
-                reason = self.caller.shown(broken.reason)
-                verdict = FailureDecision(reason, retry=not broken.lasting)
+                response = self.transport.send(sent, remaining=deadline - self.limiter.clock())
+            except ExchangeFailed as failed:
+                gone = not failed.sent
+                cost = request.max_usd if failed.sent else 0.0
+                reason = self.caller.shown(failed.reason)
+                decision = FailureDecision(reason, retry=not failed.lasting)
             except UsageError:
                 cost = 0.0  # nothing could be sent
                 raise
             else:
-                self.limiter.learn(answer.headers)
-                if 200 <= answer.status < 300:
-                    seconds = answer.seconds
-                    verdict, cost = self._read(index, answer, job.bound, turn)
+                self.limiter.learn(response.headers)
+                if 200 <= response.status < 300:
+                    seconds = response.seconds
+                    decision, cost = self._read(request, response, choice)
                 else:
-                    verdict = self.caller.judge(answer)
+                    decision = self.caller.decide(response)
                     cost = 0.0
-            verdict = self.fleet.record(turn, verdict, gone=gone)
-            if verdict and verdict.fatal:  # before the permit goes to another
-                self.stop(verdict.reason, ModelError(verdict.reason))
+            decision = self.fleet.record(choice, decision, gone=gone)
+            if decision and decision.fatal:  # before the permit goes to another request
+                self.stop(decision.reason, ModelError(decision.reason))
         finally:
-            self.fleet.release(turn)
-            self.budget.settle(job.bound, cost)
-            throttled, wait = (verdict.throttled, verdict.wait) if verdict else (False, None)
+            self.fleet.release(choice)
+            self.budget.settle(request.max_usd, cost)
+            throttled = decision is not None and decision.throttled
+            wait = decision.wait if decision else None
             self.limiter.release(permit, seconds, throttled=throttled, wait=wait)
             with self.lock:
-                self.in_flight = self.in_flight - 1
-                self.settled = self.settled + 1
+                self.in_flight -= 1
+                self.settled += 1
                 self.settling.notify_all()
-        return verdict, cost
+        request.attempts += 1
+        request.usd += cost
+        return decision
 
     def _read(
-        self, index: int, answer: HttpResponse, bound: float, turn: ServerChoice | None
+        self, request: PendingRequest, response: HttpResponse, choice: ServerChoice | None
     ) -> tuple[FailureDecision | None, float]:
-        reply = faults.parse_json(answer.body)
+        """Read a response of status 2xx: what to do about a failure, and the cost."""
+        most = request.max_usd
+        reply = faults.parse_json(response.body)
         if not isinstance(reply, dict):
-            what = (
-                f"a reply that is no JSON: {faults.summarise(answer.body)}"
-                if answer.body
-                else "an empty reply"
-            )
-            return FailureDecision(self.caller.shown(what), retry=True), bound
-        if error := reply.get("error"):  # of status 200 all the same: gateways do this
+            what = "an empty reply"
+            if response.body:
+                what = f"a reply that is not JSON: {faults.summarise(response.body)}"
+            return FailureDecision(self.caller.shown(what), retry=True), most
+        if error := reply.get("error"):  # some gateways report errors with status 200
             code = error.get("code") if isinstance(error, dict) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            return self.caller.judge(answer._replace(status=status)), bound
-        if stranger := self.fleet.recognise(turn, reply):
-            return stranger, bound
+            return self.caller.decide(response._replace(status=status)), most
+        if stranger := self.fleet.recognise(choice, reply):
+            return stranger, most
         with self.lock:
             if self.left.is_set():
-                return FailureDecision("interrupted"), bound
+                return FailureDecision("interrupted"), most
             self.reading += 1
         try:
-            return None, self.read(index, reply)
-        except Unusable as unusable:
-            verdict = FailureDecision(self.caller.shown(str(unusable)), retry=True, wasted=True)
-            return verdict, bound if unusable.usd is None else unusable.usd
-        except Refused as refused:
-            verdict = FailureDecision(self.caller.shown(str(refused)), refused=True)
-            return verdict, bound if refused.usd is None else refused.usd
+            return None, request.read(reply)
+        except UnusableReply as unusable:
+            refused = isinstance(unusable, RefusedReply)
+            reason = self.caller.shown(str(unusable))
+            decision = FailureDecision(
+                reason, retry=not refused, refused=refused, wasted=not refused
+            )
+            return decision, most if unusable.usd is None else unusable.usd
         finally:
             with self.lock:
                 self.reading -= 1
@@ -455,8 +423,8 @@ class _Run:
 
 
 @final
-class _Reporting:
-    """Around the work of a thread: an exception stops the run, whose caller gets it."""
+class _WorkerExit:
+    """Wraps the work of a thread: an exception stops the run, and the caller of the run gets it."""
 
     def __init__(self, run: _Run) -> None:
         self.run = run

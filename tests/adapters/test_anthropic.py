@@ -443,18 +443,18 @@ def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9/")
     endpoint: Any = anthropic.load(MODEL, thinking=2000, store=False)
     assert (
-        endpoint.dialect.url == "http://127.0.0.1:9/v1/messages"
-        and endpoint.dialect.spec == f"anthropic/{MODEL}"
+        endpoint.api.url == "http://127.0.0.1:9/v1/messages"
+        and endpoint.api.spec == f"anthropic/{MODEL}"
     )
     assert endpoint.settings.max_tokens == 2000 + anthropic.ROOM
     given: Any = anthropic.load(
         MODEL, base_url="http://127.0.0.1:8", api_version=OLD, max_tokens=99, store=False
     )
-    assert given.dialect.url == "http://127.0.0.1:8/v1/messages" and given.dialect.can_sample
+    assert given.api.url == "http://127.0.0.1:8/v1/messages" and given.api.can_sample
     assert given.settings.max_tokens == 99
     assert anthropic.load(MODEL, thinking="disabled", store=False).settings.max_tokens is None  # type: ignore[attr-defined]
-    assert asked_by(given.dialect.http_request(b"")).headers["x-api-key"] == KEY
-    assert KEY not in repr(endpoint.dialect) + repr(given.dialect.http_request(b""))
+    assert asked_by(given.api.http_request(b"")).headers["x-api-key"] == KEY
+    assert KEY not in repr(endpoint.api) + repr(given.api.http_request(b""))
 
 
 def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded(name: str = "my-4.1", **options: Any) -> Azure:
-    made = load(name, store=False, **options).dialect  # type: ignore[attr-defined]
+    made = load(name, store=False, **options).api  # type: ignore[attr-defined]
     assert isinstance(made, Azure)
     return made
 

@@ -414,13 +414,13 @@ def test_a_bedrock_key_needs_no_botocore(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
         monkeypatch.setitem(sys.modules, name, None)
     endpoint: Any = bedrock.load(MODEL, store=False)
-    wire = endpoint.dialect.http_request(b"{}")
+    wire = endpoint.api.http_request(b"{}")
     assert (
         wire.url
         == "https://bedrock-runtime.eu-west-3.amazonaws.com/model/us.anthropic.claude-sonnet-4-6-v1%3A0/converse"
     )
     assert wire.headers["Authorization"] == "Bearer bedrock-api-key-1234"
-    assert "bedrock-api-key" not in repr(wire) + repr(endpoint.dialect)
+    assert "bedrock-api-key" not in repr(wire) + repr(endpoint.api)
     monkeypatch.delenv(bedrock.TOKEN)
     with pytest.raises(UsageError, match=r"pip install 'bbtvp\[bedrock\]'"):
         bedrock.load(MODEL, store=False)
@@ -433,7 +433,7 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_REGION", "us-west-2")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-3")
     endpoint: Any = bedrock.load(MODEL, store=False)
-    wire = endpoint.dialect.http_request(b"{}")
+    wire = endpoint.api.http_request(b"{}")
     assert (
         "us-west-2.amazonaws.com" in wire.url
         and "/us-west-2/bedrock/" in wire.headers["Authorization"]
@@ -442,8 +442,8 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
     given: Any = bedrock.load(
         MODEL, region="us-east-1", base_url="http://127.0.0.1:9/", store=False
     )
-    assert given.dialect.url.startswith("http://127.0.0.1:9/model/")
-    assert "/us-east-1/bedrock/" in given.dialect.http_request(b"{}").headers["Authorization"]
+    assert given.api.url.startswith("http://127.0.0.1:9/model/")
+    assert "/us-east-1/bedrock/" in given.api.http_request(b"{}").headers["Authorization"]
 
 
 def test_a_profile_brings_credentials_and_region(
@@ -455,7 +455,7 @@ def test_a_profile_brings_credentials_and_region(
     (nobody / "config").write_text("[profile work]\nregion = ap-south-1\n")
     monkeypatch.setenv(bedrock.TOKEN, "unused")  # what is asked for by name comes first
     endpoint: Any = bedrock.load(MODEL, profile="work", store=False)
-    signature = endpoint.dialect.http_request(b"{}").headers["Authorization"]
+    signature = endpoint.api.http_request(b"{}").headers["Authorization"]
     assert "Credential=AKIAWORK/" in signature and "/ap-south-1/bedrock/" in signature
     with pytest.raises(UsageError, match="home"):
         bedrock.load(MODEL, profile="home", store=False)

@@ -44,7 +44,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded(name: str, **options: Any) -> CompatibleApi:
-    made = load(name, store=False, **options).dialect  # type: ignore[attr-defined]
+    made = load(name, store=False, **options).api  # type: ignore[attr-defined]
     assert isinstance(made, CompatibleApi)
     return made
 

@@ -443,16 +443,16 @@ def test_loading_reads_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_API_KEY", KEY)
     second: Any = gemini.load(MODEL, store=False)
     assert (
-        second.dialect.url
+        second.api.url
         == f"https://generativelanguage.googleapis.com/v1beta/models/{MODEL}:generateContent"
     )
-    assert asked_by(second.dialect.http_request(b"")).headers["x-goog-api-key"] == KEY
+    assert asked_by(second.api.http_request(b"")).headers["x-goog-api-key"] == KEY
     monkeypatch.setenv("GEMINI_API_KEY", "AIzaFirst")
     monkeypatch.setenv("GOOGLE_BASE_URL", "http://127.0.0.1:9/")
     first: Any = gemini.load(MODEL, api_version="v1", store=False)
-    assert first.dialect.url == f"http://127.0.0.1:9/v1/models/{MODEL}:generateContent"
-    assert asked_by(first.dialect.http_request(b"")).headers["x-goog-api-key"] == "AIzaFirst"
-    assert KEY not in repr(second.dialect) + repr(second.dialect.http_request(b""))
+    assert first.api.url == f"http://127.0.0.1:9/v1/models/{MODEL}:generateContent"
+    assert asked_by(first.api.http_request(b"")).headers["x-goog-api-key"] == "AIzaFirst"
+    assert KEY not in repr(second.api) + repr(second.api.http_request(b""))
 
 
 def test_models_that_think_get_room_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

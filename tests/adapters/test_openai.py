@@ -348,7 +348,7 @@ def test_whether_labels_are_forced_is_the_endpoints_affair() -> None:
 # -- loading ---------------------------------------------------------------------------------------
 def test_the_address_is_given_or_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     def where(**options: Any) -> str:
-        return str(load("gpt-4.1", store=False, **options).dialect.url)  # type: ignore[attr-defined]
+        return str(load("gpt-4.1", store=False, **options).api.url)  # type: ignore[attr-defined]
 
     assert where() == "https://api.openai.com/v1/chat/completions"
     assert where(api="responses") == "https://api.openai.com/v1/responses"
@@ -369,7 +369,7 @@ def test_a_missing_key_names_the_variable_and_the_command(monkeypatch: pytest.Mo
 
 def test_a_key_loses_the_line_break_it_was_copied_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
-    made = load("gpt-4.1", store=False).dialect  # type: ignore[attr-defined]
+    made = load("gpt-4.1", store=False).api  # type: ignore[attr-defined]
     assert made.headers(b"")["Authorization"] == f"Bearer {KEY}"
 
 

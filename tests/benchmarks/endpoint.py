@@ -172,10 +172,11 @@ def ours(
     """Ask n requests through `Caller`; each encodes its image when its turn comes. fleet: addresses
     in place of one.
     """
-    from bbtvp.endpoint.caller import Caller, Job
+    from bbtvp.endpoint.caller import Caller
     from bbtvp.endpoint.fleet import Fleet
     from bbtvp.endpoint.images import encode
     from bbtvp.endpoint.limiter import RateLimiter
+    from bbtvp.endpoint.pending import PendingRequest
     from bbtvp.endpoint.provider import HttpRequest, Json
     from bbtvp.endpoint.transport import Timeouts, Transport
     from bbtvp.models import Budget
@@ -183,13 +184,14 @@ def ours(
     pixels = photo()
     transport = Transport(Timeouts())
 
-    def wire() -> HttpRequest:
-        body = json.dumps(chat(encode(pixels).data)).encode()
-        headers = {"Authorization": "Bearer sk-benchmark", "Content-Type": "application/json"}
-        return HttpRequest("POST", f"{url}/chat/completions", headers, body)
+    class ChatRequest(PendingRequest):
+        def http_request(self) -> HttpRequest:
+            body = json.dumps(chat(encode(pixels).data)).encode()
+            headers = {"Authorization": "Bearer sk-benchmark", "Content-Type": "application/json"}
+            return HttpRequest("POST", f"{url}/chat/completions", headers, body)
 
-    def read(index: int, reply: Json) -> float:
-        return float(len(reply["choices"]))
+        def read(self, reply: Json) -> float:
+            return float(len(reply["choices"]))
 
     limiter = RateLimiter(requests=rate, most=FLIGHT)
     caller = Caller(
@@ -204,11 +206,12 @@ def ours(
         threading.Thread(target=during, daemon=True).start()
     began = time.perf_counter()
     cpu = time.process_time()
-    ended = caller.run([Job(wire, 0.0, 300)] * n, Budget(), read)
+    requests = [ChatRequest(0.0, 300) for _ in range(n)]
+    caller.run(requests, Budget())
     took = time.perf_counter() - began
     cpu = time.process_time() - cpu
     transport.close()
-    return Ran(sum(end.reason is None for end in ended), n, took, cpu)
+    return Ran(sum(request.failure is None for request in requests), n, took, cpu)
 
 
 def memory(url: str) -> tuple[float, float]:

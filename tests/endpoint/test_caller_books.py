@@ -24,51 +24,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import ModelError
-from bbtvp.endpoint.caller import Ended
 from bbtvp.endpoint.transport import Timeouts
-from tests.endpoint.desk import BOUND, KEY, OK, PRICE, Desk, Till, settled, throttled
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error, in_turn, reply
+from tests.endpoint.scripted import (
+    BOUND,
+    KEY,
+    OK,
+    PRICE,
+    CappedBudget,
+    Ended,
+    ScriptedCaller,
+    threads_gone,
+    throttled,
+)
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk()
+def scripted() -> Iterator[ScriptedCaller]:
+    made = ScriptedCaller()
     yield made
     made.transport.close()
     assert made.limiter.in_flight == 0
 
 
 # -- the budget --------------------------------------------------------------------------------------------------------
-def test_an_empty_budget_ends_what_was_not_begun(desk: Desk) -> None:
-    till = Till(queries=30)
+def test_an_empty_budget_ends_what_was_not_begun(scripted: ScriptedCaller) -> None:
+    budget = CappedBudget(queries=30)
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
-        ended = desk.run(server.url, 100, till)
-    assert len(server.seen) == till.reserved == till.settled == 30
+        ended = scripted.run(server.url, 100, budget)
+    assert len(server.seen) == budget.reserved == budget.settled == 30
     answered = [end for end in ended if end.reason is None]
     unasked = [end for end in ended if end.reason is not None]
-    assert len(answered) == len(desk.texts) == 30 and len(unasked) == 70
+    assert len(answered) == len(scripted.texts) == 30 and len(unasked) == 70
     assert set(unasked) == {Ended("one more image query would pass the cap of 30", False, 0, 0.0)}
 
 
-def test_a_request_out_of_money_between_attempts_says_both(desk: Desk) -> None:
+def test_a_request_out_of_money_between_attempts_says_both(scripted: ScriptedCaller) -> None:
     with FaultyServer(lambda seen: error(500, "broken")) as server:
-        (ended,) = desk.run(server.url, 1, Till(queries=3))
+        (ended,) = scripted.run(server.url, 1, CappedBudget(queries=3))
     assert ended.attempts == len(server.seen) == 3
     assert ended.reason == "HTTP 500 broken; one more image query would pass the cap of 3"
 
 
-def test_money_set_aside_for_what_is_under_way_is_waited_for(desk: Desk) -> None:
+def test_money_set_aside_for_what_is_under_way_is_waited_for(scripted: ScriptedCaller) -> None:
     """The bound is far above the price: who gave up at the first refusal would leave most of the money."""
-    till = Till(usd=10 * BOUND)
+    budget = CappedBudget(usd=10 * BOUND)
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
-        ended = desk.run(server.url, 100, till)
+        ended = scripted.run(server.url, 100, budget)
     assert sum(end.reason is None for end in ended) == 37  # then less than one bound is left
-    assert till.paid == pytest.approx(0.037) and till.most <= till.limit + 1e-9
+    assert budget.paid == pytest.approx(0.037) and budget.most <= budget.limit + 1e-9
 
 
-def test_a_budget_with_nothing_in_it_asks_nothing(desk: Desk) -> None:
+def test_a_budget_with_nothing_in_it_asks_nothing(scripted: ScriptedCaller) -> None:
     with FaultyServer(lambda seen: OK) as server:
-        ended = desk.run(server.url, 40, Till(queries=0))
+        ended = scripted.run(server.url, 40, CappedBudget(queries=0))
         assert server.seen == []
     assert {end.attempts for end in ended} == {0} and all(end.reason for end in ended)
 
@@ -130,53 +139,57 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(
     n: int, share: float, cap: float | None
 ) -> None:
     vendor = Vendor(n, share)
-    desk = Desk(most=24, timeouts=Timeouts(1.0, 2.0, 20.0))
-    till = Till(usd=1e9 if cap is None else cap)
+    scripted = ScriptedCaller(most=24, timeouts=Timeouts(1.0, 2.0, 20.0))
+    budget = CappedBudget(usd=1e9 if cap is None else cap)
     with FaultyServer(vendor) as server:
-        ended = desk.run(server.url, n, till)
-    desk.transport.close()
+        ended = scripted.run(server.url, n, budget)
+    scripted.transport.close()
     assert len(ended) == n
     answered = {i for i, end in enumerate(ended) if end.reason is None}
-    assert answered == set(desk.texts) and all(text == str(i) for i, text in desk.texts.items())
+    assert answered == set(scripted.texts) and all(
+        text == str(i) for i, text in scripted.texts.items()
+    )
     # Each attempt of the budget is a request that the server saw, and each job's own count is right.
-    assert till.reserved == till.settled == len(server.seen) == sum(end.attempts for end in ended)
+    assert (
+        budget.reserved == budget.settled == len(server.seen) == sum(end.attempts for end in ended)
+    )
     tries = Counter(seen.json["index"] for seen in server.seen)
     assert all(end.attempts == tries[i] for i, end in enumerate(ended))
     # What was answered is never asked again.
-    replies = Counter(i for i in desk.reads.elements() if i in answered)
+    replies = Counter(i for i in scripted.reads.elements() if i in answered)
     assert all(replies[i] <= tries[i] for i in answered)
     # Money: no more than the cap at any moment, no less than the vendor's bill.
-    assert till.most <= till.limit + 1e-9
-    assert vendor.billed <= till.paid + 1e-9 <= till.limit + 2e-9
-    assert till.paid == pytest.approx(sum(end.usd for end in ended)) and till.held == pytest.approx(
-        0
-    )
+    assert budget.most <= budget.limit + 1e-9
+    assert vendor.billed <= budget.paid + 1e-9 <= budget.limit + 2e-9
+    assert budget.paid == pytest.approx(
+        sum(end.usd for end in ended)
+    ) and budget.held == pytest.approx(0)
     if cap is None:
         assert len(answered) >= (0.97 if share < 0.1 else 0.85) * n
     else:
-        assert till.paid > till.limit - BOUND - 1e-9  # the cap was used up
+        assert budget.paid > budget.limit - BOUND - 1e-9  # the cap was used up
         assert sum(end.attempts == 0 for end in ended) > 0
 
 
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, 13), max_size=40), st.integers(1, 25), st.integers(0, 40))
 def test_any_order_of_faults_keeps_the_books(faults: list[int], n: int, queries: int) -> None:
-    desk = Desk(most=4, stop_after=10**6)
-    till = Till(queries=queries)
+    scripted = ScriptedCaller(most=4, stop_after=10**6)
+    budget = CappedBudget(queries=queries)
     with FaultyServer(
         in_turn([Vendor.faults(PRICE)[fault] for fault in faults], reply(text="t", usd=PRICE))
     ) as server:
-        ended = desk.run(server.url, n, till)
-    desk.transport.close()
+        ended = scripted.run(server.url, n, budget)
+    scripted.transport.close()
     assert (
-        till.reserved
-        == till.settled
+        budget.reserved
+        == budget.settled
         == len(server.seen)
         == sum(end.attempts for end in ended)
         <= queries
     )
-    assert {i for i, end in enumerate(ended) if end.reason is None} == set(desk.texts)
-    assert till.paid == pytest.approx(sum(end.usd for end in ended))
+    assert {i for i, end in enumerate(ended) if end.reason is None} == set(scripted.texts)
+    assert budget.paid == pytest.approx(sum(end.usd for end in ended))
 
 
 # -- secrets ----------------------------------------------------------------------------------------------------------
@@ -212,11 +225,11 @@ def leaks() -> list[Script]:
 @pytest.mark.parametrize("script", leaks(), ids=range(len(leaks())))
 def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    desk = Desk(retries=1, timeouts=Timeouts(1.0, 0.1, 5.0))
+    scripted = ScriptedCaller(retries=1, timeouts=Timeouts(1.0, 0.1, 5.0))
     shown = io.StringIO()
     with FaultyServer(script) as server:
         try:
-            shown.write(repr(desk.run(server.url)))
+            shown.write(repr(scripted.run(server.url)))
         except ModelError as fatal:
             shown.write(
                 "".join(traceback.format_exception(fatal))
@@ -225,9 +238,12 @@ def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureF
             )
         assert f"Bearer {KEY}" in server.keys  # it did go out
     shown.write(
-        caplog.text + repr(desk.jobs(server.url, 1)) + repr(desk.caller) + repr(desk.transport)
+        caplog.text
+        + repr(scripted.requests(server.url, 1))
+        + repr(scripted.caller)
+        + repr(scripted.transport)
     )
-    desk.transport.close()
+    scripted.transport.close()
     assert len(shown.getvalue()) > 200  # there was something to look at
     assert KEY not in shown.getvalue() and KEY[3:12] not in shown.getvalue()
 
@@ -236,23 +252,28 @@ def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureF
 PROGRAM = """
 import json, signal, sys, time
 from bbtvp.core.errors import ModelError
-from bbtvp.endpoint.caller import Caller, Job
+from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.provider import HttpRequest
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Budget
+from tests.endpoint.scripted import ScriptedRequest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 url = sys.argv[1]
 caller = Caller(Transport(Timeouts()), RateLimiter(), explain=lambda s, b: ("", ""), key_variable="K", secrets=[])
 
-def read(index, reply):
-    print("read", index, flush=True)
-    return 0.0
+def make():
+    return HttpRequest("POST", url, {}, b"{}")
 
-jobs = [Job(lambda: HttpRequest("POST", url, {}, b"{}"), 0.0, 1) for _ in range(100)]
+def request(index):
+    def read(reply):
+        print("read", index, flush=True)
+        return 0.0
+    return ScriptedRequest(make, read)
+
 try:
-    caller.run(jobs, Budget(), read)
+    caller.run([request(index) for index in range(100)], Budget())
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     sys.exit(130)
@@ -299,12 +320,14 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(desk: Desk) -> None:
+def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(
+    scripted: ScriptedCaller,
+) -> None:
     def serve(seen: Seen) -> Step:
         return Step(body=OK.body, delay=0.3 if seen.json["index"] < 4 else 2.5)
 
-    late = Desk(timeouts=Timeouts(1.0, 5.0, 20.0))
-    till = Till()
+    late = ScriptedCaller(timeouts=Timeouts(1.0, 5.0, 20.0))
+    budget = CappedBudget()
     with FaultyServer(serve) as server, interruptible():
         main = threading.main_thread().ident
         assert main is not None
@@ -316,12 +339,12 @@ def test_what_is_answered_soon_after_an_interrupt_is_kept_and_nothing_later(desk
 
         threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
-            late.run(server.url, 100, till)
+            late.run(server.url, 100, budget)
         assert set(late.texts) == {0, 1, 2, 3} and len(server.seen) == 8
-        assert settled()
+        assert threads_gone()
         assert set(late.texts) == {0, 1, 2, 3}  # whoever could have kept more is gone
-    assert (till.reserved, till.settled) == (8, 8)
-    assert till.paid == pytest.approx(
+    assert (budget.reserved, budget.settled) == (8, 8)
+    assert budget.paid == pytest.approx(
         4 * PRICE + 4 * BOUND
     )  # what was sent and not read may have cost that much
     late.transport.close()

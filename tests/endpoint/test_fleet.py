@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import ModelError
-from bbtvp.endpoint.caller import Caller, Ended
+from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.faults import FailureDecision
 from bbtvp.endpoint.fleet import FAULTS, FIRST_PAUSE, LONGEST_PAUSE, Fleet, ServerChoice
 from bbtvp.endpoint.provider import HttpRequest
@@ -36,10 +36,10 @@ from bbtvp.models import (
 from bbtvp.runs.journal import Journal
 from bbtvp.search import optimize
 from tests.adapters.wire import recorder
-from tests.endpoint.desk import KEY, OK, PRICE, Desk, explain, throttled
 from tests.endpoint.eye_server import EyeServer
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error
 from tests.endpoint.fleet_server import Numbers, answer
+from tests.endpoint.scripted import KEY, OK, PRICE, Ended, ScriptedCaller, explain, throttled
 from tests.support import patterns
 
 BROKEN = FailureDecision("HTTP 500", retry=True)
@@ -283,13 +283,17 @@ def served(script: Script, *, slots: int) -> Script:
     return serve
 
 
-def manned(desk: Desk, servers: list[FaultyServer], **changes: Any) -> None:
-    """Give the desk's caller these servers."""
-    options = {"retries": desk.caller.retries, "stop_after": desk.caller.stop_after, **changes}
+def manned(scripted: ScriptedCaller, servers: list[FaultyServer], **changes: Any) -> None:
+    """Give the caller these servers."""
+    options = {
+        "retries": scripted.caller.retries,
+        "stop_after": scripted.caller.stop_after,
+        **changes,
+    }
     fleet = Fleet([server.url for server in servers], "m")
-    desk.caller = Caller(
-        desk.transport,
-        desk.limiter,
+    scripted.caller = Caller(
+        scripted.transport,
+        scripted.limiter,
         explain=explain,
         key_variable="VLLM_API_KEY",
         secrets=[KEY],
@@ -299,46 +303,46 @@ def manned(desk: Desk, servers: list[FaultyServer], **changes: Any) -> None:
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    made = Desk(most=16)
+def scripted() -> Iterator[ScriptedCaller]:
+    made = ScriptedCaller(most=16)
     yield made
     made.transport.close()
     assert made.limiter.in_flight == 0
 
 
-def timed(desk: Desk, servers: list[FaultyServer], n: int) -> tuple[float, list[int]]:
+def timed(scripted: ScriptedCaller, servers: list[FaultyServer], n: int) -> tuple[float, list[int]]:
     """Requests per second, and how many each server had."""
-    manned(desk, servers)
+    manned(scripted, servers)
     before = [len(server.seen) for server in servers]
     began = time.perf_counter()
-    assert desk.run("fleet:m", n) == [Ended(None, False, 1, PRICE)] * n
+    assert scripted.run("fleet:m", n) == [Ended(None, False, 1, PRICE)] * n
     return n / (time.perf_counter() - began), [
         len(s.seen) - b for s, b in zip(servers, before, strict=True)
     ]
 
 
-def test_equal_servers_share_equally(desk: Desk) -> None:
+def test_equal_servers_share_equally(scripted: ScriptedCaller) -> None:
     with ExitStack() as stack:
         script = served(lambda seen: Step(body=OK.body, delay=0.01), slots=4)
         other = served(lambda seen: Step(body=OK.body, delay=0.01), slots=4)
         servers = [stack.enter_context(FaultyServer(each)) for each in (script, other)]
-        _, shares = timed(desk, servers, 300)
+        _, shares = timed(scripted, servers, 300)
     assert sum(shares) == 300
     assert abs(shares[0] / 300 - 0.5) <= 0.05
 
 
-def test_connections_are_kept_for_each_server(desk: Desk) -> None:
+def test_connections_are_kept_for_each_server(scripted: ScriptedCaller) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(FaultyServer(lambda seen: OK)) for _ in range(5)]
-        manned(desk, servers)
+        manned(scripted, servers)
         for _ in range(20):
-            desk.run("fleet:m", 1)
+            scripted.run("fleet:m", 1)
         assert [(len(server.seen), server.connections) for server in servers] == [(4, 1)] * 5
 
 
 @pytest.mark.slow  # it compares rates, and so needs a machine with nothing else to do
 def test_a_slow_server_adds_what_it_can() -> None:
-    desk = Desk(most=16, timeouts=Timeouts(1.0, 5.0, 20.0))
+    scripted = ScriptedCaller(most=16, timeouts=Timeouts(1.0, 5.0, 20.0))
     with ExitStack() as stack:
         fast, slow = (
             stack.enter_context(
@@ -346,9 +350,9 @@ def test_a_slow_server_adds_what_it_can() -> None:
             )
             for s in (0.03, 0.09)
         )
-        alone = [timed(desk, [server], n)[0] for server, n in ((fast, 90), (slow, 30))]
-        together, shares = timed(desk, [fast, slow], 160)
-    desk.transport.close()
+        alone = [timed(scripted, [server], n)[0] for server, n in ((fast, 90), (slow, 30))]
+        together, shares = timed(scripted, [fast, slow], 160)
+    scripted.transport.close()
     assert together > 0.85 * sum(alone)
     assert shares[0] > 2 * shares[1]
 
@@ -363,23 +367,23 @@ def test_a_slow_server_adds_what_it_can() -> None:
         Step(302),
     ],
 )
-def test_a_sick_server_loses_no_request(desk: Desk, sick: Step) -> None:
+def test_a_sick_server_loses_no_request(scripted: ScriptedCaller, sick: Step) -> None:
     with FaultyServer(lambda seen: OK) as well, FaultyServer(lambda seen: sick) as ill:
-        manned(desk, [ill, well])
-        ended = desk.run("fleet:m", 60)
+        manned(scripted, [ill, well])
+        ended = scripted.run("fleet:m", 60)
         assert [end.reason for end in ended] == [None] * 60
         assert sum(end.attempts for end in ended) == len(ill.seen) + len(well.seen)
         assert len(well.seen) == 60 and 0 < len(ill.seen) <= 8 + FAULTS
-    assert set(desk.reads.values()) == {1}
+    assert set(scripted.reads.values()) == {1}
 
 
-def test_a_server_that_hangs_is_given_up(desk: Desk) -> None:
+def test_a_server_that_hangs_is_given_up(scripted: ScriptedCaller) -> None:
     with (
         FaultyServer(lambda seen: OK) as well,
         FaultyServer(lambda seen: Step(manner="silence")) as ill,
     ):
-        manned(desk, [ill, well])
-        ended = desk.run("fleet:m", 40)
+        manned(scripted, [ill, well])
+        ended = scripted.run("fleet:m", 40)
     assert [end.reason for end in ended] == [None] * 40
     assert all(
         end.usd > PRICE for end in ended if end.attempts > 1
@@ -387,38 +391,38 @@ def test_a_server_that_hangs_is_given_up(desk: Desk) -> None:
 
 
 def test_when_all_are_down_it_ends_as_with_one() -> None:
-    desk = Desk(stop_after=5, retries=2)
+    scripted = ScriptedCaller(stop_after=5, retries=2)
     with (
         FaultyServer(lambda seen: error(500)) as one,
         FaultyServer(lambda seen: error(503)) as other,
     ):
-        manned(desk, [one, other])
+        manned(scripted, [one, other])
         with pytest.raises(
             ModelError,
             match=r"5 requests failed in a row, the last with: 127\.0\.0\.1:\d+: HTTP 50",
         ):
-            desk.run("fleet:m", 100)
+            scripted.run("fleet:m", 100)
         assert len(one.seen) and len(other.seen)
-    desk.transport.close()
+    scripted.transport.close()
 
 
-def test_what_every_server_refuses_ends_the_run(desk: Desk) -> None:
+def test_what_every_server_refuses_ends_the_run(scripted: ScriptedCaller) -> None:
     missing = error(404, "model_not_found", "no such model")
     with FaultyServer(lambda seen: missing) as one, FaultyServer(lambda seen: missing) as other:
-        manned(desk, [one, other])
+        manned(scripted, [one, other])
         with pytest.raises(ModelError, match="check the model's name"):
-            desk.run("fleet:m", 20)
+            scripted.run("fleet:m", 20)
 
 
-def test_throttling_is_no_illness(desk: Desk) -> None:
+def test_throttling_is_no_illness(scripted: ScriptedCaller) -> None:
     with (
         FaultyServer(lambda seen: throttled() if seen.number % 3 == 0 else OK) as one,
         FaultyServer(lambda s: OK) as two,
     ):
-        manned(desk, [one, two])
-        ended = desk.run("fleet:m", 60)
+        manned(scripted, [one, two])
+        ended = scripted.run("fleet:m", 60)
         assert [end.reason for end in ended] == [None] * 60
-        assert not desk.caller.fleet.left_out
+        assert not scripted.caller.fleet.left_out
 
 
 # -- kills -----------------------------------------------------------------------------------------

@@ -21,9 +21,9 @@ from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Budget, InMemoryCache, MeteredModel, Outcome, Reply, Request, load_model
 from bbtvp.models.store import ReplyStore
 from tests.adapters.wire import Recorder, recorder
-from tests.endpoint.desk import settled
 from tests.endpoint.eye_server import EyeServer
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error, reply
+from tests.endpoint.scripted import threads_gone
 
 JOBS = range(4)
 
@@ -280,4 +280,4 @@ def test_to_abandon_ends_every_job_and_keeps_what_comes_in_the_next_moment(tmp_p
         assert len(server.seen) == sent
         kept = ReplyStore(tmp_path / "replies.sqlite").rows()
         assert kept == sum(asked(seen)[1] == 0 for seen in server.seen) > 0
-    assert settled()
+    assert threads_gone()

@@ -1,4 +1,4 @@
-"""A caller with a till, and all that is needed to run jobs over a server."""
+"""A caller, a budget and requests to make at a scripted server."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias, final
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.endpoint.caller import Caller, Ended, Job, Read, Refused, Unusable
+from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.limiter import RateLimiter
+from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
 from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Budget
@@ -23,6 +24,9 @@ BOUND = 0.004
 OK = reply(text="rows", usd=PRICE)
 QUICK = Timeouts(1.0, 0.5, 5.0)
 
+Read: TypeAlias = Callable[[int, Json], float]
+"""Reads the reply to a request, given its index, and returns what it cost."""
+
 
 def explain(status: int, body: Json) -> tuple[str, str]:
     """As an adapter's `ProviderApi.error`."""
@@ -33,7 +37,7 @@ def explain(status: int, body: Json) -> tuple[str, str]:
 
 
 @final
-class Till(Budget):
+class CappedBudget(Budget):
     """A budget with caps, which remembers the worst moment."""
 
     def __init__(self, queries: int = 10**9, usd: float = 1e9) -> None:
@@ -62,8 +66,44 @@ class Till(Budget):
 
 
 @final
-class Desk:
-    """A caller, what it read, and how a run over a server ended."""
+class ScriptedRequest(PendingRequest):
+    """A request that is made and read by the functions of a test."""
+
+    def __init__(
+        self,
+        make: Callable[[], HttpRequest],
+        read: Callable[[Json], float],
+        *,
+        max_usd: float = BOUND,
+        tokens: int = 10,
+    ) -> None:
+        super().__init__(max_usd, tokens)
+        self._make = make
+        self._read = read
+
+    def http_request(self) -> HttpRequest:
+        return self._make()
+
+    def read(self, reply: Json) -> float:
+        return self._read(reply)
+
+
+class Ended(NamedTuple):
+    """How a request ended."""
+
+    reason: str | None
+    refused: bool
+    attempts: int
+    usd: float
+
+
+def ended(requests: Sequence[PendingRequest]) -> list[Ended]:
+    return [Ended(each.failure, each.refused, each.attempts, each.usd) for each in requests]
+
+
+@final
+class ScriptedCaller:
+    """A caller, and what it has read."""
 
     def __init__(
         self,
@@ -95,27 +135,33 @@ class Desk:
         with self._lock:
             self.reads[index] += 1
         if body.get("refusal"):
-            raise Refused(body["refusal"], body.get("usd"))
+            raise RefusedReply(body["refusal"], body.get("usd"))
         if "text" not in body:
-            raise Unusable(f"no text in {json.dumps(body)}", body.get("usd"))
+            raise UnusableReply(f"no text in {json.dumps(body)}", body.get("usd"))
         self.texts[index] = body["text"]
         return float(body["usd"])
 
-    def jobs(self, url: str, n: int, *, bound: float = BOUND) -> list[Job]:
-        def wire(index: int) -> Callable[[], HttpRequest]:
-            body = json.dumps({"index": index}).encode()
-            return lambda: HttpRequest("POST", url, {"Authorization": f"Bearer {KEY}"}, body)
+    def requests(self, url: str, n: int, read: Read | None = None) -> list[PendingRequest]:
+        return [self._request(url, index, read or self.read) for index in range(n)]
 
-        return [Job(wire(index), bound, 10) for index in range(n)]
+    @staticmethod
+    def _request(url: str, index: int, read: Read) -> PendingRequest:
+        body = json.dumps({"index": index}).encode()
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return ScriptedRequest(
+            lambda: HttpRequest("POST", url, headers, body), lambda reply: read(index, reply)
+        )
 
     def run(
         self, url: str, n: int = 1, budget: Budget | None = None, read: Read | None = None
     ) -> list[Ended]:
-        return self.caller.run(self.jobs(url, n), budget or Budget(), read or self.read)
+        requests = self.requests(url, n, read)
+        self.caller.run(requests, budget or Budget())
+        return ended(requests)
 
 
-def settled(threads: str = "bbtvp-caller") -> bool:
-    """Whether the workers are gone, soon."""
+def threads_gone(threads: str = "bbtvp-caller") -> bool:
+    """Whether the worker threads end within ten seconds."""
     end = time.monotonic() + 10
     while any(thread.name == threads for thread in threading.enumerate()):
         if time.monotonic() > end:

@@ -1,0 +1,163 @@
+"""One image query to an API: its bytes, its key in the store of replies, its cost, its reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import final
+
+from bbtvp.core.digest import canonical_json
+from bbtvp.endpoint.faults import redact
+from bbtvp.endpoint.forced import WRAPPING
+from bbtvp.endpoint.images import check, encode, input_tokens
+from bbtvp.endpoint.labels import label_scores
+from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
+from bbtvp.endpoint.prices import Prices
+from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.settings import EndpointSettings
+from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.models.store import ReplyStore, reply_key
+
+READING = "1"
+"""Version of how replies are read. Another version reuses no stored reply."""
+
+
+@final
+class QueryContext:
+    """What the queries to one endpoint share: its API, settings, price, store and secrets."""
+
+    def __init__(
+        self, api: ProviderApi, settings: EndpointSettings, secrets: Sequence[str]
+    ) -> None:
+        self.api = api
+        self.settings = settings
+        self.price = Prices.load(settings.prices).price(api.service, api.model)
+        self.store = _open_store(settings)
+        self.secrets = tuple(secrets)
+
+    def tokens(self, request: Request) -> tuple[int, int]:
+        """Return the most input and output tokens of one attempt."""
+        api = self.api
+        characters = len(request.text) + sum(map(len, request.labels or ()))
+        asked = input_tokens(api.service, api.model, _size(request), characters)
+        return asked, self.longest_reply(request) + WRAPPING
+
+    def longest_reply(self, request: Request) -> int:
+        """Return the most tokens of a reply, without the JSON around a forced label."""
+        return max(request.max_tokens, self.settings.max_tokens or 0)
+
+    def usd(self, asked: int, answered: int, *, batch: bool) -> float:
+        """Return the US dollars for so many tokens; 0 if the price is not known."""
+        return self.price.usd(asked, answered, batch) if self.price else 0.0
+
+    def shown(self, text: str) -> str:
+        """Return the text without secrets, on one line."""
+        return redact(text, self.secrets)
+
+
+class ImageQuery(PendingRequest):
+    """An image query with these features, and then its reply.
+
+    body: the bytes that are sent. key: of the reply in the store.
+    """
+
+    def __init__(
+        self, context: QueryContext, request: Request, features: ApiFeatures, *, batch: bool = False
+    ) -> None:
+        """Raises UsageError for an image that the vendor would refuse or resample."""
+        asked, answered = context.tokens(request)
+        super().__init__(context.usd(asked, answered, batch=batch), asked + answered)
+        self.request = request
+        self.batch = batch
+        self._context = context
+        self._reply: Reply | None = None
+        settings = context.settings
+        api = context.api
+        image = encode(request.image, settings.format, settings.quality)
+        check(api.service, api.model, _size(request), len(image.data), format=settings.format)
+        if features.seed is not None:  # a replicate is another draw
+            features = replace(features, seed=features.seed + request.replicate)
+        longest = replace(request, max_tokens=context.longest_reply(request))
+        body = api.body(longest, image, features)
+        self.body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        # The labels decide how tokens are read, and are not always in the body.
+        how = canonical_json([READING, api.version, request.labels, asdict(features)])
+        self.key = reply_key(api.url, self.body, request.replicate, how)
+
+    def http_request(self) -> HttpRequest:
+        return self._context.api.http_request(self.body)
+
+    def parsed(self, reply: Json) -> tuple[ParsedReply, float]:
+        """Return what the reply says and its cost. Raises UnusableReply for another API's reply."""
+        context = self._context
+        try:
+            parsed = context.api.parse(reply)
+        except (LookupError, TypeError, ValueError) as error:
+            reason = f"a reply that is not of this API: {error}"
+            raise UnusableReply(reason, usd=self.max_usd) from error
+        if parsed.refusal:
+            parsed = replace(parsed, refusal=context.shown(parsed.refusal))
+        asked, answered = context.tokens(self.request)
+        if parsed.input_tokens is not None:
+            asked = parsed.input_tokens
+        if parsed.output_tokens is not None:
+            answered = parsed.output_tokens
+        return parsed, context.usd(asked, answered, batch=self.batch)
+
+    def read(self, reply: Json) -> float:
+        """Keep the answer, in the store too, and return its cost."""
+        parsed, usd = self.parsed(reply)
+        if parsed.refusal:
+            raise RefusedReply(parsed.refusal, usd=usd)
+        text = parsed.texts[0] if parsed.texts else ""
+        if not text.strip():
+            hint = "; raise -M max_tokens" if parsed.truncated else ""
+            raise UnusableReply(f"an empty reply{hint}", usd=usd)
+        request = self.request
+        if request.forced and text.strip() not in (request.labels or ()):
+            raise UnusableReply("a reply that is none of the labels it was held to", usd=usd)
+        scores = None
+        if request.labels is not None and not request.forced:
+            scores = self._scores(parsed, request.labels, usd)
+        usage = Usage(parsed.input_tokens or 0, parsed.output_tokens or 0, 1, usd)
+        self._reply = Reply(text, scores, usage)
+        if self._context.store:
+            self._context.store.keep(self.key, self._reply, model=self._context.api.spec)
+        return usd
+
+    @staticmethod
+    def _scores(parsed: ParsedReply, labels: Sequence[str], usd: float) -> tuple[LabelScore, ...]:
+        if not parsed.tokens:
+            raise UnusableReply("no log-probabilities, which the probe had found", usd=usd)
+        return label_scores(parsed.tokens, labels) or ()
+
+    def outcome(self) -> Outcome:
+        """Return the outcome, with all its attempts counted."""
+        if self._reply is None:
+            usage = Usage(attempts=self.attempts, usd=self.usd)
+            return QueryFailed(self.failure or "no answer", usage, self.refused)
+        usage = self._reply.usage._replace(attempts=self.attempts, usd=self.usd)
+        return replace(self._reply, usage=usage)
+
+
+@final
+class ProbeQuery(ImageQuery):
+    """A query of a probe, which keeps what the reply says rather than an answer."""
+
+    answer: ParsedReply | None = None
+
+    def read(self, reply: Json) -> float:
+        self.answer, usd = self.parsed(reply)
+        return usd
+
+
+def _size(request: Request) -> tuple[int, int]:
+    """(width, height) in pixels."""
+    return request.image.shape[1], request.image.shape[0]
+
+
+def _open_store(settings: EndpointSettings) -> ReplyStore | None:
+    if settings.store is False:
+        return None
+    return ReplyStore(None if settings.store is True else settings.store)
