@@ -17,7 +17,7 @@ SCHEMA = "bbtvp.report/1"
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file [default: in RUN].",
+    help="The file to write [default: report.html in RUN].",
 )
 @click.option(
     "--lang",
@@ -29,12 +29,12 @@ SCHEMA = "bbtvp.report/1"
 @click.option("--images/--no-images", default=True, show_default=True, help="Show test images.")
 @json_flag
 def report(run: Path, output: Path | None, lang: str, images: bool, as_json: bool) -> None:
-    """One HTML file of a run, or of a folder of jobs, for who decides and for who checks.
+    """Write one HTML file about a run, or about a folder of jobs.
 
-    RUN is the --out of optimize or run. The page has the verdict on top, then the proof, test
-    images before and after, the search, what robustness and effects found, what it cost, and how to
-    reproduce it. No model is asked; the page opens without a network, and prints to PDF from any
-    browser. Test images are in it, unless --no-images.
+    RUN is the --out of optimize or run. The page shows the verdict, then the proof, test images
+    before and after, the search, what robustness and effects found, the costs, and how to reproduce
+    the run. No model is asked. The page needs no network, and any browser prints it to PDF. It
+    holds test images unless --no-images is given.
     """
     from bbtvp.core.files import atomic_write
     from bbtvp.report.html.report import report as reported

@@ -31,10 +31,11 @@ folders_argument = click.argument(
 @folders_argument
 @json_flag
 def status(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Where the runs in FOLDER stand: a run folder, a folder of jobs, or a folder that holds such.
+    """Show how far the runs in FOLDER have come.
 
-    Nothing is locked or asked, so it may be called while they go. Exits with 1 if a job has failed
-    or cannot be read.
+    FOLDER is a run folder, a folder of jobs, or a folder that holds such. Nothing is locked and no
+    model is asked, so the runs may go on meanwhile. Exits with 1 if a job has failed or cannot be
+    read.
     """
     from bbtvp.jobs.status import BAD, SCHEMA, Board
 
@@ -56,14 +57,14 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
     default=2.0,
     show_default=True,
     type=click.FloatRange(0.1),
-    help="Seconds from one look to the next.",
+    help="Seconds between two updates.",
 )
 def watch(folders: tuple[Path, ...], every: float) -> None:
-    """The table of `bbtvp status`, drawn again and again until every job is done or has failed.
+    """Show the table of `bbtvp status` until every job is done or has failed.
 
-    Without a terminal, a line whenever a job has come further. A stopped job is waited for: the
-    command that began it continues it. Exits with 1 if a job has failed, with 130 on Ctrl-C; the
-    runs do not notice either.
+    Without a terminal, print a line whenever a job has come further. A stopped job is waited for:
+    the command that began it continues it. Exits with 1 if a job has failed, and with 130 on
+    Ctrl-C, which does not disturb the runs.
     """
     from bbtvp.jobs.status import BAD, ENDED, Board
 
@@ -88,7 +89,7 @@ def watch(folders: tuple[Path, ...], every: float) -> None:
 
 
 def _draw(jobs: Sequence[Standing], drawn: int) -> int:
-    """Draw over the last table; gives the number of lines."""
+    """Draw the table over the last one, and give the number of its lines."""
     size = get_terminal_size()
     lines = _fitted([*table(jobs), *errors(jobs), summary(jobs)], size)
     click.echo((_UP.format(drawn) if drawn else "") + "\r" + _CLEAR + "\n".join(lines))
@@ -96,18 +97,15 @@ def _draw(jobs: Sequence[Standing], drawn: int) -> int:
 
 
 def _fitted(lines: list[str], size: os.terminal_size) -> list[str]:
-    """Cut to the screen: the head and the summary stay."""
+    """The lines cut to the screen; the head and the summary stay."""
     room = max(4, size.lines - 1)
-    kept = (
-        lines
-        if len(lines) <= room
-        else [*lines[: room - 2], f"… {len(lines) - room + 1} more", lines[-1]]
-    )
-    return [line[: size.columns] for line in kept]
+    if len(lines) > room:
+        lines = [*lines[: room - 2], f"… {len(lines) - room + 1} more", lines[-1]]
+    return [line[: size.columns] for line in lines]
 
 
 def _tell(jobs: Sequence[Standing], told: dict[Path, str]) -> None:
-    """A line for each job that has come further since it was told of."""
+    """Print a line for each job that has come further since its last line."""
     for job in jobs:
         name, state, stage, loss, validation, queries, *_ = _cells(job)
         if told.get(job.folder) != f"{state} {stage}":
@@ -125,11 +123,12 @@ def summary(jobs: Sequence[Standing]) -> str:
     asked = sum(job.queries + job.checks for job in jobs)
     usd = sum(job.usd for job in jobs)
     money = f", ${usd:.2f}" if usd else ""
-    return f"{', '.join(f'{count} {state}' for state, count in states.items())}; {asked} image queries{money}"
+    counts = ", ".join(f"{count} {state}" for state, count in states.items())
+    return f"{counts}; {asked} image queries{money}"
 
 
 def errors(jobs: Sequence[Standing]) -> list[str]:
-    """What went wrong, a line each: why a job failed, or why the last query did that failed."""
+    """A line for each failed job, and for each other job whose queries failed, with the reason."""
     failed = [f"{job.name}: {job.error}" for job in jobs if job.error]
     return failed + [
         f"{job.name}: the last failed query: {job.failure}"
@@ -139,7 +138,7 @@ def errors(jobs: Sequence[Standing]) -> list[str]:
 
 
 def table(jobs: Sequence[Standing]) -> list[str]:
-    """A head, and a line for each job."""
+    """The lines of the table: a head, and one for each job."""
     from bbtvp.core.table import text_table
 
     return text_table([HEAD, *map(_cells, jobs)], left=3).splitlines()
@@ -148,25 +147,43 @@ def table(jobs: Sequence[Standing]) -> list[str]:
 def _cells(job: Standing) -> tuple[str, ...]:
     from bbtvp.endpoint.prices import duration
 
-    at = job.stage or "-"
-    if job.generations is not None:
-        at += f" {job.generation}/{job.generations}"
-    shares = list(map(_accuracy, (job.unprompted, job.best)))
-    asked = f"{job.queries}/{job.cap}" if job.cap else str(job.queries)
     return (
         job.name,
         job.state,
-        at,
+        _stage(job),
         "-" if job.loss is None else f"{job.loss:.3f}",
-        "-" if shares == ["-", "-"] else f"{' → '.join(shares)} %",
-        asked + (f" + {job.checks}" if job.checks else ""),
+        _accuracies(job),
+        _queries(job),
         str(job.failed),
-        "-"
-        if not job.usd and not job.usd_cap
-        else f"{job.usd:.2f}" + (f"/{job.usd_cap:.2f}" if job.usd_cap else ""),
+        _dollars(job),
         "-" if job.seconds_left is None else duration(job.seconds_left),
     )
 
 
-def _accuracy(arm: ValidationMeans | None) -> str:
-    return "-" if arm is None or arm.accuracy is None else f"{100 * arm.accuracy:.1f}"
+def _stage(job: Standing) -> str:
+    stage = job.stage or "-"
+    return stage if job.generations is None else f"{stage} {job.generation}/{job.generations}"
+
+
+def _accuracies(job: Standing) -> str:
+    """The share of right answers without a prompt, and with the best one."""
+    before = _accuracy(job.unprompted)
+    after = _accuracy(job.best)
+    return "-" if before == after == "-" else f"{before} → {after} %"
+
+
+def _accuracy(validated: ValidationMeans | None) -> str:
+    if validated is None or validated.accuracy is None:
+        return "-"
+    return f"{100 * validated.accuracy:.1f}"
+
+
+def _queries(job: Standing) -> str:
+    search = f"{job.queries}/{job.cap}" if job.cap else str(job.queries)
+    return f"{search} + {job.checks}" if job.checks else search
+
+
+def _dollars(job: Standing) -> str:
+    if not job.usd and not job.usd_cap:
+        return "-"
+    return f"{job.usd:.2f}/{job.usd_cap:.2f}" if job.usd_cap else f"{job.usd:.2f}"

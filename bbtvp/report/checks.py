@@ -1,4 +1,7 @@
-"""Robustness and side effects as plain text: shares in percent, changes in points."""
+"""Robustness, side effects and saliency as plain text.
+
+Shares are in percent, changes of shares in points.
+"""
 
 from __future__ import annotations
 
@@ -6,56 +9,65 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bbtvp.checks.effects import Effects, LabelShift, MissingReplies, TaskEffect
+from bbtvp.checks.effects import Effects, LabelShift, MissingReplies, Stability, TaskEffect
 from bbtvp.checks.robustness import ModelRobustness, Robustness
 from bbtvp.checks.saliency import Saliency, SaliencyMap
 from bbtvp.core.table import text_table
-from bbtvp.report.figures import change, interval, p_value, points
+from bbtvp.report.figures import change, interval, p_value, points, share
+
+_LISTED = 8
+"""Broken images of a task that are named."""
 
 
 def robustness_table(found: Robustness) -> str:
-    """A table for each model, a line for each corruption."""
+    """A table for each model, with a line for each corruption."""
     return "\n\n".join(map(_table, found.models))
 
 
 def _table(model: ModelRobustness) -> str:
     clean = model.clean.paired
-    asked = ", ".join(str(severity) for severity in sorted({cell.severity for cell in model.cells}))
-    rows: list[tuple[str, ...]] = [
-        ("corruption", f"zero-shot at {asked}", "prompted", "gain", "harms at")
-    ]
-    for name in dict.fromkeys(cell.corruption for cell in model.cells):
-        cells = [cell for cell in model.cells if cell.corruption == name]
-        shares = [
-            " ".join(f"{100 * share:3.0f}" for share in of)
-            for of in ([c.paired.before for c in cells], [c.paired.after for c in cells])
-        ]
-        gain = float(np.mean([cell.paired.gain for cell in cells]))
-        harms = [str(cell.severity) for cell in cells if cell in model.harmed()]
-        rows.append((name, *shares, points(gain), ", ".join(harms)))
-    lines = [text_table(rows, left=len(rows[0]))]
-    kept = (
-        ""
-        if model.gain_kept is None
-        else f"; {100 * model.gain_kept:.0f} % of the clean gain is kept"
-    )
-    means = f"mean over corruptions: {100 * model.mean_zero_shot:.1f} → {100 * model.mean_prompted:.1f} %"
-    helped = len(model.helped())
-    harmed = len(model.harmed())
-    lines += [
-        f"{means}, gain {change(model.mean_gain, model.mean_gain_ci95)}{kept}",
-        f"helps in {helped} of {len(model.cells)} cells, harms in {harmed} (McNemar, Holm over all cells, 5 %)",
+    severities = sorted({cell.severity for cell in model.cells})
+    asked = ", ".join(map(str, severities))
+    head = ("corruption", f"zero-shot at {asked}", "prompted", "gain", "harms at")
+    kinds = dict.fromkeys(cell.corruption for cell in model.cells)
+    helped = f"helps in {len(model.helped())} of {len(model.cells)} cells"
+    harmed = f"harms in {len(model.harmed())}"
+    lines = [
+        f"{model.model}: clean {_from_to(clean.before, clean.after)} (n {clean.n})",
+        text_table([head, *(_corruption(kind, model) for kind in kinds)], left=len(head)),
+        _means(model),
+        f"{helped}, {harmed} (McNemar, Holm over all cells, 5 %)",
     ]
     if model.unanswered:
         lines.append(f"unanswered: {', '.join(model.unanswered)}")
-    head = f"{model.model}: clean {100 * clean.before:.1f} → {100 * clean.after:.1f} % (n {clean.n})"
-    return "\n".join([head, *lines])
+    return "\n".join(lines)
+
+
+def _corruption(kind: str, model: ModelRobustness) -> tuple[str, ...]:
+    cells = [cell for cell in model.cells if cell.corruption == kind]
+    before = " ".join(f"{100 * cell.paired.before:3.0f}" for cell in cells)
+    after = " ".join(f"{100 * cell.paired.after:3.0f}" for cell in cells)
+    gain = float(np.mean([cell.paired.gain for cell in cells]))
+    harms = [str(cell.severity) for cell in cells if cell in model.harmed()]
+    return kind, before, after, points(gain), ", ".join(harms)
+
+
+def _means(model: ModelRobustness) -> str:
+    shares = _from_to(model.mean_zero_shot, model.mean_prompted)
+    gain = change(model.mean_gain, model.mean_gain_ci95)
+    line = f"mean over corruptions: {shares}, gain {gain}"
+    if model.gain_kept is not None:
+        line += f"; {100 * model.gain_kept:.0f} % of the clean gain is kept"
+    return line
+
+
+def _from_to(before: float, after: float) -> str:
+    return f"{100 * before:.1f} → {100 * after:.1f} %"
 
 
 def effects_table(found: Effects) -> str:
-    """Tasks, then images of no task, then what was broken and mended."""
-    parts = [_tasks(found), _strays(found), _rest(found)]
-    return "\n\n".join(parts)
+    """The tasks, then images of no task, then what was broken and mended."""
+    return "\n\n".join([_tasks(found), _strays(found), _rest(found)])
 
 
 def _tasks(found: Effects) -> str:
@@ -107,17 +119,16 @@ def _missing(missing: MissingReplies) -> tuple[str, str]:
 
 
 def _strays(found: Effects) -> str:
-    rows = [
-        (
-            "images of no task",
-            "n",
-            "labels moved",
-            "commonest before",
-            "after",
-            "unparsed",
-            "refused",
-        )
-    ]
+    head = (
+        "images of no task",
+        "n",
+        "labels moved",
+        "commonest before",
+        "after",
+        "unparsed",
+        "refused",
+    )
+    rows: list[tuple[str, ...]] = [head]
     for one in found.strays:
         shift = one.shift
         rows.append(
@@ -130,30 +141,31 @@ def _strays(found: Effects) -> str:
                 *_missing(one.missing),
             )
         )
-    return text_table(rows, left=len(rows[0]))
+    return text_table(rows, left=len(head))
 
 
 def _rest(found: Effects) -> str:
-    lines = [
-        f"broken: {len(found.broken)} images (right before, wrong after); mended: {len(found.mended)}"
-    ]
+    broken = f"{len(found.broken)} images (right before, wrong after)"
+    lines = [f"broken: {broken}; mended: {len(found.mended)}"]
     for name in dict.fromkeys(one.task for one in found.broken):
         ids = [one.id for one in found.broken if one.task == name]
-        shown = ", ".join(ids[:8]) + (f" and {len(ids) - 8} more" if len(ids) > 8 else "")
-        lines.append(f"  {name}: {shown}")
-    stability = found.stability
-    if stability.exact:
-        lines.append("stability: the model always answers the same; exact")
-    elif stability.same is None:
-        lines.append("stability: not known, no image was answered twice")
-    else:
-        lines.append(
-            f"stability: the second answer is the same for {100 * stability.same.before:.1f} % of images without the prompt "
-            f"and {100 * stability.same.after:.1f} % with it (n {stability.same.n})"
-        )
+        more = f" and {len(ids) - _LISTED} more" if len(ids) > _LISTED else ""
+        lines.append(f"  {name}: {', '.join(ids[:_LISTED])}{more}")
+    lines.append(f"stability: {_stability(found.stability)}")
     if found.unanswered:
         lines.append(f"unanswered: {', '.join(found.unanswered)}")
     return "\n".join(lines)
+
+
+def _stability(found: Stability) -> str:
+    if found.exact:
+        return "the model always answers the same; exact"
+    if found.same is None:
+        return "not known, no image was answered twice"
+    return (
+        f"the second answer is the same for {share(found.same.before)} of images without the "
+        f"prompt and {share(found.same.after)} with it (n {found.same.n})"
+    )
 
 
 def _moved(shift: LabelShift | None) -> str:
@@ -169,9 +181,7 @@ def _commonest(shares: Mapping[str, float]) -> str:
 
 
 def saliency_table(found: Saliency) -> str:
-    """A line for each map: whose score, how good the map is, how much of it lies on the image
-    itself.
-    """
+    """A line for each map: whose score it explains, its quality, and its share on the image."""
     rows: list[tuple[str, ...]] = [
         ("image", "arm", "label", "score", "deletion", "insertion", "on the image", "its area"),
         *map(_map, found.maps),

@@ -1,4 +1,4 @@
-"""One picture: test images before and after the prompt, with the model's answers."""
+"""A picture of test images before and after the prompt, with the answers of the model."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from bbtvp.verify import Proof
 
 
 def save_gallery(proof: Proof, path: Path) -> None:
-    """Write the proof's examples as a PNG: above as they were, below as prompted.
+    """Write the examples of a proof as a PNG, the images above and the prompted ones below.
 
-    Right answers are marked by a tick as well as by colour. OSError if the disk refuses.
+    A tick or a cross says, beside the colour, whether an answer is right. OSError if the disk
+    refuses.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Results as plain text, legible in any terminal."""
+"""Proofs as plain text, legible in any terminal."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ HEAD = (
     "McNemar p",
 )
 GUIDED = ("sentence only", "image only")
-"""Further columns, for a prompt with a sentence."""
+"""Further columns for a prompt with a sentence."""
 
 
 def verdict_lines(proof: Proof) -> str:
-    """The verdict in one sentence, then what a reader of the figures must know."""
+    """The verdict in one sentence, then notes without which the figures mislead."""
     return "\n".join([f"verdict: {proof.verdict}", *(f"note: {note}" for note in proof.notes)])
 
 
 def proof_table(proof: Proof) -> str:
-    """One line per model, the transfer mean below; shares in percent, gains in points."""
+    """One line for each model, and the transfer mean below.
+
+    Shares are in percent, gains in points.
+    """
     guided = any(row.sentence_only is not None for row in proof.rows)
     head = (*HEAD, *GUIDED) if guided else HEAD
     lines = [head, *((*_cells(row), *(_halves(row) if guided else ())) for row in proof.rows)]
@@ -45,8 +48,9 @@ def proof_table(proof: Proof) -> str:
 
 
 def proof_details(proof: Proof) -> str:
-    """The rule, and of each model what the table has no room for: controls, noise, figures,
-    classes, confusions.
+    """The rule of the verdict, and for each model what the table has no room for.
+
+    These are the controls, the noise, further figures, the classes and their confusions.
     """
     blocks = [f"rule: {proof.verdict.rule}"]
     for row in proof.rows:
@@ -66,7 +70,9 @@ def proof_details(proof: Proof) -> str:
             )
         if row.mcnemar_p_holm is not None:
             lines.append(f"  McNemar p over all models (Holm)  {p_value(row.mcnemar_p_holm)}")
-        blocks.append("\n".join(lines + (_detail(row.detail) if row.detail else [])))
+        if row.detail:
+            lines += _detail(row.detail)
+        blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
@@ -94,7 +100,7 @@ def _detail(detail: ProofDetail) -> list[str]:
 
 
 def _mistake(detail: ProofDetail, label: str) -> str:
-    """The commonest wrong answer to the prompted images of a class."""
+    """The most frequent wrong answer to the prompted images of a class."""
     wrong = {
         said: count
         for said, count in detail.confusion_after.get(label, {}).items()

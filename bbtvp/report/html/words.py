@@ -1,4 +1,4 @@
-"""The words of a report in each language, from one catalogue, and how its numbers are written."""
+"""The sentences of a page in each language, and how its numbers are written."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from bbtvp.report import figures
 from bbtvp.verify.messages import fill
 
 LANGUAGES = ("en", "ja")
-"""A new one is a column of `words.toml`, and a name here."""
+"""For a new language, add a column to `words.toml` and its name here."""
 NONE = "–"
-"""Stands where there is no figure."""
+"""Written where there is no figure."""
 
 
 @final
 class Words:
-    """Call it with a key of the catalogue, and the values that its sentence names. KeyError for
-    another key.
+    """Gives the sentences of the catalogue in one language.
+
+    Called with a key and the values that the sentence names. KeyError for a key that is not there.
     """
 
     def __init__(self, language: str) -> None:
@@ -35,37 +36,38 @@ class Words:
         return str(self._said[key].format(**values))
 
     def message(self, message: Mapping[str, Any]) -> str:
-        """What a proof says of itself. One that the catalogue does not know, of a newer bbtvp,
-        stays English.
-        """
+        """A message of a proof. One that only a newer version knows stays English."""
         template = self._messages.get(message["code"])
         return str(message["text"]) if template is None else fill(template, message["values"])
 
 
 @cache
 def catalogue() -> Mapping[str, Any]:
-    """words.toml: {"words": {key: {language: sentence}}, "messages": {code: {language: template}}}."""
+    """The content of `words.toml`.
+
+    It is {"words": {key: {language: sentence}}, "messages": {code: {language: template}}}.
+    """
     return tomllib.loads((files("bbtvp.report.html") / "words.toml").read_text("utf-8"))
 
 
 # -- figures, the same in every language -----------------------------------------------------------
 def percent(share: float | None) -> str:
-    """A share, 0 to 1."""
+    """A share, 0 to 1, in percent."""
     return NONE if share is None else figures.share(share)
 
 
 def points(change: float | None) -> str:
-    """A difference of shares, −1 to 1."""
+    """A difference of shares, −1 to 1, in points."""
     return NONE if change is None else figures.points(change)
 
 
 def interval(bounds: Sequence[float] | None) -> str:
-    """Two differences of shares."""
+    """The ends of an interval, two differences of shares, in points."""
     return NONE if bounds is None else figures.interval(bounds)
 
 
 def p_value(p: float | None) -> str:
-    """As small as it is worth printing."""
+    """A p-value to four places."""
     return NONE if p is None else figures.p_value(p)
 
 
