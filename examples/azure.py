@@ -1,5 +1,6 @@
-r"""Azure OpenAI: a deployment by its name, and a content filter whose refusals are counted, never
-scored.
+r"""Azure OpenAI: a deployment by its name.
+
+Its content filter refuses some requests. Refusals are counted, never scored.
 
 A filtered query is missing data: it is no wrong answer, and the proof compares on the images that
 were answered in all arms. A deployment's name says nothing of its price: a cap on money needs a
@@ -53,7 +54,8 @@ def main() -> None:
     run = bbtvp.optimize(task, model, budget=args.queries, usd=args.usd, seed=args.seed)
     asked = sum(run.queries.values())
     print(
-        f"search: {asked} image queries, {run.failed} without an answer, {run.refused} of these refused"
+        f"search: {asked} image queries, {run.failed} without an answer, {run.refused} of these "
+        "refused"
     )
     run.save(args.out)
     print(f"saved {args.out}")
@@ -62,10 +64,12 @@ def main() -> None:
     (row,) = proof.rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     print(
-        f"on {row.n} of {len(task.test)} images; {row.failed} without an answer, {proof.refused} of these refused"
+        f"on {row.n} of {len(task.test)} images; {row.failed} without an answer, {proof.refused} "
+        "of these refused"
     )
     if proof.refused > 0.02 * proof.queries:
         print("many refusals: look at the images that are left out before you trust the gain")

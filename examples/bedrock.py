@@ -8,7 +8,8 @@ would be shrunk is refused, with the size that is not. Nova enlarges what is bel
 per class):
 
     export AWS_BEARER_TOKEN_BEDROCK=…
-    python examples/bedrock.py --model bedrock/us.anthropic.claude-sonnet-4-6-v1:0 --region us-east-1 --task photos/
+    python examples/bedrock.py --model bedrock/us.anthropic.claude-sonnet-4-6-v1:0 \
+        --region us-east-1 --task photos/
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def main() -> None:
     )
     side = run.prompt.space.canvas
     print(
-        f"an image of {width} x {height} px is sent on a canvas of {side} x {side} px, as PNG: every pixel"
+        f"an image of {width} x {height} px is sent on a canvas of {side} x {side} px, as PNG: "
+        "every pixel"
     )
     run.save(args.out)
     print(f"saved {args.out}, for ${run.usd:.4f}")
@@ -66,7 +68,8 @@ def main() -> None:
     ).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
 
 

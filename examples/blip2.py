@@ -1,11 +1,13 @@
-r"""BLIP-2 with a T5: a prompt space of one's own choice, and a question in the words that the model
-was trained on.
+r"""BLIP-2 with a T5: a prompt space of your own choice.
+
+The question is put in the words that the model was trained on.
 
 The miniature zoo/blip2 stands for hf/Salesforce/blip2-flan-t5-xl: a vision tower, a Q-Former with
 16 (32) queries, and an encoder-decoder, which begins its answer afresh. With that model and your
 own images (one sub-folder per class):
 
-    python examples/blip2.py --model hf/Salesforce/blip2-flan-t5-xl --device cuda --dtype bfloat16 --canvas 224 \
+    python examples/blip2.py --model hf/Salesforce/blip2-flan-t5-xl \
+        --device cuda --dtype bfloat16 --canvas 224 \
         --task photos/ --question "Question: what is in the image? Answer:"
 """
 
@@ -52,7 +54,8 @@ def main() -> None:
     (row,) = bbtvp.verify(run.prompt, task, [model], source=model.spec, seed=args.seed).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     run.save(args.out)
     print(f"saved {args.out}")

@@ -1,5 +1,6 @@
-r"""Claude behind Anthropic's API: it gives words and no probabilities, and not always the same
-ones.
+r"""Claude behind Anthropic's API.
+
+It gives words and no probabilities, and not always the same ones.
 
 Right or wrong is all that an answer says, and chance has a part in it: so each candidate sees more
 images, which tells more than to ask about the same ones again, and the search has few variables.
@@ -8,8 +9,10 @@ With a key and images of your own (one sub-folder per class); "annotate" draws m
 and names them in a sentence, whose own part in the gain is shown:
 
     export ANTHROPIC_API_KEY=…
-    python examples/claude.py --model anthropic/claude-sonnet-4-6 --task photos/ --reader label --usd 5
-    python examples/claude.py --model anthropic/claude-sonnet-4-6 --task photos/ --reader label --prompt annotate
+    python examples/claude.py --model anthropic/claude-sonnet-4-6 \
+        --task photos/ --reader label --usd 5
+    python examples/claude.py --model anthropic/claude-sonnet-4-6 \
+        --task photos/ --reader label --prompt annotate
 """
 
 from __future__ import annotations
@@ -60,7 +63,8 @@ def main() -> None:
         seed=args.seed,
     )
     print(
-        f"the same request, the same answer: {'yes' if model.capabilities.deterministic else 'not promised'}"
+        "the same request, the same answer: "
+        f"{'yes' if model.capabilities.deterministic else 'not promised'}"
     )
     run.save(args.out)
     print(f"saved {args.out}, for ${run.usd:.4f}")
@@ -76,11 +80,13 @@ def main() -> None:
     (row,) = proof.rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     if row.sentence_only is not None and row.image_only is not None:
         print(
-            f"the sentence without the marks: {row.sentence_only:.1%}; the marks without it: {row.image_only:.1%}"
+            f"the sentence without the marks: {row.sentence_only:.1%}; the marks without it: "
+            f"{row.image_only:.1%}"
         )
     print(f"unparsed with the prompt: {row.unparsed} of {row.n}; the proof cost ${proof.usd:.4f}")
 

@@ -1,5 +1,6 @@
-r"""A server of your own that speaks OpenAI's chat completions: vLLM, SGLang, Ollama, llama.cpp, LM
-Studio, OpenRouter.
+r"""A server of your own that speaks OpenAI's chat completions.
+
+For example vLLM, SGLang, Ollama, llama.cpp, LM Studio or OpenRouter.
 
 `openai-api/SERVICE/MODEL`: the address is --base-url, else SERVICE_BASE_URL, else where such a
 server usually listens; a key, if it wants one, is SERVICE_API_KEY. Such servers may answer 200 and

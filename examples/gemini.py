@@ -1,5 +1,6 @@
-r"""Gemini behind Google's API: some of its models show log-probabilities, others refuse them; the
-probe finds out.
+r"""Gemini behind Google's API.
+
+Some of its models show log-probabilities, others refuse them; the probe finds out.
 
 A search on probabilities learns more from each answer than one on right or wrong: it is the first
 choice, where a model has them, then a forced label, then text. Thoughts count as output and are
@@ -74,7 +75,8 @@ def main() -> None:
     ).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
 
 

@@ -61,10 +61,12 @@ def main() -> None:
     (row,) = proof.rows
     low, high = row.gain_ci95
     print(
-        f"proof: {proof.queries} image queries, ${proof.usd:.4f}; ${left - proof.usd:.4f} of the cap left"
+        f"proof: {proof.queries} image queries, ${proof.usd:.4f}; ${left - proof.usd:.4f} of the "
+        "cap left"
     )
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
 
 

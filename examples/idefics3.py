@@ -5,7 +5,8 @@ the prompt is the same to the bit. The miniature zoo/idefics3 stands for
 hf/HuggingFaceM4/Idefics3-8B-Llama3: a SigLIP tower whose tokens are shuffled together before a
 Llama. With that model and your own images (one sub-folder per class):
 
-    python examples/idefics3.py --model hf/HuggingFaceM4/Idefics3-8B-Llama3 --device cuda --dtype bfloat16 \
+    python examples/idefics3.py --model hf/HuggingFaceM4/Idefics3-8B-Llama3 \
+        --device cuda --dtype bfloat16 \
         --task photos/ --folder runs/photos
 """
 
@@ -21,7 +22,8 @@ import bbtvp
 def watch(event: str, facts: Mapping[str, Any]) -> None:
     if event == "generation":
         print(
-            f"{facts['stage']} {facts['generation']}: loss {facts['mean']:.3f} after {facts['queries']} queries"
+            f"{facts['stage']} {facts['generation']}: loss {facts['mean']:.3f} after "
+            f"{facts['queries']} queries"
         )
 
 
@@ -63,7 +65,8 @@ def main() -> None:
     ).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     run.save(args.out)
     print(f"saved {args.out}")

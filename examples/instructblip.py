@@ -1,5 +1,6 @@
-r"""InstructBLIP: does the prompt make the model see things? Searched on random negatives, proved on
-harder ones.
+r"""InstructBLIP: whether the prompt makes the model see things.
+
+Searched on random negatives, proved on harder ones.
 
 Its Q-Former reads the question, so the image tokens depend on what is asked: every object is
 another image to it. POPE asks about absent objects that are drawn at random, that are popular, or
@@ -7,7 +8,8 @@ that go with what is there (adversarial). The miniature zoo/instructblip stands 
 hf/Salesforce/instructblip-vicuna-7b. With that model and a table of your own (columns image, answer
 and object; yes and no as answers):
 
-    python examples/instructblip.py --model hf/Salesforce/instructblip-vicuna-7b --device cuda --dtype bfloat16 \
+    python examples/instructblip.py --model hf/Salesforce/instructblip-vicuna-7b \
+        --device cuda --dtype bfloat16 \
         --task objects.csv --question "is there a {object} in the image?" --also
 """
 
@@ -56,7 +58,8 @@ def main() -> None:
         (row,) = bbtvp.verify(run.prompt, task, [model], source=model.spec, seed=args.seed).rows
         low, high = row.gain_ci95
         print(
-            f"{task.name}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+            f"{task.name}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+            f"[{low:+.1%}, {high:+.1%}]"
         )
     run.save(args.out)
     print(f"saved {args.out}")

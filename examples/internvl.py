@@ -1,5 +1,6 @@
-r"""InternVL, here: one prompt for two sources at once, which carries further than one for a single
-model.
+r"""InternVL: one prompt searched on two sources at once.
+
+Such a prompt carries further than one that was searched on a single model.
 
 The loss is that of the source where it is worse, so no gain is bought at the other's expense; an
 image costs a query of each. A canvas of 448 px is one tile of InternVL; a larger one may be cut
@@ -7,7 +8,8 @@ into tiles, and the prompt with it. The miniatures zoo/llava and zoo/paligemma s
 zoo/minigpt4 is never searched on. With real models and images of your own (one sub-folder per
 class):
 
-    python examples/internvl.py --model hf/OpenGVLab/InternVL3-1B-hf --device cuda --dtype bfloat16 \
+    python examples/internvl.py --model hf/OpenGVLab/InternVL3-1B-hf \
+        --device cuda --dtype bfloat16 \
         --second hf/OpenGVLab/InternVL3-2B-hf --also hf/OpenGVLab/InternVL3-8B-hf --task photos/
         --canvas 448
 """

@@ -1,5 +1,6 @@
-r"""LLaVA: search a prompt on one model, prove it on held-out images, and on a model that was never
-asked.
+r"""LLaVA: search a prompt on one model, prove it there and on another.
+
+The proof takes held-out images, and a model that the search never asked.
 
 The miniature zoo/llava stands for hf/llava-hf/llava-1.5-7b-hf: a CLIP tower, a projector and a
 Llama, with a chat template. With that model and your own images (one sub-folder per class):
@@ -47,7 +48,8 @@ def main() -> None:
     )
     run = bbtvp.optimize(args.task, source, budget=args.queries, seed=args.seed)
     print(
-        f"asked {sum(run.queries.values())} times; better on validation: {'yes' if run.improved else 'no'}"
+        f"asked {sum(run.queries.values())} times; better on validation: "
+        f"{'yes' if run.improved else 'no'}"
     )
 
     proof = bbtvp.verify(
@@ -56,11 +58,13 @@ def main() -> None:
     for row in proof.rows:
         low, high = row.gain_ci95
         print(
-            f"{row.model}, {row.role}: {row.zero_shot:.1%} alone, {row.empty_frame:.1%} in an empty frame,",
+            f"{row.model}, {row.role}: {row.zero_shot:.1%} alone, {row.empty_frame:.1%} in an "
+            "empty frame,",
             end=" ",
         )
         print(
-            f"{row.prompted:.1%} prompted: gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}] on {row.n} images"
+            f"{row.prompted:.1%} prompted: gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}] on "
+            f"{row.n} images"
         )
     run.save(args.out)
     print(f"saved {args.out}")

@@ -1,12 +1,14 @@
-r"""MiniGPT-4: text in, text out. The search reads nothing but the written answer, as from a
-vendor's endpoint.
+r"""MiniGPT-4: text in, text out.
+
+The search reads nothing but the written answer, as from a vendor's endpoint.
 
 A reply that names one label counts; one that names none is wrong and is counted as unparsed, never
 guessed. The miniature zoo/minigpt4 stands for MiniGPT-4 (BLIP-2's vision tower and Q-Former before
 a Vicuna), whose own checkpoint is not in transformers' format; hf/Salesforce/blip2-opt-2.7b is the
 same class with another decoder:
 
-    python examples/minigpt4.py --model hf/Salesforce/blip2-opt-2.7b --device cuda --dtype bfloat16 --task photos/
+    python examples/minigpt4.py --model hf/Salesforce/blip2-opt-2.7b \
+        --device cuda --dtype bfloat16 --task photos/
 """
 
 from __future__ import annotations
@@ -50,12 +52,14 @@ def main() -> None:
     )
     for example in proof.examples[:4]:
         print(
-            f"{example.question} {example.truth}: {example.answer_before} before, {example.answer_after} after"
+            f"{example.question} {example.truth}: {example.answer_before} before, "
+            f"{example.answer_after} after"
         )
     (row,) = proof.rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     print(f"failed: {row.failed}, unparsed with the prompt: {row.unparsed} of {row.n}")
     run.save(args.out)

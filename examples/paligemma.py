@@ -5,7 +5,8 @@ tokens, and TSE, how well the surrogate finds the answer in the image. The minia
 and zoo/clip stand for hf/google/paligemma-3b-mix-224 and hf/openai/clip-vit-base-patch32. With
 those and your own images:
 
-    python examples/paligemma.py --model hf/google/paligemma-3b-mix-224 --surrogate hf/openai/clip-vit-base-patch32 \
+    python examples/paligemma.py --model hf/google/paligemma-3b-mix-224 \
+        --surrogate hf/openai/clip-vit-base-patch32 \
         --device cuda --dtype bfloat16 --task photos/
 """
 
@@ -53,13 +54,15 @@ def main() -> None:
     )
     for arm in run.arms:
         print(
-            f"validation, {arm.name}: {arm.accuracy:.1%} right, loss {arm.loss:.3f}{'' if arm.kept else ', left'}"
+            f"validation, {arm.name}: {arm.accuracy:.1%} right, loss "
+            f"{arm.loss:.3f}{'' if arm.kept else ', left'}"
         )
 
     (row,) = bbtvp.verify(run.prompt, run.task, [model], source=model.spec, seed=args.seed).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     print(f"over an empty frame: {row.over_empty_frame:+.1%}")
     run.save(args.out)

@@ -1,5 +1,6 @@
-r"""A folder of your own images, start to end: search, proof, one file, and the images as the model
-should get them.
+r"""A folder of your own images, from start to end.
+
+Search, proof, one file, and the images as the model should get them.
 
 The images stay where they are: the saved prompt holds a recipe and figures, no pixels of yours.
 Without --folder, a small one is made from a built-in task. The default model is a miniature; with
@@ -60,7 +61,8 @@ def main() -> None:
         run = bbtvp.optimize(task, model, budget=args.queries, seed=args.seed)
         (row,) = bbtvp.verify(run.prompt, task, [model], source=model.spec, seed=args.seed).rows
         print(
-            f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%}, {row.n} images held out"
+            f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%}, "
+            f"{row.n} images held out"
         )
         run.save(args.out)
         args.prompted.mkdir(parents=True, exist_ok=True)

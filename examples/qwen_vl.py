@@ -5,7 +5,8 @@ multiple of them: a canvas of 768 px would become 756. So the canvas is a multip
 for the images; tokens grow with its square. The miniature zoo/paligemma stands in. With the real
 model and images of your own (one sub-folder per class):
 
-    python examples/qwen_vl.py --model hf/Qwen/Qwen2.5-VL-3B-Instruct --device cuda --dtype bfloat16 \
+    python examples/qwen_vl.py --model hf/Qwen/Qwen2.5-VL-3B-Instruct \
+        --device cuda --dtype bfloat16 \
         --task photos/ --canvas 448
 """
 
@@ -49,14 +50,16 @@ def main() -> None:
     task = bbtvp.load_task(args.task, limit=args.limit)
     needed = max(max(sample.pixels().shape[:2]) for sample in task.train[:16])
     print(
-        f"{(args.canvas // args.square) ** 2} tokens an image; the images are up to {needed} px a side"
+        f"{(args.canvas // args.square) ** 2} tokens an image; the images are up to {needed} px a "
+        "side"
     )
     model = bbtvp.load_model(args.model, device=args.device, dtype=args.dtype)
     run = bbtvp.optimize(task, model, budget=args.queries, canvas=args.canvas, seed=args.seed)
     (row,) = bbtvp.verify(run.prompt, task, [model], source=model.spec, seed=args.seed).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
     run.save(args.out)
     print(f"saved {args.out}")

@@ -1,5 +1,6 @@
-r"""SmolVLM, here: small enough for a processor without a graphics card, so that time is what a
-search costs.
+r"""SmolVLM: small enough for a processor without a graphics card.
+
+Time is then what a search costs.
 
 Its image processor brings every image to 2048 px and cuts it into 16 squares of 512 px, with the
 whole as a 17th: so a canvas of 512 px is scaled by four exactly, and a larger one takes no longer.
@@ -7,7 +8,8 @@ Memory goes with 17 pictures an answer: lower --batch if it runs out. A search o
 shows what one takes. The miniature zoo/idefics3 stands in. With the real model and images of your
 own (one sub-folder per class), on a graphics card if there is one:
 
-    python examples/smolvlm.py --model hf/HuggingFaceTB/SmolVLM-256M-Instruct --device cuda --dtype bfloat16 \
+    python examples/smolvlm.py --model hf/HuggingFaceTB/SmolVLM-256M-Instruct \
+        --device cuda --dtype bfloat16 \
         --task photos/ --canvas 512 --batch 4
 """
 
@@ -54,14 +56,16 @@ def main() -> None:
     asked = sum(run.queries.values())
     seconds = time.monotonic() - began
     print(
-        f"{asked} image queries on a canvas of {run.prompt.space.canvas} px, {seconds / asked:.3f} s each"
+        f"{asked} image queries on a canvas of {run.prompt.space.canvas} px, {seconds / asked:.3f} "
+        "s each"
     )
     run.save(args.out)
     print(f"saved {args.out}")
     (row,) = bbtvp.verify(run.prompt, task, [model], source=model.spec, seed=args.seed).rows
     low, high = row.gain_ci95
     print(
-        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} [{low:+.1%}, {high:+.1%}]"
+        f"{row.model}: {row.zero_shot:.1%} -> {row.prompted:.1%}, gain {row.gain:+.1%} "
+        f"[{low:+.1%}, {high:+.1%}]"
     )
 
 

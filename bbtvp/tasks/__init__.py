@@ -1,8 +1,7 @@
-"""Floor 1: tasks: labelled images, the question about them, fair splits, and how replies are
-scored.
+"""Tasks: labelled images, the question about them, fair splits, and how replies are scored.
 
 >>> from bbtvp.tasks import load, parse_label, prediction, score
->>> task = load("photos", question="which animal is it?")          # a folder with one sub-folder per class
+>>> task = load("photos", question="which animal is it?")   # one sub-folder per class
 >>> replies = [model(task.ask(s), s.pixels()) for s in task.train]  # None where the query failed
 >>> guesses = [prediction(r, task.sample_labels(s)) for r, s in zip(replies, task.train)]
 >>> print(score(task.metric, guesses, [s.answer for s in task.train]))

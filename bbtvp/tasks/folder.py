@@ -1,5 +1,6 @@
-"""An image folder by class: ROOT/CLASS/image.png, or ROOT/SPLIT/CLASS/image.png, which fixes the
-splits.
+"""An image folder by class.
+
+ROOT/CLASS/image.png, or ROOT/SPLIT/CLASS/image.png, which fixes the splits.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".
 
 
 def read_folder(root: Path) -> list[Row]:
-    """All images below `root`, labelled by their class folder; ids are paths relative to `root`,
-    with "/".
+    """All images below `root`, labelled by their class folder.
+
+    The id of a sample is its path relative to `root`, written with "/".
 
     Each row's labels are all classes of the folder, sorted. DataError if there is no class folder,
     or an empty one.
@@ -36,9 +38,8 @@ def _levels(root: Path) -> list[tuple[str | None, Path]]:
     """(split, the folder that holds its class folders): the split folders, or `root` alone."""
     folders = _folders(root)
     named = [folder for folder in folders if folder.name.casefold() in SPLITS]
-    if len(named) < 2 and len(named) < len(
-        folders
-    ):  # a single "train" among others is a class of vehicles
+    # A single "train" among other folders is a class of vehicles.
+    if len(named) < 2 and len(named) < len(folders):
         return [(None, root)]
     return [(split_named(folder.name, str(root)), folder) for folder in folders] or [(None, root)]
 
@@ -81,7 +82,8 @@ def _is_image(path: Path, folder: Path) -> bool:
 
 
 def _text(name: str) -> str:
-    """macOS decomposes accents in file names: composed here, ids and labels are the same on every
-    machine.
+    """A file's name with composed accents.
+
+    macOS decomposes accents in file names. Composed, ids and labels are the same on every machine.
     """
     return unicodedata.normalize("NFC", name)

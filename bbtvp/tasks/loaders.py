@@ -1,5 +1,6 @@
-"""Tasks from files: a folder with one sub-folder per class, or a .csv / .jsonl table of images,
-answers and fields.
+"""Tasks from files.
+
+A folder with one sub-folder per class, or a .csv or .jsonl table of images, answers and fields.
 """
 
 from __future__ import annotations
@@ -93,8 +94,9 @@ def _missing(path: Path) -> DataError:
 def _labels(
     rows: list[Row], labels: Sequence[str] | None
 ) -> tuple[tuple[str, ...] | None, list[Row]]:
-    """The task's labels: those given, or the options that every row has in common. Both replace the
-    rows' own.
+    """The task's labels, and the rows without labels of their own.
+
+    Those given, or else the options that every row has in common.
     """
     options = {row.sample.labels for row in rows}
     if labels is None and len(options) > 1:
@@ -124,12 +126,14 @@ def _splits(path: Path, rows: Sequence[Row], seed: int, stratify: bool) -> Split
     for row in rows:
         if row.split is None:
             raise DataError(
-                f"{row.where}: no split, and other rows state one; fill it in on every row or on none"
+                f"{row.where}: no split, and other rows state one; fill it in on every row or on "
+                "none"
             )
     for name in ("train", "test"):
         if name not in stated:
             raise DataError(
-                f"{path} states splits and has no {name} images; add some, or state no splits at all"
+                f"{path} states splits and has no {name} images; add some, or state no splits at "
+                "all"
             )
     train = stated["train"]
     validation = stated["validation"]

@@ -1,5 +1,6 @@
-"""From a task spec, as written on the command line, to a task: a path, `prefix/name` or `<data
-set>:<folder>`.
+"""From a task spec, as written on the command line, to a task.
+
+A spec is a path, `prefix/name` or `<data set>:<folder>`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ DATASETS = Registry(
 
 
 def load_task(spec: str, **options: Any) -> Task:
-    """The task that `spec` names; `options` (question, labels, seed, limit, …) go to whatever loads
-    it.
+    """The task that `spec` names.
+
+    `options` (question, labels, seed, limit, …) go to the loader.
 
     train, for every loader: keep at most so many training images, each answer in its proportion.
 
@@ -68,6 +70,7 @@ def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
     found = registry.load(name)(rest, **options)
     if not isinstance(found, Task):
         raise UsageError(
-            f"the {registry.kind} {name!r} returned {type(found).__name__}, not a Task; mend the plug-in"
+            f"the {registry.kind} {name!r} returned {type(found).__name__}, not a Task; mend the "
+            "plug-in"
         )
     return found

@@ -1,5 +1,4 @@
-"""From a model's free text to an answer: normalisation, and the one label that a reply names, or
-none.
+"""From a model's free text to an answer: the one label that a reply names, or none.
 
 A reply that does not name exactly one label is unparsed: it is counted and shown, never guessed.
 """
@@ -58,17 +57,17 @@ _STATED = re.compile(r"\banswer\s*(?:\bis\b|:|=)", re.IGNORECASE)
 
 
 def normalise(text: str, *, numbers: bool = True) -> str:
-    """`text` casefolded, without punctuation and articles, single-spaced; "The Cat's hat!" becomes
-    "cats hat".
+    """`text` casefolded, without punctuation and articles, single-spaced.
+
+    "The Cat's hat!" becomes "cats hat".
 
     With `numbers`, number words up to ninety-nine become digits, so "three" and "3" are the same
     answer. A decimal point and a minus sign stay; a text that is nothing but marks or articles
     ("+", "A") keeps them.
     """
+    composed = unicodedata.normalize("NFKC", text)
     # Casefolding can undo the composed form, hence twice.
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).replace(
-        "\u2212", "-"
-    )
+    folded = unicodedata.normalize("NFKC", composed.casefold()).replace("\u2212", "-")
     words = _MARK.sub(_without_mark, _THOUSANDS.sub("", folded)).split()
     words = [word for word in words if word not in _ARTICLES] or words
     return " ".join(_with_digits(words) if numbers else words) or folded.strip()
@@ -76,9 +75,8 @@ def normalise(text: str, *, numbers: bool = True) -> str:
 
 def _without_mark(match: re.Match[str]) -> str:
     mark = match.group()
-    if match["numeric"] or unicodedata.category(mark).startswith(
-        "M"
-    ):  # M: vowel signs and accents, not punctuation
+    # Category M: vowel signs and accents, not punctuation.
+    if match["numeric"] or unicodedata.category(mark).startswith("M"):
         return mark
     return "" if mark in "'\u2019" else " "
 
@@ -98,8 +96,9 @@ def _with_digits(words: Sequence[str]) -> list[str]:
 
 
 def number(text: str) -> float | None:
-    """The one number that `text` names, in digits or words up to ninety-nine; None if it names none
-    or several.
+    """The one number that `text` names, in digits or in words up to ninety-nine.
+
+    None if it names none or several.
     """
     words = normalise(text).split()
     if not _SCALES.isdisjoint(words):
@@ -109,8 +108,9 @@ def number(text: str) -> float | None:
 
 
 def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
-    """What the metrics take: None for a failed query, the label named or UNPARSED; the reply if
-    answers are free.
+    """A reply as the metrics take it.
+
+    None for a failed query; the label named, or UNPARSED; the reply itself if answers are free.
     """
     if reply is None or labels is None:
         return reply
@@ -169,7 +169,7 @@ class _Table:
         self.polar = by_text if by_text.keys() == {"yes", "no"} else {}
 
     def equal_to(self, text: str) -> set[str]:
-        """Labels that the whole text is; the plain spelling first, so that "C++" is not also "C"."""
+        """Labels that the whole text is; the plain spelling first: "C++" is not also "C"."""
         plain = {
             label for label in self.labels if label.strip().casefold() == text.strip().casefold()
         }

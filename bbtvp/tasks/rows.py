@@ -1,6 +1,4 @@
-"""What the readers of folders and tables have in common: a sample, the split it states, and where
-it stands.
-"""
+"""What the readers of folders and tables have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +13,10 @@ SPLITS = {"train": "train", "validation": "validation", "val": "validation", "te
 
 
 class Row(NamedTuple):
-    """One sample as found; `split` is None if it states none; `where` names the file and the line."""
+    """One sample as found.
+
+    `split` is None if it states none. `where` names the file and the line.
+    """
 
     sample: Sample
     split: str | None

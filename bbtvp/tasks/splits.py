@@ -1,5 +1,6 @@
-"""Deterministic splits: by hash of (seed, image), stratified by answer, whatever order the samples
-come in.
+"""Deterministic splits, by a hash of seed and image, stratified by answer.
+
+The order in which the samples come does not matter.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def split(
     fractions: Sequence[float] = FRACTIONS,
     stratify: bool = True,
 ) -> Splits:
-    """(train, validation, test), decided by (seed, image) alone; the order of `samples` does not
-    matter.
+    """(train, validation, test), decided by seed and image alone.
+
+    The order of `samples` does not matter.
 
     `fractions`: three shares that sum to 1, or three whole numbers of samples (what is over is left
     out). Samples of one image file stay in one split, so a size may be off by less than an image's
@@ -65,8 +67,9 @@ def split(
 def hold_out(
     samples: Iterable[Sample], *, seed: int, share: float, stratify: bool = True
 ) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """(kept, held): about `share` (above 0, below 1) of the samples held, by the rules of `split`;
-    held may be ().
+    """(kept, held): about `share` of the samples held, by the rules of `split`.
+
+    `share` lies between 0 and 1. `held` may be empty.
     """
     groups = _arranged(samples, seed, stratify)
     total = sum(len(group.samples) for group in groups)
@@ -94,14 +97,16 @@ def published(
         kept, held = hold_out(train, seed=seed, share=share, stratify=stratify)
     if not held:
         raise DataError(
-            f"{name} has no validation images and too few in train to take some; add a validation split"
+            f"{name} has no validation images and too few in train to take some; add a validation "
+            "split"
         )
     return kept, held, arrange(test, seed=seed, stratify=stratify)
 
 
 def arrange(samples: Iterable[Sample], *, seed: int, stratify: bool = True) -> tuple[Sample, ...]:
-    """The samples in hash order, answers interleaved: every prefix has each answer in proportion,
-    within rounding.
+    """The samples in hash order, with the answers interleaved.
+
+    Every prefix has each answer in proportion, within rounding.
     """
     return tuple(sample for group in _arranged(samples, seed, stratify) for sample in group.samples)
 
@@ -126,8 +131,9 @@ def _hash(seed: int, *names: str) -> str:
 
 
 def _arranged(samples: Iterable[Sample], seed: int, stratify: bool) -> list[_Group]:
-    """Groups sorted by their place in their own stratum, from 0 to 1: any cut takes a like share of
-    all strata.
+    """Groups sorted by their place in their own stratum, from 0 to 1.
+
+    So any cut takes an equal share of all strata.
     """
     strata: dict[str, list[_Group]] = defaultdict(list)
     for group in _groups(samples, seed):
@@ -135,9 +141,8 @@ def _arranged(samples: Iterable[Sample], seed: int, stratify: bool) -> list[_Gro
     placed: list[tuple[float, str, _Group]] = []
     for answer, members in strata.items():
         members.sort(key=lambda group: group.order)
-        offset = (
-            int(_hash(seed, "offset", answer)[:8], 16) / 2**32
-        )  # else all strata would round the same way
+        # Without an offset of its own, every stratum would round the same way.
+        offset = int(_hash(seed, "offset", answer)[:8], 16) / 2**32
         for rank, group in enumerate(members):
             # Rank 0 comes before everything: no answer is absent from train while train has room.
             placed.append(((rank + offset) / len(members) if rank else 0.0, group.order, group))
@@ -159,14 +164,16 @@ def _groups(samples: Iterable[Sample], seed: int) -> list[_Group]:
 def _sizes(total: int, fractions: Sequence[float]) -> tuple[int, int, int]:
     if len(fractions) != 3 or not all(share > 0 for share in fractions):
         raise UsageError(
-            f"the split needs three shares above 0 (train, validation, test), got {tuple(fractions)}"
+            "the split needs three shares above 0 (train, validation, test), got "
+            f"{tuple(fractions)}"
         )
     first, second, third = fractions
     if isinstance(first, int) and isinstance(second, int) and isinstance(third, int):
         return _counts(total, first, second, third)
     if not math.isclose(first + second + third, 1, abs_tol=1e-6):
         raise UsageError(
-            f"the shares {tuple(fractions)} do not sum to 1; give three that do, or three whole numbers"
+            f"the shares {tuple(fractions)} do not sum to 1; give three that do, or three whole "
+            "numbers"
         )
     train = _rounded(total * first)
     seen = _rounded(total * (first + second))
@@ -177,7 +184,8 @@ def _counts(total: int, train: int, validation: int, test: int) -> tuple[int, in
     wanted = train + validation + test
     if wanted > total:
         raise DataError(
-            f"{train} + {validation} + {test} samples are asked for and there are {total}; ask for fewer"
+            f"{train} + {validation} + {test} samples are asked for and there are {total}; ask for "
+            "fewer"
         )
     return train, validation, test
 
@@ -187,6 +195,7 @@ def _check_sizes(total: int, sizes: dict[str, int]) -> None:
         if sizes[name] < needed:
             would = ", ".join(f"{split} {size}" for split, size in sizes.items())
             raise DataError(
-                f"{total} samples are too few: {name} would have {sizes[name]} and needs {needed} ({would}); "
+                f"{total} samples are too few: {name} would have {sizes[name]} and needs {needed} "
+                f"({would}); "
                 "add images or change the shares"
             )

@@ -1,5 +1,6 @@
-"""Tables of samples: .csv with a header, or .jsonl with one object a line. Every error names the
-file and the line.
+"""Tables of samples: .csv with a header, or .jsonl with one object a line.
+
+Every error names the file and the line.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ class _Record(NamedTuple):
 
 
 def read_csv(path: Path) -> list[Row]:
-    """The rows of a comma-separated table whose first line names the columns; options are separated
-    by "|".
+    """The rows of a comma-separated table whose first line names the columns.
+
+    Options in one cell are separated by "|".
     """
     return _rows(path, _csv_records(path))
 
 
 def read_jsonl(path: Path) -> list[Row]:
-    """The rows of a file with one JSON object a line; options are a list; null is the same as
-    absent.
+    """The rows of a file with one JSON object a line.
+
+    Options are a list; null is the same as absent.
     """
     return _rows(path, _json_records(path))
 
@@ -57,7 +60,8 @@ def _csv_records(path: Path) -> Iterator[_Record]:
                 continue
             if len(cells) != len(columns):
                 raise DataError(
-                    f"{where}: {len(cells)} cells, {len(columns)} columns; put cells with commas in quotes"
+                    f"{where}: {len(cells)} cells, {len(columns)} columns; put cells with commas "
+                    "in quotes"
                 )
             values = {column: cell for column, cell in zip(columns, cells, strict=True) if cell}
             options = values.pop("labels", None)
@@ -85,7 +89,8 @@ def _header(cells: Sequence[str], where: str) -> list[str]:
 def _check_column(column: str, columns: Sequence[str], where: str) -> None:
     if column not in columns:
         raise DataError(
-            f"{where}: no column {column!r} (found: {', '.join(columns)}); {_nearest(column, columns)}"
+            f"{where}: no column {column!r} (found: {', '.join(columns)}); "
+            f"{_nearest(column, columns)}"
         )
 
 
@@ -106,7 +111,8 @@ def _json_records(path: Path) -> Iterator[_Record]:
             raise DataError(f"{where}: not JSON ({error}); write one object per line") from error
         if not isinstance(value, dict):
             raise DataError(
-                f'{where}: a {type(value).__name__}, not an object; write {{"image": …, "answer": …}}'
+                f"{where}: a {type(value).__name__}, not an object; "
+                'write {"image": …, "answer": …}'
             )
         labels = _json_labels(value.pop("labels", None), where)
         values = {
@@ -171,9 +177,8 @@ def _row(path: Path, record: _Record) -> Row:
     relative = record.values["image"].replace("\\", "/")
     # Normalised as text: two spellings of one path are one image, and no link is followed.
     image = Path(os.path.normpath(path.parent / relative))
-    if not os.path.isfile(
-        image
-    ):  # False, where Path.is_file would raise, for a name that is too long
+    # os.path.isfile is False for a name that is too long, where Path.is_file would raise.
+    if not os.path.isfile(image):
         raise DataError(f"{where}: no image {image}; paths are relative to the table's folder")
     fields = {name: value for name, value in record.values.items() if name not in _OWN}
     stated = record.values.get("split")
@@ -185,8 +190,9 @@ def _row(path: Path, record: _Record) -> Row:
 
 
 def _identity(relative: str, fields: Mapping[str, str]) -> str:
-    """One image may be asked about several times, so the fields are part of who a sample is; its
-    line is not.
+    """The id of a row that states none.
+
+    One image may be asked about several times, so the fields are part of the id. The line is not.
     """
     path = os.path.normpath(relative).replace("\\", "/")
     return f"{path}#{digest_json(dict(fields))[:12]}" if fields else path

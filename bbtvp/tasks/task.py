@@ -38,9 +38,8 @@ class Sample:
 
     def __post_init__(self) -> None:
         for text in (self.id, self.answer, *self.fields.values(), *(self.labels or ())):
-            if _has_surrogate(
-                text
-            ):  # from a file name or JSON that is not Unicode: it has no digest
+            # From a file name or JSON that is not Unicode; such a text has no digest.
+            if _has_surrogate(text):
                 raise DataError(
                     f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it"
                 )
@@ -58,26 +57,25 @@ class Sample:
             )
 
     def pixels(self) -> Pixels:
-        """(H, W, 3) uint8, sRGB, 0-255, read-only; read from the file on each call. DataError names
-        a bad file.
+        """(H, W, 3) uint8, sRGB, 0-255, read-only.
+
+        Read from the file on each call. DataError names a bad file.
         """
         pixels = (open_image(self.image) if isinstance(self.image, Path) else self.image).view()
-        pixels.flags.writeable = (
-            False  # samples are shared: a change in place would reach every later query
-        )
+        # Samples are shared: a change in place would reach every later query.
+        pixels.flags.writeable = False
         return pixels
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A question over labelled images, split into train, validation and test; checked when it is
-    made.
+    """A question over labelled images, in three splits; checked when it is made.
 
     `question` is a template over the sample's fields: "is there a {object} in the image?". `labels`
     are the answers allowed; None means free answers. `metric` is a name in
-    `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the choice of the winner sees validation,
-    and only verification sees test.
+    `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the choice of the
+    winner sees validation, and only verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
     allowed, a label without training images) or UsageError (an unknown metric, a template that the
@@ -135,15 +133,17 @@ class Task:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def ask(self, sample: Sample) -> str:
-        """The question about this sample. UsageError names a field that the sample lacks, and those
-        that it has.
+        """The question about this sample.
+
+        UsageError names a field that the sample lacks, and those that it has.
         """
         try:
             return _TEMPLATE.vformat(self.question, (), sample.fields)
         except KeyError as error:
             have = ", ".join(sorted(sample.fields)) or "none"
             raise UsageError(
-                f"the question needs the field {error.args[0]!r}, which sample {sample.id!r} lacks (it has: {have}); "
+                f"the question needs the field {error.args[0]!r}, which sample {sample.id!r} lacks "
+                f"(it has: {have}); "
                 "add it, or write {{ and }} for braces that are text"
             ) from error
         except ValueError as error:
@@ -152,15 +152,15 @@ class Task:
             ) from error
 
     def sample_labels(self, sample: Sample) -> tuple[str, ...] | None:
-        """The answers allowed for this sample: its own options, else the task's labels; None if
-        answers are free.
+        """The answers allowed for this sample: its own options, else the task's labels.
+
+        None if answers are free.
         """
         return self.labels if sample.labels is None else sample.labels
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the content: name, question, labels, metric, and each split's samples in any
-        order.
+        """Digest of name, question, labels, metric, and each split's samples in any order.
 
         Pixels in memory count, byte for byte. An image file counts by its sample's id only: neither
         its bytes nor the folder that it lies in, so that the digest is quick, and the same on
@@ -173,8 +173,9 @@ class Task:
         return digest_json([self.name, self.question, self.labels, self.metric, splits])
 
     def describe(self) -> dict[str, Any]:
-        """A summary, JSON-able: the sizes, and per split the samples of each answer (null if
-        answers are free).
+        """A summary that can be written as JSON.
+
+        The sizes, and per split the samples of each answer (null if answers are free).
         """
         return {
             "name": self.name,
@@ -198,8 +199,9 @@ class Task:
 
 
 class _Template(Formatter):
-    """`str.format` over plain field names: a column may be called "object name", and no attribute
-    is ever looked up.
+    """`str.format` over plain field names.
+
+    A column may be called "object name", and no attribute is ever looked up.
     """
 
     def get_field(
@@ -258,5 +260,6 @@ def _check_coverage(labels: Iterable[str] | None, train: Iterable[Sample]) -> No
     for label in labels or ():
         if label not in answers:
             raise DataError(
-                f"class {label!r} has no images in train; add some, raise the limit, or leave the label out"
+                f"class {label!r} has no images in train; add some, raise the limit, or leave the "
+                "label out"
             )

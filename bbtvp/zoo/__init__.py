@@ -1,3 +1,4 @@
-"""Floor 6: the miniatures: their world, their training, their weights; real models for the demo and
-the tests.
+"""The miniatures: their world, their training, their weights.
+
+They are real models, for the demo and the tests.
 """

@@ -1,5 +1,4 @@
-"""The architectures of the zoo: transformers' own classes, at a few hundred thousand parameters
-each.
+"""The architectures of the zoo: transformers' own classes at a small size.
 
 `build(name)` gives an untrained model and its processor. Two things differ from the real
 configurations, both because the models are small and start from nothing: every `initializer_range`
@@ -27,25 +26,28 @@ SPREAD = [0.26862954, 0.26130258, 0.27577711]
 LLAVA_CHAT = (
     "{% for m in messages %}{% if m['role'] == 'user' %}USER: {% for c in m['content'] %}"
     "{% if c['type'] == 'image' %}<image>\n{% else %}{{ c['text'] }}{% endif %}{% endfor %}"
-    "{% else %}{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+    "{% else %}{{ m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %} "
+    "ASSISTANT:{% endif %}"
 )
 IDEFICS_CHAT = (
     "<s>{% for m in messages %}User:{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor "
+    "%}<end_of_utterance>\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
 
 class Family(NamedTuple):
-    """One miniature: how to build it, and the members that it starts from, each giving what fits."""
+    """One miniature: how to build it, and the members whose fitting weights it starts from."""
 
     build: Callable[[], tuple[Any, Any]]
     parents: tuple[str, ...] = ()
 
 
 def vocabulary() -> list[str]:
-    """What the tokenizer is trained on. Fixed: another corpus gives other token ids, and orphans
-    the weights.
+    """What the tokenizer is trained on.
+
+    It is fixed: another corpus gives other token ids, and the weights would no longer fit.
 
     Words that are not in it ("stacked") are spelled in pieces, as in any real vocabulary.
     """
@@ -87,8 +89,9 @@ def vocabulary() -> list[str]:
 def tokenizer(
     *extra: str, side: str = "left", names_image: bool = True
 ) -> hf.PreTrainedTokenizerFast:
-    """Byte-level BPE over the zoo's sentences: any text can be encoded, most of the zoo's words are
-    one token each.
+    """Byte-level BPE over the zoo's sentences.
+
+    Any text can be encoded. Most of the zoo's words are one token each.
 
     `names_image=False` leaves `tokenizer.image_token` unset: BLIP-2's processors then make the
     token themselves, and fail on one that is already a string (transformers 5.23).
@@ -357,8 +360,9 @@ END = "<|endoftext|>"
 
 
 def build_clip() -> tuple[Any, Any]:
-    """The miniature CLIP, the surrogate: the same tower as LLaVA's, its own training and its own
-    weights.
+    """The miniature CLIP, the surrogate.
+
+    It has the same tower as LLaVA, with its own training and its own weights.
 
     CLIP reads a text off its end token, so its tokenizer adds one; not "</s>", whose id of 2 makes
     transformers look for the highest id instead.

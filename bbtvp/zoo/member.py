@@ -22,7 +22,7 @@ from bbtvp.zoo.families import FAMILIES, build_clip
 
 
 class Member:
-    """One model with gradients: its processor, and tensors laid out as its processor lays them out."""
+    """One model with gradients, with tensors laid out as its own processor does it."""
 
     def __init__(self, name: str, model: Any, processor: Any, device: torch.device) -> None:
         self.name = name
@@ -44,9 +44,8 @@ class Member:
     @classmethod
     def untrained(cls, name: str, device: torch.device) -> Member:
         """A new member, its weights drawn from a seed of its own."""
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # transformers draws initial weights from the global generator
+        # Transformers draws initial weights from the global generator.
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(0, "zoo-init", name))
             model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
         return cls(name, model, processor, device)
@@ -66,8 +65,9 @@ class Member:
         return {"pixel_values": x[:, None], "pixel_attention_mask": mask}
 
     def layout(self, question: str) -> dict[str, list[int]]:
-        """Token ids and masks of a prompt, from the processor itself; cached, since the zoo asks
-        few questions.
+        """Token ids and masks of a prompt, from the processor itself.
+
+        They are cached, since the zoo asks few different questions.
         """
         if question not in self._layouts:
             text = prompt_text(self.processor, question)
@@ -125,8 +125,9 @@ class Member:
         return not self.encoder_decoder and self.name not in ("paligemma", "instructblip")
 
     def packed(self, questions: list[list[str]], answers: list[list[str]]) -> dict[str, Tensor]:
-        """One row per image: its tokens once, then each question with its answer, blind to the
-        other questions.
+        """One row per image: its tokens once, then each question with its answer.
+
+        No question sees the others.
 
         Each question sees the image at the same positions as if it were asked alone, so the loss is
         the same as that of separate rows at a fraction of the cost.
@@ -177,8 +178,9 @@ class Member:
 
     @contextmanager
     def seen_once(self, times: int) -> Iterator[None]:
-        """Within, every image stands `times` times in a row in a batch, and the tower looks at each
-        only once.
+        """A context in which the tower looks at each image only once.
+
+        Every image must stand `times` times in a row in the batch.
         """
         before = self.tower.register_forward_pre_hook(
             lambda module, args, kwargs: (
@@ -197,8 +199,9 @@ class Member:
             after.remove()
 
     def image_tokens(self, pixels: Tensor) -> Tensor:
-        """(b, t, width): the image as the language model reads it, by a Q-Former without a
-        question.
+        """(b, t, width): the image as the language model reads it.
+
+        Where there is a Q-Former, it gets no question.
         """
         if self.name == "clip":
             patches: Tensor = self.model.vision_model(**self.images(pixels)).last_hidden_state[
@@ -216,8 +219,9 @@ class Member:
         return found if isinstance(found, Tensor) else torch.stack(list(found))
 
     def perceive(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Image tokens, and the vision tower's own patches (b, side², width) before any projector
-        or Q-Former.
+        """Image tokens, and the patches of the vision tower.
+
+        The patches, (b, side², width), are those before any projector or Q-Former.
         """
         seen: list[Tensor] = []
         hook = self.tower.register_forward_hook(

@@ -1,5 +1,6 @@
-"""The world of the miniatures: procedural scenes and UCI handwritten digits, each with the
-questions it answers.
+"""The world of the miniatures: scenes and handwritten digits, with questions.
+
+The scenes are procedural; the digits are UCI's. Each image comes with the questions it answers.
 
 Five kinds, after the tasks of TVP (arXiv 2404.11207): recognition (`digit`, `shape`), `count`,
 two-object reasoning (`pair`), object hallucination (`presence`); `color` is only used in training.
@@ -79,8 +80,9 @@ class Scene:
 
 
 def inventory(number: int, categories: Iterable[tuple[str, str]]) -> str:
-    """A sentence that names what is there: how many things, and each category once, in the order of
-    `CATEGORIES`.
+    """A sentence that names what is there.
+
+    It says how many things there are, and names each category once, in the order of `CATEGORIES`.
     """
     present = {*categories}
     names = " ".join(f"{color} {shape}" for color, shape in CATEGORIES if (color, shape) in present)
@@ -89,7 +91,7 @@ def inventory(number: int, categories: Iterable[tuple[str, str]]) -> str:
 
 @cache
 def uci_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(1797, 8, 8) images, levels 0-16, and (1797,) labels: the UCI handwritten digits, CC BY 4.0."""
+    """The UCI handwritten digits (CC BY 4.0): (1797, 8, 8) images, levels 0-16; (1797,) labels."""
     with (
         files("bbtvp.zoo").joinpath("data/digits.npz").open("rb") as file,
         np.load(file, allow_pickle=False) as data,
@@ -157,8 +159,9 @@ def _place(
 
 
 def draw_categories(n: int, rng: np.random.Generator) -> list[tuple[str, str]]:
-    """`n` distinct categories: popular ones more often, and each brings its companion along (as
-    cups bring tables).
+    """`n` distinct categories: popular ones more often.
+
+    Each brings its companion along, as cups bring tables.
     """
     weights = 1 / (np.arange(len(CATEGORIES)) + 6.0)
     chosen: list[int] = []
@@ -211,8 +214,9 @@ def _count(rng: np.random.Generator) -> Scene:
 
 
 def _pair(rng: np.random.Generator) -> Scene:
-    """Two things of different shape, apart along one axis and nearly level along the other; half
-    share a color.
+    """Two things of different shape, apart along one axis and nearly level along the other.
+
+    Half of the pairs share a colour.
     """
     shapes = rng.choice(SHAPES, 2, replace=False)
     colors = rng.choice(list(COLORS), 2, replace=False)
@@ -301,8 +305,9 @@ def _balanced_presence(scene: Scene, rng: np.random.Generator) -> Question:
 
 
 def other_question(scene: Scene, rng: np.random.Generator) -> Question:
-    """A further question about any scene, so that in training the question decides, never the look
-    of the scene.
+    """A further question about any scene.
+
+    So in training the question decides, never the look of the scene.
     """
     if scene.kind == "digit":
         return Question("color", "what color is the digit?", scene.ink, tuple(COLORS))

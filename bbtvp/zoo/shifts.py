@@ -33,8 +33,9 @@ def dark(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
 
 
 def bright(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
-    """Overexposed: levels pushed up by `strength` of the range at half the contrast; what is light
-    clips.
+    """Overexposed: half the contrast, levels raised by `strength` of the range.
+
+    What is light clips.
     """
     return _levels(pixels * 0.5 + 255 * strength)
 

@@ -71,8 +71,9 @@ def names() -> list[str]:
 
 
 def load(name: str, *, question: str | None = None, limit: int | None = None) -> Task:
-    """The task `zoo/<name>`; `question` replaces its template, `limit` keeps that many test
-    samples.
+    """The task `zoo/<name>`.
+
+    `question` replaces its template; `limit` keeps that many test samples.
 
     UsageError, with the nearest names, for an unknown task.
     """
@@ -119,8 +120,9 @@ def _plain(subject: str, split: str) -> list[Drawn]:
 
 
 def _pope(subject: str, split: str) -> list[Drawn]:
-    """Half the questions name a category that is there; the other half one that is absent, by
-    POPE's sampling.
+    """Half the questions name a category that is there, half one that is absent.
+
+    The absent ones are drawn by POPE's sampling.
     """
     rng = stream(0, "zoo-task", "hallucination", split)
     drawn = [scenes.draw("presence", rng) for _ in range(SIZES[split])]
@@ -137,8 +139,9 @@ def _pope(subject: str, split: str) -> list[Drawn]:
 
 
 def _caption(scene: scenes.Scene) -> dict[str, str]:
-    """What the surrogate's TSE is told of a training image whose answer names nothing that can be
-    seen.
+    """The caption of a training image whose answer names nothing that can be seen.
+
+    The surrogate's TSE is told this text.
     """
     if scene.kind in ("digit", "shape"):  # there the answer itself is a caption
         return {}

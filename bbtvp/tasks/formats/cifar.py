@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100, binary versions (Krizhevsky, 2009), and CIFAR-10-C (Hendrycks and
+"""CIFAR-10, CIFAR-100 and CIFAR-10-C.
+
+The binary versions of CIFAR-10 and CIFAR-100 (Krizhevsky, 2009), and CIFAR-10-C (Hendrycks and
 Dietterich, ICLR 2019).
 
 The python versions are pickles, which can run code: they are refused, never opened.
@@ -53,8 +55,9 @@ def cifar10(place: str) -> Contents:
 
 @dataset
 def cifar100(place: str, *, level: str = "fine") -> Contents:
-    """CIFAR-100, binary: train.bin, test.bin, fine_label_names.txt, coarse_label_names.txt; level:
-    fine or coarse.
+    """CIFAR-100, binary: train.bin, test.bin, and the files of label names.
+
+    `level`: "fine" (100 classes) or "coarse" (20).
     """
     root = _root(place, "cifar-100-binary", "cifar-100-python", "train")
     get = _get("cifar-100-binary.tar.gz")
@@ -72,8 +75,9 @@ def cifar100(place: str, *, level: str = "fine") -> Contents:
 def cifar10c(
     place: str, *, corruption: str = "gaussian_noise", severity: int = 3, train: str = ""
 ) -> Contents:
-    """CIFAR-10-C: labels.npy and one .npy file per corruption, the test images of CIFAR-10 at
-    severities 1 to 5.
+    """CIFAR-10-C: labels.npy and one .npy file per corruption.
+
+    Each file holds the test images of CIFAR-10 at severities 1 to 5.
 
     train: the folder of CIFAR-10 (binary): a search on clean images, tested on corrupted ones, as
     in the paper. Without it the corrupted images themselves are split; the same images are then in
@@ -91,7 +95,8 @@ def cifar10c(
     images = _load(file, 4)
     if images.shape[1:] != (SIDE, SIDE, 3) or images.dtype != np.uint8 or len(images) % SEVERITIES:
         raise DataError(
-            f"{file}: {images.shape} {images.dtype}, not 5 severities of (n, 32, 32, 3) uint8; {get}"
+            f"{file}: {images.shape} {images.dtype}, not 5 severities of (n, 32, 32, 3) uint8; "
+            f"{get}"
         )
     each = len(images) // SEVERITIES
     part = slice((severity - 1) * each, severity * each)
@@ -133,14 +138,16 @@ def _root(place: str, binary: str, python: str, pickled: str) -> Path:
 
 
 def _samples(path: Path, names: tuple[str, ...], width: int = 1, column: int = 0) -> list[Sample]:
-    """The records of a binary file: `width` label bytes, then 32 x 32 pixels, plane by plane. No
-    pixel is copied.
+    """The records of a binary file, without copying a pixel.
+
+    A record is `width` label bytes, then 32 x 32 pixels, one colour plane after the other.
     """
     data = np.frombuffer(read_bytes(path), np.uint8)
     size = width + PIXELS
     if not data.size or data.size % size:
         raise DataError(
-            f"{path} holds {data.size} bytes, no whole records of {size}: truncated, or another file"
+            f"{path} holds {data.size} bytes, no whole records of {size}: truncated, or another "
+            "file"
         )
     records = data.reshape(-1, size)
     images: Pixels = records[:, width:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
@@ -165,6 +172,7 @@ def _load(path: Path, rank: int) -> NDArray[np.generic]:
         ) from error
     if array.ndim != rank or array.dtype.kind not in "iu":
         raise DataError(
-            f"{path}: {array.shape} {array.dtype}, not {rank} axes of whole numbers; is it another file?"
+            f"{path}: {array.shape} {array.dtype}, not {rank} axes of whole numbers; is it another "
+            "file?"
         )
     return array

@@ -1,5 +1,6 @@
-"""CLEVR (Johnson et al., CVPR 2017): counting, from its scenes; or its own questions. Train, and
-val as test.
+"""CLEVR (Johnson et al., CVPR 2017): counting, or its own questions.
+
+Counting takes its answers from the scenes. The published validation images serve as test.
 
 Its test split is published without scenes and without answers.
 """
@@ -31,8 +32,9 @@ KINDS = (
 
 @dataset
 def clevr(place: str, *, ask: str = "counting") -> Contents:
-    """CLEVR: images/{train,val}, scenes/ and questions/. ask: counting (3 to 10 objects), or its
-    own questions.
+    """CLEVR: images/{train,val}, scenes/ and questions/.
+
+    `ask`: "counting" (3 to 10 objects), or "questions" (CLEVR's own).
 
     All 850,000 questions are read, whatever the limit: about a minute and 1.4 GB.
     """
@@ -56,9 +58,8 @@ def _scenes(root: Path, part: str) -> list[Sample]:
         things = value(scene, "objects", list, where)
         # The caption is what the surrogate's TSE draws a training image to: a count alone names
         # nothing to be seen.
-        fields = {
-            "caption": f"{len(things)} objects: {', '.join(_described(thing, where) for thing in things)}"
-        }
+        described = ", ".join(_described(thing, where) for thing in things)
+        fields = {"caption": f"{len(things)} objects: {described}"}
         samples.append(
             Sample(f"{part}/{name}", str(len(things)), picture(images, name, where), fields)
         )

@@ -28,8 +28,9 @@ YES_NO = ("yes", "no")
 @final
 @dataclass(frozen=True)
 class Contents:
-    """What a reader found. `labels`: the classes in the data set's own order; None if each sample
-    brings its own.
+    """What a reader found.
+
+    `labels`: the classes in the data set's own order; None if each sample brings its own.
 
     `test` is empty where no split is published: all three are then drawn from `train`, those of
     whole images if `by_image` (equal images, equal splits, whatever is asked about them).
@@ -48,8 +49,9 @@ class Contents:
 
 
 def dataset(read: Callable[..., Contents]) -> Callable[..., Task]:
-    """An entry point of `bbtvp.datasets` from `read(place, **options)`, whose options are keywords
-    with defaults.
+    """An entry point of `bbtvp.datasets`, made from a reader.
+
+    `read(place, **options)`: the reader; its options are keywords with defaults.
 
     The entry point takes "place" or "place?option=value&option=value", and options as keywords,
     which go first: `question` (a template; "{labels}" in it stands for the labels), `labels`
@@ -128,8 +130,9 @@ def make(
     seed: int = 0,
     limit: int | None = None,
 ) -> Task:
-    """The task. The splits depend on seed and ids alone: neither another wording nor a limit moves
-    a sample.
+    """The task of these contents.
+
+    The splits depend on seed and ids alone: another wording or a limit moves no sample.
     """
     if limit is not None and limit < 2:
         raise UsageError(
@@ -153,14 +156,18 @@ def make(
 
 
 def _wording(found: Contents, labels: tuple[str, ...] | None) -> dict[str, str]:
-    """The data set's own name of each class → the name to use; empty if each sample brings its own."""
+    """The data set's own name of each class → the name to use.
+
+    Empty if each sample brings its own labels.
+    """
     if labels is None:
         return {name: name for name in found.labels or ()}
     if found.labels is None:
         raise UsageError(f"each sample of {found.name} has options of its own; leave labels out")
     if len(labels) != len(found.labels):
         raise UsageError(
-            f"{len(labels)} labels for the {len(found.labels)} classes of {found.name}; name all of them, in the order "
+            f"{len(labels)} labels for the {len(found.labels)} classes of {found.name}; name all "
+            "of them, in the order "
             f"{', '.join(found.labels)}"
         )
     return dict(zip(found.labels, labels, strict=True))
@@ -181,8 +188,9 @@ def _splits(found: Contents, seed: int) -> Splits:
 
 
 def _drawn(samples: Sequence[Sample], seed: int) -> Splits:
-    """Drawn by the image's name alone: the same images in the same splits, whatever is asked about
-    them.
+    """Splits drawn by the image's name alone.
+
+    The same images are then in the same splits, whatever is asked about them.
     """
     images = {sample.image for sample in samples if isinstance(sample.image, Path)}
     pictures = [Sample(image.name, "", image) for image in images]

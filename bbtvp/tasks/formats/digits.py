@@ -1,4 +1,6 @@
-"""MNIST in its IDX files (LeCun et al., 1998), and SVHN's cropped digits in MATLAB files (Netzer et
+"""MNIST and SVHN.
+
+MNIST in its IDX files (LeCun et al., 1998), and SVHN's cropped digits in MATLAB files (Netzer et
 al., 2011).
 """
 
@@ -24,8 +26,9 @@ DIGITS = tuple("0123456789")
 
 @dataset
 def mnist(place: str) -> Contents:
-    """MNIST: train-images-idx3-ubyte and its like, gzipped or not. `labels=` names the classes of
-    Fashion-MNIST.
+    """MNIST: train-images-idx3-ubyte and the other three files, gzipped or not.
+
+    `labels=` names the classes of Fashion-MNIST, which has the same format.
     """
     root = folder(place)
     root = next((root / inner for inner in ("MNIST/raw", "raw") if (root / inner).is_dir()), root)
@@ -49,8 +52,10 @@ def _idx_samples(root: Path, part: str) -> list[Sample]:
 
 
 def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
-    """A uint8 array with `rank` axes of an IDX file: 0, 0, 8, rank; the sizes, 4 bytes each,
-    big-endian; the values.
+    """A uint8 array with `rank` axes, from an IDX file.
+
+    The file holds the bytes 0, 0, 8, rank; then the sizes, 4 bytes each, big-endian; then the
+    values.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -60,7 +65,8 @@ def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
     head = 4 + 4 * rank
     if data[:4] != bytes((0, 0, 8, rank)) or len(data) < head:
         raise DataError(
-            f"{path} begins with {data[:4].hex()}, not 0000080{rank}: no IDX file of MNIST; get it again"
+            f"{path} begins with {data[:4].hex()}, not 0000080{rank}: no IDX file of MNIST; get it "
+            "again"
         )
     shape = [int(size) for size in np.frombuffer(data, ">u4", rank, 4)]
     if len(data) - head != math.prod(shape):
@@ -72,8 +78,9 @@ def read_idx(path: Path, rank: int) -> NDArray[np.uint8]:
 
 @dataset
 def svhn(place: str) -> Contents:
-    """SVHN, format 2 (cropped digits): train_32x32.mat and test_32x32.mat; their label 10 is the
-    digit 0.
+    """SVHN, format 2 (cropped digits): train_32x32.mat and test_32x32.mat.
+
+    Their label 10 stands for the digit 0.
     """
     root = folder(place)
     train, test = (_mat_samples(root, part) for part in ("train", "test"))

@@ -1,4 +1,7 @@
-"""Finding and reading what a data set is made of. Every DataError names the file, and what to do."""
+"""Finding and reading the files of a data set.
+
+Every DataError names the file, and says what to do.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ def folder(place: str) -> Path:
 
 
 def find(root: Path, *names: str, get: str) -> Path:
-    """The first of `names` (files or folders, relative to `root`) that exists; `get` says where it
-    comes from.
+    """The first of `names` that exists below `root`.
+
+    `names`: files or folders, relative to `root`. `get`: where they come from, for the error.
     """
     for name in names:
         if os.path.exists(root / name):
@@ -74,8 +78,9 @@ def read_names(path: Path) -> tuple[str, ...]:
 def labelled(
     prefix: str, images: Pixels, indices: NDArray[Any], names: tuple[str, ...], path: Path
 ) -> list[Sample]:
-    """One sample for each of (n, H, W, 3) images, which are views and no copies; `indices`: (n,)
-    places in `names`.
+    """One sample for each of (n, H, W, 3) images, which are views, not copies.
+
+    `indices`: (n,) places in `names`.
     """
     if len(images) != len(indices):
         raise DataError(
@@ -84,7 +89,8 @@ def labelled(
     wrong = np.flatnonzero((indices < 0) | (indices >= len(names)))
     if wrong.size:
         raise DataError(
-            f"{path}: record {wrong[0]} has the label {indices[wrong[0]]}, and there are {len(names)} classes; "
+            f"{path}: record {wrong[0]} has the label {indices[wrong[0]]}, and there are "
+            f"{len(names)} classes; "
             "another file, or a damaged one: get it again"
         )
     pairs = zip(images, indices.tolist(), strict=True)
@@ -147,7 +153,8 @@ def items(path: Path, key: str) -> Iterator[tuple[str, dict[str, Any]]]:
             value, at = decoder.raw_decode(text, at)
             if not isinstance(value, dict):
                 raise DataError(
-                    f"{path}: {key}[{number}] is {type(value).__name__}, not an object; get it again"
+                    f"{path}: {key}[{number}] is {type(value).__name__}, not an object; get it "
+                    "again"
                 )
             yield f"{path}: {key}[{number}]", value
             at = _space(text, at)
@@ -184,8 +191,9 @@ def value(record: Mapping[str, Any], key: str, kind: type[T], where: str) -> T:
 
 
 def picture(root: Path, name: str, where: str) -> Path:
-    """The image file `name` below `root`. A record cannot name a file outside: it would be sent to
-    a model.
+    """The image file `name` below `root`.
+
+    A record cannot name a file outside `root`: that file would be sent to a model.
     """
     if name.startswith("/") or ".." in name.split("/") or "\\" in name:
         raise DataError(f"{where}: the image {name!r} lies outside {root}; correct the record")

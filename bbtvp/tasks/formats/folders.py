@@ -1,5 +1,6 @@
-"""Image folders by class: any ImageFolder, ImageNette (Howard, 2019), EuroSAT (Helber et al.,
-2019).
+"""Image folders by class: any ImageFolder, ImageNette, EuroSAT.
+
+ImageNette is by Howard (2019), EuroSAT by Helber et al. (2019).
 """
 
 from __future__ import annotations
@@ -47,16 +48,18 @@ took over.
 
 @dataset
 def imagefolder(place: str) -> Contents:
-    """ROOT/CLASS/image, or ROOT/SPLIT/CLASS/image; train and val alone are train and test, as
-    ImageNet's are used.
+    """ROOT/CLASS/image, or ROOT/SPLIT/CLASS/image.
+
+    Where there are only train and val, val serves as test, as is usual for ImageNet.
     """
     return _contents(folder(place), f"what is in the image? {NAMED_OPTIONS}", None)
 
 
 @dataset
 def imagenette(place: str) -> Contents:
-    """ImageNette: train and val, with WordNet ids as class folders; val is the test split, for
-    there is no other.
+    """ImageNette: train and val, with WordNet ids as class folders.
+
+    No test split is published, so val serves as test.
     """
     root = folder(place)
     inner = ("imagenette2", "imagenette2-320", "imagenette2-160")
@@ -65,7 +68,7 @@ def imagenette(place: str) -> Contents:
         find(
             root,
             part,
-            get="get imagenette2.tgz, imagenette2-320.tgz or imagenette2-160.tgz and unpack it there",
+            get="get imagenette2.tgz or its versions -320 and -160, and unpack it there",
         )
     return _contents(root, TVP_QUESTION, IMAGENETTE_NAMES, "imagenette")
 
@@ -87,8 +90,10 @@ def eurosat(place: str) -> Contents:
 def _contents(
     root: Path, question: str, names: Mapping[str, str] | None, name: str = ""
 ) -> Contents:
-    """The samples by split; `names`: class folder → what it is called, for all that may be there;
-    None: as it is.
+    """The samples by split.
+
+    `names`: class folder → class name, for all folders that may be there; None keeps the folder's
+    name.
     """
     parts: dict[str | None, list[Sample]] = defaultdict(list)
     classes: dict[str, None] = {}
@@ -96,7 +101,8 @@ def _contents(
         answer = row.sample.answer
         if names is not None and answer not in names:
             raise DataError(
-                f"{root} has a class folder {answer!r}, unknown in {name}; remove it, or use imagefolder:"
+                f"{root} has a class folder {answer!r}, unknown in {name}; remove it, or use "
+                "imagefolder:"
             )
         classes[answer] = None
         called = answer if names is None else names[answer]
@@ -107,7 +113,8 @@ def _contents(
         return Contents(name, question, labels, parts[None])
     if "train" not in parts or len(parts) == 1:
         raise DataError(
-            f"{root} has no images in train, or in nothing else; name the folder above train and val"
+            f"{root} has no images in train, or in nothing else; name the folder above train and "
+            "val"
         )
     test = parts["test"]
     validation = parts["validation"]

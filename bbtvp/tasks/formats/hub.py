@@ -1,5 +1,4 @@
-"""Hugging Face `datasets`, an extra: a name on the Hub, or a folder that the library wrote or can
-read.
+"""Hugging Face `datasets` (an extra): a name on the Hub, or a folder that the library can read.
 
 Nothing that is loaded runs: from version 5.2 on the library knows neither loading scripts nor
 pickles.
@@ -102,7 +101,8 @@ def _library() -> Any:
         ) from error
     if tuple(int(part) for part in datasets.__version__.split(".")[:2]) < OLDEST:
         raise UsageError(
-            f"hf: datasets {datasets.__version__} can run code from a data set; pip install 'bbtvp[datasets]'"
+            f"hf: datasets {datasets.__version__} can run code from a data set; pip install "
+            "'bbtvp[datasets]'"
         )
     return datasets
 

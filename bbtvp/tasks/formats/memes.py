@@ -1,5 +1,6 @@
-"""Hateful Memes (Kiela et al., NeurIPS 2020): is a meme hateful, by its image and its text
-together? Yes or no.
+"""Hateful Memes (Kiela et al., NeurIPS 2020): is a meme hateful? Yes or no.
+
+The answer depends on the image and its text together.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ GET = "get the Hateful Memes data set and unpack it there"
 
 @dataset
 def hateful_memes(place: str, *, validation: str = "", test: str = "test_seen") -> Contents:
-    """Hateful Memes: train.jsonl, dev_seen.jsonl (or dev.jsonl), test_seen.jsonl, and the folder
-    img.
+    """Hateful Memes: train.jsonl, dev_seen.jsonl (or dev.jsonl), test_seen.jsonl, img/.
 
     validation, test: names of other files, such as dev_unseen and test_unseen. The first release's
     test.jsonl has no labels. The question is InstructBLIP's (Dai et al., 2023), with the text of
@@ -40,7 +40,8 @@ def _samples(root: Path, path: Path) -> list[Sample]:
     for where, record in lines(path):
         if "label" not in record:
             raise DataError(
-                f"{where}: no label; take a file that has them: ?test=test_seen, or ?test=dev_unseen"
+                f"{where}: no label; take a file that has them: ?test=test_seen, or "
+                "?test=dev_unseen"
             )
         label = value(record, "label", int, where)
         if label not in (0, 1):

@@ -1,5 +1,6 @@
-"""POPE (Li et al., EMNLP 2023): is there a {object} in the image? On COCO val2014, negatives drawn
-in three ways.
+"""POPE (Li et al., EMNLP 2023): "is there a {object} in the image?".
+
+The images are COCO val2014; absent objects are drawn in three ways.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ _OBJECT = re.compile(r"is there an? (.+?) in the im(?:age|gae)\s*\??", re.IGNORE
 
 @dataset
 def pope(place: str, *, sampling: str = "random", images: str = "") -> Contents:
-    """POPE: coco_pope_{random,popular,adversarial}.json, and COCO's val2014 images (`images`: a
-    folder elsewhere).
+    """POPE: coco_pope_{random,popular,adversarial}.json, and COCO's val2014 images.
+
+    `images`: the folder of the images, if they are elsewhere.
 
     No split is published: images are split, the same way under all three samplings. Each question's
     fields are question, object, and caption (the objects that are there, as TVP's loader hands them

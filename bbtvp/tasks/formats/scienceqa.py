@@ -12,14 +12,18 @@ from bbtvp.tasks import Sample
 from bbtvp.tasks.formats.contents import Contents, dataset
 from bbtvp.tasks.formats.files import find, folder, picture, read_json, value
 
-QUESTION = "{context}{question}\n{options}\nAnswer with the option's letter from the given choices directly."
+QUESTION = (
+    "{context}{question}\n{options}\n"
+    "Answer with the option's letter from the given choices directly."
+)
 """LLaVA's wording (Liu et al., 2023)."""
 
 
 @dataset
 def scienceqa(place: str) -> Contents:
-    """ScienceQA: problems.json, pid_splits.json, and images/{train,val,test}/{id}/image.png;
-    text-only ones left out.
+    """ScienceQA: problems.json, pid_splits.json, images/{train,val,test}/{id}/image.png.
+
+    Questions without an image are left out.
 
     A sample's own labels are the letters of its choices: choices may differ in nothing but a
     capital (FF, Ff).

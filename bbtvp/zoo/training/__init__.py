@@ -1,3 +1,4 @@
-"""How the miniatures are made: the trainer, what starts from what, white-box ceilings, and their
-card (docs/zoo.md).
+"""How the miniatures are made.
+
+The trainer, which member starts from which, white-box ceilings, and the card (docs/zoo.md).
 """

@@ -1,5 +1,6 @@
-"""The zoo card: `python -m bbtvp.zoo.training.card --out docs/zoo.md` measures every miniature and
-writes the tables.
+"""The zoo card: measures every miniature and writes the tables.
+
+Run `python -m bbtvp.zoo.training.card --out docs/zoo.md`.
 
 In-distribution accuracy (the clean tasks), zero-shot on the suite, and the white-box ceilings from
 `python -m bbtvp.zoo.training.ceiling`. All on test splits; nothing in the tables is typed by hand.
@@ -49,8 +50,9 @@ def members_table(scores: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
-    """Zero-shot accuracy of each miniature on each task of the suite, with the accuracy of the best
-    constant answer.
+    """Zero-shot accuracy of each miniature on each task of the suite.
+
+    Beside it stands the accuracy of the best constant answer.
     """
     rows = [
         [
@@ -76,7 +78,8 @@ def ceiling_table(rows: Sequence[Mapping[str, Any]]) -> str:
         for name in tasks.SUITE
     ]
     share = [
-        f"At least 8 points over {than}, by the better frame: {many} of {len(rows)} cells (mean {mean:+.1f})."
+        f"At least 8 points over {than}, by the better frame: {many} of {len(rows)} cells (mean "
+        f"{mean:+.1f})."
         for than, base in (("zero-shot", "zero_shot"), ("the empty frame", CONTROL))
         for many, mean in [_reached(rows, base)]
     ]
@@ -93,8 +96,9 @@ def _gains(row: Mapping[str, Any] | None) -> str:
 
 
 def _reached(rows: Sequence[Mapping[str, Any]], base: str) -> tuple[int, float]:
-    """Cells where the better frame gains at least eight points over `base`, and its mean gain in
-    points.
+    """Cells where the better frame gains at least eight points over `base`.
+
+    Also its mean gain, in points.
     """
     best = [max(row[frame] for frame in FRAMES) - row[base] for row in rows]
     return sum(gain >= 0.08 for gain in best), 100 * float(np.mean(best))
@@ -122,39 +126,42 @@ def main() -> None:
 
 PAGE = """# The miniature zoo
 
-Real transformers classes at miniature size, trained on procedural scenes and UCI handwritten digits, and loaded by the
-same Hugging Face adapter as a model of 7 billion parameters. `zoo/clip` is the surrogate. Rebuild any of them with
-`python -m bbtvp.zoo.training.train NAME` (about 10 to 25 minutes on one core), this page with
-`python -m bbtvp.zoo.training.ceiling && python -m bbtvp.zoo.training.card`.
+Real transformers classes at miniature size, trained on procedural scenes and UCI handwritten
+digits, and loaded by the same Hugging Face adapter as a model of 7 billion parameters. `zoo/clip`
+is the surrogate. Rebuild any of them with `python -m bbtvp.zoo.training.train NAME` (about 10 to 25
+minutes on one core), this page with `python -m bbtvp.zoo.training.ceiling && python -m
+bbtvp.zoo.training.card`.
 
-LLaVA and CLIP are trained from nothing. The others start from LLaVA's vision tower and, if they have a Llama, from its
-decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former: as the real ones start from a CLIP and an LLM that
-exist already. So transfer within the zoo is transfer between *related* encoders, as in TVP's own table. CLIP, the
-surrogate, shares nothing with them.
+LLaVA and CLIP are trained from nothing. The others start from LLaVA's vision tower and, if they
+have a Llama, from its decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former: as the real
+ones start from a CLIP and an LLM that exist already. So transfer within the zoo is transfer between
+*related* encoders, as in TVP's own table. CLIP, the surrogate, shares nothing with them.
 
-LLaVA as shipped comes from an earlier training whose steps were not recorded. Rebuilt from nothing by the trainer's
-defaults it reached a mean of 89.0 %; `--perception` and `--instruction` ask for more steps.
+LLaVA as shipped comes from an earlier training whose steps were not recorded. Rebuilt from nothing
+by the trainer's defaults it reached a mean of 89.0 %; `--perception` and `--instruction` ask for
+more steps.
 
 ## Members
 
-Accuracy (%) on held-out questions of the kinds they were trained on: 500 test samples per kind, label
-log-probabilities, and for `digits` handwritten digits that no member has seen.
+Accuracy (%) on held-out questions of the kinds they were trained on: 500 test samples per kind,
+label log-probabilities, and for `digits` handwritten digits that no member has seen.
 
 {members}
 
 ## Zero-shot on the suite
 
-Accuracy (%) without any prompt under a shift, 500 test samples each. `constant`: the best constant answer. The strength
-of a shift is set so that LLaVA, the default source, lies between 5 points above that and 70 %.
+Accuracy (%) without any prompt under a shift, 500 test samples each. `constant`: the best constant
+answer. The strength of a shift is set so that LLaVA, the default source, lies between 5 points
+above that and 70 %.
 
 {suite}
 
 ## White-box ceilings
 
-Gain (points) over zero-shot: empty frame (the control) / VP / TVP. VP and TVP are frames trained with the model's own
-gradients on the full training split, in TVP's geometry (image 164/224 of the canvas), scored as uint8 pixels on test;
-TVP's update, its last iterate, no choice among iterates. A reference: the black-box path has no gradients, and its
-layers are not limited to a frame.
+Gain (points) over zero-shot: empty frame (the control) / VP / TVP. VP and TVP are frames trained
+with the model's own gradients on the full training split, in TVP's geometry (image 164/224 of the
+canvas), scored as uint8 pixels on test; TVP's update, its last iterate, no choice among iterates. A
+reference: the black-box path has no gradients, and its layers are not limited to a frame.
 
 {ceilings}
 """

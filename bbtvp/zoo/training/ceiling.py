@@ -1,13 +1,16 @@
-"""White-box ceilings: what a frame could do if the model gave gradients. A reference, not part of
-the black-box path.
+"""White-box ceilings: what a frame could do if the model gave gradients.
+
+They are a reference, not part of the black-box path.
 
 `python -m bbtvp.zoo.training.ceiling --out ceilings.json` trains, for each miniature and task,
 TVP's frame (arXiv 2404.11207: image 164/224 of the canvas, one variable per frame pixel and
 channel) on the full training split:
 
     VP    L = NLL of the answer
-    TVP   L = NLL + w_fca · FCA − w_tse · TSE     (FCA on the model's own image tokens, TSE from zoo/clip)
-    δ ← δ − lr · mask · g / ‖g‖₂                  (TVP's update; lr scaled to the number of frame pixels)
+    TVP   L = NLL + w_fca · FCA − w_tse · TSE
+    (FCA on the model's own image tokens, TSE from zoo/clip)
+    δ ← δ − lr · mask · g / ‖g‖₂
+    (TVP's update; lr scaled to the number of frame pixels)
 
 Unlike the paper's, the frame is kept in gamut after each step and is scored as uint8 pixels through
 the adapter, because only that can be deployed (methods that leave the gamut lose about half of

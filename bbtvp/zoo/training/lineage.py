@@ -1,5 +1,6 @@
-"""What a new member takes over from finished ones, as real MLLMs start from a CLIP and an LLM that
-exist already.
+"""What a new member takes over from finished ones.
+
+Real MLLMs, too, start from a CLIP and an LLM that exist already.
 
 The names and shapes differ between transformers' classes, the computation hardly: BLIP-2 keeps
 query, key and value in one matrix, SigLIP has no class token, neither has CLIP's norm before the
@@ -60,8 +61,9 @@ def _part(tensors: Tensors, prefixes: tuple[str, ...]) -> tuple[str, dict[str, T
 
 
 def _normed(parent: Member, pixels: Tensor) -> dict[str, Tensor]:
-    """CLIP's norm before the first block, folded into the embeddings before it; nothing for a tower
-    without one.
+    """CLIP's norm before the first block, folded into the embeddings before it.
+
+    Nothing for a tower without such a norm.
 
     A norm takes off the mean over channels and divides by the spread; the spread, which differs a
     little from patch to patch, becomes its mean over `pixels`.
@@ -106,8 +108,9 @@ def _renamed(name: str, given: Tensors, wanted: Tensors) -> tuple[str, Tensor]:
 
 
 def _positions(table: Tensor, rows: int) -> Tensor:
-    """(n, w) → (rows, w): positions of a class token, if there is one, and of a square grid,
-    resized.
+    """(n, w) → (rows, w): resized positions.
+
+    The positions are those of a class token, if there is one, and of a square grid.
     """
     old = math.isqrt(len(table))
     new = math.isqrt(rows)

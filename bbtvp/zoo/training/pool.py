@@ -1,5 +1,6 @@
-"""What the zoo is trained on: a pool of scenes with their questions, and how an image varies from
-step to step.
+"""What the zoo is trained on: scenes with their questions.
+
+It also says how an image varies from step to step.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Pool(NamedTuple):
     digit: Tensor  # (n,) 0 = none, else digit + 1
     number: Tensor  # (n,) number of things
     present: Tensor  # (n, 25) whether each category is there
-    things: Tensor  # (n, 6, 4) x, y, radius in [-1, 1] scene coordinates, category; radius 0 where there is none
+    # (n, 6, 4): x, y and radius in scene coordinates, [-1, 1]; category. Radius 0: no thing.
+    things: Tensor
     place: Tensor  # (n, 5, 2) centre of each shape that appears once, in [0, 1]; NaN otherwise
     texts: list[str]
     words: list[str]
@@ -97,8 +99,9 @@ def make_pool(size: int, seed: int, *, others: int = 3) -> Pool:
 
 
 def augment(pixels: Tensor, side: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1]: mild tone and noise, and for two in five
-    a plain letterbox.
+    """(b, 3, 64, 64) uint8 → (b, 3, side, side) in [0, 1].
+
+    Adds mild tone and noise, and for two images in five a plain letterbox.
 
     The letterbox (one colour, no pattern) keeps a miniature working inside a frame without teaching
     it any border. Also gives (b, 2, 3), the map from the new image's coordinates in [-1, 1] to the
@@ -129,8 +132,9 @@ def augment(pixels: Tensor, side: int, rng: torch.Generator) -> tuple[Tensor, Te
 
 
 def caption(pool: Pool, row: int) -> str:
-    """A sentence about a scene, for CLIP; where one thing is all there is, every other one in TSE's
-    words.
+    """A sentence about a scene, for CLIP.
+
+    Where there is only one thing, every other sentence has TSE's words.
     """
     if pool.digit[row]:
         return f"this is a photo of a {scenes.DIGITS[int(pool.digit[row]) - 1]}"

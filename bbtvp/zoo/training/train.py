@@ -35,8 +35,9 @@ from bbtvp.zoo.training.pool import POSITIONS, PRESENCES, Pool, augment, caption
 
 
 class Perception(nn.Module):
-    """Heads that read the scene from image tokens (one learned query per attribute), and from the
-    tower's patches.
+    """Heads that read the scene from image tokens and from the tower's patches.
+
+    The image tokens are read by one learned query per attribute.
     """
 
     def __init__(self) -> None:
@@ -56,7 +57,9 @@ class Perception(nn.Module):
     def loss(
         self, tokens: Tensor, patches: Tensor, theta: Tensor, pool: Pool, rows: Tensor
     ) -> Tensor:
-        """Sum of the losses on attributes (through the image tokens) and on what each patch shows
+        """The loss of perception.
+
+        The sum of the losses on attributes (through the image tokens) and on what each patch shows
         (in the tower).
         """
         tokens = self.norm(tokens)
@@ -80,8 +83,9 @@ class Perception(nn.Module):
 
 
 def patch_labels(things: Tensor, theta: Tensor, patches: int) -> tuple[Tensor, Tensor]:
-    """(b, patches) shape and colour at the centre of each patch of a square grid: 0 nothing, else
-    index + 1.
+    """(b, patches): shape and colour at the centre of each patch of a square grid.
+
+    0 stands for nothing, other values for the index + 1.
     """
     side = math.isqrt(patches)
     grid = F.affine_grid(theta, [len(theta), 1, side, side], align_corners=False).flatten(1, 2)
@@ -169,8 +173,9 @@ def contrast_step(member: Member, pool: Pool) -> Step:
 
 
 def optimisers(module: nn.Module, slow: Iterable[nn.Parameter] = ()) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for embeddings, heads, norms and
-    biases.
+    """Muon (Jordan et al., 2024) for the hidden matrices, AdamW for the rest.
+
+    The rest: embeddings, heads, norms and biases.
 
     From nothing, at this width, Muon needs about half of AdamW's steps. `slow` (an inherited tower)
     learns at a tenth of the rate, or what it knows is gone before the rest can read it.
@@ -242,10 +247,9 @@ def run_stage(
         recent.append(float(loss.detach()))
         if (index + 1) % 50 == 0 or index + 1 == steps:
             left = (time.monotonic() - began) / (index + 1 - start) * (steps - index - 1)
-            print(
-                f"{folder.name} {stage} {index + 1}/{steps} loss {np.mean(recent[-50:]):.3f} left {left:.0f} s",
-                flush=True,
-            )
+            loss_now = np.mean(recent[-50:])
+            step = f"{index + 1}/{steps}"
+            print(f"{folder.name} {stage} {step} loss {loss_now:.3f} left {left:.0f} s", flush=True)
         if (index + 1) % 400 == 0 or index + 1 == steps:
             save(weights, module, engines)
             atomic_write_json(done_file, {"step": index + 1})
@@ -303,8 +307,9 @@ def train(
     batch: int,
     seed: int,
 ) -> None:
-    """Train one member and write it as a Hugging Face folder (float16 weights, processor,
-    tokenizer).
+    """Train one member and write it as a Hugging Face folder.
+
+    The folder holds float16 weights, the processor and the tokenizer.
 
     A member with parents starts from theirs in `out`. It then needs no perception stage, or a third
     of it for a Q-Former that is new. SystemExit with the command to run first if a parent is not
@@ -317,7 +322,8 @@ def train(
     for parent in parents:
         if not (out / parent / "config.json").is_file():
             raise SystemExit(
-                f"{name} starts from {parent}: run python -m bbtvp.zoo.training.train {parent} first"
+                f"{name} starts from {parent}: run python -m bbtvp.zoo.training.train {parent} "
+                "first"
             )
         finished = Member.finished(parent, out / parent, member.device)
         rng = torch.Generator(device=member.device).manual_seed(seed)
