@@ -8,6 +8,7 @@ the libraries of the running one, so that nothing is downloaded.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ import bbtvp
 run = bbtvp.optimize("zoo/shapes-dark", "zoo/llava", budget=200)
 print(run.prompt.space.dim)
 """
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def new_environment(folder: Path) -> Path:
@@ -76,7 +78,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a clone holds, with a folder of its own for what an installation writes there."""
     folder = tmp_path_factory.mktemp("clone")
     unwanted = shutil.ignore_patterns("__pycache__")
-    for source in ("bbtvp", "adapters"):
+    for source in ("bbtvp", "adapters", "docs"):
         shutil.copytree(ROOT / source, folder / source, ignore=unwanted)
     for path in ROOT.iterdir():
         if path.suffix in (".cfg", ".toml", ".py", ".md") or path.name == "LICENSE":
@@ -114,6 +116,17 @@ def test_an_installed_package_works_inside_the_clone_and_elsewhere(
         assert "bbtvp demo" in call(python, "-m", "bbtvp.cli", "--help", folder=folder)
         trainer = call(python, "-m", "bbtvp.zoo.training.train", "--help", folder=folder)
         assert "--device" in trainer
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs_in_the_clone(clone: Path, tmp_path: Path) -> None:
+    python = new_environment(tmp_path / "environment")
+    install(python, ".", folder=clone)
+    (example,) = EXAMPLE.findall((ROOT / "README.md").read_text("utf-8"))
+    gain = float(call(python, "-c", example, folder=clone).split()[0])
+    assert gain > 0.2
+    assert (clone / "digits.vprompt").is_file()
+    assert (clone / "to_send.png").is_file()
 
 
 def write_checkout(folder: Path, name: str) -> None:
