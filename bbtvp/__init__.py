@@ -2,7 +2,7 @@
 
     import bbtvp
 
-    run = bbtvp.optimize("zoo/digits-low-contrast", "zoo/llava", budget=1000)
+    run = bbtvp.optimize("zoo/digits-low-contrast", "zoo/llava", queries=1000)
     proof = bbtvp.verify(run.prompt, run.task, ["zoo/llava", "zoo/paligemma"])
     run.save("digits.vprompt")
 
