@@ -1,7 +1,7 @@
-"""Floor 7: `bbtvp bench`: methods × tasks × source models × seeds at given budgets, under one count
-of image queries.
+"""Floor 8: `bbtvp bench` compares methods under one count of image queries.
 
-Every cell is one search; its prompt is tried on the test split of its task, on the source and on
-models that the search never asked. See docs/bench.md for what is counted, and `bbtvp.bench.methods`
-for the competitors.
+The benchmark is a grid: methods × tasks × source models × budgets × seeds. Every cell is one job of
+`bbtvp.jobs.runner`: a search, whose prompt is tried on the test split of its task, on the source
+and on models that the search never asked. docs/bench.md says what is counted; `bbtvp.bench.methods`
+has the methods.
 """

@@ -1,8 +1,7 @@
-"""The baselines that need no image: output calibration (`bbtvp.search.calibration`) as a method of
-the benchmark.
+"""Output calibration (`bbtvp.search.calibration`) as a method: a baseline without a prompt.
 
-Both corrections are fitted on the unprompted training (then validation) images that the budget
-affords, and change the answers of the source alone, as it is asked about the unprompted test image.
+Both corrections are fitted on unprompted training images, then validation images, as many as the
+budget affords. They change the answers of the source to unprompted test images, and no other's.
 """
 
 from __future__ import annotations
@@ -21,9 +20,11 @@ from bbtvp.tasks import Sample
 
 
 @final
-class Asked(NamedTuple):
-    """Unprompted images and the model's (n, labels) scores of them, NaN where a query failed; what
-    that cost.
+class ScoredSamples(NamedTuple):
+    """Unprompted images with the model's scores of their labels, and what that cost.
+
+    scores: (n, labels) log-probabilities, NaN where a query failed. queries: image queries by
+    phase.
     """
 
     samples: tuple[Sample, ...]
@@ -32,7 +33,7 @@ class Asked(NamedTuple):
     failed: int
 
 
-def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
+def training_scores(job: MethodInput, pool: Sequence[Sample]) -> ScoredSamples:
     """Ask about as many of `pool`, in an order drawn by the seed, as the budget allows; resumable.
 
     UsageError if the model gives no log-probabilities or the samples have labels of their own.
@@ -58,7 +59,7 @@ def training_scores(job: MethodInput, pool: Sequence[Sample]) -> Asked:
         metered = MeteredModel(model, journal, budget=budget)
         found = ask(metered, reader, task, samples)
         scores = found.score_table(len(task.labels or ()))
-        return Asked(samples, scores, dict(budget.spent), budget.failed)
+        return ScoredSamples(samples, scores, dict(budget.spent), budget.failed)
 
 
 def calibrate(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:

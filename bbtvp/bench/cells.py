@@ -1,9 +1,8 @@
-"""What is run: the grid of cells, their names on disk, and the answers that are kept as strings of
-bits.
-"""
+"""The grid of cells, their names on disk, and answers as strings of bits."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -48,7 +47,7 @@ class BenchCell:
 @final
 @dataclass(frozen=True)
 class MethodAxis:
-    """A method as the grid needs it: whether a budget and a seed change anything."""
+    """A method as the grid needs it: whether a budget and a seed change its outcome."""
 
     name: str
     budgeted: bool = True
@@ -58,11 +57,10 @@ class MethodAxis:
 @final
 @dataclass(frozen=True)
 class BenchGrid:
-    """All cells of a benchmark. UsageError for an empty axis, a budget below 1, or the same name
-    twice.
+    """All cells of a benchmark: methods × tasks × sources × budgets × seeds.
 
-    targets: models that each prompt is tried on beside its source; a source among them is its own
-    source only.
+    targets: models that each prompt is tried on, beside its source. UsageError for an empty axis, a
+    budget below 1, or a name that stands twice.
     """
 
     methods: tuple[MethodAxis, ...]
@@ -92,26 +90,24 @@ class BenchGrid:
             )
 
     def cells(self) -> Iterator[BenchCell]:
-        """Seeds outermost: a benchmark that is stopped early has something on every task and every
-        source.
-        """
-        for seed in self.seeds:
-            for budget in self.budgets:
-                for task in self.tasks:
-                    for source in self.sources:
-                        for method in self.methods:
-                            if self._counts(method, budget, seed):
-                                kept = (
-                                    budget if method.budgeted else 0,
-                                    seed if method.seeded else 0,
-                                )
-                                yield BenchCell(method.name, task, source, *kept)
+        """All cells, the methods fastest and the seeds slowest.
 
-    def _counts(self, method: MethodAxis, budget: int, seed: int) -> bool:
-        """Whether this budget and seed are not a repetition of the first."""
-        return (method.budgeted or budget == self.budgets[0]) and (
-            method.seeded or seed == self.seeds[0]
-        )
+        So a benchmark that is stopped early has something on every task and every source.
+        """
+        for seed, budget, task, source, method in itertools.product(
+            self.seeds, self.budgets, self.tasks, self.sources, self.methods
+        ):
+            if not method.budgeted and budget != self.budgets[0]:
+                continue
+            if not method.seeded and seed != self.seeds[0]:
+                continue
+            yield BenchCell(
+                method.name,
+                task,
+                source,
+                budget if method.budgeted else 0,
+                seed if method.seeded else 0,
+            )
 
     def asked(self, source: str) -> list[str]:
         """The models that a prompt searched on `source` is tried on: the source first."""
@@ -119,14 +115,13 @@ class BenchGrid:
 
 
 def slug(*parts: object) -> str:
-    """A name that every file system takes; equal slugs of unequal parts are told apart by a digest
-    beside them.
-    """
-    return "--".join(re.sub(r"[^\w.+@-]+", "_", str(part)).strip("_") for part in parts)[:SLUG]
+    """A name that every file system takes. Unequal parts may have equal slugs."""
+    words = [re.sub(r"[^\w.+@-]+", "_", str(part)).strip("_") for part in parts]
+    return "--".join(words)[:SLUG]
 
 
 def cell_id(cell: BenchCell, constants: Any) -> str:
-    """Names a cell by all that decides its search: other constants of a method are another cell."""
+    """A name for a cell that depends on all that decides its search, constants included."""
     mark = digest_json([cell.as_json(), constants])[:12]
     named = slug(cell.method, cell.task, cell.source, cell.budget, f"s{cell.seed}")
     return f"{named}--{mark}"

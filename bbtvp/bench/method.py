@@ -1,5 +1,6 @@
-"""What a method is: constants, and a function from a task, a model and a budget to a prompt or to
-answers.
+"""A method of the benchmark: constants, and a function that finds a prompt or answers.
+
+The function gets a task, a model and a budget (`MethodInput`) and gives a `MethodOutcome`.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ BUNDLE = "prompt.vprompt"
 @final
 @dataclass(frozen=True)
 class MethodInput:
-    """What a method is given. It asks `model` at most `budget` image queries, and sees train and
-    validation only.
+    """What a method is given.
 
-    folder: where its journal goes. surrogate: loads one by its spec. zero_shot: the model's answers
-    on the unprompted test images, for methods that change answers and not images.
+    A method sends `model` at most `budget` image queries, and uses train and validation only.
+    folder: where its journal goes. surrogate: loads a surrogate by its spec. zero_shot: gives the
+    model's answers on the unprompted test images, for methods that change answers and not images.
     """
 
     task: Task
@@ -50,11 +51,10 @@ class MethodInput:
 @final
 @dataclass(frozen=True)
 class MethodOutcome:
-    """What a method gives back: a prompt (tried on every model), answers (on the source alone), or
-    neither: zero-shot.
+    """What a method gives back: a prompt, or answers, or neither.
 
-    correct: (n test images,) 1, 0 or NaN. queries: image queries by phase. facts: JSON-able
-    remarks.
+    A prompt is tried on every model. Answers are the source's: `correct` is (n test images,) 1, 0
+    or NaN. Neither means the unprompted image. queries: image queries by phase. facts: JSON-able.
     """
 
     prompt: Prompt | None = None
@@ -64,11 +64,10 @@ class MethodOutcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Keep it in a run folder: the prompt first, for the outcome says that all is there."""
-        if (
-            self.prompt is not None and not (folder / BUNDLE).exists()
-        ):  # a search of ours has written its own
-            self.prompt.save(folder / BUNDLE)
+        """Write it into a run folder; the document last, because it says that all is there."""
+        bundle = folder / BUNDLE
+        if self.prompt is not None and not bundle.exists():  # `optimize` writes its own
+            self.prompt.save(bundle)
         document = {
             "prompt": None if self.prompt is None else self.prompt.digest,
             "correct": None if self.correct is None else to_bits(self.correct),
@@ -80,7 +79,7 @@ class MethodOutcome:
 
     @classmethod
     def load(cls, folder: Path) -> MethodOutcome | None:
-        """What `save` kept, None if there is nothing."""
+        """What `save` wrote, None if it wrote nothing."""
         if not (folder / OUTCOME).exists():
             return None
         document = json.loads((folder / OUTCOME).read_text("utf-8"))
@@ -99,8 +98,8 @@ class Method:
 
     about: what it is, in a line. source: the publication. tuned: how its constants were chosen.
     constants: all of them, JSON-able; `name[key=value,…]` changes some. accepts: further keys that
-    `run` understands. pool: the most image queries that it can use on a task; above that, all
-    budgets are one run.
+    `run` understands. budgeted, seeded: whether a budget and a seed change the outcome. pool: the
+    most image queries that it can use on a task; larger budgets are the same run.
     """
 
     name: str
@@ -121,8 +120,9 @@ class Method:
         return MethodAxis(self.name, self.budgeted, self.seeded)
 
     def variant(self, text: str) -> Method:
-        """The method with `key=value,…` changed; named `name[text]`. UsageError for a key that it
-        has not.
+        """The method with `key=value,…` changed, named `name[text]`.
+
+        UsageError for a key that the method does not have.
         """
         changes: dict[str, Any] = {}
         for pair in text.split(","):
@@ -131,8 +131,9 @@ class Method:
                 raise UsageError(
                     f"{self.name}[{text}]: write key=value, such as {self.name}[images=16]"
                 )
-            if (said := removed_option({key: value})) is not None:
-                raise UsageError(said)
+            removed = removed_option({key: value})
+            if removed is not None:
+                raise UsageError(removed)
             if key not in self.constants and key not in self.accepts:
                 raise unknown(f"constant of {self.name}", key, [*self.constants, *self.accepts])
             changes[key] = _value(value)

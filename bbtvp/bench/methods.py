@@ -1,6 +1,4 @@
-"""The competitors by name. What each stands for, its constants, and how they were chosen, is data:
-see `METHODS`.
-"""
+"""The methods by name: what each stands for, its constants, and how they were chosen."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bbtvp.bench import calibration, peers, student, whitebox
-from bbtvp.bench.method import Kind, Method, MethodInput, MethodOutcome
+from bbtvp.bench.method import Kind, Method, MethodFunction, MethodInput, MethodOutcome
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.coordinator import Coordinator
@@ -25,13 +23,14 @@ PROTOCOL = "tests/benchmarks/tune_peers.py"
 """Where the grids of step sizes are, and the command that walks them."""
 
 GUESSED = "weights chosen on a few cells of the suite, with one seed"
-TUNED = f"best of the grid in {PROTOCOL}: 2,000 image queries, zoo/digits-dark and zoo/counting-bright, source zoo/llava"
+TUNED = (
+    f"best of the grid in {PROTOCOL}: 2,000 image queries, zoo/digits-dark and "
+    "zoo/counting-bright, source zoo/llava"
+)
 
 
 def _coordinator(canvas: int) -> PromptSpace:
-    """BlackVIP's: the image fills the canvas, and a decoder of about its 9,920 variables draws over
-    it.
-    """
+    """BlackVIP's space: a decoder of about 9,920 variables draws over the whole image."""
     return PromptSpace((Placement(), Coordinator(width=40)), canvas)
 
 
@@ -80,8 +79,15 @@ def _empty_frame(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcom
     return MethodOutcome(space.prompt(space.neutral()))
 
 
-def _free(
-    name: str, kind: Kind, about: str, source: str, run: Any, tuned: str = "", **constants: Any
+def _without_queries(
+    name: str,
+    kind: Kind,
+    about: str,
+    source: str,
+    *,
+    run: MethodFunction,
+    tuned: str = "",
+    **constants: Any,
 ) -> Method:
     """A method that asks the source nothing."""
     return Method(name, kind, about, source, run, constants, tuned, budgeted=False, seeded=False)
@@ -176,35 +182,35 @@ _OURS = (
 )
 
 _CONTROLS = (
-    _free("zero-shot", "control", "the image as it is", "-", _zero_shot),
-    _free(
+    _without_queries("zero-shot", "control", "the image as it is", "-", run=_zero_shot),
+    _without_queries(
         "empty-frame",
         "control",
         "the image shrunk to 164/224 in a grey frame",
         "-",
-        _empty_frame,
+        run=_empty_frame,
         prompt="tvp",
     ),
-    _free(
+    _without_queries(
         "whitebox-vp",
         "white-box",
         "a per-pixel frame by the model's gradients, full training split",
         "Bahng et al., arXiv 2203.17274; update of arXiv 2404.11207",
-        whitebox.train,
-        "as the zoo's card (bbtvp.zoo.training.ceiling)",
+        run=whitebox.train,
+        tuned="as the zoo's card (bbtvp.zoo.training.ceiling)",
         fca=0.0,
         tse=0.0,
         steps=120,
         batch=32,
         surrogate=SURROGATE,
     ),
-    _free(
+    _without_queries(
         "whitebox-tvp",
         "white-box",
         "TVP: with FCA on the model's own tokens and TSE",
         "Zhang et al., arXiv 2404.11207",
-        whitebox.train,
-        "as the zoo's card (bbtvp.zoo.training.ceiling)",
+        run=whitebox.train,
+        tuned="as the zoo's card (bbtvp.zoo.training.ceiling)",
         fca=0.05,
         tse=0.5,
         steps=120,
@@ -362,8 +368,9 @@ DEFAULT = (
 
 
 def get(name: str) -> Method:
-    """A method by name, or `name[key=value,…]` with other constants. UsageError, with the nearest
-    names.
+    """A method by name, or `name[key=value,…]` with other constants.
+
+    UsageError with the nearest names if there is none.
     """
     base, bracket, rest = name.partition("[")
     if base not in METHODS:

@@ -12,11 +12,10 @@ from bbtvp.report.pictures import new_figure, save_figure
 
 
 def save_curves(found: Sequence[Summary], path: Path) -> None:
-    """Gain on the source, and on models never asked, against the cap on image queries; bands are 95
-    % intervals.
+    """Draw the gain, on the source and on other models, against the cap on image queries.
 
-    Each point is the mean of searches planned for that budget. Methods without a budget are level,
-    dashed.
+    Each point is the mean of searches planned for that budget; bands are 95 % intervals. Methods
+    without a budget are dashed, level lines.
     """
     figure = new_figure(11, 5.2)
     for ax, title, part in zip(

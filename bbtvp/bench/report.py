@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -14,6 +14,8 @@ from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.core.table import markdown_table
+from bbtvp.report import figures
+from bbtvp.report.figures import share
 from bbtvp.report.pictures import save_matrix
 
 SCHEMA = "bbtvp.bench/1"
@@ -23,10 +25,11 @@ REFERENCE = "default"
 """The method that all others are compared with."""
 
 EXPLAINED = """\
-Gains are points over zero-shot on the held-out test images: means over tasks and source models, each of which counts
-the same, of the mean over seeds. Brackets: 95 % bootstrap intervals that resample tasks, sources and seeds. Others:
-models that the search never asked. Below zero-shot: (source, target, task) places significantly below the target's own
-zero-shot, by an exact sign-flip test over images with seeds pooled, at 5 %, Holm over the places of the method."""
+Gains are points over zero-shot on the held-out test images: means over tasks and source models,
+each of which counts the same, of the mean over seeds. Brackets: 95 % bootstrap intervals that
+resample tasks, sources and seeds. Others: models that the search never asked. Below zero-shot:
+(source, target, task) places significantly below the target's own zero-shot, by an exact sign-flip
+test over images with seeds pooled, at 5 %, Holm over the places of the method."""
 
 Document = Mapping[str, Any]
 
@@ -109,19 +112,20 @@ def _against(
 def document(found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
     """The `bbtvp.bench/1` document. JSON-able."""
     named = sorted({row["method"] for row in found.rows})
+    against = [
+        {
+            "method": method,
+            "budget": budget,
+            "gain": _interval_json(gain),
+            "transfer": _interval_json(carry),
+        }
+        for method, budget, gain, carry in found.against
+    ]
     return {
         "schema": SCHEMA,
         "rows": found.rows,
         "summary": [_summary_json(summary, found.harms) for summary in found.summaries],
-        "against_default": [
-            {
-                "method": method,
-                "budget": budget,
-                "gain": _interval_json(gain),
-                "transfer": _interval_json(carry),
-            }
-            for method, budget, gain, carry in found.against
-        ],
+        "against_default": against,
         "methods": [methods.get(name).describe() for name in named],
         "failures": list(failures),
     }
@@ -129,15 +133,16 @@ def document(found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> dic
 
 def _summary_json(summary: Summary, harms: Mapping[tuple[str, int], Harm]) -> dict[str, Any]:
     harm = harms[summary.method, summary.budget]
-    figures = {
-        k: _interval_json(v) if isinstance(v, Interval) else v for k, v in summary._asdict().items()
+    values = {
+        key: _interval_json(value) if isinstance(value, Interval) else value
+        for key, value in summary._asdict().items()
     }
     worst = [
         dict(zip(("source", "target", "task", "gain", "p_holm"), row, strict=True))
         for row in harm.worst
     ]
     counted = {"places": harm.places, "below": harm.below, "above": harm.above, "worst": worst}
-    return {**figures, "harm": counted}
+    return {**values, "harm": counted}
 
 
 def _interval_json(found: Interval | None) -> dict[str, Any] | None:
@@ -146,54 +151,53 @@ def _interval_json(found: Interval | None) -> dict[str, Any] | None:
 
 # -- Markdown --------------------------------------------------------------------------------------
 def points(value: float | None) -> str:
-    """A share as signed points."""
-    return "–" if value is None else f"{100 * value:+.1f}"
+    """A gain in points with its sign, "–" for None."""
+    return "–" if value is None else figures.points(value)
 
 
-def spanned(found: Interval | None, show: Any = points) -> str:
-    """A figure with its interval."""
-    return "–" if found is None else f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+def spanned(found: Interval | None, show: Callable[[float], str] = points) -> str:
+    """A figure with its interval, "–" for None."""
+    if found is None:
+        return "–"
+    return f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]"
+
+
+_HEAD = (
+    "method",
+    "cap",
+    "queries",
+    "cells",
+    "zero-shot",
+    "prompted",
+    "gain on source",
+    "over empty frame",
+    "gain on others",
+    "ratio",
+    "below zero-shot",
+)
 
 
 def main_table(found: Findings) -> str:
     """One line for each method and budget."""
-    head = (
-        "method",
-        "cap",
-        "queries",
-        "cells",
-        "zero-shot",
-        "prompted",
-        "gain on source",
-        "over empty frame",
-        "gain on others",
-        "ratio",
-        "below zero-shot",
+    ordered = sorted(found.summaries, key=lambda s: (s.budget, -s.gain.mean))
+    lines = [_summary_line(s, found.harms[s.method, s.budget]) for s in ordered]
+    return markdown_table([_HEAD, *lines])
+
+
+def _summary_line(summary: Summary, harm: Harm) -> tuple[str, ...]:
+    return (
+        summary.method,
+        str(summary.budget or "–"),
+        f"{summary.queries:.0f}",
+        str(summary.cells),
+        share(summary.zero_shot),
+        share(summary.prompted),
+        spanned(summary.gain),
+        spanned(summary.over_empty),
+        spanned(summary.transfer),
+        spanned(summary.ratio, "{:.2f}".format),
+        f"{harm.below} of {harm.places}",
     )
-    lines = []
-    for s in sorted(found.summaries, key=lambda s: (s.budget, -s.gain.mean)):
-        harm = found.harms[s.method, s.budget]
-        shares = (f"{100 * share:.1f} %" for share in (s.zero_shot, s.prompted))
-        ratio = (
-            "–"
-            if s.ratio is None
-            else f"{s.ratio.mean:.2f} [{s.ratio.low:.2f}, {s.ratio.high:.2f}]"
-        )
-        lines.append(
-            (
-                s.method,
-                str(s.budget or "–"),
-                f"{s.queries:.0f}",
-                str(s.cells),
-                *shares,
-                spanned(s.gain),
-                spanned(s.over_empty),
-                spanned(s.transfer),
-                ratio,
-                f"{harm.below} of {harm.places}",
-            )
-        )
-    return markdown_table([head, *lines])
 
 
 def markdown(found: Findings) -> str:
@@ -228,7 +232,8 @@ def markdown(found: Findings) -> str:
 
 def _against_table(found: Findings) -> str:
     lines = [
-        (m, str(budget), spanned(gain), spanned(carry)) for m, budget, gain, carry in found.against
+        (method, str(budget), spanned(gain), spanned(carry))
+        for method, budget, gain, carry in found.against
     ]
     head = ("method minus default", "cap of default", "gain on source", "gain on others")
     return markdown_table([head, *lines])
@@ -236,44 +241,43 @@ def _against_table(found: Findings) -> str:
 
 def _reach_table(found: Findings, budgets: Sequence[int]) -> str:
     """Each method's image queries to the mean gain of the best peer at the largest cap."""
-    peers = {
-        name for name in {s.method for s in found.summaries} if methods.get(name).kind == "peer"
-    }
-    best = max(
-        (s for s in found.summaries if s.method in peers and s.budget == budgets[-1]),
-        default=None,
-        key=lambda s: s.gain.mean,
-    )
-    if best is None:
+    peers = [
+        s
+        for s in found.summaries
+        if s.budget == budgets[-1] and methods.get(s.method).kind == "peer"
+    ]
+    if not peers:
         return "No peer was run at the largest cap."
+    best = max(peers, key=lambda s: s.gain.mean)
     goal = best.gain.mean
-    lines = []
+    lines = [("method", "image queries", "fewer than the peer")]
     for method in dict.fromkeys(s.method for s in found.summaries if s.budget):
         curve = [(float(s.budget), s.gain.mean) for s in tables.curve(found.summaries, method)]
-        at = tables.reach(curve, goal)
-        least = at == curve[0][0]
-        shown = "not reached" if at is None else f"{'at most ' if least else ''}{at:.0f}"
-        lines.append((method, shown, "–" if at is None else f"{best.budget / at:.1f} ×"))
-    said = f"Goal: {points(goal)} points on the source, what the best peer ({best.method}) reaches at {best.budget}."
-    return (
-        said + "\n\n" + markdown_table([("method", "image queries", "fewer than the peer"), *lines])
+        queries = tables.reach(curve, goal)
+        if queries is None:
+            lines.append((method, "not reached", "–"))
+            continue
+        bound = "at most " if queries == curve[0][0] else ""
+        lines.append((method, f"{bound}{queries:.0f}", f"{best.budget / queries:.1f} ×"))
+    said = (
+        f"Goal: {points(goal)} points on the source, what the best peer ({best.method}) reaches "
+        f"at {best.budget}."
     )
+    return f"{said}\n\n{markdown_table(lines)}"
 
 
 def _task_table(found: Findings, budget: int) -> str:
+    """Gains by task, on the source and on others, of methods at this budget or without one."""
     tasks = sorted({row["task"] for row in found.rows})
-    lines = []
+    lines = [("method: source / others", *(task.removeprefix("zoo/") for task in tasks))]
     for (method, at), rows in tables.groups(found.rows).items():
-        if at in (0, budget):
-            gain, carry = (tables.by_task(rows, value) for value in (own("gain"), carried("gain")))
-            lines.append(
-                (
-                    method,
-                    *(f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks),
-                )
-            )
-    head = ("method: source / others", *(task.removeprefix("zoo/") for task in tasks))
-    return markdown_table([head, *lines])
+        if at not in (0, budget):
+            continue
+        gain = tables.by_task(rows, own("gain"))
+        carry = tables.by_task(rows, carried("gain"))
+        cells = (f"{points(gain.get(task))} / {points(carry.get(task))}" for task in tasks)
+        lines.append((method, *cells))
+    return markdown_table(lines)
 
 
 def _method_table(found: Findings) -> str:
@@ -297,8 +301,9 @@ def _method_table(found: Findings) -> str:
 
 # -- files -----------------------------------------------------------------------------------------
 def write(folder: Path, found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> list[Path]:
-    """rows.json, report.md, curves.png, and a transfer matrix for each method at its largest
-    budget; their paths.
+    """Write rows.json, report.md, curves.png and the transfer matrices; their paths.
+
+    A method has a matrix at its largest budget, if it was tried on models beside its source.
     """
     atomic_write_json(folder / ROWS, document(found, failures))
     atomic_write(folder / REPORT, markdown(found).encode())

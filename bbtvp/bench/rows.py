@@ -15,27 +15,27 @@ from bbtvp.stats import paired_gain
 def row(
     cell: BenchCell, target: str, arms: Mapping[str, str | None], queries: int
 ) -> dict[str, Any]:
-    """Shares of the `n` test images that were answered in all arms; gains are paired, image by
-    image.
+    """A row of rows.json: accuracies and paired gains on one target.
 
-    empty_frame and what is relative to it are None for a method that places no image, sentence_only
-    for one without a sentence (else it is what that sentence does alone). ModelError if no image
-    was answered in all arms.
+    arms: the bits of each arm, None for an arm that the method does not have. Accuracies are shares
+    of the `n` test images that were answered in all arms. empty_frame and the figures over it are
+    None for a method that places no image, sentence_only for a prompt without a sentence.
+
+    ModelError if no image was answered in all arms.
     """
     found = {arm: from_bits(bits) for arm, bits in arms.items() if bits is not None}
     sentence = found.get("sentence_only")
     answered = np.isfinite(np.stack(list(found.values()))).all(axis=0)
     if not answered.any():
         raise ModelError(
-            f"{target} answered no test image of {cell.task} in all arms; nothing can be said about it"
+            f"{target} answered no test image of {cell.task} in all arms; "
+            "nothing can be said about it"
         )
     kept = {arm: values[answered] for arm, values in found.items()}
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=cell.seed)
-    over = (
-        paired_gain(kept["empty_frame"], kept["prompted"], seed=cell.seed)
-        if "empty_frame" in kept
-        else None
-    )
+    over = None
+    if "empty_frame" in kept:
+        over = paired_gain(kept["empty_frame"], kept["prompted"], seed=cell.seed)
     return {
         "method": cell.method,
         "task": cell.task,

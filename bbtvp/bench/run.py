@@ -1,8 +1,8 @@
 """The benchmark as a batch: each cell of the grid is a job of `bbtvp.jobs.runner`.
 
 DIR/bench.json             settings that every run into this folder must share
-DIR/zero_shot/…            answers that cells share: unprompted images, images in an empty frame
-DIR/runs/<cell>/           the journal, prompt and answers of a cell; a killed cell goes on from here
+DIR/zero_shot/…            answers that cells share: unprompted images, images in empty frames
+DIR/runs/<cell>/           journal, prompt and answers of a cell; a killed cell goes on from here
 DIR/cells/<cell>.json      the document of a finished cell
 """
 

@@ -1,7 +1,7 @@
-"""AReS-style: the endpoint teaches a local student once, and the student answers from then on
-(arXiv 2604.01474).
+"""AReS (arXiv 2604.01474): the endpoint teaches a local student, which answers in its place.
 
-It does not make the endpoint's own model better; it says why one should query at all.
+This does not improve the endpoint's own model. It is the baseline that asks whether the endpoint is
+needed at all.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from bbtvp.surrogate import ares_student
 
 
 def learn(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
-    """constants: surrogate, inputs, framed (stage 2's frame too, or the primed head alone), epochs,
-    rate, batch.
+    """Train a student on the replies that the budget affords, and let it answer the test images.
+
+    constants: surrogate, inputs, framed (search stage 2's frame too, or use the primed head alone),
+    epochs, rate, batch. UsageError as for `training_scores`.
     """
     import numpy as np
 

@@ -1,12 +1,11 @@
-"""From rows to figures: means over tasks, source models and seeds, with intervals; transfer; harm;
-queries to a gain.
+"""From the rows of a benchmark to its figures: means with intervals, transfer, harm, queries.
 
 A figure of a method at a budget is the mean over (task, source) of the mean over seeds: each task
-and each source counts the same. Its interval is a percentile bootstrap that resamples what a reader
-may want to replace: tasks and sources, crossed (the pigeonhole bootstrap, Owen, Ann. Appl. Stat.
-2007), and the seeds within each (task, source). Test images are not resampled: their noise is part
-of what differs from seed to seed and cell to cell. Two methods are compared on the cells that both
-have, by the same bootstrap of the differences.
+and each source counts the same. Its interval is a percentile bootstrap that resamples tasks and
+sources, crossed (the pigeonhole bootstrap, Owen, Ann. Appl. Stat. 2007), and the seeds within each
+(task, source). Test images are not resampled: their noise is part of what differs from seed to seed
+and cell to cell. Two methods are compared on the cells that both have, by the same bootstrap of the
+differences.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbtvp.core.arrays import Vector
+from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.rng import stream
 from bbtvp.stats import holm
 
@@ -128,8 +127,9 @@ class Cube:
         return float((self.values.sum(axis=2)[there] / self.count[there]).mean())
 
     def resampled(self, seed: int = 0, resamples: int = RESAMPLES) -> Vector:
-        """(resamples,) means of resampled cubes. Equal layouts get equal draws, so that two cubes
-        can be divided.
+        """(resamples,) means of resampled cubes.
+
+        Cubes of equal layout get equal draws, so that their means can be divided.
         """
         rng = stream(seed, "bench", "bootstrap")
         tasks, sources = self.count.shape
@@ -230,9 +230,9 @@ def _spread(alone: Mapping[Place, float], other: Mapping[Place, float]) -> dict[
 # -- harm ------------------------------------------------------------------------------------------
 @final
 class Harm(NamedTuple):
-    """(source, target, task) places of a method at a budget, seeds pooled, tested at 5 % with
-    Holm's correction.
+    """How often a method at a budget is below or above zero-shot.
 
+    A place is a (source, target, task) with its seeds pooled, tested at 5 % with Holm's correction.
     below, above: places significantly below or above the target's zero-shot. worst: the places
     below, most negative first, as (source, target, task, mean gain, adjusted p).
     """
@@ -242,56 +242,47 @@ class Harm(NamedTuple):
     above: int
     worst: tuple[tuple[str, str, str, float, float], ...]
 
-    @property
-    def share(self) -> float:
-        """Share of the places that are below."""
-        return self.below / self.places
-
 
 Pair = tuple[Vector, Vector]
 """(n,) zero-shot and prompted answers of one seed: 1, 0 or NaN."""
 
 
 def harm(places: Mapping[tuple[str, str, str], Sequence[Pair]]) -> Harm:
-    """Test every place against its zero-shot; the pairs of a place are its seeds, on the same
-    images.
+    """Test every place against its zero-shot.
+
+    The pairs of a place are its seeds, on the same images.
     """
-    names = list(places)
-    changes = [
-        sum((_change(*pair) for pair in places[name]), np.zeros(len(places[name][0][0])))
-        for name in names
-    ]
-    adjusted = (
-        holm([sign_flip(change.astype(np.intp)) for change in changes]) if names else np.empty(0)
-    )
-    answered = [sum(int(np.isfinite(a + b).sum()) for a, b in places[name]) for name in names]
-    means = [float(change.sum() / max(n, 1)) for change, n in zip(changes, answered, strict=True)]
+    if not places:
+        return Harm(0, 0, 0, ())
+    changes = [_changes(pairs) for pairs in places.values()]
+    summed = [np.nan_to_num(each).sum(axis=0).astype(np.intp) for each in changes]
+    adjusted = holm([sign_flip(each) for each in summed])
+    means = [float(np.nansum(each) / max(np.isfinite(each).sum(), 1)) for each in changes]
     rows = [
         (*name, mean, float(p))
-        for name, mean, p in zip(names, means, adjusted, strict=True)
+        for name, mean, p in zip(places, means, adjusted, strict=True)
         if p < ALPHA
     ]
     worst = sorted((row for row in rows if row[3] < 0), key=lambda row: row[3])
-    return Harm(len(names), len(worst), len(rows) - len(worst), tuple(worst))
+    return Harm(len(places), len(worst), len(rows) - len(worst), tuple(worst))
 
 
-def _change(before: Vector, after: Vector) -> Vector:
-    """(n,) −1, 0 or 1; 0 where either answer is missing."""
-    return np.nan_to_num(after - before, nan=0.0)
+def _changes(pairs: Sequence[Pair]) -> Matrix:
+    """(seeds, n) −1, 0 or 1; NaN where either answer is missing."""
+    return np.stack([after - before for before, after in pairs])
 
 
 def sign_flip(changes: NDArray[np.intp]) -> float:
-    """Exact two-sided p of 'no change': each image's change, summed over seeds, is as likely to
-    have either sign.
+    """Exact two-sided p of 'no change', by flipping the sign of each image's change.
 
-    changes: (n,) whole numbers. With one seed the changes are −1, 0 and 1, and this is McNemar's
+    changes: (n,) whole numbers, each summed over seeds. With one seed the changes are −1, 0 and 1, and this is McNemar's
     exact test. With more, the images are the units: the seeds share their zero-shot answers and are
     not independent.
     """
     from scipy.stats import binom  # type: ignore[import-untyped]
 
     chances = np.ones(1)
-    reach = 0  # of each sum −reach … reach
+    reach = 0  # `chances` are those of the sums −reach … reach
     for size in np.unique(np.abs(changes[changes != 0])).tolist():
         n = int((np.abs(changes) == size).sum())
         flips = np.zeros(2 * n * size + 1)
@@ -304,18 +295,15 @@ def sign_flip(changes: NDArray[np.intp]) -> float:
 
 # -- curves and matrices ---------------------------------------------------------------------------
 def curve(found: Iterable[Summary], method: str) -> list[Summary]:
-    """A method's summaries by rising budget: each point is a search of its own, planned for that
-    budget.
-    """
+    """A method's summaries by rising budget; each budget has searches of its own."""
     return sorted((s for s in found if s.method == method), key=lambda summary: summary.budget)
 
 
 def reach(points: Sequence[tuple[float, float]], goal: float) -> float | None:
-    """Image queries at which a curve of (queries, gain) first reaches `goal`, linear in log queries
-    between its points.
+    """Image queries at which a curve of (queries, gain) first reaches `goal`.
 
-    The first point's queries if it is there already (then read: at most); None if no point reaches
-    it.
+    Linear in log queries between the points. The first point's queries if it reaches the goal
+    already (then they are an upper bound); None if no point reaches it.
     """
     before: tuple[float, float] | None = None
     for queries, gain in sorted(points):

@@ -1,8 +1,7 @@
-"""White-box references: VP and TVP with the model's own gradients, on the full training split. No
-image query is asked.
+"""White-box references: VP and TVP by the model's own gradients, on the full training split.
 
-The frames of `bbtvp.zoo.training.ceiling`, as prompts: so they are rendered, verified and
-transferred as all others are.
+They send no image query. The frames of `bbtvp.zoo.training.ceiling` become prompts, so that they
+are rendered, verified and transferred like all others.
 """
 
 from __future__ import annotations
@@ -23,7 +22,9 @@ INSIDE = 164 / 224
 
 
 def train(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
-    """constants: fca, tse (weights), steps, batch, surrogate. UsageError for a source that is no
+    """Train a frame on the source's gradients.
+
+    constants: fca, tse (weights), steps, batch, surrogate. UsageError for a source that is no
     miniature.
     """
     import torch
@@ -57,8 +58,9 @@ def train(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
 
 
 def as_prompt(frame: Pixels) -> Prompt:
-    """A (side, side, 3) frame as a prompt of TVP's geometry that renders exactly these pixels
-    around the image.
+    """A prompt of TVP's geometry that renders exactly this frame around the image.
+
+    frame: (side, side, 3) uint8.
     """
     layer = Frame("pixels")
     space = PromptSpace((Placement(INSIDE), layer), len(frame))

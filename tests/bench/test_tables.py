@@ -170,7 +170,6 @@ def test_harm_counts_the_places_below_after_holm() -> None:
     }
     found = tables.harm({**places, ("s", "s", "q"): [(right, right)]})
     assert (found.places, found.below, found.above) == (4, 1, 1)
-    assert found.share == pytest.approx(1 / 4)
     assert found.worst[0][:4] == ("s", "x", "q", -1.0)
     assert tables.harm({("s", "y", "q"): [(right, some)]}).below == 1
 
