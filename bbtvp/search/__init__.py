@@ -32,4 +32,3 @@ from bbtvp.search.readers import Reader as Reader
 from bbtvp.search.readers import Reading as Reading
 from bbtvp.search.readers import TextReader as TextReader
 from bbtvp.search.readers import choose_reader as choose_reader
-from bbtvp.search.readers import read_all as read_all

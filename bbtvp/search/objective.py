@@ -11,9 +11,10 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.search.ask import FAILED, ask
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
-from bbtvp.search.readers import Reader, Reading, read_all
+from bbtvp.search.readers import Reader, Reading
 from bbtvp.surrogate import Features, Surrogate
 from bbtvp.tasks import Sample, Task
 
@@ -102,20 +103,20 @@ class Objective:
         owners: Sequence[int],
     ) -> list[Reading]:
         """A reading of each image, asked of the source model that `owners` names by number."""
-        readings = [Reading(MISSING, None, MISSING)] * len(samples)
+        readings = [FAILED] * len(samples)
         for number, model in enumerate(self.models):
             own = [i for i, owner in enumerate(owners) if owner == number]
             if own:
-                found = read_all(
-                    self.reader,
+                found = ask(
                     model,
+                    self.reader,
                     self.task,
                     [samples[i] for i in own],
-                    [images[i] for i in own],
-                    [questions[i] for i in own],
+                    images=[images[i] for i in own],
+                    questions=[questions[i] for i in own],
                     repeats=self.repeats,
                 )
-                for i, reading in zip(own, found, strict=True):
+                for i, reading in zip(own, found.readings, strict=True):
                     readings[i] = reading
         return readings
 

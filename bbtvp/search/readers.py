@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.models import Model, QueryFailed, Reply, Request
-from bbtvp.search.evaluation import MISSING
+from bbtvp.models import Model, Reply, Request
 from bbtvp.tasks import UNPARSED, Sample, Task, per_sample, prediction
 
 _NO_LABEL = -math.log(1e-4)
@@ -201,52 +200,3 @@ def reader_named(name: str, normalise: str = "mean") -> Reader:
     if name not in readers:
         raise unknown("reader", name, ("auto", *readers))
     return readers[name]
-
-
-def read_all(
-    reader: Reader,
-    model: Model,
-    task: Task,
-    samples: Sequence[Sample],
-    images: Sequence[Pixels],
-    questions: Sequence[str] | None = None,
-    *,
-    repeats: int = 1,
-) -> list[Reading]:
-    """Ask about `images[i]` and read the replies; a failed query reads as missing.
-
-    questions: the text sent with each image; by default what `samples[i]` asks. repeats: answers
-    asked for per image (replicates of one request), for models that do not always answer the same;
-    loss and `correct` are then means.
-    """
-    asked = [task.ask(sample) for sample in samples] if questions is None else questions
-    rows = zip(images, asked, samples, strict=True)
-    once = [reader.request(image, question, task, sample) for image, question, sample in rows]
-    requests = [
-        replace(request, replicate=k) if k else request for request in once for k in range(repeats)
-    ]
-    owners = [sample for sample in samples for _ in range(repeats)]
-    found = [
-        Reading(MISSING, None, MISSING)
-        if isinstance(outcome, QueryFailed)
-        else reader.read(outcome, task, sample)
-        for outcome, sample in zip(model.query(requests), owners, strict=True)
-    ]
-    return (
-        found
-        if repeats == 1
-        else [_mean(found[i : i + repeats]) for i in range(0, len(found), repeats)]
-    )
-
-
-def _mean(readings: Sequence[Reading]) -> Reading:
-    """The mean of what was answered, with the answer given most often (the first of these)."""
-    answered = [reading for reading in readings if np.isfinite(reading.loss)]
-    if not answered:
-        return Reading(MISSING, None, MISSING)
-    answers = [reading.answer for reading in answered]
-    loss, correct = (
-        float(np.mean(values))
-        for values in zip(*((r.loss, r.correct) for r in answered), strict=True)
-    )
-    return Reading(loss, max(answers, key=answers.count), correct)

@@ -9,12 +9,11 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.models import Reply, Request
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.journal import Journal
+from bbtvp.search.ask import ask
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.objective import Objective
-from bbtvp.search.readers import LogProbReader, label_logprobs, read_all
 from bbtvp.search.steps import journalled, mark_of
 from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points
 from bbtvp.surrogate.terms import Head
@@ -50,7 +49,8 @@ def head_of(
         return ZeroShot(surrogate, objective.task)
     task = objective.task
     seed = config.seed
-    if task.labels is None:
+    own = any(sample.labels is not None for sample in task.train)
+    if task.labels is None or own:
         raise UsageError(
             f"task {task.name} has no labels that all samples share; a student cannot be primed"
         )
@@ -64,7 +64,7 @@ def head_of(
     done = journalled(journal, "prime", mark_of(points))
     blank = [float("nan")] * len(task.labels)
     if done is None:
-        logprobs = np.array(_answers(objective, task.labels, samples, points, images))
+        logprobs = _answers(objective, task.labels, samples, points, images)
     else:
         logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
     student = prime(surrogate, task, images, samples, logprobs, seed=seed)
@@ -82,32 +82,20 @@ def _answers(
     samples: Sequence[Sample],
     points: Matrix,
     images: Sequence[Pixels],
-) -> list[Vector]:
-    """(labels,) log-probabilities of each image from the first source model.
-
-    They are NaN for a failed query.
-    """
-    model = objective.models[0]
+) -> Matrix:
+    """(n, labels) log-probabilities from the first source model; NaN for a failed query."""
     task = objective.task
-    reader = objective.reader
     questions = [
         objective.space.ask(z, task.ask(sample)) for z, sample in zip(points, samples, strict=True)
     ]
-    if not isinstance(reader, LogProbReader):
-        return [
-            _certain(labels, r.answer)
-            for r in read_all(reader, model, task, samples, images, questions)
-        ]
-    asked = [
-        Request(image, question, labels) for image, question in zip(images, questions, strict=True)
+    found = ask(
+        objective.models[0], objective.reader, task, samples, images=images, questions=questions
+    )
+    rows = [
+        _certain(labels, answer) if scores is None else scores
+        for answer, scores in zip(found.labels, found.scores, strict=True)
     ]
-    failed = np.full(len(labels), np.nan)
-    return [
-        label_logprobs(outcome, len(labels), reader.normalise)
-        if isinstance(outcome, Reply)
-        else failed
-        for outcome in model.query(asked)
-    ]
+    return np.array(rows)
 
 
 def _certain(labels: Sequence[str], answer: str | None) -> Vector:

@@ -12,7 +12,7 @@ from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget
 from bbtvp.runs.journal import Journal
-from bbtvp.search.evaluation import MISSING
+from bbtvp.search.ask import FAILED
 from bbtvp.search.objective import Objective
 from bbtvp.search.plan import Plan
 from bbtvp.search.readers import Reading
@@ -66,7 +66,7 @@ class Validation:
             images = [render(objective.prepared(sample)) for sample in asked]
             questions = [objective.space.ask(z, question) for question in questions]
         readings = objective.read(asked, images, questions, objective.owners(len(asked)))
-        return readings + [Reading(MISSING, None, MISSING)] * (len(self.held) - len(asked))
+        return readings + [FAILED] * (len(self.held) - len(asked))
 
     def _journal(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
         rows = [to_json(reading._asdict()) for reading in readings]

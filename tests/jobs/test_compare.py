@@ -13,7 +13,7 @@ import pytest
 from bbtvp.jobs.compare import compare
 from bbtvp.models import load_model
 from bbtvp.prompt import Prompt
-from bbtvp.search import read_all
+from bbtvp.search import ask
 from bbtvp.search.readers import LogProbReader
 from bbtvp.stats import paired_gain
 from bbtvp.tasks.registry import load_task
@@ -38,11 +38,7 @@ def right(folder: str, spec: str) -> list[float]:
     """Asked anew."""
     task = load_task(str(images()))
     prompt = Prompt.load(Path(folder, "prompt.vprompt"))
-    shown = [prompt.render(sample.pixels()) for sample in task.test]
-    return [
-        reading.correct
-        for reading in read_all(LogProbReader(), load_model(spec), task, task.test, shown)
-    ]
+    return ask(load_model(spec), LogProbReader(), task, task.test, prompt).correct.tolist()
 
 
 def test_a_run_is_like_itself(two: tuple[Path, Path]) -> None:

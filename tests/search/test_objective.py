@@ -16,8 +16,8 @@ from bbtvp.search import (
     Objective,
     Reader,
     TextReader,
+    ask,
     choose_reader,
-    read_all,
 )
 from bbtvp.tasks import Sample, Task
 from tests.support import FAINT, LABELS, SIDE, Eye, Flaky, Recorder, pattern, patterns
@@ -153,13 +153,11 @@ def test_an_evaluation_is_the_mean_of_its_readings() -> None:
     found = objective(Eye()).evaluate(z, samples)
     for row, evaluation in zip(z, found, strict=True):
         images = [space.render(row, sample.pixels()) for sample in samples]
-        readings = read_all(reader, Eye(), TASK, samples, images)
-        losses = np.array([reading.loss for reading in readings])
+        answers = ask(Eye(), reader, TASK, samples, images=images)
+        losses = answers.losses
         assert evaluation.loss == evaluation.task == pytest.approx(losses.mean())
         assert evaluation.stderr == pytest.approx(losses.std(ddof=1) / math.sqrt(6))
-        assert evaluation.accuracy == pytest.approx(
-            np.mean([reading.correct for reading in readings])
-        )
+        assert evaluation.accuracy == pytest.approx(answers.correct.mean())
         assert (evaluation.n_ok, evaluation.n_failed, evaluation.fca, evaluation.tse) == (
             6,
             0,

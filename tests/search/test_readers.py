@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Budget, LabelScore, Outcome, QueryFailed, Reply, Request
-from bbtvp.search import LogProbReader, Reading, TextReader, read_all
+from bbtvp.search import LogProbReader, Reading, TextReader, ask
 from tests.support import LABELS, Eye, Flaky, Recorder, Wrapper, patterns
 
 TASK = patterns()
@@ -89,7 +89,7 @@ class Says(Wrapper):
 def test_each_repeat_is_a_request_of_its_own() -> None:
     model = Recorder()
     samples = TASK.train[:3]
-    read_all(LogProbReader(), model, TASK, samples, IMAGES, repeats=3)
+    ask(model, LogProbReader(), TASK, samples, images=IMAGES, repeats=3)
     assert len(model.calls) == 1
     assert [request.replicate for request in model.asked] == [0, 1, 2] * 3
     assert [request.image.tobytes() for request in model.asked] == [
@@ -101,16 +101,15 @@ def test_each_repeat_is_a_request_of_its_own() -> None:
 def test_the_first_repeat_is_the_request_without_repeats() -> None:
     once = Recorder()
     often = Recorder()
-    read_all(LogProbReader(), once, TASK, TASK.train[:3], IMAGES)
-    read_all(LogProbReader(), often, TASK, TASK.train[:3], IMAGES, repeats=2)
+    ask(once, LogProbReader(), TASK, TASK.train[:3], images=IMAGES)
+    ask(often, LogProbReader(), TASK, TASK.train[:3], images=IMAGES, repeats=2)
     assert [request.key for request in often.asked][::2] == [request.key for request in once.asked]
 
 
 def columns(*answers: str | None) -> Reading:
     """What is read of these answers to one question whose answer is columns."""
-    return read_all(
-        TextReader(), Says(*answers), TASK, [COLUMNS], [COLUMNS.pixels()], repeats=len(answers)
-    )[0]
+    model = Says(*answers)
+    return ask(model, TextReader(), TASK, [COLUMNS], repeats=len(answers)).readings[0]
 
 
 @pytest.mark.parametrize(
@@ -150,12 +149,10 @@ def test_each_image_keeps_its_own_repeats() -> None:
         refuses=lambda request: request.replicate == samples.index(whose[request.image.tobytes()]),
     )
     whose = {sample.pixels().tobytes(): sample for sample in samples}
-    expected = read_all(LogProbReader(), Eye(), TASK, samples, IMAGES)
-    found = read_all(LogProbReader(), lossy, TASK, samples, IMAGES, repeats=3)
-    assert [reading.loss for reading in found] == pytest.approx(
-        [reading.loss for reading in expected]
-    )
-    assert [reading.answer for reading in found] == [reading.answer for reading in expected]
+    expected = ask(Eye(), LogProbReader(), TASK, samples, images=IMAGES)
+    found = ask(lossy, LogProbReader(), TASK, samples, images=IMAGES, repeats=3)
+    assert found.losses == pytest.approx(expected.losses)
+    assert found.labels == expected.labels
 
 
 # -- questions -------------------------------------------------------------------------------------
@@ -165,7 +162,8 @@ def test_the_question_that_is_given_is_the_one_that_is_sent(
 ) -> None:
     model = Recorder()
     samples = TASK.train[:3]
-    read_all(reader, model, TASK, samples, IMAGES, ["one?", "two?", "three?"], repeats=2)
+    questions = ["one?", "two?", "three?"]
+    ask(model, reader, TASK, samples, images=IMAGES, questions=questions, repeats=2)
     assert [request.text for request in model.asked] == [
         "one?",
         "one?",
@@ -174,10 +172,10 @@ def test_the_question_that_is_given_is_the_one_that_is_sent(
         "three?",
         "three?",
     ]
-    read_all(reader, model, TASK, samples, IMAGES)
+    ask(model, reader, TASK, samples, images=IMAGES)
     assert [request.text for request in model.calls[1]] == [TASK.ask(sample) for sample in samples]
 
 
 def test_a_question_too_few_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        read_all(TextReader(), Eye(), TASK, TASK.train[:3], IMAGES, ["one?"])
+        ask(Eye(), TextReader(), TASK, TASK.train[:3], images=IMAGES, questions=["one?"])

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix
 from bbtvp.core.errors import UsageError
 from bbtvp.models import InMemoryCache, MeteredModel, Model
 from bbtvp.prompt import preset
-from bbtvp.search import LogProbReader, Objective, TextReader, additive, read_all
+from bbtvp.search import LogProbReader, Objective, TextReader, additive, ask
 from bbtvp.surrogate import Surrogate
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 from tests.surrogate.conftest import tiny_clip
@@ -61,8 +61,9 @@ def test_the_table_holds_what_each_source_says_of_its_images() -> None:
     for k, z in enumerate(Z):
         for model, own in ((Eye(), [0, 2, 4]), (far(), [1, 3, 5])):
             images = [TONE.render(z, samples[i].pixels()) for i in own]
-            readings = read_all(LogProbReader(), model, TASK, [samples[i] for i in own], images)
-            assert table.losses[k, own] == pytest.approx([reading.loss for reading in readings])
+            asked = [samples[i] for i in own]
+            found = ask(model, LogProbReader(), TASK, asked, images=images)
+            assert table.losses[k, own] == pytest.approx(found.losses)
 
 
 def test_the_worst_source_counts() -> None:
