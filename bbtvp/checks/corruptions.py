@@ -1,12 +1,11 @@
-"""What may happen to an image before a model sees it, by name, at severities from 1 up: pixels in,
-pixels out.
+"""What may happen to an image before a model sees it: corruptions by name, at several severities.
 
-    corrupt("motion-blur", pixels, 3, sample="cat-017")     one of ImageNet-C's families; see `imagenet_c`
-    corrupt("sent-as-webp", pixels, 5)                      what a product's own pipeline does
-    corrupt("vendor:openai/gpt-4o", pixels)                 what a vendor does to an image of this size
+    corrupt("motion-blur", pixels, 3, sample="cat-017")   one of ImageNet-C's; see `imagenet_c`
+    corrupt("sent-as-webp", pixels, 5)                    what a product's own pipeline does
+    corrupt("vendor:openai/gpt-4o", pixels)               what a vendor does to an image so large
 
-Equal name, seed and sample give an equal draw, whatever the picture: the same noise falls on an
-image with and without a prompt, and on every severity of it.
+Equal name, seed and sample give an equal draw for every picture. So the same noise falls on an
+image with and without a prompt, and at every severity.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ Apply: TypeAlias = Callable[[Pixels, int, np.random.Generator], Pixels]
 """(pixels, severity from 1, generator) to pixels, of another size where the name says so."""
 
 FAMILIES = ("noise", "blur", "weather", "digital", "channel", "vendor")
-"""The first four are ImageNet-C's."""
+"""Families of corruptions. The first four are ImageNet-C's."""
 
 VENDOR = "vendor:"
 
 _OF_TOKENS = {"base", "per_tile", "times", "tokens", "pixels_per_token", "degrades_below"}
-"""Fields of a vendor's rule that say what an image costs, not what becomes of it."""
+"""Fields of a vendor's rule about the cost of an image, not about its pixels."""
 
 
 @final
 @dataclass(frozen=True)
 class Corruption:
-    """One kind. `levels`: what each severity is, in words; one level where it has no severities."""
+    """One corruption; levels: each severity in words, one level where it has no severities."""
 
     name: str
     family: str
@@ -52,17 +51,15 @@ class Corruption:
     apply: Apply
 
     def severities(self, asked: Iterable[int]) -> tuple[int, ...]:
-        """Those of `asked` that it has; 1 alone where it has no severities."""
-        return (
-            (1,)
-            if len(self.levels) == 1
-            else tuple(s for s in sorted({*asked}) if s <= len(self.levels))
-        )
+        """The severities among `asked` that it has; 1 alone where it has none."""
+        if len(self.levels) == 1:
+            return (1,)
+        return tuple(severity for severity in sorted({*asked}) if severity <= len(self.levels))
 
     def __call__(
         self, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = ""
     ) -> Pixels:
-        """(H, W, 3) uint8 to (H', W', 3) uint8. UsageError for a severity that it has not."""
+        """(H, W, 3) uint8 to (H', W', 3) uint8. UsageError for a severity that does not exist."""
         if not 1 <= severity <= len(self.levels):
             raise UsageError(
                 f"{self.name} has no severity {severity}; give 1 to {len(self.levels)}"
@@ -73,8 +70,9 @@ class Corruption:
 def corrupt(
     name: str, pixels: Pixels, severity: int = 1, *, seed: int = 0, sample: str = ""
 ) -> Pixels:
-    """`find(name)` applied. UsageError for an unknown name or severity, or a vendor that does not
-    say what it does.
+    """Apply the corruption of this name to (H, W, 3) uint8 pixels.
+
+    UsageError for an unknown name or severity, or a vendor that does not publish what it does.
     """
     return find(name)(pixels, severity, seed=seed, sample=sample)
 
@@ -94,9 +92,9 @@ def find(name: str) -> Corruption:
 
 
 def choose(families: Sequence[str], canvas: int) -> tuple[Corruption, ...]:
-    """All corruptions of these families, each once, in the order of `FAMILIES`; vendors that
-    resample `canvas` px.
+    """All corruptions of these families, each once, in the order of `FAMILIES`.
 
+    canvas: the side in pixels of the images; vendors that leave such an image alone are left out.
     UsageError for an unknown family.
     """
     for family in families:
@@ -107,12 +105,11 @@ def choose(families: Sequence[str], canvas: int) -> tuple[Corruption, ...]:
 
 
 def vendors(canvas: int) -> tuple[str, ...]:
-    """`vendor:SERVICE/MODEL` for each rule of the data file that does something to a square of
-    `canvas` px.
+    """`vendor:SERVICE/MODEL` for each known rule that changes a square of `canvas` px.
 
-    A rule that several models share comes once, under the first of them; a pattern stands for the
-    shortest name that it fits. Rules that are not told cannot be imitated and are left out, as are
-    those that leave such a square alone.
+    A rule that several models share is listed once, under the first of them. A pattern of names
+    stands for the shortest name that it fits. Rules that are not published cannot be imitated and
+    are left out.
     """
     table = Limits.load()
     names = []
@@ -134,7 +131,7 @@ _QUALITIES = (95, 85, 75, 60, 40)
 _CROPS = (0.02, 0.05, 0.1, 0.15, 0.2)
 _DOWN = (0.9, 0.75, 0.6, 0.5, 0.35)
 _UP = (1.25, 1.5, 2.0, 3.0, 4.0)
-_SCREENS = (
+_SCREENS = (  # share of the side, gamma, width of the window's edge in shares of the side
     (0.9, 1.05, 0.01),
     (0.8, 1.1, 0.02),
     (0.7, 1.15, 0.03),
@@ -149,9 +146,9 @@ def _sent_as(format: str, pixels: Pixels, severity: int, rng: np.random.Generato
 
 
 def _cropped(pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """The same share cut off at each edge; the picture is smaller then."""
+    """The same share is cut off at each edge, which makes the picture smaller."""
     share = _CROPS[severity - 1]
-    (height, width) = pixels.shape[:2]
+    height, width = pixels.shape[:2]
     down = int(height * share)
     across = int(width * share)
     return np.ascontiguousarray(pixels[down : height - down, across : width - across])
@@ -164,9 +161,7 @@ def _rescaled(
 
 
 def _screenshot(pixels: Pixels, severity: int, rng: np.random.Generator) -> Pixels:
-    """Shown smaller by a viewer, with the screen's gamma, the window's light edge around it, and
-    kept as JPEG 90.
-    """
+    """A screenshot of a viewer: smaller, with a screen's gamma and a window's edge, as JPEG 90."""
     share, gamma, edge = _SCREENS[severity - 1]
     shown = _resized(pixels, share, Image.Resampling.BILINEAR)
     shown = np.rint(255 * (shown / 255.0) ** gamma).astype(np.uint8)
@@ -190,15 +185,16 @@ def _resized(
 def _as_vendor(
     service: str, model: str, pixels: Pixels, severity: int, rng: np.random.Generator
 ) -> Pixels:
-    """The steps of the plan, done: bicubic (no vendor tells its filter), padded with black.
+    """The steps of the vendor's plan. Resampling is bicubic and padding black: none is published.
 
-    Cutting into tiles alters no pixel, and what the model makes of tiles is not imitated.
+    Cutting into tiles changes no pixel. What the model makes of the tiles is not imitated.
     """
     height, width = pixels.shape[:2]
     found = plan(service, model, (width, height))
     if found.scale is None:
         raise UsageError(
-            f"what {service}/{model} does to {width} x {height} px is not told, so it cannot be imitated; "
+            f"what {service}/{model} does to {width} x {height} px is not told, "
+            "so it cannot be imitated; "
             f"name one of {', '.join(vendors(max(height, width)))}"
         )
     image = Image.fromarray(pixels)
@@ -225,37 +221,27 @@ def _percents(shares: Iterable[float]) -> tuple[str, ...]:
     return tuple(f"{100 * share:g} %" for share in shares)
 
 
+_IMAGENET_C = [
+    Corruption(name, kind.family, tuple(map(_words, kind.constants)), partial(corrupted, kind))
+    for name, kind in PUBLISHED.items()
+]
+_SENT_AS = [
+    Corruption(
+        f"sent-as-{format}",
+        "channel",
+        tuple(f"quality {quality}" for quality in _QUALITIES),
+        partial(_sent_as, format),
+    )
+    for format in ("jpeg", "webp")
+]
+_CHANNEL = [
+    *_SENT_AS,
+    Corruption("crop", "channel", _percents(_CROPS), _cropped),
+    Corruption("scaled-down", "channel", _percents(_DOWN), partial(_rescaled, _DOWN)),
+    Corruption("scaled-up", "channel", _percents(_UP), partial(_rescaled, _UP)),
+    Corruption("screenshot", "channel", _percents(share for share, _, _ in _SCREENS), _screenshot),
+]
 CORRUPTIONS: Mapping[str, Corruption] = MappingProxyType(
-    {
-        **{
-            name: Corruption(
-                name, kind.family, tuple(map(_words, kind.constants)), partial(corrupted, kind)
-            )
-            for name, kind in PUBLISHED.items()
-        },
-        **{
-            kind.name: kind
-            for kind in (
-                *(
-                    Corruption(
-                        f"sent-as-{format}",
-                        "channel",
-                        tuple(f"quality {q}" for q in _QUALITIES),
-                        partial(_sent_as, format),
-                    )
-                    for format in ("jpeg", "webp")
-                ),
-                Corruption("crop", "channel", _percents(_CROPS), _cropped),
-                Corruption("scaled-down", "channel", _percents(_DOWN), partial(_rescaled, _DOWN)),
-                Corruption("scaled-up", "channel", _percents(_UP), partial(_rescaled, _UP)),
-                Corruption(
-                    "screenshot",
-                    "channel",
-                    _percents(share for share, _, _ in _SCREENS),
-                    _screenshot,
-                ),
-            )
-        },
-    }
+    {kind.name: kind for kind in (*_IMAGENET_C, *_CHANNEL)}
 )
-"""All but the vendors' plans, by name."""
+"""All corruptions by name, without the vendors' plans."""

@@ -1,20 +1,20 @@
-"""The corruption families of ImageNet-C and CIFAR-10-C (Hendrycks and Dietterich, ICLR 2019, arXiv
-1903.12261).
+"""The corruptions of ImageNet-C (Hendrycks and Dietterich, ICLR 2019, arXiv 1903.12261).
 
-The constants are ImageNet-C's for images of 224 px; lengths (radii, widths, displacements) are
-scaled by the shorter side / 224, so that a picture of any size loses the same. Written for numpy,
-scipy and Pillow alone, so these differ:
+The constants are ImageNet-C's for images of 224 px. Lengths (radii, widths, displacements) are
+scaled by the shorter side / 224, so that a picture of any size loses the same. The code needs only
+numpy, scipy and Pillow. It differs from the published code in these points:
 
-- defocus: a disk antialiased by coverage, in place of a blurred aliased one;
-- motion, snow: ImageMagick's one-sided Gaussian as a kernel of our own, drawn by bilinear shares;
-- glass: pixels are displaced by a random field, in place of swaps in a fixed order;
-- zoom: resampled about the exact centre, where the published one rounds the crop to pixels;
-- elastic: affine and displacement in one resampling, and 224 where the published constants say 244;
-- snow, spatter, elastic: the layer, or the displacement, is made at 224 px and brought to the picture's size;
-- spatter: water drops edged by a distance to the border of the drop, in place of Canny's edges;
-- levels are rounded, where the published files truncate.
+- defocus: the disk is antialiased by coverage; the published one is aliased, then blurred;
+- motion, snow: ImageMagick's one-sided Gaussian is a kernel of our own, drawn by bilinear shares;
+- glass: pixels are displaced by a random field, not swapped in a fixed order;
+- zoom: the picture is resampled about its exact centre; the published code rounds to pixels;
+- elastic: one resampling applies the affine map and the displacement, and 224 replaces the 244 of
+  the published constants;
+- snow, spatter, elastic: the layer or the displacement is made at 224 px and then resized;
+- spatter: the edges of water drops come from the distance to the border, not from Canny's edges;
+- levels are rounded; the published files truncate.
 
-Frost is left out: it is made of photographs of frost.
+Frost is left out, because it is made from photographs of frost.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _REFERENCE = 224
 
 
 class Published(NamedTuple):
-    """A corruption: its family, what it does to levels 0 to 1 by one of five constants, and these
-    constants.
+    """A published corruption.
+
+    apply: from (H, W, 3) levels, the constants of one severity and a generator, to levels.
+    constants: those of severities 1 to 5.
     """
 
     family: str
@@ -115,10 +117,10 @@ def _fog(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
 
 
 def plasma(side: int, decay: float, rng: np.random.Generator) -> Levels:
-    """(n, n) levels 0 to 1, n the power of two from `side` on: a plasma fractal by the
-    diamond-square method.
+    """A plasma fractal by the diamond-square method: (n, n) levels, 0 to 1.
 
-    It is periodic; each halving of the step divides the noise by decay².
+    n is the least power of two that is not below `side`. The fractal is periodic. Each halving of
+    the step divides the noise by decay².
     """
     size = max(2, 1 << (side - 1).bit_length())
     field = np.zeros((size, size))
@@ -131,13 +133,11 @@ def plasma(side: int, decay: float, rng: np.random.Generator) -> Levels:
         below = np.roll(corners, -1, 0)
         draws = noise * rng.uniform(-1, 1, (3, *corners.shape))
         middle = (corners + right + below + np.roll(right, -1, 0)) / 4 + draws[0]
+        top = (corners + right + middle + np.roll(middle, 1, 0)) / 4 + draws[1]
+        left = (corners + below + middle + np.roll(middle, 1, 1)) / 4 + draws[2]
         field[half::step, half::step] = middle
-        field[::step, half::step] = (corners + right + middle + np.roll(middle, 1, 0)) / 4 + draws[
-            1
-        ]
-        field[half::step, ::step] = (corners + below + middle + np.roll(middle, 1, 1)) / 4 + draws[
-            2
-        ]
+        field[::step, half::step] = top
+        field[half::step, ::step] = left
         step = half
         noise = noise / decay**2
     field -= field.min()
@@ -193,8 +193,9 @@ def _contrast(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Leve
 
 
 def _saturate(x: Levels, c: tuple[float, ...], rng: np.random.Generator) -> Levels:
-    """The saturation of HSV; a grey has hue 0, as everywhere, and so turns red where `c[1]` is
-    above 0.
+    """The saturation of HSV is scaled and raised.
+
+    A grey has hue 0, as in every HSV code, so it turns red where `c[1]` is above 0.
     """
     value: Levels = x.max(axis=2, keepdims=True)
     fall = value - x
@@ -269,9 +270,7 @@ def _smoothed(x: Levels, sigma: float, mode: str = "nearest", truncate: float = 
 
 
 def _filtered(x: Levels, kernel: Levels) -> Levels:
-    """The convolution with an odd-sided kernel, brought to a sum of 1; the picture is mirrored at
-    its edges.
-    """
+    """The convolution with a kernel of odd side, scaled to a sum of 1; edges are mirrored."""
     from scipy import signal
 
     reach = len(kernel) // 2
@@ -284,8 +283,9 @@ def _filtered(x: Levels, kernel: Levels) -> Levels:
 
 
 def _streak(radius: float, sigma: float, degrees: float) -> Levels:
-    """A kernel that drags each pixel along one direction, with Gaussian weights, 2⌈radius⌉ + 1
-    steps of a pixel.
+    """A kernel that drags each pixel along one direction, with Gaussian weights.
+
+    It takes 2⌈radius⌉ + 1 steps of a pixel.
     """
     steps = np.arange(2 * math.ceil(radius) + 1)
     weights = np.exp(-(steps**2) / (2 * sigma**2))
@@ -298,11 +298,9 @@ def _streak(radius: float, sigma: float, degrees: float) -> Levels:
     for down in (0, 1):
         for right in (0, 1):
             share = np.abs(1 - down - (y - top)) * np.abs(1 - right - (x - left))
-            np.add.at(
-                kernel,
-                ((top + down).clip(0, 2 * reach), (left + right).clip(0, 2 * reach)),
-                weights * share,
-            )
+            rows = (top + down).clip(0, 2 * reach)
+            columns = (left + right).clip(0, 2 * reach)
+            np.add.at(kernel, (rows, columns), weights * share)
     return kernel
 
 
@@ -311,14 +309,10 @@ def _zoomed(x: Levels, zoom: float) -> Levels:
     height, width = x.shape[:2]
     cut = (1 - 1 / zoom) / 2
     box = (cut * width, cut * height, (1 - cut) * width, (1 - cut) * height)
-    planes = [
-        np.asarray(
-            Image.fromarray(plane.astype(np.float32)).resize(
-                (width, height), Image.Resampling.BILINEAR, box
-            )
-        )
-        for plane in np.moveaxis(np.atleast_3d(x), 2, 0)
-    ]
+    planes = []
+    for plane in np.moveaxis(np.atleast_3d(x), 2, 0):
+        image = Image.fromarray(plane.astype(np.float32))
+        planes.append(np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box)))
     return np.stack(planes, axis=-1).astype(np.float64).reshape(x.shape)
 
 
@@ -405,9 +399,8 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
         "jpeg": Published("digital", _jpeg, ((25,), (18,), (15,), (10,), (7,))),
     }
 )
-"""By name. The constants are in the published order; lengths in pixels of 224, those of `elastic`
-in shares of a side.
+"""Corruptions by name, with their constants in the published order.
 
-`weather` and `digital` hold ImageNet-C's four extra corruptions where they belong by nature;
-`noise` and `blur` too.
+Lengths are in pixels of 224, those of `elastic` in shares of a side. ImageNet-C's four extra
+corruptions are in the families to which they belong.
 """
