@@ -19,8 +19,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, Unpack, final
 
 import numpy as np
 
@@ -31,12 +30,11 @@ from bbtvp.core.rng import stream
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import Answers
-from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import PairedGain, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import mean_absolute_error, number
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckSession, held_out
+from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.effects/1"
 BLANKS: Mapping[str, int | None] = {"black": 0, "grey": 128, "white": 255, "noise": None}
@@ -187,8 +185,7 @@ class ChangedAnswer:
 class Effects:
     """The result of `effects`, for one model.
 
-    unanswered: tasks of which no image was answered with and without the prompt. queries, failed,
-    refused (of the failed), usd: what the check cost, all processes together.
+    unanswered: tasks of which no image was answered with and without the prompt.
     """
 
     task: str
@@ -200,21 +197,22 @@ class Effects:
     broken: tuple[ChangedAnswer, ...]
     mended: tuple[ChangedAnswer, ...]
     unanswered: tuple[str, ...]
-    queries: int
-    failed: int
-    refused: int
-    usd: float
+    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.effects/1` document."""
         return {
             "schema": SCHEMA,
-            **vars(self),
+            "task": self.task,
+            "prompt": self.prompt,
+            "model": self.model,
             "tasks": [effect.as_json() for effect in self.tasks],
             "strays": [stray.as_json() for stray in self.strays],
             "stability": self.stability.as_json(),
             "broken": [asdict(one) for one in self.broken],
             "mended": [asdict(one) for one in self.mended],
+            "unanswered": self.unanswered,
+            **self.cost._asdict(),
         }
 
 
@@ -235,18 +233,13 @@ def effects(
     others: Sequence[Task | str] = (),
     *,
     limit: int | None = 100,
-    reader: str = "auto",
-    normalise: str = "mean",
-    usd: float | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    watch: Watch = silent,
+    **options: Unpack[CheckOptions],
 ) -> Effects:
     """Ask `model` with and without the prompt where the prompt was not searched.
 
     task: the one that the prompt was searched for. limit: the first so many test images of each
-    task, None for all. out: a run folder, whose `effects/` part makes the call resumable. The event
-    "straying" tells the most image queries before the first.
+    task, None for all. options: see `CheckOptions`. The event "straying" tells the most image
+    queries before the first.
 
     Raises ModelError if the model answers nothing of the own task, and BudgetReached at the cap of
     `usd` dollars.
@@ -254,21 +247,10 @@ def effects(
     own = load_task(task) if isinstance(task, str) else task
     rest = [load_task(given) if isinstance(given, str) else given for given in others]
     samples = held_out(own, limit)
-    session = CheckSession(
-        "effects",
-        prompt,
-        own,
-        reader=reader,
-        normalise=normalise,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=watch,
-    )
     found: list[TaskEffect] = []
     changed = _Changed([], [])
     unanswered = []
-    with session:
+    with CheckSession("effects", prompt, own, **options) as session:
         asked = session.model(model)
         deterministic = asked.capabilities.deterministic
         most = planned(own, rest, limit, deterministic=deterministic)
@@ -282,13 +264,14 @@ def effects(
                 unanswered.append(other.name)
             else:
                 found.append(effect)
-                watch("strayed", effect.as_json())
+                session.watch("strayed", effect.as_json())
         if own.name in unanswered:
             raise ModelError(
                 f"{asked.spec} answered no test image of {own.name} with and without the prompt"
             )
         strays = tuple(
-            _off_task(session, asked, kind) for kind in _kinds(own, samples, rest, limit, seed)
+            _off_task(session, asked, kind)
+            for kind in _kinds(own, samples, rest, limit, session.seed)
         )
         exact = Stability(exact=True)
         stability = exact if deterministic else _stability(session, asked, samples)
@@ -303,7 +286,7 @@ def effects(
         tuple(changed.broken),
         tuple(changed.mended),
         tuple(unanswered),
-        *cost,
+        cost,
     )
     session.save(result.as_json())
     return result

@@ -18,8 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, final
 
 import numpy as np
 
@@ -29,11 +28,10 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
-from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import PairedGain, bootstrap_mean, holm
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckSession, held_out
+from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.robustness/1"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -118,24 +116,24 @@ class ModelRobustness:
 @final
 @dataclass(frozen=True)
 class Robustness:
-    """The result of `robustness`, models in the order given.
-
-    queries, failed, refused (of the failed), usd: what the check cost, all processes together.
-    """
+    """The result of `robustness`, models in the order given."""
 
     task: str
     prompt: str
     where: Where
     models: tuple[ModelRobustness, ...]
-    queries: int
-    failed: int
-    refused: int
-    usd: float
+    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.robustness/1` document."""
-        models = [model.as_json() for model in self.models]
-        return {"schema": SCHEMA, **vars(self), "models": models}
+        return {
+            "schema": SCHEMA,
+            "task": self.task,
+            "prompt": self.prompt,
+            "where": self.where,
+            "models": [model.as_json() for model in self.models],
+            **self.cost._asdict(),
+        }
 
 
 def planned(
@@ -178,19 +176,13 @@ def robustness(
     severities: Sequence[int] = SEVERITIES,
     where: Where = "channel",
     limit: int | None = 100,
-    reader: str = "auto",
-    normalise: str = "mean",
-    usd: float | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    watch: Watch = silent,
+    **options: Unpack[CheckOptions],
 ) -> Robustness:
     """Accuracy with and without the prompt on corrupted test images, on each model.
 
     corruptions: names, in place of `families`. limit: the first so many test images, None for all.
-    out: a run folder, whose `robustness/` part makes the call resumable; a later call with more
-    corruptions or models asks only what is new. The event "corrupting" tells the most image queries
-    before the first.
+    options: see `CheckOptions`; in one `out` folder, a later call with more corruptions or models
+    asks only what is new. The event "corrupting" tells the most image queries before the first.
 
     Raises UsageError for unknown names or no model, ModelError if a model answers no clean image,
     and BudgetReached at the cap of `usd` dollars.
@@ -205,24 +197,13 @@ def robustness(
         if severity not in SEVERITIES:
             raise UsageError(f"there is no severity {severity}; give some of 1 to 5")
     cells = [_Cell(kind, severity) for kind in kinds for severity in kind.severities(severities)]
-    session = CheckSession(
-        "robustness",
-        prompt,
-        task,
-        reader=reader,
-        normalise=normalise,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=watch,
-    )
-    with session:
+    with CheckSession("robustness", prompt, task, **options) as session:
         most = planned(task, kinds, severities, limit, len(models))
         session.announce("corrupting", most, cells=len(cells), models=len(models))
         asking = _Asking(session, held_out(task, limit), where)
         found = [asking.robustness_of(session.model(given), cells) for given in models]
         cost = session.cost
-    result = Robustness(task.name, prompt.digest, where, _adjusted(found), *cost)
+    result = Robustness(task.name, prompt.digest, where, _adjusted(found), cost)
     session.save(result.as_json())
     return result
 

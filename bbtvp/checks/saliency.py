@@ -23,8 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, final
+from typing import Any, Literal, NamedTuple, TypeAlias, Unpack, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +39,9 @@ from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
 from bbtvp.search import Answers, Reader, ask
 from bbtvp.search.ask import BATCH
-from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckSession, held_out
+from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.saliency/1"
 METHODS = ("occlusion", "rise")
@@ -152,8 +150,7 @@ class SaliencyMap:
 class Saliency:
     """The result of `saliency`: maps of the first test images, before and after in turn.
 
-    files: their pictures, in the run folder. queries, failed, refused (of the failed), usd: what
-    the check cost, all processes together.
+    files: their pictures, in the run folder.
     """
 
     task: str
@@ -162,21 +159,19 @@ class Saliency:
     method: MapMethod
     maps: tuple[SaliencyMap, ...]
     files: tuple[str, ...]
-    queries: int
-    failed: int
-    refused: int
-    usd: float
+    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.saliency/1` document, without the arrays."""
-        found = {
-            name: value for name, value in vars(self).items() if name not in ("method", "maps")
-        }
         return {
             "schema": SCHEMA,
-            **found,
+            "task": self.task,
+            "prompt": self.prompt,
+            "model": self.model,
             "way": asdict(self.method),
             "looks": [one.as_json() for one in self.maps],
+            "files": self.files,
+            **self.cost._asdict(),
         }
 
 
@@ -267,18 +262,13 @@ def saliency(
     limit: int = 4,
     method: MapMethod | None = None,
     target: Literal["truth", "answer"] = "answer",
-    reader: str = "auto",
-    normalise: str = "mean",
-    usd: float | None = None,
-    seed: int = 0,
-    out: Path | str | None = None,
-    watch: Watch = silent,
+    **options: Unpack[CheckOptions],
 ) -> Saliency:
     """Maps of the first `limit` test images, bare and prompted.
 
     target: the label whose score is followed: the one that is answered to the whole image in that
-    arm, or the true one. out: a run folder, whose `saliency/` part makes the call resumable and
-    gets a picture of each map. The event "looking" tells the most image queries before the first.
+    arm, or the true one. options: see `CheckOptions`; an `out` folder gets a picture of each map.
+    The event "looking" tells the most image queries before the first.
 
     Raises UsageError for a task without labels, ModelError if too many queries fail, and
     BudgetReached at the cap of `usd` dollars.
@@ -286,19 +276,8 @@ def saliency(
     task = load_task(task) if isinstance(task, str) else task
     method = method or MapMethod()
     samples = held_out(task, limit)
-    session = CheckSession(
-        "saliency",
-        prompt,
-        task,
-        reader=reader,
-        normalise=normalise,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=watch,
-    )
     maps = []
-    with session:
+    with CheckSession("saliency", prompt, task, **options) as session:
         session.announce("looking", planned_maps(prompt, samples, method), images=len(samples))
         asked = session.model(model)
         chosen = session.reader(asked)
@@ -306,14 +285,14 @@ def saliency(
             for worn in (None, prompt):
                 image = _MappedImage(session, asked, chosen, sample, worn)
                 maps.append(image.map(method, target))
-                watch("looked", maps[-1].as_json())
+                session.watch("looked", maps[-1].as_json())
         cost = session.cost
     files: tuple[str, ...] = ()
     if session.folder is not None:
         files = tuple(f"{one.id}-{one.arm}.png".replace("/", "_") for one in maps)
         for one, name in zip(maps, files, strict=True):
             atomic_write(session.folder / name, encode(picture(one)).data)
-    result = Saliency(task.name, prompt.digest, asked.spec, method, tuple(maps), files, *cost)
+    result = Saliency(task.name, prompt.digest, asked.spec, method, tuple(maps), files, cost)
     session.save(result.as_json())
     return result
 

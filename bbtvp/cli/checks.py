@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, TypedDict, final
 
 import click
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bbtvp.models import Model
     from bbtvp.prompt import Prompt
     from bbtvp.tasks import Task
+    from bbtvp.verify.session import CheckOptions
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
 question_option = click.option(
@@ -52,6 +53,31 @@ check_options = together(
     ),
     json_flag,
 )
+
+
+class CheckArguments(TypedDict):
+    """What `check_options` gives a command."""
+
+    question: str | None
+    limit: int
+    usd: float | None
+    reader: str
+    seed: int
+    options: tuple[str, ...]
+    out: Path | None
+    dry_run: bool
+    as_json: bool
+
+
+def session_options(given: CheckArguments) -> CheckOptions:
+    """The options of a check, with progress for people."""
+    return {
+        "reader": given["reader"],
+        "usd": given["usd"],
+        "seed": given["seed"],
+        "out": given["out"],
+        "watch": CheckProgress(),
+    }
 
 
 @final

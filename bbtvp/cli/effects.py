@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import click
 
-from bbtvp.cli.checks import CheckInputs, CheckProgress, check_options, prompt_argument
+from bbtvp.cli.checks import (
+    CheckArguments,
+    CheckInputs,
+    check_options,
+    prompt_argument,
+    session_options,
+)
 from bbtvp.cli.options import give
 
 
@@ -42,15 +48,7 @@ def effects(
     others: tuple[str, ...],
     saliency: int,
     method: Literal["occlusion", "rise"],
-    question: str | None,
-    limit: int,
-    usd: float | None,
-    reader: str,
-    seed: int,
-    options: tuple[str, ...],
-    out: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    **shared: Unpack[CheckArguments],
 ) -> None:
     """What else PROMPT does to a model.
 
@@ -65,46 +63,30 @@ def effects(
     from bbtvp.tasks.registry import load_task
     from bbtvp.verify.session import held_out
 
-    inputs = CheckInputs.load(prompt, task, [model], question=question, options=options)
+    inputs = CheckInputs.load(
+        prompt, task, [model], question=shared["question"], options=shared["options"]
+    )
+    limit = shared["limit"]
+    as_json = shared["as_json"]
     loaded = inputs.prompt
     own = inputs.task
     (asked,) = inputs.models
     rest = [load_task(other) for other in others]
     map_method = MapMethod(method)
-    if dry_run:
+    if shared["dry_run"]:
         queries = planned(own, rest, limit, deterministic=asked.capabilities.deterministic)
         if saliency:
             queries += planned_maps(loaded, held_out(own, saliency), map_method)
         inputs.announce(queries, as_json)
         return
-    watch = CheckProgress()
-    found = check_effects(
-        loaded,
-        own,
-        asked,
-        rest,
-        limit=limit,
-        reader=reader,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=watch,
-    )
+    asking = session_options(shared)
+    found = check_effects(loaded, own, asked, rest, limit=limit, **asking)
     document = found.as_json()
     tables = [effects_table(found)]
     if saliency:
-        maps = check_saliency(
-            loaded,
-            own,
-            asked,
-            limit=saliency,
-            method=map_method,
-            reader=reader,
-            usd=None if usd is None else usd - found.usd,
-            seed=seed,
-            out=out,
-            watch=watch,
-        )
+        if shared["usd"] is not None:
+            asking["usd"] = shared["usd"] - found.cost.usd
+        maps = check_saliency(loaded, own, asked, limit=saliency, method=map_method, **asking)
         document["saliency"] = maps.as_json()
         tables.append(saliency_table(maps))
     if as_json:

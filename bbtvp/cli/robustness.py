@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import click
 
-from bbtvp.cli.checks import CheckInputs, CheckProgress, check_options, prompt_argument
+from bbtvp.cli.checks import (
+    CheckArguments,
+    CheckInputs,
+    check_options,
+    prompt_argument,
+    session_options,
+)
 from bbtvp.cli.options import give
 from bbtvp.core.errors import UsageError
 
@@ -50,15 +56,7 @@ def robustness(
     names: tuple[str, ...],
     severities: str,
     where: Literal["channel", "input"],
-    question: str | None,
-    limit: int,
-    usd: float | None,
-    reader: str,
-    seed: int,
-    options: tuple[str, ...],
-    out: Path | None,
-    dry_run: bool,
-    as_json: bool,
+    **shared: Unpack[CheckArguments],
 ) -> None:
     """Accuracy with and without PROMPT on corrupted images.
 
@@ -69,11 +67,15 @@ def robustness(
     from bbtvp.checks.robustness import robustness as check_robustness
     from bbtvp.report.checks import robustness_table
 
-    inputs = CheckInputs.load(prompt, task, models, question=question, options=options)
+    inputs = CheckInputs.load(
+        prompt, task, models, question=shared["question"], options=shared["options"]
+    )
+    limit = shared["limit"]
+    as_json = shared["as_json"]
     levels = _numbers(severities)
     asked = () if names else [word.strip() for word in families.split(",")]
     kinds = chosen(inputs.prompt, asked, names)
-    if dry_run:
+    if shared["dry_run"]:
         inputs.announce(planned(inputs.task, kinds, levels, limit, len(models)), as_json)
         return
     found = check_robustness(
@@ -84,11 +86,7 @@ def robustness(
         severities=levels,
         where=where,
         limit=limit,
-        reader=reader,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=CheckProgress(),
+        **session_options(shared),
     )
     if as_json:
         give(found.as_json())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, final
+from typing import Any, NamedTuple, TypedDict, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
@@ -14,7 +14,7 @@ from bbtvp.models import Budget, MeteredModel, Model, load_model, probe_model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
 from bbtvp.search import Reader, choose_reader
-from bbtvp.search.loop import Watch
+from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task
 
 PROOF = "verify"
@@ -33,14 +33,28 @@ class CheckCost(NamedTuple):
     usd: float
 
 
+class CheckOptions(TypedDict, total=False):
+    """Options that the proof and the checks share; all of them may be left out.
+
+    reader ("auto"), normalise ("mean"): how replies are read, as `choose_reader` takes them. usd
+    (None): the most that all models together may cost, in US dollars. seed (0): of the random
+    draws. out (None): a run folder, in whose `CHECK/` part the journal and the results lie, so that
+    the same call resumes; None keeps the journal in memory. watch: is told of events.
+    """
+
+    reader: str
+    normalise: str
+    usd: float | None
+    seed: int
+    out: Path | str | None
+    watch: Watch
+
+
 @final
 class CheckSession:
     """One check of a prompt on a task. Use it as a context, which holds the journal's file.
 
-    check: its name, such as "robustness". reader, normalise: how replies are read, as
-    `choose_reader` takes them. usd: the most that all models together may cost, in US dollars.
-    out: a run folder, in whose `check/` part the journal and the results lie; None keeps the
-    journal in memory. watch: is told of events.
+    check: its name, such as "robustness". The other arguments are `CheckOptions`.
     """
 
     def __init__(
@@ -49,12 +63,12 @@ class CheckSession:
         prompt: Prompt,
         task: Task,
         *,
-        reader: str,
-        normalise: str,
-        usd: float | None,
-        seed: int,
-        out: Path | str | None,
-        watch: Watch,
+        reader: str = "auto",
+        normalise: str = "mean",
+        usd: float | None = None,
+        seed: int = 0,
+        out: Path | str | None = None,
+        watch: Watch = silent,
     ) -> None:
         self.check = check
         self.prompt = prompt

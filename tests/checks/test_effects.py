@@ -231,7 +231,7 @@ def test_refused_and_unparsed_before_and_after() -> None:
     silent = [sum(level(image) > 190 for image in images) for images in (bare, sent)]
     assert [missing.unparsed_before, missing.unparsed_after] == silent
     assert own.shift is not None and own.shift.after["(no label)"] == silent[1] / 35
-    assert found.refused == found.failed == 5
+    assert found.cost.refused == found.cost.failed == 5
 
 
 def test_announced_and_resumed(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_announced_and_resumed(tmp_path: Path) -> None:
         "straying",
         {"queries": 2 * (40 + 42 + 42 + 3 + NOISES), "tasks": 2, "resumed": 0},
     )
-    assert first.queries <= planned(BRIGHT, [COUNT], 100, deterministic=True)
+    assert first.cost.queries <= planned(BRIGHT, [COUNT], 100, deterministic=True)
     again = Recorder(Meterman())
     assert effects(prompt(), BRIGHT, again, [COUNT], out=tmp_path) == first
     assert again.calls == []

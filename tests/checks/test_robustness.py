@@ -152,7 +152,7 @@ def test_a_prompt_that_does_nothing_neither_helps_nor_harms_and_costs_half() -> 
     found = robustness(prompt(0.0), TASK, [Eye()], corruptions=FEW)
     model = found.models[0]
     assert (model.helped(), model.harmed(), model.mean_gain, model.gain_kept) == ((), (), 0.0, None)
-    assert found.queries == 80 * 11
+    assert found.cost.queries == 80 * 11
 
 
 def test_helps_and_harms_are_found() -> None:
@@ -180,7 +180,7 @@ def test_announced_before_and_never_passed(tmp_path: Path) -> None:
     assert seen[0] == ("corrupting", 0)
     assert (
         len(model.asked)
-        == found.queries
+        == found.cost.queries
         <= planned(TASK, chosen(prompt(), (), FEW), range(1, 6), 20)
     )
 
@@ -206,7 +206,7 @@ def test_an_interrupted_check_continues_and_asks_nothing_twice(tmp_path: Path) -
         robustness(prompt(), TASK, [Dying(7)], corruptions=FEW, out=tmp_path)
     first = Recorder()
     found = robustness(prompt(), TASK, [first], corruptions=FEW, out=tmp_path)
-    assert 0 < len(first.asked) < whole.queries
+    assert 0 < len(first.asked) < whole.cost.queries
     assert found == whole
     again = Recorder()
     assert robustness(prompt(), TASK, [again], corruptions=FEW, out=tmp_path) == whole
@@ -247,7 +247,7 @@ def test_cells_without_answers_are_listed_and_failures_counted() -> None:
     (cell,) = found.models[0].cells
     assert (cell.severity, cell.paired.n, cell.failed) == (5, 71, 9)
     assert found.models[0].unanswered == ("gaussian-noise 2",)
-    assert found.failed == 89
+    assert found.cost.failed == 89
     assert "unanswered: gaussian-noise 2" in robustness_table(found)
 
 

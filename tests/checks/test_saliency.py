@@ -139,8 +139,8 @@ def test_the_cost_is_told_before_and_kept(method: MapMethod) -> None:
     )
     told = planned_maps(prompt(), held_out(TASK, 2), method)
     assert seen[0] == ("looking", {"queries": told, "images": 2, "resumed": 0})
-    assert len(model.asked) == found.queries <= told
-    assert found.queries > 0.8 * told  # the curves begin and end at images that are known
+    assert len(model.asked) == found.cost.queries <= told
+    assert found.cost.queries > 0.8 * told  # the curves begin and end at images that are known
     assert (found.maps[0].deletion is None) == (method.steps == 0)
 
 
