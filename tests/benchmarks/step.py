@@ -21,7 +21,7 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.optim import optimiser
 from bbtvp.prompt import preset
-from bbtvp.search.engines import method_for
+from bbtvp.search.methods import method_for
 from bbtvp.search.plan import make_plan
 
 IMAGES = 8
