@@ -93,14 +93,14 @@ def settings_of(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 def list_settings(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
     """Print the fields and end, if `-S help` is given."""
-    if "help" not in value:
-        return value
-    from bbtvp.search.config import options
+    if "help" in value:
+        from bbtvp.search.config import options
 
-    formatter = context.make_formatter()
-    formatter.write_dl([_setting_row(option) for option in options()])
-    click.echo(formatter.getvalue().rstrip())
-    context.exit()
+        formatter = context.make_formatter()
+        formatter.write_dl([_setting_row(option) for option in options()])
+        click.echo(formatter.getvalue().rstrip())
+        context.exit()
+    return value
 
 
 def _search_flags() -> Iterable[click.Option]:

@@ -37,8 +37,9 @@ def tell(
 
 
 def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
-    """Print the plan of a search, and for each endpoint its tokens, its cost and the time at its
-    rate limit.
+    """Print the plan of a search, and what each endpoint costs at most.
+
+    The cost is in tokens, in dollars and in the time at the endpoint's rate limit.
     """
     from bbtvp.jobs.plan import costs
     from bbtvp.search.plan import describe_plan

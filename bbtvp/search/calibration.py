@@ -4,10 +4,11 @@ What a visual prompt gains must be more than this, for it costs a bias per label
 any image. It is fitted on unprompted images that are no test images, and changes the answers about
 the unprompted test image:
 
-    "labels"   argmax_y  s_y(x) + b_y,   b = argmin mean NLL of softmax(s + b) + RIDGE · ‖b‖² / 2     (uses the labels)
-    "prior"    argmax_y  s_y(x) − mean over images of log-softmax(s)_y   (batch calibration, Zhou et al., ICLR 2024)
+    "labels"   argmax_y  s_y(x) + b_y,   b = argmin mean NLL of softmax(s + b) + RIDGE · ‖b‖² / 2
+    "prior"    argmax_y  s_y(x) − mean over images of log-softmax(s)_y
 
-s_y: log-probability of label y, per token. "labels" is vector scaling of Guo et al. (ICML 2017)
+s_y: log-probability of label y, per token. "labels" uses the true labels, "prior" does not: it is
+batch calibration (Zhou et al., ICLR 2024). "labels" is vector scaling of Guo et al. (ICML 2017)
 without the scale; a fixed content-free image in place of the mean would be contextual calibration
 (Zhao et al., ICML 2021).
 """
@@ -46,8 +47,9 @@ def indices(labels: Sequence[str], answers: Sequence[str]) -> NDArray[np.intp]:
 
 
 def fitted(scores: Matrix, truth: NDArray[np.intp], fit: str) -> Vector:
-    """(labels,) bias of mean 0, from (n, labels) scores; rows with NaN are left out. UsageError for
-    another `fit`.
+    """(labels,) bias of mean 0, from (n, labels) scores; rows with NaN are left out.
+
+    fit: "labels" or "prior"; UsageError for another word.
     """
     kept = np.isfinite(scores).all(axis=1)
     known = _log_softmax(scores[kept])

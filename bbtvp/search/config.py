@@ -92,28 +92,24 @@ class Option(NamedTuple):
         return next((kinds[kind] for kind in kinds if kind in _kinds(self.hint)), "JSON")
 
 
-def _option(
-    default: Any,
+def _about(
     group: Group,
-    help: str,  # noqa: A002
+    text: str,
     *,
     flag: bool = True,
     everyday: bool = False,
     settled: bool = False,
     **limits: float,
-) -> Any:
-    """A field of `SearchConfig`; limits are those of `pydantic.Field`: ge, gt, le."""
-    metadata = {
+) -> dict[str, Any]:
+    """Metadata of a field; see `Option`. Limits are those of `pydantic.Field`: ge, gt, le."""
+    return {
         "group": group,
-        "help": help,
+        "help": text,
         "flag": flag,
         "everyday": everyday,
         "settled": settled,
         "limits": limits,
     }
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @final
@@ -125,150 +121,191 @@ class SearchConfig:
     """
 
     # -- budget ------------------------------------------------------------------------------------
-    queries: int = _option(
-        1000,
-        "budget",
-        "Cap on image queries: search, validation, retries, failures.",
-        everyday=True,
-        ge=1,
+    queries: int = field(
+        default=1000,
+        metadata=_about(
+            "budget",
+            "Cap on image queries: search, validation, retries, failures.",
+            everyday=True,
+            ge=1,
+        ),
     )
-    usd: float | None = _option(
-        None,
-        "budget",
-        "Cap on money, US dollars; needs a known price.",
-        everyday=True,
-        settled=True,
-        gt=0,
+    usd: float | None = field(
+        default=None,
+        metadata=_about(
+            "budget",
+            "Cap on money, US dollars; needs a known price.",
+            everyday=True,
+            settled=True,
+            gt=0,
+        ),
     )
-    minutes: float | None = _option(
-        None, "budget", "Cap on time, from the call on.", settled=True, gt=0
+    minutes: float | None = field(
+        default=None,
+        metadata=_about("budget", "Cap on time, from the call on.", settled=True, gt=0),
     )
 
     # -- what is searched --------------------------------------------------------------------------
-    prompt: PromptSpace | str = _option(
-        "default",
-        "what is searched",
-        "Preset: default, tone, frame, tvp, annotate.",
-        everyday=True,
-        settled=True,
+    prompt: PromptSpace | str = field(
+        default="default",
+        metadata=_about(
+            "what is searched",
+            "Preset: default, tone, frame, tvp, annotate.",
+            everyday=True,
+            settled=True,
+        ),
     )
-    canvas: int | None = _option(
-        None,
-        "what is searched",
-        "Side of the canvas in pixels; by default from the model and the images.",
-        settled=True,
-        ge=8,
-        le=2048,
+    canvas: int | None = field(
+        default=None,
+        metadata=_about(
+            "what is searched",
+            "Side of the canvas in pixels; by default from the model and the images.",
+            settled=True,
+            ge=8,
+            le=2048,
+        ),
     )
 
     # -- how it is searched ------------------------------------------------------------------------
-    seed: int = _option(
-        0,
-        "how it is searched",
-        "Equal seed and equal answers give an equal prompt.",
-        everyday=True,
+    seed: int = field(
+        default=0,
+        metadata=_about(
+            "how it is searched",
+            "Equal seed and equal answers give an equal prompt.",
+            everyday=True,
+        ),
     )
-    method: str | Factory = _option(
-        AUTO,
-        "how it is searched",
-        "auto, gp, cma, spsa-gc, random, ng:NGOpt, … (see docs/search.md).",
+    method: str | Factory = field(
+        default=AUTO,
+        metadata=_about(
+            "how it is searched",
+            "auto, gp, cma, spsa-gc, random, ng:NGOpt, … (see docs/search.md).",
+        ),
     )
-    method_options: Mapping[str, Any] = _option(
-        {},
-        "how it is searched",
-        'Options of the method, as JSON: {"sigma": 0.5}.',
-        flag=False,
+    method_options: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=_about(
+            "how it is searched", 'Options of the method, as JSON: {"sigma": 0.5}.', flag=False
+        ),
     )
-    reader: ReaderName = _option(
-        "auto",
-        "how it is searched",
-        "How answers are read: label log-probabilities, a forced label, or text.",
-        settled=True,
+    reader: ReaderName = field(
+        default="auto",
+        metadata=_about(
+            "how it is searched",
+            "How answers are read: label log-probabilities, a forced label, or text.",
+            settled=True,
+        ),
     )
-    normalise: Normalise = _option(
-        "mean",
-        "how it is searched",
-        "Log-probability of a label: the mean over its tokens, or their sum.",
-        flag=False,
-        settled=True,
+    normalise: Normalise = field(
+        default="mean",
+        metadata=_about(
+            "how it is searched",
+            "Log-probability of a label: the mean over its tokens, or their sum.",
+            flag=False,
+            settled=True,
+        ),
     )
-    combine: Combine = _option(
-        "mean",
-        "how it is searched",
-        "The loss of several sources: their mean, or that of the worst.",
+    combine: Combine = field(
+        default="mean",
+        metadata=_about(
+            "how it is searched", "The loss of several sources: their mean, or that of the worst."
+        ),
     )
-    channel: Channel | None = _option(
-        None,
-        "how it is searched",
-        "Search through random resizing, cropping and JPEG on the way to the model.",
+    channel: Channel | None = field(
+        default=None,
+        metadata=_about(
+            "how it is searched",
+            "Search through random resizing, cropping and JPEG on the way to the model.",
+        ),
     )
-    images: int = _option(
-        8,
-        "how it is searched",
-        "Images per candidate and generation.",
-        flag=False,
-        settled=True,
-        ge=1,
+    images: int = field(
+        default=8,
+        metadata=_about(
+            "how it is searched",
+            "Images per candidate and generation.",
+            flag=False,
+            settled=True,
+            ge=1,
+        ),
     )
-    popsize: int | None = _option(
-        None,
-        "how it is searched",
-        "Candidates per generation; by default the method's own number.",
-        flag=False,
-        settled=True,
-        ge=1,
+    popsize: int | None = field(
+        default=None,
+        metadata=_about(
+            "how it is searched",
+            "Candidates per generation; by default the method's own number.",
+            flag=False,
+            settled=True,
+            ge=1,
+        ),
     )
-    patience: int = _option(
-        0,
-        "how it is searched",
-        "End a stage after so many generations without a lower mean loss; 0 never does.",
-        flag=False,
-        settled=True,
-        ge=0,
+    patience: int = field(
+        default=0,
+        metadata=_about(
+            "how it is searched",
+            "End a stage after so many generations without a lower mean loss; 0 never does.",
+            flag=False,
+            settled=True,
+            ge=0,
+        ),
     )
-    repeats: int = _option(
-        1,
-        "how it is searched",
-        "Answers asked for per image, for a model that does not always answer the same.",
-        flag=False,
-        settled=True,
-        ge=1,
+    repeats: int = field(
+        default=1,
+        metadata=_about(
+            "how it is searched",
+            "Answers asked for per image, for a model that does not always answer the same.",
+            flag=False,
+            settled=True,
+            ge=1,
+        ),
     )
 
     # -- surrogate ---------------------------------------------------------------------------------
-    surrogate: Surrogate | str | None = _option(
-        None, "surrogate", "A local CLIP, which costs no queries: zoo/clip, hf/ORG/NAME."
+    surrogate: Surrogate | str | None = field(
+        default=None,
+        metadata=_about(
+            "surrogate", "A local CLIP, which costs no queries: zoo/clip, hf/ORG/NAME."
+        ),
     )
-    fca: float = _option(
-        0.0,
-        "surrogate",
-        "Weight of feature consistency alignment, in spreads of the task loss.",
-        ge=0,
+    fca: float = field(
+        default=0.0,
+        metadata=_about(
+            "surrogate",
+            "Weight of feature consistency alignment, in spreads of the task loss.",
+            ge=0,
+        ),
     )
-    tse: float = _option(
-        0.0,
-        "surrogate",
-        "Weight of task semantics enrichment, in spreads of the task loss.",
-        ge=0,
+    tse: float = field(
+        default=0.0,
+        metadata=_about(
+            "surrogate", "Weight of task semantics enrichment, in spreads of the task loss.", ge=0
+        ),
     )
-    warm: bool = _option(
-        False, "surrogate", "Start where the surrogate would, if 32 image queries agree."
+    warm: bool = field(
+        default=False,
+        metadata=_about("surrogate", "Start where the surrogate would, if 32 image queries agree."),
     )
-    prime: int = _option(
-        0, "surrogate", "Training images that teach the surrogate, one image query each.", ge=0
+    prime: int = field(
+        default=0,
+        metadata=_about(
+            "surrogate", "Training images that teach the surrogate, one image query each.", ge=0
+        ),
     )
-    matched: bool = _option(
-        True,
-        "surrogate",
-        "Weights are in spreads of the task loss over the first generation; else in its unit.",
-        flag=False,
+    matched: bool = field(
+        default=True,
+        metadata=_about(
+            "surrogate",
+            "Weights in spreads of the task loss over the first generation, else in its unit.",
+            flag=False,
+        ),
     )
-    free: int = _option(
-        32,
-        "surrogate",
-        "Training images, at most, on which FCA and TSE are taken.",
-        flag=False,
-        ge=1,
+    free: int = field(
+        default=32,
+        metadata=_about(
+            "surrogate",
+            "Training images, at most, on which FCA and TSE are taken.",
+            flag=False,
+            ge=1,
+        ),
     )
 
     def __post_init__(self) -> None:
@@ -294,7 +331,8 @@ class SearchConfig:
             raise UsageError("a warm start and priming need a surrogate: add --surrogate zoo/clip")
         if self.guided:
             raise UsageError(
-                f"{method_name(self.method)} follows a surrogate's gradient: add --surrogate zoo/clip"
+                f"{method_name(self.method)} follows a surrogate's gradient: "
+                "add --surrogate zoo/clip"
             )
 
     @property
@@ -377,7 +415,8 @@ def _adapter(name: str) -> TypeAdapter[Any]:
 
     hint = _AS_TEXT.get(name, _hints()[name])
     (limits,) = (each.metadata["limits"] for each in fields(SearchConfig) if each.name == name)
-    return TypeAdapter(Annotated[hint, Limits(**limits)], config=ConfigDict(allow_inf_nan=False))
+    checked: Any = Annotated[hint, Limits(**limits)]
+    return TypeAdapter(checked, config=ConfigDict(allow_inf_nan=False))
 
 
 def _checked(each: Field[Any], value: Any) -> Any:

@@ -1,6 +1,4 @@
-"""What a search may see of a candidate, and how it is estimated from a table of losses with holes
-in it.
-"""
+"""What a search may see of a candidate, and its estimate where some queries failed."""
 
 from __future__ import annotations
 
@@ -38,11 +36,10 @@ class Evaluation:
 
 @final
 class Scale(NamedTuple):
-    """Units of FCA and TSE in the unit of the task loss, so that a weight means the same for every
-    model and task.
+    """Units of FCA and TSE, in the unit of the task loss.
 
-    With `matched`, a term of weight 1 varies over the candidates of the first generation as much as
-    the task loss does.
+    They make a weight mean the same for every model and task: with `matched`, a term of weight 1
+    varies over the candidates of the first generation as much as the task loss does.
     """
 
     fca: float = 1.0
@@ -50,33 +47,33 @@ class Scale(NamedTuple):
 
     @classmethod
     def matched(cls, evaluations: Sequence[Evaluation]) -> Scale:
-        """The ratio of the standard deviations over candidates that share their images; 0 for a
-        constant term.
+        """The ratio of the standard deviations over candidates that share their images.
+
+        It is 0 for a constant term.
         """
-        task, *terms = (
-            spread([getattr(e, name) for e in evaluations]) for name in ("task", "fca", "tse")
-        )
-        return (
-            cls(*(task / term if term > LEAST else 0.0 for term in terms))
-            if np.isfinite(task)
-            else cls(0.0, 0.0)
+        task = spread([each.task for each in evaluations])
+        if not np.isfinite(task):
+            return cls(0.0, 0.0)
+        fca = spread([each.fca for each in evaluations])
+        tse = spread([each.tse for each in evaluations])
+        return cls(
+            task / fca if fca > LEAST else 0.0,
+            task / tse if tse > LEAST else 0.0,
         )
 
     def apply(self, evaluation: Evaluation, fca: float, tse: float) -> Evaluation:
-        """The evaluation with its loss as the sum of the terms, weighted by `fca` and `tse` in
-        these units.
-        """
+        """The evaluation with its loss: the sum of the terms, weighted in these units."""
         loss = evaluation.task + fca * self.fca * evaluation.fca - tse * self.tse * evaluation.tse
         return replace(evaluation, loss=loss)
 
 
 def additive(table: Matrix) -> Vector:
-    """(k,) mean loss of each candidate over all n images, estimated from a (k, n) table with NaN
-    where none is known.
+    """(k,) mean loss of each candidate over all n images, from a (k, n) table with holes.
 
-    The least-squares fit of loss[i, j] = c_i + m_j gives c_i + mean(m). For a full table these are
-    the row means. Where queries of a candidate failed, it is compared with the others on the images they
-    share, so that it gains nothing by having missed hard ones. NaN for a candidate without any loss.
+    A hole is NaN, where a query failed. The least-squares fit of loss[i, j] = c_i + m_j gives
+    c_i + mean(m); for a full table these are the row means. A candidate with holes is so compared
+    with the others on the images they share, and gains nothing by having missed hard ones. NaN for
+    a candidate without any loss.
     """
     known = np.isfinite(table)
     if known.all():

@@ -18,7 +18,7 @@ from bbtvp.search.config import SearchConfig
 from bbtvp.search.evaluation import Evaluation, Scale
 from bbtvp.search.objective import Objective, Send
 from bbtvp.search.plan import CHECK, Stage
-from bbtvp.search.recall import Recalled
+from bbtvp.search.resumed import ResumedOptimiser
 from bbtvp.search.setup import Setup
 from bbtvp.search.steps import from_json, journalled, mark_of, to_json
 from bbtvp.search.surrogacy import head_of
@@ -32,7 +32,7 @@ Watch = Callable[[str, Mapping[str, Any]], None]
 
 
 def silent(event: str, facts: Mapping[str, Any]) -> None:
-    """A watch that looks away."""
+    """A watch that does nothing."""
 
 
 @final
@@ -53,8 +53,9 @@ class Arm:
 @final
 @dataclass(frozen=True)
 class Search:
-    """What a search found: the prompt, the arms it was chosen from, whether it beat the unprompted
-    image there.
+    """What a search found: the prompt, and the arms on validation that it was chosen from.
+
+    improved: whether it beat the unprompted image there.
     """
 
     prompt: Prompt
@@ -151,7 +152,7 @@ class Searcher:
         self.budget.phase = "search"
         self.budget.held_back = reserve
         start = self._start(stage, base)
-        engine = Recalled(
+        engine = ResumedOptimiser(
             self._engines.begin(
                 stage,
                 base,
@@ -183,9 +184,10 @@ class Searcher:
             engine.tell(active, losses)
             index += 1
             self._report(stage, index, evaluations)
-            lowest, stale = (
-                (float(losses.mean()), 0) if losses.mean() < lowest else (lowest, stale + 1)
-            )
+            stale += 1
+            if losses.mean() < lowest:
+                lowest = float(losses.mean())
+                stale = 0
             if stale == self.plan.patience > 0:
                 self.watch(
                     "stopped",
@@ -195,7 +197,7 @@ class Searcher:
         return space.embed(engine.recommend(), stage.kinds, base)
 
     def _generation(
-        self, stage: Stage, index: int, z: Matrix, engine: Recalled
+        self, stage: Stage, index: int, z: Matrix, engine: ResumedOptimiser
     ) -> list[Evaluation]:
         """Evaluations of one generation, from the journal or from the model."""
         name = f"{stage.name}/{index}"
@@ -204,12 +206,12 @@ class Searcher:
         if done is None:
             samples = self._minibatch(stage, index)
             sends = self._sends(stage, index, len(samples))
-            done = self._judged(name, z, samples, sends, {"z": mark, **engine.note})
+            done = self._queried(name, z, samples, sends, {"z": mark, **engine.note})
         if self._scale is None:
             self._scale = Scale(*done["scale"])
         return [Evaluation(**from_json(row)) for row in done["evaluations"]]
 
-    def _judged(
+    def _queried(
         self,
         name: str,
         z: Matrix,
@@ -219,13 +221,11 @@ class Searcher:
     ) -> dict[str, Any]:
         """Query one generation and journal what was asked and what became of it."""
         objective = self.objective
-        table = objective.look(z, samples, sends=sends)
-        evaluations = objective.judge(z, samples, table, scale=Scale())
+        table = objective.score(z, samples, sends=sends)
+        evaluations = objective.summarise(z, samples, table, scale=Scale())
         scale = self._scale or Scale.matched(evaluations)
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
-        finite(
-            weighted
-        )  # a generation without any answer is not journalled: it would be taken for good
+        finite(weighted)  # raises for a generation without any answer, which is not journalled
         return self.journal.write_step(
             name,
             **asked,
@@ -236,8 +236,9 @@ class Searcher:
         )
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:
-        """The images of one generation: the training split in a random order, dealt out, again and
-        again.
+        """The images of one generation.
+
+        The training split is dealt out in a random order, then again in another one.
         """
         train = self.task.train
         size = stage.images
@@ -253,8 +254,9 @@ class Searcher:
         return [train[i] for i in order[first : first + size]]
 
     def _sends(self, stage: Stage, index: int, count: int) -> list[Send]:
-        """What happens to each image of a generation on its way: one draw per image, the same for
-        every candidate.
+        """What happens to each image of a generation on its way to the model.
+
+        There is one draw per image, the same for every candidate.
         """
         channel = self.config.channel
         if channel is None:
@@ -284,12 +286,12 @@ class Searcher:
         return self.objective.free or self.task.train
 
     def _start(self, stage: Stage, base: Vector) -> Vector:
-        """Where the stage begins: the best of the space's own starting points and the surrogate's,
-        or `base`.
+        """Where the stage begins: `base`, or a starting point that is better.
 
-        All are asked about the same training images. The best of k others must beat `base` there by
-        √(1 + 2 ln k) standard errors of the paired difference: so much better does the best of k
-        equal ones look by chance.
+        The starting points are those of the prompt space and the surrogate's. All are asked about
+        on the same training images. The best of k others must beat `base` there by √(1 + 2 ln k)
+        standard errors of the paired difference: by chance, the best of k equal points seems better
+        by that much.
         """
         if self.plan.starts == 1 or stage is not self.plan.stages[0]:
             return base
@@ -319,7 +321,7 @@ class Searcher:
     def _compared(self, name: str, mark: str, z: Matrix) -> dict[str, Any]:
         order = stream(self.config.seed, "check").permutation(len(self.task.train))[:CHECK]
         samples = [self.task.train[i] for i in order]
-        losses = self.objective.look(z, samples).losses
+        losses = self.objective.score(z, samples).losses
         falls = [paired(losses[0], row) for row in losses]
         best = max(range(len(z)), key=lambda i: falls[i][0])
         fall, noise = falls[best]
@@ -358,6 +360,7 @@ def finite(evaluations: Sequence[Evaluation]) -> Vector:
     known = losses[np.isfinite(losses)]
     if not len(known):
         raise ModelError(
-            "a whole generation went unanswered; the run is kept, start it again when the model answers"
+            "a whole generation went unanswered; "
+            "the run is kept, start it again when the model answers"
         )
     return np.where(np.isfinite(losses), losses, known.max())

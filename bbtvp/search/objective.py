@@ -1,4 +1,4 @@
-"""J over candidates: the model's answers read as a loss, plus FCA and minus TSE from the surrogate."""
+"""J over candidates: the loss of the model's answers, plus FCA and minus TSE of the surrogate."""
 
 from __future__ import annotations
 
@@ -124,12 +124,11 @@ class Objective:
         """The source model of each of the `count` images of a minibatch."""
         return [i % len(self.models) for i in range(count)]
 
-    def look(self, z: Matrix, samples: Sequence[Sample], *, sends: Sequence[Send] = ()) -> Table:
-        """Losses and right answers of each row of z (k, d) on each sample; spends k · n · repeats
-        image queries.
+    def score(self, z: Matrix, samples: Sequence[Sample], *, sends: Sequence[Send] = ()) -> Table:
+        """Losses and right answers of each row of z (k, d) on each of n samples.
 
-        sends: what happens to each sample's picture on the way to the model, the same for every
-        candidate.
+        Spends k · n · repeats image queries. sends: what happens to each sample's picture on the
+        way to the model, the same for every candidate.
         """
         images = []
         questions = []
@@ -150,9 +149,9 @@ class Objective:
         self, z: Matrix, samples: Sequence[Sample], *, scale: Scale | None = None
     ) -> list[Evaluation]:
         """One Evaluation per row of z (k, d); spends up to k · n · repeats image queries."""
-        return self.judge(z, samples, self.look(z, samples), scale=scale)
+        return self.summarise(z, samples, self.score(z, samples), scale=scale)
 
-    def judge(
+    def summarise(
         self,
         z: Matrix,
         samples: Sequence[Sample],
@@ -160,7 +159,7 @@ class Objective:
         *,
         scale: Scale | None = None,
     ) -> list[Evaluation]:
-        """Evaluations of candidates from what they got; no image query.
+        """Evaluations of candidates from their losses; no image query.
 
         scale: units of FCA and TSE.
         """
@@ -181,11 +180,10 @@ class Objective:
         return found
 
     def means(self, losses: Matrix) -> Vector:
-        """(k,) loss of each candidate over the n images of a minibatch: `additive`, or the worst
-        source's.
+        """(k,) loss of each candidate over the n images of a minibatch.
 
-        A candidate that a source was not asked about is taken to stand there among the others as it
-        does on the whole.
+        It is that of all images, or of the worst source. A candidate without an answer of a source
+        is taken to stand there among the others as it does on the whole.
         """
         overall = additive(losses)
         if self.combine == "mean":
@@ -200,8 +198,9 @@ class Objective:
         return np.max(each, axis=0) if each else overall
 
     def _free_terms(self, z: Matrix, samples: Sequence[Sample]) -> tuple[Vector, Vector]:
-        """FCA and TSE of each candidate, (k,) each: means over the free samples, or over the
-        minibatch.
+        """FCA and TSE of each candidate, (k,) each.
+
+        They are means over the free samples, or over the minibatch if there are none.
         """
         if self.surrogate is None:
             return np.zeros(len(z)), np.zeros(len(z))

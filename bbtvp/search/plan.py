@@ -1,5 +1,6 @@
-"""How a budget of image queries is spent: fixed before the first query, so that a resumed run plans
-the same.
+"""How a budget of image queries is spent.
+
+The plan is fixed before the first query, so that a resumed run plans the same.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ CHECK = 16
 @final
 @dataclass(frozen=True)
 class Stage:
-    """One search: over the variables of `kinds`, `generations` × `popsize` candidates on `images`
-    images each.
+    """One search over the variables of some layers.
 
-    cost: image queries of one generation.
+    kinds: these layers. It asks about `generations` × `popsize` candidates, each on `images`
+    images. cost: image queries of one generation.
     """
 
     name: str

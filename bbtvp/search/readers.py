@@ -20,8 +20,9 @@ _NO_LABEL = -math.log(1e-4)
 
 
 class Reading(NamedTuple):
-    """One reply, read: `loss` (NaN = missing), the answer given (None = none could be parsed),
-    whether it is right.
+    """One reply, read.
+
+    loss: NaN where the query failed. answer: None where none could be parsed.
     """
 
     loss: float
@@ -44,7 +45,7 @@ class Reader(ABC):
 
     @abstractmethod
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
-        """The image query that this reader needs; `question` is the text that goes with the pixels."""
+        """The image query that this reader needs; `question` goes with the pixels."""
 
     @abstractmethod
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
@@ -58,13 +59,12 @@ class Reader(ABC):
 @final
 @dataclass(frozen=True)
 class LogProbReader(Reader):
-    """Label log-probabilities: with p the share of the true label among the labels, loss = (1 −
-    p^q) / q.
+    """Label log-probabilities: loss = (1 − p^q) / q, p the share of the true label.
 
-    That is the generalised cross-entropy of Zhang and Sabuncu (NeurIPS 2018, arXiv 1805.07836): the
-    log loss −log p in nats for q = 0, the probability of a wrong answer for q = 1, and never above
-    1/q. The log loss is ruled by the few images that a model gets confidently wrong, which no
-    prompt may mend; q = 0.5 ranks candidates better.
+    The share is among the labels of the task. That is the generalised cross-entropy of Zhang and
+    Sabuncu (NeurIPS 2018, arXiv 1805.07836): the log loss −log p in nats for q = 0, the probability
+    of a wrong answer for q = 1, and never above 1/q. The log loss is ruled by the few images that a
+    model gets confidently wrong, which no prompt may mend; q = 0.5 ranks candidates better.
 
     q: 0 to 1. normalise: "sum" ranks labels by the log-probability of the whole label; "mean" by
     the mean per token, as TVP does (so that long labels are not punished). The answer is the
@@ -87,7 +87,8 @@ class LogProbReader(Reader):
             raise unknown("normalisation", self.normalise, ("sum", "mean"))
         if not 0 <= self.q <= 1:
             raise UsageError(
-                f"q is {self.q}; give a number from 0 (log loss) to 1 (probability of a wrong answer)"
+                f"q is {self.q}; give a number from 0 (log loss) "
+                "to 1 (probability of a wrong answer)"
             )
 
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
@@ -121,8 +122,9 @@ class LogProbReader(Reader):
 
 
 def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.ndarray:
-    """(labels,) log-probabilities of the labels, renormalised over them. ModelError if the reply
-    holds none.
+    """(labels,) log-probabilities of the labels, renormalised over them.
+
+    ModelError if the reply holds none.
     """
     if reply.scores is None or len(reply.scores) != labels:
         raise ModelError(
@@ -138,10 +140,10 @@ def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.nda
 @final
 @dataclass(frozen=True)
 class TextReader(Reader):
-    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one; a label is parsed,
-    never guessed.
+    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one.
 
-    forced: the model is held to the task's labels, where it offers that; the loss is the same.
+    A label is parsed, never guessed. forced: the model is held to the task's labels, where it
+    offers that; the loss is the same.
     """
 
     max_tokens: int = 16
@@ -171,9 +173,9 @@ class TextReader(Reader):
 def choose_reader(
     name: str, models: Model | Sequence[Model], task: Task, *, normalise: str = "mean"
 ) -> Reader:
-    """Reader by name; "auto" takes the first of "logprob", "label" (a forced one) and "text" that
-    all models offer.
+    """The reader of this name.
 
+    "auto" takes the first of "logprob", "label" (a forced one) and "text" that all models offer.
     The first two need a task with labels. UsageError for a reader that a model does not offer.
     """
     asked = [models] if isinstance(models, Model) else list(models)

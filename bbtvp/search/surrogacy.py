@@ -69,8 +69,8 @@ def head_of(
         logprobs = np.array([blank if row is None else row for row in done["logprobs"]], np.float64)
     student = prime(surrogate, task, images, samples, logprobs, seed=seed)
     if done is None:
-        # Journalled with its failures: asking them again would make another student. `prime` refused
-        # too few answers above.
+        # Journalled with its failures, for asking them again would make another student. Too few
+        # answers were refused by `prime` above.
         rows = [None if np.isnan(row).any() else row.tolist() for row in logprobs]
         journal.write_step("prime", z=mark_of(points), logprobs=rows)
     return student

@@ -85,8 +85,9 @@ class Validation:
 
 
 def paired(before: Vector, after: Vector) -> tuple[float, float]:
-    """Mean fall of the loss from `before` to `after`, over images answered in both, and its
-    standard error.
+    """Mean fall of the loss from `before` to `after`, and its standard error.
+
+    Both are taken over the images that were answered in both; (0, inf) for fewer than two.
     """
     fall = (before - after)[np.isfinite(before) & np.isfinite(after)]
     if len(fall) < 2:

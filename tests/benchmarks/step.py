@@ -21,6 +21,7 @@ import numpy as np
 from bbtvp.core.rng import stream
 from bbtvp.optim import optimiser
 from bbtvp.prompt import preset
+from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import method_for
 from bbtvp.search.plan import make_plan
 
@@ -32,7 +33,7 @@ def seconds(
 ) -> tuple[float, float, float, int]:
     """Seconds in ask, tell and render, and the image queries they were for."""
     space = preset(name, canvas)
-    stage = make_plan(space, 1000, training=256, validation=128).stages[0]
+    stage = make_plan(space, SearchConfig(), training=256, validation=128).stages[0]
     dim = space.dim_of(stage.kinds)
     rng = stream(seed, "bench-step")
     engine = optimiser(

@@ -16,5 +16,5 @@ def test_each_image_takes_its_own_way_to_the_model() -> None:
     model = Recorder()
     z = np.array([[contrast, 0.0, 0.0] for contrast in range(8)])
     sends = [lambda pixels, i=i: np.full_like(pixels, i) for i in range(4)]
-    Objective(TASK, TONE, model, LogProbReader()).look(z, TASK.train[:4], sends=sends)
+    Objective(TASK, TONE, model, LogProbReader()).score(z, TASK.train[:4], sends=sends)
     assert [int(request.image[0, 0, 0]) for request in model.asked] == [0, 1, 2, 3] * 8

@@ -280,7 +280,7 @@ def test_starts_are_compared_as_the_paired_check_says(tmp_path: Path) -> None:
     space = preset("annotate", 64)
     losses = (
         Objective(TASK, space, Listener(), LogProbReader())
-        .look(np.stack(space.starts()), samples)
+        .score(np.stack(space.starts()), samples)
         .losses
     )
     falls = [paired(losses[0], row) for row in losses]

@@ -57,7 +57,7 @@ def test_images_are_dealt_out_evenly_to_the_sources(models: int) -> None:
 
 def test_the_table_holds_what_each_source_says_of_its_images() -> None:
     samples = TASK.train[:6]
-    table = objective(Eye(), far()).look(Z, samples)
+    table = objective(Eye(), far()).score(Z, samples)
     for k, z in enumerate(Z):
         for model, own in ((Eye(), [0, 2, 4]), (far(), [1, 3, 5])):
             images = [TONE.render(z, samples[i].pixels()) for i in own]
@@ -68,7 +68,7 @@ def test_the_table_holds_what_each_source_says_of_its_images() -> None:
 
 def test_the_worst_source_counts() -> None:
     samples = TASK.train[:8]
-    table = objective(Eye(), far()).look(Z, samples).losses
+    table = objective(Eye(), far()).score(Z, samples).losses
     mean = [row.loss for row in objective(Eye(), far()).evaluate(Z, samples)]
     worst = [row.loss for row in objective(Eye(), far(), combine="worst").evaluate(Z, samples)]
     assert mean == pytest.approx(table.mean(axis=1))
@@ -112,9 +112,9 @@ def test_failures_of_one_source_leave_a_hole_and_no_bias() -> None:
     samples = TASK.train[:8]
     refused = TONE.render(Z[1], samples[2].pixels()).tobytes()
     lossy = Flaky(refuses=lambda request: request.image.tobytes() == refused)
-    table = objective(lossy, far()).look(Z, samples)
+    table = objective(lossy, far()).score(Z, samples)
     assert np.argwhere(np.isnan(table.losses)).tolist() == [[1, 2]]
-    rows = objective(lossy, far()).judge(Z, samples, table)
+    rows = objective(lossy, far()).summarise(Z, samples, table)
     assert [(row.n_ok, row.n_failed) for row in rows] == [(8, 0), (7, 1)]
     assert [row.loss for row in rows] == pytest.approx(additive(table.losses))
 

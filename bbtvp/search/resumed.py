@@ -1,6 +1,4 @@
-"""A search that goes on: what its optimiser asked before is read in the journal, not worked out
-again.
-"""
+"""An optimiser that goes on where a run was killed, from what the journal keeps of it."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from bbtvp.runs.journal import Journal
 
 
 @final
-class Recalled:
-    """An optimiser of one stage, of which the journal may know the first generations.
+class ResumedOptimiser:
+    """An optimiser of one stage, of which the journal may hold the first generations.
 
-    One that is slow to work out again has a `memory`; it is journalled with each generation, as it
-    was before, and the candidates with it. So all generations but the last are read there. The last
-    is asked anew from its memory: if the libraries that are installed now ask other candidates, it
-    shows. An optimiser without a memory is asked everything again, which costs it little.
+    An optimiser that is slow to replay has a `memory`. Each generation is journalled with the
+    memory before it and with its candidates, so all generations but the last are read there. The
+    last is computed again from its memory, which shows if the libraries that are installed now
+    give other candidates. An optimiser without a memory is replayed whole.
     """
 
     def __init__(self, optimiser: Optimiser, journal: Journal, stage: str) -> None:
@@ -37,9 +35,7 @@ class Recalled:
 
     @property
     def note(self) -> dict[str, Any]:
-        """What the journal is to keep of the generation that is asked now, beside what became of
-        it.
-        """
+        """What the journal keeps of the present generation, beside its evaluations."""
         memory = self._optimiser.memory
         return {} if memory is None else {"asked": self._optimiser.ask().tolist(), "memory": memory}
 
