@@ -1,14 +1,17 @@
-"""run.json: what a run was called with, on what, and with which versions, so that it can be read
-and made again.
+"""run.json: the record of a run, from which it can be made again.
+
+It says what the run was called with, on what, and with which versions.
 
     {"schema": "bbtvp.run/1",
-     "task": {"name", "digest", "spec", "options"}, "models": [{"spec", "identity", "revision",
-     "origin", "options"}], "surrogate": null or {"spec", "options"},
-     "arguments": {…},                                the fields of `SearchConfig`
-     "environments": [{"python", "platform", "packages"}]}   one for each set of versions that worked on it
+     "task": {"name", "digest", "spec", "options"},
+     "models": [{"spec", "identity", "revision", "origin", "options"}],
+     "surrogate": null or {"spec", "options"},
+     "arguments": {…},
+     "environments": [{"python", "platform", "packages"}]}
 
-`task.spec`, `models[].origin` and `surrogate.spec` are null for what was made in Python: such a run
-can be read by all, and made again by its own program only.
+`arguments` are the fields of `SearchConfig`. `environments` has an entry for each set of versions
+that worked on the run. `task.spec`, `models[].origin` and `surrogate.spec` are null for what was
+made in Python: only the program that made it can make such a run again.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.run/1"
 FILE = "run.json"
-_NAME = re.compile(r"[^\w.-]")
-"""What ends the name in a requirement."""
+_NAME_END = re.compile(r"[^\w.-]")
+"""The first character after the name in a requirement."""
 
 
 def write_record(
@@ -110,7 +113,7 @@ def environment() -> dict[str, Any]:
 
 def _packages() -> dict[str, str]:
     names = sorted(
-        {_NAME.split(line)[0] for line in requires("bbtvp") or () if "extra ==" not in line}
+        {_NAME_END.split(line)[0] for line in requires("bbtvp") or () if "extra ==" not in line}
     )
     found = {}
     for name in ("bbtvp", *names):

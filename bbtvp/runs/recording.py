@@ -149,7 +149,8 @@ def _used(recorded: Iterable[RecordedQuery]) -> Iterator[Outcome]:
 
 
 def _with_cost(query: QueryRecord, attempts: int, usd: float) -> Outcome:
-    return query.outcome(query.usage._replace(attempts=attempts, usd=usd))
+    usage = query.usage._replace(attempts=attempts, usd=usd)
+    return query._replace(usage=usage).outcome()
 
 
 @final

@@ -17,7 +17,6 @@ A last line without a line break is being written, or was torn by a crash: no re
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -78,14 +77,13 @@ class QueryRecord(NamedTuple):
         row = [self.key, list(self.usage), self.text, scores, self.failure]
         return [*row, True] if self.refused else row
 
-    def outcome(self, usage: Usage | None = None) -> Outcome:
-        """The outcome as a model gives it, with another usage if one is given."""
-        spent = self.usage if usage is None else usage
+    def outcome(self) -> Outcome:
+        """The outcome as a model gives it."""
         if self.failure is not None:
-            return QueryFailed(self.failure, spent, self.refused)
-        scores = self.scores
-        labels = None if scores is None else tuple(LabelScore(*score) for score in scores)
-        return Reply(self.text, labels, spent)
+            return QueryFailed(self.failure, self.usage, self.refused)
+        if self.scores is None:
+            return Reply(self.text, None, self.usage)
+        return Reply(self.text, tuple(LabelScore(*score) for score in self.scores), self.usage)
 
 
 class RepliesRecord(NamedTuple):
@@ -153,7 +151,8 @@ def read_records(
             record = _config(kind, fields, path) if number == 1 else _record(kind, fields)
         except DAMAGED as error:
             raise JournalError(
-                f"{path}, line {number} is damaged; restore the file or start anew elsewhere (--out)"
+                f"{path}, line {number} is damaged; "
+                "restore the file or start anew elsewhere (--out)"
             ) from error
         if record is None:
             raise JournalError(
@@ -238,23 +237,13 @@ class StoredReader(NamedTuple):
     normalise: str = "mean"
 
 
-_NORMALISE = re.compile(r"normalise='(\w+)'")
-
-
 def stored_reader(config: Mapping[str, Any]) -> StoredReader:
     """The reader that the configuration of a journal names.
 
-    A search of an older version kept the reader as Python writes it:
-    "LogProbReader(normalise='mean', q=0.5)", "TextReader(max_tokens=16, forced=True)". A proof
-    keeps its name, or "auto", beside "normalise".
+    A search keeps the settings of its reader. A proof keeps a name, which may be "auto", beside
+    "normalise".
     """
     kept = config.get("reader")
     if isinstance(kept, Mapping):
         return StoredReader(str(kept.get("name")), str(kept.get("normalise", "mean")))
-    words = str(kept)
-    if words.startswith("LogProbReader"):
-        found = _NORMALISE.search(words)
-        return StoredReader("logprob", found[1] if found else "mean")
-    if words.startswith("TextReader"):
-        return StoredReader("label" if "forced=True" in words else "text")
-    return StoredReader(words, str(config.get("normalise", "mean")))
+    return StoredReader(str(kept), str(config.get("normalise", "mean")))

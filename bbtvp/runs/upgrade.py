@@ -20,8 +20,28 @@ LAST = "bbtvp 0.1.0 at commit 624ab1b"
 """The last version that has them."""
 
 _ARGUMENTS = frozenset(
-    "budget usd seconds prompt canvas method fca tse matched warm prime arbiter combine channel "
-    "reader normalise images allocation popsize seed".split()
+    {
+        "budget",
+        "usd",
+        "seconds",
+        "prompt",
+        "canvas",
+        "method",
+        "fca",
+        "tse",
+        "matched",
+        "warm",
+        "prime",
+        "arbiter",
+        "combine",
+        "channel",
+        "reader",
+        "normalise",
+        "images",
+        "allocation",
+        "popsize",
+        "seed",
+    }
 )
 """Arguments of `optimize` in an older record; all others there are options of the optimiser."""
 
