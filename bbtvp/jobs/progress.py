@@ -70,8 +70,8 @@ class SearchProgress:
     def seconds_left(self, owner: Owner | None, now: datetime) -> float | None:
         """Seconds until the end at the pace since the owner took the folder.
 
-        None without an owner or a pace, or where the owner's clock is ahead of ours. What is left
-        of the plan is held to need image queries at the same rate as what is done.
+        None without an owner or a pace, or where the owner's clock is ahead of ours. The share of
+        the plan that is left is assumed to need image queries at the same rate as the share done.
         """
         share = self.share
         if owner is None or owner.queries is None or not share:

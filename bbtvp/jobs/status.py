@@ -1,5 +1,6 @@
-"""Where runs stand, read from their folders while they go: no model is loaded, and nothing is
-written or held.
+"""How far runs have come, read from their folders while they go on.
+
+No model is loaded, and nothing is written or locked.
 """
 
 from __future__ import annotations
@@ -28,23 +29,25 @@ State: TypeAlias = Literal["waiting", "running", "stopped", "failed", "done", "u
 ENDED: tuple[State, ...] = ("done", "failed", "unreadable")
 BAD: tuple[State, ...] = ("failed", "unreadable")
 _DEPTH = 2
-"""Folders between the one that is named and a run, at most."""
+"""The most folders between the one that is named and a run."""
 
 
 @final
 @dataclass(frozen=True)
 class Standing:
-    """Where one job stands.
+    """How far one job has come.
 
-    state: waiting (not begun, or its batch, which is running, will go on with it), running (a
-    living process holds it), stopped (begun, and held by nobody), failed (its batch gave it up),
-    done (its prompt is there, and the results of every check that was begun or that its batch
-    wants), unreadable. stage, generation, generations: of the search, or the check under way, which
-    has no generations. loss: mean over the candidates of the last generation. unprompted, best: on
-    validation. queries: image queries of the search, of at most `cap`; checks: those of
-    verification and other checks. seconds_left: of the search, at the pace of the process that
-    holds it; None where nothing is known. error: why it failed. failure: why the last failed query
-    did.
+    state: "waiting" (not begun, or its batch is running and will go on with it), "running" (a
+    living process works on it), "stopped" (begun, and no process works on it), "failed" (its batch
+    gave it up), "done" (its prompt is there, and the results of every check that was begun or that
+    its batch wants), or "unreadable".
+
+    stage: of the search, or the check under way. generation, generations: of the stage; None for a
+    check. loss: mean over the candidates of the last generation. unprompted, best: on the
+    validation images. queries: image queries of the search, at most `cap`. checks: image queries of
+    the proof and the other checks. failed: image queries that failed. usd: US dollars, at most
+    `usd_cap`. seconds_left: of the search, at the pace of the process that works on it. error: why
+    the job failed. failure: why the last failed query did. None stands for what is not known.
     """
 
     name: str
@@ -103,7 +106,7 @@ class Standing:
 
 @final
 class Board:
-    """The jobs in some folders. Every look reads only what was written since the last.
+    """The jobs in some folders. Each look reads only what was written since the last one.
 
     folders: run folders, folders of jobs, or folders that hold such.
     """
@@ -113,10 +116,10 @@ class Board:
         self._tallies: dict[Path, Tally] = {}
 
     def look(self) -> list[Standing]:
-        """Where every job stands, in the order of the folders, of `jobs.json`, of names.
+        """The standing of every job, in the order of the folders, then of `jobs.json` or of names.
 
-        Raises UsageError for a folder without any. What cannot be read makes its own job
-        unreadable, and no other.
+        Raises UsageError for a folder without a job. A job that cannot be read is "unreadable", and
+        the others are read all the same.
         """
         found: list[Standing] = []
         for folder in self._folders:
@@ -136,7 +139,7 @@ class Board:
 
     def _read(self, name: str, folder: Path, job: Mapping[str, Any]) -> Standing:
         run = RunFolder(folder)
-        # The owner first: one that ends in between has written all that is read after.
+        # The owner is read first: if it ends meanwhile, all that is read after it is complete.
         owner = run.owner
         checks = {place: owner_of(place) for place in run.check_folders}
         tally = self._tally(run.journal)
@@ -179,8 +182,9 @@ class Board:
 
 
 def runs_in(folder: Path) -> Iterator[tuple[str, Path, Mapping[str, Any]]]:
-    """Name, run folder and what `jobs.json` says of it, for each job in a folder. UsageError if it
-    is no folder.
+    """Each job in a folder: its name, its run folder, and what `jobs.json` says of it.
+
+    Raises UsageError if `folder` is no folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder; name the --out of a run, or a folder of runs")
@@ -195,12 +199,10 @@ def _runs(folder: Path, name: str, depth: int) -> Iterator[tuple[str, Path, Mapp
     elif depth:
         for child in sorted(path for path in folder.iterdir() if path.is_dir()):
             inside = list(_runs(child, child.name, depth - 1))
-            whole = len(inside) == 1 and inside[0][1] == child
-            yield from (
-                inside
-                if whole
-                else ((f"{child.name}/{job}", place, facts) for job, place, facts in inside)
-            )
+            if len(inside) == 1 and inside[0][1] == child:
+                yield from inside
+            else:
+                yield from ((f"{child.name}/{job}", place, facts) for job, place, facts in inside)
 
 
 def _jobs(path: Path) -> list[Mapping[str, Any]]:
@@ -234,7 +236,7 @@ def _state(
 
 
 def _done(run: RunFolder, job: Mapping[str, Any]) -> bool:
-    if job:  # as it is described now: if it was changed, its batch works on it again
+    if job:  # a job that was changed since is not done: its batch works on it again
         described = {key: value for key, value in job.items() if key != "folder"}
         return bool(run.result.get("job") == described)
     return run.finished and all(_document(place).exists() for place in run.check_folders)

@@ -56,7 +56,7 @@ def test_what_differs(two: tuple[Path, Path]) -> None:
     found = compare(*two)
     assert found.identical is False
     assert found.configuration == {
-        "budget": (140, 60),
+        "queries": (140, 60),
         "method": ("auto", "random"),
         "seed": (0, 7),
     }
@@ -188,7 +188,7 @@ def test_the_command(two: tuple[Path, Path]) -> None:
     text = bbtvp("compare", "a", "b")
     assert text.code == 0
     for line in (
-        "budget         140   60",
+        "queries        140   60",
         "numpy ",
         "prompts: different",
         "tone.contrast ",
