@@ -15,7 +15,7 @@ from bbtvp.cli.options import give, json_flag, say
 from bbtvp.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.models.store import Entry, ReplyStore
+    from bbtvp.models.store import ReplyStore, StoreEntry
 
 SCHEMA = "bbtvp.gc/1"
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -106,7 +106,7 @@ class Held:
     going: list[str] = field(default_factory=list)
     going_bytes: int = 0
 
-    def add(self, entry: Entry, *, goes: bool) -> None:
+    def add(self, entry: StoreEntry, *, goes: bool) -> None:
         self.replies += 1
         self.bytes += entry.bytes
         self.oldest = min(self.oldest, entry.when)
@@ -127,7 +127,7 @@ class Held:
 
 
 def _held(
-    entries: Iterable[Entry], models: tuple[str, ...], before: float | None
+    entries: Iterable[StoreEntry], models: tuple[str, ...], before: float | None
 ) -> dict[str, Held]:
     chosen = before is not None or bool(models)
     held: dict[str, Held] = {}

@@ -21,7 +21,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.faults import FailureDecision, decide, parse_json, redact
 from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json, SearchableBatchApi
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
-from bbtvp.models.store import Intent, ReplyStore
+from bbtvp.models.store import BatchIntent, ReplyStore
 
 _log = logging.getLogger("bbtvp")
 
@@ -167,7 +167,7 @@ class BatchRunner:
                 if found is not None:
                     under_way[found] = lost.keys
 
-    def _recover(self, lost: Intent) -> str | None:
+    def _recover(self, lost: BatchIntent) -> str | None:
         """The batch of an intent, if it was handed in and can be found; otherwise the intent is
         given up.
         """
@@ -185,7 +185,7 @@ class BatchRunner:
         self._store.withdraw(lost.intent)
         return None
 
-    def _search(self, lost: Intent) -> str | None:
+    def _search(self, lost: BatchIntent) -> str | None:
         if not isinstance(self._dialect, SearchableBatchApi):
             return None
         known = self._store.open_batches(self._model)
@@ -244,7 +244,7 @@ class BatchRunner:
                         "and cancel it if it is there, then give the same command again"
                     ) from doubt
                 self._sleep(self._poll)  # for the list to have it
-                found = self._recover(Intent(intent, when, keys))
+                found = self._recover(BatchIntent(intent, when, keys))
                 if found is not None:
                     return found
             except (ModelError, UsageError):

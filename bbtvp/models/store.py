@@ -1,15 +1,17 @@
-"""The response store: replies that were paid for, across runs, by the exact bytes of what was
-asked.
+"""Replies that were paid for, kept across runs by the exact bytes of what was asked.
 
-One SQLite file for all runs and all processes of a user. A reply is on the disk when `keep`
-returns; a kill, a full disk or a power cut loses nothing that was kept before. Failures and
-refusals are never kept: they are asked again.
+>>> store = ReplyStore(Path("replies.sqlite"))
+>>> key = reply_key("https://api.example/v1", b'{"prompt": "…"}', 0, "1")
+>>> store.keep(key, Reply("three"), model="example/gpt")
+>>> store.recall(key).text
+'three'
 
-Threads that keep replies at the same time share one transaction, since what costs time is the
-disk's word that it has written: the first writes for all who wait. Readers have a connection of
-their own and never wait for a writer.
+One SQLite file serves all runs and all processes of a user. A reply is on the disk when `keep`
+returns. Failures and refusals are never kept: they are asked again. Batches that a vendor works on
+are noted here too, so that a run that was killed finds them again.
 
-Batches that a vendor works on are noted here too, so that a run that was killed finds them again.
+A `ReplyStore` belongs to endpoints and outlives a run; a `bbtvp.models.ReplyCache` belongs to one
+run and also counts what the run spends.
 """
 
 from __future__ import annotations
@@ -17,61 +19,24 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 from filelock import FileLock
 
 from bbtvp.core.digest import canonical_json, digest
-from bbtvp.core.errors import BbtvpError
 from bbtvp.models.exchange import LabelScore, Reply, Usage
+from bbtvp.models.store_file import VARIABLE, StoreFile
 
-VARIABLE = "BBTVP_STORE"
-VERSION = 1
-_APPLICATION = 0x62627476
-"""Marks a SQLite file as a store of replies."""
-_TABLES = """
-CREATE TABLE replies (key TEXT PRIMARY KEY, model TEXT, at REAL, reply BLOB, check_sum INTEGER) WITHOUT ROWID;
-CREATE TABLE batches (batch TEXT PRIMARY KEY, model TEXT, at REAL, keys TEXT) WITHOUT ROWID;
-CREATE TABLE intents (intent TEXT PRIMARY KEY, model TEXT, at REAL, keys TEXT) WITHOUT ROWID;
-"""
-_BUSY = 60.0
-"""Seconds to wait for another process. It holds the file for some milliseconds at a time."""
-_LOCAL = (
-    "ext2",
-    "ext3",
-    "ext4",
-    "xfs",
-    "btrfs",
-    "zfs",
-    "f2fs",
-    "tmpfs",
-    "overlay",
-    "jfs",
-    "bcachefs",
-)
-"""File systems of one machine. On all others, two machines that share a file would not see each
-other's WAL index.
-"""
 _PAGE = 1000
-
-_opening = threading.Lock()
-"""Closing a file drops every lock that this process has on it, SQLite's too: so none is created
-while one is opened.
-"""
+"""Rows that `entries` reads at a time."""
 
 
-class StoreError(BbtvpError):
-    """A response store that cannot be used: damaged, of a newer version, read-only, on a full disk."""
-
-
-class Entry(NamedTuple):
+class StoreEntry(NamedTuple):
     """One kept reply: `when` in seconds since 1970, `bytes` of the reply itself."""
 
     key: str
@@ -80,9 +45,10 @@ class Entry(NamedTuple):
     bytes: int
 
 
-class Intent(NamedTuple):
-    """A batch that was about to be handed in: whether it was, nobody knows. `when` in seconds since
-    1970.
+class BatchIntent(NamedTuple):
+    """A batch that was about to be submitted. Whether it was, is not known.
+
+    when: in seconds since 1970. keys: of its requests.
     """
 
     intent: str
@@ -93,8 +59,8 @@ class Intent(NamedTuple):
 def reply_key(url: str, body: bytes, replicate: int, version: str) -> str:
     """The key of a reply: 64 hex digits.
 
-    url and body are all that was asked (model and pixels are in the body); version is the
-    adapter's: one that reads replies differently must not be served what another read.
+    url, body: all that was asked; the body holds the model's name and the pixels. version: of the
+    code that reads replies. Code that reads them differently must not get what other code has read.
     """
     return digest(url.encode(), body, str(replicate).encode(), version.encode())
 
@@ -117,11 +83,8 @@ class ReplyStore:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or default_path()
-        self._queue: deque[_Waiting] = deque()
-        self._writing = threading.RLock()
-        self._reading = threading.Lock()
-        self._disk: _Disk | None = None
-        self._inherited: list[_Disk] = []
+        self._file = StoreFile(self.path)
+        self._queue: deque[_WaitingReply] = deque()
 
     def __repr__(self) -> str:
         return f"ReplyStore({str(self.path)!r})"
@@ -129,35 +92,36 @@ class ReplyStore:
     # -- replies -----------------------------------------------------------------------------------
     def recall(self, key: str) -> Reply | None:
         """The reply kept under this key. It costs nothing now: no attempts, no dollars."""
-        found = self._read("SELECT reply, check_sum FROM replies WHERE key = ?", key)
+        found = self._file.read("SELECT reply, check_sum FROM replies WHERE key = ?", key)
         if not found:
             return None
         packed, check_sum = found[0]
-        if zlib.crc32(packed, zlib.crc32(key.encode())) != check_sum:
-            raise self._damaged("a reply is not as it was written")
+        if _check_sum(key, packed) != check_sum:
+            raise self._file.damaged("a reply is not as it was written")
         return _unpacked(packed)
 
     def keep(self, key: str, reply: Reply, *, model: str) -> None:
-        """Write a reply to the disk. One that is there already stays; one with a score that is no
-        number is no reply.
+        """Write a reply to the disk, unless the key has one already.
 
-        If this raises, a later call that succeeds may still keep the reply.
+        A reply with a score that is NaN or infinite is not kept. If this raises, a later call that
+        succeeds may still keep the reply.
         """
         try:
             packed = _packed(reply)
         except ValueError:  # NaN or infinite
             return
-        check_sum = zlib.crc32(packed, zlib.crc32(key.encode()))
-        waiting = _Waiting((key, model, time.time(), packed, check_sum))
+        waiting = _WaitingReply((key, model, time.time(), packed, _check_sum(key, packed)))
         self._queue.append(waiting)
-        with self._writing:
+        # Most of the time goes to the disk's confirmation that it has written. So the first of
+        # several threads writes the replies of all that wait, in one transaction.
+        with self._file.writing:
             if not waiting.kept:
                 self._keep_all()
 
     def _keep_all(self) -> None:
         together = list(self._queue)
         rows = [waiting.row for waiting in together]
-        self._write(
+        self._file.write(
             lambda disk: disk.executemany(
                 "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?)", rows
             )
@@ -168,7 +132,7 @@ class ReplyStore:
 
     def rows(self) -> int:
         """How many replies are kept."""
-        return int(self._read("SELECT count(*) FROM replies")[0][0])
+        return int(self._file.read("SELECT count(*) FROM replies")[0][0])
 
     def size(self) -> int:
         """Bytes on the disk."""
@@ -176,219 +140,88 @@ class ReplyStore:
         files = (self.path, Path(f"{self.path}-wal"))
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def entries(self) -> Iterator[Entry]:
-        """All kept replies, by key; those that others keep meanwhile may be among them."""
+    def entries(self) -> Iterator[StoreEntry]:
+        """All kept replies, by key; replies that are kept meanwhile may be among them."""
         last = ""
-        while page := self._read(
+        while page := self._file.read(
             "SELECT key, model, at, length(reply) FROM replies WHERE key > ? ORDER BY key LIMIT ?",
             last,
             _PAGE,
         ):
-            yield from (Entry(*row) for row in page)
+            for row in page:
+                yield StoreEntry(*row)
             last = page[-1][0]
 
     def forget(self, keys: Iterable[str]) -> None:
         """Remove replies, and give their room back to the disk."""
         gone = [(key,) for key in keys]
-        self._write(lambda disk: disk.executemany("DELETE FROM replies WHERE key = ?", gone))
-        with (
-            self._writing,
-            suppress(sqlite3.OperationalError),
-        ):  # another process may be reading: next time
-            disk = self._open().writer
-            disk.executescript(
-                "PRAGMA incremental_vacuum"
-            )  # execute() would take one step, which frees one page
-            disk.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._file.write(lambda disk: disk.executemany("DELETE FROM replies WHERE key = ?", gone))
+        self._file.compact()
 
     # -- batches -----------------------------------------------------------------------------------
     def submitting(self) -> FileLock:
-        """To be held while a batch is handed in: one process at a time. Intents that it then sees
-        are of the dead.
+        """The lock to hold while a batch is submitted, by one process at a time.
+
+        Intents that its holder sees belong to processes that have died.
         """
-        self._open()
+        self._file.connections()
         return FileLock(f"{self.path}.lock", mode=0o600)
 
     def intend(self, model: str, keys: Sequence[str]) -> str:
-        """Note that a batch of these keys is about to be handed in; gives the name of the note."""
+        """Note that a batch of these keys is about to be submitted; returns the intent's name."""
         intent = os.urandom(8).hex()
         row = (intent, model, time.time(), json.dumps(list(keys)))
-        self._write(lambda disk: disk.execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row))
+        self._file.write(lambda disk: disk.execute("INSERT INTO intents VALUES (?, ?, ?, ?)", row))
         return intent
 
-    def intents(self, model: str) -> list[Intent]:
-        """Batches of this model of which it is not known whether they were handed in, oldest first."""
-        rows = self._read("SELECT intent, at, keys FROM intents WHERE model = ? ORDER BY at", model)
-        return [Intent(intent, when, json.loads(keys)) for intent, when, keys in rows]
+    def intents(self, model: str) -> list[BatchIntent]:
+        """Batches of this model that may or may not have been submitted, oldest first."""
+        rows = self._file.read(
+            "SELECT intent, at, keys FROM intents WHERE model = ? ORDER BY at", model
+        )
+        return [BatchIntent(intent, when, json.loads(keys)) for intent, when, keys in rows]
 
     def withdraw(self, intent: str) -> None:
-        """Nothing was handed in, or it is given up."""
-        self._write(lambda disk: disk.execute("DELETE FROM intents WHERE intent = ?", (intent,)))
+        """Remove an intent: nothing was submitted, or the batch is given up."""
+        self._file.write(
+            lambda disk: disk.execute("DELETE FROM intents WHERE intent = ?", (intent,))
+        )
 
     def begin_batch(
         self, batch: str, model: str, keys: Sequence[str], *, intent: str | None = None
     ) -> None:
-        """A batch of these keys is with the vendor, who calls it `batch`; what was intended is
-        done.
+        """Note that the vendor has a batch of these keys, under the name `batch`.
 
-        Called again for a batch, it sets the keys that are still wanted of it.
+        The intent is removed. Called again for a batch, it sets the keys that are still wanted.
         """
 
         def begin(disk: sqlite3.Connection) -> None:
             disk.execute("DELETE FROM intents WHERE intent = ?", (intent,))
             disk.execute(
-                "INSERT INTO batches VALUES (?, ?, ?, ?) ON CONFLICT (batch) DO UPDATE SET keys = excluded.keys",
+                "INSERT INTO batches VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (batch) DO UPDATE SET keys = excluded.keys",
                 (batch, model, time.time(), json.dumps(list(keys))),
             )
 
-        self._write(begin)
+        self._file.write(begin)
 
     def open_batches(self, model: str) -> dict[str, list[str]]:
         """The keys of each batch that was begun and not ended, oldest first."""
-        rows = self._read("SELECT batch, keys FROM batches WHERE model = ? ORDER BY at", model)
+        rows = self._file.read("SELECT batch, keys FROM batches WHERE model = ? ORDER BY at", model)
         return {batch: json.loads(keys) for batch, keys in rows}
 
     def end_batch(self, batch: str) -> None:
-        """All that can be had of a batch was collected."""
-        self._write(lambda disk: disk.execute("DELETE FROM batches WHERE batch = ?", (batch,)))
+        """Note that all replies of a batch that can be had were collected."""
+        self._file.write(lambda disk: disk.execute("DELETE FROM batches WHERE batch = ?", (batch,)))
 
-    # -- the file ----------------------------------------------------------------------------------
     def close(self) -> None:
-        """Let go of the file. Any later call opens it again."""
-        with self._writing, self._reading:
-            disk = self._disk
-            self._disk = None
-            if disk is not None and disk.process == os.getpid():
-                disk.reader.close()
-                disk.writer.close()
-
-    def _read(self, sql: str, *values: Any) -> list[Any]:
-        disk = self._open()
-        try:
-            with self._reading:
-                return disk.reader.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._trouble(error) from error
-
-    def _write(self, change: Callable[[sqlite3.Connection], object]) -> None:
-        """Make a change as one transaction; it is on the disk when this returns."""
-        with self._writing:
-            writer = self._open().writer
-            try:
-                writer.execute("BEGIN IMMEDIATE")
-                change(writer)
-                writer.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise self._trouble(error) from error
-            finally:  # after an interrupt, too
-                if writer.in_transaction:
-                    writer.execute("ROLLBACK")
-
-    def _open(self) -> _Disk:
-        disk = self._disk
-        if disk is not None and disk.process == os.getpid():
-            return disk
-        with self._writing:
-            if self._disk is not None and self._disk.process != os.getpid():
-                self._inherited.append(
-                    self._disk
-                )  # a child must neither use nor close what its parent opened
-                self._disk = None
-            if self._disk is None:
-                self._disk = self._begin()
-            return self._disk
-
-    def _begin(self) -> _Disk:
-        """Connections to a file that is known to be ours, of this version, and open to writing."""
-        try:
-            with ExitStack() as stack:
-                with _opening:
-                    self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    with suppress(FileExistsError):
-                        os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-                    writer = stack.enter_context(closing(_connection(self.path)))
-                if fault := _fault(writer, self.path):
-                    raise StoreError(f"{self.path} {fault}")
-                _prepare(writer, self.path)
-                reader = stack.enter_context(closing(_connection(self.path)))
-                stack.pop_all()
-                return _Disk(writer, reader, os.getpid())
-        except sqlite3.Error as error:
-            raise self._trouble(error) from error
-        except OSError as error:
-            raise StoreError(f"{self.path}: {error.strerror or error}; {_ELSEWHERE}") from error
-
-    def _trouble(self, error: sqlite3.Error) -> StoreError:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            return self._damaged(str(error))
-        if name.startswith("SQLITE_FULL"):
-            return StoreError(f"{self.path}: the disk is full; make room, or {_ELSEWHERE}")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            return StoreError(
-                f"{self.path} is held by another process; wait for it, or {_ELSEWHERE}"
-            )
-        return StoreError(f"{self.path}: {error}; make it writable, or {_ELSEWHERE}")
-
-    def _damaged(self, how: str) -> StoreError:
-        return StoreError(f"{self.path} is damaged ({how}); {_away(self.path)}")
-
-
-class _Disk(NamedTuple):
-    """The connections of one process."""
-
-    writer: sqlite3.Connection
-    reader: sqlite3.Connection
-    process: int
-
-
-def _connection(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
-
-
-def _fault(disk: sqlite3.Connection, path: Path) -> str:
-    """What is wrong with the file, if anything: read before anything is written."""
-    disk.execute("BEGIN")  # one view of it: another process may be making it a store
-    new = _is_new(disk)
-    ours, version = (
-        disk.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    disk.execute("COMMIT")
-    if ours != _APPLICATION and not new:
-        return f"is another program's; {_ELSEWHERE}"
-    return f"was written by a newer bbtvp; upgrade, or {_away(path)}" if version > VERSION else ""
-
-
-def _is_new(disk: sqlite3.Connection) -> bool:
-    return bool(disk.execute("SELECT count(*) = 0 FROM sqlite_master").fetchone()[0])
-
-
-def _prepare(disk: sqlite3.Connection, path: Path) -> None:
-    """Make a new file a store; fails now if an old one cannot be written."""
-    disk.execute("PRAGMA synchronous = FULL")
-    disk.execute("PRAGMA fullfsync = ON")  # on macOS, fsync alone does not reach the disk
-    if _is_new(disk):
-        disk.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    _choose_journal(disk, wal=on_one_machine(path))
-    disk.execute("BEGIN IMMEDIATE")
-    if _is_new(disk):
-        for statement in _TABLES.strip().split("\n"):
-            disk.execute(statement)
-        disk.execute(f"PRAGMA application_id = {_APPLICATION}")
-        disk.execute(f"PRAGMA user_version = {VERSION}")
-    disk.execute("COMMIT")
-
-
-_ELSEWHERE = f"name another file ({VARIABLE}=FILE), or go on without (-M store=false)"
-
-
-def _away(path: Path) -> str:
-    return f"move it away (mv {path} {path}.old, and {path.name}-wal likewise), or go on without (-M store=false)"
+        """Close the file. Any later call opens it again."""
+        self._file.close()
 
 
 @final
-class _Waiting:
-    """A reply that a thread wants kept."""
+class _WaitingReply:
+    """A row that a thread wants written."""
 
     __slots__ = ("kept", "row")
 
@@ -397,53 +230,15 @@ class _Waiting:
         self.kept = False
 
 
-def _choose_journal(disk: sqlite3.Connection, *, wal: bool) -> None:
-    """WAL, or where it does not work the rollback journal: as safe, but readers and writers wait
-    for each other.
-    """
-    deadline = time.monotonic() + _BUSY
-    mode = "WAL" if wal else "DELETE"
-    while True:
-        try:
-            disk.execute(f"PRAGMA journal_mode = {mode}")
-            disk.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError as error:
-            name = error.sqlite_errorname
-            if name.startswith("SQLITE_BUSY") and time.monotonic() < deadline:
-                time.sleep(
-                    0.01
-                )  # others are opening the new file too; here SQLite itself does not wait
-            elif mode == "WAL" and name.startswith(("SQLITE_IOERR_SHM", "SQLITE_PROTOCOL")):
-                mode = "DELETE"
-            else:
-                raise
-        else:
-            return
-
-
-def on_one_machine(path: Path, mounts: Path = Path("/proc/self/mounts")) -> bool:
-    """Whether a file lies on a file system of this machine alone; True where the system does not
-    say.
-    """
-    try:
-        rows = [line.split() for line in mounts.read_text("utf-8", "replace").splitlines()]
-    except OSError:
-        return True
-    home = path.absolute().parent.resolve()
-    points = [(Path(row[1].replace("\\040", " ")), row[2]) for row in rows if len(row) > 2]
-    kinds = [(len(point.parts), kind) for point, kind in points if home.is_relative_to(point)]
-    return (
-        not kinds or max(enumerate(kinds), key=lambda item: (item[1][0], item[0]))[1][1] in _LOCAL
-    )
+def _check_sum(key: str, packed: bytes) -> int:
+    return zlib.crc32(packed, zlib.crc32(key.encode()))
 
 
 def _packed(reply: Reply) -> bytes:
     """The reply as JSON. Raises ValueError if a score is NaN or infinite."""
-    scores = (
-        None
-        if reply.scores is None
-        else [[float(score.logprob), score.tokens] for score in reply.scores]
-    )
+    scores = None
+    if reply.scores is not None:
+        scores = [[float(score.logprob), score.tokens] for score in reply.scores]
     content = {
         "text": reply.text,
         "scores": scores,
@@ -455,10 +250,8 @@ def _packed(reply: Reply) -> bytes:
 
 def _unpacked(packed: bytes) -> Reply:
     content = json.loads(packed.decode("utf-8", "surrogatepass"))
-    scores = (
-        None
-        if content["scores"] is None
-        else tuple(LabelScore(*score) for score in content["scores"])
-    )
-    tokens_in, tokens_out = content["tokens"]
-    return Reply(content["text"], scores, Usage(tokens_in, tokens_out, attempts=0, usd=0.0))
+    scores = None
+    if content["scores"] is not None:
+        scores = tuple(LabelScore(*score) for score in content["scores"])
+    input_tokens, output_tokens = content["tokens"]
+    return Reply(content["text"], scores, Usage(input_tokens, output_tokens, attempts=0, usd=0.0))

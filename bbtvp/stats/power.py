@@ -31,7 +31,7 @@ MOST = 1_000_000
 """The largest number of samples that is planned."""
 
 LOST = 0.10
-"""Share of answers that a prompt is assumed to spoil; gain + 2 · LOST of all answers then change."""
+"""Share of answers that a prompt is assumed to spoil; gain + 2 · LOST of all then change."""
 
 Z = 1.6448536269514722
 """The normal quantile of a one-sided level of 5 %."""

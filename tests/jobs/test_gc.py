@@ -163,7 +163,7 @@ def test_a_store_of_a_newer_version_is_an_error_and_stays(filled: Path) -> None:
 def test_a_store_that_another_process_writes_to_is_an_error(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bbtvp.models.store._BUSY", 0.1)
+    monkeypatch.setattr("bbtvp.models.store_file._BUSY", 0.1)
     with closing(sqlite3.connect(filled, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         ran = bbtvp("gc", "--older-than", "0d", "--remove")

@@ -26,6 +26,7 @@ from bbtvp.core.rng import stream
 from bbtvp.models import LabelScore, Reply, Usage
 from bbtvp.models import store as store_module
 from bbtvp.models.store import ReplyStore, reply_key
+from bbtvp.models.store_file import StoreFile
 from tests.support import ROOT
 
 FORK = multiprocessing.get_context("fork")
@@ -155,15 +156,15 @@ def test_threads_that_wait_share_a_transaction(
     entered = threading.Event()
     go = threading.Event()
     writes = []
-    write = ReplyStore._write
+    write = StoreFile.write
 
-    def slow(self: ReplyStore, change: Callable[[sqlite3.Connection], object]) -> None:
-        writes.append(len(self._queue))
+    def slow(self: StoreFile, change: Callable[[sqlite3.Connection], object]) -> None:
+        writes.append(len(store._queue))
         entered.set()
         go.wait()
         write(self, change)
 
-    monkeypatch.setattr(ReplyStore, "_write", slow)
+    monkeypatch.setattr(StoreFile, "write", slow)
     with ThreadPoolExecutor(20) as pool:
         pool.submit(store.keep, "first", Reply(), model="m")
         entered.wait()
@@ -217,9 +218,9 @@ def test_a_forked_child_opens_the_file_anew(store: ReplyStore) -> None:
 VICTIM = """
 import sys, threading
 from pathlib import Path
-from bbtvp.models import Reply, store
+from bbtvp.models import Reply, store, store_file
 if sys.argv[3] == "rollback":
-    store.on_one_machine = lambda _: False
+    store_file.on_one_machine = lambda _: False
 disk, name = store.ReplyStore(Path(sys.argv[1])), sys.argv[2]
 def work(thread):
     for i in range(10**9):

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from bbtvp.core.errors import BbtvpError
-from bbtvp.models import Reply
-from bbtvp.models import store as store_module
-from bbtvp.models.store import VERSION, ReplyStore, StoreError, default_path, on_one_machine
+from bbtvp.models import Reply, store_file
+from bbtvp.models.store import ReplyStore, default_path
+from bbtvp.models.store_file import VERSION, StoreError, on_one_machine
 
 FORK = multiprocessing.get_context("fork")
 
@@ -174,7 +174,7 @@ def test_a_full_disk_loses_nothing_that_was_kept(store: ReplyStore) -> None:
 
 def test_a_full_file_says_so_and_what_could_not_be_kept_is_kept_later(store: ReplyStore) -> None:
     store.keep("a", Reply("x"), model="m")
-    disk = store._open().writer
+    disk = store._file.connections().writer
     disk.execute(f"PRAGMA max_page_count = {disk.execute('PRAGMA page_count').fetchone()[0]}")
     with pytest.raises(StoreError, match="disk is full; make room"):
         store.keep("b", Reply("x" * 100_000), model="m")
@@ -188,7 +188,7 @@ def test_a_file_that_another_process_holds(
 ) -> None:
     store.rows()
     store.close()
-    monkeypatch.setattr(store_module, "_BUSY", 0.05)
+    monkeypatch.setattr(store_file, "_BUSY", 0.05)
     with sqlite3.connect(store.path, isolation_level=None) as holder:
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StoreError, match="held by another process; wait"):
@@ -204,7 +204,7 @@ def test_an_interrupt_in_a_transaction_leaves_the_store_usable(store: ReplyStore
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store._write(interrupted)
+        store._file.write(interrupted)
     store.keep("a", Reply("x"), model="m")
     assert store.recall("a") is not None
     assert store.open_batches("m") == {}
@@ -238,7 +238,7 @@ def test_a_file_system_of_a_network_is_known(path: str, local: bool, tmp_path: P
 def test_on_a_network_there_is_no_shared_memory(
     store: ReplyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "on_one_machine", lambda _: False)
+    monkeypatch.setattr(store_file, "on_one_machine", lambda _: False)
     store.keep("a", Reply("x"), model="m")
     assert [file.name for file in store.path.parent.iterdir()] == ["replies.sqlite"]
     assert store.recall("a") is not None
