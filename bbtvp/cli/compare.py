@@ -97,8 +97,8 @@ def _journals(found: Comparison) -> Iterator[str]:
 def _paired(found: Comparison) -> Iterator[str]:
     if found.unpaired:
         yield f"no paired comparison on test images: {found.unpaired}"
-    for row in found.paired:
+    for model, row in found.paired.items():
         yield (
-            f"{row.model}, the same {row.n} test images: {share(row.first)} → {share(row.second)}, "
-            f"second − first {change(row.gain, row.gain_ci95)}, McNemar p {row.mcnemar_p:.3g}"
+            f"{model}, the same {row.n} test images: {share(row.before)} → {share(row.after)}, "
+            f"second − first {change(row.gain, row.ci)}, McNemar p {row.mcnemar_p:.3g}"
         )

@@ -97,7 +97,7 @@ def _harm(cell: TransferCell) -> str:
         where += f", {cell.train} training images"
     return (
         f"harm: {cell.method}: {cell.source} → {cell.target} on {where}, seed {cell.seed}: "
-        f"{points(cell.gain)} points"
+        f"{points(cell.paired.gain)} points"
     )
 
 
@@ -115,8 +115,8 @@ def _square(found: Mapping[tuple[str, str], MeanGain]) -> str:
 def _means(cells: Sequence[TransferCell]) -> str:
     """The means on sources and on other models; empty if either is missing."""
     proofs = [cell for cell in cells if cell.task == cell.trained]
-    own = [cell.gain for cell in proofs if not cell.carried]
-    carried = [cell.gain for cell in proofs if cell.carried]
+    own = [cell.paired.gain for cell in proofs if not cell.carried]
+    carried = [cell.paired.gain for cell in proofs if cell.carried]
     if not own or not carried:
         return ""
     return f"mean {_mean(own)} on models that were asked, {_mean(carried)} on models that were not"

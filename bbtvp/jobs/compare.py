@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from bbtvp.runs.folder import RunFolder
 from bbtvp.runs.record import flattened
 from bbtvp.runs.tally import ValidationMeans
 from bbtvp.search.recipe import Loader
-from bbtvp.stats import paired_gain
+from bbtvp.stats import PairedGain, paired_gain
 from bbtvp.tasks import Task
 
 SCHEMA = "bbtvp.comparison/1"
@@ -33,27 +33,13 @@ _ROW = ("role", "n", "zero_shot", "empty_frame", "prompted", "gain", "gain_ci95"
 """What is shown of a row of a proof."""
 
 
-class Paired(NamedTuple):
-    """Both prompts on the same `n` test images and one model: shares of right answers, and second −
-    first.
-
-    gain_ci95: paired bootstrap interval. mcnemar_p: exact, two-sided.
-    """
-
-    model: str
-    n: int
-    first: float
-    second: float
-    gain: float
-    gain_ci95: tuple[float, float]
-    mcnemar_p: float
-
-
 @final
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs; pairs are of the first and the second. unpaired: why no paired comparison was made,
-    "" if one was.
+    """Two runs; pairs are of the first and the second.
+
+    paired: for each model, from the first prompt to the second on the same test images. unpaired:
+    why no paired comparison was made, "" if one was.
     """
 
     runs: tuple[RunFolder, RunFolder]
@@ -61,7 +47,7 @@ class Comparison:
     environment: Pairs
     step: StepDifference | None
     answers: AnswerDifferences
-    paired: tuple[Paired, ...]
+    paired: Mapping[str, PairedGain]
     unpaired: str
 
     @property
@@ -134,7 +120,10 @@ class Comparison:
             "spent": self.spent,
             "verification": self.proofs,
             "verdicts": list(self.verdicts),
-            "paired": [row._asdict() for row in self.paired],
+            "paired": [
+                {"model": model, **gain.as_json("first", "second")}
+                for model, gain in self.paired.items()
+            ],
             "unpaired": self.unpaired or None,
             "journals": {
                 "first_step_that_differs": None if self.step is None else self.step._asdict(),
@@ -159,34 +148,32 @@ def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparis
         environments(one.record["environments"][-1], other.record["environments"][-1]),
         first_step(one.recording, other.recording),
         answers(one.recording, other.recording),
-        tuple(paired),
+        paired,
         why,
     )
 
 
-def _paired(first: RunFolder, second: RunFolder, loader: Loader) -> tuple[list[Paired], str]:
+def _paired(
+    first: RunFolder, second: RunFolder, loader: Loader
+) -> tuple[dict[str, PairedGain], str]:
     """The comparison by model, or why there is none."""
     models = [model for model in _rows(first) if model in _rows(second)]
     if not models or first.proof is None or second.proof is None:
-        return [], "the runs were not both verified on one model"
+        return {}, "the runs were not both verified on one model"
     if first.proof.task != second.proof.task:
-        return [], "they were verified on different tasks"
+        return {}, "they were verified on different tasks"
     try:
         task = task_of(first.proof, loader)
     except DataError as error:
-        return [], str(error)
-    rows = []
+        return {}, str(error)
+    found = {}
     for model in models:
         right = _right(task, first, model), _right(task, second, model)
         if np.isfinite(right).all(axis=0).any():
-            gain = paired_gain(*right)
-            rows.append(
-                Paired(model, gain.n, gain.before, gain.after, gain.gain, gain.ci, gain.mcnemar_p)
-            )
-    return (
-        rows,
-        "" if rows else "the journals of the proofs do not hold the answers to these images",
-    )
+            found[model] = paired_gain(*right)
+    if not found:
+        return {}, "the journals of the proofs do not hold the answers to these images"
+    return found, ""
 
 
 def _right(task: Task, run: RunFolder, model: str) -> Vector:

@@ -18,7 +18,7 @@ import numpy as np
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs.run import JOBS
 from bbtvp.runs.folder import RESULT
-from bbtvp.stats import bootstrap_mean, holm
+from bbtvp.stats import PairedGain, bootstrap_mean, holm
 
 SCHEMA = "bbtvp.transfer/1"
 ALPHA = 0.05
@@ -48,8 +48,7 @@ class TransferCell(NamedTuple):
 
     method: a name for how the prompt was searched. sources: the models that the search asked.
     trained: the task of the search. task: the task of the proof. train: training images, None for
-    all. zero_shot: accuracy of the unprompted images. interval: 95 % interval of `gain`. p: of
-    McNemar's test. n: test images.
+    all. paired: from zero-shot to prompted, on the test images.
     """
 
     method: str
@@ -59,11 +58,7 @@ class TransferCell(NamedTuple):
     task: str
     train: int | None
     seed: int
-    zero_shot: float
-    gain: float
-    interval: tuple[float, float]
-    p: float
-    n: int
+    paired: PairedGain
 
     @property
     def source(self) -> str:
@@ -74,6 +69,18 @@ class TransferCell(NamedTuple):
     def carried(self) -> bool:
         """Whether the search never asked the target."""
         return self.target not in self.sources
+
+    def as_json(self) -> dict[str, Any]:
+        """The cell of a `bbtvp.transfer/1` document."""
+        found = self._asdict()
+        paired = found.pop("paired")
+        return found | {
+            "zero_shot": paired.before,
+            "gain": paired.gain,
+            "interval": paired.ci,
+            "p": paired.mcnemar_p,
+            "n": paired.n,
+        }
 
 
 @final
@@ -118,11 +125,7 @@ def _cells(
                 task=proof["task"],
                 train=job.get("train"),
                 seed=job["seed"],
-                zero_shot=row["zero_shot"],
-                gain=row["gain"],
-                interval=tuple(row["gain_ci95"]),
-                p=row["mcnemar_p"],
-                n=row["n"],
+                paired=PairedGain.from_json(row, "zero_shot", "prompted"),
             )
 
 
@@ -143,11 +146,11 @@ def mean_gain(cells: Sequence[TransferCell]) -> MeanGain:
     """The mean of the cells' gains; each (task, seed) counts the same."""
     by_place: dict[tuple[str, str, int], list[float]] = defaultdict(list)
     for cell in cells:
-        by_place[cell.trained, cell.task, cell.seed].append(cell.gain)
+        by_place[cell.trained, cell.task, cell.seed].append(cell.paired.gain)
     if len(by_place) == 1:
         # Nothing can be resampled. The cells share their images, so their errors may be the same.
-        low, high = np.mean([cell.interval for cell in cells], axis=0).tolist()
-        return MeanGain(float(np.mean([cell.gain for cell in cells])), low, high, len(cells))
+        low, high = np.mean([cell.paired.ci for cell in cells], axis=0).tolist()
+        return MeanGain(float(np.mean([cell.paired.gain for cell in cells])), low, high, len(cells))
     found = bootstrap_mean(np.array([np.mean(gains) for gains in by_place.values()]))
     return MeanGain(found.mean, found.lo, found.hi, len(cells))
 
@@ -189,9 +192,11 @@ def harmed(cells: Sequence[TransferCell]) -> list[TransferCell]:
 
     McNemar's test at 5 %, with Holm's correction over all cells.
     """
-    adjusted = holm([cell.p for cell in cells])
-    found = [cell for cell, p in zip(cells, adjusted, strict=True) if cell.gain < 0 and p < ALPHA]
-    return sorted(found, key=lambda cell: cell.gain)
+    adjusted = holm([cell.paired.mcnemar_p for cell in cells])
+    found = [
+        cell for cell, p in zip(cells, adjusted, strict=True) if cell.paired.gain < 0 and p < ALPHA
+    ]
+    return sorted(found, key=lambda cell: cell.paired.gain)
 
 
 def by_size(
@@ -217,7 +222,7 @@ def document(cells: Sequence[TransferCell]) -> dict[str, Any]:
     methods = list(dict.fromkeys(cell.method for cell in cells))
     return {
         "schema": SCHEMA,
-        "cells": [cell._asdict() for cell in cells],
+        "cells": [cell.as_json() for cell in cells],
         "matrix": [
             {"method": method, "source": source, "target": target, **found._asdict()}
             for method in methods
@@ -237,5 +242,5 @@ def document(cells: Sequence[TransferCell]) -> dict[str, Any]:
             }
             for (method, train), (own, carried) in by_size(cells).items()
         ],
-        "harmed": [cell._asdict() for cell in harmed(cells)],
+        "harmed": [cell.as_json() for cell in harmed(cells)],
     }

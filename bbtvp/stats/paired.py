@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,6 +46,20 @@ class PairedGain(NamedTuple):
             f"{gain}_ci95": list(self.ci),
             "mcnemar_p": self.mcnemar_p,
         }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any], before: str, after: str) -> PairedGain:
+        """Read what `as_json` wrote under these names. Counts that are missing are 0."""
+        return cls(
+            row["n"],
+            row[before],
+            row[after],
+            row["gain"],
+            tuple(row["gain_ci95"]),
+            row["mcnemar_p"],
+            row.get("gained", 0),
+            row.get("lost", 0),
+        )
 
 
 def paired_gain(

@@ -11,11 +11,18 @@ import pytest
 from bbtvp.core.errors import UsageError
 from bbtvp.jobs import transfer
 from bbtvp.jobs.transfer import TransferCell
+from bbtvp.stats import PairedGain
 from bbtvp.tasks.registry import load_task
 from tests.support import bbtvp, folder_of_patterns, install_plugin
 
 
-def cell(**parts: Any) -> TransferCell:
+def paired(gain: float, p: float, interval: tuple[float, float]) -> PairedGain:
+    return PairedGain(200, 0.5, 0.5 + gain, gain, interval, p, gained=0, lost=0)
+
+
+def cell(
+    gain: float = 0.1, p: float = 0.001, interval: tuple[float, float] = (0.05, 0.15), **parts: Any
+) -> TransferCell:
     whole: dict[str, Any] = {
         "method": "tone",
         "sources": ("a",),
@@ -24,11 +31,7 @@ def cell(**parts: Any) -> TransferCell:
         "task": "t",
         "train": None,
         "seed": 0,
-        "zero_shot": 0.5,
-        "gain": 0.1,
-        "interval": (0.05, 0.15),
-        "p": 0.001,
-        "n": 200,
+        "paired": paired(gain, p, interval),
     }
     return TransferCell(**{**whole, **parts})
 
@@ -170,7 +173,7 @@ def test_a_folder_without_proofs(tmp_path: Path) -> None:
 
 def test_of_one_task_and_seed_the_interval_is_that_of_the_images() -> None:
     cells = [
-        cell(target=target, gain=gain)._replace(interval=(gain - 0.05, gain + 0.1))
+        cell(target=target, gain=gain, interval=(gain - 0.05, gain + 0.1))
         for target, gain in (("b", 0.1), ("c", 0.3))
     ]
     assert transfer.mean_gain(cells) == pytest.approx((0.2, 0.15, 0.3, 2))

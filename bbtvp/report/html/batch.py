@@ -120,6 +120,6 @@ def _harm(cell: TransferCell) -> list[str]:
         cell.trained,
         cell.task,
         str(cell.seed),
-        points(cell.gain),
-        interval(cell.interval),
+        points(cell.paired.gain),
+        interval(cell.paired.ci),
     ]

@@ -80,11 +80,11 @@ def curve(found: Curve, proved: Row | None, say: Say) -> Any:
 def _validated_gains(panel: Any, validated: Sequence[Validated]) -> None:
     """A dot with its interval for each stage, and steps between them."""
     places = [0, *(row.queries for row in validated)]
-    heights = [0, *(100 * row.gain for row in validated)]
+    heights = [0, *(100 * row.paired.gain for row in validated)]
     panel.step(places, heights, where="post", color="#b8bec8", zorder=1)
     for row in validated:
-        height = 100 * row.gain
-        low, high = (100 * bound for bound in row.interval)
+        height = 100 * row.paired.gain
+        low, high = (100 * bound for bound in row.paired.ci)
         bars = [[height - low], [high - height]]
         panel.errorbar(row.queries, height, bars, fmt="o", color=AFTER, capsize=4)
         panel.annotate(

@@ -11,7 +11,7 @@ import numpy as np
 from bbtvp.core.arrays import Vector
 from bbtvp.runs.recording import Recording
 from bbtvp.runs.tally import UNPROMPTED
-from bbtvp.stats import paired_gain
+from bbtvp.stats import PairedGain, paired_gain
 
 
 @final
@@ -29,17 +29,14 @@ class Generation(NamedTuple):
 
 @final
 class Validated(NamedTuple):
-    """The gain of a stage's prompt over no prompt, on `n` validation images.
+    """The gain of a stage's prompt over no prompt, on validation images.
 
-    queries: image queries of the run until then. accuracy, gain, interval (95 %): shares.
+    queries: image queries of the run until then.
     """
 
     queries: int
     name: str
-    n: int
-    accuracy: float
-    gain: float
-    interval: tuple[float, float]
+    paired: PairedGain
 
 
 @final
@@ -67,7 +64,7 @@ def curve_of(recording: Recording) -> Curve:
             bare = _floats(step["correct"])
         elif stage == "validation" and bare is not None:
             gain = paired_gain(bare, _floats(step["correct"]))
-            validated.append(Validated(queries, rest, gain.n, gain.after, gain.gain, gain.ci))
+            validated.append(Validated(queries, rest, gain))
         elif "evaluations" in step and rest.isdecimal():
             losses = _floats([row["loss"] for row in step["evaluations"]])
             losses = losses[np.isfinite(losses)]

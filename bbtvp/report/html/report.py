@@ -279,10 +279,10 @@ def _curve(run: RunFolder, words: Words) -> View:
         [
             row.name,
             f"{row.queries:,}",
-            str(row.n),
-            percent(row.accuracy),
-            points(row.gain),
-            interval(row.interval),
+            str(row.paired.n),
+            percent(row.paired.after),
+            points(row.paired.gain),
+            interval(row.paired.ci),
         ]
         for row in found.validated
     ]

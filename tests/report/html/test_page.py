@@ -280,9 +280,7 @@ def test_the_curve_counts_what_the_journal_counted() -> None:
         found.validated[-1].queries == sum(run.queries.values()) == folder.costs["search"].queries
     )
     assert found.unprompted == pytest.approx(run.arms[0].accuracy)
-    assert found.validated[-1].accuracy - found.validated[-1].gain == pytest.approx(
-        found.unprompted, abs=0.1
-    )
+    assert found.validated[-1].paired.before == pytest.approx(found.unprompted, abs=0.1)
 
 
 def test_small_images_keep_their_pixels_and_large_ones_are_made_smaller() -> None:
