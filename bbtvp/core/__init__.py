@@ -1,3 +1,4 @@
-"""Floor 0: errors, digests, named random streams, atomic files, plug-in lookup. Imports nothing of
-bbtvp.
+"""Floor 0: errors, digests, named random streams, atomic files, plug-ins.
+
+It imports nothing of bbtvp.
 """

@@ -8,8 +8,9 @@ from typing import Any
 
 
 def digest(*parts: bytes) -> str:
-    """SHA-256, as hex, of the parts; each is length-prefixed, so ("ab", "c") and ("a", "bc")
-    differ.
+    """SHA-256, as hex, of the parts.
+
+    Each part is length-prefixed, so ("ab", "c") and ("a", "bc") differ.
     """
     h = hashlib.sha256()
     for part in parts:

@@ -1,5 +1,6 @@
-"""Every error bbtvp raises on purpose. The message is one line that says what is wrong and what to
-do next.
+"""Every error that bbtvp raises on purpose.
+
+The message is one line that says what is wrong and what to do next.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ class BundleError(BbtvpError):
 
 
 class JournalError(BbtvpError):
-    """A run folder that cannot be continued: another configuration, or a damaged record before the
-    last.
+    """A run folder that cannot be continued.
+
+    It holds another configuration, or a record before the last one is damaged.
     """
 
 

@@ -1,5 +1,6 @@
-"""One process per folder: a lock, and who holds it, for the one that is refused and for whoever
-watches.
+"""One process per folder: a lock, and a note of who holds it.
+
+The note is for the process that is refused, and for commands that watch the folder.
 
     NAME.lock    locked by the operating system while the process lives; the file itself stays
     NAME.held    in its place on a file system without file locks: names the process, and outlives it if it is killed

@@ -1,6 +1,4 @@
-"""Where a task or a model came from: what was typed, so that it can be loaded again, here or
-elsewhere.
-"""
+"""Where a task or a model came from: what was typed, so that it can be loaded again."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ from typing import Any, final
 @final
 @dataclass(frozen=True)
 class Origin:
-    """A spec and the options it was loaded with; both JSON. Options hold no secrets: keys are read
-    from variables.
+    """A spec and the options it was loaded with; both JSON.
+
+    Options hold no secrets: keys are read from environment variables.
     """
 
     spec: str

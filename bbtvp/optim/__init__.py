@@ -1,5 +1,6 @@
-"""Floor 1: derivative-free minimisation by ask and tell over vectors. Knows nothing of images,
-models or prompts.
+"""Floor 1: derivative-free minimisation by ask and tell over vectors.
+
+It knows nothing of images, models or prompts.
 
     search = optimiser("cma", dim=72, seed=0, sigma=1.0)
     while money_is_left:

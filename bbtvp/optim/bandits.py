@@ -18,8 +18,9 @@ from bbtvp.optim.descent import Descent, check, units
 
 @final
 class BanditsTd(Descent):
-    """Bandit optimisation with a time prior: successive gradients are alike, so learn one vector v
-    of them.
+    """Bandit optimisation with a time prior: one vector v is learnt across steps.
+
+    Successive gradients are alike, so v carries what was measured before.
 
     Ilyas, Engstrom and Madry, "Prior Convictions", ICLR 2019, in the l2 form of the release. With û
     = u/‖u‖ and pairs of random e_k = e · u_k/√d, u_k ~ N(0, I):
@@ -62,7 +63,8 @@ class BanditsTd(Descent):
         super().__init__("bandits-td", start, start.popsize or 2)
         if self.popsize % 2:
             raise UsageError(
-                f"bandits-td evaluates pairs: popsize must be even (2 by default), got {self.popsize}"
+                "bandits-td evaluates pairs: popsize must be even (2 by default), "
+                f"got {self.popsize}"
             )
         root = start.sigma * math.sqrt(self.dim)
         self._h = 0.3 * root if h is None else h

@@ -56,7 +56,8 @@ class Start:
     def __post_init__(self) -> None:
         if self.dim < 1:
             raise UsageError(
-                f"an optimiser needs at least 1 variable, got dim={self.dim}: give the prompt a layer"
+                f"an optimiser needs at least 1 variable, got dim={self.dim}: "
+                "give the prompt a layer"
             )
         if not (math.isfinite(self.sigma) and self.sigma > 0):
             raise UsageError(f"sigma must be finite and above 0, got {self.sigma}")
@@ -75,7 +76,8 @@ class Start:
             )  # the caller may change theirs
         if self.guide is not None and not callable(self.guide):
             raise UsageError(
-                f"guide must be a function of z (dim,) that gives (k, dim) gradients, got {self.guide!r}"
+                "guide must be a function of z (dim,) that gives (k, dim) gradients, "
+                f"got {self.guide!r}"
             )
         object.__setattr__(self, "choices", _checked(self.choices, self.dim))
 
@@ -84,8 +86,9 @@ class Start:
         return np.zeros(self.dim) if self.x0 is None else np.array(self.x0, dtype=np.float64)
 
     def batch(self) -> int:
-        """`popsize`, or the default of CMA-ES, 4 + floor(3 ln dim) (Hansen, arXiv 1604.00772, eq.
-        48).
+        """`popsize`, or the default of CMA-ES: 4 + floor(3 ln dim).
+
+        Hansen, arXiv 1604.00772, eq. 48.
         """
         return self.popsize or 4 + math.floor(3 * math.log(self.dim))
 
@@ -93,18 +96,21 @@ class Start:
         """The guide; UsageError if there is none."""
         if self.guide is None:
             raise UsageError(
-                f"{method} needs surrogate gradients: pass guide=<function of z (dim,) giving (k, dim)>, or use cma"
+                f"{method} needs surrogate gradients: pass guide=<function of z (dim,) "
+                "giving (k, dim)>, or use cma"
             )
         return self.guide
 
     def gradients(self, z: Vector, method: str) -> Matrix:
-        """(k, dim) float64: the guide's rows at z (dim,), checked; `method` is named if they cannot
-        be had.
+        """(k, dim) float64: the guide's rows at z (dim,), checked.
+
+        method: the name that errors use.
         """
         rows = np.array(self.need_guide(method)(z.copy()), dtype=np.float64)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.dim:
             raise UsageError(
-                f"the guide gave an array of shape {rows.shape} where {method} needs (k, {self.dim})"
+                f"the guide gave an array of shape {rows.shape} where {method} needs (k, "
+                f"{self.dim})"
             )
         if not np.isfinite(rows).all():
             raise BbtvpError(
@@ -126,8 +132,9 @@ class Start:
 
 
 def _checked(choices: Choices, dim: int) -> Choices:
-    """The groups as plain integers; UsageError if one leaves z, overlaps another, or leaves nothing
-    to choose.
+    """The groups as plain integers.
+
+    UsageError if a group leaves z, overlaps another, or holds fewer than two categories.
     """
     if not isinstance(choices, Sequence):
         raise UsageError(f"choices are pairs (first index, count) in a tuple, got {choices!r}")
@@ -175,8 +182,9 @@ class Optimiser(ABC):
 
     @final
     def ask(self) -> Matrix:
-        """(n, dim) float64, read-only: the candidates to evaluate. The same batch again until it is
-        told.
+        """(n, dim) float64, read-only: the candidates to evaluate.
+
+        Asked again before it is told, it returns the same batch.
 
         1 <= n <= popsize, and n may change from batch to batch. Score all of one batch on the same
         images. Estimators of a gradient and single CMA-ES runs compare losses within a batch only,
@@ -187,11 +195,13 @@ class Optimiser(ABC):
             batch = np.array(self._ask(), dtype=np.float64)
             if batch.ndim != 2 or batch.shape[1] != self.dim or not 1 <= len(batch) <= self.popsize:
                 raise BbtvpError(
-                    f"{self.method} asked an array of shape {batch.shape}, not 1 to {self.popsize} rows of {self.dim}"
+                    f"{self.method} asked an array of shape {batch.shape}, "
+                    f"not 1 to {self.popsize} rows of {self.dim}"
                 )
             if not np.isfinite(batch).all():
                 raise BbtvpError(
-                    f"{self.method} has diverged after {self._told} candidates: choose smaller steps"
+                    f"{self.method} has diverged after {self._told} candidates: "
+                    "choose smaller steps"
                 )
             batch.setflags(write=False)
             self._batch = batch
@@ -218,7 +228,8 @@ class Optimiser(ABC):
         if not np.isfinite(values).all():
             bad = int(np.count_nonzero(~np.isfinite(values)))
             raise UsageError(
-                f"{bad} of {len(values)} losses are NaN or infinite: query those candidates again first"
+                f"{bad} of {len(values)} losses are NaN or infinite: "
+                "query those candidates again first"
             )
         self._tell(self._batch, values)
         self._told += len(values)
@@ -226,15 +237,17 @@ class Optimiser(ABC):
 
     @property
     def memory(self) -> JSON:
-        """What it has learnt beyond the batches and losses, if working that out again is slow; None
-        if it is not.
+        """What it has learnt beyond the batches and losses, if that is slow to work out again.
+
+        None for a method that `replay` restores quickly.
         """
         return None
 
     @final
     def resume(self, history: Sequence[tuple[Matrix, Vector]], memory: JSON) -> None:
-        """Take up, in a new optimiser, a search that told `history` and then had this `memory`;
-        nothing is asked again.
+        """Continue, in a new optimiser, a search that told `history` and then had this `memory`.
+
+        Nothing is asked again.
 
         history: (batch, losses) pairs in the order they were told. UsageError if this optimiser was
         told something before, or if the memory is none of its own.

@@ -17,8 +17,7 @@ from bbtvp.optim.pycma import check_size
 
 @final
 class CatCma(Optimiser):
-    """A joint distribution: a Gaussian for the continuous variables, categorical ones for the
-    `choices`.
+    """A joint distribution: a Gaussian, and a categorical one for each of the `choices`.
 
     Hamano, Saito, Nomura, Uchida and Shirakawa, "CatCMA: Stochastic Optimization for Mixed-Category
     Problems", GECCO 2024 (arXiv 2405.09962). The Gaussian is updated as in CMA-ES, the
@@ -36,7 +35,8 @@ class CatCma(Optimiser):
     def __init__(self, start: Start) -> None:
         if not start.choices:
             raise UsageError(
-                "catcma is for categorical variables: pass choices=((first, count), ...), or use cma"
+                "catcma is for categorical variables: pass choices=((first, count), ...), "
+                "or use cma"
             )
         self._groups = [slice(first, first + count) for first, count in start.choices]
         chosen = np.zeros(start.dim, dtype=bool)
@@ -46,7 +46,8 @@ class CatCma(Optimiser):
         variables = len(self._free) + len(self._groups)
         if len(self._free) > LIMIT:
             raise UsageError(
-                f"catcma decomposes matrices of {len(self._free)} continuous variables: beyond {LIMIT} use cma"
+                f"catcma decomposes matrices of {len(self._free)} continuous variables: "
+                f"beyond {LIMIT} use cma"
             )
         super().__init__("catcma", start, start.popsize or 4 + math.floor(3 * math.log(variables)))
         check_size(self, diagonal=False)

@@ -18,8 +18,9 @@ LIMIT = 500
 
 @final
 class CmaNoise(Optimiser):
-    """LRA-CMA-ES: learning rates of mean and covariance follow the signal-to-noise ratio of their
-    own updates.
+    """LRA-CMA-ES: learning rates follow the signal-to-noise ratio of their own updates.
+
+    There is one rate for the mean and one for the covariance.
 
     Nomura, Akimoto and Ono, "CMA-ES with Learning Rate Adaptation", GECCO 2023 (arXiv 2304.03473).
     With Δ an update of the mean, or of the covariance, in the local coordinates of the search

@@ -63,8 +63,9 @@ def units(rows: Matrix) -> Matrix:
 @final
 @dataclass(frozen=True)
 class Gains:
-    """Step size and width of a step i = 1, 2, …:  a_i = a / (i + o)^alpha,  c_i = c / i^gamma
-    (Spall, 1998).
+    """Step size and width of step i = 1, 2, …: a_i = a / (i + o)^alpha, c_i = c / i^gamma.
+
+    Spall, 1998.
     """
 
     method: str
@@ -110,8 +111,9 @@ class Descent(Optimiser):
 
 
 class Mirrored(Descent):
-    """Asks pairs θ + w Δ_1, θ − w Δ_1, θ + w Δ_2, …: `popsize` rows, so even, with w the width of
-    the step.
+    """Asks pairs θ + w Δ_1, θ − w Δ_1, θ + w Δ_2, …, with w the width of the step.
+
+    `popsize` counts the rows of all pairs, so it is even.
 
     Subclasses draw the directions Δ_k and turn the differences L(θ + w Δ_k) − L(θ − w Δ_k) into a
     change of θ.
@@ -121,7 +123,8 @@ class Mirrored(Descent):
         super().__init__(method, start, start.popsize or default)
         if self.popsize % 2:
             raise UsageError(
-                f"{method} evaluates pairs: popsize must be even ({default} by default), got {self.popsize}"
+                f"{method} evaluates pairs: popsize must be even ({default} by default), "
+                f"got {self.popsize}"
             )
         self._delta = np.empty((0, self.dim))
 
@@ -147,6 +150,7 @@ class Mirrored(Descent):
 
     @abstractmethod
     def _change(self, difference: Vector) -> Vector:
-        """(dim,) what is taken from θ, given the (pairs,) differences of the losses along
-        `self._delta`.
+        """(dim,) what is taken from θ.
+
+        difference: (pairs,) differences of the losses along `self._delta`.
         """

@@ -39,8 +39,9 @@ class GlobalRandom:
 
 
 def global_digest() -> str:
-    """Changes when anything draws from the global generators of numpy, `random` or, if it is
-    loaded, torch.
+    """A digest that changes when anything draws from a global random generator.
+
+    Those of numpy, of `random` and, if it is loaded, of torch.
     """
     kind, keys, *rest = np.random.get_state()
     states = [

@@ -1,5 +1,6 @@
-"""Bayesian optimisation for a few meaningful variables: every answer counts, not only those of the
-last batch.
+"""Bayesian optimisation for a few meaningful variables.
+
+Every loss that was told counts, not only those of the last batch.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ class GaussianProcess(Optimiser):
         return np.clip(z, origin - reach, origin + reach)
 
     def _shown(self, z: Matrix) -> Matrix:
-        """z as distances see it: in units of sigma around x0, and each group of choices as the
-        category chosen.
+        """z as distances see it: in units of sigma around x0.
+
+        Each group of choices becomes the category chosen.
         """
         shown = (z - self.start.origin()) / self.start.sigma
         chosen = categories(

@@ -1,5 +1,6 @@
-"""The Gaussian process behind `gp`: regression with an offset per batch, and its marginal
-likelihood.
+"""The Gaussian process behind `gp`: regression with an offset for each batch.
+
+Its length scales and noise maximise the marginal likelihood.
 """
 
 from __future__ import annotations
@@ -78,8 +79,9 @@ class Surface:
         return scales
 
     def fit(self, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
-        """Learn from (n, dim) points, their (n,) losses and the batch of each, the newest last; n
-        at most `KEPT`.
+        """Learn from (n, dim) points, their (n,) losses and the batch of each.
+
+        The newest comes last; n is at most `KEPT`.
         """
         from scipy.optimize import minimize  # type: ignore[import-untyped]
 
@@ -107,8 +109,9 @@ class Surface:
         return list(self._log.tolist())
 
     def recall(self, memory: JSON, z: Matrix, losses: Vector, batches: NDArray[np.int64]) -> None:
-        """Be as after the `fit` to these that led to this memory. UsageError for a memory that is
-        none.
+        """Restore the state after the `fit` to these points that gave this memory.
+
+        UsageError for something that is no memory.
         """
         numbers = (
             [value for value in memory if isinstance(value, float)]
@@ -117,7 +120,8 @@ class Surface:
         )
         if len(numbers) != self.dim + 3 or not np.isfinite(numbers).all():
             raise UsageError(
-                f"the memory of gp over {self.dim} variables is {self.dim + 3} numbers, got {memory!r}"
+                f"the memory of gp over {self.dim} variables is {self.dim + 3} numbers, "
+                f"got {memory!r}"
             )
         self._log = np.array(numbers)
         self._condition(z, standardised(losses), batches)
@@ -196,8 +200,9 @@ class Surface:
 
 
 def standardised(losses: Vector) -> Vector:
-    """(n,) losses with median 0 and standard deviation 1, after pulling in what lies far above the
-    rest.
+    """(n,) losses with median 0 and standard deviation 1.
+
+    Losses far above the rest are pulled in first.
     """
     middle = float(np.median(losses))
     spread = 1.4826 * float(np.median(np.abs(losses - middle)))
@@ -208,8 +213,7 @@ def standardised(losses: Vector) -> Vector:
 
 
 def matern(squares: Matrix) -> tuple[Matrix, Matrix]:
-    """Matérn-5/2 correlation k at squared distances in length scales, and −2 dk/d(squared
-    distance).
+    """Matérn-5/2 correlation k at squared distances in length scales, and −2 dk/d(squared).
 
     The latter times a variable's squared difference is the slope in its log length scale.
     """

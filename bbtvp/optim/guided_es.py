@@ -19,8 +19,9 @@ from bbtvp.optim.subspace import orthonormal
 
 @final
 class GuidedEs(Mirrored):
-    """Evolution strategy whose directions are stretched along the span U of the last k surrogate
-    gradients.
+    """Evolution strategy whose directions lean towards the last k surrogate gradients.
+
+    They are stretched along the span U of those gradients.
 
     Maheswaranathan et al., "Guided evolutionary strategies", ICML 2019. U (d, k) has orthonormal
     columns:

@@ -14,8 +14,9 @@ from bbtvp.optim.descent import Gains, Mirrored
 
 @final
 class Nes(Mirrored):
-    """Natural evolution strategy of an isotropic Gaussian: the gradient of E[L(θ + c_i ε)], in
-    mirrored pairs.
+    """Natural evolution strategy of an isotropic Gaussian, in mirrored pairs.
+
+    It follows the gradient of E[L(θ + c_i ε)].
 
     Wierstra et al., JMLR 15 (2014); Salimans et al., arXiv 1703.03864; as a black-box attack, Ilyas
     et al., ICML 2018.

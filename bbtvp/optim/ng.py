@@ -18,8 +18,9 @@ from bbtvp.optim.global_random import GlobalRandom
 
 @final
 class Nevergrad(Optimiser):
-    """`ng:<Name>`: an optimiser of nevergrad's registry (Rapin and Teytaud, 2018) on an unbounded
-    array.
+    """`ng:<Name>`: an optimiser of nevergrad's registry (Rapin and Teytaud, 2018).
+
+    It searches an unbounded array.
 
     A batch is `popsize` asks in a row, then as many tells; methods that cannot work in parallel get
     batches of 1. Recommends what nevergrad's own `provide_recommendation` returns. Most methods
@@ -61,7 +62,8 @@ class Nevergrad(Optimiser):
             parts = list(_parts(self._search))
         if not all(_repeatable(part) for part in parts):
             raise UsageError(
-                f"{self.method} runs a thread or a clock that cannot be controlled from here: try ng:TBPSA or cma"
+                f"{self.method} runs a thread or a clock that cannot be controlled from here: "
+                "try ng:TBPSA or cma"
             )
 
     @contextmanager
@@ -98,8 +100,9 @@ class Nevergrad(Optimiser):
 
 
 def _parts(search: Any) -> Iterator[Any]:
-    """A nevergrad optimiser and those it is made of; the chosen one of NGOpt and its kin is built
-    when first read.
+    """A nevergrad optimiser and those it is made of.
+
+    NGOpt and its kin build the one they choose when it is first read.
     """
     from nevergrad.optimization.base import Optimizer  # type: ignore[import-untyped]
 

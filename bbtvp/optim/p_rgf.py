@@ -1,5 +1,6 @@
-"""P-RGF: random directions biased towards a surrogate gradient by as much as it has been measured
-to deserve.
+"""P-RGF: random directions biased towards a surrogate gradient.
+
+The bias grows with how well the gradient is measured to fit.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ at first.
 
 
 def prior_weight(cosine: float, dim: int, q: int) -> float:
-    """λ*: how much of each direction the prior gets, from its cosine a with the gradient, d
-    variables, q directions.
+    """λ*: the share of each direction that the prior gets.
+
+    cosine: of the prior with the gradient, a below. dim: variables d. q: directions.
 
         λ* = 0                                                             if a² ≤ 1/(d+2q−2)
            = 1                                                             if a² ≥ (2q−1)/(d+2q−2)
@@ -90,7 +92,8 @@ class PRgf(Descent):
         room = self.popsize - 2
         if room < 1:
             raise UsageError(
-                f"p-rgf asks 2 points and a probe at once: popsize must be at least 3, got {self.popsize}"
+                "p-rgf asks 2 points and a probe at once: popsize must be at least 3, "
+                f"got {self.popsize}"
             )
         self._probes = min(10, room) if probes is None else probes
         check_count("p-rgf", 1, probes=self._probes)

@@ -20,18 +20,21 @@ def check_size(search: Optimiser, diagonal: bool) -> None:
     """UsageError for a population that cannot be ranked, or a matrix that would not fit."""
     if search.popsize < 2:
         raise UsageError(
-            f"{search.method} ranks its candidates: popsize must be at least 2, got {search.popsize}"
+            f"{search.method} ranks its candidates: popsize must be at least 2, "
+            f"got {search.popsize}"
         )
     if search.dim > FULL_LIMIT and not diagonal:
         raise UsageError(
-            f"{search.method} keeps a {search.dim} x {search.dim} matrix: beyond {FULL_LIMIT} use cma-diagonal"
+            f"{search.method} keeps a {search.dim} x {search.dim} matrix: "
+            f"beyond {FULL_LIMIT} use cma-diagonal"
         )
 
 
 @final
 class Pycma:
-    """Makes pycma's strategies, whose random numbers come from one private stream and nothing
-    global.
+    """Makes pycma's strategies.
+
+    Their random numbers come from one private stream, never from global state.
     """
 
     def __init__(self, start: Start, method: str, diagonal: bool) -> None:

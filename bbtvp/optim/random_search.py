@@ -12,8 +12,9 @@ from bbtvp.optim.base import JSON, Optimiser, Start
 
 @final
 class RandomSearch(Optimiser):
-    """z ~ N(x0, sigma² I), independently. Recommends the candidate with the lowest loss, the
-    earliest if several.
+    """z ~ N(x0, sigma² I), independently.
+
+    It recommends the candidate with the lowest loss, the earliest of equals.
 
     With noisy losses that candidate is also the luckiest: its loss is optimistic, so check it on
     validation.

@@ -95,7 +95,8 @@ def optimiser(
     if at:
         if subspace is not None:
             raise UsageError(
-                f"{method} makes a subspace of its own: pass {name!r} with subspace=, or no subspace"
+                f"{method} makes a subspace of its own: pass {name!r} with subspace=, "
+                "or no subspace"
             )
         if not rank.isdecimal():
             raise UsageError(

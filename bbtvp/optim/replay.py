@@ -12,8 +12,9 @@ from bbtvp.optim.base import Optimiser
 
 
 def replay(optimiser: Optimiser, history: Iterable[tuple[Matrix, Vector]]) -> None:
-    """Bring a new optimiser to the state after `history`, the (batch, losses) pairs in the order
-    they were told.
+    """Bring a new optimiser to the state after `history`.
+
+    history: (batch, losses) pairs in the order they were told.
 
     The optimiser is asked again and must ask the same batches to the bit; JournalError if it does
     not. That holds for equal options and library versions on one kind of machine (linear algebra
@@ -23,6 +24,7 @@ def replay(optimiser: Optimiser, history: Iterable[tuple[Matrix, Vector]]) -> No
         if not np.array_equal(optimiser.ask(), z):
             raise JournalError(
                 f"batch {number} of the journal is not what {optimiser.method} asks now: "
-                "resume with the options, library versions and machine type that began the run, or start a new one"
+                "resume with the options, library versions and machine type that began the "
+                "run, or start a new one"
             )
         optimiser.tell(z, losses)

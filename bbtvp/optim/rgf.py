@@ -55,7 +55,8 @@ class Rgf(Descent):
         super().__init__("rgf", start, start.popsize or 6)
         if self.popsize < 2:
             raise UsageError(
-                f"rgf compares directions to a pivot: popsize must be at least 2, got {self.popsize}"
+                "rgf compares directions to a pivot: popsize must be at least 2, "
+                f"got {self.popsize}"
             )
         self._beta = 0.3 * start.sigma * math.sqrt(self.dim) if beta is None else beta
         self._eta = self.RATE * start.sigma**2 if eta is None else eta

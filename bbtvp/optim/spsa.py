@@ -99,8 +99,9 @@ class Spsa(Mirrored):
 
 
 def perturbations(random: np.random.Generator, shape: tuple[int, int], kind: str) -> Matrix:
-    """Directions whose entries are ±1 ("rademacher") or uniform on [−1, −0.5] ∪ [0.5, 1]
-    ("segmented").
+    """Random directions.
+
+    Their entries are ±1 ("rademacher"), or uniform on [−1, −0.5] ∪ [0.5, 1] ("segmented").
     """
     size = random.uniform(0.5, 1.0, shape) if kind == "segmented" else 1.0
     return np.asarray(size * random.choice((-1.0, 1.0), shape))

@@ -23,8 +23,9 @@ Basis: TypeAlias = NDArray[np.float32]
 @final
 @dataclass(frozen=True, eq=False)
 class Subspace:
-    """A linear map from u (k,) to z (d,), of unit scale: u ~ N(0, I) gives z entries whose mean
-    square is 1.
+    """A linear map from u (k,) to z (d,), of unit scale.
+
+    For u ~ N(0, I) the mean square of the entries of z is 1.
 
     basis: (d, k) float32, 1 <= k <= d: 4 d k bytes, 140 MB for d = 69,840 and k = 500. In float32,
     so that z carries a relative rounding of about 1e-7, far below one step of 8 bits. Making a
@@ -79,8 +80,9 @@ class Subspace:
 
     @classmethod
     def random_projection(cls, dim: int, rank: int, seed: int) -> Self:
-        """The random projection of BBT (Sun et al., ICML 2022): entries N(0, 1), each row then
-        scaled to length 1.
+        """The random projection of BBT (Sun et al., ICML 2022).
+
+        Its entries are N(0, 1), and each row is then scaled to length 1.
 
         So every entry of z is exactly N(0, 1) for u ~ N(0, I). BBT scales its entries to the
         standard deviation of the embeddings for the same purpose.
@@ -94,8 +96,9 @@ class Subspace:
 
     @classmethod
     def principal(cls, gradients: Matrix, rank: int, seed: int = 0) -> Self:
-        """The `rank` leading right-singular vectors of surrogate gradients (m, d), their columns of
-        length √(d/rank).
+        """The `rank` leading right-singular vectors of surrogate gradients (m, d).
+
+        The columns have length √(d/rank).
 
         Random orthonormal directions complete them if the gradients span fewer. Not centred: a
         gradient that all share matters most. Rows weigh by their length: scale them first if that
@@ -104,7 +107,8 @@ class Subspace:
         rows = np.array(gradients, dtype=np.float64)
         if rows.ndim != 2 or not rows.size or not np.isfinite(rows).all():
             raise UsageError(
-                f"principal directions need (m, d) finite gradients, got an array of shape {rows.shape}"
+                "principal directions need (m, d) finite gradients, "
+                f"got an array of shape {rows.shape}"
             )
         dim = rows.shape[1]
         _check_rank(rank, dim)
@@ -165,8 +169,9 @@ class Projected(Optimiser):
 
 
 def orthonormal(rows: Matrix) -> Matrix:
-    """Orthonormal rows that span the given (m, d); earlier ones come first, zero and dependent ones
-    drop out.
+    """Orthonormal rows that span the given (m, d).
+
+    Earlier rows come first; zero and dependent ones drop out.
 
     Gram and Schmidt, twice, which is as accurate as Householder (Giraud et al., 2005), and knows
     which rows to drop.

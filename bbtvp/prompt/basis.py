@@ -1,5 +1,6 @@
-"""Bases for patterns over the canvas, and the arithmetic of adding one: shared by all layers that
-paint patterns.
+"""Bases for patterns over the canvas, and the arithmetic of adding one.
+
+All layers that paint patterns share them.
 
 A basis turns a layer's slice of z into three planes. `pixels`: each value is a variable. `blocks`:
 the canvas in equal tiles, nearest neighbour. `dct`: the lowest frequencies of the two-dimensional
@@ -44,8 +45,9 @@ def place_names(places: NDArray[np.int64]) -> tuple[str, ...]:
 # -- low frequencies -------------------------------------------------------------------------------
 @cache
 def lowest(size: int) -> tuple[tuple[int, int], ...]:
-    """The `size` lowest (vertical, horizontal) frequencies by u + v; of equal sums the more
-    isotropic first.
+    """The `size` lowest (vertical, horizontal) frequencies (u, v), by u + v.
+
+    Of equal sums the more isotropic comes first.
     """
     reach = math.ceil(math.sqrt(2 * size)) + 1
     pairs = [(u, v) for u in range(reach) for v in range(reach)]
@@ -53,8 +55,9 @@ def lowest(size: int) -> tuple[tuple[int, int], ...]:
 
 
 def wave_names(size: int, side: int) -> tuple[str, ...]:
-    """One name per frequency and channel. UsageError if a canvas of `side` pixels does not hold
-    them.
+    """One name per frequency and channel.
+
+    UsageError if a canvas of `side` pixels does not hold them.
     """
     highest = max(max(pair) for pair in lowest(size))
     if highest >= side:
@@ -87,8 +90,9 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 # -- the border, and tiles -------------------------------------------------------------------------
 @lru_cache(maxsize=16)
 def border(geometry: Geometry) -> NDArray[np.bool_]:
-    """(canvas, canvas): True where a frame can be seen around a square image; with a fixed
-    placement, all around it.
+    """(canvas, canvas): True where a frame can be seen around a square image.
+
+    With a fixed placement, that is all around the image.
     """
     mask = np.ones((geometry.canvas, geometry.canvas), np.bool_)
     start = (geometry.canvas - geometry.covered) // 2
@@ -181,8 +185,9 @@ def _places(
 # -- adding a pattern ------------------------------------------------------------------------------
 @final
 class Pattern:
-    """An additive pattern in whole levels, -255..255, split into what it adds and what it takes
-    away.
+    """An additive pattern in whole levels, −255 to 255.
+
+    It is split into what it adds and what it takes away.
     """
 
     def __init__(self, levels: NDArray[np.int16]) -> None:
@@ -191,8 +196,9 @@ class Pattern:
         self.down = np.clip(-levels, 0, 255).astype(np.uint8)
 
     def add_to(self, canvas: Pixels) -> None:
-        """In place, clipped to 0..255; in 8 bits throughout, which is several times faster than in
-        wider ones.
+        """Add it in place, clipped to 0..255.
+
+        8-bit arithmetic is several times faster here than wider integers.
         """
         add_clipped(canvas, self.up, self.down)
 

@@ -55,8 +55,9 @@ _NEWER = "install a newer bbtvp: pip install -U bbtvp"
 @final
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """What a bundle holds. `z`: (d,) float64. `frame`: (canvas, canvas, 4) uint8 RGBA, None without
-    a frame layer.
+    """What a bundle holds.
+
+    z: (d,) float64. frame: (canvas, canvas, 4) uint8 RGBA, None without a frame layer.
     """
 
     canvas: int
@@ -82,8 +83,9 @@ class _Manifest(BaseModel):
 
 
 def write(path: Path, bundle: Bundle) -> None:
-    """Write one file where the path ends in .vprompt, else a folder. UsageError if meta is not
-    JSON, or OSError.
+    """Write one file where the path ends in .vprompt, else a folder.
+
+    UsageError if meta is not JSON, OSError if the disk refuses.
     """
     files = _files(bundle)
     if path.suffix == SUFFIX:
@@ -96,8 +98,9 @@ def write(path: Path, bundle: Bundle) -> None:
 
 
 def read(path: Path) -> Bundle:
-    """Read and check all digests. BundleError, in one line, for a bundle that is missing, damaged,
-    altered or newer.
+    """Read a bundle and check all digests.
+
+    BundleError, in one line, for a bundle that is missing, damaged, altered or newer.
 
     Whether the frame is the one that z gives is checked by `Prompt.load`.
     """
@@ -267,8 +270,9 @@ def _packed(files: Mapping[str, bytes]) -> bytes:
 
 
 def _unpacked(data: bytes) -> dict[str, bytes]:
-    """The files of an archive that is, to the byte, as `_packed` makes it. Read in memory, by known
-    names only.
+    """The files of an archive that is, to the byte, as `_packed` makes it.
+
+    It is read in memory, by known names only.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -293,8 +297,9 @@ def _unpacked(data: bytes) -> dict[str, bytes]:
 
 
 def _plausible(entry: zipfile.ZipInfo) -> bool:
-    """A known name, stored, within its limit. Anything else is left out, and the comparison of
-    bytes then fails.
+    """Whether the entry has a known name, is stored, and is within its limit.
+
+    Other entries are left out, and the comparison of bytes then fails.
     """
     return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= _LIMITS.get(
         entry.filename, -1

@@ -1,5 +1,6 @@
-"""A prompt that depends on the image: a small decoder from an image descriptor to an additive
-pattern.
+"""A prompt that depends on the image.
+
+A small decoder turns a descriptor of the image into an additive pattern.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class _Block(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Coordinator(PaintLayer):
-    """After BlackVIP (CVPR 2023): clip(x + 255 * p_eps * tanh(h(x))), where z is the weights of the
-    decoder h.
+    """After BlackVIP (CVPR 2023): clip(x + 255 * p_eps * tanh(h(x))).
+
+    z holds the weights of the decoder h.
 
     A frozen descriptor of the image (8 x 7 x 7) is joined by a learned trigger (8 x 7 x 7); three
     transposed convolutions (kernel 2, stride 2; tanh between them) give a 3 x 56 x 56 pattern,
@@ -79,7 +81,8 @@ class Coordinator(PaintLayer):
             raise UsageError(f"a coordinator of width {self.width}; give 1 to 64 channels")
         if not 0 < self.p_eps <= _LARGEST:
             raise UsageError(
-                f"p_eps is {self.p_eps}; give a share of the range, above 0 and at most {_LARGEST:.3f}"
+                f"p_eps is {self.p_eps}; give a share of the range, "
+                f"above 0 and at most {_LARGEST:.3f}"
             )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:

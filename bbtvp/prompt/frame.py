@@ -33,8 +33,9 @@ Basis: TypeAlias = Literal["pixels", "blocks", "dct", "color"]
 @final
 @dataclass(frozen=True)
 class Frame(PaintLayer):
-    """A border whose every value is in gamut: colour = 255 * sigmoid(logit(init) + amplitude *
-    basis @ z).
+    """A border whose every value is in gamut.
+
+    colour = 255 * sigmoid(logit(init) + amplitude * basis @ z)
 
     `basis`:
 
@@ -88,13 +89,15 @@ class Frame(PaintLayer):
             return place_names(np.argwhere(self._tiles_in_use(geometry)))
         if not geometry.fixed:
             raise UsageError(
-                'a frame of basis "pixels" needs a fixed placement; take "dct", or search no placement'
+                'a frame of basis "pixels" needs a fixed placement; take "dct", '
+                "or search no placement"
             )
         return place_names(np.argwhere(border(geometry)))
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        """The colour, or the frame's mean colour, in levels 0-255; or the logit's coefficients
-        ("dct").
+        """The colour, or the frame's mean colour, in levels 0-255.
+
+        For "dct" the coefficients of the logit.
         """
         if self.basis == "dct":
             return dict(zip(self.names(geometry), (self._dct_scale * z).tolist(), strict=True))

@@ -58,8 +58,9 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 
 def open_image(path: Path | str) -> Pixels:
-    """`to_rgb` of an image file. DataError, one line with the path, for all but an image of up to
-    64 megapixels.
+    """`to_rgb` of an image file of up to 64 megapixels.
+
+    DataError, one line with the path, for any other file.
     """
     try:
         with Image.open(path, formats=FORMATS) as image:

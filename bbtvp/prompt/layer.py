@@ -29,8 +29,9 @@ BACKGROUND = 128
 
 @final
 class Box(NamedTuple):
-    """Where the image lies on the canvas, in pixels: left and top are inside, right and bottom just
-    outside.
+    """Where the image lies on the canvas, in pixels.
+
+    left and top are inside, right and bottom just outside.
     """
 
     left: int
@@ -59,8 +60,9 @@ class Insets(NamedTuple):
 
 @final
 class Geometry(NamedTuple):
-    """What a layer is bound to, in pixels: a square canvas, and in its centre the square the image
-    is fitted into.
+    """What a layer is bound to, in pixels.
+
+    A square canvas, and in its centre the square into which the image is fitted.
     """
 
     canvas: int
@@ -131,19 +133,22 @@ class Layer(ABC):
 
     @abstractmethod
     def names(self, geometry: Geometry) -> tuple[str, ...]:
-        """The variables in the order of z; their number is the layer's dimension. UsageError if it
-        cannot bind.
+        """The variables in the order of z; their number is the layer's dimension.
+
+        UsageError if the layer cannot bind to this geometry.
         """
 
     @abstractmethod
     def params(self, z: Vector, geometry: Geometry) -> Mapping[str, float | str]:
-        """The parameters that z stands for, for human eyes; JSON-able. Numbers, or the names of
-        choices.
+        """The parameters that z stands for, for human eyes; JSON-able.
+
+        Numbers, or the names of choices.
         """
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
-        """The categorical groups among the variables; their places count from this layer's first
-        variable.
+        """The categorical groups among the variables.
+
+        Their places count from this layer's first variable.
         """
         return ()
 
@@ -200,8 +205,9 @@ class PaintLayer(Layer):
 
     @abstractmethod
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
-        """What this z does to a canvas; the work that does not depend on the image is done here,
-        once per candidate.
+        """What this z does to a canvas.
+
+        Work that does not depend on the image belongs here: it is done once per candidate.
         """
 
     def insets(self, z: Vector, geometry: Geometry) -> Insets:
@@ -210,15 +216,17 @@ class PaintLayer(Layer):
 
 
 def soft(z: float, step: float, limit: float) -> float:
-    """`step` per unit of z around 0, smooth, monotone, never beyond -limit..limit; soft(0) is
-    exactly 0.
+    """A smooth, monotone bound: `step` per unit of z around 0, within −limit..limit.
+
+    soft(0) is exactly 0.
     """
     return limit * math.tanh(step * z / limit)
 
 
 def chosen(options: Sequence[str], z: Sequence[float]) -> str:
-    """The option of the largest value; the first of equal ones, so that zeros choose the first
-    option.
+    """The option of the largest value.
+
+    The first of equal ones counts, so zeros choose the first option.
     """
     return options[max(range(len(options)), key=lambda place: z[place])]
 

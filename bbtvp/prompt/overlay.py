@@ -35,8 +35,9 @@ _STEP = 0.5
 @final
 @dataclass(frozen=True)
 class Overlay(PaintLayer):
-    """Pixels plus a pattern: clip(pixel + 255 * amplitude * tanh(basis @ z / 2)), the same pattern
-    for every image.
+    """Pixels plus a pattern, the same for every image.
+
+    clip(pixel + 255 * amplitude * tanh(basis @ z / 2))
 
     The geometry of VP (arXiv 2203.17274) and of BlackVIP: over the image, after its tone, and over
     the frame if there is one; all of the canvas. `basis`, as in `Frame`:
@@ -80,8 +81,9 @@ class Overlay(PaintLayer):
         return place_names(np.argwhere(np.ones((count, count), np.bool_)))
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        """Mean and largest change in levels, and for "dct" the coefficients of the argument of
-        tanh.
+        """Mean and largest change in levels.
+
+        For "dct" also the coefficients of the argument of tanh.
         """
         levels = self.levels(z, geometry)
         named = {

@@ -34,8 +34,9 @@ _NO_INSETS = Insets()
 
 @final
 class View(NamedTuple):
-    """How an image is placed: zoom (1 = fitted into the inside square), x and y in -1..1 (0 =
-    centred).
+    """How an image is placed.
+
+    zoom: 1 = fitted into the inside square. x, y: −1 to 1, 0 = centred.
     """
 
     zoom: float = 1.0
@@ -99,8 +100,9 @@ class Placement(Layer):
         )
 
     def fitted(self, pixels: Pixels, geometry: Geometry) -> tuple[Image.Image, ...]:
-        """The part of placing that does not depend on z: copies, small to large, that any `place`
-        starts from.
+        """The part of placing that does not depend on z: copies, small to large.
+
+        Any `place` starts from one of them.
 
         With no zoom searched there is one, of the final size. Else there are copies for a zoom of 1
         and for larger ones, none larger than the source; a source that is small already is kept as
@@ -138,8 +140,9 @@ def place(
     canvas: Pixels,
     insets: Insets = _NO_INSETS,
 ) -> Box:
-    """Draw an image, of which `Placement.fitted` made copies, on the canvas as the view says,
-    within the insets.
+    """Draw an image on the canvas as the view says, within the insets.
+
+    copies: as `Placement.fitted` made them.
 
     Returns where it lies.
     """
@@ -161,8 +164,9 @@ def place(
 
 @final
 class _Free(NamedTuple):
-    """One axis of the canvas within its insets: first pixel, pixels, and what the inside square may
-    take of them.
+    """One axis of the canvas within its insets.
+
+    First pixel, pixels, and what the inside square may take of them.
     """
 
     start: int
@@ -199,8 +203,9 @@ def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _S
 
 
 def _fit(width: int, height: int, side: float) -> tuple[int, int]:
-    """Width and height of the largest copy within a square of `side`, in whole pixels, at least one
-    each.
+    """Width and height of the largest copy within a square of `side`.
+
+    In whole pixels, at least one each.
     """
     scale = side / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))

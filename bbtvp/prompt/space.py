@@ -1,5 +1,6 @@
-"""A prompt space: layers on a canvas, and the map from z to uint8 pixels. A prompt: one point of
-it.
+"""A prompt space: layers on a canvas, and the map from z to uint8 pixels.
+
+A prompt is one point of it.
 """
 
 from __future__ import annotations
@@ -39,8 +40,9 @@ ARMS = ("identity", "sentence_only", "image_only", "both")
 
 @final
 class Prepared(NamedTuple):
-    """An image after the work that no z changes. Opaque: `PromptSpace.prepare` makes it, for equal
-    placements.
+    """An image after the work that no z changes.
+
+    Opaque: `PromptSpace.prepare` makes it, and only an equal placement can use it.
     """
 
     copies: tuple[Image.Image, ...]
@@ -51,8 +53,9 @@ class Prepared(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Renderer:
-    """One z made ready for many images: call it with (H, W, 3) uint8 pixels, or with what `prepare`
-    made of them.
+    """One z made ready for many images.
+
+    Call it with (H, W, 3) uint8 pixels, or with what `prepare` made of them.
     """
 
     space: PromptSpace
@@ -61,8 +64,9 @@ class Renderer:
     paints: tuple[Paint, ...]
 
     def __call__(self, image: Pixels | Prepared) -> Pixels:
-        """(canvas, canvas, 3) uint8: exactly the pixels to deploy. UsageError if the image is
-        neither of the two.
+        """(canvas, canvas, 3) uint8: exactly the pixels to deploy.
+
+        UsageError if the image is neither pixels nor prepared.
         """
         prepared = self.space.ready(image)
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
@@ -134,8 +138,9 @@ class PromptSpace:
 
     @cached_property
     def choices(self) -> tuple[Group, ...]:
-        """(first place in z, count) of every categorical group: adjacent variables of which the
-        largest chooses.
+        """(first place in z, count) of every categorical group.
+
+        Of its adjacent variables, the largest chooses.
 
         The first of equal ones counts, so z = 0 takes the first option of each. All other variables
         are continuous.
@@ -186,8 +191,9 @@ class PromptSpace:
         return f"{sentence} {question}" if sentence else question
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
-        """`base` with `active` as the variables of these layers: in the order of z, whatever the
-        order of `kinds`.
+        """`base` with `active` as the variables of these layers.
+
+        They come in the order of z, whatever the order of `kinds`.
         """
         z = self._checked(base).copy()
         mask = self._mask(kinds)
@@ -213,24 +219,28 @@ class PromptSpace:
         return named
 
     def prepare(self, pixels: Pixels) -> Prepared:
-        """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z. UsageError
-        for other pixels.
+        """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z.
+
+        UsageError for other pixels.
         """
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(
-                f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), as from open_image"
+                f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
+                "as from open_image"
             )
         return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
 
     def ready(self, image: Pixels | Prepared) -> Prepared:
-        """The image prepared for this space. UsageError if it was prepared for another placement or
-        canvas.
+        """The image prepared for this space.
+
+        UsageError if it was prepared for another placement or canvas.
         """
         if not isinstance(image, Prepared):
             return self.prepare(image)
         if (image.placement, image.canvas) != (self.placement, self.canvas):
             raise UsageError(
-                "this image was prepared for another placement or canvas; prepare it with this space"
+                "this image was prepared for another placement or canvas; "
+                "prepare it with this space"
             )
         return image
 
@@ -259,8 +269,9 @@ class PromptSpace:
         return Prompt(self, z)
 
     def empty_frame(self, z: Vector) -> Prompt:
-        """The control: the image placed as z places it, all else neutral: its own tone, the frame's
-        initial colour.
+        """The control: the image placed as z places it, and all else neutral.
+
+        So the tone is the image's own, and the frame has its initial colour.
 
         Margins belong to the marks and to the legend that they hold, and go with them.
         """
@@ -319,8 +330,9 @@ class PromptSpace:
 @final
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A visual prompt: a space and one z of it, (d,) float64 and finite. UsageError for any other
-    z.
+    """A visual prompt: a space and one z of it, (d,) float64 and finite.
+
+    UsageError for any other z.
     """
 
     space: PromptSpace
@@ -337,8 +349,9 @@ class Prompt:
         return self.space.renderer(self.z)
 
     def render(self, image: Pixels | Prepared) -> Pixels:
-        """(H, W, 3) uint8 sRGB pixels, or prepared ones, to (canvas, canvas, 3) uint8: exactly what
-        is deployed.
+        """What is deployed: (canvas, canvas, 3) uint8.
+
+        image: (H, W, 3) uint8 sRGB pixels, or prepared ones.
         """
         return self.renderer(image)
 
@@ -379,8 +392,9 @@ class Prompt:
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
-        """Write a bundle: one file where the path ends in .vprompt, else a folder. See
-        `bbtvp.prompt.bundle`.
+        """Write a bundle: one file where the path ends in .vprompt, else a folder.
+
+        See `bbtvp.prompt.bundle`.
 
         `meta`: free JSON to keep with it (task, model, accuracy). UsageError if it is not JSON,
         OSError if the disk refuses.
@@ -408,7 +422,8 @@ class Prompt:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):
             raise BundleError(
-                f"{path}: frame.png is not the frame that z gives; get the bundle from its author again"
+                f"{path}: frame.png is not the frame that z gives; "
+                "get the bundle from its author again"
             )
         for kind, sentence in prompt.space._sentences(prompt.z).items():
             if content.theta.get(kind, {}).get("sentence", "") != sentence:

@@ -118,8 +118,9 @@ class Tone(PaintLayer):
 
 @final
 class _Memory(threading.local):
-    """Float32 arrays kept from image to image: memory fresh from the system costs more than the
-    arithmetic.
+    """Float32 arrays kept from image to image.
+
+    Memory fresh from the system costs more time than the arithmetic.
 
     One of each name in each thread, as large as the largest asked for; what was in it is lost.
     """
@@ -202,8 +203,9 @@ def _wide(image: Image.Image, radius: float) -> Pixels:
 
 
 def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
-    """What Pillow's resize of a picture reduced by a power of two gives, BILINEAR and to the bit,
-    in half its time.
+    """What Pillow's BILINEAR resize makes of a picture reduced by a power of two.
+
+    Equal to the bit, in half the time.
 
     Pillow widens the picture; what makes it taller is exact in 16 bits, for the weights are odd
     shares of twice the factor.
@@ -229,8 +231,9 @@ def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
 
 # -- sharpness -------------------------------------------------------------------------------------
 def _framed(image: Pixels, margin: int) -> Pixels:
-    """With so many more pixels on each side, all like the outermost; what `np.pad` does in five
-    times as long.
+    """The picture with so many more pixels on each side, all like the outermost.
+
+    `np.pad` takes five times as long.
     """
     if not margin:
         return image
@@ -259,8 +262,9 @@ def _sharpened(image: _Floats, gain: float) -> _Floats:
 
 
 def _blurred(image: _Floats) -> _Floats:
-    """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image: flat, in rows as long as the
-    image's.
+    """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image.
+
+    Flat, in rows as long as the image's.
 
     Each pass adds to every value the one a row, or a pixel, further on, along the flat image. What
     runs over the end of a row falls into its right margin.

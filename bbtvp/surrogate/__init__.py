@@ -1,5 +1,6 @@
-"""Floor 3: a local CLIP-like model that scores images and points the way, for free: no image query,
-nothing is sent.
+"""Floor 3: a local CLIP-like model that scores images and gives gradients.
+
+It is free: no image query is asked, and nothing is sent.
 
 Two terms of TVP (arXiv 2404.11207, §3.3 and §3.4), carried into the black box:
     FCA   mean over image tokens of || f(prompted) − f(unprompted) ||₂      (there f is the target's own encoder)

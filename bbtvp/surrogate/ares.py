@@ -1,5 +1,6 @@
-"""An AReS-style student: the baseline that asks the target once for each training image and never
-again.
+"""An AReS-style student, as a baseline.
+
+It asks the target once for each training image and never again.
 
 Stage 1 is `priming.prime`. Stage 2 here: visual reprogramming of the local student, white box, on
 the true answers of the training split; inference is local, the endpoint is abandoned. After arXiv
@@ -48,8 +49,9 @@ class AresStudent(NamedTuple):
     z: Vector
 
     def predict(self, samples: Sequence[Sample], *, framed: bool = True) -> list[str]:
-        """Local answers about samples, with the trained frame or on the images as they are; no
-        query.
+        """Local answers about samples; no query.
+
+        framed: with the trained frame, or on the images as they are.
         """
         if not framed:
             return self.student.predict([sample.pixels() for sample in samples], samples)
@@ -70,8 +72,9 @@ def ares_student(
     batch: int = BATCH,
     seed: int = 0,
 ) -> AresStudent:
-    """Both stages on training samples and the target's replies to their unprompted images, (n, k)
-    as for `prime`.
+    """Both stages, on training samples.
+
+    logprobs: (n, k) replies of the target to the unprompted images, as for `prime`.
 
     canvas: side of the framed image in pixels. Deterministic in the seed.
     """
@@ -95,8 +98,9 @@ def train_frame(
     batch: int = BATCH,
     seed: int = 0,
 ) -> Vector:
-    """(space.dim,) z that Adam finds for the head's cross-entropy of the true answers, over
-    shuffled epochs.
+    """(space.dim,) z that Adam finds for the head's cross-entropy of the true answers.
+
+    Epochs are shuffled.
 
     With a frame of amplitude 1 z is AReS's variable itself, since their pixel is sigmoid(W). rate:
     Adam's, cut to a tenth at 50 % and again at 72 % of the epochs. UsageError for numbers below 1.

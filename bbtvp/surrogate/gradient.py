@@ -33,8 +33,9 @@ private randomness.
 
 @final
 class Guide:
-    """Gradients with respect to z of task loss, −TSE and FCA over a set of samples: `guide(z)` is a
-    (k, d) matrix.
+    """Gradients with respect to z of task loss, −TSE and FCA over a set of samples.
+
+    `guide(z)` is a (k, d) matrix.
 
     head: a `ZeroShot` or `Student`, or a bare Surrogate, which knows no task loss. terms: the rows,
     in their order; all that the head has by default. Every row is the gradient of a loss: a step
@@ -77,16 +78,18 @@ class Guide:
         self._clean: dict[str, torch.Tensor] = {}
 
     def __call__(self, z: Vector, samples: Sequence[Sample] | None = None) -> Matrix:
-        """(k, d): a row for each term, over `samples` (all by default), at the whole search vector
-        z (space.dim,).
+        """(k, d): a row for each term, at the whole search vector z (space.dim,).
+
+        samples: those of the guide by default.
         """
         chosen = self._chosen(samples)
         rows = self._pulled(z, self.rendered(z, chosen), chosen, np.eye(len(self.terms)))
         return unit_rows(rows) if self.normalise else rows
 
     def over(self, base: Vector) -> Callable[[Vector], Matrix]:
-        """The same over the variables of `kinds` alone, (dim,), the rest staying at `base`: an
-        optimiser's guide.
+        """The same over the variables of `kinds` alone, (dim,): an optimiser's guide.
+
+        The other variables stay at `base`.
         """
         kinds = tuple(self.space.slices) if self.kinds is None else self.kinds
         return lambda active: self(self.space.embed(active, kinds, base))
@@ -99,8 +102,9 @@ class Guide:
         *,
         channel: tuple[Augment | None, int] = (None, 0),
     ) -> Vector:
-        """(d,) gradient of the mean of the weighted sum of the terms: one backward pass through
-        CLIP. Never scaled.
+        """(d,) gradient of the mean of the weighted sum of the terms.
+
+        It takes one backward pass through the surrogate, and is never scaled to length 1.
 
         channel: what the rendered pixels go through first, and its seed; its own derivative is
         taken to be 1.
@@ -110,8 +114,9 @@ class Guide:
         return np.asarray(self._pulled(z, images, chosen, self._weights(weights)[None])[0])
 
     def per_sample(self, z: Vector, term: str, samples: Sequence[Sample] | None = None) -> Matrix:
-        """(n, d): the gradient of each sample's own `term`, none of them scaled; still one backward
-        pass for all.
+        """(n, d): the gradient of each sample's own `term`, not scaled.
+
+        It takes one backward pass for all samples.
         """
         chosen = self._chosen(samples)
         mix = self._weights({term: 1.0})[None]
@@ -123,8 +128,9 @@ class Guide:
         return self.values_of(self.rendered(z, chosen), chosen)
 
     def values_of(self, images: Sequence[Pixels], samples: Sequence[Sample]) -> Matrix:
-        """(k, n): the terms of images that are rendered already (and perhaps sent through a
-        channel).
+        """(k, n): the terms of images that are rendered already.
+
+        They may have gone through a channel.
         """
         if len(images) != len(samples):
             raise UsageError(f"{len(images)} images for {len(samples)} samples; give one for each")
@@ -166,8 +172,9 @@ class Guide:
         *,
         per_image: bool = False,
     ) -> Matrix:
-        """(r, d) gradients by z of the mixed losses' means, for mixes (r, k); with `per_image` (r,
-        n, d), of each.
+        """(r, d) gradients by z of the means of mixed losses, for mixes (r, k).
+
+        per_image: (r, n, d), those of each image.
         """
         unit = self._unit(samples)
         size = self.surrogate.batch
@@ -195,8 +202,9 @@ class Guide:
     def _backward(
         self, images: Sequence[Pixels], samples: Sequence[Sample], mixes: Matrix, unit: float
     ) -> Levels:
-        """(r, n, H, W, 3): gradients of each image's mixed losses by its own pixels, for mixes (r,
-        k).
+        """(r, n, H, W, 3): gradients of each image's mixed losses by its own pixels.
+
+        mixes: (r, k).
         """
         import torch
 
@@ -247,15 +255,17 @@ def gradient(
     samples: Sequence[Sample],
     weights: Mapping[str, float],
 ) -> Vector:
-    """(d,) gradient at z of the weighted sum of the terms, mean over the samples; see
-    `Guide.gradient`.
+    """(d,) gradient at z of the weighted sum of the terms, mean over the samples.
+
+    See `Guide.gradient`.
     """
     return Guide(head, space, samples, terms=tuple(weights)).gradient(z, weights)
 
 
 def through(images: Sequence[Pixels], augment: Augment | None, seed: int) -> list[Pixels]:
-    """The images after the channel; equal seeds give equal images. UsageError if it changes a shape
-    or the type.
+    """The images after the channel; equal seeds give equal images.
+
+    UsageError if the channel changes a shape or the type.
     """
     if augment is None:
         return list(images)
@@ -264,7 +274,8 @@ def through(images: Sequence[Pixels], augment: Augment | None, seed: int) -> lis
     for image, other in zip(images, changed, strict=True):
         if other.shape != image.shape or other.dtype != np.uint8:
             raise UsageError(
-                f"the channel made {other.dtype} {other.shape} of uint8 {image.shape}; keep the shape"
+                f"the channel made {other.dtype} {other.shape} of uint8 {image.shape}; "
+                "keep the shape"
             )
     return changed
 
@@ -276,8 +287,9 @@ def unit_rows(rows: Matrix) -> Matrix:
 
 
 def gradients_at(guide: Guide, zs: Matrix, term: str = "task", *, by: str = "sample") -> Matrix:
-    """(m, d) surrogate gradients at the rows of zs (r, space.dim), for a subspace search: unit
-    rows, no zero ones.
+    """(m, d) surrogate gradients at the rows of zs (r, space.dim), for a subspace search.
+
+    The rows have length 1, and none is zero.
 
     by: "sample" (m ≤ r · samples), "answer" (their mean for each true answer), or "all" (m ≤ r).
     """

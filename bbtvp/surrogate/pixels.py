@@ -1,5 +1,6 @@
-"""The processor's resize, crop and normalisation once more, in floats: the way a gradient takes
-back to the pixels.
+"""The resize, crop and normalisation of the processor, in floats.
+
+Gradients flow back to the pixels through them.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ _MODES = {2: "bilinear", 3: "bicubic"}
 
 
 def float_path(levels: torch.Tensor, processor: Any) -> torch.Tensor:
-    """(n, H, W, 3) levels 0-255 to (n, 3, side, side), as CLIP's image processor makes them but for
-    rounding.
+    """(n, H, W, 3) levels 0-255 to (n, 3, side, side).
+
+    As CLIP's image processor makes them, but for rounding.
 
     Pillow rounds and clips to 8 bits after each of a resize's two passes; floats are clipped once,
     at the end. The two differ by half a level on average, by a few at hard edges, and not at all
@@ -54,21 +56,24 @@ def _resized(values: torch.Tensor, processor: Any) -> torch.Tensor:
         target = (size["height"], size["width"])
     else:
         raise UsageError(
-            f"the surrogate's processor resizes to {size}; gradients need shortest_edge, or height, width"
+            f"the surrogate's processor resizes to {size}; gradients need shortest_edge, "
+            "or height, width"
         )
     if target == (height, width):
         return values
     mode = _MODES.get(_filter(processor.resample))
     if mode is None:
         raise UsageError(
-            f"the surrogate's processor resizes by {processor.resample}; gradients need bilinear, bicubic"
+            f"the surrogate's processor resizes by {processor.resample}; "
+            "gradients need bilinear, bicubic"
         )
     return interpolate(values, target, mode=mode, antialias=True, align_corners=False).clamp(0, 255)
 
 
 def _filter(resample: Any) -> int:
-    """Pillow's number of a filter: some processors name it by torchvision's enumeration, whose
-    values are words.
+    """Pillow's number of a filter.
+
+    Some processors name it by torchvision's enumeration, whose values are words.
     """
     names = {word: number for number, word in _MODES.items()}
     value = getattr(resample, "value", resample)
@@ -80,7 +85,8 @@ def _cropped(values: torch.Tensor, processor: Any) -> torch.Tensor:
     crop = (processor.crop_size["height"], processor.crop_size["width"])
     if crop[0] > height or crop[1] > width:
         raise UsageError(
-            f"the surrogate's processor pads {height} x {width} px to {crop}; gradients need a smaller crop"
+            f"the surrogate's processor pads {height} x {width} px to {crop}; "
+            "gradients need a smaller crop"
         )
     top = (height - crop[0]) // 2
     left = (width - crop[1]) // 2

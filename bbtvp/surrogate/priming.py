@@ -50,8 +50,9 @@ class Linear(NamedTuple):
 
 @final
 class Fit(NamedTuple):
-    """How well the student knows the target: rows used; ridge chosen; KL held out (nats) and that
-    of a constant answer.
+    """How well the student knows the target.
+
+    rows: used. ridge: chosen. kl: held out, in nats. constant_kl: that of a constant answer.
 
     agreement: share of held-out rows on which both name the same label.
     """
@@ -64,8 +65,9 @@ class Fit(NamedTuple):
 
     @property
     def gap(self) -> float:
-        """Share of the constant answer's KL that the student removes; 0 or less: it learned
-        nothing, do not use it.
+        """Share of the constant answer's KL that the student removes.
+
+        At 0 or less it learned nothing: do not use it.
         """
         return 1 - self.kl / self.constant_kl if self.constant_kl > 0 else 0.0
 
@@ -89,8 +91,9 @@ class Student(Head):
         folds: Mapping[str, int],
         fit: Fit,
     ) -> None:
-        """heads: one per fold, then that of all rows; folds: sample id to the fold that left it
-        out.
+        """heads: one per fold, then that of all rows. folds: sample id to its fold.
+
+        A sample is judged by the head of the fold that left it out.
         """
         import torch
 
@@ -108,8 +111,9 @@ class Student(Head):
         self._folds = dict(folds)
 
     def whole(self) -> Student:
-        """The same student, but one head, that of all rows, judges every image: also those that it
-        was fitted on.
+        """The same student, but the head of all rows judges every image.
+
+        It then also judges those that it was fitted on.
         """
         return Student(
             self.surrogate, self.task, self.inputs, self.asks, self._heads[-1:], {}, self.fit
@@ -144,8 +148,9 @@ def priming_points(
     base: Vector | None = None,
     deviation: float = 0.8,
 ) -> Matrix:
-    """(count, space.dim): where to show the training images to the target, for a student that knows
-    prompted images.
+    """(count, space.dim): points at which to show the training images to the target.
+
+    A student that is fitted to them knows prompted images.
 
     A quarter of the rows is `base` (z = 0), the others differ from it by N(0, deviation²) in the
     variables of `kinds` (all by default). The price is the same, one query for each image. On the
@@ -222,8 +227,9 @@ def prime(
 def probe(
     surrogate: Surrogate, task: Task, samples: Sequence[Sample], *, inputs: Inputs = "mean"
 ) -> Student:
-    """A head fitted to the *true* answers of labelled images, unprompted: no reply and no query is
-    needed.
+    """A head fitted to the *true* answers of labelled images, unprompted.
+
+    No reply and no query is needed.
 
     It knows the task where CLIP's zero-shot words fail it ("yes", "three"), and nothing of the
     queried model: fitted to images under a shift it reads them well, and then sees nothing to gain
@@ -335,8 +341,9 @@ def _fitted(given: Matrix, target: Matrix, ridge: float) -> Linear:
 def _cross_validated(
     given: Matrix, target: Matrix, fold: NDArray[np.int64], ridges: Sequence[float]
 ) -> tuple[Fit, list[Linear]]:
-    """The best ridge and its held-out figures, and each fold's head at that ridge; within the rows
-    given.
+    """The best ridge with its held-out figures, and each fold's head at that ridge.
+
+    Chosen within the rows given.
     """
     if not ridges or min(ridges) < 0:
         raise UsageError(f"ridges {tuple(ridges)}; give at least one, none below 0")

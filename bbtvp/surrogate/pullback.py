@@ -43,8 +43,9 @@ def pullback(
     step: float = STEP,
     per_image: bool = False,
 ) -> Matrix:
-    """(r, d) for cotangents (r, n, canvas, canvas, 3): r gradients by the levels (0-255) of n
-    rendered images, at z.
+    """(r, d) gradients at z, from r gradients by the pixels of n rendered images.
+
+    cotangents: (r, n, canvas, canvas, 3), per level (0-255).
 
     Summed over the images; with `per_image` (r, n, d). kinds: the layers whose variables count, all
     by default; their variables come in the order of `space.embed`. A categorical variable has
@@ -53,7 +54,8 @@ def pullback(
     shape = (len(images), space.canvas, space.canvas, 3)
     if cotangents.ndim != 5 or cotangents.shape[1:] != shape:
         raise UsageError(
-            f"gradients by pixels have shape {cotangents.shape}; give (rows, {', '.join(map(str, shape))})"
+            f"gradients by pixels have shape {cotangents.shape}; give (rows, "
+            f"{', '.join(map(str, shape))})"
         )
     if np.shape(z) != (space.dim,):
         raise UsageError(f"z has shape {np.shape(z)}; give ({space.dim},), one value per variable")

@@ -10,8 +10,9 @@ LEAST = 1e-12
 
 
 def spread(values: ArrayLike) -> float:
-    """Standard deviation (n − 1) across candidates, NaN = missing; NaN for fewer than two that are
-    there.
+    """Standard deviation (n − 1) across candidates; NaN = missing.
+
+    NaN if fewer than two are there.
     """
     found = np.asarray(values, np.float64).ravel()
     found = found[np.isfinite(found)]

@@ -1,5 +1,6 @@
-"""The surrogate's three terms, per image and differentiable in the features; all as losses, lower
-is better.
+"""The surrogate's three terms, per image and differentiable in the features.
+
+All are losses: lower is better.
 
     task  cross-entropy of the true answer over the labels, by a head on the features (CLIP's zero-shot, or a student)
     tse   −cos( image embedding, text embedding )                             (TVP's L_TSE over CLIP's logit scale)
@@ -47,14 +48,16 @@ class Head(ABC):
 
     @abstractmethod
     def logits(self, features: Features, samples: Sequence[Sample]) -> torch.Tensor:
-        """(n, k) logits; −inf where a sample has fewer than k labels. Differentiable in the
-        features.
+        """(n, k) logits; −inf where a sample has fewer than k labels.
+
+        Differentiable in the features.
         """
 
     @final
     def losses(self, features: Features, samples: Sequence[Sample]) -> torch.Tensor:
-        """(n,) cross-entropy of the true answers in nats. UsageError for an answer that is no
-        label.
+        """(n,) cross-entropy of the true answers in nats.
+
+        UsageError for an answer that is no label.
         """
         import torch
 
@@ -63,7 +66,8 @@ class Head(ABC):
             labels = self.labels(sample)
             if sample.answer not in labels:
                 raise UsageError(
-                    f"sample {sample.id!r}: the answer {sample.answer!r} is none of the surrogate's labels"
+                    f"sample {sample.id!r}: the answer {sample.answer!r} is none of the "
+                    "surrogate's labels"
                 )
             true.append(labels.index(sample.answer))
         logits = self.logits(features, samples)
@@ -109,8 +113,9 @@ def label_text(sample: Sample, label: str) -> str:
 
 @final
 class ZeroShot(Head):
-    """CLIP's zero-shot classifier over a task's labels: logit scale · cos(image, text of the
-    label).
+    """CLIP's zero-shot classifier over a task's labels.
+
+    Its logits are logit scale · cos(image, text of the label).
 
     wording: the text of a label for a sample; TVP's template by default. Labels that are no nouns
     ("yes") mean little to CLIP: give words of your own, or prime a `Student`. UsageError for a task
@@ -134,7 +139,8 @@ class ZeroShot(Head):
         labels = self._task.sample_labels(sample)
         if labels is None:
             raise UsageError(
-                f"task {self._task.name} has free answers, which CLIP cannot rank; use TSE and FCA alone"
+                f"task {self._task.name} has free answers, which CLIP cannot rank; "
+                "use TSE and FCA alone"
             )
         if len(labels) > MAX_LABELS:
             raise UsageError(

@@ -32,8 +32,10 @@ PRIOR = 0.05
 
 @final
 class Warm(NamedTuple):
-    """z: (space.dim,). before, after: the loss that was minimised, over all the samples,
-    unaugmented.
+    """Where a warm start ended.
+
+    z: (space.dim,). before, after: the loss that was minimised, over all samples, without a
+    channel.
     """
 
     z: Vector
@@ -57,8 +59,9 @@ def warm_start(
     rate: float = 0.1,
     augment: Augment | None = None,
 ) -> Warm:
-    """Minimise the surrogate's weighted loss over z: CMA-ES for up to 200 variables, normalised
-    gradient steps above.
+    """Minimise the surrogate's weighted loss over z.
+
+    By CMA-ES for up to 200 variables, by normalised gradient steps above.
 
     weights: of "task", "tse", "fca", each ≥ 0; by default task 1, FCA 0.5 nats per unit (a bare
     surrogate: TSE 10). kinds: the layers that may move, all by default; base: where the rest stays

@@ -1,5 +1,4 @@
-"""Scores of predictions against answers. Small and pure: sequences in, a `Score`, a dict or an
-array out.
+"""Scores of predictions against answers.
 
 A prediction is what `prediction(reply, labels)` gives: a label, free text, UNPARSED (a reply that
 names no single label: wrong, and counted), or None / NaN (a failed query: missing data, left out of
@@ -46,8 +45,9 @@ Predictions = Sequence[str | float | None] | NDArray[np.float64]
 
 
 class Score(NamedTuple):
-    """`value` over the `n` samples that were scored (NaN if n is 0); `missing` failed queries are
-    not among them.
+    """The value over n samples (NaN if n is 0).
+
+    missing: failed queries, which are not among the n. unparsed: replies that name no single label.
     """
 
     value: float
@@ -144,9 +144,7 @@ def per_class(predictions: Predictions, answers: Sequence[str]) -> dict[str, Sco
 
 
 def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dict[str, int]]:
-    """How often each true answer was taken for what: counts[answer][prediction]; unparsed replies
-    under UNPARSED.
-    """
+    """How often each true answer was taken for what."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for given, answer in _present(predictions, answers):
         counts[answer][given] += 1
@@ -154,9 +152,7 @@ def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dic
 
 
 def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") -> Score:
-    """F1 of the `positive` answer, as POPE reports it; NaN where nothing is positive. Unparsed is
-    not positive.
-    """
+    """F1 of the positive answer."""
     pairs = list(_present(predictions, answers))
     hits = sum(given == answer == positive for given, answer in pairs)
     wrong = sum((given == positive) != (answer == positive) for given, answer in pairs)
@@ -165,9 +161,7 @@ def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") 
 
 
 def yes_ratio(predictions: Predictions, positive: str = "yes") -> Score:
-    """Share of replies that say `positive`: 0.5 is unbiased on a balanced set. Unparsed counts as
-    not positive.
-    """
+    """Share of replies that say positive."""
     return accuracy(predictions, [positive] * len(predictions))
 
 

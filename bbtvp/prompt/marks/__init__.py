@@ -1,3 +1,1 @@
-"""Marks over an image or beside it: lines, dots, letters, names, and the sentence that goes with
-them.
-"""
+"""Marks over an image or beside it, and the sentence that goes with them."""

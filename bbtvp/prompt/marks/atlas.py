@@ -30,8 +30,9 @@ from bbtvp.prompt.marks.glyphs import (
 
 
 def atlas_of(font: Path | str) -> Coverage:
-    """(h, w) coverage of all characters in cells of equal size, from a TrueType file; UsageError if
-    unreadable.
+    """(h, w) coverage of all characters, in cells of equal size, from a TrueType file.
+
+    UsageError for a file that cannot be read.
     """
     size = next(size for size in range(CAP, 4 * CAP) if _cap_height(font, size) >= CAP)
     face = ImageFont.truetype(str(font), size)

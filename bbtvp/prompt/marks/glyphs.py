@@ -1,5 +1,6 @@
-"""Characters from a bundled atlas: the same pixels on every platform, with no font and no FreeType
-at run time.
+"""Characters from a bundled atlas: the same pixels on every platform.
+
+No font and no FreeType is needed at run time.
 
 `glyphs.png` (8-bit coverage) was drawn once from DejaVu Sans Bold, as it comes with matplotlib
 3.11.2, by `atlas`. The font is Bitstream Vera with DejaVu's changes; its licence, which allows
@@ -44,8 +45,9 @@ Coverage = NDArray[np.uint8]
 
 @lru_cache(maxsize=1024)
 def drawn(text: str, cap: int) -> Coverage:
-    """Coverage of one line of text whose capital letters are `cap` pixels high; no empty rows or
-    columns around it.
+    """Coverage of one line of text whose capital letters are `cap` pixels high.
+
+    There are no empty rows or columns around it.
 
     UsageError for an empty text, one with a character that the atlas lacks, or a height below a
     pixel.
@@ -62,8 +64,9 @@ def drawn(text: str, cap: int) -> Coverage:
 
 
 def checked(text: str) -> str:
-    """The text itself. UsageError unless it has a character, all are in the atlas, and no space is
-    at an end.
+    """The text itself.
+
+    UsageError unless it has a character, all are in the atlas, and no space is at an end.
     """
     wrong = sorted(set(text) - set(CHARACTERS) - {" "})
     if wrong:
@@ -78,8 +81,9 @@ def checked(text: str) -> str:
 
 
 def fitting(text: str, cap: int, width: int, height: int) -> int:
-    """The largest height of capital letters, at most `cap` and at least 1, at which the text fits
-    this box.
+    """The largest height of capital letters at which the text fits this box.
+
+    At most `cap`, at least 1.
     """
     rows, columns = _line(text).shape
     scale = min(cap / CAP, (height + 0.49) / rows, (width + 0.49) / columns)

@@ -1,5 +1,6 @@
-"""Lines, dots and labels as sparse ink: where on the canvas, how much, and from which patch its
-colour is chosen.
+"""Lines, dots and labels as sparse ink.
+
+Ink says where on the canvas it lies, how dense it is, and which patch gives its colour.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ _LUMA = np.array([77, 150, 29], np.int32)
 
 @final
 class Label(NamedTuple):
-    """A text of capital height `cap`, its box centred on (x, y), in pixels from the canvas' left
-    and top edge.
+    """A text of capital height `cap`, its box centred on (x, y).
+
+    In pixels from the left and the top edge of the canvas.
     """
 
     text: str
@@ -45,8 +47,9 @@ class Label(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Ink:
-    """(k,) arrays: flat pixel, coverage 1..255, patch (row * count + column) of each pixel that is
-    inked.
+    """The inked pixels, as (k,) arrays.
+
+    Flat pixel, coverage 1..255, and patch (row * count + column) of each.
     """
 
     pixels: NDArray[np.intp]
@@ -130,8 +133,9 @@ def _disc(width: int, height: int) -> NDArray[np.float64]:
 
 
 def labels(side: int, texts: Iterable[Label], within: Box) -> Ink:
-    """Text, within this box and nowhere else; each label takes one colour, that of the patch under
-    its centre.
+    """Text, within this box and nowhere else.
+
+    Each label takes one colour, that of the patch under its centre.
     """
     map_ = np.zeros((side, side), np.uint8)
     owner = np.zeros((side, side), np.intp)

@@ -1,5 +1,6 @@
-"""Names in a strip below the image, from a list that the author of the prompt fixed. Off unless
-asked for.
+"""Names in a strip below the image, from a list that the author of the prompt fixed.
+
+It is off unless asked for.
 """
 
 from __future__ import annotations
@@ -106,7 +107,8 @@ class Legend(PaintLayer):
         strip = pitch * len(lines)
         if strip > side * _MOST_STRIP:
             raise UsageError(
-                f"a legend of {len(lines)} lines takes over a third of {side} px; give fewer entries"
+                f"a legend of {len(lines)} lines takes over a third of {side} px; "
+                "give fewer entries"
             )
         top = side - strip
         return [

@@ -84,8 +84,9 @@ _VARIABLES = (
 @final
 @dataclass(frozen=True)
 class Marks(PaintLayer):
-    """Partition and anchors (VISER, Grounding IDs, Scaffold, Mark-Grid), the same over every image
-    of a task.
+    """Partition and anchors, the same over every image of a task.
+
+    After VISER, Grounding IDs, Scaffold and Mark-Grid.
 
     The variables, 19 in z for eight choices; a categorical one is a group of which the largest is
     chosen:
@@ -119,7 +120,8 @@ class Marks(PaintLayer):
     def __post_init__(self) -> None:
         if not abs(self.phase) <= _MOST_PHASE:
             raise UsageError(
-                f"phase is {self.phase}; give a share of a division, -{_MOST_PHASE} to {_MOST_PHASE}"
+                f"phase is {self.phase}; give a share of a division, "
+                f"-{_MOST_PHASE} to {_MOST_PHASE}"
             )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
@@ -155,8 +157,9 @@ class Marks(PaintLayer):
         )
 
     def start(self, divisions: int = 5, **choices: str) -> Vector:
-        """A z of these choices, all else at its middle: `start(3, layout="rows",
-        anchors="digits")`. UsageError.
+        """A z of these choices, all else at its middle: `start(3, layout="rows")`.
+
+        UsageError for a choice or a number of divisions that is not known.
         """
         z = np.zeros(len(_VARIABLES))
         for name, option in choices.items():
@@ -229,8 +232,9 @@ def _pad(cap: int) -> int:
 
 @final
 class _Cells:
-    """The parts of a box. Axis 0 runs across (columns), axis 1 down (rows); an axis without
-    division has one part.
+    """The parts of a box.
+
+    Axis 0 runs across (columns), axis 1 down (rows); an axis without division has one part.
     """
 
     def __init__(self, look: Look, phase: float, side: int, box: Box) -> None:
@@ -257,8 +261,9 @@ class _Cells:
         return [strip(self._starts[axis], self._sizes[axis], at, self.dot) for at in places]
 
     def spans(self, axis: int, *, dotted: bool) -> list[tuple[float, float]]:
-        """First and last coordinate of each part, clear of the lines; of a dot's part, what lies
-        beyond the dot.
+        """First and last coordinate of each part, clear of the lines.
+
+        Of a dot's part, what lies beyond the dot.
         """
         if dotted:
             last = self._starts[axis] + self._sizes[axis]
@@ -317,8 +322,9 @@ def _placed(look: Look, cells: _Cells, cap: int, margin: int) -> list[Label]:
 
 
 def _in_margin(look: Look, cells: _Cells, cap: int, margin: int) -> list[Label]:
-    """Names of columns in the strip at the top, of rows in the strip on the left, each beside its
-    part's middle.
+    """Names of columns in the strip at the top, of rows in the strip on the left.
+
+    Each stands beside the middle of its part.
     """
     room = max(1, margin - 2)
     columns, rows = naming.axes(look.named)

@@ -26,8 +26,9 @@ class Named(NamedTuple):
 
 
 def axes(marks: Named) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names along the top, of columns, and along the left, of rows; empty for an axis that is
-    not divided.
+    """The names along the top, of columns, and along the left, of rows.
+
+    Empty for an axis that is not divided.
     """
     names = tuple(_SETS[marks.anchors][: marks.divisions])
     if marks.layout in _ONE_AXIS:
@@ -103,7 +104,8 @@ def _labelled(marks: Named) -> str:
         return f", numbered 1 to {marks.divisions**2} {order(marks)}, {each}"
     kind = marks.anchors.removesuffix("s")
     return (
-        f", labelled by the {kind} of the row ({_listed(rows)} from top to bottom) and the number of the column "
+        f", labelled by the {kind} of the row ({_listed(rows)} from top to bottom) "
+        "and the number of the column "
         f"(1 to {marks.divisions} from left to right), {each}"
     )
 

@@ -1,5 +1,6 @@
-"""Where to begin with marks: the points that the catalogue of image-side prompts (3.1) asks for
-first.
+"""Where a search with marks begins.
+
+The points are those of the published methods that draw such marks.
 """
 
 from __future__ import annotations
