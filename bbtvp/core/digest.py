@@ -20,7 +20,7 @@ def digest(*parts: bytes) -> str:
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling per value: sorted keys, no spaces, no NaN. Floats keep all their digits (repr)."""
+    """One spelling per value: sorted keys, no spaces, no NaN, floats with all their digits."""
     return json.dumps(
         value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     )

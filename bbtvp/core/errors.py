@@ -16,7 +16,7 @@ class BbtvpError(Exception):
 
 
 class UsageError(BbtvpError):
-    """The caller asked for something that cannot be: an unknown name, a bad option, a budget of 0."""
+    """The caller asked for what cannot be: an unknown name, a bad option, a budget of 0."""
 
     exit_code = 2
 

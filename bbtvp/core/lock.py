@@ -3,8 +3,10 @@
 The note is for the process that is refused, and for commands that watch the folder.
 
     NAME.lock    locked by the operating system while the process lives; the file itself stays
-    NAME.held    in its place on a file system without file locks: names the process, and outlives it if it is killed
-    owner.json   {"host", "pid", "since", "queries"} while the folder is held; after a kill it stays, unbelieved
+    NAME.held    in its place on a file system without file locks: it names the process, and stays
+                 behind if the process is killed
+    owner.json   {"host", "pid", "since", "queries"} while the folder is held; it stays after a
+                 kill, and is then not believed
 
 Without file locks (some network mounts) a marker left by a killed process is recognised on the host
 that it ran on. On another host nothing can tell, and the error says what to delete.

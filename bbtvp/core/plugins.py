@@ -1,6 +1,6 @@
 """Plug-ins by entry point: one way to look up every kind of part.
 
-    OPTIMISERS = Registry("bbtvp.optimisers", "optimiser", callable, "a function of a Start", METHODS)
+    OPTIMISERS = Registry("bbtvp.optimisers", "optimiser", builtin=METHODS)
     OPTIMISERS.names()        # what there is, sorted
     OPTIMISERS.load("gp")     # what is registered under that name; imported now, not before
     OPTIMISERS.problems()     # one line for each plug-in that cannot be used

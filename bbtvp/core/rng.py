@@ -8,7 +8,7 @@ from bbtvp.core.digest import digest
 
 
 def stream(seed: int, *names: object) -> np.random.Generator:
-    """A private generator for (seed, names). Equal arguments give equal numbers on every platform."""
+    """A private generator for (seed, names): equal arguments give equal numbers everywhere."""
     key = digest(str(seed).encode(), *(str(name).encode() for name in names))
     return np.random.Generator(np.random.PCG64(int(key[:32], 16)))
 

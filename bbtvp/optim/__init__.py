@@ -11,14 +11,14 @@ It knows nothing of images, models or prompts.
 | name | what it is |
 |---|---|
 | `cma`, `cma-diagonal` | CMA-ES, full up to some hundred variables, or separable for thousands |
-| `cma-restarts`, `cma-noise` | restarts with growing populations; learning rates that follow the noise |
+| `cma-restarts`, `cma-noise` | growing populations; learning rates that follow the noise |
 | `catcma` | continuous and categorical variables together (`choices`) |
-| `spsa`, `spsa-gc`, `nes`, `rgf` | estimates of the gradient: ZIP, BlackVIP, evolution strategies, BAR |
+| `spsa`, `spsa-gc`, `nes`, `rgf` | estimates of the gradient: ZIP, BlackVIP, NES, BAR |
 | `bandits-td` | an estimate that is kept from step to step |
 | `guided-es`, `p-rgf` | estimates that lean on gradients of a surrogate (`guide`) |
 | `random` | the baseline |
 | `ng:<Name>` | any optimiser of nevergrad |
-| `<name>@<rank>` | any of them in a random projection; `subspace=` takes another (`Subspace.principal`) |
+| `<name>@<rank>` | any of them in a random projection; `subspace=` takes another one |
 
 Each optimiser is a deterministic function of (method, options, seed, told losses): resuming is
 `replay`.

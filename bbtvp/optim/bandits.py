@@ -25,8 +25,8 @@ class BanditsTd(Descent):
     Ilyas, Engstrom and Madry, "Prior Convictions", ICLR 2019, in the l2 form of the release. With û
     = u/‖u‖ and pairs of random e_k = e · u_k/√d, u_k ~ N(0, I):
 
-        v ← v + lr · mean_k (L(θ + h · unit(v + e_k)) − L(θ + h · unit(v − e_k))) / (h e) · e_k
-        θ ← θ − a_i v/‖v‖,    a_i = a / (i + o)^alpha
+        v ← v + lr · mean_k (L(θ + h · unit(v + e_k)) − L(θ + h · unit(v − e_k))) / (h e) · e_k(1)
+        θ ← θ − a_i v/‖v‖,    a_i = a / (i + o)^alpha                                       (2)
 
     v starts at 0. `popsize` is twice the number of pairs, 2 by default (published).
 
@@ -92,8 +92,9 @@ class BanditsTd(Descent):
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         slopes = (losses[0::2] - losses[1::2]) / (self._h * self._e)
-        self._v = self._v + self._lr * (slopes @ self._noise) / len(slopes)
-        self._move(self._a / (self._step + self._o) ** self._alpha * units(self._v[None])[0])
+        self._v = self._v + self._lr * (slopes @ self._noise) / len(slopes)  # (1)
+        rate = self._a / (self._step + self._o) ** self._alpha
+        self._move(rate * units(self._v[None])[0])  # (2)
 
     def _options(self) -> dict[str, JSON]:
         return {

@@ -282,7 +282,8 @@ class Optimiser(ABC):
 
     @final
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.resolved.items())})"
+        options = ", ".join(f"{name}={value!r}" for name, value in self.resolved.items())
+        return f"{type(self).__name__}({options})"
 
     @abstractmethod
     def _ask(self) -> Matrix:

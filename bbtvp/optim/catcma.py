@@ -24,7 +24,8 @@ class CatCma(Optimiser):
     probabilities q by a natural gradient whose step adapts to its signal-to-noise ratio (ASNG), and
     a margin keeps every category possible:
 
-        q ← q + δ/‖F^½ Σ_i w_i (c_(i) − q)‖ · Σ_i w_i (c_(i) − q),   c one-hot, weights by rank;   then q ≥ q_min
+        q ← q + δ/‖F^½ Σ_i w_i (c_(i) − q)‖ · Σ_i w_i (c_(i) − q),   then q ≥ q_min
+        with c one-hot and weights by rank
 
     In z the variables of a choice are 1 for the chosen category and 0 for the others. x0 gives its
     largest of a group one half and the rest evenly; a group without a single largest begins evenly.

@@ -15,7 +15,7 @@ from bbtvp.optim.pycma import Pycma, check_size
 class CmaEs(Optimiser):
     """Covariance matrix adaptation evolution strategy, minimising over z ~ N(m, s² C).
 
-        m ← m + Σ_i w_i (z_(i) − m)           (weights by rank, so only the order of the losses counts)
+        m ← m + Σ_i w_i (z_(i) − m)           (weights by rank: only the order of losses counts)
         C ← (1 − c_1 − c_μ) C + c_1 p pᵀ + c_μ Σ_i w_i y_i y_iᵀ,     y_i = (z_(i) − m) / s
 
     Hansen, "The CMA Evolution Strategy: A Tutorial", arXiv 1604.00772; with `diagonal`, separable

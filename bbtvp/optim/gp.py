@@ -36,7 +36,7 @@ ELITE = 5
 class GaussianProcess(Optimiser):
     """Thompson sampling from a Gaussian process whose batches share an unknown offset.
 
-        loss of z in batch b  =  o_b + f(z) + ε,      o_b ~ N(m, τ²),  f ~ GP(0, s² k),  ε ~ N(0, σ²)
+        loss of z in batch b  =  o_b + f(z) + ε,    o_b ~ N(m, τ²),  f ~ GP(0, s² k),  ε ~ N(0, σ²)
 
     k is Matérn-5/2 with one length scale per variable; all scales are fitted after each batch by
     marginal likelihood under weak priors (Rasmussen and Williams, 2006, ch. 5; see `Surface`). The

@@ -26,8 +26,10 @@ class GuidedEs(Mirrored):
     Maheswaranathan et al., "Guided evolutionary strategies", ICML 2019. U (d, k) has orthonormal
     columns:
 
-        ε = √(mix/d) ξ + √((1 − mix)/k) U ζ,   ξ ~ N(0, I_d), ζ ~ N(0, I_k):   Cov ε = (mix/d) I + ((1 − mix)/k) U Uᵀ
-        g = β/(2 c_i² P) Σ_p (L(θ + c_i ε_p) − L(θ − c_i ε_p)) c_i ε_p,   θ ← θ − a_i g
+        ε = √(mix/d) ξ + √((1 − mix)/k) U ζ,   ξ ~ N(0, I_d),  ζ ~ N(0, I_k)                (1)
+        so that Cov ε = (mix/d) I + ((1 − mix)/k) U Uᵀ
+        g = β/(2 c_i² P) Σ_p (L(θ + c_i ε_p) − L(θ − c_i ε_p)) c_i ε_p                      (2)
+        θ ← θ − a_i g                                                                       (3)
 
     The guide is asked at every θ; the newest `memory` of its rows span U (None: those of the last
     call). Zero and dependent rows drop out; without any left, ε is isotropic. mix = 1 ignores the
@@ -95,16 +97,16 @@ class GuidedEs(Mirrored):
         mix = self._mix if len(basis) else 1.0
         around = self._random.standard_normal((pairs, self.dim))
         along = self._random.standard_normal((pairs, len(basis)))
-        return math.sqrt(mix / self.dim) * around + math.sqrt((1 - mix) / max(1, len(basis))) * (
-            along @ basis
-        )
+        stretch = math.sqrt((1 - mix) / max(1, len(basis)))
+        return math.sqrt(mix / self.dim) * around + stretch * (along @ basis)  # (1)
 
     def _width(self) -> float:
         return self._gains.width(self._step)
 
     def _change(self, difference: Vector) -> Vector:
-        gradient = self._beta * difference / (2 * self._width()) @ self._delta / len(self._delta)
-        return self._gains.rate(self._step) * gradient
+        scaled = self._beta * difference / (2 * self._width())
+        gradient = scaled @ self._delta / len(self._delta)  # (2)
+        return self._gains.rate(self._step) * gradient  # (3)
 
     def _options(self) -> dict[str, JSON]:
         return {

@@ -21,8 +21,9 @@ class Nes(Mirrored):
     Wierstra et al., JMLR 15 (2014); Salimans et al., arXiv 1703.03864; as a black-box attack, Ilyas
     et al., ICML 2018.
 
-        ε_k ~ N(0, I),   g = 1/(2 c_i P) Σ_k (L(θ + c_i ε_k) − L(θ − c_i ε_k)) ε_k,   θ ← θ − a_i g
-        a_i = a / (i + o)^alpha,   c_i = c / i^gamma
+        a_i = a / (i + o)^alpha,   c_i = c / i^gamma,   ε_k ~ N(0, I)
+        g = 1/(2 c_i P) Σ_k (L(θ + c_i ε_k) − L(θ − c_i ε_k)) ε_k                           (1)
+        θ ← θ − a_i g                                                                       (2)
 
     `popsize` is 2P, 10 by default. Published: constant gains (`Nes.published`); c = 0.001 is below
     one step of 8 bits. Defaults, measured as `descent` says: c = 0.3 sigma, a = RATE sigma².
@@ -58,8 +59,8 @@ class Nes(Mirrored):
         return self._gains.width(self._step)
 
     def _change(self, difference: Vector) -> Vector:
-        gradient = difference / (2 * self._width()) @ self._delta / len(self._delta)
-        return self._gains.rate(self._step) * gradient
+        gradient = difference / (2 * self._width()) @ self._delta / len(self._delta)  # (1)
+        return self._gains.rate(self._step) * gradient  # (2)
 
     def _options(self) -> dict[str, JSON]:
         return self._gains.resolved()

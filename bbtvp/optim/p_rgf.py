@@ -54,10 +54,11 @@ class PRgf(Descent):
     2019. With v the unit surrogate gradient (the sum of the guide's rows) and D(u) = (L(θ + s u) −
     L(θ)) / s:
 
-        a = D(v) / ‖∇L‖,    ‖∇L‖² ≈ d · mean of D(w_j)², w_j random unit, refreshed at iterations 0, 3, 10, 20, …
-        v ← −v, a ← −a  if a < 0,    λ = λ*(a): see `prior_weight`
-        u_k = √λ v + √(1−λ) unit((I − v vᵀ) ξ_k),    g = 1/q Σ_k D(u_k) u_k;    g = v if λ = 1
-        θ ← θ − a_i g/‖g‖,    a_i = a / (i + o)^alpha
+        ‖∇L‖² ≈ d · mean of D(w_j)²,  w_j random unit, at iterations 0, 3, 10, 20, …        (1)
+        a = D(v) / ‖∇L‖;    v ← −v, a ← −a  if a < 0;    λ = λ*(a), see `prior_weight`      (2)
+        u_k = √λ v + √(1−λ) unit((I − v vᵀ) ξ_k)                                            (3)
+        g = 1/q Σ_k D(u_k) u_k;    g = v if λ = 1                                           (4)
+        θ ← θ − a_i g/‖g‖,    a_i = a / (i + o)^alpha                                       (5)
 
     A step is a batch θ, θ + s v, probes θ + s w_j on a refresh; then, unless λ = 1, a batch θ, θ +
     s u_1, …: θ is in both, so that each difference lies within one batch. The release pays one
@@ -131,7 +132,7 @@ class PRgf(Descent):
         """q unit directions with √λ of the prior in each."""
         free = self._random.standard_normal((self.popsize - 1, self.dim))
         free -= np.outer(free @ self._prior, self._prior)
-        return math.sqrt(weight) * self._prior + math.sqrt(1 - weight) * units(free)
+        return math.sqrt(weight) * self._prior + math.sqrt(1 - weight) * units(free)  # (3)
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         slopes = (losses[1:] - losses[0]) / self._s
@@ -141,13 +142,13 @@ class PRgf(Descent):
             if weight == 1.0:
                 self._step_along(self._prior)
         else:
-            self._step_along(slopes @ self._asked / len(slopes))
+            self._step_along(slopes @ self._asked / len(slopes))  # (4)
 
     def _measure(self, slopes: Vector) -> float:
-        """λ of this step from D(v) and, on a refresh, the D(w_j); turns v the way the loss rises."""
+        """λ of this step, from D(v) and on a refresh the D(w_j); v is turned to where L rises."""
         if len(slopes) > 1:
-            self._norm = math.sqrt(self.dim * float(np.mean(slopes[1:] ** 2)))
-        cosine = float(slopes[0]) / self._norm if self._norm > 0 else 0.0
+            self._norm = math.sqrt(self.dim * float(np.mean(slopes[1:] ** 2)))  # (1)
+        cosine = float(slopes[0]) / self._norm if self._norm > 0 else 0.0  # (2)
         if cosine < 0:
             self._prior = -self._prior
         alone = self.dim == 1 and cosine != 0  # there is no other direction
@@ -155,7 +156,7 @@ class PRgf(Descent):
 
     def _step_along(self, gradient: Vector) -> None:
         rate = self._a / (self._step + self._o) ** self._alpha
-        self._move(rate * units(gradient[None])[0])
+        self._move(rate * units(gradient[None])[0])  # (5)
         self._weight = None
 
     def _options(self) -> dict[str, JSON]:

@@ -53,7 +53,8 @@ class Pycma:
             "popsize": popsize,
             "CMA_diagonal": self._diagonal,
             "randn": self._normal,
-            "seed": np.nan,  # anything else reseeds numpy's global generator; 0 would mean the clock
+            # anything else reseeds numpy's global generator, and 0 would mean the clock
+            "seed": np.nan,
             "signals_filename": "",  # else it reads cma_signals.in from the working folder
             "verbose": -10,
             "verb_log": 0,

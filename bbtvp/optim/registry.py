@@ -30,7 +30,7 @@ from bbtvp.optim.subspace import Projected, Subspace
 NEVERGRAD = "ng:"
 
 Factory: TypeAlias = Callable[..., Optimiser]
-"""Called with a `Start`, and by name with the method's own options: an `Optimiser` class will do."""
+"""Called with a `Start` and, by keyword, the method's own options; an `Optimiser` class will do."""
 
 
 def _full(start: Start) -> Optimiser:

@@ -22,8 +22,9 @@ class Rgf(Descent):
 
     Nesterov and Spokoiny, Found. Comput. Math. 17 (2017); as in BAR, Tsai, Chen and Ho, ICML 2020:
 
-        u_k uniform on the unit sphere,   g = (d/q) Σ_k (L(θ + β u_k) − L(θ)) / β · u_k,   θ ← θ − η_t g
-        η_t = (η_0 − η_1) (1 − min(t, T)/T)^power + η_1,   t = 0, 1, …
+        g = (d/q) Σ_k (L(θ + β u_k) − L(θ)) / β · u_k,   u_k uniform on the unit sphere     (1)
+        η_t = (η_0 − η_1) (1 − min(t, T)/T)^power + η_1,   t = 0, 1, …                      (2)
+        θ ← θ − η_t g                                                                       (3)
 
     A batch is the pivot θ and q directions: `popsize` is 1 + q, 6 by default. T is `steps`, else
     what the budget allows; without either, η stays at η_0.
@@ -76,7 +77,7 @@ class Rgf(Descent):
         if self._steps is None:
             return self._eta
         left = 1 - min(self._step - 1, self._steps) / self._steps
-        return float((self._eta - self._end) * left**self._power + self._end)
+        return float((self._eta - self._end) * left**self._power + self._end)  # (2)
 
     def _ask(self) -> Matrix:
         self._directions = units(self._random.standard_normal((self.popsize - 1, self.dim)))
@@ -84,7 +85,7 @@ class Rgf(Descent):
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
         slopes = (losses[1:] - losses[0]) / self._beta
-        self._move(self._rate() * self.dim * (slopes @ self._directions) / len(slopes))
+        self._move(self._rate() * self.dim * (slopes @ self._directions) / len(slopes))  # (1), (3)
 
     def _options(self) -> dict[str, JSON]:
         steps = self._steps

@@ -25,7 +25,8 @@ class Spsa(Mirrored):
     Digest 19 (1998). At step i = 1, 2, …, with K pairs of directions Δ_k:
 
         a_i = a / (i + o)^alpha,    c_i = c / i^gamma
-        g = mean_k (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise),    θ ← θ − a_i g
+        g = mean_k (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise)      (1)
+        θ ← θ − a_i g                                                                       (2)
 
     `perturbation` is "rademacher" (±1, Spall) or "segmented" (uniform on [−1, −0.5] ∪ [0.5, 1], as
     BlackVIP and ZIP). `clip` is ZIP's intrinsic clipping, g ← g · min(1, √d / ‖g‖) (Park et al.,
@@ -71,9 +72,8 @@ class Spsa(Mirrored):
         check_word("spsa", SHAPES, perturbation=perturbation)
         if o is None:
             o = 1.0 if start.budget is None else 0.1 * (start.budget // self.popsize)
-        first = Gains(
-            "spsa", 1.0, 1.0, o, alpha, gamma
-        )  # checks o and alpha, which the default of a needs
+        # checks o and alpha, which the default of a needs
+        first = Gains(self.method, a=1.0, c=1.0, o=o, alpha=alpha, gamma=gamma)
         a = self.RATE * start.sigma**2 / first.rate(1) if a is None else a
         self._gains = Gains("spsa", a, 0.3 * start.sigma if c is None else c, o, alpha, gamma)
         self._perturbation = perturbation
@@ -92,7 +92,7 @@ class Spsa(Mirrored):
             gradient = gradient * min(
                 1.0, math.sqrt(self.dim) / max(float(np.linalg.norm(gradient)), 1e-300)
             )
-        return self._gains.rate(self._step) * gradient
+        return self._gains.rate(self._step) * gradient  # (2)
 
     def _options(self) -> dict[str, JSON]:
         return {**self._gains.resolved(), "perturbation": self._perturbation, "clip": self._clip}
@@ -108,6 +108,6 @@ def perturbations(random: np.random.Generator, shape: tuple[int, int], kind: str
 
 
 def simultaneous(difference: Vector, delta: Matrix, width: float) -> Vector:
-    """The SPSA estimate, averaged over pairs: difference / (2 width) / Δ, elementwise."""
+    """The SPSA estimate, averaged over pairs: equation (1) of `Spsa` and `SpsaGc`."""
     slope = difference / (2 * width)
-    return np.asarray((slope[:, None] / delta).mean(axis=0))
+    return np.asarray((slope[:, None] / delta).mean(axis=0))  # (1)

@@ -23,9 +23,11 @@ class SpsaGc(Mirrored):
     Oh et al., "BlackVIP: Black-Box Visual Prompting for Robust Transfer Learning", CVPR 2023. At
     step i = 1, 2, …
 
-        a_i = a / (i + o)^alpha,    c_i = c / i^gamma,    Δ_k segmented uniform on [−1, −0.5] ∪ [0.5, 1], k = 1 … K
-        g_k = (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise),    g = mean of the g_k
-        m ← β m + g  (m = g at i = 1),    θ ← θ − a_i (g + β m)
+        a_i = a / (i + o)^alpha,    c_i = c / i^gamma
+        Δ_k segmented uniform on [−1, −0.5] ∪ [0.5, 1],    k = 1 … K
+        g = mean_k (L(θ + c_i Δ_k) − L(θ − c_i Δ_k)) / (2 c_i) · 1/Δ_k   (elementwise)      (1)
+        m ← β m + g,    m = g at i = 1                                                      (2)
+        θ ← θ − a_i (g + β m)                                                               (3)
 
     An ask holds the pairs θ + c_i Δ_1, θ − c_i Δ_1, θ + c_i Δ_2, …: 2K rows; `popsize` sets 2K.
     Evaluate both sides of a pair on the same images. Recommends θ.
@@ -79,9 +81,9 @@ class SpsaGc(Mirrored):
         return self._gains.width(self._step)
 
     def _change(self, difference: Vector) -> Vector:
-        gradient = simultaneous(difference, self._delta, self._width())
-        self._momentum = self._beta * self._momentum + gradient  # starts at 0, so m = g at step 1
-        return self._gains.rate(self._step) * (gradient + self._beta * self._momentum)
+        gradient = simultaneous(difference, self._delta, self._width())  # (1)
+        self._momentum = self._beta * self._momentum + gradient  # (2): it starts at 0
+        return self._gains.rate(self._step) * (gradient + self._beta * self._momentum)  # (3)
 
     def _options(self) -> dict[str, JSON]:
         return {**self._gains.resolved(), "beta": self._beta}

@@ -1,11 +1,13 @@
-"""Visual prompts: what is done to an image before a model sees it. numpy and Pillow only.
+"""Floor 1: visual prompts, what is done to an image before a model sees it.
 
-space = preset("default", canvas=224)                  # placement, tone, frame; "annotate": marks and a sentence
-z = space.neutral()                                    # what an optimiser searches, about N(0, 1) in scale
-pixels = space.render(z, open_image("cat.png"))        # (224, 224, 3) uint8: exactly what is deployed
-question = space.ask(z, "Which animal?")               # the text that goes with them; unchanged without Guidance
-space.prompt(z).save("cat.vprompt", {"task": "pets"})  # one file, to be applied by anyone
-Prompt.load("cat.vprompt").apply(Image.open("dog.png")).save("prompted.png")
+It needs numpy and Pillow only.
+
+    space = preset("default", canvas=224)            # placement, tone, frame
+    z = space.neutral()                              # what an optimiser searches, about N(0, 1)
+    pixels = space.render(z, open_image("cat.png"))  # (224, 224, 3) uint8: what is deployed
+    question = space.ask(z, "Which animal?")         # the text that goes with them
+    space.prompt(z).save("cat.vprompt", {"task": "pets"})  # one file, to be applied by anyone
+    Prompt.load("cat.vprompt").apply(Image.open("dog.png")).save("prompted.png")
 """
 
 from bbtvp.prompt.coordinator import Coordinator as Coordinator

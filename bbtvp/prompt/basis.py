@@ -103,7 +103,7 @@ def border(geometry: Geometry) -> NDArray[np.bool_]:
 
 @final
 class Tiles:
-    """The canvas in `count` x `count` tiles, those of each row and column equal to within a pixel."""
+    """The canvas in `count` x `count` tiles, equal to within a pixel."""
 
     def __init__(self, count: int, side: int) -> None:
         """UsageError if the canvas of `side` pixels has no room for so many."""
@@ -174,7 +174,7 @@ def adjoint(
 def _places(
     names: tuple[str, ...],
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Channel, then row and column (of a pixel, tile or frequency) of each variable, by its name."""
+    """Channel, row and column (of a pixel, tile or frequency) of each variable, by its name."""
     parts = [name.split("_") for name in names]
     channel = np.array([CHANNELS.index(part[0]) for part in parts])
     first = np.array([int(part[1]) for part in parts])

@@ -1,9 +1,10 @@
 """The bundle: a prompt as one `.vprompt` file, or as a folder of the same files.
 
-- `manifest.json`: schema, canvas, layers, z (exact float64), theta for human eyes, free meta, the SHA-256 of the
-  other files and of the manifest itself;
+- `manifest.json`: schema, canvas, layers, z (exact float64), theta for human eyes, free meta, the
+  SHA-256 of the other files and of the manifest itself;
 - `z.npy`: z instead, where it has over 100 values;
-- `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame layer.
+- `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame
+  layer.
 
 The sentence of a guidance layer stands in theta, and a prompt whose z gives another sentence is not
 loaded.

@@ -40,14 +40,14 @@ class Frame(PaintLayer):
     `basis`:
 
     - "color": one colour, 3 variables;
-    - "dct": the `size` lowest frequencies of the canvas' two-dimensional DCT-II for each channel, 3 * size variables
-      (72 by default), each of mean square 1 over the canvas;
-    - "blocks": the canvas in `size` x `size` equal tiles of one colour each (nearest neighbour, no blending), three
-      variables per tile in use: those that some placement of the space can show around a square
-      image;
-    - "pixels": each channel of each pixel outside the inside square, for a fixed placement only (69,840 variables for
-      TVP's canvas of 224 and image of 164). Bars beside an image that is not square keep the
-      initial colour.
+    - "dct": the `size` lowest frequencies of the canvas' two-dimensional DCT-II for each channel, 3
+      * size variables (72 by default), each of mean square 1 over the canvas;
+    - "blocks": the canvas in `size` x `size` equal tiles of one colour each (nearest neighbour, no
+      blending), three variables per tile in use: those that some placement of the space can show
+      around a square image;
+    - "pixels": each channel of each pixel outside the inside square, for a fixed placement only
+      (69,840 variables for TVP's canvas of 224 and image of 164). Bars beside an image that is not
+      square keep the initial colour.
 
     `init`: the initial grey, 0..1, shown exactly at z = 0 (rounded to the nearest of 256 levels).
     `amplitude`: standard deviation of the logit for z ~ N(0, 1). `size` counts for "dct" and

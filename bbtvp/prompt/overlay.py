@@ -42,9 +42,12 @@ class Overlay(PaintLayer):
     The geometry of VP (arXiv 2203.17274) and of BlackVIP: over the image, after its tone, and over
     the frame if there is one; all of the canvas. `basis`, as in `Frame`:
 
-    - "dct": `size` low frequencies per channel, 3 * size variables (72 by default), the sum scaled to mean square 1;
-    - "blocks": `size` x `size` tiles of one change each, nearest neighbour, 3 * size * size variables;
-    - "pixels": every channel of every pixel, 3 * canvas * canvas variables (150,528 at 224), as VP has them.
+    - "dct": `size` low frequencies per channel, 3 * size variables (72 by default), the sum scaled
+      to mean square 1;
+    - "blocks": `size` x `size` tiles of one change each, nearest neighbour, 3 * size * size
+      variables;
+    - "pixels": every channel of every pixel, 3 * canvas * canvas variables (150,528 at 224), as VP
+      has them.
 
     `amplitude`: the largest change of a pixel as a share of the range, above 0 and at most 1; 32
     levels of 255 by default. Changes are whole levels and are clipped to 0..255; z = 0 changes no

@@ -126,7 +126,7 @@ class Placement(Layer):
         return zoom / (1 - _CROP_LIMIT) if "crop" in self.search else zoom
 
     def _covered(self, canvas: int, inside: int) -> int:
-        """See `Geometry.covered`. A pixel on each side is left for rounding, where anything moves."""
+        """See `Geometry.covered`; where anything moves, a pixel a side is left for rounding."""
         smallest = int(inside * math.exp(-_ZOOM_LIMIT)) - 2 if "zoom" in self.search else inside
         if {"x", "y"} & set(self.search):
             smallest = 2 * smallest - canvas

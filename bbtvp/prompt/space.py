@@ -172,7 +172,7 @@ class PromptSpace:
         return points
 
     def arms(self, z: Vector) -> dict[str, Prompt]:
-        """A prompt taken apart: "identity" (z = 0), "sentence_only", "image_only", "both" (z itself).
+        """A prompt taken apart, as `ARMS`: "identity" is z = 0, and "both" is z itself.
 
         "sentence_only" keeps the variables of the layers that speak and drops all else, so it names
         no marks. UsageError for a prompt without a sentence.

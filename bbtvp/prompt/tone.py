@@ -56,13 +56,15 @@ class Tone(PaintLayer):
 
     With v in 0..1, in this order:
 
-    - clarity: v <- wide + clarity * (v - wide), where wide is a Gaussian blur of 1/32 of the canvas: above 1 it brings
-      out what a lens out of focus has blurred, below 1 it calms noise; rounded to uint8;
-    - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is that of all
-      channels of this image: a picture washed out to one side is stretched around its own level,
-      not around mid grey;
+    - clarity: v <- wide + clarity * (v - wide), where wide is a Gaussian blur of 1/32 of the
+      canvas: above 1 it brings out what a lens out of focus has blurred, below 1 it calms noise;
+      rounded to uint8;
+    - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is
+      that of all channels of this image: a picture washed out to one side is stretched around its
+      own level, not around mid grey;
     - saturation: v <- luma + saturation * (v - luma);
-    - sharpness: v <- blur + sharpness * (v - blur): above 1 an unsharp mask, below 1 a blur of about one pixel.
+    - sharpness: v <- blur + sharpness * (v - blur): above 1 an unsharp mask, below 1 a blur of
+      about one pixel.
 
     All but the curve extrapolate from a degenerate image (Haeberli and Voorhies, "Image Processing
     by Interpolation and Extrapolation", 1994). Brightness is within -0.5..0.5. Contrast and

@@ -3,17 +3,19 @@
 It is free: no image query is asked, and nothing is sent.
 
 Two terms of TVP (arXiv 2404.11207, §3.3 and §3.4), carried into the black box:
-    FCA   mean over image tokens of || f(prompted) − f(unprompted) ||₂      (there f is the target's own encoder)
-    TSE   cosine of CLIP's image embedding and the text embedding of "this is a photo of a {answer}", or of the
-          sample's own caption
+
+    FCA   mean over image tokens of || f(prompted) − f(unprompted) ||₂
+          (in TVP, f is the target's own encoder)
+    TSE   cosine of CLIP's image embedding and the text embedding of the sample's caption, or of
+          "this is a photo of a {answer}"
 
 and what else is free:
 
-    head = ZeroShot(load_surrogate("zoo/clip"), task)                   # CLIP's own answer to the task, or
-    head = probe(surrogate, task, task.train)                           # fitted to the training answers, or
-    head = prime(surrogate, task, images, samples, logprobs)            # a student of the queried model's answers
+    head = ZeroShot(load_surrogate("zoo/clip"), task)         # CLIP's own answer to the task, or
+    head = probe(surrogate, task, task.train)                 # fitted to the true answers, or
+    head = prime(surrogate, task, images, samples, logprobs)  # fitted to the queried model's
     guide = Guide(head, space, task.train[:32])
-    rows = guide(z)                                                     # (3, d): unit gradients of task, −TSE, FCA
+    rows = guide(z)                                           # (3, d): task, −TSE, FCA
     z = warm_start(head, space, task.train, seed=0).z
 
 Torch is loaded when a surrogate is used, never by this import.

@@ -1,4 +1,4 @@
-"""A local model that scores images and texts: what is asked of it, and the units of its features."""
+"""A local model of images and texts: what is asked of it, and the units of its features."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Surrogate(ABC):
     """
 
     def __init__(self, spec: str, *, batch: int = 128, logit_scale: float = 100.0) -> None:
-        """spec: its name, such as "zoo/clip". batch: images that are looked at together, at least 1.
+        """spec: its name, such as "zoo/clip". batch: images taken together, at least 1.
 
         logit_scale: what its zero-shot head multiplies cosines by; about 100 in CLIP's weights.
         """
@@ -89,7 +89,7 @@ class Surrogate(ABC):
 
     @final
     def fca(self, prompted: Features, unprompted: Features) -> NDArray[np.float64]:
-        """(n,) token distance, ≥ 0, in units of the unprompted tokens' norm; see `token_distance`."""
+        """(n,) `token_distance`, ≥ 0, in units of the unprompted tokens' norm."""
         scale = token_norm(unprompted.tokens)
         return np.asarray(token_distance(prompted.tokens, unprompted.tokens, scale).double().cpu())
 

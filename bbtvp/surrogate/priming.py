@@ -86,6 +86,7 @@ class Student(Head):
         surrogate: Surrogate,
         task: Task,
         inputs: Inputs,
+        *,
         asks: bool,
         heads: Sequence[Linear],
         folds: Mapping[str, int],
@@ -116,7 +117,13 @@ class Student(Head):
         It then also judges those that it was fitted on.
         """
         return Student(
-            self.surrogate, self.task, self.inputs, self.asks, self._heads[-1:], {}, self.fit
+            self.surrogate,
+            self.task,
+            self.inputs,
+            asks=self.asks,
+            heads=self._heads[-1:],
+            folds={},
+            fit=self.fit,
         )
 
     def labels(self, sample: Sample) -> tuple[str, ...]:
@@ -220,7 +227,13 @@ def prime(
         given, target, np.array([folds[sample.id] for sample in asked]), ridges
     )
     return Student(
-        surrogate, task, inputs, asks, [*heads, _fitted(given, target, fit.ridge)], folds, fit
+        surrogate,
+        task,
+        inputs,
+        asks=asks,
+        heads=[*heads, _fitted(given, target, fit.ridge)],
+        folds=folds,
+        fit=fit,
     )
 
 
@@ -283,7 +296,7 @@ def described(
 
 
 def asked_text(task: Task, sample: Sample) -> str:
-    """What a sample's question is about: its field `object` in TVP's template, else the question."""
+    """What a question is about: the field `object` in TVP's template, else the question."""
     named = sample.fields.get(_OBJECT)
     return TEMPLATE.format(answer=named) if named else task.ask(sample)
 
@@ -299,7 +312,7 @@ def _labels(task: Task) -> tuple[str, ...]:
 
 
 def _normalised(scores: Matrix) -> Matrix:
-    """Log-softmax of each row; finite, so that a label of probability 0 takes part in no infinity."""
+    """Log-softmax of each row, kept finite where a label has probability 0."""
     best = scores.max(axis=1, keepdims=True)
     if not np.isfinite(best).all():
         raise UsageError(
@@ -310,7 +323,7 @@ def _normalised(scores: Matrix) -> Matrix:
 
 
 def _fitted(given: Matrix, target: Matrix, ridge: float) -> Linear:
-    """(f, k) weights and (k,) bias on the inputs as they are; the ridge acts on standardised ones."""
+    """Weights and bias on the inputs as they are; the ridge acts on standardised inputs."""
     from scipy.optimize import minimize  # type: ignore[import-untyped]
 
     centre = given.mean(axis=0)

@@ -4,9 +4,10 @@
 
 A layer with its own derivative (`Layer.derivative`) takes one pass, whatever its variables:
 
-    Frame    colour = 255 s,  s = sigmoid(logit + a · basis z):      d/dz = 255 s (1 − s) · a · basis
-    Overlay  added  = 255 A t,  t = tanh(b · basis z), then clipped: d/dz = 255 A (1 − t²) · b · basis,
-             and 0 where it is clipped
+    Frame    colour = 255 s,  s = sigmoid(logit + a · basis z):
+             d/dz = 255 s (1 − s) · a · basis
+    Overlay  added  = 255 A t,  t = tanh(b · basis z), then clipped:
+             d/dz = 255 A (1 − t²) · b · basis, and 0 where it is clipped
 
 Any other layer goes by central differences of the *rendered* pixels. They see whatever the whole
 composition does with a variable, at two renders for each variable and image: a `Coordinator` of
@@ -70,76 +71,64 @@ def pullback(
     for layer in space.layers:
         if kinds is not None and layer.kind not in kinds:
             continue
+        pulled = _LayerPullback(space, layer, z, images)
         derivative = layer.derivative(z[space.slices[layer.kind]], space.geometry)
         if derivative is None:
-            found = _by_differences(space, layer, z, images, cotangents, step)
+            found = pulled.by_differences(cotangents, step)
         else:
-            found = _by_derivative(space, layer, derivative, z, images, cotangents, per_image)
+            found = pulled.by_derivative(derivative, cotangents, per_image=per_image)
         parts.append(found if per_image else found.sum(axis=1, keepdims=True))
     joined = np.concatenate(parts, axis=2)
     return joined if per_image else joined[:, 0]
 
 
-def _by_differences(
-    space: PromptSpace,
-    layer: Layer,
-    z: Vector,
-    images: Sequence[Prepared],
-    cotangents: Levels,
-    step: float,
-) -> Matrix:
-    """(r, n, variables of the layer): G · (render(z + h e) − render(z − h e)) / 2h for each image."""
-    where = space.slices[layer.kind]
-    found = np.zeros((*cotangents.shape[:2], where.stop - where.start))
-    flat = cotangents.reshape(*cotangents.shape[:2], -1)
-    categorical = {
-        first + i for first, count in layer.choices(space.geometry) for i in range(count)
-    }
-    for index in range(found.shape[2]):
-        if index in categorical:
-            continue
-        shift = np.zeros(space.dim)
-        shift[where.start + index] = step
-        above = space.renderer(z + shift)
-        below = space.renderer(z - shift)
-        for i, image in enumerate(images):
-            change = np.subtract(above(image), below(image), dtype=np.float32)
-            found[:, i, index] = flat[:, i] @ change.ravel()
-    return found / (2 * step)
-
-
-def _by_derivative(
-    space: PromptSpace,
-    layer: Layer,
-    derivative: Derivative,
-    z: Vector,
-    images: Sequence[Prepared],
-    cotangents: Levels,
-    per_image: bool,
-) -> Matrix:
-    """(r, n or 1, variables of the layer), in one pass whatever the number of variables."""
-    render = _Rerender(space, space.slices[layer.kind], z)
-    slopes = [derivative.slope(partial(render, image)) for image in images]
-    if per_image:
-        weighted = [cotangents[:, i : i + 1] * slope for i, slope in enumerate(slopes)]
-        return np.concatenate([derivative.adjoint(one) for one in weighted], axis=1)
-    total = np.zeros((len(cotangents), 1, *cotangents.shape[2:]), np.float32)
-    for i, slope in enumerate(slopes):
-        total[:, 0] += cotangents[:, i] * slope
-    return derivative.adjoint(total)
-
-
 @final
-class _Rerender:
-    """Renders images with other variables of one layer; a renderer is made once per variables."""
+class _LayerPullback:
+    """The gradient by one layer's variables, at z, over some images."""
 
-    def __init__(self, space: PromptSpace, where: slice, z: Vector) -> None:
+    def __init__(
+        self, space: PromptSpace, layer: Layer, z: Vector, images: Sequence[Prepared]
+    ) -> None:
         self._space = space
-        self._where = where
+        self._layer = layer
         self._z = z
+        self._images = images
+        self._where = space.slices[layer.kind]
         self._renderers: dict[bytes, Renderer] = {}
 
-    def __call__(self, image: Prepared, part: Vector) -> Pixels:
+    def by_differences(self, cotangents: Levels, step: float) -> Matrix:
+        """(r, n, variables of the layer): G · (render(z + h e) − render(z − h e)) / 2h."""
+        found = np.zeros((*cotangents.shape[:2], self._where.stop - self._where.start))
+        flat = cotangents.reshape(*cotangents.shape[:2], -1)
+        groups = self._layer.choices(self._space.geometry)
+        categorical = {first + i for first, count in groups for i in range(count)}
+        for index in range(found.shape[2]):
+            if index in categorical:
+                continue
+            shift = np.zeros(self._space.dim)
+            shift[self._where.start + index] = step
+            above = self._space.renderer(self._z + shift)
+            below = self._space.renderer(self._z - shift)
+            for i, image in enumerate(self._images):
+                change = np.subtract(above(image), below(image), dtype=np.float32)
+                found[:, i, index] = flat[:, i] @ change.ravel()
+        return found / (2 * step)
+
+    def by_derivative(
+        self, derivative: Derivative, cotangents: Levels, *, per_image: bool
+    ) -> Matrix:
+        """(r, n or 1, variables of the layer), in one pass whatever the number of variables."""
+        slopes = [derivative.slope(partial(self._rendered, image)) for image in self._images]
+        if per_image:
+            weighted = [cotangents[:, i : i + 1] * slope for i, slope in enumerate(slopes)]
+            return np.concatenate([derivative.adjoint(one) for one in weighted], axis=1)
+        total = np.zeros((len(cotangents), 1, *cotangents.shape[2:]), np.float32)
+        for i, slope in enumerate(slopes):
+            total[:, 0] += cotangents[:, i] * slope
+        return derivative.adjoint(total)
+
+    def _rendered(self, image: Prepared, part: Vector) -> Pixels:
+        """The image with other variables of this layer; their renderer is made once."""
         key = part.tobytes()
         if key not in self._renderers:
             z = self._z.copy()

@@ -2,9 +2,10 @@
 
 All are losses: lower is better.
 
-    task  cross-entropy of the true answer over the labels, by a head on the features (CLIP's zero-shot, or a student)
-    tse   −cos( image embedding, text embedding )                             (TVP's L_TSE over CLIP's logit scale)
-    fca   mean over image tokens of || f(prompted) − f(unprompted) ||₂, over the mean norm of the unprompted tokens
+    task  cross-entropy of the true answer over the labels, by a head on the features
+    tse   −cos( image embedding, text embedding )        (TVP's L_TSE over CLIP's logit scale)
+    fca   mean over image tokens of || f(prompted) − f(unprompted) ||₂,
+          over the mean norm of the unprompted tokens
 
 So a weighted sum with weights ≥ 0 is J of `bbtvp.search`, with the head in the place of the model
 that is queried.

@@ -30,7 +30,8 @@ class Guidance(Layer):
     - none: the question as it is; this is z = 0;
     - structure: says what the marks of the same prompt are and how their parts are called;
     - scan: that, and to go through the parts in their order;
-    - report: that, and to report each part, then to conclude: a partition that is not summed up can do harm.
+    - report: that, and to report each part, then to conclude: a partition that is not summed up can
+      do harm.
 
     The wording names what `Marks` draws and nothing else. Where nothing is drawn, "structure" says
     nothing, and "scan" and "report" speak of parts in general. Four variables in z, of which the

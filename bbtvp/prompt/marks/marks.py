@@ -91,13 +91,17 @@ class Marks(PaintLayer):
     The variables, 19 in z for eight choices; a categorical one is a group of which the largest is
     chosen:
 
-    - layout: none, rows, columns, grid (of divisions x divisions cells), dots (a dot in the middle of such cells);
+    - layout: none, rows, columns, grid (of divisions x divisions cells), dots (a dot in the middle
+      of such cells);
     - divisions: whole, 2..8, 5 at z = 0;
-    - anchors: none, digits, letters, symbols (# $ @ & % + * =), a different one for each part, see `naming`;
-    - place: margin (rows are named on the left, columns at the top), cell (rows at their left end, columns at their
-      top, cells in the middle, dots at their lower right), corners (the four of each part);
+    - anchors: none, digits, letters, symbols (# $ @ & % + * =), a different one for each part, see
+      `naming`;
+    - place: margin (rows are named on the left, columns at the top), cell (rows at their left end,
+      columns at their top, cells in the middle, dots at their lower right), corners (the four of
+      each part);
     - ink: black or white by the local luminance, red, black;
-    - alpha of lines and dots: 0.2..1; label height, of a capital letter: 1/40..1/14, in log; margin: 0..0.12.
+    - alpha of lines and dots: 0.2..1; label height, of a capital letter: 1/40..1/14, in log;
+      margin: 0..0.12.
 
     z = 0 chooses layout none: not a bit is changed, and no other variable counts. With marks, the
     margin is there only if anchors stand in it; it is white, along the left and the top edge, and
