@@ -182,7 +182,7 @@ class _Free(NamedTuple):
 
 
 @final
-class _Span(NamedTuple):
+class _ShownPart(NamedTuple):
     """One axis: `size` canvas pixels from `start` show the source pixels low..high."""
 
     start: int
@@ -191,7 +191,7 @@ class _Span(NamedTuple):
     high: float
 
 
-def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _Span:
+def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _ShownPart:
     size = min(full, inside)
     share = (1 + offset) / 2
     low = 0.0
@@ -199,7 +199,7 @@ def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _S
     if size < full:
         low = (full - size) * share * source / full
         high = min(low + size * source / full, high)
-    return _Span(free.start + int((free.size - size) * share), size, low, high)
+    return _ShownPart(free.start + int((free.size - size) * share), size, low, high)
 
 
 def _fit(width: int, height: int, side: float) -> tuple[int, int]:

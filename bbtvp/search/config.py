@@ -150,7 +150,7 @@ class SearchConfig:
         default="default",
         metadata=_about(
             "what is searched",
-            "Preset: default, tone, frame, tvp, annotate.",
+            "Preset: default, tone, frame, tvp, annotate; +LAYER adds a layer to it.",
             everyday=True,
             settled=True,
         ),

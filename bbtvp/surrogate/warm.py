@@ -91,7 +91,7 @@ def warm_start(
     if guide.dim == 0:
         raise UsageError(f"no variables to warm: the layers {', '.join(layers)} have none")
     start = space.neutral() if base is None else base
-    run = _Run(guide, chosen, layers, start, prior, images, augment, seed)
+    run = _WarmSearch(guide, chosen, layers, start, prior, images, augment, seed)
     first = active_part(space, layers, start)
     active = (
         _by_cma(run, first, steps, sigma)
@@ -116,7 +116,7 @@ def active_part(space: PromptSpace, kinds: Collection[str], z: Vector) -> Vector
 
 @final
 @dataclass(frozen=True)
-class _Run:
+class _WarmSearch:
     """What one warm start does not change."""
 
     guide: Guide
@@ -155,7 +155,7 @@ class _Run:
         return own + self.prior * float((active**2).mean())
 
 
-def _by_cma(run: _Run, first: Vector, steps: int, sigma: float) -> Vector:
+def _by_cma(run: _WarmSearch, first: Vector, steps: int, sigma: float) -> Vector:
     search = CmaEs(
         Start(len(first), derived_seed(run.seed, "surrogate", "warm"), sigma=sigma, x0=first)
     )
@@ -167,7 +167,7 @@ def _by_cma(run: _Run, first: Vector, steps: int, sigma: float) -> Vector:
     return search.recommend()
 
 
-def _by_gradient(run: _Run, first: Vector, steps: int, rate: float) -> Vector:
+def _by_gradient(run: _WarmSearch, first: Vector, steps: int, rate: float) -> Vector:
     active = first
     for step in range(steps):
         channel_seed = derived_seed(run.seed, "channel", step)

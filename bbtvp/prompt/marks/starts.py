@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 
 
 @final
-class Start(NamedTuple):
+class MarksStart(NamedTuple):
     """A wording of `Guidance`, and a look of `Marks`."""
 
     wording: str
@@ -18,11 +18,11 @@ class Start(NamedTuple):
 
 
 STARTS = (
-    Start("report"),
-    Start("scan", 3, {"layout": "rows", "anchors": "digits", "place": "margin"}),
-    Start("report", 3, {"layout": "rows", "anchors": "symbols", "place": "margin"}),
-    Start("structure", 6, {"layout": "dots", "anchors": "digits", "place": "cell"}),
-    Start("structure", 8, {"layout": "grid", "anchors": "digits", "place": "cell"}),
+    MarksStart("report"),
+    MarksStart("scan", 3, {"layout": "rows", "anchors": "digits", "place": "margin"}),
+    MarksStart("report", 3, {"layout": "rows", "anchors": "symbols", "place": "margin"}),
+    MarksStart("structure", 6, {"layout": "dots", "anchors": "digits", "place": "cell"}),
+    MarksStart("structure", 8, {"layout": "grid", "anchors": "digits", "place": "cell"}),
 )
 """After the identity: sentence only; rows and digits; rows and symbols; dots (Scaffold); cells
 (Mark-Grid).
