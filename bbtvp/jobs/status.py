@@ -19,8 +19,7 @@ from bbtvp.jobs.run import SCHEMA as JOBS_SCHEMA
 from bbtvp.jobs.runner import FAILURE
 from bbtvp.runs.documents import read_document
 from bbtvp.runs.folder import RunFolder
-from bbtvp.runs.proofs import FILE as PROOF
-from bbtvp.runs.proofs import FOLDER as PROOFS
+from bbtvp.runs.proofs import check_document
 from bbtvp.runs.records import FILE as JOURNAL
 from bbtvp.runs.tally import UNPROMPTED, Tally, ValidationMeans
 
@@ -141,7 +140,7 @@ class Board:
         run = RunFolder(folder)
         # The owner is read first: if it ends meanwhile, all that is read after it is complete.
         owner = run.owner
-        checks = {place: owner_of(place) for place in run.check_folders}
+        checks = {place: owner_of(place) for place in run.begun_checks}
         tally = self._tally(run.journal)
         record = run.record if run.has_record else None
         error = _failure(folder)
@@ -239,13 +238,9 @@ def _done(run: RunFolder, job: Mapping[str, Any]) -> bool:
     if job:  # a job that was changed since is not done: its batch works on it again
         described = {key: value for key, value in job.items() if key != "folder"}
         return bool(run.result.get("job") == described)
-    return run.finished and all(_document(place).exists() for place in run.check_folders)
-
-
-def _document(check: Path) -> Path:
-    """What a check writes in its folder when it ends."""
-    kind = check.parent.name
-    return check / (PROOF if kind == PROOFS else f"{kind}.json")
+    return run.finished and all(
+        (check / check_document(check.parent.name)).exists() for check in run.begun_checks
+    )
 
 
 def _failure(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ from bbtvp.prompt import Prompt
 from bbtvp.prompt.bundle import read as read_bundle
 from bbtvp.runs.documents import read_document
 from bbtvp.runs.proofs import FOLDER as PROOFS
-from bbtvp.runs.proofs import KeptProof, kept_proofs
+from bbtvp.runs.proofs import KeptProof, check_document, check_folders, kept_proofs
 from bbtvp.runs.record import FILE as RECORD
 from bbtvp.runs.record import read_record
 from bbtvp.runs.recording import Recording
@@ -88,7 +88,7 @@ class RunFolder:
         return owner_of(self.path)
 
     @property
-    def check_folders(self) -> list[Path]:
+    def begun_checks(self) -> list[Path]:
         """The folder of each proof and check that was begun."""
         return [path.parent for path in sorted(self.path.glob(f"*/*/{JOURNAL}"))]
 
@@ -157,8 +157,8 @@ class RunFolder:
         if self.prompt is None:
             return found
         for kind, documents in found.items():
-            for place in sorted((self.path / kind).glob(f"{self.prompt.digest[:12]}-*")):
-                document = read_document(place / f"{kind}.json")
+            for place in check_folders(self.path, kind, self.prompt.digest):
+                document = read_document(place / check_document(kind))
                 if document:
                     documents[place] = document
         return found

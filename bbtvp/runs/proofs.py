@@ -1,4 +1,4 @@
-"""The proofs that a run folder keeps of its prompt."""
+"""The proofs that a run folder keeps of its prompt, and where proofs and checks lie."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bbtvp.runs.records import FILE as JOURNAL
 FOLDER = "verify"
 """Where they lie in a run folder, each in a folder of its own."""
 
-FILE = "proof.json"
+_DIGITS = 12
+"""Digits of a digest that a folder is named by."""
 
 
 @final
@@ -37,14 +38,29 @@ class KeptProof:
         return {row["model"]: row for row in self.document["models"]}
 
 
+def check_folder(run: Path, kind: str, prompt: str, task: str) -> Path:
+    """Where a run folder keeps a check of a prompt on a task. prompt, task: digests."""
+    return run / kind / f"{prompt[:_DIGITS]}-{task[:_DIGITS]}"
+
+
+def check_folders(run: Path, kind: str, prompt: str) -> list[Path]:
+    """The folders of the checks of this kind of a prompt, on any task."""
+    return sorted((run / kind).glob(f"{prompt[:_DIGITS]}-*"))
+
+
+def check_document(kind: str) -> str:
+    """The name of the document that a check of this kind writes in its folder when it ends."""
+    return "proof.json" if kind == FOLDER else f"{kind}.json"
+
+
 def kept_proofs(folder: Path, prompt: str, own_task: str) -> tuple[KeptProof, ...]:
     """The finished proofs of a prompt in a run folder, those on the run's own task first.
 
     prompt, own_task: digests. Raises JournalError if a proof is damaged.
     """
     found = []
-    for place in sorted((folder / FOLDER).glob(f"{prompt[:12]}-*")):
-        document = read_document(place / FILE)
+    for place in check_folders(folder, FOLDER, prompt):
+        document = read_document(place / check_document(FOLDER))
         if document and (place / JOURNAL).exists():
             found.append(KeptProof(place, document, Recording.read(place)))
     return tuple(sorted(found, key=lambda proof: proof.task != own_task))

@@ -14,6 +14,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.search.loop import Watch, silent
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
@@ -24,7 +25,7 @@ from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes,
 from bbtvp.verify.overlap import Overlap, overlap
 from bbtvp.verify.planning import SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
-from bbtvp.verify.session import PROOF, CheckSession
+from bbtvp.verify.session import CheckSession
 from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, settled
 
 
@@ -124,7 +125,7 @@ def verify(
     watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
     shared = overlap(task)
     session = CheckSession(
-        PROOF,
+        PROOFS,
         prompt,
         task,
         reader=reader,

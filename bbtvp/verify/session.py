@@ -13,12 +13,11 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Budget, MeteredModel, Model, load_model, probe_model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
+from bbtvp.runs.proofs import FOLDER as PROOFS
+from bbtvp.runs.proofs import check_document, check_folder
 from bbtvp.search import Reader, choose_reader
 from bbtvp.search.loop import Watch, silent
 from bbtvp.tasks import Sample, Task
-
-PROOF = "verify"
-"""The name of the proof among the checks."""
 
 
 class CheckCost(NamedTuple):
@@ -79,7 +78,7 @@ class CheckSession:
         self._normalise = normalise
         self._usd = usd
         self.folder = (
-            None if out is None else Path(out) / check / f"{prompt.digest[:12]}-{task.digest[:12]}"
+            None if out is None else check_folder(Path(out), check, prompt.digest, task.digest)
         )
         config = {
             "task": task.digest,
@@ -87,7 +86,7 @@ class CheckSession:
             "reader": reader,
             "normalise": normalise,
         }
-        if check != PROOF:  # the journals of proofs have never named their check
+        if check != PROOFS:  # the journals of proofs have never named their check
             config = {"check": check, **config}
         self._closing = ExitStack()
         self._journal = Journal(config, self.folder)
@@ -139,8 +138,7 @@ class CheckSession:
     def save(self, document: Mapping[str, Any]) -> None:
         """Keep the results in the folder, if there is one, under the name of the check."""
         if self.folder is not None:
-            name = "proof" if self.check == PROOF else self.check
-            atomic_write_json(self.folder / f"{name}.json", document)
+            atomic_write_json(self.folder / check_document(self.check), document)
 
     @property
     def cost(self) -> CheckCost:

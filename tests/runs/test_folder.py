@@ -47,7 +47,7 @@ def test_the_parts_of_an_old_folder(old: Path) -> None:
     assert run.costs["search"].queries == run.tally.total > 30
     assert run.costs.keys() == {"search", f"verify/{run.proof.folder.name}"}
     assert run.proof.rows["eye/near"]["n"] > 0
-    assert (run.result, run.seconds, run.check_folders) == ({}, None, [run.proof.folder])
+    assert (run.result, run.seconds, run.begun_checks) == ({}, None, [run.proof.folder])
 
 
 def test_status_of_an_old_folder(old: Path) -> None:
