@@ -1,5 +1,6 @@
-"""Adapters: one provider per file, each behind the port of `bbtvp.models`. Installed as
-`bbtvp.adapters`.
+"""Adapters: one provider per file, each behind the port of `bbtvp.models`.
+
+The folder is installed as `bbtvp.adapters`.
 """
 
 if __name__ != "bbtvp.adapters":

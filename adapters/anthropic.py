@@ -3,8 +3,8 @@
     load_model("anthropic/claude-sonnet-4-6")
     load_model("anthropic/claude-sonnet-4-6", api_version="2023-06-01")
 
-Version 2026-10-21 of the API has no temperature: Claude is then a model that may answer differently
-each time. There are no log-probabilities and no seed in any version.
+Version 2026-10-21 of the API has no temperature, so equal requests may get different replies. No
+version has log-probabilities or a seed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from bbtvp.models import Model, Request
 
 BASE = "https://api.anthropic.com"
 CHANGED = "2026-10-21"
-"""The version that took away the sampling fields, and with which the key became a bearer token."""
+"""The version that removed the sampling fields, and made the key a bearer token."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 THINKING = ("adaptive", "between_tools", "disabled")
 LEAST_THINKING = 1024
-"""Fewest tokens that can be given to thinking, as the API says."""
+"""Fewest tokens that can be given to thinking, by the API's documentation."""
 ROOM = 1024
 """Tokens for an answer after the thinking, unless max_tokens says otherwise."""
 STATUS = {
@@ -62,7 +62,7 @@ STATUS = {
     "canceled": 408,
     "expired": 408,
 }
-"""HTTP statuses of what can become of a request of a batch."""
+"""HTTP statuses of the outcomes of a request in a batch."""
 
 
 @final
@@ -195,7 +195,10 @@ class Messages(ProviderApi):
 
 @final
 class MessageBatches(BatchApi):
-    """Message batches: half price, results in any order, most within the hour and all within a day."""
+    """Message batches, at half price.
+
+    Results come in any order, most within the hour and all within a day.
+    """
 
     limit: ClassVar[int] = 100_000
     size: ClassVar[int] = 256_000_000
@@ -235,7 +238,7 @@ class MessageBatches(BatchApi):
 
 
 def _result(result: Json) -> tuple[int, Json]:
-    """(HTTP status, reply) of one request of a batch."""
+    """Return (HTTP status, reply) of one request of a batch."""
     kind = result["type"]
     if kind == "succeeded":
         return 200, result["message"]

@@ -68,7 +68,7 @@ class Azure(CompatibleApi):
         return {"api-key": self.access.key}
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:
-        """See `ProviderApi`. Names what the content filter objects to in a question (status 400)."""
+        """See `ProviderApi`. Names what the content filter objects to in a question."""
         code, message = super().error(status, reply)
         error = reply.get("error")
         inner = error.get("innererror") if isinstance(error, Mapping) else None

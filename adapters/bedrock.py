@@ -2,9 +2,9 @@
 
     load_model("bedrock/us.anthropic.claude-sonnet-4-6-v1:0", region="us-east-1")
 
-The key is AWS_BEARER_TOKEN_BEDROCK, or else whatever AWS credentials botocore finds: environment,
-profile, container or instance. Those need botocore: pip install 'bbtvp[bedrock]'. There are no
-log-probabilities and no seed.
+The key is AWS_BEARER_TOKEN_BEDROCK, or else the AWS credentials that botocore finds: environment,
+profile, container or instance. They need botocore: pip install 'bbtvp[bedrock]'. There are no log-
+probabilities and no seed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, final
 from urllib.parse import quote
 
@@ -40,13 +41,13 @@ ANSWERED = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exc
 
 
 class Signer(Protocol):
-    """What proves to AWS who asks."""
+    """Proves to AWS who sends a request."""
 
     def headers(self, url: str, body: bytes) -> dict[str, str]:
-        """Headers for this body, good for minutes."""
+        """Return headers for this body, which are valid for minutes."""
 
     def secrets(self) -> list[str]:
-        """What must be shown nowhere."""
+        """Return what no message may show."""
 
 
 @final
@@ -65,7 +66,7 @@ class Bearer(Signer):
 
 @final
 class SigV4(Signer):
-    """AWS's signature, version 4, made by botocore from credentials that botocore renews."""
+    """AWS's signature, version 4, made by botocore with credentials that it renews."""
 
     def __init__(self, credentials: Any, region: str) -> None:
         self._credentials = credentials
@@ -77,7 +78,7 @@ class SigV4(Signer):
 
     @classmethod
     def of(cls, session: Any, region: str) -> SigV4:
-        """With the credentials of a botocore session. Raises UsageError if it finds none."""
+        """Sign with the credentials of a botocore session. Raises UsageError if it finds none."""
         try:
             credentials = session.get_credentials()
         except _botocore().exceptions.BotoCoreError as error:
@@ -101,7 +102,7 @@ class SigV4(Signer):
         return [secret for secret in (held.secret_key, held.token) if secret]
 
     def _frozen(self) -> Any:
-        """The credentials of now: keys of a role live for an hour or so."""
+        """Return the current credentials: those of a role last about an hour."""
         try:
             return self._credentials.get_frozen_credentials()
         except self._failure as error:
@@ -171,7 +172,7 @@ class Converse(ProviderApi):
             config["temperature"] = features.temperature
         output: Json = {"effort": self.effort} if self.effort else {}
         if features.forced and request.labels:
-            # A schema travels as text here.
+            # Bedrock takes the schema as text.
             definition = {
                 "name": "answer",
                 "schema": json.dumps(schema(request.labels), ensure_ascii=False),
@@ -209,8 +210,7 @@ class Converse(ProviderApi):
     def error(self, status: int, reply: Json) -> tuple[str, str]:
         code = str(reply.get("__type") or reply.get("code") or "").rpartition("#")[2]
         message = str(reply.get("message") or reply.get("Message") or "")
-        # A bad signature is explained with the headers that were signed, the session's token among
-        # them.
+        # The error for a bad signature quotes the signed headers, the session's token among them.
         for secret in self._signer.secrets():
             message = message.replace(secret, "…")
         return code, message
@@ -229,7 +229,7 @@ def _region(given: str | None, session: Any, spec: str) -> str:
 
 
 def _configured_region(session: Any) -> str:
-    """Of the profile, "" for none. Raises UsageError if there is no such profile."""
+    """Return the profile's region, "" for none. Raises UsageError if there is no such profile."""
     try:
         return str(session.get_config_variable("region") or "") if session else ""
     except _botocore().exceptions.BotoCoreError as error:
@@ -237,17 +237,15 @@ def _configured_region(session: Any) -> str:
 
 
 def _botocore() -> Any:
-    """The package, which is an extra. Raises UsageError if it is not installed."""
+    """Import botocore, which is an extra. Raises UsageError if it is not installed."""
     try:
-        import botocore.auth
-        import botocore.awsrequest
-        import botocore.exceptions
-        import botocore.session
+        for module in ("auth", "awsrequest", "exceptions", "session"):
+            import_module(f"botocore.{module}")
+        return import_module("botocore")
     except ImportError as error:
         raise UsageError(
             f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…"
         ) from error
-    return botocore
 
 
 load = Converse.load

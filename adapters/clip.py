@@ -1,5 +1,6 @@
-"""A CLIP-like surrogate from a folder or a hub id: `hf/openai/clip-vit-base-patch32`,
-`hf/./my-clip`.
+"""A CLIP-like surrogate from a folder or a hub id.
+
+Specs: `hf/openai/clip-vit-base-patch32`, `hf/./my-clip`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ from bbtvp.surrogate import ClipSurrogate
 def load(
     name: str, *, device: str = "cpu", revision: str | None = None, spec: str | None = None
 ) -> ClipSurrogate:
-    """Load a CLIPModel with its processor, in float32 and frozen: gradients are taken by pixels,
-    never by weights.
+    """Load a CLIPModel with its processor, in float32 and frozen.
 
-    Raises ModelError if there is no CLIP under that name, UsageError for a device that is not
-    there.
+    Gradients are taken by pixels, never by weights. Raises ModelError if there is no CLIP under
+    that name, and UsageError for a device that this machine lacks.
     """
     source = source_of(name)
     with loading(source, revision=revision):

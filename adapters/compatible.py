@@ -1,4 +1,4 @@
-"""Any server that speaks OpenAI's chat completions: vLLM, SGLang, llama.cpp, Ollama, OpenRouter, …
+"""Any server that speaks OpenAI's chat completions, such as vLLM, Ollama or OpenRouter.
 
     load_model("openai-api/ollama/qwen3-vl:8b")
     load_model("openai-api/serve//models/llava", base_url="http://127.0.0.1:8000/v1")

@@ -1,11 +1,10 @@
-"""Gemini behind Google's Gemini API (AI Studio). The key is read from GEMINI_API_KEY, or else
-GOOGLE_API_KEY.
+"""Gemini behind Google's Gemini API (AI Studio).
 
     load_model("gemini/gemini-3.5-flash", thinking="minimal")
     load_model("gemini/gemini-2.5-flash", thinking=0, media_resolution="high")
 
-Thoughts count as part of the reply and are billed with it: turn them off, or give max_tokens room
-for them.
+The key is read from GEMINI_API_KEY, or else GOOGLE_API_KEY. Thoughts count as part of the reply and
+are billed with it: turn them off, or give max_tokens room for them.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ BASE = "https://generativelanguage.googleapis.com"
 RESOLUTIONS = ("low", "medium", "high", "ultra_high")
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 ENDED = ("STOP", "MAX_TOKENS", "CONTINUATION", "FINISH_REASON_UNSPECIFIED")
-"""Ways in which a reply ends that leave an answer."""
+"""Finish reasons of a reply that has an answer."""
 FILTERED = (
     "SAFETY",
     "RECITATION",
@@ -59,9 +58,9 @@ FILTERED = (
     "ESCALATION",
     "MODEL_ARMOR",
 )
-"""Ways in which it ends because the model or a filter would not answer."""
+"""Finish reasons of a reply that the model or a filter would not give."""
 THOUGHTLESS = re.compile(r"gemini-(1|2\.0)")
-"""Names of models that do not think. All others do, unless told not to, and some cannot be told."""
+"""Names of models that do not think. All others do unless told not to, and some always do."""
 THOUGHTS = 2048
 """Tokens for thoughts and answer, unless max_tokens says otherwise."""
 STATUS = {
@@ -77,7 +76,7 @@ STATUS = {
     14: 503,
     16: 401,
 }
-"""HTTP statuses of gRPC codes, which failed requests of a batch carry."""
+"""HTTP statuses for the gRPC codes of failed requests in a batch."""
 
 
 @final
@@ -223,8 +222,7 @@ class GenerateContent(ProviderApi):
         error = reply.get("error")
         if not isinstance(error, Mapping):
             return code, message
-        # The word says more than the number, which is the status again; a wrong key is a 400 like
-        # any bad request.
+        # The status in words says more than the number: a wrong key is a 400 like any bad request.
         details = error.get("details")
         listed = details if isinstance(details, list) else []
         reasons = [detail.get("reason") for detail in listed if isinstance(detail, Mapping)]
@@ -239,8 +237,9 @@ class GenerateContent(ProviderApi):
 
 @final
 class InlineBatches(BatchApi):
-    """Batches whose requests travel in the body and whose replies come with the state: half price,
-    a day at most.
+    """Batches whose requests travel in the body, and whose replies come with the state.
+
+    They cost half the price and take a day at most.
     """
 
     limit: ClassVar[int] = 10_000
@@ -299,15 +298,16 @@ def _status(error: Json) -> int:
 
 
 def _batch_name(name: str) -> str:
-    """The name as it stands in addresses. Raises ValueError if it is none."""
+    """Return a batch's name as it appears in URLs. Raises ValueError for anything else."""
     if not re.fullmatch(r"batches/[\w-]+", name):
         raise ValueError(f"{name!r} is no name of a batch")
     return name
 
 
 def _output(batch: Json) -> list[Json] | None:
-    """What came of the requests, None if there is nothing. It is told twice, and not always in both
-    places.
+    """Return the results of a batch's requests, None if there are none.
+
+    The API states them in two places, and not always in both.
     """
     for output in (batch["metadata"].get("output"), batch.get("response")):
         if output and "inlinedResponses" in output:
@@ -329,7 +329,7 @@ def _thinking(thinking: int | str | None) -> Json:
 
 
 def _sample(candidate: Json) -> Completion:
-    """A candidate; thoughts are no part of its text."""
+    """Return a candidate as a sample. Thoughts are not part of its text."""
     ended = str(candidate.get("finishReason", ENDED[-1]))
     if ended not in ENDED:
         message = candidate.get("finishMessage")

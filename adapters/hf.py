@@ -1,15 +1,15 @@
-"""Any local model that transformers' AutoModelForImageTextToText loads, from a folder or a hub id.
+"""Any local model that AutoModelForImageTextToText loads, from a folder or a hub id.
 
     load_model("hf/llava-hf/llava-1.5-7b-hf", device="cuda", dtype="bfloat16", batch=16)
     load_model("hf/./my-folder")
 
-Requests with labels are scored by log-probability: the prefix (image and question) runs once for
-all labels, and log-softmax is taken in float32 whatever the model's dtype, whatever autocast the
-caller is in. Requests without labels get greedy text. Images of a batch with equal token counts run
-together, so no padding ever enters a prompt, and an answer depends on nothing but its request.
-Where memory runs out, fewer run together from then on.
+Requests with labels are scored by log-probability. The prefix (image and question) runs once for
+all labels, and log-softmax is taken in float32 whatever the model's dtype and the caller's
+autocast. Requests without labels get greedy text. Images of a batch with equal token counts run
+together, so no padding enters a prompt, and an answer depends on nothing but its request. Where
+memory runs out, fewer run together from then on.
 
-Safe to use from many threads: they take turns on a GPU, whose memory is filled by one, and run at
+Safe to use from many threads. They take turns on a GPU, whose memory one of them fills, and run at
 once on the CPU.
 """
 
@@ -25,8 +25,8 @@ from typing import Any, final
 import torch
 import transformers
 
+from bbtvp.adapters.hf_batches import FULL, BatchSizer
 from bbtvp.adapters.hf_inputs import Prompts, placed
-from bbtvp.adapters.hf_memory import FULL, Room
 from bbtvp.adapters.hf_scoring import Scorer
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.digest import digest
@@ -44,13 +44,13 @@ from bbtvp.models import (
 )
 
 LONGEST_SIDE = 10_000
-"""Pixels; beyond that it is no side."""
+"""Pixels. A larger value is not the side of an image."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _BLOCKS = 64
 _BLOCK = 4096
-"""How much of a weights file a revision reads: so many blocks, evenly spaced, of so many bytes."""
+"""How much of a weights file a revision reads: the number of blocks, and bytes per block."""
 
 
 def load(
@@ -66,17 +66,17 @@ def load(
 ) -> Model:
     """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
 
-    device: torch device. dtype: float32, bfloat16 or float16. batch: sequences per forward pass, at
-    most. tokens: of all sequences of a forward pass together, at most (a longer one runs alone); no
-    bound if None. Raises UsageError for a bad option and ModelError for a folder that lacks weights
-    or a processor.
+    device: torch device. dtype: float32, bfloat16 or float16. batch: most sequences per forward
+    pass. tokens: most tokens of all sequences of a forward pass together; a longer sequence runs
+    alone; no bound if None. Raises UsageError for a bad option, and ModelError for a folder that
+    lacks weights or a processor.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
     if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
         raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
     label = spec or f"hf/{name}"
-    room = Room(label, batch, tokens)
+    sizer = BatchSizer(label, batch, tokens)
     source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(source, **options):
@@ -87,18 +87,18 @@ def load(
         found = revision_of(source, model)
     if not hasattr(processor, "image_processor"):
         raise ModelError(
-            f"{source} has no image processor; save one there with processor.save_pretrained(folder)"
+            f"{source} has no image processor; "
+            "save one there with processor.save_pretrained(folder)"
         )
-    return HuggingFaceModel(label, to_device(model, device), processor, room, revision=found)
+    return HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
 
 
 def revision_of(source: str, model: Any) -> str:
-    """What a loaded model is a revision of: the hub's commit, or 12 hex digits of a folder's
-    content.
+    """Return a model's revision: the hub's commit, or 12 hex digits of a folder's content.
 
-    Of a folder, all settings (.json, .jinja) are read, and of each .safetensors file its name, its
-    size and 64 blocks of 4 KiB from its first byte to its last: another training changes them all,
-    and no gigabytes are read.
+    All settings of a folder (.json, .jinja) are read. Of each .safetensors file, the name, the size
+    and 64 evenly spaced blocks of 4 KiB are read: any other training changes them, and gigabytes
+    need not be read.
     """
     commit = getattr(model.config, "_commit_hash", None)
     if commit or not Path(source).is_dir():
@@ -119,23 +119,25 @@ def revision_of(source: str, model: Any) -> str:
 
 @final
 class HuggingFaceModel(Model):
-    """A loaded transformers model behind the port. room: what fits in a forward pass, or a number
-    of sequences.
+    """A loaded transformers model behind the port.
+
+    sizer: what fits in a forward pass, or a number of sequences.
     """
 
     def __init__(
-        self, spec: str, model: Any, processor: Any, room: Room | int, *, revision: str = ""
+        self, spec: str, model: Any, processor: Any, sizer: BatchSizer | int, *, revision: str = ""
     ) -> None:
         self.spec = spec
         self.model = model
         self.processor = processor
-        self.room = room if isinstance(room, Room) else Room(spec, room)
+        self.sizer = sizer if isinstance(sizer, BatchSizer) else BatchSizer(spec, sizer)
         self.encoder_decoder = bool(
             getattr(model.config.get_text_config(), "is_encoder_decoder", False)
         )
         self._prompts = Prompts(processor, encoder_decoder=self.encoder_decoder)
-        self._scorer = Scorer(model, self.room, encoder_decoder=self.encoder_decoder)
-        # Qwen-VL's classes and their kin keep the positions of the last prefix in the model itself.
+        self._scorer = Scorer(model, self.sizer, encoder_decoder=self.encoder_decoder)
+        # Qwen-VL's classes and similar ones keep the positions of the last prefix in the model
+        # itself.
         keeps = any(hasattr(part, "rope_deltas") for part in model.modules())
         alone = keeps or model.device.type != "cpu"
         self._turn: AbstractContextManager[Any] = threading.Lock() if alone else nullcontext()
@@ -145,40 +147,32 @@ class HuggingFaceModel(Model):
 
     @property
     def batch(self) -> int:
-        """Sequences per forward pass, at most."""
-        return self.room.batch
+        """Most sequences per forward pass."""
+        return self.sizer.batch
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests; nothing is sent anywhere.
 
-        A request for which memory does not suffice, alone in a forward pass, is a failed query.
-        Raises ModelError if that is so of all of them and the model never answered any.
+        A request that does not fit in memory, alone in a forward pass, is a failed query. Raises
+        ModelError if that is so of all of them and the model never answered any.
         """
         outcomes: dict[int, Outcome] = {}
         for indices in self.batches(requests):
             chosen = [requests[i] for i in indices]
-            outcomes.update(
-                zip(
-                    indices,
-                    self.room.run(chosen, self._width(chosen[0]), self._answer),
-                    strict=True,
-                )
-            )
-        if (
-            outcomes
-            and not self.room.proven
-            and all(isinstance(o, QueryFailed) for o in outcomes.values())
-        ):
+            answers = self.sizer.run(chosen, self._width(chosen[0]), self._answer)
+            outcomes.update(zip(indices, answers, strict=True))
+        failed = [isinstance(outcome, QueryFailed) for outcome in outcomes.values()]
+        if failed and all(failed) and not self.sizer.proven:
             raise ModelError(
                 f"{self.spec}: {FULL} for one image query; try dtype=bfloat16, or another device"
             )
         return [outcomes[i] for i in range(len(requests))]
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of requests that run in one unpadded batch: equal widths, image size and answer
-        form.
+        """Return the indices of the requests of each unpadded batch.
 
-        Decided without a look at pixels; a batch asked alone stays one.
+        They have equal widths, image sizes and forms of answer. Pixels are not looked at. A batch
+        asked alone stays one batch.
         """
         buckets: dict[tuple[object, ...], list[int]] = defaultdict(list)
         for i, request in enumerate(requests):
@@ -189,24 +183,21 @@ class HuggingFaceModel(Model):
             buckets[(self._prompts.widths(request), request.image.shape, form)].append(i)
         found = []
         for indices in buckets.values():
-            size = self.room.rows(self._width(requests[indices[0]]))
+            size = self.sizer.rows(self._width(requests[indices[0]]))
             found += [indices[start : start + size] for start in range(0, len(indices), size)]
         return found
 
     def _width(self, request: Request) -> int:
-        """Tokens of a request's sequence: its prompt, and the text that it may become."""
-        return max(self._prompts.widths(request)) + (
-            request.max_tokens if request.labels is None else 0
-        )
+        """Return the tokens of a request's sequence: its prompt, and the text that may follow."""
+        written = request.max_tokens if request.labels is None else 0
+        return max(self._prompts.widths(request)) + written
 
     def _answer(self, requests: Sequence[Request]) -> list[Outcome]:
         inputs = self._inputs(requests)
         with self._turn, _exact(self.model.device):
-            return (
-                self._write(requests, inputs)
-                if requests[0].labels is None
-                else self._score(requests, inputs)
-            )
+            if requests[0].labels is None:
+                return self._write(requests, inputs)
+            return self._score(requests, inputs)
 
     def _inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         return placed(self._prompts.inputs(requests), self.model.device, self.model.dtype)
@@ -224,9 +215,7 @@ class HuggingFaceModel(Model):
         ):
             ids = ids[:, width:]
         tokenizer = self.processor.tokenizer
-        special = {
-            *tokenizer.all_special_ids
-        }  # padding after a reply that ended early, among others
+        special = {*tokenizer.all_special_ids}  # such as padding after a reply that ended early
         written = [[token for token in row if token not in special] for row in ids.tolist()]
         return [
             Reply(
@@ -252,7 +241,7 @@ class HuggingFaceModel(Model):
 
 @contextmanager
 def _exact(device: torch.device) -> Iterator[None]:
-    """No gradients, and no autocast of the caller's: losses would be those of another precision."""
+    """No gradients, and no autocast of the caller's, which would change the losses."""
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         yield
 

@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bbtvp.adapters.layout import answer_ids, prompt_text
+from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
 from bbtvp.core.arrays import Pixels
 from bbtvp.models import Request
 
 KNOWN = 4096
-"""Texts that are remembered. Six hundred tokens each, they take some 60 MB."""
+"""Number of texts that are cached. At six hundred tokens each, they take some 60 MB."""
 
 
 class _Text(NamedTuple):
-    """What a question becomes beside an image of one shape. rows: its inputs, None where no image
-    can come later.
+    """What a question becomes beside an image of one shape.
+
+    rows: its inputs, None if text and image cannot be prepared separately.
     """
 
     widths: tuple[int, ...]
@@ -31,33 +32,30 @@ class _Text(NamedTuple):
 
 @final
 class Prompts:
-    """A processor, asked for each text once. Safe to use from many threads.
+    """A processor that is asked for each text once. Safe to use from many threads.
 
-    A processor tokenises the same question anew for every image, which for a small model takes as
-    long as the image. So what depends on the text and the image's shape is kept, and only the image
-    processor runs, unless the two together would not give, to the bit, what the whole processor
-    gives.
+    A processor tokenises the same question again for every image, which for a small model takes as
+    long as the image itself. What depends on the text and the image's shape is therefore cached,
+    and only the image processor runs, unless the two together would differ in any bit from what the
+    whole processor gives.
     """
 
     def __init__(self, processor: Any, *, encoder_decoder: bool) -> None:
         self.processor = processor
         self._encoder_decoder = encoder_decoder
         self._lock = threading.Lock()
-        """A tokenizer sets its padding, then encodes: of two threads at once, one gets the padding
-        of the other.
-        """
+        """A tokenizer sets its padding, then encodes, so two threads would mix their paddings."""
         self._text = lru_cache(KNOWN)(self._read)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
 
     def widths(self, request: Request) -> tuple[int, ...]:
-        """Token counts of a prompt: one, or two where a Q-Former with a tokenizer of its own reads
-        the question too.
-        """
+        """Return the token counts of a prompt: one, or two with a Q-Former's own tokenizer."""
         return self._text(request.text, request.image.shape).widths
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """The model's inputs for requests of equal widths and image shape: no padding. On the CPU,
-        dtypes as made.
+        """Return the model's inputs for requests of equal widths and image shape.
+
+        There is no padding. Tensors are on the CPU, in the dtypes of the processor.
         """
         texts = [self._text(request.text, request.image.shape) for request in requests]
         rows = [text.rows for text in texts if text.rows is not None]
@@ -70,7 +68,7 @@ class Prompts:
         return {key: value for key, value in seen.items() if isinstance(value, Tensor)} | written
 
     def _label_ids(self, text: str, label: str) -> tuple[int, ...]:
-        """Token ids of a label as the answer to a question; () if it has none."""
+        """Return the token ids of a label as the answer to a question; () if it has none."""
         with self._lock:
             prompt = prompt_text(self.processor, text)
             return tuple(
@@ -119,10 +117,10 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def placed(inputs: dict[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """The inputs on the model's device, floating point in its dtype; to a GPU from pinned memory,
-    waiting for nothing.
+    """Move the inputs to the model's device, with floating point in its dtype.
 
-    The cast comes first, so that half the bytes travel to a model of half precision.
+    They go to a GPU from pinned memory, without waiting. The cast comes first, so that half the
+    bytes travel to a model of half precision.
     """
 
     def place(value: Any) -> Any:

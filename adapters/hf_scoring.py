@@ -1,11 +1,10 @@
-"""Log-probabilities of labels from a local model: the prefix is read once, then what the labels
-share is read once.
+"""Log-probabilities of labels from a local model; what labels share is read once.
 
 Labels are token sequences. The prefix (image and question) gives the first token of all of them.
-What must be read after it are the labels without their last token; one that begins another is read
-with it, and labels that differ in the last token only are one. These chains run packed, several for
-each prefix, on keys and values that stay where they are: each layer repeats its own for the moment
-in which it attends.
+After it, each label is read without its last token. A label that begins another is read with it,
+and labels that differ in their last token only are read as one. These chains run packed, several
+for each prefix, on keys and values that stay in place: each layer repeats its own only while it
+attends.
 """
 
 from __future__ import annotations
@@ -21,13 +20,16 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from bbtvp.adapters.hf_memory import FULL, Room, unless_full
+from bbtvp.adapters.hf_batches import FULL, BatchSizer, unless_full
 
 Ids = tuple[int, ...]
 
 
 class _Prefix(NamedTuple):
-    """What was read. first: (b, vocabulary) float32 log-probabilities of the first answer token."""
+    """A prefix that was read.
+
+    first: (b, vocabulary) float32 log-probabilities of the first answer token.
+    """
 
     rows: int
     width: int
@@ -37,9 +39,7 @@ class _Prefix(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Tokens to be read after the prefix, and the labels (their positions) that are scored with
-    them.
-    """
+    """Tokens to be read after the prefix, and the positions of the labels that they score."""
 
     ids: Ids
     labels: list[int]
@@ -47,15 +47,15 @@ class Chain(NamedTuple):
 
 @final
 class Scorer:
-    """Scores labels by a loaded model."""
+    """Scores labels with a loaded model."""
 
-    def __init__(self, model: Any, room: Room, *, encoder_decoder: bool) -> None:
+    def __init__(self, model: Any, sizer: BatchSizer, *, encoder_decoder: bool) -> None:
         self.model = model
-        self._room = room
+        self._sizer = sizer
         self._encoder_decoder = encoder_decoder
         accepted = inspect.signature(model.forward).parameters
         self._keep_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        # BLIP-2's classes want an image at every call, so their language model is continued
+        # BLIP-2's classes need an image at every call, so their language model is continued
         # directly.
         self._reader = model.language_model if hasattr(model, "qformer") else model
         # Renamed in transformers 5.24, which warns at the old name.
@@ -63,15 +63,15 @@ class Scorer:
         self._cache = "cache" if renamed else "past_key_values"
 
     def __call__(self, inputs: dict[str, Any], labels: Sequence[Ids]) -> Tensor:
-        """(b, labels) log-probabilities, nats, float32: of each label after each of the prompts."""
+        """Return (b, labels) float32 log-probabilities in nats, of each label after each prompt."""
         prefix = self._prefix(inputs)
         device = prefix.first.device
         scores = prefix.first[:, torch.tensor([ids[0] for ids in labels], device=device)]
         left = chains(labels)
         while left:
-            # Shorter ones are padded on the right, where causality hides it; never to more than
-            # twice their length.
-            most = self._room.chains(prefix.rows, prefix.width, len(left[0].ids))
+            # Shorter chains are padded on the right, where causality hides it, to at most twice
+            # their length.
+            most = self._sizer.chains(prefix.rows, prefix.width, len(left[0].ids))
             some = [chain for chain in left[:most] if 2 * len(chain.ids) >= len(left[0].ids)]
             columns = [c for chain in some for c in chain.labels]
             found = unless_full(partial(self._continue, prefix, some, [labels[c] for c in columns]))
@@ -79,7 +79,7 @@ class Scorer:
                 scores[:, columns] += found
                 left = left[len(some) :]
             elif len(some) > 1:
-                self._room.fewer_chains(len(some))
+                self._sizer.fewer_chains(len(some))
             else:
                 raise torch.OutOfMemoryError(FULL)
         return scores
@@ -103,8 +103,9 @@ class Scorer:
         )
 
     def _continue(self, prefix: _Prefix, some: Sequence[Chain], labels: Sequence[Ids]) -> Tensor:
-        """(b, labels) summed log-probabilities of tokens 2… of the labels of some chains, in the
-        chains' order.
+        """Return (b, labels) summed log-probabilities of the tokens of some chains' labels.
+
+        The first token of each label is left out. The columns are in the chains' order.
         """
         device = prefix.first.device
         n = len(some)
@@ -112,7 +113,7 @@ class Scorer:
         padded = torch.tensor(
             [_filled(chain.ids, longest) for chain in some], device=device
         ).repeat(prefix.rows, 1)
-        # No padding before them, so no mask: a row's past is all of its prefix.
+        # There is no padding before them, so no mask is needed: a row's past is all of its prefix.
         given: dict[str, Any] = {self._cache: repeated(prefix.cache, n)}
         if prefix.encoded is None:
             given["input_ids"] = padded
@@ -132,17 +133,17 @@ class Scorer:
         owner = torch.tensor(
             [[j] for j, chain in enumerate(some) for _ in chain.labels], device=device
         )
-        # Row by row: all of them in float32 would be the largest tensor of a model with a large
+        # Row by row: all rows in float32 would be the largest tensor of a model with a large
         # vocabulary.
         chosen = torch.stack([row.float().log_softmax(-1)[owner, place, token] for row in logits])
         return chosen.where(place < count, 0).sum(-1)
 
 
 def chains(labels: Sequence[Ids]) -> list[Chain]:
-    """What has to be read after the prefix, the longest first.
+    """Return what has to be read after the prefix, the longest chain first.
 
-    It is each label without its last token, unless that begins another of these: then it is read
-    with it.
+    Each label is read without its last token, unless another label begins with that: then the two
+    are read together.
     """
     wanted = sorted({ids[:-1] for ids in labels if len(ids) > 1})
     read: dict[Ids, list[int]] = {}
@@ -164,8 +165,9 @@ def _filled(ids: Ids, length: int) -> Ids:
 
 
 def repeated(cache: Any, times: int) -> Any:
-    """A cache with every row `times` times in a row; what the given one holds is neither changed
-    nor copied.
+    """Return a cache with every row `times` times in a row.
+
+    The given cache is neither changed nor copied.
     """
     view = copy.copy(cache)
     if isinstance(cache, EncoderDecoderCache):
@@ -180,9 +182,7 @@ def repeated(cache: Any, times: int) -> Any:
 def _repeated_layer(layer: Any, times: int) -> Any:
     if type(layer) is DynamicLayer and layer.is_initialized:
         return _RepeatedLayer(layer, times)
-    own = copy.deepcopy(
-        layer
-    )  # a sliding window, a recurrent state: what they are repeated by is their own affair
+    own = copy.deepcopy(layer)  # sliding windows and recurrent states repeat themselves
     if hasattr(own, "batch_repeat_interleave"):
         own.batch_repeat_interleave(times)
     return own
@@ -190,8 +190,9 @@ def _repeated_layer(layer: Any, times: int) -> Any:
 
 @final
 class _RepeatedLayer(DynamicLayer):  # type: ignore[misc]
-    """A layer of a prefix, for one pass of `times` continuations of each row: repeated when asked
-    for, never kept.
+    """A layer of a prefix, for one pass of `times` continuations of each row.
+
+    Its keys and values are repeated when they are needed, and never kept.
     """
 
     def __init__(self, layer: Any, times: int) -> None:

@@ -1,6 +1,4 @@
-"""OpenAI's batch interface: a file of bodies goes up, a batch is made of it, a file of replies
-comes down.
-"""
+"""OpenAI's batch interface: upload a file of bodies, make a batch of it, download the replies."""
 
 from __future__ import annotations
 
@@ -16,15 +14,15 @@ from bbtvp.endpoint.reading import json_lines, json_object, json_objects, option
 
 ENDED = ("completed", "failed", "expired", "cancelled")
 UNASKED = ("batch_expired", "batch_cancelled")
-"""What became of a request that nobody answered, and that costs nothing."""
+"""Codes of requests that were never answered, and cost nothing."""
 
 
 @final
 class OpenAIBatch(SearchableBatchApi):
-    """A batch carries a label, by which one whose identifier was lost is found.
+    """OpenAI's batches carry a label, by which one with a lost identifier is found.
 
-    base: the URL to which "/batches" is added. path: of the requests in it, "/v1/responses" say.
-    auth: headers.
+    base: the URL to which "/batches" is added. path: of the requests in it, such as
+    "/v1/responses". auth: headers.
     """
 
     limit: ClassVar[int] = 50_000
@@ -68,8 +66,9 @@ class OpenAIBatch(SearchableBatchApi):
         return self._request("GET", f"/batches/{batch}")
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
-        """See `BatchApi`. A failure's reason is part of its word; a comma joins two files of
-        results.
+        """See `BatchApi`.
+
+        The state includes the reason of a failure. A comma joins two files of results.
         """
         state = str(reply["status"])
         errors = json_objects(optional_object(reply, "errors").get("data") or (), "errors")
@@ -110,5 +109,5 @@ class OpenAIBatch(SearchableBatchApi):
 
 
 def _label(names: Sequence[str]) -> str:
-    """Of a batch of these requests."""
+    """Return the label of a batch of these requests."""
     return digest(*map(str.encode, names))

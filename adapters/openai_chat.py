@@ -123,8 +123,9 @@ def _sample(choice: Json) -> Completion:
 
 
 def _content(content: object) -> tuple[str, str | None]:
-    """(text, refusal) of a message's content: text, parts, or nothing. Parts of other kinds
-    (thoughts) are left out.
+    """Return (text, refusal) of a message's content: text, parts, or nothing.
+
+    Parts of other kinds, such as thoughts, are left out.
     """
     if content is None or isinstance(content, str):
         return content or "", None
@@ -135,7 +136,7 @@ def _content(content: object) -> tuple[str, str | None]:
 
 
 def filtered(results: object) -> str:
-    """The reason in words, from Azure's verdict by category if there is one."""
+    """Return the reason of a content filter in words, from Azure's categories if there are any."""
     categories = results if isinstance(results, Mapping) else {}
     named = []
     for name, found in categories.items():
@@ -147,8 +148,9 @@ def filtered(results: object) -> str:
 
 # -- tokens ----------------------------------------------------------------------------------------
 def read_tokens(content: object) -> tuple[Token, ...]:
-    """Tokens with their alternatives from a `logprobs.content`. Tokens that are parts of a
-    character are joined.
+    """Return the tokens of a `logprobs.content`, with their alternatives.
+
+    Tokens that are parts of one character are joined.
     """
     tokens: list[Token] = []
     raw = b""
@@ -170,8 +172,9 @@ def read_tokens(content: object) -> tuple[Token, ...]:
 
 
 def _alternatives(shown: object) -> dict[str, float]:
-    """Log-probability by text; tokens that are parts of a character are left out, those of equal
-    text added up.
+    """Return the log-probability of each alternative, by text.
+
+    Tokens that are parts of a character are left out. Those of equal text are added up.
     """
     found: dict[str, float] = {}
     for other in json_objects(shown, "top_logprobs"):
@@ -185,9 +188,7 @@ def _alternatives(shown: object) -> dict[str, float]:
 
 
 def _bytes(token: Json) -> bytes:
-    """What the token stands for: `bytes` where the server tells, since a part of a character is no
-    text.
-    """
+    """Return the bytes of a token, which may be part of a character."""
     text = json_text(token["token"])
     if token.get("bytes"):
         return bytes(json_list(token["bytes"], "bytes"))
@@ -195,8 +196,9 @@ def _bytes(token: Json) -> bytes:
 
 
 def billed(usage: Json, asked: str, written: str) -> tuple[int | None, int | None]:
-    """(input, output) tokens, None for what is no count. Reasoning, billed as output, may be in the
-    total alone.
+    """Return (input, output) tokens, None for anything that is no count.
+
+    Reasoning is billed as output, and some servers count it in the total alone.
     """
     counts = [usage.get(name) for name in (asked, written, "total_tokens")]
     inputs, outputs, total = (

@@ -1,4 +1,4 @@
-"""What users can set about the bodies of OpenAI-style requests, and what a form of request offers."""
+"""Options of the bodies of OpenAI-style requests, and what each form of request supports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
 from bbtvp.models import Request
 
 REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
-"""Names of OpenAI's models that think before they answer, and then have neither a temperature nor
-log-probabilities.
+"""Names of OpenAI's models that reason before they answer.
+
+They have neither a temperature nor log-probabilities.
 """
 
 MOST_ALTERNATIVES = 20
@@ -25,7 +26,7 @@ FORCED = ("schema", "choice")
 
 
 class SupportedFeatures(NamedTuple):
-    """What a form has fields for; see `ProviderApi`."""
+    """What a form of request has fields for; see `ProviderApi`."""
 
     top: int
     can_force: bool
@@ -35,7 +36,10 @@ class SupportedFeatures(NamedTuple):
 
 
 class OpenAIForm(Protocol):
-    """A body and a reply: chat completions, or responses. path: after the base URL."""
+    """The bodies and replies of one OpenAI-style API: chat completions, or responses.
+
+    path: after the base URL.
+    """
 
     path: ClassVar[str]
 
@@ -50,13 +54,13 @@ class OpenAIForm(Protocol):
 @final
 @dataclass(frozen=True)
 class OpenAIOptions:
-    """What a user can set about the bodies. Raises UsageError for what cannot be.
+    """What a user can set about the bodies. Raises UsageError for a bad value.
 
-    detail: of the image: auto, low, high; in responses original too. reasoning: whether the model
-    thinks before it answers; by its name if None. reasoning_effort: in the vendor's words; none for
-    a model that can do without. token_field: the name of the field for the longest reply. forced:
-    how labels are forced, by a JSON "schema" or by vLLM's "choice". extra: fields to add to every
-    body.
+    detail: of the image: auto, low or high; in responses original too. reasoning: whether the model
+    reasons before it answers; None to tell by its name. reasoning_effort: in the vendor's words;
+    "none" for a model that can answer without reasoning. token_field: name of the field for the
+    longest reply. forced: how labels are forced, by a JSON "schema" or by vLLM's "choice". extra:
+    fields to add to every body.
     """
 
     model: str
@@ -77,9 +81,9 @@ class OpenAIOptions:
 
     @classmethod
     def taken_from(cls, options: dict[str, Any], model: str, **defaults: Any) -> OpenAIOptions:
-        """Takes its own out of a loader's options, and leaves the rest, which is for the endpoint.
+        """Take these options out of a loader's options, and leave those of the endpoint.
 
-        A model that thinks gets 2048 tokens for it, unless the options say otherwise.
+        A model that reasons gets 2048 tokens for it, unless the options say otherwise.
         """
         names = {each.name for each in fields(cls)} - {"model"}
         if isinstance(
@@ -96,14 +100,14 @@ class OpenAIOptions:
 
     @property
     def thinks(self) -> bool:
-        """Whether the model reasons, so that it has no temperature and shows no log-probabilities."""
+        """Whether the model reasons, so that it has no temperature and no log-probabilities."""
         if self.reasoning_effort == "none":
             return False
         return bool(REASONING.match(self.model)) if self.reasoning is None else self.reasoning
 
 
 def _object(given: object) -> Mapping[str, Any]:
-    """A mapping, as it is or from JSON text. Raises UsageError for anything else."""
+    """Return a mapping, as it is or from JSON text. Raises UsageError for anything else."""
     try:
         made = json.loads(given) if isinstance(given, str) else given
     except ValueError:

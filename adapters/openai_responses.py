@@ -1,5 +1,6 @@
-"""Responses, OpenAI's newer form: what is asked, and what a reply says. It has no seed and gives
-one sample.
+"""Responses, OpenAI's newer form of request: bodies and replies.
+
+It has no seed and gives one sample.
 """
 
 from __future__ import annotations
@@ -28,9 +29,7 @@ FEWEST_TOKENS = 16
 @final
 @dataclass(frozen=True)
 class Responses:
-    """Bodies for, and replies from, `/responses`. Nothing is kept by the vendor, nothing is
-    streamed.
-    """
+    """Bodies for, and replies from, `/responses`. The vendor stores and streams nothing."""
 
     path: ClassVar[str] = "/responses"
     options: OpenAIOptions

@@ -1,6 +1,4 @@
-"""What the local providers share: `from_pretrained` without noise, with every failure told in one
-line.
-"""
+"""What local providers share: quiet `from_pretrained`, and failures that are told in one line."""
 
 from __future__ import annotations
 
@@ -30,10 +28,10 @@ FAILURES = (
 
 
 def source_of(name: str) -> str:
-    """What transformers is to load: a hub id as it is, a folder (`./…`, `/…`, `~/…`) as its path.
+    """Return what transformers is to load: a hub id as it is, a folder as its path.
 
-    Raises ModelError for a folder without config.json: transformers would take its name for a hub
-    id.
+    Folders begin with `./`, `/` or `~/`. Raises ModelError for a folder without config.json, whose
+    name transformers would take for a hub id.
     """
     if not name.startswith(LOCAL_ONLY):
         return name
@@ -47,12 +45,11 @@ def source_of(name: str) -> str:
 
 @contextmanager
 def loading(source: str, **options: Any) -> Iterator[None]:
-    """No progress bars, no warnings of the hub's client; what goes wrong in the block is a
-    ModelError of one line.
+    """Load quietly: no progress bars, no warnings, and failures in the block as a ModelError.
 
     options: revision and trust_remote_code, as for `from_pretrained`. The configuration is looked
-    up before all else: where a name is unknown or the hub is out of reach, one small file is
-    retried, not every file of a model.
+    up first: if a name is unknown or the hub cannot be reached, one small file is retried instead
+    of every file of a model.
     """
     was_on = transformers.utils.logging.is_progress_bar_enabled()
     client = logging.getLogger("huggingface_hub")
@@ -71,22 +68,25 @@ def loading(source: str, **options: Any) -> Iterator[None]:
 
 
 def load_weights(auto_class: Any, source: str, **options: Any) -> Any:
-    """The model, complete: transformers alone would draw at random what the files lack, and answer
-    nonsense.
+    """Load a complete model.
+
+    Transformers alone would draw missing weights at random, and such a model answers nonsense.
+    Raises ModelError if weights are missing.
     """
     model, report = auto_class.from_pretrained(source, output_loading_info=True, **options)
     missing = sorted(report["missing_keys"])
     if missing:
         raise ModelError(
-            f"{source} lacks {len(missing)} weights of a {type(model).__name__} (the first: {missing[0]}); "
-            "name a folder that holds such a model"
+            f"{source} lacks {len(missing)} weights of a {type(model).__name__} "
+            f"(the first: {missing[0]}); name a folder that holds such a model"
         )
     return model
 
 
 def to_device(model: Any, device: str) -> Any:
-    """The model on `device`, ready for inference. Raises UsageError for a device that this machine
-    lacks.
+    """Return the model on a device, ready for inference.
+
+    Raises UsageError for a device that this machine lacks.
     """
     try:
         return model.to(torch.device(device)).eval()
@@ -98,17 +98,26 @@ def to_device(model: Any, device: str) -> Any:
 
 
 def explain(source: str, error: Exception) -> str:
-    """What to do about `error`, in one line."""
+    """Return what to do about an error, in one line."""
     text = " ".join(str(error).split())
     seen = text.lower()
     if "torchvision" in seen or "video_processor_mapping" in seen:
-        return f"{source} needs torchvision: install the build that matches your torch (see pytorch.org), then try again"
+        return (
+            f"{source} needs torchvision: install the build that matches your torch "
+            "(see pytorch.org), then try again"
+        )
     if "trust_remote_code" in seen:
         return (
             f"{source} runs code of its own; if you trust it, add the option trust_remote_code=true"
         )
     if "couldn't connect" in seen:
-        return f"{source} is not in the local cache, and the Hugging Face hub cannot be reached; check name and network"
+        return (
+            f"{source} is not in the local cache, and the Hugging Face hub cannot be reached; "
+            "check name and network"
+        )
     if "processor" in seen or "tokenizer" in seen:
-        return f"{source} has no usable processor; save one there with processor.save_pretrained(folder) ({text[:160]})"
+        return (
+            f"{source} has no usable processor; "
+            f"save one there with processor.save_pretrained(folder) ({text[:160]})"
+        )
     return f"{source} cannot be loaded: {text[:240]}"

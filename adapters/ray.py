@@ -1,12 +1,11 @@
-"""Any local model on many GPUs or machines, by Ray: workers hold the whole model each and take
-batches when free.
+"""Any local model on many GPUs or machines, through Ray: each worker holds the whole model.
 
     load_model("ray/hf/llava-hf/llava-1.5-7b-hf", workers=4, gpus=1, dtype="bfloat16")
     load_model("ray/zoo/llava", workers=2, address="auto")
 
-The model goes by its own name and is asked in the very batches that it would form alone, so answers
-are the same to the bit and a run may change between one process and many. Needs Ray: pip install
-'bbtvp[ray]'; docs/machines.md.
+The model keeps its own name, and is asked in the same batches that it would form by itself. Answers
+are therefore the same to the bit, and a run may move from one process to many and back. This needs
+Ray: pip install 'bbtvp[ray]'; see docs/machines.md.
 """
 
 from __future__ import annotations
@@ -17,14 +16,15 @@ from typing import Any, final
 
 import numpy as np
 
-from bbtvp.adapters.ray_crew import SENDS, Crew, Lost, connect, room
-from bbtvp.adapters.ray_worker import Outline
+from bbtvp.adapters.ray_pool import SENDS, LostBatch, WorkerPool, connect, free_places
+from bbtvp.adapters.ray_worker import RequestOutline
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Budget, Model, Outcome, QueryFailed, Request
 
 SHARE = 4
-"""Parts per worker where a model does not say how it batches: small enough that none waits long for
-the last.
+"""Parts per worker where a model does not say how it batches.
+
+Small parts keep the other workers from waiting long for the last one.
 """
 
 
@@ -39,16 +39,16 @@ def load(
     patience: float | str = 60,
     **options: Any,
 ) -> Model:
-    """The model that `load_model(name, **options)` gives, on workers of a Ray cluster.
+    """Load the model that `load_model(name, **options)` gives, on workers of a Ray cluster.
 
-    workers: by default as many as there is room for now. address: of the cluster, `auto` for the
-    one this machine is part of, else RAY_ADDRESS; without either, or a Ray that this process uses
-    already, one is started on this machine and ends with the process. cpus, gpus: what each worker
-    reserves, fractions allowed; gpus is 1 where device is a CUDA one, and device is cuda where gpus
-    is more than 0. threads: of each worker, by default as its cpus. patience: seconds to wait until
-    the cluster has room for a first worker. Returns when that has loaded the model; the others join
-    as they come. Raises UsageError for a bad option, ModelError if there is no cluster or no room,
-    and whatever loading the model raises.
+    workers: by default as many as there is room for now. address: of the cluster; `auto` for the
+    one that this machine is part of; else RAY_ADDRESS. Without either, the Ray that this process
+    uses already, or one that is started here and ends with the process. cpus, gpus: what each
+    worker reserves, fractions allowed. gpus is 1 where device is a CUDA device, and device is cuda
+    where gpus is above 0. threads: of each worker, by default as many as its cpus. patience:
+    seconds to wait until the cluster has room for a first worker. Returns when the first worker has
+    loaded the model; the others join later. Raises UsageError for a bad option, ModelError if there
+    is no cluster or no room, and whatever loading the model raises.
     """
     if name.partition("/")[0] == "ray":
         raise UsageError(f"ray/{name}: once is enough; use {name}")
@@ -63,23 +63,26 @@ def load(
     size = None if workers is None else _whole("workers", workers)
     wait = _amount("patience", patience)
     connect(address)
-    return RayModel(Crew(name, options, each, need, size or room(need), wait))
+    pool = WorkerPool(
+        name, options, threads=each, need=need, size=size or free_places(need), patience=wait
+    )
+    return RayModel(pool)
 
 
 @final
 class RayModel(Model):
     """A model on workers, under its own name.
 
-    A batch that is lost with its worker is sent once more, and counts once: nobody answered it.
-    Lost again, its requests have failed.
+    A batch that is lost with its worker is sent once more, and counts once, because nobody answered
+    it. If it is lost again, its requests have failed.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-        facts = crew.facts()
-        self.spec = facts.spec
-        self._identity = facts.identity
-        self.capabilities = facts.capabilities
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
+        loaded = pool.loaded()
+        self.spec = loaded.spec
+        self._identity = loaded.identity
+        self.capabilities = loaded.capabilities
 
     @property
     def identity(self) -> str:
@@ -89,29 +92,30 @@ class RayModel(Model):
         """Answer all requests, from any thread. Raises ModelError if no worker is left."""
         if not requests:
             return []
-        (batches,) = self._crew.run("split", [[Outline.of(request) for request in requests]])
-        if isinstance(batches, Lost):
+        (batches,) = self._pool.run("split", [[RequestOutline.of(request) for request in requests]])
+        if isinstance(batches, LostBatch):
             raise ModelError(f"{self.spec}: workers die on the questions alone: {batches.reason}")
         parts: list[list[int]] = (
-            batches if batches is not None else _parts(len(requests), SHARE * self._crew.size)
+            batches if batches is not None else _parts(len(requests), SHARE * self._pool.size)
         )
-        answers = self._crew.run("answer", [[requests[i] for i in part] for part in parts])
+        answers = self._pool.run("answer", [[requests[i] for i in part] for part in parts])
         outcomes: dict[int, Outcome] = {}
-        for part, found in zip(parts, answers, strict=True):
-            failed = isinstance(found, Lost) and QueryFailed(
-                f"lost with its worker, {SENDS} times: {found.reason}"
-            )
-            outcomes.update(zip(part, [failed] * len(part) if failed else found, strict=True))
+        for part, answer in zip(parts, answers, strict=True):
+            if isinstance(answer, LostBatch):
+                reason = f"lost with its worker, {SENDS} times: {answer.reason}"
+                outcomes.update(dict.fromkeys(part, QueryFailed(reason)))
+            else:
+                outcomes.update(zip(part, answer, strict=True))
         return [outcomes[i] for i in range(len(requests))]
 
 
 def _parts(count: int, most: int) -> list[list[int]]:
-    """0 … count - 1 in at most `most` contiguous parts of nearly equal length."""
+    """Split 0 to count - 1 into at most `most` contiguous parts of nearly equal length."""
     return [part.tolist() for part in np.array_split(np.arange(count), min(count, most))]
 
 
 def _amount(name: str, given: object) -> float:
-    """A number of at least 0, as Ray reserves it. Raises UsageError."""
+    """Return a number of at least 0, as Ray reserves it. Raises UsageError."""
     try:
         number = float(str(int(given) if isinstance(given, bool) else given))
     except ValueError:

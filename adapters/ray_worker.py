@@ -15,18 +15,18 @@ from bbtvp.models import Capabilities, Model, Outcome, Request, load_model
 
 
 @runtime_checkable
-class Batched(Protocol):
-    """A model that says how it batches; any other gets contiguous parts of what is asked."""
+class BatchingModel(Protocol):
+    """A model that says how it batches. Any other gets contiguous parts of the requests."""
 
     def batches(self, requests: Sequence[Request]) -> list[list[int]]:
-        """Indices of the requests of each batch, decided by texts, labels and image shapes: pixels
-        may be blank.
+        """Return the indices of the requests of each batch.
 
-        A batch asked alone stays one batch.
+        Only texts, labels and image shapes decide: pixels may be blank. A batch asked alone stays
+        one batch.
         """
 
 
-class Facts(NamedTuple):
+class LoadedModel(NamedTuple):
     """What a loaded model is, and the version of bbtvp that loaded it."""
 
     spec: str
@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     version: str
 
 
-class Outline(NamedTuple):
+class RequestOutline(NamedTuple):
     """A request without its pixels."""
 
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ class Outline(NamedTuple):
     forced: bool
 
     @classmethod
-    def of(cls, request: Request) -> Outline:
+    def of(cls, request: Request) -> RequestOutline:
         return cls(
             request.image.shape, request.text, request.labels, request.max_tokens, request.forced
         )
@@ -58,8 +58,9 @@ class Outline(NamedTuple):
 
 @final
 class Worker:
-    """A process that holds a model. Errors raised on purpose are returned: Ray would wrap what is
-    raised.
+    """A process that holds a model.
+
+    Errors that are raised on purpose are returned instead, because Ray would wrap them.
     """
 
     def __init__(self, spec: str, options: dict[str, Any], threads: int, folder: str) -> None:
@@ -74,9 +75,9 @@ class Worker:
                 os.chdir(folder)
 
     def start(self) -> None:
-        """Answers as soon as the process runs."""
+        """Do nothing: the answer shows that the process runs."""
 
-    def load(self) -> Facts | BbtvpError:
+    def load(self) -> LoadedModel | BbtvpError:
         try:
             model = load_model(self._spec, **self._options)
         except BbtvpError as error:
@@ -86,12 +87,12 @@ class Worker:
                 f"ray/ is for local models; an endpoint needs no workers: use {self._spec}"
             )
         self._model = model
-        return Facts(model.spec, model.identity, model.capabilities, version("bbtvp"))
+        return LoadedModel(model.spec, model.identity, model.capabilities, version("bbtvp"))
 
-    def split(self, outlines: Sequence[Outline]) -> list[list[int]] | BbtvpError | None:
-        """The model's own batches, None if it does not say."""
+    def split(self, outlines: Sequence[RequestOutline]) -> list[list[int]] | BbtvpError | None:
+        """Return the model's own batches, None if it does not say."""
         model: object = self._model
-        if not isinstance(model, Batched):
+        if not isinstance(model, BatchingModel):
             return None
         try:
             return model.batches([outline.blank() for outline in outlines])

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from bbtvp.adapters.layout import answer_ids, prompt_text
+from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
 from bbtvp.core.rng import derived_seed
 from bbtvp.zoo.families import FAMILIES, build_clip
 

@@ -18,7 +18,7 @@ import transformers
 from PIL import Image
 
 from bbtvp.adapters import hf
-from bbtvp.adapters.layout import prompt_text
+from bbtvp.adapters.hf_prompts import prompt_text
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Outcome, Reply, Request, load_model
 from bbtvp.zoo.families import FAMILIES, tokenizer

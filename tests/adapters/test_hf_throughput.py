@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 
 from bbtvp.adapters.hf import HuggingFaceModel
 from bbtvp.adapters.hf_inputs import Prompts, placed
-from bbtvp.adapters.hf_memory import Room, is_full
+from bbtvp.adapters.hf_batches import BatchSizer, is_full
 from bbtvp.adapters.hf_scoring import Chain, chains
-from bbtvp.adapters.layout import prompt_text
+from bbtvp.adapters.hf_prompts import prompt_text
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import QueryFailed, Request
 from bbtvp.zoo.families import FAMILIES
@@ -395,7 +395,7 @@ def test_the_cpus_own_error_is_known() -> None:
 
 def test_room_is_kept_for_prompts_of_every_length() -> None:
     """Sixteen of a hundred tokens do not fit: eight do, and as much of any other length."""
-    room = Room("test", 64)
+    sizer = BatchSizer("test", 64)
     fits = [QueryFailed("")]
 
     def answer(part: Any) -> Any:
@@ -404,8 +404,8 @@ def test_room_is_kept_for_prompts_of_every_length() -> None:
         return fits * len(part)
 
     asked = requests()[:1] * 16
-    assert room.run(asked, 100, answer) == fits * 16
-    assert [room.rows(width) for width in (50, 100, 200, 10, 5000)] == [16, 8, 4, 64, 1]
+    assert sizer.run(asked, 100, answer) == fits * 16
+    assert [sizer.rows(width) for width in (50, 100, 200, 10, 5000)] == [16, 8, 4, 64, 1]
 
 
 # -- precision, threads, revision ------------------------------------------------------------------

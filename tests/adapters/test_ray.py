@@ -34,7 +34,7 @@ from bbtvp.models import Model, QueryFailed, Reply, Request, load_model  # noqa:
 from bbtvp.runs.folder import BUNDLE  # noqa: E402
 from bbtvp.runs.records import FILE  # noqa: E402
 from bbtvp.search import optimize  # noqa: E402
-from tests.adapters.frail import DEADLY  # noqa: E402
+from tests.adapters.failing_models import DEADLY  # noqa: E402
 from tests.support import LABELS, ROOT, Eye  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: frail\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[bbtvp.models]\neye = tests.support:eye\nfrail = tests.adapters.frail:frail\n"
+        "[bbtvp.models]\neye = tests.support:eye\nfrail = tests.adapters.failing_models:frail\n"
     )
     return info.parent
 
@@ -167,14 +167,14 @@ def test_answers_are_those_of_one_process_to_the_bit(name: str, load: Loader) ->
 
 
 def test_batches_are_decided_without_pixels_and_stay_whole() -> None:
-    from bbtvp.adapters.ray_worker import Batched, Outline
+    from bbtvp.adapters.ray_worker import BatchingModel, RequestOutline
 
     model = load_model("zoo/llava", batch=4)
     asked = various(50)
-    assert isinstance(model, Batched)
+    assert isinstance(model, BatchingModel)
     batches = model.batches(asked)
     assert sorted(i for batch in batches for i in batch) == list(range(50))
-    assert model.batches([Outline.of(request).blank() for request in asked]) == batches
+    assert model.batches([RequestOutline.of(request).blank() for request in asked]) == batches
     assert all(
         model.batches([asked[i] for i in batch]) == [list(range(len(batch)))] for batch in batches
     )

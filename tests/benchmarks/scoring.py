@@ -33,8 +33,8 @@ from PIL import Image
 from sizes import QUESTION, SIZES, drawn
 
 from bbtvp.adapters.hf import HuggingFaceModel
-from bbtvp.adapters.hf_memory import Room
-from bbtvp.adapters.layout import answer_ids, prompt_text
+from bbtvp.adapters.hf_batches import BatchSizer
+from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
 from bbtvp.core.rng import stream
 from bbtvp.models import Reply, Request, load_model
 from bbtvp.zoo import scenes
@@ -196,7 +196,7 @@ def main() -> None:
         name = args.size if args.layers is None else f"{args.size} cut to {args.layers} layers"
         core = drawn(config, args.device, getattr(torch, args.dtype))
         models = {
-            name: HuggingFaceModel(name, core, processor, Room(name, args.batch, args.tokens))
+            name: HuggingFaceModel(name, core, processor, BatchSizer(name, args.batch, args.tokens))
         }
     else:
         options = {"device": args.device, "batch": args.batch, "tokens": args.tokens}

@@ -1,6 +1,4 @@
-"""How much runs at once: at most so many sequences and tokens, and less for good once a device is
-out of memory.
-"""
+"""How much runs at once on a device, and less from then on once its memory has run out."""
 
 from __future__ import annotations
 
@@ -17,25 +15,22 @@ from bbtvp.models import Outcome, QueryFailed, Request
 T = TypeVar("T")
 
 FULL = "out of memory"
-_SIGNS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""CUDA's and MPS's word, the CPU allocator's, and that of a cuBLAS that found no room for its
-workspace.
-"""
+_MESSAGES = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+"""The messages of CUDA and MPS, of the CPU's allocator, and of cuBLAS without a workspace."""
 
 _log = logging.getLogger(__name__)
 
 
 @final
-class Room:
-    """What fits in a forward pass: `batch` sequences, and `tokens` tokens of them together. Safe to
-    use from threads.
+class BatchSizer:
+    """What fits in a forward pass: `batch` sequences, and `tokens` tokens of them together.
 
-    Where memory runs out, `tokens` becomes half of what was tried: prompts of every length then use
-    as much as fits.
+    Safe to use from many threads. Where memory runs out, `tokens` becomes half of what was tried,
+    so that prompts of every length use as much as fits.
     """
 
     def __init__(self, spec: str, batch: int, tokens: int | None = None) -> None:
-        """Raises UsageError for what is no whole number, at least 1."""
+        """Raises UsageError for anything but whole numbers of at least 1."""
         for name, value in {"batch": batch, "tokens": 1 if tokens is None else tokens}.items():
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise UsageError(f"{name} must be a whole number, at least 1, got {value!r}")
@@ -45,25 +40,24 @@ class Room:
         self._chains = math.inf
         self._failed = 0
         self.proven = False
-        """Whether any forward pass came to its end."""
+        """Whether any forward pass was completed."""
 
     def rows(self, width: int) -> int:
-        """How many sequences of so many tokens run at once; at least one."""
+        """Return how many sequences of `width` tokens run at once, at least one."""
         return self.batch if self.tokens is None else max(1, min(self.batch, self.tokens // width))
 
     def chains(self, rows: int, width: int, length: int) -> int:
-        """How many continuations of `length` tokens run at once for each of `rows` prefixes of
-        `width` tokens.
+        """Return how many continuations of `length` tokens run at once for each prefix.
 
-        A continuation counts its own tokens and a quarter of its prefix's: its keys and values are
-        repeated, one layer at a time, and take about a quarter of what a layer worked with when it
-        read the prefix.
+        rows, width: number and tokens of the prefixes. A continuation counts its own tokens and a
+        quarter of its prefix's: the keys and values of the prefix are repeated one layer at a time,
+        and take about a quarter of what a layer needed to read the prefix.
         """
         tokens = self.batch * width if self.tokens is None else min(self.tokens, self.batch * width)
         return max(1, int(min(tokens / (rows * (length + width / 4)), self._chains)))
 
     def fewer_chains(self, tried: int) -> None:
-        """Memory ran out with so many continuations at once."""
+        """Note that memory ran out with so many continuations at once."""
         self._chains = max(1, tried // 2)
         self._failed = tried
 
@@ -73,8 +67,9 @@ class Room:
         width: int,
         answer: Callable[[Sequence[Request]], list[Outcome]],
     ) -> list[Outcome]:
-        """Answer requests of one width, as many at once as fit; one that does not fit alone is a
-        failed query.
+        """Answer requests of one width, as many at once as fit.
+
+        A request that does not fit alone is a failed query.
         """
         done: list[Outcome] = []
         while len(done) < len(requests):
@@ -94,7 +89,8 @@ class Room:
     def _say(self, width: int) -> None:
         if self._failed:
             _log.warning(
-                "%s: out of memory with %d sequences at once; going on with %d (option tokens=%d from the start)",
+                "%s: out of memory with %d sequences at once; "
+                "going on with %d (set the option tokens=%d to start so)",
                 self.spec,
                 self._failed,
                 self.rows(width),
@@ -104,7 +100,7 @@ class Room:
 
 
 def unless_full(work: Callable[..., T], *arguments: Any) -> T | None:
-    """What `work` returns; None, and the cache emptied, if the device is out of memory."""
+    """Return what `work` returns; None, with an emptied cache, if the device is out of memory."""
     try:
         return work(*arguments)
     except (RuntimeError, MemoryError) as error:
@@ -119,7 +115,7 @@ def unless_full(work: Callable[..., T], *arguments: Any) -> T | None:
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error says that memory ran out, on whatever device."""
+    """Return whether an error says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return any(sign in str(error) for sign in _SIGNS)
+    return any(sign in str(error) for sign in _MESSAGES)

@@ -1,4 +1,4 @@
-"""How a question becomes the text and the tokens that a Hugging Face model was trained to see."""
+"""How a question becomes the text and the tokens that a Hugging Face model was trained on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def prompt_text(processor: Any, question: str) -> str:
-    """The full text prompt for one image and one question, image placeholder included.
+    """Return the full text prompt for one image and one question, with the image placeholder.
 
-    A chat template is used where the processor has one. Without one, the placeholder goes in front,
-    except for processors of the BLIP-2 line, which insert it themselves.
+    A chat template is used where the processor has one. Otherwise the placeholder comes first,
+    except for processors of the BLIP-2 family, which insert it themselves.
     """
     if getattr(processor, "chat_template", None):
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -21,10 +21,10 @@ def prompt_text(processor: Any, question: str) -> str:
 
 
 def answer_ids(processor: Any, prompt: str, answer: str, *, encoder_decoder: bool) -> list[int]:
-    """Token ids of `answer` as the model would write it after `prompt`, without the end token.
+    """Return the token ids of an answer as the model would write it, without the end token.
 
     A decoder-only model continues the prompt, so a word is preceded by a space unless the prompt
-    already ends a line; the decoder of an encoder-decoder model starts afresh.
+    already ends a line. The decoder of an encoder-decoder model starts a new text.
     """
     # PaliGemma's processor ends every prompt with a line feed of its own.
     fresh = (
