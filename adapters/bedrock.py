@@ -14,8 +14,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
-from typing import Any, ClassVar, Protocol, final
+from typing import Any, ClassVar, NamedTuple, Protocol, final
 from urllib.parse import quote
 
 from bbtvp.core.errors import ModelError, UsageError
@@ -236,16 +235,24 @@ def _configured_region(session: Any) -> str:
         raise UsageError(f"AWS profile: {error}") from error
 
 
-def _botocore() -> Any:
+def _botocore() -> _Botocore:
     """Import botocore, which is an extra. Raises UsageError if it is not installed."""
     try:
-        for module in ("auth", "awsrequest", "exceptions", "session"):
-            import_module(f"botocore.{module}")
-        return import_module("botocore")
+        from botocore import auth, awsrequest, exceptions, session
     except ImportError as error:
         raise UsageError(
             f"AWS credentials need botocore: pip install 'bbtvp[bedrock]', or export {TOKEN}=…"
         ) from error
+    return _Botocore(auth, awsrequest, exceptions, session)
+
+
+class _Botocore(NamedTuple):
+    """The modules of botocore that are used."""
+
+    auth: Any
+    awsrequest: Any
+    exceptions: Any
+    session: Any
 
 
 load = Converse.load

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @model_option_flag
 @json_flag
 def doctor(
+    *,
     model: str,
     canvas: int | None,
     format_: str | None,
@@ -66,14 +67,14 @@ def doctor(
 ) -> None:
     """Follow an image to MODEL: canvas, bytes, what the vendor does to it, tokens, price, key.
 
-    Vendors scale, cut and pad images before their models look, and a frame of a few pixels can be lost on the way. This
-    tells what is known of it, from dated files, and which canvas passes untouched. It needs no key and asks nothing,
-    unless you say --probe.
+    Vendors scale, cut and pad images before their models see them, and a frame of a few pixels can
+    be lost on the way. This command shows what is known of it, from dated files, and which canvas
+    passes unchanged. It needs no key and asks nothing, unless you add --probe.
 
     \b
     Try:
-      bbtvp doctor --model openai/gpt-4o                       the canvas that fits, and what 1,000 queries cost
-      bbtvp doctor --model openai/gpt-4o --canvas 1024         refused, with the size that is needed
+      bbtvp doctor --model openai/gpt-4o               the canvas that fits, and its cost
+      bbtvp doctor --model openai/gpt-4o --canvas 1024 refused, with the size that is needed
       bbtvp doctor --model anthropic/claude-sonnet-4-5 --image photo.jpg --format jpeg
       bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
     """  # noqa: D301

@@ -1,18 +1,26 @@
-"""Floor 3: one way to call an endpoint, whoever runs it. What a vendor's API looks like is in
-`adapters/`, a file each.
+"""Floor 3: one way to call an endpoint, whoever runs it.
 
-dialect    what an adapter supplies: bodies, headers, and what a reply means; no network
-images     pixels to the bytes that are sent, and what vendors do to them (limits.toml)
+What a vendor's API looks like is in `adapters/`, one file each.
+
+access     where a service's key and address come from
+provider   what an adapter supplies: bodies, headers, and what a reply means; no network
+reading    checked reading of JSON replies, for adapters
+images     pixels to the bytes that are sent, and what vendors do to them
+limits     what vendors accept (limits.toml); resizing: their rules
 prices     what tokens cost (prices.toml), bounds and estimates
-transport  one HTTP exchange: timeouts, sizes, redirects, keys kept secret
-faults     what a status, a body or an exception means: retry, wait, stop
-limiter    how many at once, how many a minute
-fleet      several servers of one model: whose turn it is, who is down
-caller     many exchanges: retries, limits, the budget, in order
+transport  one HTTP exchange: timeouts, sizes, redirects, secret keys
+faults     what to do about a failed exchange: retry, wait, stop
+limiter    how many exchanges at once, how many a minute
+fleet      several servers of one model: which one is next, and which is down
+pending    one request from its first attempt to its outcome
+caller     many requests: retries, limits, the budget
 labels     label log-probabilities from the tokens that an API shows
-remote     `Endpoint`, the model made of all that, and of the response store
+forced     structured output that allows only the given labels
+query      one image query: its bytes, its key in the store, its reply
 probe      what an endpoint really does, found by asking
-batch      the half-price interfaces as another way to execute
+batch      vendors' batch interfaces
+settings   the options that all endpoints share
+remote     `Endpoint`, the model made of all this
 """
 
 from bbtvp.endpoint.provider import ApiFeatures as ApiFeatures

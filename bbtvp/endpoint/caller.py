@@ -77,7 +77,7 @@ class Caller:
         self._lock = threading.Lock()
         self.abandoned = False
         self._streak = _FailureStreak()
-        self._runs = set[_Run]()
+        self._runs = set[_CallerRun]()
 
     def run(self, requests: Sequence[PendingRequest], budget: Budget) -> None:
         """Make every request and note its outcome in it.
@@ -86,7 +86,7 @@ class Caller:
         unasked. Raises ModelError when no request can succeed or too many failed in a row, after
         the exchanges under way were read. An interrupt takes effect within two seconds.
         """
-        run = _Run(self, requests, budget, self._streak.failed)
+        run = _CallerRun(self, requests, budget, self._streak.failed)
         with self._lock:
             self._runs.add(run)
         try:
@@ -103,7 +103,7 @@ class Caller:
         for run in runs:
             run.stop("interrupted")
 
-    def count(self, run: _Run, request: PendingRequest) -> None:
+    def count(self, run: _CallerRun, request: PendingRequest) -> None:
         """Note how a request ended, and stop the run if too many failed in a row."""
         failed = request.failure is not None and not request.refused
         with self._lock:
@@ -141,7 +141,7 @@ class Caller:
 
 
 @final
-class _Run:
+class _CallerRun:
     """One call of `Caller.run`."""
 
     def __init__(
@@ -426,7 +426,7 @@ class _Run:
 class _WorkerExit:
     """Wraps the work of a thread: an exception stops the run, and the caller of the run gets it."""
 
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: _CallerRun) -> None:
         self.run = run
 
     def __enter__(self) -> None:

@@ -194,8 +194,8 @@ class Fleet:
             return FailureDecision(reason, fatal=True)
         names = self._shown(f"{choice.server.host} as {told!r}, another as {known!r}")
         raise ModelError(
-            f"the servers of {self._wanted} answer as different models: {names}; take the wrong one out of base_url, "
-            "or start all under one name"
+            f"the servers of {self._wanted} answer as different models: {names}; "
+            "take the wrong one out of base_url, or start all under one name"
         )
 
     # -- up and down -------------------------------------------------------------------------------

@@ -227,5 +227,5 @@ class SearchableBatchApi(BatchApi):
         """Return the identifiers of listed batches that may hold these requests, likeliest first.
 
         names: identifiers of the requests, in the order in which they were submitted. since:
-        seconds since 1970 at the submission, by this machine's clock, which may be some minutes off.
+        seconds since 1970 at the submission, by this machine's clock, which may be minutes off.
         """

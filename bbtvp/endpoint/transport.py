@@ -324,7 +324,7 @@ class _DeadlineWatch:
         try:
             yield exchange
         finally:
-            # The lock waits for a hang-up in progress: the connection may serve another exchange next.
+            # The lock waits for a hang-up in progress: the connection may be reused next.
             with self._changed:
                 self._open.discard(exchange)
 

@@ -438,7 +438,7 @@ def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) ->
         "us-west-2.amazonaws.com" in wire.url
         and "/us-west-2/bedrock/" in wire.headers["Authorization"]
     )
-    assert {SECRET, SESSION} <= set(endpoint._secrets)
+    assert {SECRET, SESSION} <= set(endpoint._context.secrets)
     given: Any = bedrock.load(
         MODEL, region="us-east-1", base_url="http://127.0.0.1:9/", store=False
     )

@@ -27,7 +27,7 @@ from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.openai import OpenAI
 from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.endpoint.access import Access
-from bbtvp.endpoint.batch import BatchRunner, Progress
+from bbtvp.endpoint.batch import BatchProgress, BatchRunner
 from bbtvp.endpoint.provider import Json, ProviderApi
 from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Reply
@@ -393,7 +393,7 @@ class Client:
     asleep: Callable[[Client], None] = lambda client: None
     slept: list[float] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
+    progress: list[BatchProgress] = field(default_factory=list)
     got: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def run(self, bodies: Mapping[str, bytes], **options: Any) -> dict[str, str]:

@@ -93,7 +93,7 @@ def test_large_generations_are_split(client: Client, monkeypatch: pytest.MonkeyP
     )  # what one exchange can bring back: three replies
     assert sorted(len(batch.items) for batch in client.server.batches.values()) == [2, 3, 3]
     client = again(client)
-    monkeypatch.setattr("bbtvp.endpoint.batch.UPLOAD", 700)  # two of them, wrapped
+    monkeypatch.setattr("bbtvp.endpoint.batch._UPLOAD", 700)  # two of them, wrapped
     more = bodies_of(3, first=8) | {"f" * 65: b"{}", "a" * 64: b" " * 700}
     failed = client.run(more)
     assert failed.keys() == {"f" * 65, "a" * 64}
@@ -193,7 +193,7 @@ def test_a_batch_that_the_vendor_does_not_know_is_given_up(client: Client) -> No
     assert failed.keys() == bodies.keys() and all(
         "batch_lost cannot be found" in why for why in failed.values()
     )
-    assert "handed in with another key?" in client.said[0]
+    assert "submitted with another key?" in client.said[0]
     assert again(client).run(bodies) == {}
 
 
@@ -304,7 +304,7 @@ def test_where_nobody_knows_the_user_is_told(
     client = Client("anthropic", server, store)
     client.server.faults.append(Fault("POST", "/batches", status, b"<html>", after=True))
     with pytest.raises(
-        ModelError, match=r"nobody knows whether .* accepted a batch .*console.*same command again"
+        ModelError, match=r"it is unknown whether .* accepted a batch .*console.*same command again"
     ):
         client.run(bodies_of(2))
     assert (len(client.server.batches), client.left()) == (1, (0, 1))
@@ -402,7 +402,7 @@ def test_a_kill_at_the_dangerous_instant_is_told_where_batches_are_not_listed(
     fall(start("anthropic", server, store, "accepted"))
     got, _, said = finish(start("anthropic", server, store))
     assert got == answers(bodies_of(6))
-    assert len(said) == 1 and "process died while it handed in 6 requests" in said[0]
+    assert len(said) == 1 and "process died while it submitted 6 requests" in said[0]
 
 
 @pytest.mark.parametrize("runs", [1, pytest.param(12, marks=pytest.mark.slow)])
