@@ -23,7 +23,7 @@ from bbtvp.search.loop import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 
-Kind = Literal["ours", "peer", "control", "output", "white-box"]
+MethodKind = Literal["ours", "peer", "control", "output", "white-box"]
 OUTCOME = "outcome.json"
 BUNDLE = "prompt.vprompt"
 
@@ -103,7 +103,7 @@ class Method:
     """
 
     name: str
-    kind: Kind
+    kind: MethodKind
     about: str
     source: str
     run: MethodFunction

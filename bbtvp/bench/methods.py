@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bbtvp.bench import calibration, peers, student, whitebox
-from bbtvp.bench.method import Kind, Method, MethodFunction, MethodInput, MethodOutcome
+from bbtvp.bench.method import Method, MethodFunction, MethodInput, MethodKind, MethodOutcome
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.coordinator import Coordinator
@@ -81,7 +81,7 @@ def _empty_frame(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcom
 
 def _without_queries(
     name: str,
-    kind: Kind,
+    kind: MethodKind,
     about: str,
     source: str,
     *,

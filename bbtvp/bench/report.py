@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.bench import methods, plots, tables
 from bbtvp.bench.cells import BenchCell, cell_id, from_bits, slug
-from bbtvp.bench.tables import Harm, Interval, Pair, Summary, carried, own
+from bbtvp.bench.tables import AnswerPair, Harm, Interval, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
 from bbtvp.core.table import markdown_table
@@ -31,7 +31,7 @@ resample tasks, sources and seeds. Others: models that the search never asked. B
 (source, target, task) places significantly below the target's own zero-shot, by an exact sign-flip
 test over images with seeds pooled, at 5 %, Holm over the places of the method."""
 
-Document = Mapping[str, Any]
+CellDocument = Mapping[str, Any]
 
 
 @final
@@ -45,12 +45,12 @@ class Findings(NamedTuple):
     """Method, budget, and its paired difference to the reference: gain on the source, transfer."""
 
 
-def collect(folder: Path) -> list[Document]:
+def collect(folder: Path) -> list[CellDocument]:
     """Every finished cell in a folder whose method still has the constants that it was run with.
 
     DataError if there is none, or one is damaged.
     """
-    found: list[Document] = []
+    found: list[CellDocument] = []
     for path in sorted((folder / "cells").glob("*.json")):
         try:
             document = json.loads(path.read_text("utf-8"))
@@ -77,11 +77,11 @@ def _place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return cell["method"], cell["budget"], cell["task"], cell["source"], cell["seed"]
 
 
-def findings(documents: Iterable[Document]) -> Findings:
+def findings(documents: Iterable[CellDocument]) -> Findings:
     """Rows, summaries, harm and comparisons."""
     kept = list(documents)
     rows = [row for document in kept for row in document["rows"]]
-    places: dict[tuple[str, int], dict[tuple[str, str, str], list[Pair]]] = defaultdict(
+    places: dict[tuple[str, int], dict[tuple[str, str, str], list[AnswerPair]]] = defaultdict(
         lambda: defaultdict(list)
     )
     for document in kept:

@@ -25,8 +25,8 @@ from bbtvp.stats import holm
 RESAMPLES = 2000
 ALPHA = 0.05
 
-Row = Mapping[str, Any]
-Place = tuple[str, str, int]
+BenchRow = Mapping[str, Any]
+CellPlace = tuple[str, str, int]
 """Task, source, seed."""
 
 
@@ -61,24 +61,24 @@ class Summary(NamedTuple):
     ratio: Interval | None
 
 
-Value = Callable[[Sequence[Row]], float | None]
+CellValue = Callable[[Sequence[BenchRow]], float | None]
 """A figure of one cell, from its rows (one for each target)."""
 
 
-def own(key: str) -> Value:
+def own(key: str) -> CellValue:
     """The figure `key` on the source."""
 
-    def value(rows: Sequence[Row]) -> float | None:
+    def value(rows: Sequence[BenchRow]) -> float | None:
         found = [row[key] for row in rows if row["target"] == row["source"]]
         return None if not found or found[0] is None else float(found[0])
 
     return value
 
 
-def carried(key: str) -> Value:
+def carried(key: str) -> CellValue:
     """The mean of `key` over the models that were not asked."""
 
-    def value(rows: Sequence[Row]) -> float | None:
+    def value(rows: Sequence[BenchRow]) -> float | None:
         found = [
             row[key] for row in rows if row["target"] != row["source"] and row[key] is not None
         ]
@@ -87,17 +87,17 @@ def carried(key: str) -> Value:
     return value
 
 
-def groups(rows: Iterable[Row]) -> dict[tuple[str, int], list[Row]]:
+def groups(rows: Iterable[BenchRow]) -> dict[tuple[str, int], list[BenchRow]]:
     """Rows by (method, budget), in the order of their first appearance."""
-    found: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    found: dict[tuple[str, int], list[BenchRow]] = defaultdict(list)
     for row in rows:
         found[row["method"], row["budget"]].append(row)
     return dict(found)
 
 
-def figures(rows: Iterable[Row], value: Value) -> dict[Place, float]:
+def figures(rows: Iterable[BenchRow], value: CellValue) -> dict[CellPlace, float]:
     """One figure for each cell that has it."""
-    cells: dict[Place, list[Row]] = defaultdict(list)
+    cells: dict[CellPlace, list[BenchRow]] = defaultdict(list)
     for row in rows:
         cells[row["task"], row["source"], row["seed"]].append(row)
     found = {place: value(of_cell) for place, of_cell in cells.items()}
@@ -108,7 +108,7 @@ def figures(rows: Iterable[Row], value: Value) -> dict[Place, float]:
 class Cube:
     """Figures laid out by task, source and seed."""
 
-    def __init__(self, found: Mapping[Place, float]) -> None:
+    def __init__(self, found: Mapping[CellPlace, float]) -> None:
         tasks = sorted({task for task, _, _ in found})
         sources = sorted({source for _, source, _ in found})
         seeds: dict[tuple[int, int], list[float]] = defaultdict(list)
@@ -159,12 +159,12 @@ def _ends(draws: Vector) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval(found: Mapping[Place, float]) -> Interval | None:
+def interval(found: Mapping[CellPlace, float]) -> Interval | None:
     """None without figures."""
     return Cube(found).interval() if found else None
 
 
-def ratio(above: Mapping[Place, float], below: Mapping[Place, float]) -> Interval | None:
+def ratio(above: Mapping[CellPlace, float], below: Mapping[CellPlace, float]) -> Interval | None:
     """Mean of `above` over mean of `below` on the cells of both; None if `below` is not above 0."""
     common = above.keys() & below.keys()
     if not common:
@@ -178,7 +178,7 @@ def ratio(above: Mapping[Place, float], below: Mapping[Place, float]) -> Interva
     return Interval(one.mean / other.mean, *_ends(upper[kept] / lower[kept]))
 
 
-def summaries(rows: Iterable[Row]) -> list[Summary]:
+def summaries(rows: Iterable[BenchRow]) -> list[Summary]:
     """One for each method and budget."""
     found = []
     for (method, budget), part in groups(rows).items():
@@ -205,7 +205,7 @@ def summaries(rows: Iterable[Row]) -> list[Summary]:
     return found
 
 
-def paired(one: Iterable[Row], other: Iterable[Row], value: Value) -> Interval | None:
+def paired(one: Iterable[BenchRow], other: Iterable[BenchRow], value: CellValue) -> Interval | None:
     """Mean of `one` − `other` on the cells of both; None if there are none.
 
     A method without budget and seed has one cell for each (task, source); it meets every seed of
@@ -222,7 +222,9 @@ def paired(one: Iterable[Row], other: Iterable[Row], value: Value) -> Interval |
     return interval({place: a[place] - b[place] for place in a.keys() & b.keys()})
 
 
-def _spread(alone: Mapping[Place, float], other: Mapping[Place, float]) -> dict[Place, float]:
+def _spread(
+    alone: Mapping[CellPlace, float], other: Mapping[CellPlace, float]
+) -> dict[CellPlace, float]:
     known = {(task, source): figure for (task, source, _), figure in alone.items()}
     return {place: known[place[:2]] for place in other if place[:2] in known}
 
@@ -243,11 +245,11 @@ class Harm(NamedTuple):
     worst: tuple[tuple[str, str, str, float, float], ...]
 
 
-Pair = tuple[Vector, Vector]
+AnswerPair = tuple[Vector, Vector]
 """(n,) zero-shot and prompted answers of one seed: 1, 0 or NaN."""
 
 
-def harm(places: Mapping[tuple[str, str, str], Sequence[Pair]]) -> Harm:
+def harm(places: Mapping[tuple[str, str, str], Sequence[AnswerPair]]) -> Harm:
     """Test every place against its zero-shot.
 
     The pairs of a place are its seeds, on the same images.
@@ -267,7 +269,7 @@ def harm(places: Mapping[tuple[str, str, str], Sequence[Pair]]) -> Harm:
     return Harm(len(places), len(worst), len(rows) - len(worst), tuple(worst))
 
 
-def _changes(pairs: Sequence[Pair]) -> Matrix:
+def _changes(pairs: Sequence[AnswerPair]) -> Matrix:
     """(seeds, n) −1, 0 or 1; NaN where either answer is missing."""
     return np.stack([after - before for before, after in pairs])
 
@@ -275,9 +277,9 @@ def _changes(pairs: Sequence[Pair]) -> Matrix:
 def sign_flip(changes: NDArray[np.intp]) -> float:
     """Exact two-sided p of 'no change', by flipping the sign of each image's change.
 
-    changes: (n,) whole numbers, each summed over seeds. With one seed the changes are −1, 0 and 1, and this is McNemar's
-    exact test. With more, the images are the units: the seeds share their zero-shot answers and are
-    not independent.
+    changes: (n,) whole numbers, each summed over seeds. With one seed the changes are −1, 0 and 1,
+    and this is McNemar's exact test. With more, the images are the units: the seeds share their
+    zero-shot answers and are not independent.
     """
     from scipy.stats import binom  # type: ignore[import-untyped]
 
@@ -316,7 +318,7 @@ def reach(points: Sequence[tuple[float, float]], goal: float) -> float | None:
     return None
 
 
-def matrix(rows: Iterable[Row], key: str = "gain") -> dict[tuple[str, str], float]:
+def matrix(rows: Iterable[BenchRow], key: str = "gain") -> dict[tuple[str, str], float]:
     """Mean over tasks and seeds by (source, target)."""
     found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -326,9 +328,9 @@ def matrix(rows: Iterable[Row], key: str = "gain") -> dict[tuple[str, str], floa
     }
 
 
-def by_task(rows: Iterable[Row], value: Value) -> dict[str, float]:
+def by_task(rows: Iterable[BenchRow], value: CellValue) -> dict[str, float]:
     """Mean over sources and seeds by task."""
-    found: dict[str, dict[Place, float]] = defaultdict(dict)
+    found: dict[str, dict[CellPlace, float]] = defaultdict(dict)
     for place, figure in figures(rows, value).items():
         found[place[0]][place] = figure
     return {task: Cube(part).mean for task, part in found.items()}

@@ -12,7 +12,7 @@ import click
 from bbtvp.cli.options import give, json_flag, prices_option, say
 
 if TYPE_CHECKING:
-    from bbtvp.jobs.reproduce import Outlook, Reproduction
+    from bbtvp.jobs.reproduce import Reproduction, ReproductionPlan
 
 
 @click.command()
@@ -37,14 +37,14 @@ def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_js
     query is sent: it proves that the journal gives the prompt, with the software that is installed
     here. Exits with 0 if the prompts are identical to the bit, else with 1.
     """
-    from bbtvp.jobs.reproduce import outlook
+    from bbtvp.jobs.reproduce import plan_reproduction
     from bbtvp.jobs.reproduce import reproduce as again
     from bbtvp.report.progress import Progress
     from bbtvp.search.loop import silent
     from bbtvp.search.recipe import Loader
 
     loader = Loader()
-    found = outlook(run, loader, replay=replay)
+    found = plan_reproduction(run, loader, replay=replay)
     for line in _before(found):
         say(line)
     if dry_run:
@@ -63,7 +63,7 @@ def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_js
         sys.exit(1)
 
 
-def _before(found: Outlook) -> Iterator[str]:
+def _before(found: ReproductionPlan) -> Iterator[str]:
     """What differs and what it costs, before anything is spent."""
     for title, pairs in (
         ("the task has changed", found.task),
@@ -94,7 +94,7 @@ def _after(done: Reproduction) -> Iterator[str]:
     elif done.again is None:
         yield f"different: {done.lacking}"
     else:
-        yield f"different: {done.outlook.prompt} in the run, {done.again} now"
+        yield f"different: {done.plan.prompt} in the run, {done.again} now"
     for name, (then, now) in done.config.items():
         yield f"configuration: {name} {str(then)[:80]} in the run, {str(now)[:80]} now"
     if done.step is not None:
@@ -103,7 +103,7 @@ def _after(done: Reproduction) -> Iterator[str]:
     if different:
         by = "" if largest is None else f", log-probabilities by up to {largest:.3g}"
         yield f"of {both} questions that both runs asked, {different} got other answers{by}"
-    if not done.outlook.replay:
+    if not done.plan.replay:
         money = f", ${done.usd:.4f}" if done.usd else ""
         yield f"{done.queries} image queries{money}; the new run: {done.out}"
     if done.stored:

@@ -16,7 +16,7 @@ import click
 from bbtvp.cli.options import give, json_flag, say
 
 if TYPE_CHECKING:
-    from bbtvp.jobs.status import Standing
+    from bbtvp.jobs.status import JobStatus
     from bbtvp.runs.tally import ValidationMeans
 
 HEAD = ("job", "state", "stage", "loss", "validation", "queries", "failed", "US$", "left")
@@ -37,9 +37,9 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
     model is asked, so the runs may go on meanwhile. Exits with 1 if a job has failed or cannot be
     read.
     """
-    from bbtvp.jobs.status import BAD, SCHEMA, Board
+    from bbtvp.jobs.status import BAD, SCHEMA, StatusMonitor
 
-    jobs = Board(folders).look()
+    jobs = StatusMonitor(folders).statuses()
     states = Counter(job.state for job in jobs)
     if as_json:
         give({"schema": SCHEMA, "states": dict(states), "jobs": [job.as_json() for job in jobs]})
@@ -66,15 +66,15 @@ def watch(folders: tuple[Path, ...], every: float) -> None:
     the command that began it continues it. Exits with 1 if a job has failed, and with 130 on
     Ctrl-C, which does not disturb the runs.
     """
-    from bbtvp.jobs.status import BAD, ENDED, Board
+    from bbtvp.jobs.status import BAD, ENDED, StatusMonitor
 
-    board = Board(folders)
+    monitor = StatusMonitor(folders)
     screen = sys.stdout.isatty()
     drawn = 0
     told = dict[Path, str]()
     try:
         while True:
-            jobs = board.look()
+            jobs = monitor.statuses()
             if screen:
                 drawn = _draw(jobs, drawn)
             else:
@@ -88,7 +88,7 @@ def watch(folders: tuple[Path, ...], every: float) -> None:
         sys.exit(1)
 
 
-def _draw(jobs: Sequence[Standing], drawn: int) -> int:
+def _draw(jobs: Sequence[JobStatus], drawn: int) -> int:
     """Draw the table over the last one, and give the number of its lines."""
     size = get_terminal_size()
     lines = _fitted([*table(jobs), *errors(jobs), summary(jobs)], size)
@@ -104,7 +104,7 @@ def _fitted(lines: list[str], size: os.terminal_size) -> list[str]:
     return [line[: size.columns] for line in lines]
 
 
-def _tell(jobs: Sequence[Standing], told: dict[Path, str]) -> None:
+def _tell(jobs: Sequence[JobStatus], told: dict[Path, str]) -> None:
     """Print a line for each job that has come further since its last line."""
     for job in jobs:
         name, state, stage, loss, validation, queries, *_ = _cells(job)
@@ -117,7 +117,7 @@ def _tell(jobs: Sequence[Standing], told: dict[Path, str]) -> None:
                 click.echo(f"{name}: {job.error}")
 
 
-def summary(jobs: Sequence[Standing]) -> str:
+def summary(jobs: Sequence[JobStatus]) -> str:
     """All jobs in one line."""
     states = Counter(job.state for job in jobs)
     asked = sum(job.queries + job.checks for job in jobs)
@@ -127,7 +127,7 @@ def summary(jobs: Sequence[Standing]) -> str:
     return f"{counts}; {asked} image queries{money}"
 
 
-def errors(jobs: Sequence[Standing]) -> list[str]:
+def errors(jobs: Sequence[JobStatus]) -> list[str]:
     """A line for each failed job, and for each other job whose queries failed, with the reason."""
     failed = [f"{job.name}: {job.error}" for job in jobs if job.error]
     return failed + [
@@ -137,14 +137,14 @@ def errors(jobs: Sequence[Standing]) -> list[str]:
     ]
 
 
-def table(jobs: Sequence[Standing]) -> list[str]:
+def table(jobs: Sequence[JobStatus]) -> list[str]:
     """The lines of the table: a head, and one for each job."""
     from bbtvp.core.table import text_table
 
     return text_table([HEAD, *map(_cells, jobs)], left=3).splitlines()
 
 
-def _cells(job: Standing) -> tuple[str, ...]:
+def _cells(job: JobStatus) -> tuple[str, ...]:
     from bbtvp.endpoint.prices import duration
 
     return (
@@ -160,12 +160,12 @@ def _cells(job: Standing) -> tuple[str, ...]:
     )
 
 
-def _stage(job: Standing) -> str:
+def _stage(job: JobStatus) -> str:
     stage = job.stage or "-"
     return stage if job.generations is None else f"{stage} {job.generation}/{job.generations}"
 
 
-def _accuracies(job: Standing) -> str:
+def _accuracies(job: JobStatus) -> str:
     """The share of right answers without a prompt, and with the best one."""
     before = _accuracy(job.unprompted)
     after = _accuracy(job.best)
@@ -178,12 +178,12 @@ def _accuracy(validated: ValidationMeans | None) -> str:
     return f"{100 * validated.accuracy:.1f}"
 
 
-def _queries(job: Standing) -> str:
+def _queries(job: JobStatus) -> str:
     search = f"{job.queries}/{job.cap}" if job.cap else str(job.queries)
     return f"{search} + {job.checks}" if job.checks else search
 
 
-def _dollars(job: Standing) -> str:
+def _dollars(job: JobStatus) -> str:
     if not job.usd and not job.usd_cap:
         return "-"
     return f"{job.usd:.2f}/{job.usd_cap:.2f}" if job.usd_cap else f"{job.usd:.2f}"

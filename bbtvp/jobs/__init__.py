@@ -1,5 +1,4 @@
-"""Floor 7: many runs from one file, and what can be said of runs afterwards: status, reproduction,
-comparison.
+"""Floor 7: many runs from one file; status, reproduction and comparison of runs.
 
 >>> jobs = read_jobs(Path("jobs.toml"))
 >>> run_jobs(jobs, Path("runs/friday"), parallel=4)

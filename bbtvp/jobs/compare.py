@@ -1,4 +1,4 @@
-"""Two runs side by side: how they were called, what they found, what it cost, what was proved."""
+"""Compare two runs: how they were called, what they found, their cost and their proofs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from bbtvp.jobs.differences import (
     differing,
     environments,
     first_step,
+    side_by_side,
 )
 from bbtvp.jobs.proofs import ProofAnswers, task_of
 from bbtvp.runs.folder import RunFolder
@@ -59,29 +60,19 @@ class Comparison:
     @property
     def theta(self) -> Pairs:
         """All parameters of both prompts."""
-        first, second = (_theta(run) for run in self.runs)
-        return {
-            name: (first.get(name), second.get(name))
-            for name in [*first, *(n for n in second if n not in first)]
-        }
+        return side_by_side(*map(_theta, self.runs))
 
     @property
     def validated(self) -> dict[str, tuple[ValidationMeans | None, ValidationMeans | None]]:
         """What was validated, by name."""
-        first, second = (run.tally.validated for run in self.runs)
-        return {
-            name: (first.get(name), second.get(name))
-            for name in [*first, *(n for n in second if n not in first)]
-        }
+        first, second = self.runs
+        return side_by_side(first.tally.validated, second.tally.validated)
 
     @property
     def spent(self) -> dict[str, tuple[Any, Any]]:
         """Image queries by phase, failed ones among them, dollars, and seconds where known."""
         first, second = self.runs
-        phases = [
-            *first.tally.spent,
-            *(p for p in second.tally.spent if p not in first.tally.spent),
-        ]
+        phases = {**first.tally.spent, **second.tally.spent}
         return {
             **{phase: (first.tally.spent[phase], second.tally.spent[phase]) for phase in phases},
             "failed": (first.tally.failed, second.tally.failed),
@@ -92,11 +83,8 @@ class Comparison:
     @property
     def proofs(self) -> dict[str, tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]]:
         """Rows of the proofs by model."""
-        first, second = (_rows(run) for run in self.runs)
-        return {
-            model: (_part(first.get(model)), _part(second.get(model)))
-            for model in [*first, *(m for m in second if m not in first)]
-        }
+        rows = side_by_side(*map(_rows, self.runs))
+        return {model: (_part(first), _part(second)) for model, (first, second) in rows.items()}
 
     @property
     def verdicts(self) -> tuple[str | None, str | None]:
@@ -133,11 +121,10 @@ class Comparison:
 
 
 def compare(first: Path, second: Path, loader: Loader | None = None) -> Comparison:
-    """Compare two run folders. No model is loaded or asked; the task is, for a paired comparison of
-    two proofs.
+    """Compare two run folders.
 
-    Raises JournalError for a folder that is no run, or damaged, and BundleError for a damaged
-    prompt.
+    No model is loaded or asked. The task is loaded for a paired comparison of two proofs. Raises
+    JournalError for a folder that is no run, or damaged, and BundleError for a damaged prompt.
     """
     one = RunFolder(first).load()
     other = RunFolder(second).load()
@@ -177,9 +164,7 @@ def _paired(
 
 
 def _right(task: Task, run: RunFolder, model: str) -> Vector:
-    """(n,) whether the prompted answer to each test image was right; NaN where the journal has
-    none.
-    """
+    """(n,) 1 where the prompted answer to a test image was right, else 0; NaN without an answer."""
     if run.prompt is None or run.proof is None:
         return np.full(len(task.test), np.nan)
     answers = ProofAnswers(run.proof, task, run.prompt, run.identity_of(model))

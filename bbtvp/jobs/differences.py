@@ -1,27 +1,29 @@
-"""What differs between two runs: configuration, environment, the steps of their journals, the
-answers they got.
-"""
+"""What differs between two runs: configuration, environment, journal steps, answers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from bbtvp.runs.recording import Recording
 
+_T = TypeVar("_T")
 Pairs = dict[str, tuple[Any, Any]]
-"""By name, what it is in the first and in the second; only where they differ."""
+"""The values in the first and in the second, by name; only where they differ."""
+
+
+def side_by_side(
+    first: Mapping[str, _T], second: Mapping[str, _T]
+) -> dict[str, tuple[_T | None, _T | None]]:
+    """The values of two mappings by name; None for what one of them lacks."""
+    return {name: (first.get(name), second.get(name)) for name in {**first, **second}}
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Pairs:
     """What differs between two flat mappings; None for what one of them lacks."""
-    names = [*first, *(name for name in second if name not in first)]
-    return {
-        name: (first.get(name), second.get(name))
-        for name in names
-        if first.get(name) != second.get(name)
-    }
+    pairs = side_by_side(first, second)
+    return {name: (one, other) for name, (one, other) in pairs.items() if one != other}
 
 
 def environments(first: Mapping[str, Any], second: Mapping[str, Any]) -> Pairs:
@@ -34,11 +36,11 @@ def environments(first: Mapping[str, Any], second: Mapping[str, Any]) -> Pairs:
 
 
 class StepDifference(NamedTuple):
-    """The first step that is not the same, and how.
+    """The first step that differs between two journals, and how.
 
-    fields: of the step that differ; none if only one run has the step, which `only` then says (1 or
-    2). largest: the largest absolute difference between two numbers in its place, None if more than
-    numbers differ.
+    fields: those of the step that differ. largest: the largest absolute difference between two
+    numbers in the same place, None if anything but numbers differs. only: the run (1 or 2) that
+    alone has the step; then `fields` is empty.
     """
 
     step: str
@@ -49,9 +51,11 @@ class StepDifference(NamedTuple):
     def __str__(self) -> str:
         if self.only:
             return f"{self.step}, which only the {('first', 'second')[self.only - 1]} run has"
-        what = _MEANING.get(self.fields[0], "") if self.fields else ""
-        by = "" if self.largest is None else f" by up to {self.largest:.3g}"
-        return f"{self.step}: {', '.join(self.fields)} differ{by}" + (f" ({what})" if what else "")
+        said = f"{self.step}: {', '.join(self.fields)} differ"
+        if self.largest is not None:
+            said += f" by up to {self.largest:.3g}"
+        meaning = _MEANING.get(self.fields[0]) if self.fields else None
+        return said if meaning is None else f"{said} ({meaning})"
 
 
 _MEANING = {
@@ -69,21 +73,25 @@ def first_step(first: Recording, second: Recording) -> StepDifference | None:
         other = second.steps.get(name)
         if other is None:
             return StepDifference(name, (), None, 1)
-        if found := differing(step, other):
-            fields = sorted(
-                found, key=lambda field: _ORDER.index(field) if field in _ORDER else len(_ORDER)
-            )
-            largest = max((_largest(*found[field]) for field in fields), default=0.0)
-            return StepDifference(name, tuple(fields), largest if math.isfinite(largest) else None)
+        found = differing(step, other)
+        if found:
+            largest = max(_largest(*pair) for pair in found.values())
+            fields = tuple(sorted(found, key=_rank))
+            return StepDifference(name, fields, largest if math.isfinite(largest) else None)
     extra = next((name for name in second.steps if name not in first.steps), None)
     return None if extra is None else StepDifference(extra, (), None, 2)
 
 
-class AnswerDifferences(NamedTuple):
-    """Queries that both runs had answered, those answered otherwise, and the largest difference of
-    a log-probability.
+def _rank(field: str) -> int:
+    """The place of a step's field in a list, the most telling first."""
+    return _ORDER.index(field) if field in _ORDER else len(_ORDER)
 
-    largest: None if a text differs, or the number of scores.
+
+class AnswerDifferences(NamedTuple):
+    """How the answers to the same queries differ.
+
+    both: queries that both runs had answered. different: those with different answers. largest: the
+    largest difference of a log-probability, None if a text or the number of scores differs.
     """
 
     both: int
@@ -106,8 +114,9 @@ def answers(first: Recording, second: Recording) -> AnswerDifferences:
 
 
 def _largest(one: Any, other: Any) -> float:
-    """The largest absolute difference of two numbers in the same place; infinite if anything else
-    differs.
+    """The largest absolute difference of two numbers in the same place.
+
+    Infinite if anything but numbers differs.
     """
     return max(_gaps(one, other), default=0.0)
 

@@ -41,25 +41,16 @@ from bbtvp.search.config import OLD_NAMES
 VARIABLE = "BBTVP_JOB_"
 _TABLES = ("defaults", "models", "grid", "job")
 _WHOLE = ("verify", "also")
-"""Keys of a grid whose lists are no choices."""
+"""Keys of a grid whose lists are values, and are not multiplied."""
 
 
 def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[SearchJob]:
-    """The jobs of a file, in its order: single jobs as they stand, grids multiplied, the last key
-    fastest.
+    """The jobs of a file: single jobs in their order, then grids, the last key fastest.
 
-    given: values that go before all others, from a command line. Raises UsageError that names the
-    file, the job and the key, and the nearest name where one is unknown.
+    given: values from a command line, which take precedence. Raises UsageError that names the file,
+    the job and the key, and the nearest name where one is unknown.
     """
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}; see bbtvp run --help for an example") from error
-    for table in content:
-        if table not in _TABLES:
-            raise UsageError(f"{path}: {unknown('table', table, _TABLES)}")
+    content = _content(path)
     above = {**_environment(), **(given or {})}
     rows = [*_single(path, content), *_multiplied(path, content)]
     if not rows:
@@ -79,7 +70,22 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Search
     return jobs
 
 
+def _content(path: Path) -> dict[str, Any]:
+    """The tables of the file."""
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: {error}; see bbtvp run --help for an example") from error
+    for table in content:
+        if table not in _TABLES:
+            raise UsageError(f"{path}: {unknown('table', table, _TABLES)}")
+    return content
+
+
 def _environment() -> dict[str, str]:
+    """Keys of jobs from environment variables."""
     return {
         name.removeprefix(VARIABLE).lower(): value
         for name, value in sorted(os.environ.items())
@@ -101,10 +107,11 @@ def _tables(path: Path, content: Mapping[str, Any], name: str) -> list[dict[str,
     return tables
 
 
-Row = tuple[str, dict[str, Any]]
+_NamedRow = tuple[str, dict[str, Any]]
+"""Where a job stands in the file, for errors, and its keys."""
 
 
-def _single(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
+def _single(path: Path, content: Mapping[str, Any]) -> Iterator[_NamedRow]:
     defaults = _table(path, content, "defaults")
     for number, table in enumerate(_tables(path, content, "job"), start=1):
         row = {**defaults, **table}
@@ -112,7 +119,7 @@ def _single(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
         yield f"job {number} ({named})", {**row, "name": named}
 
 
-def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
+def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[_NamedRow]:
     defaults = _table(path, content, "defaults")
     for number, table in enumerate(_tables(path, content, "grid"), start=1):
         lists = {
@@ -127,16 +134,15 @@ def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[Row]:
                 )
         for chosen in itertools.product(*lists.values()):
             row = {**defaults, **table, **dict(zip(lists, chosen, strict=True))}
-            words = [
-                *_words(row, ("task", "model")),
-                *_words(row, [k for k in lists if k not in ("task", "model")]),
-            ]
-            name = "-".join([*([table["name"]] if "name" in table else []), *words])
+            words = [table["name"]] if "name" in table else []
+            words += _words(row, ("task", "model"))
+            words += _words(row, [key for key in lists if key not in ("task", "model")])
+            name = "-".join(words)
             yield f"grid {number} ({name})", {**row, "name": name}
 
 
 def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[str]:
-    """What a name says of a job."""
+    """The words of a job's name for some of its keys."""
     words = []
     for key in keys:
         value = row.get(key)
@@ -160,7 +166,7 @@ def _job(path: Path, where: str, row: Mapping[str, Any], models: Mapping[str, An
 
 
 def _explained(error: ValidationError) -> str:
-    """The first thing that is wrong, and how many others are."""
+    """The first fault, and how many others there are."""
     faults = error.errors(include_url=False)
     first = faults[0]
     key = ".".join(map(str, first["loc"][:1]))

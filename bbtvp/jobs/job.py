@@ -1,4 +1,4 @@
-"""One job: a search, and a proof if one is wanted, with the names and defaults of `bbtvp optimize`."""
+"""One job of a jobs file: a search, and a proof if one is wanted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bbtvp.runs.upgrade import REMOVED
 from bbtvp.search.config import OLD_NAMES, SearchConfig, options
 from bbtvp.search.recipe import Recipe
 
-Value = bool | int | float | str
+OptionValue = bool | int | float | str
 _LONGEST = 120
 """Characters of a folder's name."""
 
@@ -39,8 +39,8 @@ class SearchJob(BaseModel):
     question: str | None = None
     train: int | None = Field(None, ge=1)
     model: str | tuple[str, ...]
-    options: Mapping[str, Value] = Field(default_factory=dict)
-    own: Mapping[str, Mapping[str, Value]] = Field(default_factory=dict)
+    options: Mapping[str, OptionValue] = Field(default_factory=dict)
+    own: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
     search: InstanceOf[SearchConfig] = Field(default_factory=SearchConfig)
     verify: bool | tuple[str, ...] = False
     also: tuple[str, ...] = ()
@@ -86,7 +86,7 @@ class SearchJob(BaseModel):
         return f"{plain[: _LONGEST - 9]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
     def origin(self, model: str) -> Origin:
-        """Where one of its models comes from."""
+        """The spec and the options of one of its models."""
         return Origin.of(model, {**self.own.get(model, {}), **self.options})
 
     @property

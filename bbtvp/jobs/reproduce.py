@@ -1,4 +1,4 @@
-"""Making a run again from its folder: with its models, or with its journal in their place."""
+"""Make a run again from its folder: with its models, or with its journal in their place."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ SCHEMA = "bbtvp.reproduction/1"
 
 @final
 @dataclass(frozen=True)
-class Outlook:
+class ReproductionPlan:
     """What is known before a run is made again. Differences are pairs: in the run, here.
 
-    queries: image queries at most; 0 for a replay. costs: bounds by endpoint. doubts: why an exact
-    reproduction may not be possible.
+    prompt: the digest of the run's prompt. queries: image queries at most; 0 for a replay. costs:
+    upper bounds by endpoint. doubts: why an exact reproduction may not be possible.
     """
 
     folder: Path
@@ -82,14 +82,14 @@ class Outlook:
 @final
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of it. again: digest of the prompt found now, None if none was (`lacking` says
-    why).
+    """A run that was made again, compared with the first.
 
-    config, step, answers: how the two journals differ. queries, usd: spent now. stored: answers
-    that the response store gave, for which no model was asked.
+    again: digest of the prompt found now, None if none was found; then `lacking` says why. config,
+    step, answers: how the two journals differ. queries, usd: spent now. stored: answers from the
+    response store, for which no model was asked.
     """
 
-    outlook: Outlook
+    plan: ReproductionPlan
     out: Path | None
     again: str | None
     lacking: str | None
@@ -103,11 +103,11 @@ class Reproduction:
     @property
     def identical(self) -> bool:
         """Whether the prompt is the same to the bit."""
-        return self.again == self.outlook.prompt
+        return self.again == self.plan.prompt
 
     def as_json(self) -> dict[str, Any]:
         """A `bbtvp.reproduction/1` document."""
-        document = self.outlook.as_json()
+        document = self.plan.as_json()
         document["differences"] |= {
             "config": self.config,
             "step": None if self.step is None else self.step._asdict(),
@@ -124,45 +124,49 @@ class Reproduction:
         }
 
 
-def outlook(folder: Path, loader: Loader, *, replay: bool = False) -> Outlook:
-    """Read a finished run, load what it needs, and say what making it again would take. Asks
-    nothing.
+def plan_reproduction(folder: Path, loader: Loader, *, replay: bool = False) -> ReproductionPlan:
+    """Read a finished run and load what it needs to be made again; asks nothing.
 
-    Raises JournalError for a run that is not finished or was called with what only its program can
-    make, and what loading raises. A replay loads no model.
+    A replay loads no model. Raises JournalError for a run that is not finished, or that was given
+    objects which only its program can make; and what loading raises.
     """
     record = read_record(folder)
     recipe = Recipe.of_run(folder)
     if not (folder / BUNDLE).exists():
         raise JournalError(
-            f"{folder} is not finished, it holds no {BUNDLE}; continue it by the command that began it"
+            f"{folder} is not finished, it holds no {BUNDLE}; "
+            "continue it by the command that began it"
         )
     recording = Recording.read(folder)
     task = loader.task(recipe.task)
     models = [] if replay else [loader.model(origin) for origin in recipe.models]
     plan = plan_of(recording.config)
-    queries = 0 if replay else plan.queries if plan else recipe.config.queries
+    queries = plan.queries if plan else recipe.config.queries
+    if replay:
+        queries = 0
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
-    return Outlook(
-        folder,
-        replay,
-        recipe,
-        record,
-        recording,
-        Prompt.load(folder / BUNDLE).digest,
-        queries,
-        bounds(models, queries, [recording.config["prompt"]["canvas"]], map(task.ask, task.train)),
-        _task(task, record, recording),
-        environments(record["environments"][-1], environment()),
-        {} if replay else differing(then, now),
-        tuple(_doubts(recipe, record, models)),
+    canvas = recording.config["prompt"]["canvas"]
+    return ReproductionPlan(
+        folder=folder,
+        replay=replay,
+        recipe=recipe,
+        record=record,
+        recording=recording,
+        prompt=Prompt.load(folder / BUNDLE).digest,
+        queries=queries,
+        costs=bounds(models, queries, [canvas], map(task.ask, task.train)),
+        task=_task_differences(task, record, recording),
+        environment=environments(record["environments"][-1], environment()),
+        revisions={} if replay else differing(then, now),
+        doubts=tuple(_doubts(recipe, record, models)),
     )
 
 
-def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
-    """How the task differs: by its digest, or, since that leaves the pixels of files out, by images
-    that were asked.
+def _task_differences(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
+    """How the task differs: by its digest, or by the images that were validated.
+
+    The digest does not cover the pixels of image files; the requests in the journal do.
     """
     if task.digest != record["task"]["digest"]:
         return {"digest": (record["task"]["digest"], task.digest)}
@@ -175,9 +179,9 @@ def _task(task: Task, record: Mapping[str, Any], recording: Recording) -> Pairs:
     requests = [
         reader.request(sample.pixels(), task.ask(sample), task, sample) for sample in samples
     ]
+    identities = [model["identity"] for model in record["models"]]
     known = sum(
-        any(recording.knows(request, m["identity"]) for m in record["models"])
-        for request in requests
+        any(recording.knows(request, identity) for identity in identities) for request in requests
     )
     return {} if known == len(samples) else {"validation images": (len(samples), known)}
 
@@ -187,9 +191,15 @@ def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) 
     usd = recipe.config.usd
     versions = len(record["environments"])
     if seconds is not None:
-        yield f"the run had a cap of {seconds:g} seconds: if the clock ended it, no other run ends there"
+        yield (
+            f"the run had a cap of {seconds:g} seconds: if the clock ended it, "
+            "no other run ends at the same place"
+        )
     if usd is not None and not models:
-        yield f"the run had a cap of ${usd:g}, which a replay does not keep to: if money ended it, the journal ends too"
+        yield (
+            f"the run had a cap of ${usd:g}, which a replay does not apply: "
+            "if money ended the run, the journal ends there too"
+        )
     if versions > 1:
         yield f"{versions} sets of versions worked on the run, one after another"
     for model in models:
@@ -198,17 +208,18 @@ def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) 
 
 
 def reproduce(
-    found: Outlook, loader: Loader, *, out: Path | None = None, watch: Watch = silent
+    found: ReproductionPlan, loader: Loader, *, out: Path | None = None, watch: Watch = silent
 ) -> Reproduction:
-    """Make the run of `outlook` again, and compare.
+    """Make the run again as planned, and compare.
 
     out: the new run folder, in which a reproduction that was killed goes on; None keeps nothing.
-    Raises DataError if the task is another one, before anything is asked; UsageError if `out` holds
-    a finished run; what `optimize` raises.
+    Raises DataError if the task has changed, before anything is asked; UsageError if `out` holds a
+    finished run; and what `optimize` raises.
     """
     if found.task:
         raise DataError(
-            f"the task is not the one of the run: nothing was asked; restore what {found.recipe.task.spec} was then"
+            "the task is not the one of the run: nothing was asked; "
+            f"restore what {found.recipe.task.spec} was then"
         )
     if out is not None and (out.resolve() == found.folder.resolve() or (out / BUNDLE).exists()):
         raise UsageError(f"{out} holds a finished run; name another folder (--out)")
@@ -225,7 +236,12 @@ def reproduce(
 
 
 def _compared(
-    found: Outlook, place: Path, again: str | None, lacking: str | None, *, kept: Path | None
+    found: ReproductionPlan,
+    place: Path,
+    again: str | None,
+    lacking: str | None,
+    *,
+    kept: Path | None,
 ) -> Reproduction:
     new = Recording.read(place)
     asked = 0
@@ -252,10 +268,8 @@ def _compared(
     )
 
 
-def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
-    """The recipe with what the models had decided filled in, and a loader that gives the journal
-    for every model.
-    """
+def _replayed(found: ReproductionPlan, loader: Loader) -> tuple[Recipe, Loads]:
+    """The recipe with what the models had decided, and a loader that gives the journal as model."""
     settled = {
         "prompt": found.recording.config["prompt"],
         "reader": found.recording.reader.name,
@@ -268,7 +282,7 @@ def _replayed(found: Outlook, loader: Loader) -> tuple[Recipe, Loads]:
             map(_key, found.recipe.models), found.record["models"], strict=True
         )
     }
-    return replace(found.recipe, config=config), _Journalled(loader, models)
+    return replace(found.recipe, config=config), _ReplayLoader(loader, models)
 
 
 def _key(origin: Origin) -> str:
@@ -276,8 +290,8 @@ def _key(origin: Origin) -> str:
 
 
 @final
-class _Journalled(Loads):
-    """Loads tasks and surrogates, and no model."""
+class _ReplayLoader(Loads):
+    """Loads tasks and surrogates, and gives the journal in place of each model."""
 
     def __init__(self, loader: Loader, models: Mapping[str, Model]) -> None:
         self._loader = loader

@@ -11,8 +11,9 @@ from bbtvp.verify import Proof
 def result(
     run: Run | None, proof: Proof | None, *, task: str, seed: int, prompt: str, seconds: float
 ) -> dict[str, Any]:
-    """The document of a search (`run`), a proof with its verdict, or both. JSON-able; `prompt`: the
-    bundle's path.
+    """The document of a search (`run`), a proof with its verdict, or both. JSON-able.
+
+    prompt: the path of the bundle.
     """
     queries = dict(run.queries) if run else {}
     failed = (run.failed if run else 0) + (proof.failed if proof else 0)
@@ -40,6 +41,6 @@ def result(
 
 
 def _usd(run: Run | None, proof: Proof | None) -> float | None:
-    """US dollars, None where only models were asked that cost nothing, or whose price is not known."""
+    """US dollars; None where all models are free, or where no price is known."""
     spent = (run.usd if run else 0.0) + (proof.usd if proof else 0.0)
     return round(spent, 6) or None

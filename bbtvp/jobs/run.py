@@ -138,8 +138,9 @@ class _SearchBatch(Batch[SearchJob]):
         return dict(json.loads(json.dumps(document)))  # as a later process reads it
 
     def _proofs(self, job: SearchJob, run: Run, watch: Watch) -> list[Proof | None]:
-        """The proof on the task of the search first, then on the other tasks; none if none is
-        wanted.
+        """The proof on the task of the search, then those on the other tasks.
+
+        Empty if the job wants no proof.
         """
         if not job.proved_on:
             return []

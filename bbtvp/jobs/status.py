@@ -33,8 +33,8 @@ _DEPTH = 2
 
 @final
 @dataclass(frozen=True)
-class Standing:
-    """How far one job has come.
+class JobStatus:
+    """The status of one job.
 
     state: "waiting" (not begun, or its batch is running and will go on with it), "running" (a
     living process works on it), "stopped" (begun, and no process works on it), "failed" (its batch
@@ -95,17 +95,15 @@ class Standing:
             },
             "usd": {"spent": round(self.usd, 6), "cap": self.usd_cap},
             "seconds_left": None if self.seconds_left is None else round(self.seconds_left, 1),
-            "owner": None
-            if self.owner is None
-            else {"host": self.owner.host, "pid": self.owner.pid},
+            "owner": self.owner and {"host": self.owner.host, "pid": self.owner.pid},
             "error": self.error,
             "last_failed_query": self.failure,
         }
 
 
 @final
-class Board:
-    """The jobs in some folders. Each look reads only what was written since the last one.
+class StatusMonitor:
+    """The jobs in some folders. Each call reads only what was written since the last one.
 
     folders: run folders, folders of jobs, or folders that hold such.
     """
@@ -114,15 +112,15 @@ class Board:
         self._folders = tuple(folders)
         self._tallies: dict[Path, Tally] = {}
 
-    def look(self) -> list[Standing]:
-        """The standing of every job, in the order of the folders, then of `jobs.json` or of names.
+    def statuses(self) -> list[JobStatus]:
+        """The status of every job, in the order of the folders, then of `jobs.json` or of names.
 
         Raises UsageError for a folder without a job. A job that cannot be read is "unreadable", and
         the others are read all the same.
         """
-        found: list[Standing] = []
+        found: list[JobStatus] = []
         for folder in self._folders:
-            jobs = [self._standing(name, place, job) for name, place, job in runs_in(folder)]
+            jobs = [self._status(name, place, job) for name, place, job in runs_in(folder)]
             if not jobs:
                 raise UsageError(
                     f"{folder} holds no run; name the --out of a run, or a folder of runs"
@@ -130,13 +128,13 @@ class Board:
             found += jobs
         return found
 
-    def _standing(self, name: str, folder: Path, job: Mapping[str, Any]) -> Standing:
+    def _status(self, name: str, folder: Path, job: Mapping[str, Any]) -> JobStatus:
         try:
             return self._read(name, folder, job)
         except JournalError as error:
-            return Standing(name, folder, "unreadable", error=str(error))
+            return JobStatus(name, folder, "unreadable", error=str(error))
 
-    def _read(self, name: str, folder: Path, job: Mapping[str, Any]) -> Standing:
+    def _read(self, name: str, folder: Path, job: Mapping[str, Any]) -> JobStatus:
         run = RunFolder(folder)
         # The owner is read first: if it ends meanwhile, all that is read after it is complete.
         owner = run.owner
@@ -150,7 +148,7 @@ class Board:
         stage = progress.stage
         counted = stage if busy is None else None
         tallies = [tally, *(self._tally(place / JOURNAL) for place in checks)]
-        return Standing(
+        return JobStatus(
             name,
             folder,
             _state(run, job, holder, begun=bool(tally.config), failed=error is not None),

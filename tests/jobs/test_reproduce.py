@@ -19,7 +19,7 @@ from bbtvp.jobs.differences import (
     environments,
     first_step,
 )
-from bbtvp.jobs.reproduce import Reproduction, outlook, reproduce
+from bbtvp.jobs.reproduce import Reproduction, plan_reproduction, reproduce
 from bbtvp.models import (
     Budget,
     InMemoryCache,
@@ -46,7 +46,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def replayed(folder: str, **more: Any) -> Reproduction:
     loader = Loader()
-    return reproduce(outlook(Path(folder), loader, replay=True), loader, **more)
+    return reproduce(plan_reproduction(Path(folder), loader, replay=True), loader, **more)
 
 
 # -- from the journal alone ------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_a_replay_needs_no_model_and_no_cap_on_time(monkeypatch: pytest.MonkeyPa
     ran = bbtvp("reproduce", "run", "--replay")
     assert ran.code == 0
     assert ran.out.startswith("identical: ")
-    assert "a cap of 1000 seconds: if the clock ended it, no other run ends there" in ran.err
+    assert "a cap of 1000 seconds: if the clock ended it, no other run ends at" in ran.err
     assert "0 image queries" in ran.err
     assert sorted(path.name for path in Path().iterdir() if path.name.startswith("run")) == ["run"]
 
@@ -211,7 +211,7 @@ def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
     dry = bbtvp("reproduce", "runs/one", "--dry-run", "--json")
     assert dry.code == 0
     assert json.loads(dry.out)["planned"] == {
-        "queries": outlook(Path("runs/one"), Loader()).queries,
+        "queries": plan_reproduction(Path("runs/one"), Loader()).queries,
         "costs": {},
     }
     assert not Path("runs/one-again").exists()
@@ -231,7 +231,9 @@ def test_a_run_made_again_is_identical_and_says_first_what_it_asks() -> None:
         "step": None,
         "answers": {"both": document["queries"], "different": 0, "largest": 0.0},
     }
-    said = ran.err.index("image queries to eye/near; with those that have to be repeated, at most 100")
+    said = ran.err.index(
+        "image queries to eye/near; with those that have to be repeated, at most 100"
+    )
     assert said < ran.err.index("validation: unprompted")
 
     again = bbtvp("reproduce", "runs/one")

@@ -23,7 +23,7 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import Owner, hold
 from bbtvp.core.rng import stream
 from bbtvp.jobs.progress import SearchProgress, plan_of
-from bbtvp.jobs.status import Board, Standing, runs_in
+from bbtvp.jobs.status import JobStatus, StatusMonitor, runs_in
 from bbtvp.models import Reply, Usage
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
@@ -40,8 +40,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return site
 
 
-def only(folder: Path | str) -> Standing:
-    (job,) = Board([Path(folder)]).look()
+def only(folder: Path | str) -> JobStatus:
+    (job,) = StatusMonitor([Path(folder)]).statuses()
     return job
 
 
@@ -182,14 +182,14 @@ def test_a_hundred_thousand_image_queries_are_read_in_a_second_and_no_more_than_
         pass
     with Path("run", FILE).open("a") as file:
         file.writelines(replies for _ in range(1000))
-    board = Board([Path("run")])
+    monitor = StatusMonitor([Path("run")])
     began = time.process_time()
-    (job,) = board.look()
+    (job,) = monitor.statuses()
     first = time.process_time() - began
     assert job.queries == 100_000
     assert first < 1, first
     began = time.process_time()
-    board.look()
+    monitor.statuses()
     assert time.process_time() - began < 0.05
 
 
@@ -280,7 +280,7 @@ def test_jobs_of_a_batch() -> None:
     )
 
     def states() -> dict[str, str]:
-        return {job.name: job.state for job in Board([Path("batch")]).look()}
+        return {job.name: job.state for job in StatusMonitor([Path("batch")]).statuses()}
 
     after = {
         "done it": "done",
@@ -313,7 +313,7 @@ def test_one_unreadable_job_hides_no_other() -> None:
         Path("runs", name, FILE).write_bytes(damage)
     shutil.copytree("runs/good", "runs/next")
     edit("runs/next/run.json", schema="bbtvp.run/9")
-    found = {job.name: job for job in Board([Path("runs")]).look()}
+    found = {job.name: job for job in StatusMonitor([Path("runs")]).statuses()}
     assert {name: job.state for name, job in found.items()} == {
         "good": "done",
         "torn": "unreadable",
@@ -415,7 +415,7 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
         "--out",
         "run",
     )
-    board = Board([Path("run")])
+    monitor = StatusMonitor([Path("run")])
     with subprocess.Popen(
         [sys.executable, "-m", "bbtvp.cli", *command], env=env, stderr=subprocess.DEVNULL
     ) as process:
@@ -423,7 +423,7 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline:
                 if Path("run", FILE).exists():
-                    (job,) = board.look()
+                    (job,) = monitor.statuses()
                     if job.generation and job.seconds_left is not None:
                         break
                 time.sleep(0.05)
@@ -434,7 +434,7 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
             assert 0 < (job.seconds_left or 0) < 600
         finally:
             process.kill()
-    (job,) = board.look()
+    (job,) = monitor.statuses()
     assert (job.state, job.owner, job.seconds_left) == ("stopped", None, None)
 
 

@@ -10,8 +10,8 @@ import pytest
 from bbtvp.core.errors import JournalError
 from bbtvp.core.lock import hold
 from bbtvp.jobs.compare import compare
-from bbtvp.jobs.reproduce import outlook, reproduce
-from bbtvp.jobs.status import Board
+from bbtvp.jobs.reproduce import plan_reproduction, reproduce
+from bbtvp.jobs.status import StatusMonitor
 from bbtvp.models import load_model
 from bbtvp.report.html.report import report
 from bbtvp.runs.folder import BUNDLE, RESULT, RunFolder
@@ -51,7 +51,7 @@ def test_the_parts_of_an_old_folder(old: Path) -> None:
 
 
 def test_status_of_an_old_folder(old: Path) -> None:
-    (job,) = Board([old]).look()
+    (job,) = StatusMonitor([old]).statuses()
     assert (job.state, job.stage, job.error) == ("done", "tone", None)
     assert job.generation == job.generations
     assert job.checks > 0
@@ -66,7 +66,7 @@ def test_report_of_an_old_folder(old: Path) -> None:
 def test_an_old_folder_is_reproduced(old: Path) -> None:
     loader = Loader()
     for replay in (True, False):
-        done = reproduce(outlook(old, loader, replay=replay), loader)
+        done = reproduce(plan_reproduction(old, loader, replay=replay), loader)
         assert (done.identical, done.step) == (True, None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import UsageError
-from bbtvp.jobs.status import Board, Standing
+from bbtvp.jobs.status import StatusMonitor, JobStatus
 from bbtvp.jobs.transfer import MeanGain, TransferCell, across, by_size, harmed, matrix, read_cells
 from bbtvp.report.html.pictures import figure_uri
 from bbtvp.report.html.template import rendered
@@ -28,7 +28,7 @@ def batch_report(folder: Path, language: str = "en") -> str:
     Raises UsageError for a language other than "en" and "ja".
     """
     words = Words(language)
-    standings = Board([folder]).look()
+    standings = StatusMonitor([folder]).statuses()
     try:
         cells = read_cells(folder)
     except UsageError:  # none is verified yet
@@ -60,7 +60,7 @@ def batch_report(folder: Path, language: str = "en") -> str:
     )
 
 
-def _job(one: Standing, words: Words) -> list[str]:
+def _job(one: JobStatus, words: Words) -> list[str]:
     shares = f"{_share(one.unprompted)} → {_share(one.best)}"
     state = words(f"state_{one.state}")
     return [
