@@ -18,26 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.plugins import Registry
-from bbtvp.tasks.replies import UNPARSED, normalise, number, parse_label, prediction
+from bbtvp.tasks.replies import UNPARSED, normalise, number
 
 __all__ = [
     "METRICS",
-    "Metric",
     "UNPARSED",
+    "Metric",
     "Predictions",
     "Score",
     "accuracy",
     "confusion",
-    "f1",
     "mean_absolute_error",
-    "normalise",
     "number",
-    "parse_label",
     "per_class",
     "per_sample",
-    "prediction",
     "score",
-    "yes_ratio",
 ]
 
 Predictions = Sequence[str | float | None] | NDArray[np.float64]
@@ -149,20 +144,6 @@ def confusion(predictions: Predictions, answers: Sequence[str]) -> dict[str, dic
     for given, answer in _present(predictions, answers):
         counts[answer][given] += 1
     return {answer: dict(sorted(counts[answer].items())) for answer in sorted(counts)}
-
-
-def f1(predictions: Predictions, answers: Sequence[str], positive: str = "yes") -> Score:
-    """F1 of the positive answer."""
-    pairs = list(_present(predictions, answers))
-    hits = sum(given == answer == positive for given, answer in pairs)
-    wrong = sum((given == positive) != (answer == positive) for given, answer in pairs)
-    value = 2 * hits / (2 * hits + wrong) if hits + wrong else math.nan
-    return Score(value, len(pairs), len(predictions) - len(pairs), _unparsed(predictions))
-
-
-def yes_ratio(predictions: Predictions, positive: str = "yes") -> Score:
-    """Share of replies that say positive."""
-    return accuracy(predictions, [positive] * len(predictions))
 
 
 def mean_absolute_error(predictions: Predictions, answers: Sequence[str | float]) -> Score:

@@ -14,12 +14,10 @@ from bbtvp.tasks.metrics import (
     Score,
     accuracy,
     confusion,
-    f1,
     mean_absolute_error,
     per_class,
     per_sample,
     score,
-    yes_ratio,
 )
 
 ANSWERS = ["yes", "no", "yes", "no", "yes"]
@@ -35,8 +33,6 @@ def test_nothing_scored_is_nan_and_not_zero() -> None:
     for empty in (
         accuracy([], []),
         accuracy([None, math.nan], ["a", "b"]),
-        f1([], []),
-        yes_ratio([]),
     ):
         assert math.isnan(empty.value) and empty.n == 0
     assert mean_absolute_error([None], [1]).missing == 1
@@ -53,7 +49,7 @@ def test_exact_and_contains() -> None:
 def test_bad_calls() -> None:
     with pytest.raises(UsageError, match="unknown metric 'acc'"):
         score("acc", [], [])
-    for metric in (accuracy, f1, confusion, per_class, mean_absolute_error):
+    for metric in (accuracy, confusion, per_class, mean_absolute_error):
         with pytest.raises(ValueError, match="zip"):
             metric(["yes"], [])
 
@@ -61,13 +57,6 @@ def test_bad_calls() -> None:
 def test_per_class_and_confusion() -> None:
     assert per_class(GIVEN, ANSWERS) == {"no": Score(0, 2, 0, 1), "yes": Score(0.5, 2, 1, 0)}
     assert confusion(GIVEN, ANSWERS) == {"no": {UNPARSED: 1, "yes": 1}, "yes": {"no": 1, "yes": 1}}
-
-
-def test_f1_and_yes_ratio() -> None:
-    assert f1(GIVEN, ANSWERS) == Score(value=0.5, n=4, missing=1, unparsed=1)
-    assert f1(["no", "no"], ["no", "no"]).n == 2 and math.isnan(f1(["no"], ["no"]).value)
-    assert f1(["no"], ["no"], positive="no").value == 1
-    assert yes_ratio(GIVEN) == Score(value=0.5, n=4, missing=1, unparsed=1)
 
 
 def test_mean_absolute_error_reads_texts_and_numbers() -> None:
@@ -92,7 +81,6 @@ def test_the_scores_agree_with_each_other(pairs: list[tuple[str | None, str]]) -
     assert sum(sum(row.values()) for row in confusion(given, answers).values()) == whole.n
     right = sum(row.get(answer, 0) for answer, row in confusion(given, answers).items())
     assert whole.n == 0 or math.isclose(whole.value, right / whole.n)
-    assert math.isnan(f1(given, answers).value) or 0 <= f1(given, answers).value <= 1
 
 
 def test_every_metric_scores_a_sample_0_or_1() -> None:
