@@ -109,7 +109,7 @@ class Registry:
             ) from error
         if not self._check(loaded):
             raise UsageError(
-                f"{self.kind} {_described(point)} is not {self._expected}; mend or uninstall it"
+                f"{self.kind} {_described(point)} is not {self._expected}; correct or uninstall it"
             )
         return loaded
 

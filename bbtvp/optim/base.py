@@ -33,15 +33,17 @@ several, is its choice.
 class Start:
     """Where a search begins; the settings that all optimisers share.
 
-    dim: number of variables, at least 1. seed: any integer; equal seeds give equal searches. sigma:
-    standard deviation of the first candidates around `x0`, in units of z. popsize: candidates in
-    the largest batch; None lets the optimiser choose. (`cma-restarts` says what it reads here.)
-    budget: candidates that will be told in all, for optimisers that plan ahead. The caller keeps
-    it, not the optimiser. x0: (dim,) centre of the first candidates; None is the origin. guide:
-    gradients of free surrogate losses, for the methods that use them (`p-rgf`, `guided-es`).
-    choices: how categorical variables live in z. `catcma` knows them; to the others z is continuous
-    and the caller
-        takes the largest of each group, which is as valid.
+    - dim: number of variables, at least 1.
+    - seed: any integer; equal seeds give equal searches.
+    - sigma: standard deviation of the first candidates around `x0`, in units of z.
+    - popsize: candidates in the largest batch; None lets the optimiser choose. `cma-restarts` says
+      what it reads here.
+    - budget: candidates that will be told in all, for optimisers that plan ahead. The caller keeps
+      to it, not the optimiser.
+    - x0: (dim,) centre of the first candidates; None is the origin.
+    - guide: gradients of free surrogate losses, for the methods that are `guided`.
+    - choices: how categorical variables live in z. `catcma` knows them. To the others z is
+      continuous, and the caller takes the largest of each group.
     """
 
     dim: int
@@ -114,7 +116,7 @@ class Start:
             )
         if not np.isfinite(rows).all():
             raise BbtvpError(
-                "the guide gave gradients that are NaN or infinite: mend it, or search without it"
+                "the guide gave gradients that are NaN or infinite: correct it, or leave it out"
             )
         return rows
 
@@ -159,6 +161,12 @@ def _checked(choices: Choices, dim: int) -> Choices:
 
 class Optimiser(ABC):
     """Minimises by ask and tell.
+
+        search = CmaEs(Start(dim=5, seed=0))
+        for _ in range(60):
+            z = search.ask()                        # (n, 5), n at most search.popsize
+            search.tell(z, (z**2).sum(axis=1))      # (n,) losses, lower is better
+        best = search.recommend()                   # (5,), near 0
 
     `guided`: it needs a guide, so a search gives it a surrogate's gradients. `estimator`: a batch
     holds the finite differences of one step, so a search plans with its default `popsize` and not

@@ -114,7 +114,7 @@ class Subspace:
         _check_rank(rank, dim)
         _, sizes, leading = np.linalg.svd(rows, full_matrices=False)
         leading = leading[sizes > 1e-10 * max(sizes[0], 1e-300)][:rank]
-        # A singular vector's sign is the library's whim: its largest entry is made positive.
+        # The sign of a singular vector is arbitrary: its largest entry is made positive.
         leading *= np.sign(leading[np.arange(len(leading)), np.abs(leading).argmax(axis=1)])[
             :, None
         ]

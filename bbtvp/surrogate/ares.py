@@ -4,7 +4,7 @@ It asks the target once for each training image and never again.
 
 Stage 1 is `priming.prime`. Stage 2 here: visual reprogramming of the local student, white box, on
 the true answers of the training split; inference is local, the endpoint is abandoned. After arXiv
-2604.01474 (methods.md 4.8): a frame through a sigmoid around the shrunken image, Adam with lr .01,
+2604.01474: a frame through a sigmoid around the shrunken image, Adam with lr .01,
 200 epochs, the rate cut in steps.
 
 Not known, and chosen here: the cuts (a tenth at 50 % and again at 72 % of the epochs, usual in the

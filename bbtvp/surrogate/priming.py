@@ -1,6 +1,6 @@
 """Priming: a student that answers as the queried model does, a linear head on frozen CLIP features.
 
-AReS's stage 1 (arXiv 2604.01474, methods.md 4.8): one query for each training image, made by the
+AReS's stage 1 (arXiv 2604.01474): one query for each training image, made by the
 caller, then
 
     min over W, b of  mean_i KL( p_target(x_i) || softmax(W φ(x_i) + b) ) + ridge · ||W||²

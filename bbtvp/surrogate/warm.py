@@ -66,16 +66,15 @@ def warm_start(
     weights: of "task", "tse", "fca", each ≥ 0; by default task 1, FCA 0.5 nats per unit (a bare
     surrogate: TSE 10). kinds: the layers that may move, all by default; base: where the rest stays
     and the search begins (z = 0). prior: weight of the mean of z² over the moving variables, z
-    being about N(0, 1): without it the surrogate, which nobody checks, is followed to where it
-    means nothing. steps: generations or gradient steps, each on `images` samples, the same for a
+    being about N(0, 1): without it the surrogate is followed to points where its scores mean
+    nothing. steps: generations or gradient steps, each on `images` samples, the same for a
     whole generation. sigma: CMA-ES's first deviation. rate: of TVP's update z ← z − lr · g / ‖g‖₂
     (arXiv 2404.11207), per variable: lr = rate · √d, falling by a cosine. augment: a channel that
     the rendered pixels go through before the surrogate sees them. If the result is no better for
     the surrogate than `base`, it is `base`. Deterministic in the seed; no query.
 
-    It says nothing about the queried model: keep it only if a paired check on that model agrees
-    (methods.md 7.2). UsageError for weights or counts that make no sense, and layers without
-    variables.
+    It says nothing about the queried model: keep it only if a paired check on that model agrees.
+    UsageError for weights or counts that make no sense, and for layers without variables.
     """
     chosen = dict(weights if weights is not None else (WEIGHTS if isinstance(head, Head) else BARE))
     if not chosen or min(*chosen.values(), prior) < 0:

@@ -40,14 +40,18 @@ class Legend(PaintLayer):
     letter: 1/30..1/12 of the canvas. Two variables in z, a choice: none (z = 0, nothing is drawn)
     or each. UsageError for entries that break a rule, or that take more than a third of the canvas.
 
-    **Text in an image is an instruction channel.** Typographic text costs LVLMs up to 42 points
-    (catalogue, 2.3); one that is trained to ignore it loses the text that it needs. So: never
-    instructions (the rules above keep sentences out, not ill will: read a stranger's bundle before
-    you use it); never the true answer, and never a list that differs from image to image, which
-    would leak labels; never text taken from an image, a file name or metadata, which is why entries
-    are fixed here and are not a variable. A legend also makes a user's own images look like ours:
-    who can paint the same strip can forge it. Names moved from the question into pixels usually
-    lose: keep them in the question too.
+    **Text in an image is an instruction channel.** Typographic text misleads a model that reads it,
+    and a model that is trained to ignore text loses the text that it needs. So a legend holds:
+
+    - never instructions: the rules above keep sentences out, but not ill will, so read a stranger's
+      bundle before you use it;
+    - never the true answer, and never a list that differs from image to image, which would leak
+      labels;
+    - never text taken from an image, a file name or metadata: the entries are fixed here, and are
+      not a variable.
+
+    A legend also makes a user's own images look like ours: a painted strip can forge it. Names
+    moved from the question into pixels usually lose accuracy: keep them in the question too.
     """
 
     entries: tuple[str, ...]
