@@ -1,5 +1,6 @@
-"""The command line: the only place that prints or exits. Prose goes to stderr; with --json, stdout
-is one document.
+"""The command line: the only place that prints or exits.
+
+Prose goes to stderr. With --json, stdout holds one document and nothing else.
 """
 
 from __future__ import annotations
@@ -46,16 +47,17 @@ def cli(env_file: str | None) -> None:
 
     \b
     Start here:
-      bbtvp demo                                    the whole job on the miniature models in this package
+      bbtvp demo                           the whole job on the miniature models in this package
       bbtvp optimize --task photos/ --model hf/llava-hf/llava-1.5-7b-hf --out runs/photos
       bbtvp verify runs/photos/prompt.vprompt --task photos/ --model hf/llava-hf/llava-1.5-7b-hf
-      bbtvp report runs/photos                      one page of it, for who decides and for who checks
+      bbtvp report runs/photos             one page about a run, for decisions and for checks
       bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
-      bbtvp run jobs.toml                           many searches from one file
-      bbtvp doctor --model openai/gpt-4o            what a vendor does to your images, what it costs, which key it needs
+      bbtvp run jobs.toml                  many searches from one file
+      bbtvp doctor --model openai/gpt-4o   what a vendor does to an image, costs, which key it needs
 
-    Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 4 no-go and 5 undecided (verify),
-    130 interrupted. A run that was stopped continues by the same command, and asks nothing twice.
+    Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 4 no-go and 5
+    undecided (verify), 130 interrupted. A run that was stopped continues by the same command, and
+    asks nothing twice.
     """  # noqa: D301
     if env_file:
         from dotenv import load_dotenv
@@ -87,8 +89,10 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: every error raised on purpose is one line and an exit code; anything else is a
-    bug and shows.
+    """Run the command line.
+
+    An error that bbtvp raises on purpose becomes one line and an exit code. Any other is a bug, and
+    its traceback shows.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -112,7 +116,10 @@ def main() -> None:
 def _disk(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"{where}no space left on the disk; free some and run the same command: what was answered is kept"
+        return (
+            f"{where}no space left on the disk; free some and run the same command: "
+            "what was answered is kept"
+        )
     return f"{where}{error.strerror or error}"
 
 

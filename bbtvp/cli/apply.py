@@ -21,7 +21,7 @@ from bbtvp.core.errors import UsageError
     type=click.Path(path_type=Path),
     help="A .png file for one image, or a folder.",
 )
-def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
+def apply(*, prompt: Path, images: tuple[Path, ...], out: Path) -> None:
     """Put PROMPT on IMAGES: exactly the pixels to send to the model, as PNG."""
     from PIL import Image
 
@@ -39,13 +39,16 @@ def apply(prompt: Path, images: tuple[Path, ...], out: Path) -> None:
 
 
 def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:
-    """Where each prompted image goes. UsageError if that is no PNG, the same file twice, or one of
-    the images.
+    """Where each prompted image goes.
+
+    UsageError if that is no PNG, if two images would go to one file, or if one would replace an
+    image.
     """
     suffix = out.suffix.lower()
     if suffix in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
         raise UsageError(
-            f"{out} would not keep every pixel as the model must see it; give a .png file or a folder"
+            f"{out} would not keep every pixel as the model must see it; "
+            "give a .png file or a folder"
         )
     if suffix == ".png" and len(images) > 1:
         raise UsageError(

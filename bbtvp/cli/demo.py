@@ -37,7 +37,9 @@ DEMO_MODEL = "zoo/llava"
     "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/demo-SEED]."
 )
 @json_flag
-def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_json: bool) -> None:
+def demo(
+    *, seed: int, task: str, model: str, queries: int, out: Path | None, as_json: bool
+) -> None:
     """The main job on the embedded miniature models: search on one, prove on all, save the prompt.
 
     Nothing is downloaded and nothing leaves this machine. Takes a minute or two on two cores.
@@ -55,9 +57,10 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     watch = Progress(say, sys.stderr)
     source = load_model(model)
     say(
-        f"task {task}; source model {model}, a miniature that the search may only ask; cap {queries} image queries"
+        f"task {task}; source model {model}, a miniature that the search may only ask; "
+        f"cap {queries} image queries"
     )
-    run = optimize(task, source, budget=queries, seed=seed, out=folder, watch=watch)
+    run = optimize(task, source, queries=queries, seed=seed, out=folder, watch=watch)
     others = [f"zoo/{name}" for name in members() if f"zoo/{name}" != model]
     proof = verify(
         run.prompt, run.task, [source, *others], source=model, seed=seed, out=folder, watch=watch
@@ -66,10 +69,12 @@ def demo(seed: int, task: str, model: str, queries: int, out: Path | None, as_js
     document = result(
         run, proof, task=task, seed=seed, prompt=str(folder / BUNDLE), seconds=seconds
     )
-    finish(run, proof, folder, document, as_json)
+    _finish(run, proof, folder, document, as_json=as_json)
 
 
-def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_json: bool) -> None:
+def _finish(
+    run: Run, proof: Proof, folder: Path, document: dict[str, Any], *, as_json: bool
+) -> None:
     """Write result and picture, print the table, say what to do next."""
     from bbtvp.core.files import atomic_write_json
     from bbtvp.report.gallery import save_gallery
@@ -78,16 +83,21 @@ def finish(run: Run, proof: Proof, folder: Path, document: dict[str, Any], as_js
 
     atomic_write_json(folder / RESULT, document)
     save_gallery(proof, folder / "gallery.png")
-    (give(document) if as_json else click.echo("\n" + proof_table(proof)))
+    if as_json:
+        give(document)
+    else:
+        click.echo("\n" + proof_table(proof))
     spent = document["queries"]
     say(
-        f"image queries: {spent['search']} search + {spent['validation']} validation, {spent['verify']} verification; "
-        f"{document['seconds']} s"
+        f"image queries: {spent['search']} search + {spent['validation']} validation, "
+        f"{spent['verify']} verification; {document['seconds']} s"
     )
     say(
-        f"prompt: {document['prompt']}   picture: {folder / 'gallery.png'}   result: {folder / RESULT}"
+        f"prompt: {document['prompt']}   picture: {folder / 'gallery.png'}   "
+        f"result: {folder / RESULT}"
     )
     if not run.improved:
         say(
-            "no gain on validation: this prompt is not worth deploying; try another preset, or more queries"
+            "no gain on validation: this prompt is not worth deploying; "
+            "try another preset, or more queries"
         )

@@ -1,4 +1,4 @@
-"""`bbtvp gc`: what the response store holds, and what it need not hold any longer."""
+"""`bbtvp gc`: what the cache of replies holds, and making room in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SCHEMA = "bbtvp.gc/1"
 SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _TOGETHER = 10_000
-"""Replies removed in one transaction, while which other processes wait."""
+"""Replies removed in one transaction. Other processes wait while it runs."""
 
 
 def seconds_of(text: str) -> int:
@@ -51,11 +51,11 @@ def seconds_of(text: str) -> int:
     help="Remove what is listed for removal. Without it, nothing is changed.",
 )
 @json_flag
-def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) -> None:
-    """List what the response store holds, and with --remove make room in it.
+def gc(*, age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) -> None:
+    """List what the cache of replies holds, and with --remove make room in it.
 
     A reply that is removed is paid for again by the next run that asks for it. Run folders do not
-    need the store: a run that is finished, or goes on, has its replies in its journal.
+    need the cache: a run that is finished, or goes on, has its replies in its journal.
     """
     from bbtvp.models.store import ReplyStore, default_path
 
@@ -88,14 +88,18 @@ def gc(age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) ->
         "removed": remove,
         "models": [found.as_json() for _, found in sorted(held.items())],
     }
-    give(document) if as_json else _show(document, chosen=age is not None or bool(models))
+    if as_json:
+        give(document)
+    else:
+        _show(document, chosen=age is not None or bool(models))
 
 
 @final
 @dataclass
 class Held:
-    """The replies of one model: how many, their bytes, the oldest and the newest (seconds since
-    1970), those to go.
+    """The replies of one model, and those of them that are chosen for removal.
+
+    oldest, newest: seconds since 1970. going: keys of the chosen replies.
     """
 
     model: str
@@ -172,7 +176,10 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield "no replies are kept"
         return
     width = max(len(row["model"]) for row in rows)
-    yield f"{'model':<{width}}  {'replies':>8}  {'size':>10}  {'oldest':<10}  {'newest':<10}  to remove"
+    yield (
+        f"{'model':<{width}}  {'replies':>8}  {'size':>10}  "
+        f"{'oldest':<10}  {'newest':<10}  to remove"
+    )
     for row in rows:
         yield (
             f"{row['model']:<{width}}  {row['replies']:>8}  {_size(row['bytes']):>10}  "

@@ -1,4 +1,4 @@
-"""`bbtvp models`, `bbtvp tasks`: what there is."""
+"""`bbtvp models`, `bbtvp tasks`: lists of what can be named on the command line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def models(as_json: bool) -> None:
         return
     for row in rows:
         click.echo(
-            f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, stands for {row['stands_for']}"
+            f"{row['model']:<18} {row['parameters'] / 1e6:.2f} M parameters, "
+            f"stands for {row['stands_for']}"
         )
     say(f"providers: {', '.join(f'{name}/…' for name in providers)}")
     for problem in PROVIDERS.problems():
@@ -41,5 +42,6 @@ def tasks(as_json: bool) -> None:
     for row in rows:
         click.echo(f"{row['task']:<38} {row['question']}")
     say(
-        "your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the columns image and answer"
+        "your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the "
+        "columns image and answer"
     )
