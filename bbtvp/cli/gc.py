@@ -1,4 +1,4 @@
-"""`bbtvp gc`: what the cache of replies holds, and making room in it."""
+"""`bbtvp gc`: what the response store holds, and making room in it."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def seconds_of(text: str) -> int:
 )
 @json_flag
 def gc(*, age: str | None, models: tuple[str, ...], remove: bool, as_json: bool) -> None:
-    """List what the cache of replies holds, and with --remove make room in it.
+    """List what the response store holds, and with --remove make room in it.
 
     A reply that is removed is paid for again by the next run that asks for it. Run folders do not
-    need the cache: a run that is finished, or goes on, has its replies in its journal.
+    need the store: a run that is finished, or goes on, has its replies in its journal.
     """
     from bbtvp.models.store import ReplyStore, default_path
 
