@@ -7,9 +7,11 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import click
 import pytest
 
 import bbtvp
+from bbtvp.cli import cli
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
@@ -56,6 +58,37 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert target.exists(), link
         if anchor and target.suffix == ".md":
             assert anchor in anchors(target.read_text("utf-8")), link
+
+
+def shown_commands(text: str) -> list[tuple[str, list[str]]]:
+    """(command, its flags) of every line of a fenced block that calls bbtvp."""
+    found = []
+    for _, block in FENCE.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            match = re.match(r"\$? ?(?:\.venv/bin/)?bbtvp +([a-z]+)\b(.*)", line)
+            if match:
+                arguments = match[2].split("#")[0]
+                found.append((match[1], re.findall(r"(?<!\S)(--?[a-zA-Z][\w-]*)", arguments)))
+    return found
+
+
+def options_of(command: click.Command) -> set[str]:
+    parameters = command.get_params(click.Context(command))
+    options = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
+    return options | {"--help", "-h"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_flag_of_a_command_that_is_shown_is_there(page: Path) -> None:
+    for name, flags in shown_commands(page.read_text("utf-8")):
+        assert name in cli.commands, name
+        assert set(flags) <= options_of(cli.commands[name]), name
+
+
+def test_a_flag_that_is_not_there_is_seen() -> None:
+    text = "```\nbbtvp optimize --task x --nonsense 3  # --comment\n```\n"
+    assert shown_commands(text) == [("optimize", ["--task", "--nonsense"])]
+    assert "--nonsense" not in options_of(cli.commands["optimize"])
 
 
 def test_every_public_name_loads() -> None:
