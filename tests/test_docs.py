@@ -73,9 +73,9 @@ def shown_commands(text: str) -> list[tuple[str, list[str]]]:
 
 
 def options_of(command: click.Command) -> set[str]:
-    parameters = command.get_params(click.Context(command))
-    options = {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
-    return options | {"--help", "-h"}
+    context = click.Context(command, help_option_names=["-h", "--help"])
+    parameters = command.get_params(context)
+    return {name for option in parameters for name in (*option.opts, *option.secondary_opts)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
