@@ -55,7 +55,7 @@ points = click.FloatRange(0, 100, max_open=True)
     default=64,
     show_default=True,
     type=click.IntRange(0),
-    help="Unprompted images, no test images, to fit an output calibration on, to compare with.",
+    help="Unprompted images, no test images, to fit an output calibration on; 0: none.",
 )
 @asking_options
 @click.option(

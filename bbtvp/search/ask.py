@@ -113,7 +113,7 @@ def ask(
     Without it, `BATCH` images at a time are rendered and sent. questions: the texts that are sent
     in place of the task's. repeats: answers for each image, which is worth its cost only for a
     model that does not always answer the same; loss and correctness are then means. replicate: the
-    number of the first of these draws; a draw with another number is never taken from a cache.
+    number of the first of these draws; each number is asked for separately (see `Request`).
 
     A failed query is missing data. Raises ModelError if the model is down, BudgetReached if a
     metered model would pass a cap, and UsageError if the reader does not fit the task.

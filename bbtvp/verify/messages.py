@@ -61,10 +61,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "anew, so that what is held out was not seen"
         ),
         "too-few-images": (
-            "{images} test {images:image says|images say} too little: give at least {least}"
+            "{images} test {images:image is|images are} too few: give at least {least}"
         ),
         "one-answer": (
-            "all test images have the answer {answer!r}: who always says it is always right"
+            "all test images have the answer {answer!r}: a model that always says so is always right"
         ),
         # what must be said beside the figures
         "seen-equal": (

@@ -1,4 +1,4 @@
-"""Saliency on scores whose seat is known, and on miniatures whose scenes say where the object is."""
+"""Saliency on scores of a known place, and on miniatures whose scenes say where the object is."""
 
 from __future__ import annotations
 
@@ -215,7 +215,7 @@ def test_bad_input(options: dict[str, object], said: str) -> None:
 
 # -- the miniatures --------------------------------------------------------------------------------
 def test_a_miniature_looks_at_the_object() -> None:
-    """The scene says where it is; a map at random would have 1 times its share of the area on it."""
+    """The scene says where it is; a random map would have its share of the area on it."""
     rng = stream(1, "saliency")
     drawn = [scenes.draw("shape", rng) for _ in range(6)]
     samples = tuple(

@@ -278,7 +278,7 @@ def test_a_prompt_that_does_nothing_is_no_go_or_undecided_and_never_go() -> None
 def test_twelve_images_are_no_test_set() -> None:
     proof = verify(PROMPT, patterns(test=TASK.test[:12]), [Eye()])
     assert proof.verdict.word == "undecided"
-    assert "12 test images say too little" in proof.verdict.reasons[0]
+    assert "12 test images are too few" in proof.verdict.reasons[0]
     assert proof.rows[0].gain > 0  # the figures are shown all the same
 
 

@@ -63,7 +63,7 @@ def resampled() -> list[Message]:
 
 
 class Case(NamedTuple):
-    """A way to have it said, the sentence, and its values, in the order of the sentence's making."""
+    """A call that gives the message, the sentence, and its values in the order of the call."""
 
     made: Callable[[], Sequence[Message]]
     text: str
@@ -116,20 +116,20 @@ CASES = {
     ),
     "split-leaks": Case(
         lambda: withheld(TASK, Overlap(tuple(range(30)))),
-        "30 of 80 test images are in train or validation too: split the data anew, so that what is held out was not "
-        "seen",
+        "30 of 80 test images are in train or validation too: split the data anew, so that what "
+        "is held out was not seen",
         {"seen": 30, "images": 80},
     ),
     "too-few-images": Case(
         lambda: withheld(patterns(test=TASK.test[:12]), Overlap((0,))),
-        "11 test images say too little: give at least 30",
+        "11 test images are too few: give at least 30",
         {"images": 11, "least": 30},
     ),
     "one-answer": Case(
         lambda: withheld(
             patterns(test=tuple(replace(one, answer="rows") for one in TASK.test)), Overlap()
         ),
-        "all test images have the answer 'rows': who always says it is always right",
+        "all test images have the answer 'rows': a model that always says so is always right",
         {"answer": "rows"},
     ),
     "seen-equal": Case(
@@ -149,12 +149,14 @@ CASES = {
     ),
     "other-question": Case(
         lambda: fact_notes({"question": "what's {that}?"}, TASK),
-        "the prompt was searched with the question \"what's {that}?\", and is asked 'which pattern is this?' here",
+        'the prompt was searched with the question "what\'s {that}?", and is asked '
+        "'which pattern is this?' here",
         {"searched": "what's {that}?", "asked": "which pattern is this?"},
     ),
     "other-labels": Case(
         lambda: fact_notes({"labels": ["red", "blue"]}, TASK),
-        "the prompt was searched with the labels red, blue; this task has rows, columns, checks, diagonals",
+        "the prompt was searched with the labels red, blue; "
+        "this task has rows, columns, checks, diagonals",
         {"searched": ["red", "blue"], "labels": list(LABELS)},
     ),
     "free-answers": Case(
@@ -179,7 +181,8 @@ CASES = {
     ),
     "canvas-loses-detail": Case(
         lambda: canvas_note(flat(64), Eye()),
-        f"{MADE_FOR} 64 px; the processor of eye/near makes it 16 px, and details of two pixels are lost",
+        f"{MADE_FOR} 64 px; the processor of eye/near makes it 16 px, "
+        "and details of two pixels are lost",
         {"model": "eye/near", "canvas": 64, "side": 16},
     ),
     "noise": Case(
@@ -189,8 +192,8 @@ CASES = {
     ),
     "calibration-does-it": Case(
         lambda: row_notes([replace(ROW, over_calibration=WORSE)]),
-        "a/b: a correction of its answers alone, without a prompt, reaches 70.0 %, and the prompt is not shown to do "
-        "better",
+        "a/b: a correction of its answers alone, without a prompt, reaches 70.0 %, "
+        "and the prompt is not shown to do better",
         {"model": "a/b", "calibrated": 0.7},
     ),
     "sentence-does-it": Case(
@@ -278,8 +281,9 @@ def test_result_and_proof_keep_messages_as_objects(stopped: Proof) -> None:
 
 def test_the_rule_in_english() -> None:
     assert str(Rule(0.01, 0.025)) == (
-        "go if every source (every model, if none is among them) is shown to gain more than 1 point and no other is "
-        "shown to lose more than 2.5 points; no-go if one is shown to gain less, or another to lose more; else "
+        "go if every source (every model, if none is among them) is shown to gain more than "
+        "1 point and no other is shown to lose more than 2.5 points; no-go if one is shown to "
+        "gain less, or another to lose more; else "
         "undecided; one-sided at 5 %, for harm over all models together"
     )
 
@@ -379,8 +383,7 @@ def test_a_template_that_does_not_fit_is_an_error(template: str, error: type[Exc
 def test_one_image_is_no_images() -> None:
     assert message("more-images", images=1).startswith("about 1 more test image would settle it")
     assert (
-        message("too-few-images", images=1, least=30)
-        == "1 test image says too little: give at least 30"
+        message("too-few-images", images=1, least=30) == "1 test image is too few: give at least 30"
     )
 
 

@@ -215,7 +215,7 @@ def guided(wording: str = "scan", contrast: float = 2.5) -> Prompt:
 
 @final
 class Obedient(Wrapper):
-    """Sees what its eye sees, and is right beyond doubt where it is told to go through the columns."""
+    """Sees what its eye sees, and is surely right where it is told to go through the columns."""
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         truths = {sample.pixels().tobytes(): sample.answer for sample in TASK.test}

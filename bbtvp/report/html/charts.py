@@ -66,7 +66,8 @@ def curve(found: Curve, proved: Row | None, say: Say) -> Any:
     gain, loss = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     _validated_gains(gain, found.validated)
     if proved is not None:
-        steps = [row.queries for row in (*found.generations, *found.validated)]
+        steps = [row.queries for row in found.generations]
+        steps += [row.queries for row in found.validated]
         _proved_gain(gain, proved, max(steps, default=1), say)
     gain.axhline(0, color="#333", lw=0.8)
     gain.set_ylabel(say("gain_points"))
