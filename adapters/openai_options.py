@@ -86,9 +86,8 @@ class OpenAIOptions:
         A model that reasons gets 2048 tokens for it, unless the options say otherwise.
         """
         names = {each.name for each in fields(cls)} - {"model"}
-        if isinstance(
-            options.get("forced"), bool
-        ):  # whether to force labels, which is the endpoint's affair
+        # A boolean says whether to force labels at all, which is an option of the endpoint.
+        if isinstance(options.get("forced"), bool):
             names.remove("forced")
         taken = defaults | {name: options.pop(name) for name in names & options.keys()}
         if "extra" in taken:

@@ -1,4 +1,4 @@
-"""What local providers share: quiet `from_pretrained`, and failures that are told in one line."""
+"""What local providers share: quiet `from_pretrained`, and errors of one line."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from bbtvp.endpoint.probe import QUESTION as PROBING
 from bbtvp.models import Request
 from bbtvp.zoo import catalogue
 from bbtvp.zoo.families import FAMILIES
-from tests.adapters.wire import Asked, recorder
+from tests.adapters.recording import Asked, recorder
 from tests.endpoint.eye_server import EyeServer
 from tests.support import LABELS, Eye, folder_of_patterns
 

@@ -1,4 +1,4 @@
-"""Floor 3: one way to call an endpoint, whoever runs it.
+"""Floor 3: one way to call an endpoint, for all vendors.
 
 What a vendor's API looks like is in `adapters/`, one file each.
 

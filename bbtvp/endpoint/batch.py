@@ -3,7 +3,7 @@
 The store knows of every batch before it is waited for, so that a later run collects what a killed
 process left with the vendor. There is one instant between the vendor's acceptance and that note, so
 a note of the intent is written first. An intent without a batch is looked up where the vendor lists
-batches (`SearchableBatchApi`). Otherwise the user is told, who alone can look.
+batches (`SearchableBatchApi`). Otherwise the user is asked to look at the vendor's console.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class BatchRunner:
     model: the name under which the store keeps its batches. explain: gives (code, message) of an
     error reply. poll: seconds until the second check of a batch; the pauses grow to five minutes.
     patience: seconds after which a batch is left to a later run. key_variable: named in messages.
-    secrets: shown in none. say: is told what the user must know. sleep, clock, now: seconds to
+    secrets: shown in none. say: shows a message to the user. sleep, clock, now: seconds to
     wait, monotonic, and since 1970.
     """
 

@@ -16,7 +16,7 @@ Folder = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """The folder of an untrained member of the zoo, `clip` included; made once, not to be changed."""
+    """The folder of an untrained member of the zoo, made once and not to be changed."""
     root = tmp_path_factory.mktemp("untrained")
 
     def folder(name: str) -> Path:

@@ -26,7 +26,7 @@ OTHERS: tuple[Any, ...] = (
 
 
 def damaged(reply: Json) -> Iterator[tuple[str, Json]]:
-    """Every node of the reply in turn left out, or replaced by each of `OTHERS`; and what was done."""
+    """Yield what was done, and the reply with one node left out or replaced."""
     for path in _paths(reply):
         for other in (..., *OTHERS):
             changed = copy.deepcopy(reply)

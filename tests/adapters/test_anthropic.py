@@ -23,7 +23,7 @@ from bbtvp.adapters.anthropic import Messages
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from tests.adapters.damage import survives
-from tests.adapters.wire import (
+from tests.adapters.recording import (
     LABELS,
     QUESTION,
     Asked,

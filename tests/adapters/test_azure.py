@@ -15,7 +15,15 @@ from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, Json
-from tests.adapters.wire import QUESTION, asked_by, compact, conforms, picture, recorder, request
+from tests.adapters.recording import (
+    QUESTION,
+    asked_by,
+    compact,
+    conforms,
+    picture,
+    recorder,
+    request,
+)
 
 KEY = "azure-not-a-real-key"
 DATED = "2024-10-21"

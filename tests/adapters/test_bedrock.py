@@ -31,7 +31,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.forced import schema
 from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.damage import survives
-from tests.adapters.wire import (
+from tests.adapters.recording import (
     LABELS,
     QUESTION,
     Asked,

@@ -1,4 +1,4 @@
-"""The CLIP surrogate: its features are CLIP's own, and FCA and TSE are what their definitions say."""
+"""The CLIP surrogate: its features are CLIP's own; FCA and TSE follow their definitions."""
 
 from __future__ import annotations
 

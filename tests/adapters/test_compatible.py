@@ -19,7 +19,7 @@ from bbtvp.adapters.compatible import HOSTED, LOCAL, CompatibleApi, load
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, Json, Token
 from bbtvp.models import Reply
-from tests.adapters.wire import (
+from tests.adapters.recording import (
     LABELS,
     QUESTION,
     Asked,

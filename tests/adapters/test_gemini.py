@@ -22,7 +22,7 @@ from bbtvp.endpoint.forced import schema
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from bbtvp.models import QueryFailed, Reply
 from tests.adapters.damage import survives
-from tests.adapters.wire import (
+from tests.adapters.recording import (
     LABELS,
     QUESTION,
     Asked,
@@ -373,7 +373,7 @@ def test_filters_are_refusals(reason: str) -> None:
 
 
 def test_every_way_to_end_that_the_sdk_knows_was_thought_of() -> None:
-    """One that is neither an answer nor a refusal leaves an empty reply, which is a failed query."""
+    """An ending that is no answer and no refusal leaves an empty reply: a failed query."""
     known = {each.value for each in types.FinishReason}
     assert {*gemini.FILTERED, *gemini.ENDED} < known
     for reason in known - {*gemini.FILTERED, *gemini.ENDED}:

@@ -11,8 +11,8 @@ from google.genai import types
 
 from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.endpoint.provider import ApiFeatures, Json
+from tests.adapters.recording import QUESTION, compact, picture, recorder, request
 from tests.adapters.test_gemini import KEY, MODEL, REPLY, same
-from tests.adapters.wire import QUESTION, compact, picture, recorder, request
 
 
 def sdk(url: str) -> genai.Client:

@@ -18,10 +18,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bbtvp.adapters.hf import HuggingFaceModel
-from bbtvp.adapters.hf_inputs import Prompts, placed
 from bbtvp.adapters.hf_batches import BatchSizer, is_full
-from bbtvp.adapters.hf_scoring import Chain, chains
+from bbtvp.adapters.hf_inputs import Prompts, placed
 from bbtvp.adapters.hf_prompts import prompt_text
+from bbtvp.adapters.hf_scoring import Chain, chains
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import QueryFailed, Request
 from bbtvp.zoo.families import FAMILIES

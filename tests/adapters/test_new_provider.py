@@ -15,7 +15,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.limits import Limits
 from bbtvp.models import Budget, Reply, load_model
 from bbtvp.report.doctor import ModelName
-from tests.adapters.wire import LABELS, Asked, recorder, request
+from tests.adapters.recording import LABELS, Asked, recorder, request
 
 KEY = "a-key-of-nobody"
 ENTRY_POINTS = """[bbtvp.models]

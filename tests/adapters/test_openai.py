@@ -23,7 +23,7 @@ from bbtvp.adapters.openai import OpenAI, load
 from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest
-from tests.adapters.wire import (
+from tests.adapters.recording import (
     LABELS,
     QUESTION,
     Asked,

@@ -20,7 +20,7 @@ from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_options import OpenAIOptions
 from bbtvp.core.digest import digest
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
-from tests.adapters.wire import Asked, access, asked_by, compact, picture, recorder, request
+from tests.adapters.recording import Asked, access, asked_by, compact, picture, recorder, request
 
 KEY = "sk-not-a-real-key"
 FILE = {

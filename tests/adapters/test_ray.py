@@ -109,7 +109,7 @@ def questions(count: int, *, side: int = 16, **parts: Any) -> list[Request]:
 
 
 def various(count: int) -> list[Request]:
-    """Requests that a model cannot put into one batch: sizes, questions, with labels and without."""
+    """Requests that do not fit into one batch: sizes, questions, labels or none."""
     rng = stream(0, "various")
     found = []
     for i in range(count):

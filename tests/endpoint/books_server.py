@@ -68,7 +68,7 @@ def seen(body: bytes) -> tuple[int, int]:
 
 
 def answer(number: int, characters: int) -> tuple[bytes, float]:
-    """The reply and what it costs: less than the client must reckon with, and not always the same."""
+    """The reply and its cost, which varies and is below the most that it can be."""
     usage = {
         "prompt_tokens": 2500 + characters // 4 + 200 * (number % 7),
         "completion_tokens": 2 + number % 3,

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from bbtvp.models import Request
-from tests.adapters.wire import Asked
+from tests.adapters.recording import Asked
 from tests.support import LABELS, Eye
 
 FIELDS = ("logprobs", "response_format", "temperature", "seed", "n")

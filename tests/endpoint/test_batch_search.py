@@ -9,7 +9,7 @@ import pytest
 
 from bbtvp.models import load_model
 from bbtvp.search import optimize
-from tests.adapters.wire import recorder
+from tests.adapters.recording import recorder
 from tests.endpoint.batch_server import KEY, BatchServer
 from tests.endpoint.eye_server import EyeServer
 from tests.support import patterns

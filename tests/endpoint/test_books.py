@@ -241,7 +241,7 @@ def test_what_a_call_spent_that_ended_in_an_error_stays_counted(tmp_path: Path) 
 
 @pytest.mark.parametrize("lasting", [False, True])
 def test_what_was_answered_is_counted_once(tmp_path: Path, lasting: bool) -> None:
-    """Also by a batch, which is handed in by one process and counted by the one that collects it."""
+    """Also by a batch: one process submits it, and the one that collects it counts it."""
     vendor = Vendor(usd=0.01)
     vendor.lasting = lasting
     with Journal({}, tmp_path) as journal:

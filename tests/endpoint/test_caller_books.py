@@ -1,4 +1,4 @@
-"""The budget, the key and the interrupt: what a run that goes wrong may cost, show and leave behind."""
+"""The budget, the key and the interrupt: what a failing run may cost, show and leave."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def scripted() -> Iterator[ScriptedCaller]:
     assert made.limiter.in_flight == 0
 
 
-# -- the budget --------------------------------------------------------------------------------------------------------
+# -- the budget ------------------------------------------------------------------------------------
 def test_an_empty_budget_ends_what_was_not_begun(scripted: ScriptedCaller) -> None:
     budget = CappedBudget(queries=30)
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
@@ -67,7 +67,7 @@ def test_a_request_out_of_money_between_attempts_says_both(scripted: ScriptedCal
 
 
 def test_money_set_aside_for_what_is_under_way_is_waited_for(scripted: ScriptedCaller) -> None:
-    """The bound is far above the price: who gave up at the first refusal would leave most of the money."""
+    """The bound is far above the price: to give up at once would leave most of the money."""
     budget = CappedBudget(usd=10 * BOUND)
     with FaultyServer(lambda seen: Step(body=OK.body, delay=0.02)) as server:
         ended = scripted.run(server.url, 100, budget)
@@ -149,7 +149,7 @@ def test_under_faults_nothing_is_lost_or_paid_twice_or_over_the_cap(
     assert answered == set(scripted.texts) and all(
         text == str(i) for i, text in scripted.texts.items()
     )
-    # Each attempt of the budget is a request that the server saw, and each job's own count is right.
+    # Each attempt of the budget is a request that the server saw, and each count is right.
     assert (
         budget.reserved == budget.settled == len(server.seen) == sum(end.attempts for end in ended)
     )
@@ -192,7 +192,7 @@ def test_any_order_of_faults_keeps_the_books(faults: list[int], n: int, queries:
     assert budget.paid == pytest.approx(sum(end.usd for end in ended))
 
 
-# -- secrets ----------------------------------------------------------------------------------------------------------
+# -- secrets ---------------------------------------------------------------------------------------
 def leaks() -> list[Script]:
     """Every way to fail that could quote what was sent."""
     said = f"you sent Authorization: Bearer {KEY} ({KEY})"
@@ -248,7 +248,7 @@ def test_no_way_to_fail_shows_the_key(script: Script, caplog: pytest.LogCaptureF
     assert KEY not in shown.getvalue() and KEY[3:12] not in shown.getvalue()
 
 
-# -- interrupts -------------------------------------------------------------------------------------------------------
+# -- interrupts ------------------------------------------------------------------------------------
 PROGRAM = """
 import json, signal, sys, time
 from bbtvp.core.errors import ModelError
@@ -259,9 +259,12 @@ from bbtvp.endpoint.transport import Timeouts, Transport
 from bbtvp.models import Budget
 from tests.endpoint.scripted import ScriptedRequest
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+# Interrupts are ignored where the tests run in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 url = sys.argv[1]
-caller = Caller(Transport(Timeouts()), RateLimiter(), explain=lambda s, b: ("", ""), key_variable="K", secrets=[])
+transport = Transport(Timeouts())
+explain = lambda s, b: ("", "")
+caller = Caller(transport, RateLimiter(), explain=explain, key_variable="K", secrets=[])
 
 def make():
     return HttpRequest("POST", url, {}, b"{}")

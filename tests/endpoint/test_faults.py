@@ -1,4 +1,4 @@
-"""What replies mean: every form of a hint, every status of the table, and no secret in any message."""
+"""What replies mean: every form of a hint, every status, and no secret in any message."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from bbtvp.models import (
 )
 from bbtvp.runs.journal import Journal
 from bbtvp.search import optimize
-from tests.adapters.wire import recorder
+from tests.adapters.recording import recorder
 from tests.endpoint.eye_server import EyeServer
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error
 from tests.endpoint.fleet_server import Numbers, answer
@@ -431,7 +431,7 @@ def question(number: int) -> Request:
 
 
 def test_a_server_that_is_killed_and_comes_back(tmp_path: Path) -> None:
-    """No request lost, none answered twice into the journal, and the returned server works again."""
+    """No request is lost or answered twice, and the server that returns works again."""
     count = 1500
     killed = threading.Event()
     with Numbers(tmp_path / "a") as steady, Numbers(tmp_path / "b") as other:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bbtvp.endpoint.forced import WRAPPING, most_tokens, schema, unwrapped
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.provider import ApiFeatures, Token
-from tests.adapters.wire import request
+from tests.adapters.recording import request
 
 
 def tokens(*texts: str) -> tuple[Token, ...]:

@@ -26,7 +26,7 @@ from bbtvp.models import (
 from bbtvp.search import optimize
 from bbtvp.testing import AdapterContract
 from bbtvp.verify import verify
-from tests.adapters.wire import Recorder, recorder
+from tests.adapters.recording import Recorder, recorder
 from tests.endpoint.eye_server import EyeServer
 from tests.support import LABELS, Eye, patterns
 

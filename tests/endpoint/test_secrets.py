@@ -1,4 +1,4 @@
-"""Whatever goes wrong, the key is in nothing that is written or said: every file, every stream, every exception."""
+"""Whatever goes wrong, no file, stream or exception holds the key."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ KEY = "sk-Kq7fJ2mN/8vX4bZ1c+Ty9Lw3=Q"
 """With the characters that look otherwise in a URL and in base64."""
 LOUD = """
 import logging, signal
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+# Interrupts are ignored where the tests run in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 logging.basicConfig(level=logging.DEBUG)
 from bbtvp.cli import main
 main()
@@ -47,7 +48,7 @@ main()
 
 
 def forms(key: str = KEY) -> set[bytes]:
-    """All that gives the key away: itself, half of it, and either as URLs, JSON and base64 write them."""
+    """All that gives the key away: it or half of it, plain or in URLs, JSON and base64."""
     found = {
         key,
         key[3:15],
@@ -346,7 +347,7 @@ def test_no_result_of_a_batch_shows_the_key(
     )
 
 
-# -- the command line, a process of its own ---------------------------------------------------------
+# -- the command line, a process of its own --------------------------------------------------------
 class Ended(NamedTuple):
     """How a command ended, and where the key was seen."""
 
@@ -363,7 +364,7 @@ def command(
     stop: bool = False,
     env_file: bool = False,
 ) -> Ended:
-    """Run bbtvp with everything logged, in a folder that is its home too; stop: interrupt it once it is asking."""
+    """Run bbtvp with everything logged. stop: interrupt it once it is asking."""
     options = [
         f"-M{key}={value}" for key, value in (OPTIONS | {"base_url": base(server, service)}).items()
     ]

@@ -20,7 +20,7 @@ from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Budget, InMemoryCache, MeteredModel, Outcome, Reply, Request, load_model
 from bbtvp.models.store import ReplyStore
-from tests.adapters.wire import Recorder, recorder
+from tests.adapters.recording import Recorder, recorder
 from tests.endpoint.eye_server import EyeServer
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, error, reply
 from tests.endpoint.scripted import threads_gone

@@ -131,7 +131,7 @@ def compact(body: dict[str, Any]) -> bytes:
 
 
 def asked_by(wire: HttpRequest) -> Asked:
-    """What a server would see of an exchange, for comparison with what it saw of somebody else's."""
+    """What a server would see of a request, to compare it with what an SDK sent."""
     scheme, _, rest = wire.url.partition("://")
     assert scheme in ("http", "https")
     headers = {name.lower(): value for name, value in wire.headers.items()}
