@@ -230,9 +230,6 @@ class MessageBatches(BatchApi):
         for line in json_lines(bodies):
             yield line["custom_id"], *_result(line["result"])
 
-    def cancel(self, batch: str) -> HttpRequest:
-        return self._request("POST", f"/{quote(batch, safe='')}/cancel")
-
     def _request(self, method: Any, path: str, body: bytes = b"") -> HttpRequest:
         return HttpRequest(method, self._url + path, self._messages.headers(body), body)
 

@@ -246,8 +246,8 @@ class InlineBatches(BatchApi):
     """No number is documented for requests in a body: their size is the limit."""
     size: ClassVar[int] = 20_000_000
 
-    def __init__(self, dialect: GenerateContent) -> None:
-        self._dialect = dialect
+    def __init__(self, api: GenerateContent) -> None:
+        self._api = api
 
     def submit(self, bodies: Mapping[str, bytes]) -> Generator[HttpRequest, Json, str]:
         requests = [
@@ -258,14 +258,12 @@ class InlineBatches(BatchApi):
             b'{"batch":{"displayName":"bbtvp","inputConfig":{"requests":{"requests":[%b]}}}}'
             % b",".join(requests)
         )
-        url = f"{self._dialect.place}:batchGenerateContent"
-        reply = yield HttpRequest("POST", url, self._dialect.headers(batch), batch)
+        url = f"{self._api.place}:batchGenerateContent"
+        reply = yield HttpRequest("POST", url, self._api.headers(batch), batch)
         return _batch_name(reply["name"])
 
     def status(self, batch: str) -> HttpRequest:
-        return HttpRequest(
-            "GET", f"{self._dialect.root}/{_batch_name(batch)}", self._dialect.headers(b"")
-        )
+        return HttpRequest("GET", f"{self._api.root}/{_batch_name(batch)}", self._api.headers(b""))
 
     def read_status(self, reply: Json) -> tuple[bool, str, str | None]:
         state = str(reply["metadata"]["state"])
@@ -286,10 +284,6 @@ class InlineBatches(BatchApi):
                     yield name, _status(error), {"error": error}
                 else:
                     yield name, 200, answer["response"]
-
-    def cancel(self, batch: str) -> HttpRequest:
-        url = f"{self._dialect.root}/{_batch_name(batch)}:cancel"
-        return HttpRequest("POST", url, self._dialect.headers(b"{}"), b"{}")
 
 
 def _status(error: Json) -> int:

@@ -96,9 +96,6 @@ class OpenAIBatch(SearchableBatchApi):
                 code = json_object(reported, "error").get("code")
                 yield name, 408 if code in UNASKED else 500, {"error": reported}
 
-    def cancel(self, batch: str) -> HttpRequest:
-        return self._request("POST", f"/batches/{batch}/cancel")
-
     def _request(
         self, method: Literal["GET", "POST"], path: str, body: bytes = b"", kind: str | None = None
     ) -> HttpRequest:

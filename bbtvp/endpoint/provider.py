@@ -210,10 +210,6 @@ class BatchApi(ABC):
         bodies: the responses to the requests of `results`.
         """
 
-    @abstractmethod
-    def cancel(self, batch: str) -> HttpRequest:
-        """Return the HTTP request that cancels a batch."""
-
 
 class SearchableBatchApi(BatchApi):
     """A batch interface that lists its batches, so that one with a lost identifier is found."""
