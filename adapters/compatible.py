@@ -28,7 +28,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from bbtvp.adapters.openai_chat import ChatCompletions
-from bbtvp.adapters.openai_options import OpenAIForm, OpenAIOptions
+from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIForm, OpenAIOptions
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.access import Access, Service
@@ -73,12 +73,12 @@ class CompatibleApi(ProviderApi):
         self.access = access
         self.url = url or access.base + form.path
         self.servers = tuple(server + form.path for server in servers)
-        supported = form.supported
-        self.top = supported.top
-        self.can_force = supported.can_force
-        self.can_sample = supported.can_sample
-        self.can_seed = supported.can_seed
-        self.can_repeat = supported.can_repeat
+        thinks = form.options.thinks
+        self.top = 0 if thinks else MOST_ALTERNATIVES
+        self.can_force = True
+        self.can_sample = not thinks
+        self.can_seed = form.can_seed
+        self.can_repeat = form.can_repeat
         self._authorization = self.authorization()
 
     @classmethod

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 
 import numpy as np
 
-from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIOptions, SupportedFeatures
+from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
@@ -30,30 +30,16 @@ from bbtvp.models import Request
 
 @final
 @dataclass(frozen=True)
-class ChatCompletions:
+class ChatCompletions(OpenAIForm):
     """Bodies for, and replies from, `/chat/completions`."""
 
     path: ClassVar[str] = "/chat/completions"
-    options: OpenAIOptions
+    can_seed: ClassVar[bool] = True
+    can_repeat: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.options.detail == "original":
             raise UsageError("detail=original exists only in responses; add -M api=responses")
-
-    @property
-    def model(self) -> str:
-        return self.options.model
-
-    @property
-    def supported(self) -> SupportedFeatures:
-        thinks = self.options.thinks
-        return SupportedFeatures(
-            top=0 if thinks else MOST_ALTERNATIVES,
-            can_force=True,
-            can_sample=not thinks,
-            can_seed=True,
-            can_repeat=True,
-        )
 
     def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         options = self.options

@@ -1,12 +1,13 @@
-"""Options of the bodies of OpenAI-style requests, and what each form of request supports."""
+"""Options of the bodies of OpenAI-style requests, and what the forms of request share."""
 
 from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, final
+from typing import Any, ClassVar, final
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
@@ -23,32 +24,6 @@ MOST_ALTERNATIVES = 20
 
 DETAILS = ("auto", "low", "high", "original")
 FORCED = ("schema", "choice")
-
-
-class SupportedFeatures(NamedTuple):
-    """What a form of request has fields for; see `ProviderApi`."""
-
-    top: int
-    can_force: bool
-    can_sample: bool
-    can_seed: bool
-    can_repeat: bool
-
-
-class OpenAIForm(Protocol):
-    """The bodies and replies of one OpenAI-style API: chat completions, or responses.
-
-    path: after the base URL.
-    """
-
-    path: ClassVar[str]
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def supported(self) -> SupportedFeatures: ...
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json: ...
-    def parse(self, reply: Json) -> ParsedReply: ...
 
 
 @final
@@ -114,3 +89,29 @@ def _object(given: object) -> Mapping[str, Any]:
     if not isinstance(made, Mapping):
         raise UsageError(f"extra must be a JSON object, such as '{{\"top_k\": 1}}', got {given!r}")
     return made
+
+
+@dataclass(frozen=True)
+class OpenAIForm(ABC):
+    """The bodies and replies of one OpenAI-style API: chat completions, or responses.
+
+    path: after the base URL. can_seed, can_repeat: see `ProviderApi`.
+    """
+
+    path: ClassVar[str]
+    can_seed: ClassVar[bool]
+    can_repeat: ClassVar[bool]
+    options: OpenAIOptions
+
+    @property
+    def model(self) -> str:
+        """The vendor's name of the model."""
+        return self.options.model
+
+    @abstractmethod
+    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+        """See `ProviderApi`."""
+
+    @abstractmethod
+    def parse(self, reply: Json) -> ParsedReply:
+        """See `ProviderApi`."""

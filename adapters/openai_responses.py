@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 from bbtvp.adapters.openai_chat import billed, read_tokens
-from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIOptions, SupportedFeatures
+from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
@@ -28,11 +28,12 @@ FEWEST_TOKENS = 16
 
 @final
 @dataclass(frozen=True)
-class Responses:
+class Responses(OpenAIForm):
     """Bodies for, and replies from, `/responses`. The vendor stores and streams nothing."""
 
     path: ClassVar[str] = "/responses"
-    options: OpenAIOptions
+    can_seed: ClassVar[bool] = False
+    can_repeat: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.options.forced != "schema":
@@ -40,21 +41,6 @@ class Responses:
                 f"forced={self.options.forced} exists only in chat completions; "
                 "leave out -M api=responses"
             )
-
-    @property
-    def model(self) -> str:
-        return self.options.model
-
-    @property
-    def supported(self) -> SupportedFeatures:
-        thinks = self.options.thinks
-        return SupportedFeatures(
-            top=0 if thinks else MOST_ALTERNATIVES,
-            can_force=True,
-            can_sample=not thinks,
-            can_seed=False,
-            can_repeat=False,
-        )
 
     def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         options = self.options

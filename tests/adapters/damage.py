@@ -40,7 +40,7 @@ def damaged(reply: Json) -> Iterator[tuple[str, Json]]:
             yield f"{path} → {other}", changed
 
 
-def survives(dialect: ProviderApi, reply: Json) -> tuple[int, int]:
+def survives(api: ProviderApi, reply: Json) -> tuple[int, int]:
     """How many damaged replies are read, and how many refused, in the three ways that are allowed.
 
     Anything else that is raised passes through, with what was done in its notes.
@@ -48,7 +48,7 @@ def survives(dialect: ProviderApi, reply: Json) -> tuple[int, int]:
     read = refused = 0
     for what, changed in damaged(reply):
         try:
-            parsed = dialect.parse(changed)
+            parsed = api.parse(changed)
         except (LookupError, TypeError, ValueError):
             refused += 1
         except Exception as error:

@@ -89,9 +89,9 @@ def accepts(body: Json, shape: TypeAdapter[Any] = PARAMS) -> bool:
         return False
 
 
-def body_of(dialect: Messages, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
+def body_of(api: Messages, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
-    return dialect.body(asked, picture(asked), features)
+    return api.body(asked, picture(asked), features)
 
 
 @pytest.fixture
@@ -196,10 +196,10 @@ def test_only_the_old_version_has_a_temperature_and_none_has_a_seed() -> None:
 
 
 def test_thinking_leaves_room_for_an_answer() -> None:
-    dialect = Messages(MODEL, KEY, thinking=2048)
+    api = Messages(MODEL, KEY, thinking=2048)
     with pytest.raises(UsageError, match="max_tokens=3072"):
-        body_of(dialect, max_tokens=2048)
-    assert body_of(dialect, max_tokens=3000)["thinking"] == {
+        body_of(api, max_tokens=2048)
+    assert body_of(api, max_tokens=3000)["thinking"] == {
         "type": "enabled",
         "budget_tokens": 2048,
     }
@@ -234,10 +234,8 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             ],
             output_config={"format": {"type": "json_schema", "schema": schema}},
         )
-        dialect = Messages(MODEL, KEY, server.url)
-    same(
-        dialect.http_request(compact(dialect.body(asked, picture(asked), FORCED))), server.asked[0]
-    )
+        api = Messages(MODEL, KEY, server.url)
+    same(api.http_request(compact(api.body(asked, picture(asked), FORCED))), server.asked[0])
     assert (
         "".join(block.text for block in message.content if block.type == "text")
         == '{"answer": "checks"}'
@@ -369,11 +367,11 @@ RESULTS: list[Json] = [
 
 def test_a_batch_is_handed_in_as_the_sdk_does_it(client: Any) -> None:
     with recorder(STATE) as server:
-        dialect = Messages(MODEL, KEY, server.url)
-        bodies = {name: body_of(dialect, FORCED, red=red) for name, red in (("a", 0), ("b", 200))}
+        api = Messages(MODEL, KEY, server.url)
+        bodies = {name: body_of(api, FORCED, red=red) for name, red in (("a", 0), ("b", 200))}
         requests = [{"custom_id": name, "params": body} for name, body in bodies.items()]
         theirs = client(server.url).messages.batches.create(requests=requests)
-    exchanges = dialect.batch.submit({name: compact(body) for name, body in bodies.items()})
+    exchanges = api.batch.submit({name: compact(body) for name, body in bodies.items()})
     same(next(exchanges), server.asked[0])
     assert accepts(server.asked[0].json, BATCH)
     with pytest.raises(StopIteration) as ended:
@@ -384,14 +382,14 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it(client: Any) -> None:
 def test_the_state_of_a_batch_is_read_and_asked_as_the_sdk_does_it(client: Any) -> None:
     done = STATE | {"processing_status": "ended", "results_url": "https://elsewhere.example/steal"}
     with recorder(lambda asked: done if asked.method == "GET" else STATE) as server:
-        dialect = Messages(MODEL, KEY, server.url)
+        api = Messages(MODEL, KEY, server.url)
         batches = client(server.url).messages.batches
         batches.retrieve("msgbatch_01")
-    same(dialect.batch.status("msgbatch_01"), server.asked[0])
+    same(api.batch.status("msgbatch_01"), server.asked[0])
     for state in (STATE, done):
         MessageBatch.model_validate(state)
-    assert dialect.batch.read_status(STATE) == (False, "in_progress", None)
-    assert dialect.batch.read_status(done) == (True, "ended", "msgbatch_01")
+    assert api.batch.read_status(STATE) == (False, "in_progress", None)
+    assert api.batch.read_status(done) == (True, "ended", "msgbatch_01")
 
 
 def test_results_are_read_by_their_identifiers(client: Any) -> None:
@@ -405,13 +403,13 @@ def test_results_are_read_by_their_identifiers(client: Any) -> None:
     with recorder(answer) as server:
         done = STATE | {"processing_status": "ended"}
         done["results_url"] = f"{server.url}/v1/messages/batches/msgbatch_01/results"
-        dialect = Messages(MODEL, KEY, server.url)
+        api = Messages(MODEL, KEY, server.url)
         theirs = [
             each.custom_id for each in client(server.url).messages.batches.results("msgbatch_01")
         ]
-    (wire,) = dialect.batch.results("msgbatch_01")
+    (wire,) = api.batch.results("msgbatch_01")
     same(wire, server.asked[-1])
-    read = list(dialect.batch.read_results([lines.encode()]))
+    read = list(api.batch.read_results([lines.encode()]))
     assert [(name, status) for name, status, _ in read] == [
         ("b", 400),
         ("a", 200),
@@ -419,9 +417,9 @@ def test_results_are_read_by_their_identifiers(client: Any) -> None:
         ("d", 408),
     ]
     assert [name for name, _, _ in read] == theirs
-    assert dialect.parse(read[1][2]).texts == ("checks",)
-    assert dialect.error(400, read[0][2]) == ("invalid_request_error", "too long")
-    assert dialect.error(408, read[2][2])[0] == "expired"
+    assert api.parse(read[1][2]).texts == ("checks",)
+    assert api.error(400, read[0][2]) == ("invalid_request_error", "too long")
+    assert api.error(408, read[2][2])[0] == "expired"
 
 
 def test_results_are_fetched_from_our_own_host_whatever_the_reply_says() -> None:

@@ -229,16 +229,16 @@ def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model
                 "textFormat": {"type": "json_schema", "structure": {"jsonSchema": definition}}
             },
         )
-        dialect = signed(server.url, model)
+        api = signed(server.url, model)
     theirs = server.asked[0]
-    ours = asked_by(dialect.http_request(compact(dialect.body(asked, picture(asked), FORCED))))
+    ours = asked_by(api.http_request(compact(api.body(asked, picture(asked), FORCED))))
     assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
     assert reply["output"]["message"]["content"][1:] == [
         {"text": '{"answer": '},
         {"text": '"checks"}'},
     ]
     # Over the very same bytes, since boto3 puts spaces into its JSON.
-    again = asked_by(dialect.http_request(theirs.body)).headers
+    again = asked_by(api.http_request(theirs.body)).headers
     assert again.items() <= theirs.headers.items() and again["x-amz-security-token"] == SESSION
     assert again["authorization"] != ours.headers["authorization"]
 
@@ -299,13 +299,11 @@ def test_every_attempt_is_signed_anew_with_the_keys_of_its_time() -> None:
         }
 
     credentials = RefreshableCredentials.create_from_metadata(renew(), renew, "test")
-    dialect = Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example")
-    tokens = [
-        asked_by(dialect.http_request(b"{}")).headers["x-amz-security-token"] for _ in range(2)
-    ]
+    api = Converse(MODEL, SigV4(credentials, "eu-west-1"), "https://x.example")
+    tokens = [asked_by(api.http_request(b"{}")).headers["x-amz-security-token"] for _ in range(2)]
     assert tokens == ["t2=", "t2="]  # the first had a second to live
     assert (
-        dialect.error(403, {"message": "canonical: x-amz-security-token:t2="})[1]
+        api.error(403, {"message": "canonical: x-amz-security-token:t2="})[1]
         == "canonical: x-amz-security-token:…"
     )
 

@@ -113,9 +113,9 @@ def accepts(body: Json) -> bool:
     return True
 
 
-def body_of(dialect: GenerateContent, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
+def body_of(api: GenerateContent, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
-    return dialect.body(asked, picture(asked), features)
+    return api.body(asked, picture(asked), features)
 
 
 def plainly(node: Any, name: str = "") -> Any:
@@ -184,11 +184,11 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     ids=str,
 )
 def test_bodies_are_valid_for_the_sdk_types(options: dict[str, Any]) -> None:
-    dialect = GenerateContent(MODEL, KEY, **options)
+    api = GenerateContent(MODEL, KEY, **options)
     for features in (PLAIN, FULL):
         for kind in ("png", "jpeg", "webp"):
             asked = request()
-            assert accepts(dialect.body(asked, picture(asked, kind), features))
+            assert accepts(api.body(asked, picture(asked, kind), features))
 
 
 def test_the_types_refuse_what_is_wrong() -> None:
@@ -296,8 +296,8 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             ],
             config=config,
         )
-        dialect = GenerateContent(MODEL, KEY, server.url, thinking=0, media_resolution="low")
-    same(dialect.http_request(compact(dialect.body(asked, picture(asked), FULL))), server.asked[0])
+        api = GenerateContent(MODEL, KEY, server.url, thinking=0, media_resolution="low")
+    same(api.http_request(compact(api.body(asked, picture(asked), FULL))), server.asked[0])
     assert reply.text == '{"answer": "checks"}'
     assert reply.usage_metadata.thoughts_token_count == 40
 
@@ -421,16 +421,16 @@ def test_replies_of_another_kind_are_refused_in_the_three_ways(reply: Json) -> N
 
 
 def test_errors_are_told_in_the_vendors_words() -> None:
-    dialect = GenerateContent(MODEL, KEY)
+    api = GenerateContent(MODEL, KEY)
     busy = {"error": {"code": 429, "message": "Please retry in 3s", "status": "RESOURCE_EXHAUSTED"}}
-    assert dialect.error(429, busy) == ("RESOURCE_EXHAUSTED", "Please retry in 3s")
+    assert api.error(429, busy) == ("RESOURCE_EXHAUSTED", "Please retry in 3s")
     details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
     wrong = {
         "error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT", "details": details}
     }
-    assert dialect.error(400, wrong) == ("API_KEY_INVALID", "m")
-    assert dialect.error(500, {"error": "no"}) == ("", "no")
-    assert dialect.error(500, {"error": {"code": 500, "message": "m", "details": 3}}) == (
+    assert api.error(400, wrong) == ("API_KEY_INVALID", "m")
+    assert api.error(500, {"error": "no"}) == ("", "no")
+    assert api.error(500, {"error": {"code": 500, "message": "m", "details": 3}}) == (
         "500",
         "m",
     )

@@ -53,12 +53,11 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
         job = client.batches.create(
             model=MODEL, src=[inlined(name) for name in asked], config=config
         )
-        dialect = GenerateContent(MODEL, KEY, server.url)
+        api = GenerateContent(MODEL, KEY, server.url)
     bodies = {
-        name: compact(dialect.body(each, picture(each), ApiFeatures()))
-        for name, each in asked.items()
+        name: compact(api.body(each, picture(each), ApiFeatures())) for name, each in asked.items()
     }
-    exchanges = dialect.batch.submit(bodies)
+    exchanges = api.batch.submit(bodies)
     same(next(exchanges), server.asked[0])
     with pytest.raises(StopIteration) as end:
         exchanges.send(state("PENDING"))  # type: ignore[attr-defined]
@@ -68,17 +67,17 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
 def test_the_state_of_a_batch_is_read_and_asked_as_the_sdk_does_it() -> None:
     done = state("SUCCEEDED", output=OUTPUT)
     with recorder(done) as server, sdk(server.url) as client:
-        dialect = GenerateContent(MODEL, KEY, server.url)
+        api = GenerateContent(MODEL, KEY, server.url)
         job = client.batches.get(name="batches/b1-x")
-    same(dialect.batch.status("batches/b1-x"), server.asked[0])
-    same(dialect.batch.results("batches/b1-x")[0], server.asked[0])
+    same(api.batch.status("batches/b1-x"), server.asked[0])
+    same(api.batch.results("batches/b1-x")[0], server.asked[0])
     assert [(each.metadata or {})["key"] for each in job.dest.inlined_responses] == [
         "a",
         "b",
         "c",
         "d",
     ]
-    batch = dialect.batch
+    batch = api.batch
     assert batch.read_status(state("RUNNING")) == (False, "BATCH_STATE_RUNNING", None)
     assert batch.read_status(done) == (True, "BATCH_STATE_SUCCEEDED", "batches/b1-x")
     assert batch.read_status(state("FAILED")) == (True, "BATCH_STATE_FAILED", None)
@@ -92,17 +91,17 @@ def test_results_are_read_by_their_identifiers_from_either_place(place: str) -> 
         if place == "metadata"
         else state("SUCCEEDED") | {"response": OUTPUT}
     )
-    dialect = GenerateContent(MODEL, KEY)
-    assert dialect.batch.read_status(done)[2] == "batches/b1-x"
-    read = list(dialect.batch.read_results([json.dumps(done).encode()]))
+    api = GenerateContent(MODEL, KEY)
+    assert api.batch.read_status(done)[2] == "batches/b1-x"
+    read = list(api.batch.read_results([json.dumps(done).encode()]))
     assert [(name, status) for name, status, _ in read] == [
         ("a", 200),
         ("b", 429),
         ("c", 400),
         ("d", 500),
     ]
-    assert dialect.parse(read[0][2]).texts == ("checks",)
-    assert dialect.error(400, read[2][2])[1] == "bad"
+    assert api.parse(read[0][2]).texts == ("checks",)
+    assert api.error(400, read[2][2])[1] == "bad"
 
 
 @pytest.mark.parametrize(

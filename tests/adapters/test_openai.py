@@ -56,7 +56,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def dialect(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: Any) -> OpenAI:
+def openai_api(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: Any) -> OpenAI:
     form = form_of(api, OpenAIOptions("gpt-4.1", **options))
     return OpenAI(access("openai/gpt-4.1", base, KEY), form)
 
@@ -64,7 +64,7 @@ def dialect(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: A
 def body(api: str, features: ApiFeatures, **options: Any) -> dict[str, Any]:
     asked = request()
     made: dict[str, Any] = json.loads(
-        compact(dialect(api, **options).body(asked, picture(asked), features))
+        compact(openai_api(api, **options).body(asked, picture(asked), features))
     )
     return made
 
@@ -217,7 +217,7 @@ def test_what_is_sent_is_what_the_sdk_sends(
         monkeypatch.setenv(name, value)
     with recorder() as server:
         ask(f"{server.url}/v1")
-        ours = dialect(api, f"{server.url}/v1", detail="high")
+        ours = openai_api(api, f"{server.url}/v1", detail="high")
         asked = request()
         sent = asked_by(ours.http_request(compact(ours.body(asked, picture(asked), ALL))))
         same(
@@ -234,8 +234,8 @@ def test_what_is_sent_is_what_the_sdk_sends(
 
 def test_the_image_comes_first_and_keeps_its_pixels() -> None:
     asked = request(red=90)
-    chat = dialect().body(asked, picture(asked), PLAIN)["messages"][0]["content"]
-    responses = dialect("responses").body(asked, picture(asked), PLAIN)["input"][0]["content"]
+    chat = openai_api().body(asked, picture(asked), PLAIN)["messages"][0]["content"]
+    responses = openai_api("responses").body(asked, picture(asked), PLAIN)["input"][0]["content"]
     assert [part["type"] for part in (*chat, *responses)] == [
         "image_url",
         "text",
@@ -266,7 +266,7 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_labels_are_forced_only_where_there_are_labels(api: str) -> None:
     asked = request(labels=None)
-    made = dialect(api).body(asked, picture(asked), ApiFeatures(forced=True))
+    made = openai_api(api).body(asked, picture(asked), ApiFeatures(forced=True))
     assert not made.keys() & {"response_format", "text"}
 
 
@@ -277,8 +277,8 @@ def test_a_forced_label_has_room_for_its_wrapping() -> None:
 
 def test_responses_allow_no_fewer_than_16_tokens() -> None:
     asked = request(max_tokens=1)
-    assert dialect("responses").body(asked, picture(asked), PLAIN)["max_output_tokens"] == 16
-    assert dialect().body(asked, picture(asked), PLAIN)["max_completion_tokens"] == 1
+    assert openai_api("responses").body(asked, picture(asked), PLAIN)["max_output_tokens"] == 16
+    assert openai_api().body(asked, picture(asked), PLAIN)["max_completion_tokens"] == 1
 
 
 def test_extra_fields_are_added_and_win() -> None:
@@ -411,7 +411,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 
 
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
-    made = dialect()
+    made = openai_api()
     wire: HttpRequest = made.http_request(compact(made.body(request(), picture(request()), ALL)))
     shown = [
         repr(made),
@@ -426,7 +426,7 @@ def test_the_key_shows_in_nothing_but_the_headers() -> None:
 
 
 def test_a_copy_of_a_body_shares_nothing_with_the_next() -> None:
-    made = dialect()
+    made = openai_api()
     asked = request()
     first = made.body(asked, picture(asked), ALL)
     kept = copy.deepcopy(first)

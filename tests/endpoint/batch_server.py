@@ -399,21 +399,19 @@ class Client:
     def run(self, bodies: Mapping[str, bytes], **options: Any) -> dict[str, str]:
         vendor = self.vendor.removesuffix("+list")
         url = self.server.url
-        dialect: ProviderApi = Messages("m", KEY, url)
+        api: ProviderApi = Messages("m", KEY, url)
         if vendor == "openai":
             form = form_of("chat", OpenAIOptions.taken_from({}, "m"))
-            dialect = OpenAI(Access("openai/m", "m", f"{url}/v1", "OPENAI_API_KEY", KEY), form)
-        batch = dialect.batch
+            api = OpenAI(Access("openai/m", "m", f"{url}/v1", "OPENAI_API_KEY", KEY), form)
+        batch = api.batch
         assert batch is not None
 
         def read(key: str, status: int, reply: Json) -> None:
             assert key not in self.got  # every result comes once
-            text = (
-                dialect.parse(reply).texts[0] if status == 200 else dialect.error(status, reply)[1]
-            )
+            text = api.parse(reply).texts[0] if status == 200 else api.error(status, reply)[1]
             self.got[key] = (status, text)
             if status == 200:
-                self.store.keep(key, Reply(text), model=dialect.spec)
+                self.store.keep(key, Reply(text), model=api.spec)
 
         def sleep(seconds: float) -> None:
             self.slept.append(seconds)
@@ -425,8 +423,8 @@ class Client:
             batch,
             transport,
             self.store,
-            model=dialect.spec,
-            explain=dialect.error,
+            model=api.spec,
+            explain=api.error,
             secrets=[KEY],
             key_variable="VENDOR_API_KEY",
             say=self.said.append,
