@@ -69,7 +69,9 @@ def doctor(
 
     Vendors scale, cut and pad images before their models see them, and a frame of a few pixels can
     be lost on the way. This command shows what is known of it, from dated files, and which canvas
-    passes unchanged. It needs no key and asks nothing, unless you add --probe.
+    passes unchanged.
+
+    It asks nothing, and needs no key, unless you add --probe.
 
     \b
     Try:
