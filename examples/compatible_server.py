@@ -15,17 +15,19 @@ servers' models too. The miniatures zoo/blip2 and zoo/idefics3 stand in. With im
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 import bbtvp
+from bbtvp.search.events import SearchEvent, SearchPlanned
+from bbtvp.verify.events import ModelProbed, ProofEvent
 
 
-def watch(event: str, facts: Mapping[str, Any]) -> None:
-    for spec, findings in facts.get("probes", {}).items():
-        print(*(f"{spec}: {finding}" for finding in findings), sep="\n")
-    if event == "planned":
-        print(f"answers are read by {facts['reader']}")
+def watch(event: SearchEvent | ProofEvent) -> None:
+    if isinstance(event, ModelProbed):
+        print(*(f"{event.spec}: {finding}" for finding in event.findings), sep="\n")
+    if isinstance(event, SearchPlanned):
+        for spec, findings in event.probes.items():
+            print(*(f"{spec}: {finding}" for finding in findings), sep="\n")
+        print(f"answers are read by {event.reader}")
 
 
 def main() -> None:

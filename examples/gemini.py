@@ -14,20 +14,19 @@ a key and images of your own (one sub-folder per class):
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 import bbtvp
+from bbtvp.search.events import SearchEvent, SearchPlanned
 
 
-def watch(event: str, facts: Mapping[str, Any]) -> None:
-    if event == "planned":
-        for findings in facts["probes"].values():
+def watch(event: SearchEvent) -> None:
+    if isinstance(event, SearchPlanned):
+        for findings in event.probes.values():
             print(
                 *(finding for finding in findings if finding.startswith(("log-prob", "forced"))),
                 sep="\n",
             )
-        print(f"answers are read by {facts['reader']}")
+        print(f"answers are read by {event.reader}")
 
 
 def main() -> None:

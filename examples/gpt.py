@@ -11,17 +11,16 @@ in, and costs nothing. With a key and images of your own (one sub-folder per cla
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 import bbtvp
+from bbtvp.search.events import SearchEvent, SearchPlanned
 
 
-def watch(event: str, facts: Mapping[str, Any]) -> None:
-    for spec, findings in facts.get("probes", {}).items():
-        print(*(f"{spec}: {finding}" for finding in findings), sep="\n")
-    if event == "planned":
-        print(f"answers are read by {facts['reader']}")
+def watch(event: SearchEvent) -> None:
+    if isinstance(event, SearchPlanned):
+        for spec, findings in event.probes.items():
+            print(*(f"{spec}: {finding}" for finding in findings), sep="\n")
+        print(f"answers are read by {event.reader}")
 
 
 def main() -> None:

@@ -13,17 +13,15 @@ Llama. With that model and your own images (one sub-folder per class):
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 import bbtvp
+from bbtvp.search.events import GenerationDone, SearchEvent
 
 
-def watch(event: str, facts: Mapping[str, Any]) -> None:
-    if event == "generation":
+def watch(event: SearchEvent) -> None:
+    if isinstance(event, GenerationDone):
         print(
-            f"{facts['stage']} {facts['generation']}: loss {facts['mean']:.3f} after "
-            f"{facts['queries']} queries"
+            f"{event.stage} {event.generation}: loss {event.mean:.3f} after {event.queries} queries"
         )
 
 

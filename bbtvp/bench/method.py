@@ -19,7 +19,7 @@ from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.upgrade import removed_option
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 

@@ -114,8 +114,6 @@ class _PeerSearch:
                 return done
             engine.tell(z, finite([shaped(row, kind) for row in losses]))
             done += 1
-            facts = {"stage": "peer", "generation": done, "queries": budget.total}
-            self.job.watch("generation", facts)
 
     def _losses(self, z: Matrix, step: int, journal: Journal, metered: MeteredModel) -> Matrix:
         """(candidates, images) losses in the reader's unit, NaN where the query failed.

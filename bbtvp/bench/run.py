@@ -28,9 +28,9 @@ from bbtvp.bench.method import Method, MethodInput, MethodOutcome
 from bbtvp.bench.rows import row
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
-from bbtvp.jobs.runner import Batch, Document, JobResult, run_batch
+from bbtvp.jobs.runner import Batch, BatchWatch, Document, JobResult, JobWatch, run_batch
 from bbtvp.models import Model, load_model
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import silent
 from bbtvp.surrogate import load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
@@ -56,7 +56,7 @@ class BenchSettings:
 
 
 def run_bench(
-    grid: BenchGrid, settings: BenchSettings, *, parallel: int = 1, watch: Watch = silent
+    grid: BenchGrid, settings: BenchSettings, *, parallel: int = 1, watch: BatchWatch = silent
 ) -> list[JobResult[BenchCell]]:
     """Run all cells of the grid, in its order. A cell that fails is reported; the others go on.
 
@@ -134,7 +134,7 @@ class BenchBatch(Batch[BenchCell]):
     def abandon(self) -> None:
         """Processes end with all that they wait for."""
 
-    def run(self, job: BenchCell, watch: Watch) -> Document:
+    def run(self, job: BenchCell, watch: JobWatch) -> Document:
         with _one_thread():
             document = self._run(job, watch)
         atomic_write_json(self._document_path(job), document)
@@ -150,7 +150,7 @@ class BenchBatch(Batch[BenchCell]):
             return cell
         return dataclasses.replace(cell, budget=min(cell.budget, pool(self._task(cell.task))))
 
-    def _run(self, cell: BenchCell, watch: Watch) -> Document:
+    def _run(self, cell: BenchCell, watch: JobWatch) -> Document:
         began = time.monotonic()
         cpu = time.process_time()
         method = methods.get(cell.method)
@@ -179,7 +179,9 @@ class BenchBatch(Batch[BenchCell]):
             "rows": [row(cell, target, arms, queries) for target, arms in targets.items()],
         }
 
-    def _search(self, cell: BenchCell, method: Method, folder: Path, watch: Watch) -> MethodOutcome:
+    def _search(
+        self, cell: BenchCell, method: Method, folder: Path, watch: JobWatch
+    ) -> MethodOutcome:
         task = self._task(cell.task)
         model = self._model(cell.source)
         given = MethodInput(

@@ -130,6 +130,14 @@ class TaskEffect:
 
 @final
 @dataclass(frozen=True)
+class TaskTried:
+    """One task was asked about, without the prompt and with it."""
+
+    effect: TaskEffect
+
+
+@final
+@dataclass(frozen=True)
 class OffTaskEffect:
     """The prompt's own question on images of another task, or blank ones ("blank black")."""
 
@@ -254,7 +262,7 @@ def effects(
         asked = session.model(model)
         deterministic = asked.capabilities.deterministic
         most = planned(own, rest, limit, deterministic=deterministic)
-        session.announce("straying", most, tasks=1 + len(rest))
+        session.announce(most)
         for other in (own, *rest):
             tried = held_out(other, limit)
             answers = _ask(session, asked, other, tried)
@@ -264,7 +272,7 @@ def effects(
                 unanswered.append(other.name)
             else:
                 found.append(effect)
-                session.watch("strayed", effect.as_json())
+                session.watch(TaskTried(effect))
         if own.name in unanswered:
             raise ModelError(
                 f"{asked.spec} answered no test image of {own.name} with and without the prompt"

@@ -70,6 +70,22 @@ class CorruptionGain:
 
 @final
 @dataclass(frozen=True)
+class CellTried:
+    """One corruption was tried at one severity: the `done`-th of `cells` on this model.
+
+    gain: None if no image was answered without the prompt and with it.
+    """
+
+    model: str
+    done: int
+    cells: int
+    corruption: str
+    severity: int
+    gain: CorruptionGain | None
+
+
+@final
+@dataclass(frozen=True)
 class ModelRobustness:
     """One model: the clean images, every corruption at every severity (a cell), and their means.
 
@@ -199,7 +215,7 @@ def robustness(
     cells = [_Cell(kind, severity) for kind in kinds for severity in kind.severities(severities)]
     with CheckSession("robustness", prompt, task, **options) as session:
         most = planned(task, kinds, severities, limit, len(models))
-        session.announce("corrupting", most, cells=len(cells), models=len(models))
+        session.announce(most)
         asking = _Asking(session, held_out(task, limit), where)
         found = [asking.robustness_of(session.model(given), cells) for given in models]
         cost = session.cost
@@ -256,15 +272,16 @@ class _Asking(NamedTuple):
             else:
                 rows.append(row)
                 changes.append(change)
-            facts = {
-                "model": spec,
-                "done": number,
-                "cells": len(cells),
-                "corruption": cell.kind.name,
-                "severity": cell.severity,
-                "cell": row and row.as_json(),
-            }
-            self.session.watch("corrupted", facts)
+            self.session.watch(
+                CellTried(
+                    spec,
+                    number,
+                    len(cells),
+                    corruption=cell.kind.name,
+                    severity=cell.severity,
+                    gain=row,
+                )
+            )
         if not rows:
             raise ModelError(
                 f"{spec} answered no corrupted image with and without the prompt; ask again"

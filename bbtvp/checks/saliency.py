@@ -147,6 +147,14 @@ class SaliencyMap:
 
 @final
 @dataclass(frozen=True)
+class ImageMapped:
+    """One image was mapped, without the prompt or with it."""
+
+    found: SaliencyMap
+
+
+@final
+@dataclass(frozen=True)
 class Saliency:
     """The result of `saliency`: maps of the first test images, before and after in turn.
 
@@ -278,14 +286,14 @@ def saliency(
     samples = held_out(task, limit)
     maps = []
     with CheckSession("saliency", prompt, task, **options) as session:
-        session.announce("looking", planned_maps(prompt, samples, method), images=len(samples))
+        session.announce(planned_maps(prompt, samples, method))
         asked = session.model(model)
         chosen = session.reader(asked)
         for sample in samples:
             for worn in (None, prompt):
                 image = _MappedImage(session, asked, chosen, sample, worn)
                 maps.append(image.map(method, target))
-                session.watch("looked", maps[-1].as_json())
+                session.watch(ImageMapped(maps[-1]))
         cost = session.cost
     files: tuple[str, ...] = ()
     if session.folder is not None:

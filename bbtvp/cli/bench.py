@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -198,24 +198,25 @@ def _check_model(spec: str, zoo: list[str]) -> None:
 def _run(grid: BenchGrid, settings: BenchSettings, parallel: int) -> list[dict[str, str]]:
     """Run all cells; what failed, as rows of cell and reason."""
     from bbtvp.bench.run import limited, run_bench
+    from bbtvp.jobs.runner import BatchEvent, BatchStarted, JobEnded
 
     for spec in grid.tasks:  # a misspelt task is an error now, not in an hour
         limited(spec, settings.test_limit)
     began = time.monotonic()
     before = 0
 
-    def watch(event: str, facts: Any) -> None:
+    def watch(event: BatchEvent) -> None:
         nonlocal before
-        if event == "batch":
-            before = facts["done"]
+        if isinstance(event, BatchStarted):
+            before = event.done
             kept = f"; {before} are finished already" if before else ""
-            say(f"{facts['total']} cells{kept}")
-        elif event == "job" and facts["ended"].fresh:
-            number = facts["number"]
-            total = facts["total"]
-            pace = (time.monotonic() - began) / max(1, number - before)
-            left = f"; about {_span(pace * (total - number))} left" if number < total else ""
-            say(f"{number}/{total} {_told(facts['ended'])}{left}")
+            say(f"{event.total} cells{kept}")
+        if isinstance(event, JobEnded) and event.result.fresh:
+            left = ""
+            if event.number < event.total:
+                pace = (time.monotonic() - began) / max(1, event.number - before)
+                left = f"; about {_span(pace * (event.total - event.number))} left"
+            say(f"{event.number}/{event.total} {_told(event.result)}{left}")
 
     ended = run_bench(grid, settings, parallel=parallel, watch=watch)
     return [{"cell": one.job.name, "reason": one.error} for one in ended if one.document is None]

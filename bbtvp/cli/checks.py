@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, final
+from typing import TYPE_CHECKING, Any, TypedDict, assert_never, final
 
 import click
 
@@ -23,10 +23,13 @@ from bbtvp.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from bbtvp.checks.events import CheckEvent
+    from bbtvp.checks.robustness import CellTried
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
     from bbtvp.prompt import Prompt
     from bbtvp.tasks import Task
+    from bbtvp.verify.events import CheckPlanned
     from bbtvp.verify.session import CheckOptions
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
@@ -143,42 +146,51 @@ class CheckProgress:
 
     bar: Any = None
 
-    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+    def __call__(self, event: CheckEvent) -> None:
         """Print one event."""
+        from bbtvp.checks.effects import TaskTried
+        from bbtvp.checks.robustness import CellTried
+        from bbtvp.checks.saliency import ImageMapped
         from bbtvp.report.figures import points
+        from bbtvp.verify.events import CheckPlanned, ModelProbed
 
-        if event == "corrupted":
-            self._cell(facts)
-            return
-        for spec, findings in facts.get("probes", {}).items():
-            say(f"{spec}: {'; '.join(findings)}")
-        if "queries" in facts:
-            say(f"at most {facts['queries']} image queries")
-        if facts.get("resumed"):
+        match event:
+            case CellTried():
+                self._cell(event)
+            case ModelProbed(spec, findings):
+                say(f"{spec}: {'; '.join(findings)}")
+            case CheckPlanned():
+                self._planned(event)
+            case TaskTried(effect):
+                change = points(effect.paired.gain)
+                say(f"{effect.task}: {change} points on {effect.paired.n} images")
+            case ImageMapped(found):
+                say(f"mapped: {found.id} {found.arm}, {found.label} {found.score:.2f}")
+            case _:
+                assert_never(event)
+
+    def _planned(self, event: CheckPlanned) -> None:
+        say(f"at most {event.queries} image queries")
+        if event.resumed:
             say(
-                f"continuing: {facts['resumed']} image queries were sent before; "
+                f"continuing: {event.resumed} image queries were sent before; "
                 "answered ones are not sent again"
             )
-        if event == "strayed":
-            say(f"{facts['task']}: {points(facts['change'])} points on {facts['n']} images")
-        if event == "looked":
-            say(f"mapped: {facts['id']} {facts['arm']}, {facts['label']} {facts['score']:.2f}")
 
-    def _cell(self, facts: Mapping[str, Any]) -> None:
+    def _cell(self, event: CellTried) -> None:
         from bbtvp.report.figures import points
 
-        cell = facts["cell"]
-        gain = f"{points(cell['gain'])} points" if cell else "no answers"
-        name = f"{facts['corruption']} {facts['severity']}: {gain}"
+        gain = f"{points(event.gain.paired.gain)} points" if event.gain else "no answers"
+        name = f"{event.corruption} {event.severity}: {gain}"
         if not sys.stderr.isatty():
-            say(f"{facts['done']}/{facts['cells']} {facts['model']} {name}")
+            say(f"{event.done}/{event.cells} {event.model} {name}")
             return
         from tqdm import tqdm
 
         if self.bar is None:
-            self.bar = tqdm(total=facts["cells"], desc=facts["model"], leave=False)
-        self.bar.update(facts["done"] - self.bar.n)
+            self.bar = tqdm(total=event.cells, desc=event.model, leave=False)
+        self.bar.update(event.done - self.bar.n)
         self.bar.set_postfix_str(name)
-        if facts["done"] == facts["cells"]:
+        if event.done == event.cells:
             self.bar.close()
             self.bar = None

@@ -40,7 +40,7 @@ def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_js
     from bbtvp.jobs.reproduce import plan_reproduction
     from bbtvp.jobs.reproduce import reproduce as again
     from bbtvp.report.progress import Progress
-    from bbtvp.search.loop import silent
+    from bbtvp.search.events import silent
     from bbtvp.search.recipe import Loader
 
     loader = Loader()

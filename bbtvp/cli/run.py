@@ -182,16 +182,18 @@ def _run(
     Ends the process if an interrupt leaves threads behind.
     """
     from bbtvp.jobs import run_jobs
-    from bbtvp.jobs.runner import StillRunning
-    from bbtvp.report.progress import LINES
+    from bbtvp.jobs.runner import BatchEvent, JobEnded, JobEvent, JobStarted, StillRunning
+    from bbtvp.report.progress import lines_of
 
-    def watch(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "job":
-            say(f"{facts['number']}/{facts['total']} {_told(facts['ended'])}")
-        elif event == "begun":
-            say(f"{facts['job']}: begins")
-        elif event in LINES and parallel == 1:
-            say(f"{facts['job']}: {LINES[event](facts)}")
+    def watch(event: BatchEvent) -> None:
+        match event:
+            case JobEnded(result, number, total):
+                say(f"{number}/{total} {_told(result)}")
+            case JobStarted(job):
+                say(f"{job}: begins")
+            case JobEvent(job, told) if parallel == 1:
+                for line in lines_of(told):
+                    say(f"{job}: {line}")
 
     try:
         return run_jobs(chosen, folder, every=every, parallel=parallel, watch=watch)

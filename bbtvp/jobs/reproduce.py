@@ -29,7 +29,7 @@ from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.record import environment, read_record
 from bbtvp.runs.recording import NotRecorded, Recording
 from bbtvp.runs.tally import UNPROMPTED
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import Watch, silent
 from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loader, Loads, Recipe
 from bbtvp.surrogate import Surrogate

@@ -22,9 +22,9 @@ from bbtvp.core.origin import Origin
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.jobs.job import SearchJob
 from bbtvp.jobs.result import result
-from bbtvp.jobs.runner import Batch, Document, JobResult, run_batch
+from bbtvp.jobs.runner import Batch, BatchWatch, Document, JobResult, JobWatch, run_batch
 from bbtvp.runs.folder import BUNDLE, RESULT
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import silent
 from bbtvp.search.optimize import Run
 from bbtvp.search.recipe import Loader
 from bbtvp.verify import Proof, verify
@@ -42,7 +42,7 @@ def run_jobs(
     every: Sequence[SearchJob] | None = None,
     parallel: int = 1,
     loader: Loader | None = None,
-    watch: Watch = silent,
+    watch: BatchWatch = silent,
 ) -> list[JobResult[SearchJob]]:
     """Run jobs, each in its own folder below `folder`; what became of each, in their order.
 
@@ -108,13 +108,13 @@ class _SearchBatch(Batch[SearchJob]):
             if isinstance(model, Endpoint):
                 model.abandon()
 
-    def run(self, job: SearchJob, watch: Watch) -> Document:
+    def run(self, job: SearchJob, watch: JobWatch) -> Document:
         try:
             return self._search_and_prove(job, watch)
         finally:
             self._release_models(job)
 
-    def _search_and_prove(self, job: SearchJob, watch: Watch) -> Document:
+    def _search_and_prove(self, job: SearchJob, watch: JobWatch) -> Document:
         began = time.monotonic()
         place = self.place(job)
         run = job.recipe.search(out=place, loader=self._loader, watch=watch)
@@ -137,7 +137,7 @@ class _SearchBatch(Batch[SearchJob]):
         atomic_write_json(place / RESULT, document)
         return dict(json.loads(json.dumps(document)))  # as a later process reads it
 
-    def _proofs(self, job: SearchJob, run: Run, watch: Watch) -> list[Proof | None]:
+    def _proofs(self, job: SearchJob, run: Run, watch: JobWatch) -> list[Proof | None]:
         """The proof on the task of the search, then those on the other tasks.
 
         Empty if the job wants no proof.

@@ -18,7 +18,7 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import (
     Future,
     ProcessPoolExecutor,
@@ -28,17 +28,18 @@ from concurrent.futures import (
 )
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, closing, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, final
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, final
 
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.lock import hold
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import SearchEvent, silent
+from bbtvp.verify.events import ProofEvent
 
 FAILURE = "failure.json"
 """Why a job failed, in the job's folder: {"error", "exit_code", "when"}, and "bug" with a traceback
@@ -77,6 +78,47 @@ class JobResult(NamedTuple, Generic[JobT]):
     fresh: bool = True
 
 
+@final
+@dataclass(frozen=True)
+class BatchStarted:
+    """A batch begins. total: its jobs; done: those that had been finished before."""
+
+    total: int
+    done: int
+
+
+@final
+@dataclass(frozen=True)
+class JobStarted:
+    """A job begins."""
+
+    job: str
+
+
+@final
+@dataclass(frozen=True)
+class JobEvent:
+    """What a job tells while it goes on."""
+
+    job: str
+    event: SearchEvent | ProofEvent
+
+
+@final
+@dataclass(frozen=True)
+class JobEnded(Generic[JobT]):
+    """A job ended: the `number`-th of `total`."""
+
+    result: JobResult[JobT]
+    number: int
+    total: int
+
+
+BatchEvent: TypeAlias = BatchStarted | JobStarted | JobEvent | JobEnded[Any]
+BatchWatch: TypeAlias = Callable[[BatchEvent], None]
+JobWatch: TypeAlias = Callable[[SearchEvent | ProofEvent], None]
+
+
 class Batch(ABC, Generic[JobT]):
     """Jobs of one kind in one folder.
 
@@ -100,7 +142,7 @@ class Batch(ABC, Generic[JobT]):
         """The document of a job that is finished, None otherwise."""
 
     @abstractmethod
-    def run(self, job: JobT, watch: Watch) -> Document:
+    def run(self, job: JobT, watch: JobWatch) -> Document:
         """Run a job, or go on with it. Raises what went wrong; what was answered is kept."""
 
     @abstractmethod
@@ -127,15 +169,14 @@ def run_batch(
     *,
     parallel: int = 1,
     processes: bool = False,
-    watch: Watch = silent,
+    watch: BatchWatch = silent,
 ) -> list[JobResult[JobT]]:
     """Run the jobs that are not finished; what became of each, in the order of `jobs`.
 
     parallel: jobs at once; 1 runs them in this thread. processes: use processes instead of threads.
 
-    `watch` is told "batch" (total, done) at the start, "begun" (job) as a job begins, "job" (ended,
-    number, total) as one ends, and all that jobs tell meanwhile, with the job's name as "job".
-    Other processes tell nothing of what happens within a job.
+    `watch` is called with every `BatchEvent`. Other processes tell nothing of what happens within a
+    job, nor when it starts.
 
     Raises UsageError for `parallel` below 1, JournalError if another process works in the folder,
     StillRunning (a KeyboardInterrupt) if threads had to be left behind, and BbtvpError if a process
@@ -153,27 +194,22 @@ def run_batch(
             if document is not None
         }
         left = [place for place in range(len(jobs)) if place not in results]
-        watch("batch", {"total": len(jobs), "done": len(results)})
+        watch(BatchStarted(len(jobs), len(results)))
         for number, result in enumerate(results.values(), start=1):
-            _tell(watch, result, number, len(jobs))
+            watch(JobEnded(result, number, len(jobs)))
         runner = _Runner(batch, watch)
         with closing(runner.run([jobs[place] for place in left], parallel, processes)) as ended:
             for place, result in ended:
                 results[left[place]] = result
-                _tell(watch, result, len(results), len(jobs))
+                watch(JobEnded(result, len(results), len(jobs)))
     return [results[place] for place in range(len(jobs))]
-
-
-def _tell(watch: Watch, result: JobResult[JobT], number: int, total: int) -> None:
-    facts = {"job": result.job.name, "ended": result, "number": number, "total": total}
-    watch("job", facts)
 
 
 @final
 class _Runner(Generic[JobT]):
     """Yields (place in the list, result) as jobs end."""
 
-    def __init__(self, batch: Batch[JobT], watch: Watch) -> None:
+    def __init__(self, batch: Batch[JobT], watch: BatchWatch) -> None:
         self.batch = batch
         self.watch = watch
         self._stop = threading.Event()
@@ -190,13 +226,13 @@ class _Runner(Generic[JobT]):
             yield from self._in_threads(jobs, workers)
 
     def _attempt(self, job: JobT) -> JobResult[JobT]:
-        return _attempt(self.batch, job, partial(self._forward, job.name))
+        def tell(event: BatchEvent) -> None:
+            """Pass an event of the job on. Raises Stopped if the jobs were told to stop."""
+            if self._stop.is_set():
+                raise Stopped("stopped; what was answered is kept")
+            self.watch(event)
 
-    def _forward(self, name: str, event: str, facts: Mapping[str, Any]) -> None:
-        """Pass an event of a job on. Raises Stopped if the jobs were told to stop."""
-        if self._stop.is_set():
-            raise Stopped("stopped; what was answered is kept")
-        self.watch(event, {**facts, "job": name})
+        return _attempt(self.batch, job, tell)
 
     def _in_threads(
         self, jobs: Sequence[JobT], workers: int
@@ -275,7 +311,7 @@ def _work(job: JobT) -> JobResult[JobT]:
 
 
 # -- one job ---------------------------------------------------------------------------------------
-def _attempt(batch: Batch[JobT], job: JobT, watch: Watch) -> JobResult[JobT]:
+def _attempt(batch: Batch[JobT], job: JobT, watch: BatchWatch) -> JobResult[JobT]:
     """Run a job. Whatever goes wrong in it, a bug too, ends this job and no other."""
     caught = _Caught()
     document: Document | None = None
@@ -283,8 +319,8 @@ def _attempt(batch: Batch[JobT], job: JobT, watch: Watch) -> JobResult[JobT]:
     with caught:
         failure = batch.place(job) / FAILURE
         failure.unlink(missing_ok=True)
-        watch("begun", {})
-        document = batch.run(job, watch)
+        watch(JobStarted(job.name))
+        document = batch.run(job, lambda event: watch(JobEvent(job.name, event)))
     if document is not None:
         return JobResult(job, document)
     if failure is not None and caught.exit_code != Stopped.exit_code:

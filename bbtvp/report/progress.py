@@ -2,34 +2,82 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO, final
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO, assert_never, final
 
+from bbtvp.search.events import (
+    ArmValidated,
+    GenerationDone,
+    SearchEvent,
+    SearchPlanned,
+    StageSkipped,
+    StageStopped,
+    StartChosen,
+)
 from bbtvp.search.plan import describe_plan
 from bbtvp.verify import ProofPlan
+from bbtvp.verify.events import (
+    ModelProbed,
+    ModelVerified,
+    ProofEvent,
+    ProofJudged,
+    ProofOpened,
+    ProofPlanned,
+)
 
-LINES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "planned": lambda f: f"plan: {describe_plan(f['plan'])}; answers read as {f['reader']}",
-    "validated": lambda f: (
-        f"validation: {f['name']:<16} {100 * f['accuracy']:5.1f} % right, loss {f['loss']:.3f}"
-    ),
-    "started": lambda f: (
-        (
-            "search begins at "
-            + (f"starting point {f['chosen']}" if f["chosen"] else "the image as it is")
-        )
-        + f": best mean fall of the loss {f['fall'] or 0:.3f}"
-    ),
-    "stopped": lambda f: f"{f['stage']}: stopped, {f['why']}",
-    "skipped": lambda f: f"{f['stage']}: skipped, {f['why']}",
-    "verifying": lambda f: (
-        f"verification: at most {f['queries']} image queries over {f['models']} models\n{describe_power(f['plan'])}"
-    ),
-    "verified": lambda f: (
-        f"verified: {f['model']:<18} {100 * f['gain']:+.1f} points on {f['n']} test images"
-    ),
-}
-"""What is said of an event."""
+
+def lines_of(event: SearchEvent | ProofEvent) -> Iterator[str]:
+    """What is said of an event, in lines; nothing of a generation, which comes too often."""
+    match event:
+        case ProofPlanned() | ProofOpened() | ModelProbed() | ModelVerified() | ProofJudged():
+            return _proof_lines(event)
+        case _:
+            return _search_lines(event)
+
+
+def _search_lines(event: SearchEvent) -> Iterator[str]:
+    match event:
+        case SearchPlanned():
+            yield from (f"{spec}: {'; '.join(said)}" for spec, said in event.probes.items())
+            yield f"plan: {describe_plan(event.plan)}; answers read as {event.reader}"
+            yield from _continuing(event.resumed)
+        case ArmValidated(arm):
+            right = f"{100 * arm.accuracy:5.1f} % right"
+            yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"
+        case StartChosen():
+            where = f"starting point {event.chosen}" if event.chosen else "the image as it is"
+            yield f"search begins at {where}: best mean fall of the loss {event.fall or 0:.3f}"
+        case StageStopped(stage, why):
+            yield f"{stage}: stopped, {why}"
+        case StageSkipped(stage, why):
+            yield f"{stage}: skipped, {why}"
+        case GenerationDone():
+            return
+        case _:
+            assert_never(event)
+
+
+def _proof_lines(event: ProofEvent) -> Iterator[str]:
+    match event:
+        case ProofPlanned(models, plan):
+            yield f"verification: at most {plan.queries} image queries over {models} models"
+            yield describe_power(plan)
+        case ModelProbed(spec, findings):
+            yield f"{spec}: {'; '.join(findings)}"
+        case ModelVerified(row):
+            gain = f"{100 * row.paired.gain:+.1f} points"
+            yield f"verified: {row.model:<18} {gain} on {row.paired.n} test images"
+        case ProofOpened(resumed):
+            yield from _continuing(resumed)
+        case ProofJudged():
+            return
+        case _:
+            assert_never(event)
+
+
+def _continuing(resumed: int) -> Iterator[str]:
+    if resumed:
+        yield (f"continuing: {resumed} image queries were answered before and are not sent again")
 
 
 def describe_power(plan: ProofPlan) -> str:
@@ -42,52 +90,47 @@ def describe_power(plan: ProofPlan) -> str:
     ]
     needed = f"; needed: {', '.join(counts)} points" if counts else ""
     return (
-        f"{plan.images} test images show that a gain of {100 * plan.seen:.1f} points passes the minimum (80 % power, "
-        f"if {lost}){needed}"
+        f"{plan.images} test images show that a gain of {100 * plan.seen:.1f} points "
+        f"passes the minimum (80 % power, if {lost}){needed}"
     )
 
 
 @final
 class Progress:
-    """A `Watch` for people. Lines go to `say`; the bar to `screen`, if that is a terminal."""
+    """Tells people of a search or a proof.
+
+    Lines go to `say`; the bar to `screen`, if that is a terminal.
+    """
 
     def __init__(self, say: Callable[[str], None], screen: TextIO) -> None:
         self._say = say
         self._screen = screen
         self._bar: Any = None
 
-    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+    def __call__(self, event: SearchEvent | ProofEvent) -> None:
         """Tell of one event."""
-        if event == "generation":
-            self._generation(facts)
+        if isinstance(event, GenerationDone):
+            self._generation(event)
             return
         self._close()
-        for spec, findings in facts.get("probes", {}).items():
-            self._say(f"{spec}: {'; '.join(findings)}")
-        if event in LINES:
-            self._say(LINES[event](facts))
-        if facts.get("resumed"):
-            self._say(
-                f"continuing: {facts['resumed']} image queries were answered before and are not sent again"
-            )
+        for line in lines_of(event):
+            self._say(line)
 
-    def _generation(self, facts: Mapping[str, Any]) -> None:
-        terms = (
-            f", FCA {facts['fca']:.3f}, TSE {facts['tse']:+.3f}"
-            if facts["fca"] or facts["tse"]
-            else ""
-        )
-        line = f"loss {facts['mean']:.3f} (best {facts['best']:.3f}{terms}), {facts['queries']} queries"
+    def _generation(self, event: GenerationDone) -> None:
+        terms = ""
+        if event.fca or event.tse:
+            terms = f", FCA {event.fca:.3f}, TSE {event.tse:+.3f}"
+        line = f"loss {event.mean:.3f} (best {event.best:.3f}{terms}), {event.queries} queries"
         if not self._screen.isatty():
-            self._say(f"{facts['stage']} {facts['generation']}/{facts['generations']}: {line}")
+            self._say(f"{event.stage} {event.generation}/{event.generations}: {line}")
             return
         from tqdm import tqdm
 
         if self._bar is None:
             self._bar = tqdm(
-                total=facts["generations"], desc=facts["stage"], leave=False, file=self._screen
+                total=event.generations, desc=event.stage, leave=False, file=self._screen
             )
-        self._bar.update(facts["generation"] - self._bar.n)
+        self._bar.update(event.generation - self._bar.n)
         self._bar.set_postfix_str(line)
 
     def _close(self) -> None:

@@ -20,7 +20,8 @@ from bbtvp.search.evaluation import MISSING as MISSING
 from bbtvp.search.evaluation import Evaluation as Evaluation
 from bbtvp.search.evaluation import Scale as Scale
 from bbtvp.search.evaluation import additive as additive
-from bbtvp.search.loop import Watch as Watch
+from bbtvp.search.events import SearchEvent as SearchEvent
+from bbtvp.search.events import Watch as Watch
 from bbtvp.search.objective import Objective as Objective
 from bbtvp.search.objective import Table as Table
 from bbtvp.search.objective import check_terms as check_terms

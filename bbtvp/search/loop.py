@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
@@ -16,38 +16,24 @@ from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.evaluation import Evaluation, Scale
+from bbtvp.search.events import (
+    ArmValidated,
+    GenerationDone,
+    StageSkipped,
+    StageStopped,
+    StartChosen,
+    Watch,
+)
 from bbtvp.search.objective import Objective, Send
 from bbtvp.search.plan import CHECK, Stage
 from bbtvp.search.resumed import ResumedOptimiser
 from bbtvp.search.setup import Setup
 from bbtvp.search.steps import from_json, journalled, mark_of, to_json
 from bbtvp.search.surrogacy import head_of
-from bbtvp.search.validation import Validation, paired
+from bbtvp.search.validation import Arm, Validation, paired
 from bbtvp.surrogate import Surrogate, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
-
-Watch = Callable[[str, Mapping[str, Any]], None]
-"""Called with an event name and its facts, as the run goes: for progress bars and logs."""
-
-
-def silent(event: str, facts: Mapping[str, Any]) -> None:
-    """A watch that does nothing."""
-
-
-@final
-@dataclass(frozen=True)
-class Arm:
-    """One choice on validation: losses per image (NaN where the query failed) and accuracy."""
-
-    name: str
-    loss: float
-    accuracy: float
-    gain: float = 0.0
-    """Mean paired fall of the loss against the unprompted image, in the reader's unit."""
-    stderr: float = 0.0
-    """Standard error of `gain`."""
-    kept: bool = True
 
 
 @final
@@ -106,13 +92,10 @@ class Searcher:
         best = space.neutral()
         incumbent = base
         arms = [Arm("unprompted", float(np.nanmean(base)), accuracy)]
-        self.watch("validated", asdict(arms[0]))
+        self.watch(ArmValidated(arms[0]))
         for index, stage in enumerate(self.plan.stages):
             if self.objective.space.hidden(stage.kinds, best):
-                self.watch(
-                    "skipped",
-                    {"stage": stage.name, "why": "the image fills the canvas and hides it"},
-                )
+                self.watch(StageSkipped(stage.name, "the image fills the canvas and hides it"))
                 continue
             try:
                 reserve = self.plan.held * (len(self.plan.stages) - index)
@@ -121,16 +104,13 @@ class Searcher:
             except BudgetReached:
                 if len(arms) == 1:
                     raise
-                self.watch(
-                    "skipped",
-                    {"stage": stage.name, "why": "retries used its part of the budget up"},
-                )
+                self.watch(StageSkipped(stage.name, "retries used its part of the budget up"))
                 continue
             gain, stderr = paired(base, losses)
             step, noise = paired(incumbent, losses)
             kept = bool(step > noise)
             arms.append(Arm(stage.name, float(np.nanmean(losses)), accuracy, gain, stderr, kept))
-            self.watch("validated", asdict(arms[-1]))
+            self.watch(ArmValidated(arms[-1]))
             if kept or len(arms) == 2:
                 best = found
             if kept:
@@ -189,10 +169,8 @@ class Searcher:
                 lowest = float(losses.mean())
                 stale = 0
             if stale == self.plan.patience > 0:
-                self.watch(
-                    "stopped",
-                    {"stage": stage.name, "why": f"no lower mean loss in {stale} generations"},
-                )
+                why = f"no lower mean loss in {stale} generations"
+                self.watch(StageStopped(stage.name, why))
                 break
         return space.embed(engine.recommend(), stage.kinds, base)
 
@@ -302,7 +280,7 @@ class Searcher:
         name = f"{stage.name}/start"
         mark = mark_of(z)
         done = journalled(self.journal, name, mark) or self._compared(name, mark, z)
-        self.watch("started", done)
+        self.watch(StartChosen(stage.name, done["chosen"], done["fall"]))
         chosen: Vector = z[done["chosen"]]
         return chosen
 
@@ -336,18 +314,19 @@ class Searcher:
 
     def _report(self, stage: Stage, generation: int, evaluations: Sequence[Evaluation]) -> None:
         losses = finite(evaluations)
-        facts = {
-            "stage": stage.name,
-            "generation": generation,
-            "generations": stage.generations,
-            "best": float(losses.min()),
-            "mean": float(losses.mean()),
-            "fca": float(np.nanmean([e.fca for e in evaluations])),
-            "tse": float(np.nanmean([e.tse for e in evaluations])),
-            "queries": self.budget.total,
-            "failed": self.budget.failed,
-        }
-        self.watch("generation", facts)
+        self.watch(
+            GenerationDone(
+                stage.name,
+                generation,
+                stage.generations,
+                best=float(losses.min()),
+                mean=float(losses.mean()),
+                fca=float(np.nanmean([each.fca for each in evaluations])),
+                tse=float(np.nanmean([each.tse for each in evaluations])),
+                queries=self.budget.total,
+                failed=self.budget.failed,
+            )
+        )
 
 
 def finite(evaluations: Sequence[Evaluation]) -> Vector:

@@ -15,11 +15,13 @@ from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
 from bbtvp.search.config import SearchConfig
-from bbtvp.search.loop import Arm, Search, Searcher, Watch, silent
+from bbtvp.search.events import SearchPlanned, Watch, silent
+from bbtvp.search.loop import Search, Searcher
 from bbtvp.search.objective import Objective
 from bbtvp.search.readers import Reader
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.search.surrogacy import free_samples
+from bbtvp.search.validation import Arm
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
@@ -105,7 +107,7 @@ def optimize(
             surrogate=surrogate,
             watch=watch,
         )
-        watch("planned", _planned(setup, models, budget=budget, probes=probes))
+        watch(_planned(setup, models, budget=budget, probes=probes))
         found = _found(searcher, config.queries)
     run = Run(
         found.prompt,
@@ -227,15 +229,14 @@ def _objective(
 
 def _planned(
     setup: Setup, models: Sequence[Model], *, budget: Budget, probes: Mapping[str, Probe]
-) -> Mapping[str, Any]:
-    """What is told before the first query of the search."""
-    return {
-        "plan": setup.plan,
-        "space": setup.space,
-        "reader": describe_reader(setup.reader, models),
-        "resumed": budget.total,
-        "probes": {spec: probe.findings for spec, probe in probes.items()},
-    }
+) -> SearchPlanned:
+    return SearchPlanned(
+        setup.plan,
+        setup.space,
+        describe_reader(setup.reader, models),
+        resumed=budget.total,
+        probes={spec: probe.findings for spec, probe in probes.items()},
+    )
 
 
 def _found(searcher: Searcher, queries: int) -> Search:

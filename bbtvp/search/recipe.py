@@ -14,7 +14,7 @@ from bbtvp.core.origin import Origin
 from bbtvp.models import Model, load_model
 from bbtvp.runs.record import FILE, read_record
 from bbtvp.search.config import SearchConfig
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import Watch, silent
 from bbtvp.search.optimize import Run, optimize
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.surrogate import Surrogate, load_surrogate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -20,6 +21,23 @@ from bbtvp.search.steps import journalled, mark_of, to_json
 
 LEAST = 4
 """Fewest validation images that say anything at all."""
+
+
+@final
+@dataclass(frozen=True)
+class Arm:
+    """One choice on validation, with its mean loss and its accuracy there.
+
+    gain: mean paired fall of the loss against the unprompted image, in the reader's unit, with its
+    standard error. kept: whether it beats what was kept before by more than the noise.
+    """
+
+    name: str
+    loss: float
+    accuracy: float
+    gain: float = 0.0
+    stderr: float = 0.0
+    kept: bool = True
 
 
 @final

@@ -15,11 +15,18 @@ from bbtvp.core.rng import stream
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.proofs import FOLDER as PROOFS
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import silent
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify.answers import ModelAnswers
+from bbtvp.verify.events import (
+    ModelVerified,
+    ProofJudged,
+    ProofOpened,
+    ProofPlanned,
+    ProofWatch,
+)
 from bbtvp.verify.messages import Message, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap, overlap
@@ -96,7 +103,7 @@ def verify(
     seed: int = 0,
     out: Path | str | None = None,
     examples: int = 8,
-    watch: Watch = silent,
+    watch: ProofWatch = silent,
 ) -> Proof:
     """Prove a prompt on the test split of `task`, on each model.
 
@@ -122,7 +129,7 @@ def verify(
     task = load_task(task) if isinstance(task, str) else task
     rule = rule or Rule()
     planned = plan_proof(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
-    watch("verifying", {"models": len(models), "queries": planned.queries, "plan": planned})
+    watch(ProofPlanned(len(models), planned))
     shared = overlap(task)
     session = CheckSession(
         PROOFS,
@@ -136,7 +143,7 @@ def verify(
         watch=watch,
     )
     with session:
-        watch("opened", {"resumed": session.resumed})
+        watch(ProofOpened(session.resumed))
 
         def opened(given: Model | str) -> ModelAnswers:
             model = session.model(given)
@@ -152,7 +159,7 @@ def verify(
     verdict = judge(rule, proving.evidence, withheld(task, shared))
     notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
     proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
-    watch("judged", {"verdict": verdict, "notes": notes})
+    watch(ProofJudged(verdict, notes))
     origin = task.origin and asdict(task.origin)
     session.save({"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()})
     return proof
@@ -225,7 +232,7 @@ class _Proving:
             notes += canvas_note(answers.prompt, answers.model.model)
             rows[i] = row
             shown[i] = _examples(answers, examples)
-            self._session.watch("verified", row.as_json())
+            self._session.watch(ModelVerified(row))
         return _adjusted([rows[i] for i in sorted(rows)]), shown[min(shown)], tuple(notes)
 
     def _ask(self, answers: ModelAnswers) -> ProofRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +16,9 @@ from bbtvp.runs.journal import Journal
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.runs.proofs import check_document, check_folder
 from bbtvp.search import Reader, choose_reader
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import silent
 from bbtvp.tasks import Sample, Task
+from bbtvp.verify.events import CheckPlanned, ModelProbed
 
 
 class CheckCost(NamedTuple):
@@ -38,7 +39,8 @@ class CheckOptions(TypedDict, total=False):
     reader ("auto"), normalise ("mean"): how replies are read, as `choose_reader` takes them. usd
     (None): the most that all models together may cost, in US dollars. seed (0): of the random
     draws. out (None): a run folder, in whose `CHECK/` part the journal and the results lie, so that
-    the same call resumes; None keeps the journal in memory. watch: is told of events.
+    the same call resumes; None keeps the journal in memory. watch: is called with every event of
+    the check.
     """
 
     reader: str
@@ -46,7 +48,7 @@ class CheckOptions(TypedDict, total=False):
     usd: float | None
     seed: int
     out: Path | str | None
-    watch: Watch
+    watch: Callable[[Any], None]
 
 
 @final
@@ -67,7 +69,7 @@ class CheckSession:
         usd: float | None = None,
         seed: int = 0,
         out: Path | str | None = None,
-        watch: Watch = silent,
+        watch: Callable[[Any], None] = silent,
     ) -> None:
         self.check = check
         self.prompt = prompt
@@ -116,7 +118,7 @@ class CheckSession:
         probe = probe_model(model, Budget(usd_cap=usd_left))
         if probe is not None:
             journal.write_probe(model.spec, probe)
-            self.watch("probed", {"probes": {model.spec: probe.findings}})
+            self.watch(ModelProbed(model.spec, probe.findings))
         budget = Budget(
             spent=journal.spent,
             failed=journal.failed,
@@ -131,9 +133,9 @@ class CheckSession:
         """How the model's replies are read; task: another than the session's."""
         return choose_reader(self._reader, model, task or self.task, normalise=self._normalise)
 
-    def announce(self, event: str, queries: int, **facts: Any) -> None:
+    def announce(self, queries: int) -> None:
         """Tell how many image queries the check sends at most, before the first is sent."""
-        self.watch(event, {"queries": queries, **facts, "resumed": self.resumed})
+        self.watch(CheckPlanned(self.check, queries, self.resumed))
 
     def save(self, document: Mapping[str, Any]) -> None:
         """Keep the results in the folder, if there is one, under the name of the check."""

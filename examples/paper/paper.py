@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bbtvp.bench import methods
 from bbtvp.bench.cells import BenchCell, BenchGrid
 from bbtvp.bench.run import BenchSettings, run_bench
-from bbtvp.jobs.runner import JobResult
+from bbtvp.jobs.runner import BatchEvent, JobEnded, JobResult
 
 CLIP = "zoo/clip"
 
@@ -36,9 +35,9 @@ def competitors(source: str, surrogate: str) -> dict[str, str]:
     return {"empty frame": "empty-frame", **black_box, **given, "bbtvp's default": "default"}
 
 
-def progress(event: str, facts: Mapping[str, Any]) -> None:
-    if event == "job":
-        print(f"{facts['number']}/{facts['total']}: {facts['ended'].job.name}", file=sys.stderr)
+def progress(event: BatchEvent) -> None:
+    if isinstance(event, JobEnded):
+        print(f"{event.number}/{event.total}: {event.result.job.name}", file=sys.stderr)
 
 
 def show(name: str, ended: JobResult[BenchCell]) -> None:

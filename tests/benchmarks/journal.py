@@ -49,7 +49,7 @@ from bbtvp.models import (
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
 from bbtvp.search import optimize
-from bbtvp.search.loop import Watch, silent
+from bbtvp.search.events import Watch, silent
 from bbtvp.tasks import Sample, Task
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -27,6 +27,7 @@ from bbtvp.bench import methods, report, tables
 from bbtvp.bench.cells import BenchGrid
 from bbtvp.bench.run import BenchSettings, run_bench
 from bbtvp.core.table import markdown_table
+from bbtvp.jobs.runner import BatchEvent, JobEnded
 
 TASKS = ("zoo/digits-dark", "zoo/counting-bright", "zoo/hallucination-dark")
 SOURCE = "zoo/llava"
@@ -75,19 +76,14 @@ def variants(name: str) -> Iterator[str]:
             yield f"{name}[{pairs}]"
 
 
-def say(event: str, facts: Any) -> None:
-    if event == "job":
-        ended = facts["ended"]
-        gain = (
-            f"failed: {ended.error}"
-            if ended.error
-            else f"{100 * ended.document['rows'][0]['gain']:+.1f}"
-        )
-        print(
-            f"{facts['number']}/{facts['total']} {ended.job.name}: {gain}",
-            file=sys.stderr,
-            flush=True,
-        )
+def say(event: BatchEvent) -> None:
+    if not isinstance(event, JobEnded):
+        return
+    ended = event.result
+    gain = f"failed: {ended.error}"
+    if ended.document is not None:
+        gain = f"{100 * ended.document['rows'][0]['gain']:+.1f}"
+    print(f"{event.number}/{event.total} {ended.job.name}: {gain}", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import effects_table
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample, Task
+from bbtvp.verify.events import CheckPlanned
 from tests.support import (
     QUESTION,
     SIDE,
@@ -235,19 +236,16 @@ def test_refused_and_unparsed_before_and_after() -> None:
 
 
 def test_announced_and_resumed(tmp_path: Path) -> None:
-    seen: list[tuple[str, dict[str, object]]] = []
+    seen: list[object] = []
     first = effects(
         prompt(),
         BRIGHT,
         Meterman(),
         [COUNT],
         out=tmp_path,
-        watch=lambda event, facts: seen.append((event, {**facts})),
+        watch=seen.append,
     )
-    assert seen[0] == (
-        "straying",
-        {"queries": 2 * (40 + 42 + 42 + 3 + NOISES), "tasks": 2, "resumed": 0},
-    )
+    assert seen[0] == CheckPlanned("effects", 2 * (40 + 42 + 42 + 3 + NOISES), 0)
     assert first.cost.queries <= planned(BRIGHT, [COUNT], 100, deterministic=True)
     again = Recorder(Meterman())
     assert effects(prompt(), BRIGHT, again, [COUNT], out=tmp_path) == first

@@ -21,6 +21,7 @@ from bbtvp.models import Budget, Outcome, Request
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.checks import robustness_table
 from bbtvp.stats import holm, paired_gain
+from bbtvp.verify.events import CheckPlanned
 from tests.support import (
     LABELS,
     QUESTION,
@@ -168,16 +169,14 @@ def test_helps_and_harms_are_found() -> None:
 
 
 def test_announced_before_and_never_passed(tmp_path: Path) -> None:
-    seen: list[tuple[str, int]] = []
+    seen: list[tuple[object, int]] = []
     model = Recorder()
 
-    def watch(event: str, facts: object) -> None:
+    def watch(event: object) -> None:
         seen.append((event, len(model.asked)))
-        if event == "corrupting":
-            assert facts["queries"] == 2 * 20 * 11  # type: ignore[index]
 
     found = robustness(prompt(), TASK, [model], corruptions=FEW, limit=20, watch=watch)
-    assert seen[0] == ("corrupting", 0)
+    assert seen[0] == (CheckPlanned("robustness", 2 * 20 * 11, 0), 0)
     assert (
         len(model.asked)
         == found.cost.queries

@@ -25,6 +25,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
 from bbtvp.tasks import Sample, Task
+from bbtvp.verify.events import CheckPlanned
 from bbtvp.verify.session import held_out
 from bbtvp.zoo import scenes
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
@@ -128,17 +129,17 @@ def prompt() -> Prompt:
 )
 def test_the_cost_is_told_before_and_kept(method: MapMethod) -> None:
     model = Recorder()
-    seen = []
+    seen: list[object] = []
     found = saliency(
         prompt(),
         TASK,
         model,
         limit=2,
         method=method,
-        watch=lambda event, facts: seen.append((event, {**facts})),
+        watch=seen.append,
     )
     told = planned_maps(prompt(), held_out(TASK, 2), method)
-    assert seen[0] == ("looking", {"queries": told, "images": 2, "resumed": 0})
+    assert seen[0] == CheckPlanned("saliency", told, 0)
     assert len(model.asked) == found.cost.queries <= told
     assert found.cost.queries > 0.8 * told  # the curves begin and end at images that are known
     assert (found.maps[0].deletion is None) == (method.steps == 0)

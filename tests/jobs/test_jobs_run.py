@@ -17,7 +17,7 @@ import pytest
 
 from bbtvp.jobs import SearchJob, run_jobs
 from bbtvp.jobs.run import JOBS
-from bbtvp.jobs.runner import FAILURE, JobResult
+from bbtvp.jobs.runner import FAILURE, JobResult, JobStarted
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import optimize
@@ -107,7 +107,7 @@ def test_models_are_loaded_once_and_let_go_after_their_last_job(
     run_jobs(
         jobs,
         Path("out"),
-        watch=lambda event, facts: order.append(facts["job"]) if event == "begun" else None,
+        watch=lambda event: order.append(event.job) if isinstance(event, JobStarted) else None,
     )
     assert order == ["0", "2", "1", "3"], "model by model"
     assert len(set(loads)) == 2

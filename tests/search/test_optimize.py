@@ -13,6 +13,7 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Request
 from bbtvp.prompt import Prompt
 from bbtvp.search import Run, optimize
+from bbtvp.search.events import SearchEvent, StageSkipped
 from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Sample
 from bbtvp.verify import verify
@@ -38,13 +39,10 @@ def test_600_queries_make_faint_patterns_visible(seed: int, reader: str) -> None
 
 
 def test_the_second_stage_is_judged_on_its_own() -> None:
-    told: list[tuple[str, Any]] = []
-    run = search(
-        prompt="default", budget=2600, watch=lambda event, facts: told.append((event, facts))
-    )
-    stages = [arm.name for arm in run.arms] + [
-        facts["stage"] for event, facts in told if event == "skipped"
-    ]
+    told: list[SearchEvent] = []
+    run = search(prompt="default", budget=2600, watch=told.append)
+    skipped = [event.stage for event in told if isinstance(event, StageSkipped)]
+    stages = [*(arm.name for arm in run.arms), *skipped]
     assert stages == ["unprompted", "placement+tone", "frame"]
     assert run.improved
 

@@ -9,6 +9,7 @@ import pytest
 
 from bbtvp.core.errors import BudgetReached
 from bbtvp.search import Run, optimize
+from bbtvp.search.events import SearchEvent, SearchPlanned
 from bbtvp.verify import verify
 from tests.support import Vendor, patterns
 
@@ -20,11 +21,12 @@ def search(vendor: Vendor, **options: Any) -> Run:
 
 
 def test_the_reader_is_what_the_probe_found() -> None:
-    events: dict[str, Any] = {}
+    events: list[SearchEvent] = []
     vendor = Vendor()
-    run = search(vendor, watch=events.setdefault)
-    assert events["planned"]["reader"] == "logprob"
-    assert events["planned"]["probes"] == {vendor.spec: ("log-probabilities: honoured",)}
+    run = search(vendor, watch=events.append)
+    (planned,) = [event for event in events if isinstance(event, SearchPlanned)]
+    assert planned.reader == "logprob"
+    assert planned.probes == {vendor.spec: ("log-probabilities: honoured",)}
     assert run.queries["probe"] == 2
     assert run.usd == pytest.approx(0.001 * vendor.sold)
     assert sum(run.queries.values()) == vendor.sold <= 400

@@ -25,6 +25,7 @@ from bbtvp.search import (
     SearchConfig,
     optimize,
 )
+from bbtvp.search.events import SearchEvent, StageStopped, StartChosen
 from bbtvp.search.plan import CHECK, make_plan
 from bbtvp.search.validation import Validation, paired
 from bbtvp.surrogate import Surrogate
@@ -179,7 +180,7 @@ def test_a_bundle_names_every_source(tmp_path: Path) -> None:
 # -- patience --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("patience", [1, 3])
 def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path) -> None:
-    told: list[tuple[str, Any]] = []
+    told: list[SearchEvent] = []
     run = optimize(
         TASK,
         Stubborn(),
@@ -188,10 +189,10 @@ def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path
         images=4,
         patience=patience,
         out=tmp_path,
-        watch=lambda event, facts: told.append((event, facts)),
+        watch=told.append,
     )
-    why = [facts for event, facts in told if event == "stopped"]
-    assert why == [{"stage": "tone", "why": f"no lower mean loss in {patience} generations"}]
+    ends = [event for event in told if isinstance(event, StageStopped)]
+    assert ends == [StageStopped("tone", f"no lower mean loss in {patience} generations")]
     assert len(generations(tmp_path)) == 1 + patience
     planned = (1 + patience) * 7 * 4
     assert 0.8 * planned < run.queries["search"] <= planned  # equal pictures are asked about once
@@ -199,7 +200,7 @@ def test_a_stage_without_progress_ends_and_says_so(patience: int, tmp_path: Path
 
 
 def test_without_patience_a_stage_spends_what_it_has(tmp_path: Path) -> None:
-    told: list[str] = []
+    told: list[SearchEvent] = []
     run = optimize(
         TASK,
         Stubborn(),
@@ -207,9 +208,9 @@ def test_without_patience_a_stage_spends_what_it_has(tmp_path: Path) -> None:
         prompt="tone",
         images=4,
         out=tmp_path,
-        watch=lambda event, facts: told.append(event),
+        watch=told.append,
     )
-    assert "stopped" not in told
+    assert not any(isinstance(event, StageStopped) for event in told)
     assert run.queries["search"] > 400
 
 
@@ -256,13 +257,13 @@ def test_a_start_that_pays_is_where_the_search_begins(tmp_path: Path) -> None:
     and the fourth.
     """
     model = Recorder(Listener())
-    told: list[tuple[str, Any]] = []
-    run = annotated(model, tmp_path, watch=lambda event, facts: told.append((event, facts)))
+    told: list[SearchEvent] = []
+    run = annotated(model, tmp_path, watch=told.append)
     start = steps(tmp_path)["placement+tone+marks+guidance/start"]
     assert start["chosen"] in (1, 3)
     assert start["fall"] > start["noise"] >= 0
     assert len(start["samples"]) == len(set(start["samples"])) == CHECK
-    assert [facts["chosen"] for event, facts in told if event == "started"] == [start["chosen"]]
+    assert [event.chosen for event in told if isinstance(event, StartChosen)] == [start["chosen"]]
     space = preset("annotate", 64)
     compared = model.calls[1]
     assert len(compared) == 6 * CHECK

@@ -22,6 +22,7 @@ from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify import ProofRow, verify
+from bbtvp.verify.events import ProofEvent, ProofPlanned
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Wrapper, pattern, patterns
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
@@ -236,10 +237,8 @@ class Obedient(Wrapper):
 def test_five_arms_with_their_images_and_questions() -> None:
     model = Recorder()
     tried = guided()
-    seen: list[dict[str, object]] = []
-    proof = verify(
-        tried, TASK, [model], watch=lambda event, facts: seen.append({"event": event, **facts})
-    )
+    seen: list[ProofEvent] = []
+    proof = verify(tried, TASK, [model], watch=seen.append)
     asked = {(request.image.tobytes(), request.text) for request in model.asked}
     sentence = tried.space.arms(tried.z)["sentence_only"].ask(QUESTION)
     assert tried.ask(QUESTION) != sentence != QUESTION
@@ -254,11 +253,8 @@ def test_five_arms_with_their_images_and_questions() -> None:
             (after, tried.ask(QUESTION)),
         } <= asked
     assert len(asked) == proof.queries == 4 * 80  # the empty frame of this prompt is the raw image
-    assert {key: seen[0][key] for key in ("event", "models", "queries")} == {
-        "event": "verifying",
-        "models": 1,
-        "queries": 5 * 80,
-    }
+    assert isinstance(seen[0], ProofPlanned)
+    assert (seen[0].models, seen[0].plan.queries) == (1, 5 * 80)
 
 
 def test_it_says_when_it_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""What a search tells while it goes on, for progress bars and logs.
+
+>>> def watch(event: SearchEvent) -> None:
+...     if isinstance(event, GenerationDone):
+...         print(event.generation, event.mean)
+>>> run = optimize("zoo/shapes-dark", "zoo/llava", watch=watch)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+from bbtvp.prompt import PromptSpace
+from bbtvp.search.plan import Plan
+from bbtvp.search.validation import Arm
+
+
+@final
+@dataclass(frozen=True)
+class SearchPlanned:
+    """The plan is settled; no query of the search was sent yet.
+
+    reader: how answers are read, in words. resumed: image queries that were answered before.
+    probes: what each endpoint was found to do, by spec.
+    """
+
+    plan: Plan
+    space: PromptSpace
+    reader: str
+    resumed: int
+    probes: Mapping[str, tuple[str, ...]]
+
+
+@final
+@dataclass(frozen=True)
+class ArmValidated:
+    """One choice was asked about on the validation images."""
+
+    arm: Arm
+
+
+@final
+@dataclass(frozen=True)
+class StartChosen:
+    """The starting points of a stage were compared.
+
+    chosen: the number of the one that is taken, 0 for the image as it is. fall: how far the best
+    one lowers the loss, None where that is unknown.
+    """
+
+    stage: str
+    chosen: int
+    fall: float | None
+
+
+@final
+@dataclass(frozen=True)
+class GenerationDone:
+    """A generation was evaluated: its lowest and mean loss, and the mean of both terms.
+
+    queries, failed: image queries of the run so far, and the failed ones among them.
+    """
+
+    stage: str
+    generation: int
+    generations: int
+    best: float
+    mean: float
+    fca: float
+    tse: float
+    queries: int
+    failed: int
+
+
+@final
+@dataclass(frozen=True)
+class StageStopped:
+    """A stage ended before its part of the budget did."""
+
+    stage: str
+    why: str
+
+
+@final
+@dataclass(frozen=True)
+class StageSkipped:
+    """A stage found nothing."""
+
+    stage: str
+    why: str
+
+
+SearchEvent: TypeAlias = (
+    SearchPlanned | ArmValidated | StartChosen | GenerationDone | StageStopped | StageSkipped
+)
+Watch: TypeAlias = Callable[[SearchEvent], None]
+"""Is called with every event of a search."""
+
+
+def silent(event: object) -> None:
+    """A watch that does nothing."""
