@@ -34,7 +34,6 @@ from bbtvp.surrogate.features import Surrogate as Surrogate
 from bbtvp.surrogate.features import wording as wording
 from bbtvp.surrogate.gradient import Augment as Augment
 from bbtvp.surrogate.gradient import Guide as Guide
-from bbtvp.surrogate.gradient import gradient as gradient
 from bbtvp.surrogate.gradient import gradients_at as gradients_at
 from bbtvp.surrogate.priming import Fit as Fit
 from bbtvp.surrogate.priming import Student as Student

@@ -248,20 +248,6 @@ class Guide:
         return token_norm(torch.stack([self._clean[sample.id] for sample in samples]))
 
 
-def gradient(
-    head: Head | Surrogate,
-    space: PromptSpace,
-    z: Vector,
-    samples: Sequence[Sample],
-    weights: Mapping[str, float],
-) -> Vector:
-    """(d,) gradient at z of the weighted sum of the terms, mean over the samples.
-
-    See `Guide.gradient`.
-    """
-    return Guide(head, space, samples, terms=tuple(weights)).gradient(z, weights)
-
-
 def through(images: Sequence[Pixels], augment: Augment | None, seed: int) -> list[Pixels]:
     """The images after the channel; equal seeds give equal images.
 
