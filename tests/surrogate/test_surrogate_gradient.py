@@ -192,7 +192,7 @@ def test_the_rows_of_single_images_add_up(task: Task) -> None:
 
 
 def test_a_frame_does_not_show_under_the_image_nor_under_marks(task: Task) -> None:
-    """A cotangent inside the image moves no frame variable; where a zoom frees pixels, they count."""
+    """A cotangent inside the image moves no frame variable; pixels that a zoom frees count."""
     where = PromptSpace((Placement(search=("zoom",)), Frame("color")), CANVAS)
     image = [where.prepare(task.train[0].pixels())]
     ones = np.ones((1, 1, CANVAS, CANVAS, 3), np.float32)

@@ -77,7 +77,7 @@ def test_failed_queries_and_text_replies(clip: ClipSurrogate, task: Task) -> Non
 
 
 def test_an_image_is_judged_by_a_head_that_has_not_seen_it(clip: ClipSurrogate, task: Task) -> None:
-    """Random answers cannot be known out of fold; a head of all rows knows many of them by heart."""
+    """Random answers cannot be known out of fold; a head of all rows knows many of them."""
     rng = np.random.default_rng(0)
     answers = [str(rng.choice(task.labels or ())) for _ in task.train]
     samples = tuple(
