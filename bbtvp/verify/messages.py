@@ -64,7 +64,8 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "{images} test {images:image is|images are} too few: give at least {least}"
         ),
         "one-answer": (
-            "all test images have the answer {answer!r}: a model that always says so is always right"
+            "all test images have the answer {answer!r}: a model that always says so is always "
+            "right"
         ),
         # what must be said beside the figures
         "seen-equal": (
