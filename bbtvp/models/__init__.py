@@ -1,7 +1,7 @@
 """Floor 2: the port to a model, the budget, and the cache of replies.
 
->>> model = MeteredModel(load_model("zoo/llava"), InMemoryCache(), budget=Budget(100))
->>> replies = model.query([Request(pixels, "which digit?", labels=("one", "two"))])
+model = MeteredModel(load_model("zoo/llava"), InMemoryCache(), budget=Budget(100))
+replies = model.query([Request(pixels, "which digit?", labels=("one", "two"))])
 """
 
 from bbtvp.models.budget import Budget as Budget

@@ -1,5 +1,6 @@
 """What may be spent and what was spent, in image queries, US dollars and seconds.
 
+>>> from bbtvp.models import Budget, Reply, Usage
 >>> budget = Budget(100, usd_cap=0.5)
 >>> budget.reserve(0.01)        # before an attempt: the most that it can cost
 >>> budget.settle(0.01, 0.004)  # after it: what it has cost

@@ -1,9 +1,17 @@
 """A model whose image queries are counted, capped, and never sent twice.
 
->>> metered = MeteredModel(model, InMemoryCache(), budget=Budget(100))
->>> replies = metered.query(requests)
->>> metered.budget.total
-2
+>>> import numpy as np
+>>> from bbtvp.models import Budget, Capabilities, InMemoryCache, MeteredModel, Model, Reply, Request
+>>> class Colours(Model):
+...     spec = "mine/colours"
+...     capabilities = Capabilities(logprobs=False, deterministic=True)
+...
+...     def query(self, requests, budget=None):
+...         return [Reply("red") for _ in requests]
+>>> model = MeteredModel(Colours(), InMemoryCache(), budget=Budget(100))
+>>> request = Request(np.zeros((8, 8, 3), np.uint8), "Which colour is it?")
+>>> [reply.text for reply in model.query([request, request])], model.budget.total
+(['red', 'red'], 1)
 """
 
 from __future__ import annotations

@@ -1,7 +1,10 @@
 """Replies that were paid for, kept across runs by the exact bytes of what was asked.
 
->>> store = ReplyStore(Path("replies.sqlite"))
->>> key = reply_key("https://api.example/v1", b'{"prompt": "…"}', 0, "1")
+>>> import tempfile
+>>> from bbtvp.models import Reply
+>>> from bbtvp.models.store import ReplyStore, reply_key
+>>> store = ReplyStore(Path(tempfile.mkdtemp()) / "replies.sqlite")
+>>> key = reply_key("https://api.example/v1", b'{"text": "how many?"}', 0, "1")
 >>> store.keep(key, Reply("three"), model="example/gpt")
 >>> store.recall(key).text
 'three'
