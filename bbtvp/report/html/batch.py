@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import UsageError
-from bbtvp.jobs.status import StatusMonitor, JobStatus
+from bbtvp.jobs.status import JobStatus, StatusMonitor
 from bbtvp.jobs.transfer import MeanGain, TransferCell, across, by_size, harmed, matrix, read_cells
 from bbtvp.report.html.pictures import figure_uri
 from bbtvp.report.html.template import rendered
