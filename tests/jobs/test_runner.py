@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.jobs import runner
-from bbtvp.jobs.runner import FAILURE, Batch, Document, JobResult, StillRunning, run_batch
-from bbtvp.search.loop import Watch
+from bbtvp.jobs.runner import (
+    FAILURE,
+    Batch,
+    BatchEvent,
+    BatchStarted,
+    Document,
+    JobEnded,
+    JobResult,
+    JobWatch,
+    StillRunning,
+    run_batch,
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,7 @@ class Squares(Batch[Number]):
         path = self.place(job) / "done.json"
         return json.loads(path.read_text("utf-8")) if path.exists() else None
 
-    def run(self, job: Number, watch: Watch) -> Document:
-        watch("working", {})
+    def run(self, job: Number, watch: JobWatch) -> Document:
         if job.name == "down":
             raise BbtvpError("the model is down")
         if job.name == "bug":
@@ -84,23 +91,21 @@ def test_a_job_that_fails_stops_no_other(parallel: int, processes: bool) -> None
 
 @pytest.mark.parametrize(("parallel", "processes"), WAYS)
 def test_what_is_finished_is_not_run_again(parallel: int, processes: bool) -> None:
-    events: list[tuple[str, Any]] = []
-
-    def watch(event: str, facts: Mapping[str, Any]) -> None:
-        events.append((event, facts.get("number")))
-
+    events: list[BatchEvent] = []
     run_batch(Squares(Path("out")), jobs(2))
     found = run_batch(
-        Squares(Path("out")), jobs(1, 2, 3), parallel=parallel, processes=processes, watch=watch
+        Squares(Path("out")),
+        jobs(1, 2, 3),
+        parallel=parallel,
+        processes=processes,
+        watch=events.append,
     )
     assert squares(found) == [1, 4, 9]
     assert [one.fresh for one in found] == [True, False, True]
-    assert [event for event in events if event[0] in ("batch", "job")] == [
-        ("batch", None),
-        ("job", 1),
-        ("job", 2),
-        ("job", 3),
-    ]
+    assert events[0] == BatchStarted(total=3, done=1)
+    ended = [event for event in events if isinstance(event, JobEnded)]
+    assert [(event.number, event.total) for event in ended] == [(1, 3), (2, 3), (3, 3)]
+    assert ended[0].result.job == Number("2")
 
 
 def test_processes_work_outside_this_one() -> None:
@@ -119,9 +124,9 @@ def test_a_process_that_dies_is_one_error_and_the_rest_is_kept() -> None:
 def test_a_grid_that_was_interrupted_goes_on() -> None:
     ended = 0
 
-    def watch(event: str, facts: Mapping[str, Any]) -> None:
+    def watch(event: BatchEvent) -> None:
         nonlocal ended
-        ended += event == "job"
+        ended += isinstance(event, JobEnded)
         if ended == 2:
             raise KeyboardInterrupt
 
@@ -138,14 +143,14 @@ def test_a_thread_that_waits_for_a_model_is_left_behind(monkeypatch: pytest.Monk
     waiting = threading.Event()
 
     class Waiting(Squares):
-        def run(self, job: Number, watch: Watch) -> Document:
+        def run(self, job: Number, watch: JobWatch) -> Document:
             if job.name == "1":
                 waiting.set()
                 reply.wait()
             return super().run(job, watch)
 
-    def watch(event: str, facts: Mapping[str, Any]) -> None:
-        if event == "job":
+    def watch(event: BatchEvent) -> None:
+        if isinstance(event, JobEnded):
             waiting.wait()
             raise KeyboardInterrupt
 
