@@ -1,4 +1,6 @@
-"""The command line: what it prints where, what it exits with, and what its errors tell you to type."""
+"""The command line: what it prints where, what it exits with, and what its errors tell you to
+type.
+"""
 
 from __future__ import annotations
 
@@ -580,6 +582,9 @@ def test_a_cap_on_money_takes_prices_of_ones_own(
     assert ran.code == 2
     assert "no price is known for openai-api/eye" in ran.err
     prices = tmp_path / "prices.toml"
-    row = 'service = "openai-api"\nmodel = "eye"\ninput = 1\noutput = 4\ndate = 2026-11-01\nsource = "own"\n'
+    row = (
+        'service = "openai-api"\nmodel = "eye"\ninput = 1\noutput = 4\ndate = '
+        '2026-11-01\nsource = "own"\n'
+    )
     prices.write_text(f"[[price]]\n{row}")
     assert "no connection to 127.0.0.1:9" in failed(*asked, "--prices", prices)

@@ -22,7 +22,10 @@ from bbtvp.prompt import Prompt
 from bbtvp.zoo.catalogue import weights
 from tests.support import ROOT, Eye, Flaky, Wrapper, bbtvp, folder_of_patterns, install_plugin
 
-METHODS = "tone[images=4],default/random[images=4,prompt=tone],zero-shot,empty-frame,calibration,calibration-prior"
+METHODS = (
+    "tone[images=4],default/random[images=4,prompt=tone],zero-shot,empty-frame,calibration,"
+    "calibration-prior"
+)
 KEYS = {
     "method",
     "task",
@@ -227,7 +230,10 @@ def test_ctrl_c_ends_the_workers_and_loses_nothing(images: Path, plugin: Path) -
     environment = {**os.environ, "PYTHONPATH": path, "EYE_LOG": str(Path("log").absolute())}
     # A shell that starts its jobs in the background has them ignore Ctrl-C, and a child inherits
     # that.
-    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+    listen = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from "
+        "bbtvp.cli import main; main()"
+    )
     run = subprocess.Popen(
         [sys.executable, "-c", listen, *arguments],
         env=environment,

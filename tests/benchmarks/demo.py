@@ -59,11 +59,13 @@ def line(run: dict[str, Any]) -> str:
     gains = " ".join(f"{100 * row['gain']:+.1f}" for row in others)
     spent = run["queries"]
     return (
-        f"{run['task']} seed {run['seed']}: source {100 * source['zero_shot']:.1f} -> {100 * source['prompted']:.1f} "
+        f"{run['task']} seed {run['seed']}: source {100 * source['zero_shot']:.1f} -> "
+        f"{100 * source['prompted']:.1f} "
         f"({100 * source['gain']:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]; "
         f"{100 * source['over_empty_frame']:+.1f} over the empty frame), "
         f"transfer {100 * run['transfer']:+.1f} ({gains}); "
-        f"{spent['search']} + {spent['validation']} image queries; {run['wall']:.0f} s, {run['peak_gb']:.2f} GB"
+        f"{spent['search']} + {spent['validation']} image queries; {run['wall']:.0f} s, "
+        f"{run['peak_gb']:.2f} GB"
     )
 
 
@@ -77,7 +79,8 @@ def medians(runs: list[dict[str, Any]]) -> str:
         statistics.median(run[key] for run in runs) for key in ("transfer", "wall", "peak_gb")
     )
     return (
-        f"{runs[0]['task']} median of {len(runs)}: gain {gain:+.1f}, over the empty frame {over:+.1f}, "
+        f"{runs[0]['task']} median of {len(runs)}: gain {gain:+.1f}, over the empty frame "
+        f"{over:+.1f}, "
         f"transfer {100 * transfer:+.1f}, {wall:.0f} s, {peak:.2f} GB"
     )
 

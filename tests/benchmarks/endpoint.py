@@ -1,7 +1,8 @@
 """What calling an endpoint costs, and how much of a rate limit is used, against a server in a
 process of its own.
 
-    python tests/benchmarks/endpoint.py [--rate 6000] [--seconds 60] [--latency 0.3] [--strays 0.01] [--knows given]
+    python tests/benchmarks/endpoint.py [--rate 6000] [--seconds 60] [--latency 0.3]
+        [--strays 0.01] [--knows given]
     python tests/benchmarks/endpoint.py --peer litellm --python other-venv/bin/python
     python tests/benchmarks/endpoint.py --fleet [--slots 16] [--seconds 10]
 
@@ -70,7 +71,10 @@ async def serve(args: argparse.Namespace) -> None:
 
     def packed(status: str, content: dict[str, Any], headers: str = told) -> bytes:
         text = json.dumps(content)
-        head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}Content-Length: {len(text)}\r\n\r\n"
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{headers}Content-Length: "
+            f"{len(text)}\r\n\r\n"
+        )
         return (head + text).encode()
 
     answer = packed("200 OK", body)
@@ -361,8 +365,10 @@ def report(name: str, ran: Ran, args: argparse.Namespace, url: str) -> float:
     counts = seen(url)
     each = 1000 * ran.cpu / ran.asked
     print(
-        f"{name}: {used:.3f} of the limit ({ran.answered} of {ran.asked} answered in {ran.seconds:.1f} s, "
-        f"{counts['attempts']} attempts, {counts['throttled']} throttled), {each:.2f} ms of CPU each",
+        f"{name}: {used:.3f} of the limit ({ran.answered} of {ran.asked} answered in "
+        f"{ran.seconds:.1f} s, "
+        f"{counts['attempts']} attempts, {counts['throttled']} throttled), {each:.2f} ms of CPU "
+        "each",
         flush=True,
     )
     return float(used)
@@ -423,7 +429,8 @@ def main() -> None:
         if args.peer:
             with server(args) as url:
                 print(
-                    f"bbtvp / {args.peer}: {used / report(args.peer, peer(args, url, n), args, url):.2f}"
+                    f"bbtvp / {args.peer}: "
+                    f"{used / report(args.peer, peer(args, url, n), args, url):.2f}"
                 )
         else:
             with server(args, rate=1e6, latency=3, strays=0) as url:

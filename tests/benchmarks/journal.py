@@ -2,11 +2,12 @@
 
     python tests/benchmarks/journal.py overhead [--queries 20000]
     python tests/benchmarks/journal.py growth   [--queries 1000000] [--methods gp cma]
-    python tests/benchmarks/journal.py resume   [--queries 100000] [--methods gp cma] [--keep FOLDER]
+    python tests/benchmarks/journal.py resume   [--queries 100000] [--methods gp cma]
+        [--keep FOLDER]
 
-overhead: calls of 64 image queries with ten labels each through a metered model and its journal, against
-the same calls to the model, and a step after each. growth: a whole search on a model that answers
-from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation per
+overhead: calls of 64 image queries with ten labels each through a metered model and its journal,
+against the same calls to the model, and a step after each. growth: a whole search on a model that
+answers from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation per
 image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
 broken off near its end, and the same call goes on, in a process of its own; from the call to the
 end.
@@ -110,9 +111,7 @@ def memory() -> float:
 
 # -- per image query -------------------------------------------------------------------------------
 def overhead(queries: int) -> dict[str, float]:
-    """ms per image query: of a call through a journalling metered model, less the same through one that
-    forgets.
-    """
+    """ms per image query of a metered model with a journal, beyond those of one without."""
     rng = stream(0, "bench-overhead")
     calls = [
         [

@@ -3,11 +3,12 @@
     python tests/benchmarks/kills.py [--kills 200] [--budget 400] [--seed 0] [--json]
     python tests/benchmarks/kills.py --signal TERM [--kills 20]
 
-KILL: searches on a miniature model, of several kinds, in forked children that begin with their imports done. Each is
-killed at a random instant and started again in the same folder until it ends; then its journal and its prompt are
-compared with those of a run that was left alone. What the model is asked is written down beside the journal, by a
-wrapper, before it is asked. TERM, INT: the command line in processes of their own, from the moment when it is imported;
-how long it takes to exit, with which code, and whether the journal is whole.
+KILL: searches on a miniature model, of several kinds, in forked children that begin with their
+imports done. Each is killed at a random instant and started again in the same folder until it ends;
+then its journal and its prompt are compared with those of a run that was left alone. A wrapper
+writes down what the model is asked, beside the journal, before it is asked. TERM, INT: the command
+line in processes of their own, from the moment when it is imported; how long it takes to exit, with
+which code, and whether the journal is whole.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 class Logged(Model):
-    """Writes down what it is asked, before it is asked: one line per call, the keys of the journal."""
+    """Writes down what it is asked, before it is asked: one line per call, the keys of the
+    journal.
+    """
 
     def __init__(self, inner: Model, log: Path) -> None:
         self.inner = inner
@@ -197,12 +200,13 @@ def kill(args: argparse.Namespace, root: Path) -> dict[str, Any]:
     }
 
 
-# -- signals that can be answered -----------------------------------------------------------------------------------
+# -- signals that can be answered ------------------------------------------------------------------
 FRONT = """
 import signal, sys
 import bbtvp.adapters.hf, bbtvp.search, bbtvp.zoo.tasks, torch, transformers
 from bbtvp.cli import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a process started in the background would ignore it
+# A process started in the background would ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 print("imported", flush=True)
 main()

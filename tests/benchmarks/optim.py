@@ -1,6 +1,7 @@
 """Median milliseconds of one ask and tell, per optimiser and dimension; per candidate with --each.
 
-    python tests/benchmarks/optim.py [--dims 10 72 1000 10000 70000] [--rounds 7] [--names cma spsa] [--each]
+    python tests/benchmarks/optim.py [--dims 10 72 1000 10000 70000] [--rounds 7]
+        [--names cma spsa] [--each]
 
 A search spends seconds per batch on the model: anything far below that is free. A dash: the
 optimiser refuses.

@@ -1,7 +1,8 @@
 """How much faster workers on Ray answer than one process with one thread: the same call, the same
 answers.
 
-    python tests/benchmarks/ray_workers.py [--model zoo/llava] [--workers 2] [--queries 512] [--runs 5] [--wait 0]
+    python tests/benchmarks/ray_workers.py [--model zoo/llava] [--workers 2] [--queries 512]
+        [--runs 5] [--wait 0]
 
 A call of so many image queries, 10 labels each, is made by one process, then by the workers (a
 thread each), and so on by turns; medians of the pairs. Before that both are asked once: what is
@@ -122,15 +123,18 @@ def main() -> None:
         )
         rows.append((one, workers, processes))
         print(
-            f"  one {one:.2f} s, Ray {workers:.2f} s ({one / workers:.2f} x), plain processes {one / processes:.2f} x"
+            f"  one {one:.2f} s, Ray {workers:.2f} s ({one / workers:.2f} x), plain processes "
+            f"{one / processes:.2f} x"
         )
     for pipe in pipes:
         pipe.send(False)
     one, workers, processes = (statistics.median(row[i] for row in rows) for i in range(3))
     factors = [statistics.median(row[0] / row[i] for row in rows) for i in (1, 2)]
     print(
-        f"{args.model}, {args.queries} image queries of {args.side} px, {len(LABELS)} labels: one process {one:.2f} s, "
-        f"{args.workers} workers on Ray {workers:.2f} s, {factors[0]:.2f} x; plain processes {factors[1]:.2f} x; "
+        f"{args.model}, {args.queries} image queries of {args.side} px, {len(LABELS)} labels: "
+        f"one process {one:.2f} s, "
+        f"{args.workers} workers on Ray {workers:.2f} s, {factors[0]:.2f} x; plain processes "
+        f"{factors[1]:.2f} x; "
         f"medians of {args.runs}; answers equal to the bit"
     )
 

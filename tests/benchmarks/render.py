@@ -67,7 +67,8 @@ def spaces(canvas: int) -> dict[str, tuple[PromptSpace, Vector]]:
 def main(runs: int) -> None:
     """Print the table."""
     print(
-        f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} {'candidate ms':>12}"
+        f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} "
+        f"{'candidate ms':>12}"
     )
     for canvas in (64, 224):
         pixels = stream(1, canvas).integers(0, 256, (canvas, canvas, 3), dtype=np.uint8)

@@ -2,7 +2,8 @@
 times as many.
 
     python tests/benchmarks/scoring.py [--models zoo/llava …] [--images 128] [--batch 32] [--runs 7]
-    python tests/benchmarks/scoring.py --size llava-7b --device cuda [--batch 16] [--tokens 20000] [--dtype bfloat16]
+    python tests/benchmarks/scoring.py --size llava-7b --device cuda [--batch 16]
+        [--tokens 20000] [--dtype bfloat16]
     python tests/benchmarks/scoring.py --size qwen-3b --device cuda
 
 Ten labels, twice: all of one token, and of several. The plain way runs image, question and label
@@ -158,7 +159,8 @@ def measured(
         apart = float((found["ours"] - found["plain"]).abs().max())
         rate = {way: images / median[way] for way in ways}
         print(
-            f"{name}, ten labels of {kind}: {rate['ours']:.3g} images/s against {rate['plain']:.3g}, "
+            f"{name}, ten labels of {kind}: {rate['ours']:.3g} images/s against "
+            f"{rate['plain']:.3g}, "
             f"{rate['ours'] / rate['plain']:.2f} x; at most {apart:.1e} nats apart; "
             f"peak {held['ours']:.2f} GB (plain {held['plain']:.2f}); median of {runs}",
             flush=True,

@@ -1,6 +1,7 @@
 """What a search costs beside the model: ask + tell + render, in milliseconds per image query.
 
-    python tests/benchmarks/step.py [--canvas 224] [--photo 640 480] [--runs 5] [--preset default] [--methods auto …]
+    python tests/benchmarks/step.py [--canvas 224] [--photo 640 480] [--runs 5]
+        [--preset default] [--methods auto …]
 
 One thread, no model: losses are those of a noisy bowl. A run is the first stage of a search with
 1,000 image queries: 10 generations of λ candidates on 8 photos of 640 x 480. Medians over runs,
@@ -93,7 +94,8 @@ def main() -> None:
         total = statistics.median(1000 * sum(row[:3]) / row[3] for row in rows)
         print(
             f"{args.preset} at {args.canvas} px, {method}: {total:.2f} ms per image query "
-            f"(ask {parts[0]:.2f}, tell {parts[1]:.2f}, render {parts[2]:.2f}); median of {args.runs}"
+            f"(ask {parts[0]:.2f}, tell {parts[1]:.2f}, render {parts[2]:.2f}); median of "
+            f"{args.runs}"
         )
 
 

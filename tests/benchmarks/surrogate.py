@@ -1,7 +1,8 @@
 """What the surrogate's free work costs: seconds per image of a gradient, by preset, and of the
 pull-back alone.
 
-    python tests/benchmarks/surrogate.py [--surrogate zoo/clip] [--canvas 64] [--images 32] [--presets default tvp]
+    python tests/benchmarks/surrogate.py [--surrogate zoo/clip] [--canvas 64] [--images 32]
+        [--presets default tvp]
 
 A query of a real model takes about a second; a gradient that costs as much is not free.
 """

@@ -154,12 +154,14 @@ def main() -> None:
     if planned is None:
         raise SystemExit("no sample shows a gain of 10 points")
     print(
-        f"{RULE}\n{runs} runs each; a prompt spoils {LOST:.0%} of the answers; planned sample for 10 points: {planned}"
+        f"{RULE}\n{runs} runs each; a prompt spoils {LOST:.0%} of the answers; planned sample "
+        f"for 10 points: {planned}"
     )
     print("\nnull prompts (gain 0): share of each verdict")
     for n in (100, planned, 500, 2000):
         print(
-            f"  n {n:5}: {words(runs, n, 0.0)}   minimum 0: {words(runs, n, 0.0, rule=Rule(min_gain=0.0))}"
+            f"  n {n:5}: {words(runs, n, 0.0)}   minimum 0: "
+            f"{words(runs, n, 0.0, rule=Rule(min_gain=0.0))}"
         )
     print("gain exactly at the minimum (2 points)")
     for n, lost in ((100, LOST), (planned, LOST), (500, LOST), (500, 0.01), (2000, LOST)):
@@ -167,7 +169,8 @@ def main() -> None:
     print("true gain of 10 points")
     for others in (0, 5):
         print(
-            f"  n {planned:5}, {others} other models of gain 0: {words(runs, planned, 0.10, others=others)}"
+            f"  n {planned:5}, {others} other models of gain 0: "
+            f"{words(runs, planned, 0.10, others=others)}"
         )
     for n in (100, 281, 500):
         found = words(runs, n, 0.3, others=5, harm=RULE.max_harm)

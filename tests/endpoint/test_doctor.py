@@ -72,7 +72,8 @@ def test_each_service_is_told_without_a_key(spec: str) -> None:
     text = run("--model", spec).output
     assert text.startswith(f"{spec}\n")
     assert re.search(
-        r"any image -> canvas (\d+) x \1 px \((chosen to fit|default)\) -> png, at most [\d,]+ bytes",
+        r"any image -> canvas (\d+) x \1 px \((chosen to fit|default)\) -> png, at most [\d,]+ "
+        r"bytes",
         text,
     )
     assert "refused" not in text
@@ -170,8 +171,8 @@ def test_the_price_row_and_the_cost_are_told() -> None:
         text,
     )
     assert (
-        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at the rate limit"
-        in text
+        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at "
+        "the rate limit" in text
     )
     longer = ("-M", "max_tokens=1000")
     half = ("-M", "batch=true")
@@ -182,10 +183,12 @@ def test_the_price_row_and_the_cost_are_told() -> None:
 
 def test_files_of_your_own_are_read(tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text(
-        '[[price]]\nservice = "openai-api"\nmodel = "*"\ninput = 0\noutput = 0\ndate = 2026-11-25\nsource = "ours"\n'
+        '[[price]]\nservice = "openai-api"\nmodel = "*"\ninput = 0\noutput = 0\ndate = '
+        '2026-11-25\nsource = "ours"\n'
     )
     (tmp_path / "l.toml").write_text(
-        '[[limits]]\nservice = "openai-api"\nresize = { kind = "square", side = 448, tokens = 256 }\n'
+        '[[limits]]\nservice = "openai-api"\nresize = { kind = "square", side = 448, tokens = '
+        "256 }\n"
         'sources.resize = "me"\n'
     )
     found = document(

@@ -334,7 +334,8 @@ def test_an_image_that_is_too_large_is_refused_with_the_size_that_is_needed() ->
 def test_a_file_that_is_too_large_is_refused_with_a_canvas_that_would_do() -> None:
     with pytest.raises(
         UsageError,
-        match=r"over 3,750,000 bytes, .* has 15,000,000; use --canvas 500 or less, or -M format=jpeg",
+        match=r"over 3,750,000 bytes, .* has 15,000,000; use --canvas 500 or less, or -M "
+        r"format=jpeg",
     ):
         check("anthropic", "claude-sonnet-4-5", 1000, 15_000_000)
     with pytest.raises(UsageError, match=r"use --canvas 500 or less$"):
@@ -452,7 +453,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_services_that_are_like_each_other_are_found_out(tmp_path: Path) -> None:
     text = "".join(
-        f'[[limits]]\nservice = "{a}"\nresize = {{ kind = "like", service = "{b}" }}\nsources.resize = "x"\n'
+        f'[[limits]]\nservice = "{a}"\nresize = {{ kind = "like", service = "{b}" '
+        '}}\nsources.resize = "x"\n'
         for a, b in (("a", "b"), ("b", "a"))
     )
     with pytest.raises(UsageError, match="limits of a: a like b like a is a circle"):

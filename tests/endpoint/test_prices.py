@@ -229,7 +229,8 @@ def test_without_a_price_the_rest_is_still_told() -> None:
 def test_an_estimate_is_one_line() -> None:
     line = str(Estimate(1000, 965_000, 16_000, 2.5725, 120))
     assert line == (
-        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at the rate limit"
+        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at "
+        "the rate limit"
     )
 
 

@@ -31,7 +31,10 @@ from tests.endpoint.eye_server import EyeServer
 from tests.support import LABELS, Eye, patterns
 
 TASK = patterns()
-PRICES = '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = 2026-11-01\nsource = "own"\n'
+PRICES = (
+    '[[price]]\nservice = "openai-api"\nmodel = "eye"\ninput = 1.0\noutput = 4.0\ndate = '
+    '2026-11-01\nsource = "own"\n'
+)
 
 
 def endpoint(server: Recorder, tmp_path: Path, **options: Any) -> Model:

@@ -260,7 +260,9 @@ def test_a_dry_run_asks_nothing_leaves_nothing_and_finds_mistakes(file: Path) ->
 def test_a_dry_run_counts_what_an_endpoint_is_asked_twice(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the proof does: an endpoint need not answer the same twice, so zero-shot is asked again."""
+    """As the proof does: an endpoint need not answer the same twice, so zero-shot is asked
+    again.
+    """
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
     ran = bbtvp("run", file, "--dry-run", "--only", "*near*0", "--json", "--set", "verify=true")
     more = bbtvp(
@@ -284,7 +286,10 @@ def test_a_failure_is_in_the_exit_code(file: Path) -> None:
     assert json.loads(ran.out)["jobs"][0]["exit_code"] == 1
 
 
-START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli "
+    "import main; main()"
+)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +311,10 @@ def test_after_an_interrupt_the_same_command_asks_nothing_twice(
         "EYE_LOG": str(log),
         "PYTHONPATH": f"{tmp_path / 'site'}{os.pathsep}{ROOT}",
     }
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from bbtvp.cli import main; main()"
+    start = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from "
+        "bbtvp.cli import main; main()"
+    )
     command = [
         sys.executable,
         "-c",

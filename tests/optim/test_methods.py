@@ -86,7 +86,9 @@ def test_random_is_a_normal_around_x0() -> None:
 def by_hand(
     options: dict[str, Any], pairs: int, steps: int, dim: int, seed: int
 ) -> list[list[float]]:
-    """SPSA-GC in plain Python, from the published equations; the draws come from the same stream."""
+    """SPSA-GC in plain Python, from the published equations; the draws come from the same
+    stream.
+    """
     random = stream(seed, "optim", "spsa-gc")
     theta = [0.0] * dim
     m = [0.0] * dim
@@ -225,7 +227,8 @@ def test_all_of_nevergrad_is_repeatable_or_refused() -> None:
 def test_the_import_is_light() -> None:
     code = (
         "import sys, bbtvp.optim, bbtvp.stats\n"
-        "print([m for m in ('cma', 'cmaes', 'nevergrad', 'scipy', 'pandas', 'torch') if m in sys.modules])"
+        "print([m for m in ('cma', 'cmaes', 'nevergrad', 'scipy', 'pandas', 'torch') if m in "
+        "sys.modules])"
     )
     root = Path(__file__).parents[2]
     done = subprocess.run(

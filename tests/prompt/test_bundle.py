@@ -330,5 +330,8 @@ def test_a_frame_file_of_another_kind(kind: str, tmp_path: Path) -> None:
 
 
 def test_rendering_loads_neither_pydantic_nor_torch() -> None:
-    code = "import bbtvp.prompt, sys; sys.exit(any(name in sys.modules for name in ('pydantic', 'torch', 'scipy')))"
+    code = (
+        "import bbtvp.prompt, sys; sys.exit(any(name in sys.modules for name in ('pydantic', "
+        "'torch', 'scipy')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -31,7 +31,8 @@ def point(wording: str, divisions: int = 3, **choices: str) -> np.ndarray:  # ty
 def test_the_wordings_for_three_rows() -> None:
     rows = {"layout": "rows", "anchors": "symbols", "place": "margin"}
     named = (
-        "Lines divide the image into 3 rows, labelled #, $ and @ from top to bottom in the left margin. "
+        "Lines divide the image into 3 rows, labelled #, $ and @ from top to bottom in the left "
+        "margin. "
         "Marks and labels are aids, not part of the scene."
     )
     asked = {wording: SPACE.ask(point(wording, **rows), QUESTION) for wording in WORDINGS}
@@ -39,7 +40,8 @@ def test_the_wordings_for_three_rows() -> None:
     assert asked["structure"] == f"{named} {QUESTION}"
     assert asked["scan"] == f"{named} Go through each row in turn, from top to bottom. {QUESTION}"
     assert asked["report"] == (
-        f"{named} First report what each row shows, from top to bottom, then add up or compare the reports and "
+        f"{named} First report what each row shows, from top to bottom, then add up or compare "
+        "the reports and "
         f"conclude with one answer. {QUESTION}"
     )
 

@@ -97,7 +97,8 @@ def test_no_font_and_no_freetype_at_run_time() -> None:
         "import sys, numpy as np\n"
         "from bbtvp.prompt import Legend, Marks, PromptSpace\n"
         "s = PromptSpace((Marks(), Legend(('cat',))), 96)\n"
-        "s.render(s.embed(Marks().start(3, layout='rows', anchors='digits'), ['marks'], np.ones(s.dim)), "
+        "s.render(s.embed(Marks().start(3, layout='rows', anchors='digits'), ['marks'], "
+        "np.ones(s.dim)), "
         "np.zeros((9, 9, 3), np.uint8))\n"
         "sys.exit('PIL._imagingft' in sys.modules or 'matplotlib' in sys.modules)"
     )

@@ -69,7 +69,10 @@ def listed(folder: Path) -> dict[str, bytes]:
 
 def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
     with occupied(tmp_path) as first:
-        refused = rf"in use by process {first.pid} on {socket.gethostname()} since 20\d\d-.*\+00:00; wait .*--out"
+        refused = (
+            rf"in use by process {first.pid} on {socket.gethostname()} since "
+            rf"20\d\d-.*\+00:00; wait .*--out"
+        )
         with pytest.raises(JournalError, match=refused):
             Journal(CONFIG, tmp_path)
         owner = owner_of(tmp_path)
@@ -157,7 +160,10 @@ def test_without_file_locks_there_is_still_one_owner(
         owner = owner_of(tmp_path)
         assert owner is not None
         assert owner.pid == first.pid
-        refused = rf"in use by process {first.pid} on .*; there are no file locks here: if it has ended, delete .*held"
+        refused = (
+            rf"in use by process {first.pid} on .*; there are no file locks here: if it "
+            rf"has ended, delete .*held"
+        )
         with pytest.raises(JournalError, match=refused):
             Journal(CONFIG, tmp_path)
     assert (
@@ -275,7 +281,8 @@ def test_a_full_disk(
         stopped = bbtvp(*command(out))
     assert stopped.code == 1
     assert stopped.err.endswith(
-        "error: no space left on the disk; free some and run the same command: what was answered is kept\n"
+        "error: no space left on the disk; free some and run the same command: what was answered "
+        "is kept\n"
     )
     check_goes_on(out, whole)
 

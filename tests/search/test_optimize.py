@@ -1,4 +1,6 @@
-"""The main job on the small model: it improves, keeps to its budget, and never sees the test split."""
+"""The main job on the small model: it improves, keeps to its budget, and never sees the test
+split.
+"""
 
 from __future__ import annotations
 

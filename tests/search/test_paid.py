@@ -1,4 +1,6 @@
-"""A search on a model that costs money: probed, capped, counted, and resumed without paying twice."""
+"""A search on a model that costs money: probed, capped, counted, and resumed without paying
+twice.
+"""
 
 from __future__ import annotations
 

@@ -142,7 +142,9 @@ def test_repeats_that_all_fail_are_missing() -> None:
 
 
 def test_each_image_keeps_its_own_repeats() -> None:
-    """Whichever replicate fails, the rest is the reading of that image: the model is deterministic."""
+    """Whichever replicate fails, the rest is the reading of that image: the model is
+    deterministic.
+    """
     samples = TASK.train[:3]
     lossy = Flaky(
         Eye(),

@@ -138,7 +138,10 @@ def test_too_few_answers_to_prime_with_are_asked_for_again(clip: Surrogate, tmp_
         lambda: [Eye()], {"images": 4, "surrogate": clip, "warm": True, "prime": 12, "budget": 260}
     )
     served = iter(range(10_000))
-    lossy = lambda model: Flaky(model, refuses=lambda request: 33 < next(served) < 39)
+
+    def lossy(model: Model) -> Model:
+        return Flaky(model, refuses=lambda request: 33 < next(served) < 39)
+
     with pytest.raises(UsageError, match="7 answered images to prime on; query at least 8"):
         search(kind, lossy, tmp_path)
     assert "prime" not in steps(tmp_path)
@@ -155,12 +158,13 @@ def recorded(models: list[Recorder]) -> Callable[[Model], Model]:
 
 
 def test_a_generation_that_went_unanswered_is_asked_again(tmp_path: Path) -> None:
-    """So few queries that the metered model takes their failure for refusals: nothing is made of them, and
-    the run goes on.
-    """
+    """So few queries that the metered model takes their failure for refusals."""
     kind = Kind(lambda: [Eye()], {"images": 1, "popsize": 2, "budget": 60})
     served = iter(range(10_000))
-    lossy = lambda model: Flaky(model, refuses=lambda request: next(served) >= 14)
+
+    def lossy(model: Model) -> Model:
+        return Flaky(model, refuses=lambda request: next(served) >= 14)
+
     with pytest.raises(ModelError, match="a whole generation went unanswered"):
         search(kind, lossy, tmp_path)
     resumed: Run = search(kind, out=tmp_path)

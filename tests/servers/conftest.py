@@ -47,7 +47,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Folder:
                 transformers.AutoProcessor.from_pretrained(weights() / name), "QUESTION"
             )
             before, _, after = prompt.partition("QUESTION")
-            text = "{% for part in messages[0].content if part.type == 'text' %}{{ part.text }}{% endfor %}"
+            text = (
+                "{% for part in messages[0].content if part.type == 'text' %}{{ part.text "
+                "}}{% endfor %}"
+            )
             (root / name / "chat_template.jinja").write_text(before + text + after)
         return root / name
 

@@ -46,10 +46,14 @@ class Environment(NamedTuple):
             if all(importlib.util.find_spec(module) for module in self.modules):
                 return sys.executable
             pytest.skip(
-                f"no {', '.join(self.modules)} here: python -m venv servers && servers/bin/pip install {self.install}, "
+                f"no {', '.join(self.modules)} here: python -m venv servers && servers/bin/pip "
+                f"install {self.install}, "
                 f"then {self.variable}=servers/bin/python"
             )
-        look = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {self.modules!r})))"
+        look = (
+            "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, "
+            f"{self.modules!r})))"
+        )
         # A relative path is seen from where pytest was started; the tests run elsewhere.
         path = str(Path(os.environ.get("PWD", "."), named))
         if not Path(path).is_file() or subprocess.run([path, "-c", look], check=False).returncode:

@@ -59,7 +59,8 @@ def test_a_server_dies_with_whoever_started_it(tmp_path: Path) -> None:
     port = free_port()
     script = (
         "import sys, time; from pathlib import Path; from tests.servers.servers import serving\n"
-        f"with serving({command(port)!r}, {port}, Path({str(tmp_path)!r}), ready='/', environment={{}}):\n"
+        f"with serving({command(port)!r}, {port}, Path({str(tmp_path)!r}), ready='/', "
+        f"environment={{}}):\n"
         "    print('up', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(

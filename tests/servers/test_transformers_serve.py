@@ -1,4 +1,6 @@
-"""`transformers serve`, which did not know of us: the same miniatures, the same answers, over HTTP."""
+"""`transformers serve`, which did not know of us: the same miniatures, the same answers, over
+HTTP.
+"""
 
 from __future__ import annotations
 

@@ -131,7 +131,9 @@ def test_bad_resampling_is_refused() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """Sorted .005, .01, .03, .04 times 4, 3, 2, 1 = .02, .03, .06, .04; the last is raised to .06."""
+    """Sorted .005, .01, .03, .04 times 4, 3, 2, 1 = .02, .03, .06, .04; the last is raised to
+    .06.
+    """
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert holm([0.2]) == pytest.approx([0.2])

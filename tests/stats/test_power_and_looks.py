@@ -1,4 +1,6 @@
-"""Power against simulation and closed forms; boundaries against published ones and Brownian motion."""
+"""Power against simulation and closed forms; boundaries against published ones and Brownian
+motion.
+"""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def test_what_looks_like_a_path_is_missing_as_one(spec: str) -> None:
         ("", "unknown task ''"),
         (
             "broken/x",
-            r"task source 'broken' \(bbtvp\.no_such_module:load\) cannot be loaded: .*no_such_module",
+            r"'broken' \(bbtvp\.no_such_module:load\) cannot be loaded: .*no_such_module",
         ),
     ],
 )

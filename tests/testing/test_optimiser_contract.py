@@ -188,6 +188,9 @@ def test_a_refusal_is_one_line_that_says_why() -> None:
 
 
 def test_it_is_light_and_needs_no_pytest() -> None:
-    code = "import sys, bbtvp.testing; print([m for m in ('pytest', 'torch', 'cma', 'nevergrad') if m in sys.modules])"
+    code = (
+        "import sys, bbtvp.testing; print([m for m in ('pytest', 'torch', 'cma', 'nevergrad') "
+        "if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

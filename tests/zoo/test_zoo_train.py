@@ -1,4 +1,6 @@
-"""The trainer: what it learns from is right, and a run that was killed ends as if it had not been."""
+"""The trainer: what it learns from is right, and a run that was killed ends as if it had not
+been.
+"""
 
 from __future__ import annotations
 

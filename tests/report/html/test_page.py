@@ -1,4 +1,6 @@
-"""The page of a run: whole, self-contained, safe whatever the folder says, and true to the figures."""
+"""The page of a run: whole, self-contained, safe whatever the folder says, and true to the
+figures.
+"""
 
 from __future__ import annotations
 

@@ -285,7 +285,8 @@ def test_a_pickle_is_refused_and_not_opened(tmp_path: Path) -> None:
             refused(
                 load,
                 place,
-                "a pickle, which can run code: it is not opened; get the binary version, cifar-100?-bin",
+                "a pickle, which can run code: it is not opened; get the binary version, "
+                "cifar-100?-bin",
             )
     writers.cifar10c(tmp_path)
     objects = np.array([{}, {}], dtype=object)
