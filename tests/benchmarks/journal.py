@@ -7,8 +7,8 @@
 
 overhead: calls of 64 image queries with ten labels each through a metered model and its journal,
 against the same calls to the model, and a step after each. growth: a whole search on a model that
-answers from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation per
-image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
+answers from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation
+per image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
 broken off near its end, and the same call goes on, in a process of its own; from the call to the
 end.
 """
