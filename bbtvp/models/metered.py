@@ -1,7 +1,8 @@
 """A model whose image queries are counted, capped, and never sent twice.
 
 >>> import numpy as np
->>> from bbtvp.models import Budget, Capabilities, InMemoryCache, MeteredModel, Model, Reply, Request
+>>> from bbtvp.models import Budget, Capabilities, InMemoryCache, MeteredModel, Model
+>>> from bbtvp.models import Reply, Request
 >>> class Colours(Model):
 ...     spec = "mine/colours"
 ...     capabilities = Capabilities(logprobs=False, deterministic=True)

@@ -83,7 +83,7 @@ def test_a_wait_is_read_from_headers(headers: dict[str, str], seconds: float) ->
         ),
         (google("Please retry in 31.2s.", {"@type": "…Help"}, {"retryDelay": "30.5s"}), 30.5),
         (
-            b'{"error": {"message": "Rate limit reached. Please try again in 20ms. Visit the page."}}',
+            b'{"error": {"message": "Rate limit. Please try again in 20ms. Visit the page."}}',
             0.02,
         ),
         (b'{"error": {"message": "Please retry after 20 seconds."}}', 20),
@@ -348,7 +348,10 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 
 
 def test_a_page_is_told_by_its_title() -> None:
-    page = b"<html><head><title>502 Bad\nGateway</title></head><body><h1>502</h1>nginx &amp; co</body></html>"
+    page = (
+        b"<html><head><title>502 Bad\nGateway</title></head>"
+        b"<body><h1>502</h1>nginx &amp; co</body></html>"
+    )
     assert summarise(page) == "502 Bad Gateway"
     assert (
         summarise(b"<p>down <b>for</b> lunch &amp; tea</p><script>x()</script>")
