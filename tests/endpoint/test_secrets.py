@@ -267,7 +267,7 @@ def test_no_error_shows_the_key(
         assert came(server)
     shown += (
         repr(model)
-        + repr(vars(model)["dialect"])
+        + repr(vars(model)["api"])
         + caplog.text
         + "".join(map(repr, caplog.records))
     )
