@@ -139,6 +139,7 @@ def test_a_grid_that_was_interrupted_goes_on() -> None:
 
 def test_a_thread_that_waits_for_a_model_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "GRACE", 0.05)
+    place = Path("out").absolute()  # the thread outlives the test, and its working directory
     reply = threading.Event()
     waiting = threading.Event()
 
@@ -156,7 +157,7 @@ def test_a_thread_that_waits_for_a_model_is_left_behind(monkeypatch: pytest.Monk
 
     try:
         with pytest.raises(StillRunning):
-            run_batch(Waiting(Path("out")), jobs(1, 2, 3), parallel=2, watch=watch)
+            run_batch(Waiting(place), jobs(1, 2, 3), parallel=2, watch=watch)
     finally:
         reply.set()
 
