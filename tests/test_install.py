@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
 
 WHERE = """
-import bbtvp, bbtvp.adapters.environment
+import bbtvp, bbtvp.adapters.pretrained
 from importlib.metadata import version
 print(bbtvp.__file__, bbtvp.adapters.__file__, version("bbtvp"), sep="\\n")
 """

@@ -70,8 +70,7 @@ class MeteredModel(Model):
         fails and failures outnumber answers.
         """
         budget = self.budget if budget is None else budget
-        identity = self.model.identity.encode()
-        keys = [digest(identity, request.key.encode()) for request in requests]
+        keys = self._keys(requests)
         answers: dict[str, Outcome] = {}
         unasked: dict[str, Request] = {}
         for key, request in zip(keys, requests, strict=True):
@@ -87,6 +86,14 @@ class MeteredModel(Model):
             answers |= sent
             self._check_failures(sent, answers)
         return [answers[key] for key in keys]
+
+    def answered(self, requests: Sequence[Request]) -> list[bool]:
+        """Whether each request has been answered before, so that it costs no image query now."""
+        return [self.cache.recall(key) is not None for key in self._keys(requests)]
+
+    def _keys(self, requests: Sequence[Request]) -> list[str]:
+        identity = self.model.identity.encode()
+        return [digest(identity, request.key.encode()) for request in requests]
 
     def _calls(self, unasked: Mapping[str, Request]) -> list[dict[str, Request]]:
         """The requests in parts, one for each call to the model."""

@@ -93,6 +93,10 @@ class Model(ABC):
         attempts. Raises ModelError if further calls are of no use, for instance with a wrong key.
         """
 
+    def answered(self, requests: Sequence[Request]) -> list[bool]:
+        """Whether each request is answered from a cache, so that it costs no image query."""
+        return [False] * len(requests)
+
     @property
     def identity(self) -> str:
         """All that decides the model's replies besides a request; by default its spec.

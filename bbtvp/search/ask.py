@@ -122,9 +122,8 @@ def ask(
     draws = range(replicate, replicate + repeats)
 
     def send(batch: Sequence[Sample], shown: Sequence[Pixels], words: Sequence[str]) -> Answers:
-        rows = zip(shown, words, batch, strict=True)
-        once = [reader.request(image, question, task, sample) for image, question, sample in rows]
-        return _read(reader, task, batch, model.query(_repeated(once, draws)), repeats)
+        requests = requests_for(reader, task, batch, images=shown, questions=words, draws=draws)
+        return _read(reader, task, batch, model.query(requests), repeats)
 
     if images is not None:
         return send(samples, images, texts)
@@ -135,6 +134,23 @@ def ask(
     return Answers.joined(parts)
 
 
+def requests_for(
+    reader: Reader,
+    task: Task,
+    samples: Sequence[Sample],
+    *,
+    images: Sequence[Pixels],
+    questions: Sequence[str],
+    draws: range = range(1),
+) -> list[Request]:
+    """What is sent for these samples: each request once for each draw, one after the other."""
+    rows = zip(images, questions, samples, strict=True)
+    once = [reader.request(image, question, task, sample) for image, question, sample in rows]
+    return [
+        replace(request, replicate=draw) if draw else request for request in once for draw in draws
+    ]
+
+
 def _texts(task: Task, samples: Sequence[Sample], prompt: PromptLike | None) -> list[str]:
     plain = [task.ask(sample) for sample in samples]
     return plain if prompt is None else [prompt.ask(question) for question in plain]
@@ -143,15 +159,6 @@ def _texts(task: Task, samples: Sequence[Sample], prompt: PromptLike | None) -> 
 def _shown(samples: Sequence[Sample], prompt: PromptLike | None) -> list[Pixels]:
     raw = [sample.pixels() for sample in samples]
     return raw if prompt is None else [prompt.render(pixels) for pixels in raw]
-
-
-def _repeated(requests: Iterable[Request], draws: range) -> list[Request]:
-    """Each request once for each draw, one after the other."""
-    return [
-        replace(request, replicate=draw) if draw else request
-        for request in requests
-        for draw in draws
-    ]
 
 
 def _read(

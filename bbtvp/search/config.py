@@ -477,7 +477,8 @@ def _named(values: Mapping[str, Any]) -> dict[str, Any]:
         if known not in _hints():
             raise unknown("option of the search", name, _hints())
         if known in found:
-            raise UsageError(f"{known} is given twice, once as {name}; name it once")
+            names = [each for each in values if OLD_NAMES.get(each, each) == known]
+            raise UsageError(f"{' and '.join(names)} are one option; give one of them")
         in_seconds = name == "seconds" and value is not None
         found[known] = value / 60 if in_seconds else value
     return found

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
-from bbtvp.search.ask import FAILED, ask
+from bbtvp.search.ask import FAILED, ask, requests_for
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.search.readers import Reader, Reading
@@ -119,6 +119,30 @@ class Objective:
                 for i, reading in zip(own, found.readings, strict=True):
                     readings[i] = reading
         return readings
+
+    def costs(
+        self,
+        samples: Sequence[Sample],
+        images: Sequence[Pixels],
+        questions: Sequence[str],
+        owners: Sequence[int],
+    ) -> list[int]:
+        """Image queries that `read` would spend on each sample, without retries.
+
+        A request that was answered before costs none.
+        """
+        costs = []
+        for sample, image, question, owner in zip(samples, images, questions, owners, strict=True):
+            requests = requests_for(
+                self.reader,
+                self.task,
+                [sample],
+                images=[image],
+                questions=[question],
+                draws=range(self.repeats),
+            )
+            costs.append(self.models[owner].answered(requests).count(False))
+        return costs
 
     def owners(self, count: int) -> list[int]:
         """The source model of each of the `count` images of a minibatch."""

@@ -74,17 +74,27 @@ class Validation:
         self.budget.phase = "validation"
         self.budget.held_back = 0
         objective = self.objective
-        affordable = self.budget.affordable(len(self.held) * objective.repeats) // objective.repeats
-        asked = self.held[: max(LEAST, affordable)]
-        questions = [objective.task.ask(sample) for sample in asked]
+        questions = [objective.task.ask(sample) for sample in self.held]
         if z is None:
-            images = [sample.pixels() for sample in asked]
+            images = [sample.pixels() for sample in self.held]
         else:
             render = objective.space.renderer(z)
-            images = [render(objective.prepared(sample)) for sample in asked]
+            images = [render(objective.prepared(sample)) for sample in self.held]
             questions = [objective.space.ask(z, question) for question in questions]
-        readings = objective.read(asked, images, questions, objective.owners(len(asked)))
-        return readings + [FAILED] * (len(self.held) - len(asked))
+        owners = objective.owners(len(self.held))
+        # What a killed run had answered already costs nothing: a run that goes on then asks about
+        # the same images as one that was never killed.
+        costs = objective.costs(self.held, images, questions, owners)
+        count = max(LEAST, self._affordable(costs))
+        readings = objective.read(
+            self.held[:count], images[:count], questions[:count], owners[:count]
+        )
+        return readings + [FAILED] * (len(self.held) - len(readings))
+
+    def _affordable(self, costs: Sequence[int]) -> int:
+        """How many images, from the first on, the caps allow at these costs in image queries."""
+        totals = np.cumsum(costs)
+        return int(np.searchsorted(totals, self.budget.affordable(sum(costs)), side="right"))
 
     def _journal(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
         rows = [to_json(reading._asdict()) for reading in readings]

@@ -453,8 +453,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_services_that_are_like_each_other_are_found_out(tmp_path: Path) -> None:
     text = "".join(
-        f'[[limits]]\nservice = "{a}"\nresize = {{ kind = "like", service = "{b}" '
-        '}}\nsources.resize = "x"\n'
+        f'[[limits]]\nservice = "{a}"\nresize = {{ kind = "like", service = "{b}" }}'
+        '\nsources.resize = "x"\n'
         for a, b in (("a", "b"), ("b", "a"))
     )
     with pytest.raises(UsageError, match="limits of a: a like b like a is a circle"):

@@ -266,10 +266,7 @@ def test_no_error_shows_the_key(
                 assert failed or "Probe" in repr(outcomes)
         assert came(server)
     shown += (
-        repr(model)
-        + repr(vars(model)["api"])
-        + caplog.text
-        + "".join(map(repr, caplog.records))
+        repr(model) + repr(vars(model)["api"]) + caplog.text + "".join(map(repr, caplog.records))
     )
     assert leaks("what was said", shown.encode()) + leaks_of_files(tmp_path) == []
 

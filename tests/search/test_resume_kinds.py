@@ -86,7 +86,7 @@ def test_interrupted_and_started_again_it_is_the_same_run(name: str, tmp_path: P
 
 def test_interrupted_in_the_middle_of_a_generation_or_between_two(tmp_path: Path) -> None:
     models, options = KINDS["two sources"]
-    kind = Kind(models, {**options, "budget": 128})
+    kind = Kind(models, {**options, "budget": 120})
     calls = Calls()
     search(kind, calls, tmp_path / "whole")
     check_resumed(
