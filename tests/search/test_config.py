@@ -127,7 +127,7 @@ def test_a_flag_of_an_older_version_says_what_to_write(flag: str, said: str) -> 
         ({"method": "cmaes"}, "unknown optimiser 'cmaes'; did you mean cma"),
         ({"channel": {"rezise": 0.5}}, "channel is .*, which describes none"),
         ({"prompt": {"layers": 3}}, "prompt is .*, which describes none"),
-        ({"budget": 5, "queries": 6}, "queries is given twice"),
+        ({"budget": 5, "queries": 6}, "budget and queries are one option"),
         ({"warm": True}, "a warm start and priming need a surrogate"),
     ],
 )
