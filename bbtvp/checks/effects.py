@@ -130,14 +130,6 @@ class TaskEffect:
 
 @final
 @dataclass(frozen=True)
-class TaskTried:
-    """One task was asked about, without the prompt and with it."""
-
-    effect: TaskEffect
-
-
-@final
-@dataclass(frozen=True)
 class OffTaskEffect:
     """The prompt's own question on images of another task, or blank ones ("blank black")."""
 
@@ -272,7 +264,7 @@ def effects(
                 unanswered.append(other.name)
             else:
                 found.append(effect)
-                session.watch(TaskTried(effect))
+                session.watch(effect)
         if own.name in unanswered:
             raise ModelError(
                 f"{asked.spec} answered no test image of {own.name} with and without the prompt"

@@ -147,14 +147,6 @@ class SaliencyMap:
 
 @final
 @dataclass(frozen=True)
-class ImageMapped:
-    """One image was mapped, without the prompt or with it."""
-
-    found: SaliencyMap
-
-
-@final
-@dataclass(frozen=True)
 class Saliency:
     """The result of `saliency`: maps of the first test images, before and after in turn.
 
@@ -293,7 +285,7 @@ def saliency(
             for worn in (None, prompt):
                 image = _MappedImage(session, asked, chosen, sample, worn)
                 maps.append(image.map(method, target))
-                session.watch(ImageMapped(maps[-1]))
+                session.watch(maps[-1])
         cost = session.cost
     files: tuple[str, ...] = ()
     if session.folder is not None:

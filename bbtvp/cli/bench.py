@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import give, json_flag, model_option_flag, model_options, say
+from bbtvp.cli.options import (
+    choice_option,
+    give,
+    jobs_option,
+    json_flag,
+    model_option_flag,
+    model_options,
+    out_option,
+    say,
+)
 from bbtvp.core.errors import BbtvpError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -56,23 +66,15 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
     return [int(value) for value in found]
 
 
+def _specs_option(name: str, help: str) -> Callable[..., Any]:
+    return click.option(name, multiple=True, metavar="SPECS", help=help)
+
+
 @click.command(help=HELP, short_help="Compare methods under one count of image queries.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Methods [default: see --list].")
-@click.option(
-    "--tasks",
-    multiple=True,
-    metavar="SPECS",
-    help="Tasks [default: the suite of ten; see bbtvp tasks].",
-)
-@click.option(
-    "--models", multiple=True, metavar="SPECS", help="Source models [default: all miniatures]."
-)
-@click.option(
-    "--targets",
-    multiple=True,
-    metavar="SPECS",
-    help="Models to try prompts on [default: all miniatures].",
-)
+@_specs_option("--tasks", "Tasks [default: the suite of ten; see bbtvp tasks].")
+@_specs_option("--models", "Source models [default: all miniatures].")
+@_specs_option("--targets", "Models to try prompts on [default: all miniatures].")
 @click.option(
     "--budgets", multiple=True, default=("1000",), show_default=True, help="Caps on image queries."
 )
@@ -80,27 +82,13 @@ def numbers(values: tuple[str, ...], option: str) -> list[int]:
     "--seeds", default=1, show_default=True, type=click.IntRange(1), help="Seeds 0 … N-1."
 )
 @click.option("--test-limit", type=click.IntRange(1), help="Test images per task [default: all].")
-@click.option(
+@choice_option(
     "--controls",
-    type=click.Choice(["all", "source"]),
-    default="all",
-    show_default=True,
+    choices=["all", "source"],
     help="Models that are shown the empty frame too; source saves a third of the verification.",
 )
-@click.option(
-    "--jobs",
-    default=1,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Processes, one thread each.",
-)
-@click.option(
-    "--out",
-    default="runs/bench",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder DIR.",
-)
+@jobs_option("Processes, one thread each.")
+@out_option("Folder DIR.", default="runs/bench", show_default=True)
 @model_option_flag
 @click.option("--list", "only_list", is_flag=True, help="List the methods and stop.")
 @click.option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, assert_never, final
@@ -14,6 +14,7 @@ from bbtvp.cli.options import (
     json_flag,
     model_option_flag,
     model_options,
+    out_option,
     prices_option,
     reader_option,
     say,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from bbtvp.verify.session import CheckOptions
 
 prompt_argument = click.argument("prompt", type=click.Path(path_type=Path))
+tested_task_option = click.option(
+    "--task", required=True, help="As for optimize; its test split is used."
+)
 question_option = click.option(
     "--question",
     help="Question, for a folder or file [default: the one the prompt was searched with].",
@@ -48,14 +52,17 @@ check_options = together(
         help="Test images asked about, the first ones.",
     ),
     asking_options,
-    click.option(
-        "--out", type=click.Path(path_type=Path), help="Run folder: makes the check resumable."
-    ),
+    out_option("Run folder: makes the check resumable."),
     click.option(
         "--dry-run", is_flag=True, help="Print how many image queries it takes; ask nothing."
     ),
     json_flag,
 )
+
+
+def tested_models_option(help: str) -> Callable[..., Any]:
+    """`--model`, one or more."""
+    return click.option("--model", "models", required=True, multiple=True, help=help)
 
 
 class CheckArguments(TypedDict):
@@ -148,9 +155,9 @@ class CheckProgress:
 
     def __call__(self, event: CheckEvent) -> None:
         """Print one event."""
-        from bbtvp.checks.effects import TaskTried
+        from bbtvp.checks.effects import TaskEffect
         from bbtvp.checks.robustness import CellTried
-        from bbtvp.checks.saliency import ImageMapped
+        from bbtvp.checks.saliency import SaliencyMap
         from bbtvp.report.figures import points
         from bbtvp.verify.events import CheckPlanned, ModelProbed
 
@@ -161,11 +168,11 @@ class CheckProgress:
                 say(f"{spec}: {'; '.join(findings)}")
             case CheckPlanned():
                 self._planned(event)
-            case TaskTried(effect):
-                change = points(effect.paired.gain)
-                say(f"{effect.task}: {change} points on {effect.paired.n} images")
-            case ImageMapped(found):
-                say(f"mapped: {found.id} {found.arm}, {found.label} {found.score:.2f}")
+            case TaskEffect():
+                change = points(event.paired.gain)
+                say(f"{event.task}: {change} points on {event.paired.n} images")
+            case SaliencyMap():
+                say(f"mapped: {event.id} {event.arm}, {event.label} {event.score:.2f}")
             case _:
                 assert_never(event)
 

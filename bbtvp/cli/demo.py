@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import give, json_flag, say, seed_option
+from bbtvp.cli.options import give, json_flag, out_option, say, seed_option
 
 if TYPE_CHECKING:
     from bbtvp.search import Run
@@ -33,9 +33,7 @@ DEMO_MODEL = "zoo/llava"
 @click.option(
     "--queries", default=1000, show_default=True, help="Cap on image queries of the search."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run folder [default: runs/demo-SEED]."
-)
+@out_option("Run folder [default: runs/demo-SEED].")
 @json_flag
 def demo(
     *, seed: int, task: str, model: str, queries: int, out: Path | None, as_json: bool

@@ -14,7 +14,7 @@ from bbtvp.cli.checks import (
     prompt_argument,
     session_options,
 )
-from bbtvp.cli.options import give
+from bbtvp.cli.options import choice_option, give
 
 
 @click.command()
@@ -31,14 +31,7 @@ from bbtvp.cli.options import give
     type=click.IntRange(0),
     help="Images to map: where the model looks.",
 )
-@click.option(
-    "--map",
-    "method",
-    type=click.Choice(["occlusion", "rise"]),
-    default="occlusion",
-    show_default=True,
-    help="How maps are made.",
-)
+@choice_option("--map", "method", choices=["occlusion", "rise"], help="How maps are made.")
 @check_options
 def effects(
     *,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -58,6 +59,23 @@ def pairs_of(
     return options
 
 
+def out_option(help: str, **settings: Any) -> Callable[..., Any]:
+    """`--out`, the path of the folder that the command writes."""
+    return click.option("--out", type=click.Path(path_type=Path), help=help, **settings)
+
+
+def jobs_option(help: str) -> Callable[..., Any]:
+    """`--jobs`, how many at once: 1 by default."""
+    return click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help=help)
+
+
+def choice_option(*names: str, choices: Sequence[str], help: str) -> Callable[..., Any]:
+    """An option that takes one of a few words, the first by default."""
+    return click.option(
+        *names, type=click.Choice(choices), default=choices[0], show_default=True, help=help
+    )
+
+
 json_flag = click.option(
     "--json",
     "as_json",
@@ -97,10 +115,8 @@ prices_option = click.option(
     expose_value=False,
     help="A price file of your own; see bbtvp doctor.",
 )
-reader_option = click.option(
+reader_option = choice_option(
     "--reader",
-    type=click.Choice(["auto", "logprob", "label", "text"]),
-    default="auto",
-    show_default=True,
+    choices=["auto", "logprob", "label", "text"],
     help="How answers are read: label log-probabilities, a forced label, or text.",
 )

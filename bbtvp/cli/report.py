@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import give, json_flag, say
+from bbtvp.cli.options import choice_option, give, json_flag, say
 
 SCHEMA = "bbtvp.report/1"
 
@@ -19,13 +19,7 @@ SCHEMA = "bbtvp.report/1"
     type=click.Path(path_type=Path, dir_okay=False),
     help="The file to write [default: report.html in RUN].",
 )
-@click.option(
-    "--lang",
-    type=click.Choice(["en", "ja"]),
-    default="en",
-    show_default=True,
-    help="Language of the page.",
-)
+@choice_option("--lang", choices=["en", "ja"], help="Language of the page.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Show test images.")
 @json_flag
 def report(run: Path, output: Path | None, lang: str, images: bool, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.options import give, json_flag, prices_option, say
+from bbtvp.cli.options import give, json_flag, out_option, prices_option, say
 
 if TYPE_CHECKING:
     from bbtvp.jobs.reproduce import Reproduction, ReproductionPlan
@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="The new run folder [default: RUN-again; replay: none].",
-)
+@out_option("The new run folder [default: RUN-again; replay: none].")
 @click.option(
     "--replay", is_flag=True, help="Ask no model: take every answer from the journal of RUN."
 )

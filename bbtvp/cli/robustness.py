@@ -13,17 +13,17 @@ from bbtvp.cli.checks import (
     check_options,
     prompt_argument,
     session_options,
+    tested_models_option,
+    tested_task_option,
 )
-from bbtvp.cli.options import give
+from bbtvp.cli.options import choice_option, give
 from bbtvp.core.errors import UsageError
 
 
 @click.command()
 @prompt_argument
-@click.option("--task", required=True, help="As for optimize; its test split is used.")
-@click.option(
-    "--model", "models", required=True, multiple=True, help="A model to ask; repeat for more."
-)
+@tested_task_option
+@tested_models_option("A model to ask; repeat for more.")
 @click.option(
     "--families",
     default="noise,blur,weather,digital,channel,vendor",
@@ -39,11 +39,9 @@ from bbtvp.core.errors import UsageError
 @click.option(
     "--severities", default="1,2,3,4,5", show_default=True, help="Of 1 to 5, separated by commas."
 )
-@click.option(
+@choice_option(
     "--where",
-    type=click.Choice(["channel", "input"]),
-    default="channel",
-    show_default=True,
+    choices=["channel", "input"],
     help="What is corrupted: the image that is sent, with the prompt on it, or the camera's image.",
 )
 @check_options

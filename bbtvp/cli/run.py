@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import give, json_flag, pairs_of, prices_option, say
+from bbtvp.cli.options import give, jobs_option, json_flag, out_option, pairs_of, prices_option, say
 from bbtvp.core.errors import BbtvpError, unknown
 
 if TYPE_CHECKING:
@@ -22,12 +22,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    envvar="BBTVP_OUT",
-    help="Folder OUT [default: runs/FILE].",
-)
+@out_option("Folder OUT [default: runs/FILE].", envvar="BBTVP_OUT")
 @click.option(
     "-s",
     "--set",
@@ -40,7 +35,7 @@ if TYPE_CHECKING:
     "--only", multiple=True, metavar="NAME", help="Jobs of these names; * and ? stand for anything."
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many jobs that are not done yet.")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Jobs at once.")
+@jobs_option("Jobs at once.")
 @prices_option
 @click.option(
     "--dry-run",

@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.checks import CheckInputs, asking_options, prompt_argument, question_option
-from bbtvp.cli.options import give, json_flag, say
+from bbtvp.cli.checks import (
+    CheckInputs,
+    asking_options,
+    prompt_argument,
+    question_option,
+    tested_models_option,
+    tested_task_option,
+)
+from bbtvp.cli.options import give, json_flag, out_option, say
 
 if TYPE_CHECKING:
     from bbtvp.verify import Proof, ProofPlan
@@ -20,10 +27,8 @@ points = click.FloatRange(0, 100, max_open=True)
 
 @click.command()
 @prompt_argument
-@click.option("--task", required=True, help="As for optimize; its test split is used.")
-@click.option(
-    "--model", "models", required=True, multiple=True, help="A model to verify on; repeat for more."
-)
+@tested_task_option
+@tested_models_option("A model to verify on; repeat for more.")
 @click.option(
     "--source",
     "sources",
@@ -58,11 +63,7 @@ points = click.FloatRange(0, 100, max_open=True)
     help="Unprompted images, no test images, to fit an output calibration on; 0: none.",
 )
 @asking_options
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Run folder: makes the verification resumable, keeps its picture.",
-)
+@out_option("Run folder: makes the verification resumable, keeps its picture.")
 @click.option(
     "--details", is_flag=True, help="Print controls, noise, classes and further figures too."
 )
