@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias, final
 
@@ -88,6 +88,7 @@ class _NoSuchBatch(ModelError):
 
 
 @final
+@dataclass(frozen=True, eq=False, repr=False)
 class BatchRunner:
     """Makes requests as batches of one model.
 
@@ -98,38 +99,21 @@ class BatchRunner:
     wait, monotonic, and since 1970.
     """
 
-    def __init__(
-        self,
-        api: BatchApi,
-        transport: Transport,
-        store: ReplyStore,
-        *,
-        model: str,
-        explain: Callable[[int, Json], tuple[str, str]],
-        poll: float = 30.0,
-        patience: float = 25 * 3600.0,
-        key_variable: str = "the key",
-        secrets: Sequence[str] = (),
-        say: Callable[[str], None] = _log.warning,
-        progress: Callable[[BatchProgress], None] = lambda progress: None,
-        sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        self._api = api
-        self._transport = transport
-        self._store = store
-        self._model = model
-        self._explain = explain
-        self._key_variable = key_variable
-        self._secrets = tuple(secrets)
-        self._poll = poll
-        self._patience = patience
-        self._say = say
-        self._progress = progress
-        self._sleep = sleep
-        self._clock = clock
-        self._now = now
+    api: BatchApi
+    transport: Transport
+    store: ReplyStore
+    _: KW_ONLY
+    model: str
+    explain: Callable[[int, Json], tuple[str, str]]
+    poll: float = 30.0
+    patience: float = 25 * 3600.0
+    key_variable: str = "the key"
+    secrets: Sequence[str] = ()
+    say: Callable[[str], None] = _log.warning
+    progress: Callable[[BatchProgress], None] = lambda progress: None
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
 
     def run(self, bodies: Mapping[str, bytes], read: Read) -> dict[str, str]:
         """Have all bodies answered; return a reason for each that was not.
@@ -142,25 +126,25 @@ class BatchRunner:
         wanted = _WantedReplies(bodies, read)
         under_way: dict[str, list[str]] = {}
         try:
-            with self._store.submitting():
+            with self.store.submitting():
                 self._find_open(wanted, under_way)
                 self._submit_rest(wanted, under_way)
             self._collect(wanted, under_way)
         except KeyboardInterrupt:
             names = ", ".join(under_way) or "a batch, if it was accepted,"
-            self._say(f"interrupted: {names} stays with the vendor; the same command collects it")
+            self.say(f"interrupted: {names} stays with the vendor; the same command collects it")
             raise
         return wanted.failed
 
     # -- what earlier runs left --------------------------------------------------------------------
     def _find_open(self, wanted: _WantedReplies, under_way: dict[str, list[str]]) -> None:
         """Find batches that hold some of the bodies, and forget those that nobody needs."""
-        for batch, keys in self._store.open_batches(self._model).items():
+        for batch, keys in self.store.open_batches(self.model).items():
             if any(key in wanted.bodies for key in keys):
                 under_way[batch] = keys
-            elif all(self._store.recall(key) for key in keys):
-                self._store.end_batch(batch)
-        for lost in self._store.intents(self._model):
+            elif all(self.store.recall(key) for key in keys):
+                self.store.end_batch(batch)
+        for lost in self.store.intents(self.model):
             if any(key in wanted.bodies for key in lost.keys):
                 found = self._recover(lost)
                 if found is not None:
@@ -171,28 +155,28 @@ class BatchRunner:
         when = datetime.fromtimestamp(lost.when, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         batch = self._search(lost)
         if batch is not None:
-            self._store.begin_batch(batch, self._model, lost.keys, intent=lost.intent)
-            self._say(f"{batch}, submitted at {when} without an answer, was found: it is collected")
+            self.store.begin_batch(batch, self.model, lost.keys, intent=lost.intent)
+            self.say(f"{batch}, submitted at {when} without an answer, was found: it is collected")
             return batch
-        if not isinstance(self._api, SearchableBatchApi):
-            self._say(
+        if not isinstance(self.api, SearchableBatchApi):
+            self.say(
                 f"at {when} a process died while it submitted {len(lost.keys)} requests to "
-                f"{self._model}; they are submitted again: if the vendor's console shows a batch "
+                f"{self.model}; they are submitted again: if the vendor's console shows a batch "
                 "of that time, cancel it, or both are charged"
             )
-        self._store.withdraw(lost.intent)
+        self.store.withdraw(lost.intent)
         return None
 
     def _search(self, lost: BatchIntent) -> str | None:
-        if not isinstance(self._api, SearchableBatchApi):
+        if not isinstance(self.api, SearchableBatchApi):
             return None
-        known = self._store.open_batches(self._model)
-        response = self._send_until_answered(self._api.recent())
+        known = self.store.open_batches(self.model)
+        response = self._send_until_answered(self.api.recent())
         try:
-            found = self._api.find(self._json(response), lost.keys, lost.when)
+            found = self.api.find(self._json(response), lost.keys, lost.when)
         except (LookupError, TypeError, ValueError) as error:
             raise ModelError(
-                f"the list of batches of {self._model} cannot be read ({error})"
+                f"the list of batches of {self.model} cannot be read ({error})"
             ) from error
         return next((batch for batch in found if batch not in known), None)
 
@@ -204,8 +188,8 @@ class BatchRunner:
 
     def _parts(self, keys: Sequence[str], wanted: _WantedReplies) -> Iterator[list[str]]:
         """Yield the keys in batches that are neither too long, too large, nor unreadable."""
-        most = max(1, min(self._api.limit, self._transport.limit // _REPLY))
-        room = min(self._api.size, _UPLOAD)
+        most = max(1, min(self.api.limit, self.transport.limit // _REPLY))
+        room = min(self.api.size, _UPLOAD)
         part: list[str] = []
         filled = 0
         for key in keys:
@@ -229,34 +213,34 @@ class BatchRunner:
         """Submit a batch; return its identifier, which the store then knows."""
         keys = list(bodies)
         for _ in range(_TRIES):
-            when = self._now()
-            intent = self._store.intend(self._model, keys)
+            when = self.now()
+            intent = self.store.intend(self.model, keys)
             try:
                 batch = self._submit_batch(bodies)
             except _UnknownOutcome as unknown:
-                if not isinstance(self._api, SearchableBatchApi):
+                if not isinstance(self.api, SearchableBatchApi):
                     raise ModelError(
-                        f"it is unknown whether {self._model} accepted a batch ({unknown}): "
+                        f"it is unknown whether {self.model} accepted a batch ({unknown}): "
                         "look at the vendor's console and cancel it if it is there, "
                         "then give the same command again"
                     ) from unknown
-                self._sleep(self._poll)  # for the list to have it
+                self.sleep(self.poll)  # for the list to have it
                 found = self._recover(BatchIntent(intent, when, keys))
                 if found is not None:
                     return found
             except (ModelError, UsageError):
-                self._store.withdraw(intent)  # it was turned down
+                self.store.withdraw(intent)  # it was turned down
                 raise
             else:
-                self._store.begin_batch(batch, self._model, keys, intent=intent)
+                self.store.begin_batch(batch, self.model, keys, intent=intent)
                 return batch
         raise ModelError(
-            f"{self._model} did not accept a batch in {_TRIES} attempts; "
+            f"{self.model} did not accept a batch in {_TRIES} attempts; "
             "give the same command again later"
         )
 
     def _submit_batch(self, bodies: Mapping[str, bytes]) -> str:
-        talk = self._api.submit(bodies)
+        talk = self.api.submit(bodies)
         reply: Json | None = None
         try:
             while True:
@@ -271,8 +255,8 @@ class BatchRunner:
 
     # -- collecting -------------------------------------------------------------------------------
     def _collect(self, wanted: _WantedReplies, under_way: dict[str, list[str]]) -> None:
-        began = self._clock()
-        pause = self._poll
+        began = self.clock()
+        pause = self.poll
         states = dict.fromkeys(under_way, "submitted")
         missing = dict.fromkeys(under_way, 0)
         while under_way:
@@ -292,11 +276,11 @@ class BatchRunner:
                     if missing[batch] == _GONE:
                         self._forget(batch, under_way.pop(batch), str(gone), wanted)
                         del states[batch]
-            seconds = self._clock() - began
-            self._progress(
+            seconds = self.clock() - began
+            self.progress(
                 BatchProgress(len(wanted.collected), len(wanted.bodies), dict(states), seconds)
             )
-            if seconds > self._patience:
+            if seconds > self.patience:
                 for batch, keys in under_way.items():
                     hours = f"{seconds / 3600:.1f} h"
                     wanted.fail(
@@ -304,16 +288,16 @@ class BatchRunner:
                     )
                 return
             if under_way:
-                self._sleep(max(pause, wait))
-                pause = min(1.5 * pause, max(_SLOWEST, self._poll))
+                self.sleep(max(pause, wait))
+                pause = min(1.5 * pause, max(_SLOWEST, self.poll))
 
     def _state_of(self, batch: str, states: dict[str, str]) -> _EndedBatch | FailureDecision | None:
         """Return the end of a batch, or why its state is unknown; None while it is under way."""
-        response = self._send_once(self._api.status(batch))
+        response = self._send_once(self.api.status(batch))
         if isinstance(response, FailureDecision):
             return response
         try:
-            ended, states[batch], where = self._api.read_status(self._json(response))
+            ended, states[batch], where = self.api.read_status(self._json(response))
         except (LookupError, TypeError, ValueError):  # such as another server's page
             return None
         return _EndedBatch(states[batch], where) if ended else None
@@ -322,21 +306,21 @@ class BatchRunner:
         self, batch: str, keys: Sequence[str], ended: _EndedBatch, wanted: _WantedReplies
     ) -> None:
         """Pass the results of a batch on. What is missing has failed, for the vendor's reason."""
-        requests = self._api.results(ended.where) if ended.where else []
+        requests = self.api.results(ended.where) if ended.where else []
         bodies = [self._send_until_answered(request).body for request in requests]
         for key, status, reply in self._results(batch, bodies):
             if key in wanted.bodies and key not in wanted.collected:
                 wanted.collected.add(key)
                 wanted.failed.pop(key, None)
                 if status != 200:
-                    code, message = self._explain(status, reply)
-                    wanted.failed[key] = redact(f"status {status} {code}: {message}", self._secrets)
+                    code, message = self.explain(status, reply)
+                    wanted.failed[key] = redact(f"status {status} {code}: {message}", self.secrets)
                 wanted.read(key, status, reply)
-        wanted.fail(keys, redact(f"no result: {batch} is {ended.state}", self._secrets))
+        wanted.fail(keys, redact(f"no result: {batch} is {ended.state}", self.secrets))
 
     def _results(self, batch: str, bodies: Sequence[bytes]) -> Iterator[tuple[str, int, Json]]:
         try:
-            yield from self._api.read_results(bodies)
+            yield from self.api.read_results(bodies)
         except (LookupError, TypeError, ValueError) as error:
             # The batch stays open, so that what was paid for is read as soon as it can be.
             raise ModelError(
@@ -346,16 +330,16 @@ class BatchRunner:
 
     def _end(self, batch: str, keys: Sequence[str], wanted: _WantedReplies) -> None:
         """Forget a batch, unless it holds replies that another run wants and nobody has kept."""
-        left = [key for key in keys if key not in wanted.bodies and self._store.recall(key) is None]
+        left = [key for key in keys if key not in wanted.bodies and self.store.recall(key) is None]
         if left:
-            self._store.begin_batch(batch, self._model, left)
+            self.store.begin_batch(batch, self.model, left)
         else:
-            self._store.end_batch(batch)
+            self.store.end_batch(batch)
 
     def _forget(self, batch: str, keys: Sequence[str], reason: str, wanted: _WantedReplies) -> None:
         wanted.fail(keys, f"{batch} cannot be found: {reason}")
-        self._store.end_batch(batch)
-        self._say(
+        self.store.end_batch(batch)
+        self.say(
             f"{batch} cannot be found ({reason}) and is forgotten; "
             "was it submitted with another key? "
             f"Its {len(keys)} requests will be asked again"
@@ -368,14 +352,14 @@ class BatchRunner:
         once: only repeat what was certainly not accepted. Raises _UnknownOutcome where that is not
         known.
         """
-        pause = min(self._poll, 5.0)
+        pause = min(self.poll, 5.0)
         reason = ""
         for _ in range(_TRIES):
             response = self._send_once(request, once=once)
             if isinstance(response, HttpResponse):
                 return response
             reason = response.reason
-            self._sleep(max(pause, response.wait or 0.0))
+            self.sleep(max(pause, response.wait or 0.0))
             pause = min(2 * pause, _SLOWEST)
         raise ModelError(
             f"{reason}, {_TRIES} times; give the same command again later: it goes on from here"
@@ -389,7 +373,7 @@ class BatchRunner:
         Raises ModelError if none does.
         """
         try:
-            response = self._transport.send(request)
+            response = self.transport.send(request)
         except ExchangeFailed as broken:
             if once and broken.sent:
                 raise _UnknownOutcome(broken.reason) from broken
@@ -402,21 +386,21 @@ class BatchRunner:
         code = ""
         message = ""
         if isinstance(found, dict):
-            code, message = self._explain(response.status, found)
+            code, message = self.explain(response.status, found)
         decision = decide(
             response.status,
             response.headers,
             response.body,
-            self._now(),
+            self.now(),
             code=code,
             message=message,
-            key_variable=self._key_variable,
+            key_variable=self.key_variable,
         )
-        reason = redact(decision.reason, self._secrets)
+        reason = redact(decision.reason, self.secrets)
         if not decision.retry:
             if response.status in (404, 410) and request.method == "GET":
                 raise _NoSuchBatch(reason)
-            raise ModelError(f"{self._model}: {reason}")
+            raise ModelError(f"{self.model}: {reason}")
         if once and response.status not in _NOT_ACCEPTED:
             raise _UnknownOutcome(reason)
         return decision._replace(reason=reason)

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias, final
 from pydantic_core import from_json
 
 from bbtvp.core.errors import JournalError
-from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Usage
+from bbtvp.models import Budget, LabelScore, Outcome, QueryFailed, Reply, Usage
 from bbtvp.runs.upgrade import upgraded_config
 
 SCHEMA = "bbtvp.journal/1"
@@ -205,6 +205,20 @@ class Spending:
         self.failed = 0
         self.refused = 0
         self.usd = 0.0
+
+    def budget(
+        self, cap: int | None = None, *, usd_cap: float | None, seconds: float | None = None
+    ) -> Budget:
+        """A budget with these caps, to which what the run has spent already counts."""
+        return Budget(
+            cap,
+            self.spent,
+            self.failed,
+            refused=self.refused,
+            usd_cap=usd_cap,
+            usd=self.usd,
+            seconds=seconds,
+        )
 
     def add_spending(self, record: JournalRecord) -> None:
         """Count one more record."""

@@ -194,15 +194,7 @@ def _budget(journal: Journal, probes: Mapping[str, Probe], config: SearchConfig)
     """The caps, with what was spent before, probes included."""
     for spec, probe in probes.items():
         journal.write_probe(spec, probe)
-    return Budget(
-        config.queries,
-        journal.spent,
-        journal.failed,
-        refused=journal.refused,
-        usd_cap=config.usd,
-        usd=journal.usd,
-        seconds=config.seconds,
-    )
+    return journal.budget(config.queries, usd_cap=config.usd, seconds=config.seconds)
 
 
 def _objective(

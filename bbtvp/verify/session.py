@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, TypedDict, final
 
 from bbtvp.core.errors import UsageError
@@ -99,12 +98,7 @@ class CheckSession:
         self._closing.enter_context(self._journal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._closing.close()
 
     def model(self, given: Model | str) -> MeteredModel:
@@ -119,13 +113,7 @@ class CheckSession:
         if probe is not None:
             journal.write_probe(model.spec, probe)
             self.watch(ModelProbed(model.spec, probe.findings))
-        budget = Budget(
-            spent=journal.spent,
-            failed=journal.failed,
-            refused=journal.refused,
-            usd_cap=self._usd,
-            usd=journal.usd,
-        )
+        budget = journal.budget(usd_cap=self._usd)
         budget.phase = f"{self.check} {model.spec}"
         return MeteredModel(model, journal, budget=budget)
 

@@ -305,17 +305,22 @@ def _with_queries(model: Any) -> Any:
     return model
 
 
-def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
-    tok = tokenizer(names_image=False)
-    vision, bridge = _q_former("blip2")
-    config = hf.Blip2Config(
+def _q_former_config(kind: Any, architecture: str, text: Any, tok: Any) -> Any:
+    """The configuration of class `kind`; text: that of the language model."""
+    vision, bridge = _q_former(architecture)
+    return kind(
         vision_config=vision,
         qformer_config=bridge,
-        text_config=text(tok).to_dict(),
+        text_config=text.to_dict(),
         num_query_tokens=QUERIES,
         image_token_index=tok.convert_tokens_to_ids("<image>"),
         initializer_range=STD,
     )
+
+
+def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
+    tok = tokenizer(names_image=False)
+    config = _q_former_config(hf.Blip2Config, "blip2", text(tok), tok)
     processor = hf.Blip2Processor(
         image_processor=_blip_images(56), tokenizer=tok, num_query_tokens=QUERIES
     )
@@ -324,15 +329,7 @@ def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
 
 def _instructblip() -> tuple[Any, Any]:
     tok = tokenizer(names_image=False)
-    vision, bridge = _q_former("instructblip")
-    config = hf.InstructBlipConfig(
-        vision_config=vision,
-        qformer_config=bridge,
-        text_config=_llama(tok).to_dict(),
-        num_query_tokens=QUERIES,
-        image_token_index=tok.convert_tokens_to_ids("<image>"),
-        initializer_range=STD,
-    )
+    config = _q_former_config(hf.InstructBlipConfig, "instructblip", _llama(tok), tok)
     processor = hf.InstructBlipProcessor(
         image_processor=_blip_images(56),
         tokenizer=tok,
