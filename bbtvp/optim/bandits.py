@@ -13,7 +13,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.optim.base import JSON, Start
-from bbtvp.optim.descent import Descent, check, units
+from bbtvp.optim.descent import Descent, StepLengths, check, units
 
 
 @final
@@ -71,11 +71,10 @@ class BanditsTd(Descent):
         self._lr = self.LEARN * self.dim if lr is None else lr
         check("bandits-td", o=o, alpha=alpha)
         stride = self.RATE * root * (self.popsize // 2) ** (1 - alpha)
-        self._a = stride * (1 + o) ** alpha if a is None else a
-        check("bandits-td", above=True, h=self._h, e=e, lr=self._lr, a=self._a)
+        a = stride * (1 + o) ** alpha if a is None else a
+        check("bandits-td", above=True, h=self._h, e=e, lr=self._lr, a=a)
         self._e = e
-        self._o = o
-        self._alpha = alpha
+        self._lengths = StepLengths(a, o, alpha)
         self._random = stream(self.seed, "optim", "bandits-td")
         self._v = np.zeros(self.dim)
         self._noise = np.empty((0, self.dim))
@@ -93,15 +92,7 @@ class BanditsTd(Descent):
     def _tell(self, z: Matrix, losses: Vector) -> None:
         slopes = (losses[0::2] - losses[1::2]) / (self._h * self._e)
         self._v = self._v + self._lr * (slopes @ self._noise) / len(slopes)  # (1)
-        rate = self._a / (self._step + self._o) ** self._alpha
-        self._move(rate * units(self._v[None])[0])  # (2)
+        self._move(self._lengths.rate(self._step) * units(self._v[None])[0])  # (2)
 
     def _options(self) -> dict[str, JSON]:
-        return {
-            "h": self._h,
-            "e": self._e,
-            "lr": self._lr,
-            "a": self._a,
-            "o": self._o,
-            "alpha": self._alpha,
-        }
+        return {"h": self._h, "e": self._e, "lr": self._lr, **self._lengths.resolved()}

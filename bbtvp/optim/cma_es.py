@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import final
 
-import numpy as np
-
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.optim.base import JSON, Optimiser, Start
 from bbtvp.optim.pycma import Pycma, check_size
@@ -30,24 +28,19 @@ class CmaEs(Optimiser):
     def __init__(self, start: Start, *, diagonal: bool = False) -> None:
         super().__init__("cma-diagonal" if diagonal else "cma", start, start.batch())
         check_size(self, diagonal)
-        self._asked: list[Vector] = []
-        self._source = Pycma(start, self.method, diagonal)
-        self._es = self._source.strategy(start.origin(), self.popsize)
+        self._pycma = Pycma(start, self.method, diagonal)
+        self._pycma.begin(start.origin(), self.popsize)
 
     def _ask(self) -> Matrix:
-        with self._source.lent():
-            self._asked = self._es.ask()
-        return np.array(self._asked)
+        return self._pycma.ask()
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
-        # pycma knows its own vectors again, and may change the list of losses: it gets those
-        # vectors and a new list.
-        with self._source.lent():
-            self._es.tell(self._asked, losses.tolist())
+        self._pycma.tell(losses)
 
     def _recommend(self) -> Vector:
-        mean: Vector = self._es.mean
+        mean: Vector = self._pycma.strategy.mean
         return mean
 
     def _options(self) -> dict[str, JSON]:
-        return {"step_size": type(self._es.adapt_sigma).__name__, "library": self._source.library}
+        step_size = type(self._pycma.strategy.adapt_sigma).__name__
+        return {"step_size": step_size, "library": self._pycma.library}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from typing import final
 
 import numpy as np
 
@@ -52,37 +52,33 @@ class CmaRestarts(Optimiser):
         check_size(self, diagonal=False)
         self._restarts = restarts
         self._patience = patience
-        self._source = Pycma(start, self.method, diagonal=False)
+        self._pycma = Pycma(start, self.method, diagonal=False)
         self._runs = 0
         self._medians: list[float] = []
-        self._asked: list[Vector] = []
-        self._es = self._begin(start.origin())
+        self._begin(start.origin())
         self._winner = start.origin()
         self._lowest = math.inf
 
-    def _begin(self, mean: Vector) -> Any:
+    def _begin(self, mean: Vector) -> None:
         self._size = self._first * 2 ** min(self._runs, self._restarts)
         self._runs += 1
         self._medians = []
-        return self._source.strategy(mean, self._size)
+        self._pycma.begin(mean, self._size)
 
     def _ask(self) -> Matrix:
-        with self._source.lent():
-            self._asked = self._es.ask()
-        return np.array(self._asked)
+        return self._pycma.ask()
 
     def _tell(self, z: Matrix, losses: Vector) -> None:
-        with self._source.lent():
-            self._es.tell(self._asked, losses.tolist())
-            ended = bool(self._es.stop())
+        self._pycma.tell(losses)
+        ended = self._pycma.ended()
         self._medians.append(float(np.median(losses)))
         level = float(np.mean(self._medians[-SMOOTH:]))
         if level <= self._lowest:
-            self._winner = np.array(self._es.mean)
+            self._winner = np.array(self._pycma.strategy.mean)
             self._lowest = level
         if ended or self._stagnates():
-            spread = self.start.sigma * self._source.random.standard_normal(self.dim)
-            self._es = self._begin(self.start.origin() + spread)
+            spread = self.start.sigma * self._pycma.random.standard_normal(self.dim)
+            self._begin(self.start.origin() + spread)
 
     def _stagnates(self) -> bool:
         patience = self._patience or 10 + math.ceil(30 * self.dim / self._size)
@@ -100,5 +96,5 @@ class CmaRestarts(Optimiser):
             "first": self._first,
             "restarts": self._restarts,
             "patience": self._patience,
-            "library": self._source.library,
+            "library": self._pycma.library,
         }

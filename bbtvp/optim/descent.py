@@ -89,6 +89,22 @@ class Gains:
         return {"o": self.o, "c": self.c, "a": self.a, "alpha": self.alpha, "gamma": self.gamma}
 
 
+@final
+@dataclass(frozen=True)
+class StepLengths:
+    """Length of step i = 1, 2, … of a method that steps along a unit vector: a / (i + o)^alpha."""
+
+    a: float
+    o: float
+    alpha: float
+
+    def rate(self, step: int) -> float:
+        return float(self.a / (step + self.o) ** self.alpha)
+
+    def resolved(self) -> dict[str, JSON]:
+        return {"a": self.a, "o": self.o, "alpha": self.alpha}
+
+
 class Descent(Optimiser):
     """Holds the iterate θ and the number of the step that is under way, from 1. Recommends θ."""
 

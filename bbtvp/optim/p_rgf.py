@@ -16,7 +16,7 @@ from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.optim.base import JSON, Start
-from bbtvp.optim.descent import Descent, check, check_count, units
+from bbtvp.optim.descent import Descent, StepLengths, check, check_count, units
 
 REFRESH = 10
 ONCE_MORE = 3
@@ -105,10 +105,9 @@ class PRgf(Descent):
         root = start.sigma * math.sqrt(self.dim)
         self._s = 0.3 * root if s is None else s
         check("p-rgf", o=o, alpha=alpha)
-        self._a = self.RATE * root * (1 + o) ** alpha if a is None else a
-        check("p-rgf", above=True, s=self._s, a=self._a)
-        self._o = o
-        self._alpha = alpha
+        a = self.RATE * root * (1 + o) ** alpha if a is None else a
+        check("p-rgf", above=True, s=self._s, a=a)
+        self._lengths = StepLengths(a, o, alpha)
         self._random = stream(self.seed, "optim", "p-rgf")
         self._norm = 0.0
         self._prior = np.zeros(self.dim)
@@ -155,15 +154,8 @@ class PRgf(Descent):
         return 1.0 if alone else prior_weight(cosine, self.dim, self.popsize - 1)
 
     def _step_along(self, gradient: Vector) -> None:
-        rate = self._a / (self._step + self._o) ** self._alpha
-        self._move(rate * units(gradient[None])[0])  # (5)
+        self._move(self._lengths.rate(self._step) * units(gradient[None])[0])  # (5)
         self._weight = None
 
     def _options(self) -> dict[str, JSON]:
-        return {
-            "s": self._s,
-            "a": self._a,
-            "o": self._o,
-            "alpha": self._alpha,
-            "probes": self._probes,
-        }
+        return {"s": self._s, **self._lengths.resolved(), "probes": self._probes}

@@ -32,7 +32,7 @@ def check_size(search: Optimiser, diagonal: bool) -> None:
 
 @final
 class Pycma:
-    """Makes pycma's strategies.
+    """Runs pycma's strategies, one at a time: the last that was begun.
 
     Their random numbers come from one private stream, never from global state.
     """
@@ -42,11 +42,13 @@ class Pycma:
         self._diagonal = diagonal
         self.random = stream(start.seed, "optim", method)
         self._fence = GlobalRandom(derived_seed(start.seed, "optim", method, "global"))
-        self.lent = self._fence.lent
+        self._asked: list[Vector] = []
         self.library = ""
+        self.strategy: Any = None
+        """The `cma.CMAEvolutionStrategy` that runs."""
 
-    def strategy(self, mean: Vector, popsize: int) -> Any:
-        """A `cma.CMAEvolutionStrategy` around `mean`; run it inside `lent()`."""
+    def begin(self, mean: Vector, popsize: int) -> None:
+        """Begin a strategy around `mean`, (dim,)."""
         import cma  # type: ignore[import-untyped]
 
         options = {
@@ -60,8 +62,26 @@ class Pycma:
             "verb_log": 0,
         }
         self.library = f"cma {cma.__version__}"
-        with self.lent():
-            return cma.CMAEvolutionStrategy(mean, self._sigma, options)
+        with self._fence.lent():
+            self.strategy = cma.CMAEvolutionStrategy(mean, self._sigma, options)
+
+    def ask(self) -> Matrix:
+        """(n, dim): the candidates of the next generation."""
+        with self._fence.lent():
+            self._asked = self.strategy.ask()
+        return np.array(self._asked)
+
+    def tell(self, losses: Vector) -> None:
+        """Give the losses, (n,), of the last ask."""
+        # pycma knows its own vectors again, and may change the list of losses: it gets those
+        # vectors and a new list.
+        with self._fence.lent():
+            self.strategy.tell(self._asked, losses.tolist())
+
+    def ended(self) -> bool:
+        """Whether one of pycma's own criteria ends the strategy."""
+        with self._fence.lent():
+            return bool(self.strategy.stop())
 
     def _normal(self, *shape: int) -> Matrix:
         return self.random.standard_normal(shape)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
-from bbtvp.core.errors import UsageError
+from bbtvp.core.errors import UsageError, unknown
 from bbtvp.prompt.layer import Geometry, Levels
 
 CHANNELS = ("red", "green", "blue")
@@ -28,6 +28,16 @@ MAX_Z = 1e6
 """Every bounded map is saturated far below this; a bound keeps sums of basis functions finite."""
 _FAR = 1e5
 """A z at which every bounded map has reached its end."""
+
+
+def check_basis(layer: str, basis: str, known: Sequence[str], size: int) -> None:
+    """UsageError unless the layer has this basis, and the size is 1 to MAX_SIZE."""
+    if basis not in known:
+        raise unknown(f"{layer} basis", basis, known)
+    if not 1 <= size <= MAX_SIZE:
+        raise UsageError(
+            f"{layer} size is {size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
+        )
 
 
 def bounded(z: Vector) -> Vector:

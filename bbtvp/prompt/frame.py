@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels, Vector
-from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.errors import UsageError
 from bbtvp.prompt.basis import (
     CHANNELS,
-    MAX_SIZE,
     adjoint,
     border,
     bounded,
+    check_basis,
     extremes,
     place_names,
     tiles,
@@ -67,12 +67,7 @@ class Frame(PaintLayer):
     fine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.basis not in get_args(Basis):
-            raise unknown("frame basis", self.basis, get_args(Basis))
-        if not 1 <= self.size <= MAX_SIZE:
-            raise UsageError(
-                f"a frame of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
-            )
+        check_basis("frame", self.basis, get_args(Basis), self.size)
         if not 0 <= self.init <= 1:
             raise UsageError(f"init is {self.init}; give a grey from 0 (black) to 1 (white)")
         if not 0 < self.amplitude <= 100:

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Pixels, Vector
-from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.errors import UsageError
 from bbtvp.prompt.basis import (
     CHANNELS,
-    MAX_SIZE,
     Pattern,
     adjoint,
     bounded,
+    check_basis,
     extremes,
     place_names,
     tiles,
@@ -64,12 +64,7 @@ class Overlay(PaintLayer):
     fine: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.basis not in get_args(OverlayBasis):
-            raise unknown("overlay basis", self.basis, get_args(OverlayBasis))
-        if not 1 <= self.size <= MAX_SIZE:
-            raise UsageError(
-                f"an overlay of size {self.size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
-            )
+        check_basis("overlay", self.basis, get_args(OverlayBasis), self.size)
         if not 0 < self.amplitude <= 1:
             raise UsageError(
                 f"amplitude is {self.amplitude}; give a share of the range, above 0 and at most 1"

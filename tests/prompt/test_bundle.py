@@ -247,7 +247,7 @@ def test_no_frame_at_all_is_not_the_one_of_z(tmp_path: Path) -> None:
         (lambda m: m["layers"][1].update(glow=1), "unknown fields glow"),
         (lambda m: m["layers"][1].update(init="white"), "layer 'frame'"),
         (lambda m: m["layers"][1].update(basis="dtc"), "layer 'frame'"),
-        (lambda m: m["layers"][1].update(size=0), "layer 'frame': a frame of size 0"),
+        (lambda m: m["layers"][1].update(size=0), "layer 'frame': frame size is 0"),
         (lambda m: m["layers"].append(m["layers"][1]), "two layers of one kind"),
         (
             lambda m: m["files"].update({"../../etc/passwd": "0"}),
