@@ -12,7 +12,7 @@ from typing import Any, final
 from bbtvp.core.errors import DataError, JournalError, UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.endpoint.prices import Estimate
-from bbtvp.endpoint.remote import Endpoint, bounds
+from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.differences import (
     AnswerDifferences,
     Pairs,
@@ -203,7 +203,7 @@ def _doubts(recipe: Recipe, record: Mapping[str, Any], models: Sequence[Model]) 
     if versions > 1:
         yield f"{versions} sets of versions worked on the run, one after another"
     for model in models:
-        if isinstance(model, Endpoint) or not model.capabilities.deterministic:
+        if model.is_endpoint or not model.capabilities.deterministic:
             yield f"{model.spec} need not answer the same twice"
 
 

@@ -19,7 +19,6 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.core.origin import Origin
-from bbtvp.endpoint.remote import Endpoint
 from bbtvp.jobs.job import SearchJob
 from bbtvp.jobs.result import result
 from bbtvp.jobs.runner import Batch, BatchWatch, Document, JobResult, JobWatch, run_batch
@@ -105,8 +104,7 @@ class _SearchBatch(Batch[SearchJob]):
 
     def abandon(self) -> None:
         for model in self._loader.models:
-            if isinstance(model, Endpoint):
-                model.abandon()
+            model.abandon()
 
     def run(self, job: SearchJob, watch: JobWatch) -> Document:
         try:

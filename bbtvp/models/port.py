@@ -126,3 +126,9 @@ class Model(ABC):
         ModelError if the endpoint does not answer.
         """
         return None
+
+    def abandon(self) -> None:  # noqa: B027
+        """End every call that is under way, because the process is about to exit.
+
+        A local model has none that could be ended.
+        """
