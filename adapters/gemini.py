@@ -168,10 +168,7 @@ class GenerateContent(ProviderApi):
             part["mediaResolution"] = {"level": self.resolution}
         elif self.resolution:
             config["mediaResolution"] = self.resolution
-        if features.temperature is not None:
-            config["temperature"] = features.temperature
-        if features.seed is not None:
-            config["seed"] = features.seed
+        config |= features.sampling
         if features.samples > 1:
             config["candidateCount"] = features.samples
         if features.top:

@@ -53,10 +53,7 @@ class ChatCompletions(OpenAIForm):
         body: Json = {"model": options.model, "messages": [{"role": "user", "content": content}]}
         bare = options.forced == "choice"
         body[options.token_field] = request.max_tokens if bare else most_tokens(request, features)
-        if features.temperature is not None:
-            body["temperature"] = features.temperature
-        if features.seed is not None:
-            body["seed"] = features.seed
+        body |= features.sampling
         if features.samples > 1:
             body["n"] = features.samples
         if features.top:

@@ -32,6 +32,12 @@ class ApiFeatures:
     seed: int | None = None
     samples: int = 1
 
+    @property
+    def sampling(self) -> Json:
+        """The fields `temperature` and `seed` that must be sent, by these names."""
+        given = {"temperature": self.temperature, "seed": self.seed}
+        return {name: value for name, value in given.items() if value is not None}
+
 
 @final
 @dataclass(frozen=True)

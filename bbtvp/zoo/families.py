@@ -139,17 +139,21 @@ def _llama(tok: Any, layers: int = 3) -> hf.LlamaConfig:
     )
 
 
+def _vision_sizes(side: int) -> dict[str, Any]:
+    """Of a vision tower, for images of `side` pixels a side."""
+    return {
+        "hidden_size": WIDTH,
+        "intermediate_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": HEADS,
+        "image_size": side,
+        "patch_size": 8,
+        "initializer_range": STD,
+    }
+
+
 def _clip_vision(side: int = 56) -> hf.CLIPVisionConfig:
-    return hf.CLIPVisionConfig(
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=HEADS,
-        image_size=side,
-        patch_size=8,
-        initializer_range=STD,
-        projection_dim=WIDTH,
-    )
+    return hf.CLIPVisionConfig(**_vision_sizes(side), projection_dim=WIDTH)
 
 
 def _clip_images(side: int) -> Any:
@@ -190,17 +194,7 @@ def _llava() -> tuple[Any, Any]:
 
 
 def _siglip_vision(side: int) -> hf.SiglipVisionConfig:
-    return hf.SiglipVisionConfig(
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=HEADS,
-        image_size=side,
-        patch_size=8,
-        vision_use_head=False,
-        projection_dim=WIDTH,
-        initializer_range=STD,
-    )
+    return hf.SiglipVisionConfig(**_vision_sizes(side), vision_use_head=False, projection_dim=WIDTH)
 
 
 def _paligemma() -> tuple[Any, Any]:
@@ -259,14 +253,7 @@ def _idefics3() -> tuple[Any, Any]:
 def _q_former(architecture: str) -> tuple[dict[str, Any], dict[str, Any]]:
     shared = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "initializer_range": STD}
     no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    vision = {
-        **shared,
-        "hidden_act": "quick_gelu",
-        "intermediate_size": 256,
-        "num_hidden_layers": 4,
-        "image_size": 56,
-        "patch_size": 8,
-    }
+    vision = {**_vision_sizes(56), "hidden_act": "quick_gelu"}
     bridge = {
         **shared,
         **no_dropout,
