@@ -14,6 +14,7 @@ from bbtvp.cli.options import (
     json_flag,
     model_option_flag,
     model_options,
+    number_option,
     out_option,
     prices_option,
     reader_option,
@@ -44,10 +45,9 @@ question_option = click.option(
 asking_options = together(usd_option, prices_option, reader_option, seed_option, model_option_flag)
 check_options = together(
     question_option,
-    click.option(
+    number_option(
         "--limit",
         default=100,
-        show_default=True,
         type=click.IntRange(1),
         help="Test images asked about, the first ones.",
     ),

@@ -14,7 +14,7 @@ from bbtvp.cli.checks import (
     prompt_argument,
     session_options,
 )
-from bbtvp.cli.options import choice_option, give
+from bbtvp.cli.options import choice_option, give, number_option
 
 
 @click.command()
@@ -24,10 +24,9 @@ from bbtvp.cli.options import choice_option, give
 @click.option(
     "--other", "others", multiple=True, help="A task that it was not searched for; repeat for more."
 )
-@click.option(
+@number_option(
     "--saliency",
     default=0,
-    show_default=True,
     type=click.IntRange(0),
     help="Images to map: where the model looks.",
 )

@@ -64,9 +64,16 @@ def out_option(help: str, **settings: Any) -> Callable[..., Any]:
     return click.option("--out", type=click.Path(path_type=Path), help=help, **settings)
 
 
+def number_option(
+    *names: str, default: float, type: click.ParamType, help: str
+) -> Callable[..., Any]:
+    """An option that takes a number, with its default in the help."""
+    return click.option(*names, default=default, show_default=True, type=type, help=help)
+
+
 def jobs_option(help: str) -> Callable[..., Any]:
     """`--jobs`, how many at once: 1 by default."""
-    return click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help=help)
+    return number_option("--jobs", default=1, type=click.IntRange(1), help=help)
 
 
 def choice_option(*names: str, choices: Sequence[str], help: str) -> Callable[..., Any]:

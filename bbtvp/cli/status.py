@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.options import give, json_flag, say
+from bbtvp.cli.options import give, json_flag, number_option, say
 
 if TYPE_CHECKING:
     from bbtvp.jobs.status import JobStatus
@@ -52,10 +52,9 @@ def status(folders: tuple[Path, ...], as_json: bool) -> None:
 
 @click.command()
 @folders_argument
-@click.option(
+@number_option(
     "--every",
     default=2.0,
-    show_default=True,
     type=click.FloatRange(0.1),
     help="Seconds between two updates.",
 )

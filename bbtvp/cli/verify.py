@@ -17,7 +17,7 @@ from bbtvp.cli.checks import (
     tested_models_option,
     tested_task_option,
 )
-from bbtvp.cli.options import give, json_flag, out_option, say
+from bbtvp.cli.options import give, json_flag, number_option, out_option, say
 
 if TYPE_CHECKING:
     from bbtvp.verify import Proof, ProofPlan
@@ -36,17 +36,15 @@ points = click.FloatRange(0, 100, max_open=True)
     help="A model that the search queried [default: as the bundle says]; repeat.",
 )
 @question_option
-@click.option(
+@number_option(
     "--min-gain",
     default=2.0,
-    show_default=True,
     type=points,
     help="Points that the source must gain for a go.",
 )
-@click.option(
+@number_option(
     "--max-harm",
     default=2.0,
-    show_default=True,
     type=points,
     help="Points that another model may lose for a go.",
 )
@@ -55,10 +53,9 @@ points = click.FloatRange(0, 100, max_open=True)
     is_flag=True,
     help="Look after every tenth of the test images; stop as soon as the verdict is clear.",
 )
-@click.option(
+@number_option(
     "--calibration",
     default=64,
-    show_default=True,
     type=click.IntRange(0),
     help="Unprompted images, no test images, to fit an output calibration on; 0: none.",
 )
