@@ -12,18 +12,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
 from typing import Any, final
 
 from bbtvp.core.errors import UsageError, unknown
 
 OURS = "bbtvp"
 """The distribution whose names no plug-in can take."""
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @final
+@dataclass(frozen=True, eq=False)
 class Registry:
     """The parts of one kind: a built-in table, and the entry points of a group.
 
@@ -32,24 +32,16 @@ class Registry:
     they are not entry points.
     """
 
-    def __init__(
-        self,
-        group: str,
-        kind: str,
-        *,
-        check: Callable[[Any], bool] = callable,
-        expected: str = "a function",
-        builtin: Mapping[str, Any] = _NOTHING,
-    ) -> None:
-        self.group = group
-        self.kind = kind
-        self._check = check
-        self._expected = expected
-        self._builtin = builtin
+    group: str
+    kind: str
+    _: KW_ONLY
+    check: Callable[[Any], bool] = callable
+    expected: str = "a function"
+    builtin: Mapping[str, Any] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All names, sorted. Nothing is imported, so a broken plug-in is among them."""
-        return sorted({*self._builtin, *(point.name for point in self._points())})
+        return sorted({*self.builtin, *(point.name for point in self._points())})
 
     def load(self, name: str) -> Any:
         """The part of this name.
@@ -57,8 +49,8 @@ class Registry:
         UsageError, in one line, if there is none (with the nearest names), if two plug-ins claim
         the name, or if the plug-in cannot be imported or is of the wrong type.
         """
-        if name in self._builtin:
-            return self._builtin[name]
+        if name in self.builtin:
+            return self.builtin[name]
         claims = self._claims(name)
         if not claims:
             raise unknown(self.kind, name, self.names())
@@ -69,14 +61,14 @@ class Registry:
 
     def describe(self, name: str) -> str:
         """The name, and where a part of somebody else comes from: module and distribution."""
-        claims = [] if name in self._builtin else self._claims(name)
+        claims = [] if name in self.builtin else self._claims(name)
         return _described(claims[0]) if claims else repr(name)
 
     def problems(self) -> list[str]:
         """One line for each plug-in that cannot be used. Imports all plug-ins of the group."""
         found = []
         taken = Counter(point.name for point in self._points())
-        taken.update(list(self._builtin))
+        taken.update(list(self.builtin))
         for point in self._points():
             if _is_ours(point):
                 continue
@@ -107,9 +99,9 @@ class Registry:
             raise UsageError(
                 f"{self.kind} {_described(point)} cannot be loaded: {named}{reason}"
             ) from error
-        if not self._check(loaded):
+        if not self.check(loaded):
             raise UsageError(
-                f"{self.kind} {_described(point)} is not {self._expected}; correct or uninstall it"
+                f"{self.kind} {_described(point)} is not {self.expected}; correct or uninstall it"
             )
         return loaded
 
