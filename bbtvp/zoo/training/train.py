@@ -248,8 +248,10 @@ def run_stage(
         if (index + 1) % 50 == 0 or index + 1 == steps:
             left = (time.monotonic() - began) / (index + 1 - start) * (steps - index - 1)
             loss_now = np.mean(recent[-50:])
-            step = f"{index + 1}/{steps}"
-            print(f"{folder.name} {stage} {step} loss {loss_now:.3f} left {left:.0f} s", flush=True)
+            place = f"{index + 1}/{steps}"
+            print(
+                f"{folder.name} {stage} {place} loss {loss_now:.3f} left {left:.0f} s", flush=True
+            )
         if (index + 1) % 400 == 0 or index + 1 == steps:
             save(weights, module, engines)
             atomic_write_json(done_file, {"step": index + 1})
