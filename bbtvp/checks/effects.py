@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Unpack, final
 import numpy as np
 
 from bbtvp.checks.paired import PairedAnswers, ask_both, prompted_pairs
+from bbtvp.checks.result import CheckResult
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
@@ -34,7 +35,7 @@ from bbtvp.stats import PairedGain, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import mean_absolute_error, number
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
+from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.effects/1"
 BLANKS: Mapping[str, int | None] = {"black": 0, "grey": 128, "white": 255, "noise": None}
@@ -181,15 +182,13 @@ class ChangedAnswer:
 
 
 @final
-@dataclass(frozen=True)
-class Effects:
+@dataclass(frozen=True, kw_only=True)
+class Effects(CheckResult):
     """The result of `effects`, for one model.
 
     unanswered: tasks of which no image was answered with and without the prompt.
     """
 
-    task: str
-    prompt: str
     model: str
     tasks: tuple[TaskEffect, ...]
     strays: tuple[OffTaskEffect, ...]
@@ -197,23 +196,19 @@ class Effects:
     broken: tuple[ChangedAnswer, ...]
     mended: tuple[ChangedAnswer, ...]
     unanswered: tuple[str, ...]
-    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.effects/1` document."""
-        return {
-            "schema": SCHEMA,
-            "task": self.task,
-            "prompt": self.prompt,
-            "model": self.model,
-            "tasks": [effect.as_json() for effect in self.tasks],
-            "strays": [stray.as_json() for stray in self.strays],
-            "stability": self.stability.as_json(),
-            "broken": [asdict(one) for one in self.broken],
-            "mended": [asdict(one) for one in self.mended],
-            "unanswered": self.unanswered,
-            **self.cost._asdict(),
-        }
+        return self.document(
+            SCHEMA,
+            model=self.model,
+            tasks=[effect.as_json() for effect in self.tasks],
+            strays=[stray.as_json() for stray in self.strays],
+            stability=self.stability.as_json(),
+            broken=[asdict(one) for one in self.broken],
+            mended=[asdict(one) for one in self.mended],
+            unanswered=self.unanswered,
+        )
 
 
 def planned(task: Task, others: Sequence[Task], limit: int | None, *, deterministic: bool) -> int:
@@ -277,16 +272,16 @@ def effects(
         stability = exact if deterministic else _stability(session, asked, samples)
         cost = session.cost
     result = Effects(
-        own.name,
-        prompt.digest,
-        asked.spec,
-        _adjusted(found),
-        strays,
-        stability,
-        tuple(changed.broken),
-        tuple(changed.mended),
-        tuple(unanswered),
-        cost,
+        task=own.name,
+        prompt=prompt.digest,
+        model=asked.spec,
+        tasks=_adjusted(found),
+        strays=strays,
+        stability=stability,
+        broken=tuple(changed.broken),
+        mended=tuple(changed.mended),
+        unanswered=tuple(unanswered),
+        cost=cost,
     )
     session.save(result.as_json())
     return result

@@ -24,6 +24,7 @@ import numpy as np
 
 from bbtvp.checks.corruptions import FAMILIES, Corruption, choose, find
 from bbtvp.checks.paired import ask_both
+from bbtvp.checks.result import CheckResult
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model
@@ -31,7 +32,7 @@ from bbtvp.prompt import Prompt
 from bbtvp.stats import PairedGain, bootstrap_mean, holm
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
+from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.robustness/1"
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -130,26 +131,20 @@ class ModelRobustness:
 
 
 @final
-@dataclass(frozen=True)
-class Robustness:
+@dataclass(frozen=True, kw_only=True)
+class Robustness(CheckResult):
     """The result of `robustness`, models in the order given."""
 
-    task: str
-    prompt: str
     where: Where
     models: tuple[ModelRobustness, ...]
-    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.robustness/1` document."""
-        return {
-            "schema": SCHEMA,
-            "task": self.task,
-            "prompt": self.prompt,
-            "where": self.where,
-            "models": [model.as_json() for model in self.models],
-            **self.cost._asdict(),
-        }
+        return self.document(
+            SCHEMA,
+            where=self.where,
+            models=[model.as_json() for model in self.models],
+        )
 
 
 def planned(
@@ -219,7 +214,9 @@ def robustness(
         asking = _Asking(session, held_out(task, limit), where)
         found = [asking.robustness_of(session.model(given), cells) for given in models]
         cost = session.cost
-    result = Robustness(task.name, prompt.digest, where, _adjusted(found), cost)
+    result = Robustness(
+        task=task.name, prompt=prompt.digest, where=where, models=_adjusted(found), cost=cost
+    )
     session.save(result.as_json())
     return result
 

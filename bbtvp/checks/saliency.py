@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from bbtvp.checks.result import CheckResult
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write
@@ -41,7 +42,7 @@ from bbtvp.search import Answers, Reader, ask
 from bbtvp.search.ask import BATCH
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.registry import load_task
-from bbtvp.verify.session import CheckCost, CheckOptions, CheckSession, held_out
+from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.saliency/1"
 METHODS = ("occlusion", "rise")
@@ -146,33 +147,27 @@ class SaliencyMap:
 
 
 @final
-@dataclass(frozen=True)
-class Saliency:
+@dataclass(frozen=True, kw_only=True)
+class Saliency(CheckResult):
     """The result of `saliency`: maps of the first test images, before and after in turn.
 
     files: their pictures, in the run folder.
     """
 
-    task: str
-    prompt: str
     model: str
     method: MapMethod
     maps: tuple[SaliencyMap, ...]
     files: tuple[str, ...]
-    cost: CheckCost
 
     def as_json(self) -> dict[str, Any]:
         """The `bbtvp.saliency/1` document, without the arrays."""
-        return {
-            "schema": SCHEMA,
-            "task": self.task,
-            "prompt": self.prompt,
-            "model": self.model,
-            "way": asdict(self.method),
-            "looks": [one.as_json() for one in self.maps],
-            "files": self.files,
-            **self.cost._asdict(),
-        }
+        return self.document(
+            SCHEMA,
+            model=self.model,
+            way=asdict(self.method),
+            looks=[one.as_json() for one in self.maps],
+            files=self.files,
+        )
 
 
 def heat_map(
@@ -292,7 +287,15 @@ def saliency(
         files = tuple(f"{one.id}-{one.arm}.png".replace("/", "_") for one in maps)
         for one, name in zip(maps, files, strict=True):
             atomic_write(session.folder / name, encode(picture(one)).data)
-    result = Saliency(task.name, prompt.digest, asked.spec, method, tuple(maps), files, cost)
+    result = Saliency(
+        task=task.name,
+        prompt=prompt.digest,
+        model=asked.spec,
+        method=method,
+        maps=tuple(maps),
+        files=files,
+        cost=cost,
+    )
     session.save(result.as_json())
     return result
 
