@@ -65,7 +65,7 @@ def out_option(help: str, **settings: Any) -> Callable[..., Any]:
 
 
 def number_option(
-    *names: str, default: float, type: click.ParamType, help: str
+    *names: str, default: float, type: click.ParamType[Any, Any], help: str
 ) -> Callable[..., Any]:
     """An option that takes a number, with its default in the help."""
     return click.option(*names, default=default, show_default=True, type=type, help=help)
