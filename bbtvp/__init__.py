@@ -11,7 +11,9 @@ The names below load on first use, so that `import bbtvp` stays light.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bbtvp.core import checkout as _checkout
@@ -73,6 +75,20 @@ _HOME = {
     "verify": "bbtvp.verify",
 }
 __all__ = sorted(_HOME)
+
+
+class _Package(ModuleType):
+    """The type of this package, of which `verify` is the function and not the folder.
+
+    Importing a module of `bbtvp/verify/` first would otherwise put the folder in its place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOME or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:

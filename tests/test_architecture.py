@@ -536,3 +536,10 @@ def test_help_needs_no_heavy_library() -> None:
     )
     call = "sys.argv = ['bbtvp', '--help']\nfrom bbtvp.cli import main\nmain()"
     assert "bbtvp demo" in run(f"import sys\n{hidden}\n{call}")
+
+
+def test_verify_is_the_function_whatever_was_imported_first() -> None:
+    code = (
+        "import bbtvp.verify.events, bbtvp\nprint(bbtvp.verify.__module__, bbtvp.verify.__name__)"
+    )
+    assert run(code).split() == ["bbtvp.verify.proof", "verify"]
