@@ -19,7 +19,7 @@ from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request, Usage
 from bbtvp.models.store import ReplyStore, reply_key
 
-READING = "1"
+READING = "2"
 """Version of how replies are read. Another version reuses no stored reply."""
 
 
@@ -121,7 +121,7 @@ class ImageQuery(PendingRequest):
         if request.labels is not None and not request.forced:
             scores = self._scores(parsed, request.labels, usd)
         usage = Usage(parsed.input_tokens or 0, parsed.output_tokens or 0, 1, usd)
-        self._reply = Reply(text, scores, usage)
+        self._reply = Reply(text, scores, usage, parsed.truncated)
         if self._context.store:
             self._context.store.keep(self.key, self._reply, model=self._context.api.spec)
         return usd

@@ -70,12 +70,14 @@ class Usage(NamedTuple):
 class Reply:
     """A model's answer: a free `text`, or one score for each requested label.
 
-    scores is empty if the model's answer came near no label.
+    scores is empty if the model's answer came near no label. text may come with the scores: it is
+    what the model said, where that is shown. cut: the text ended at the limit of tokens.
     """
 
     text: str | None = None
     scores: tuple[LabelScore, ...] | None = None
     usage: Usage = field(default_factory=Usage)
+    cut: bool = False
 
 
 @final

@@ -27,7 +27,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 from filelock import FileLock
 
@@ -242,11 +242,13 @@ def _packed(reply: Reply) -> bytes:
     scores = None
     if reply.scores is not None:
         scores = [[float(score.logprob), score.tokens] for score in reply.scores]
-    content = {
+    content: dict[str, Any] = {
         "text": reply.text,
         "scores": scores,
         "tokens": [reply.usage.input_tokens, reply.usage.output_tokens],
     }
+    if reply.cut:
+        content["cut"] = True
     # A reply cut in the middle of an emoji holds half a surrogate pair: it is kept as it came.
     return canonical_json(content).encode("utf-8", "surrogatepass")
 
@@ -257,4 +259,5 @@ def _unpacked(packed: bytes) -> Reply:
     if content["scores"] is not None:
         scores = tuple(LabelScore(*score) for score in content["scores"])
     input_tokens, output_tokens = content["tokens"]
-    return Reply(content["text"], scores, Usage(input_tokens, output_tokens, attempts=0, usd=0.0))
+    usage = Usage(input_tokens, output_tokens, attempts=0, usd=0.0)
+    return Reply(content["text"], scores, usage, content.get("cut", False))

@@ -9,7 +9,8 @@ three kinds.
     {"record": "step", "id": …, …}                 a generation, a choice, the end
 
 A row of "got" is [key, [input tokens, output tokens, attempts, US dollars], text, scores, reason of
-a failure], and `true` after these if the failure was a refusal.
+a failure], and `true` after these if the failure was a refusal, or if the text was cut off at the
+limit of tokens.
 
 A last line without a line break is being written, or was torn by a crash: no record is made of it.
 """
@@ -47,7 +48,8 @@ class QueryRecord(NamedTuple):
     """One image query of a call, as the journal keeps it.
 
     key: digest of the model's identity and the request. scores: [log-probability, tokens] for each
-    label. failure: the reason of a failed query, None for an answer.
+    label. failure: the reason of a failed query, None for an answer. refused: the failure was a
+    refusal. cut: the answer ended at the limit of tokens.
     """
 
     key: str
@@ -56,34 +58,45 @@ class QueryRecord(NamedTuple):
     scores: Sequence[Sequence[Any]] | None
     failure: str | None
     refused: bool = False
+    cut: bool = False
 
     @classmethod
     def of(cls, key: str, outcome: Outcome) -> QueryRecord:
         """What is kept of an outcome."""
         if isinstance(outcome, Reply):
-            return cls(key, outcome.usage, outcome.text, outcome.scores, None)
+            return cls(key, outcome.usage, outcome.text, outcome.scores, None, cut=outcome.cut)
         return cls(key, outcome.usage, None, None, outcome.reason, outcome.refused)
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> QueryRecord:
         """From a row of "got". ValueError or TypeError if it is none."""
-        key, usage, text, scores, failure, *refused = row
-        return cls(key, Usage(*usage), text, scores, failure, bool(refused))
+        key, usage, text, scores, failure, *marked = row
+        failed = failure is not None
+        return cls(
+            key,
+            Usage(*usage),
+            text,
+            scores,
+            failure,
+            refused=bool(marked) and failed,
+            cut=bool(marked) and not failed,
+        )
 
     @property
     def row(self) -> list[Any]:
         """The row of "got", as JSON."""
         scores = None if self.scores is None else [list(score) for score in self.scores]
         row = [self.key, list(self.usage), self.text, scores, self.failure]
-        return [*row, True] if self.refused else row
+        return [*row, True] if self.refused or self.cut else row
 
     def outcome(self) -> Outcome:
         """The outcome as a model gives it."""
         if self.failure is not None:
             return QueryFailed(self.failure, self.usage, self.refused)
-        if self.scores is None:
-            return Reply(self.text, None, self.usage)
-        return Reply(self.text, tuple(LabelScore(*score) for score in self.scores), self.usage)
+        scores = None
+        if self.scores is not None:
+            scores = tuple(LabelScore(*score) for score in self.scores)
+        return Reply(self.text, scores, self.usage, self.cut)
 
 
 class RepliesRecord(NamedTuple):

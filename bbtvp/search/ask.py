@@ -15,14 +15,17 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.models import Model, Outcome, QueryFailed, Request
 from bbtvp.search.evaluation import MISSING
-from bbtvp.search.readers import Reader, Reading
+from bbtvp.search.readers import Reader, Reading, ReadingStatus
 from bbtvp.tasks import Sample, Task
 
 BATCH = 128
 """Images that are rendered, and kept in memory, at a time."""
 
-FAILED = Reading(MISSING, None, MISSING)
+FAILED = Reading(MISSING, None, MISSING, "failed")
 """The reading of a query that failed."""
+
+REFUSED = FAILED._replace(status="refused")
+"""The reading of a query that the model or a filter refused."""
 
 
 class PromptLike(Protocol):
@@ -42,13 +45,11 @@ class Answers:
 
     readings: the loss, the answer and whether it is right, of each sample. scores: the (labels,)
     log-probabilities of each sample's labels, in nats; None where the query failed, or where the
-    reader reads no scores (of several draws, the first's). refused: how many of these queries the
-    model refused to answer.
+    reader reads no scores (of several draws, the first's).
     """
 
     readings: tuple[Reading, ...]
     scores: tuple[Vector | None, ...]
-    refused: int = 0
 
     @classmethod
     def joined(cls, parts: Iterable[Answers]) -> Answers:
@@ -57,7 +58,6 @@ class Answers:
         return cls(
             tuple(reading for part in found for reading in part.readings),
             tuple(scores for part in found for scores in part.scores),
-            sum(part.refused for part in found),
         )
 
     @property
@@ -83,10 +83,21 @@ class Answers:
     @property
     def unparsed(self) -> int:
         """How many replies named no single label."""
-        return sum(
-            reading.answer is None and bool(np.isfinite(reading.correct))
-            for reading in self.readings
-        )
+        return self.count("unparsed")
+
+    @property
+    def refused(self) -> int:
+        """How many queries the model or a filter refused, in words or by a failure."""
+        return self.count("refused")
+
+    @property
+    def cut(self) -> int:
+        """How many replies ended at the limit of tokens before their answer."""
+        return self.count("cut")
+
+    def count(self, status: ReadingStatus) -> int:
+        """How many samples have this status."""
+        return sum(reading.status == status for reading in self.readings)
 
     def score_table(self, labels: int) -> Matrix:
         """(n, labels) the scores, a row of NaN where there are none."""
@@ -172,12 +183,10 @@ def _read(
     owners = [sample for sample in samples for _ in range(repeats)]
     readings: list[Reading] = []
     scores: list[Vector | None] = []
-    refused = 0
     for outcome, sample in zip(outcomes, owners, strict=True):
         if isinstance(outcome, QueryFailed):
-            readings.append(FAILED)
+            readings.append(REFUSED if outcome.refused else FAILED)
             scores.append(None)
-            refused += outcome.refused
         else:
             readings.append(reader.read(outcome, task, sample))
             scores.append(reader.scores(outcome, task, sample))
@@ -185,15 +194,16 @@ def _read(
         starts = range(0, len(readings), repeats)
         readings = [_mean(readings[start : start + repeats]) for start in starts]
         scores = scores[::repeats]
-    return Answers(tuple(readings), tuple(scores), refused)
+    return Answers(tuple(readings), tuple(scores))
 
 
 def _mean(readings: Sequence[Reading]) -> Reading:
     """The mean of what was answered, with the commonest answer (of equals the first)."""
     answered = [reading for reading in readings if np.isfinite(reading.loss)]
     if not answered:
-        return FAILED
+        return readings[0]
     given = [reading.answer for reading in answered]
+    commonest = answered[given.index(max(given, key=given.count))]
     loss = float(np.mean([reading.loss for reading in answered]))
     correct = float(np.mean([reading.correct for reading in answered]))
-    return Reading(loss, max(given, key=given.count), correct)
+    return Reading(loss, commonest.answer, correct, commonest.status)

@@ -6,28 +6,36 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, final
+from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model, Reply, Request
-from bbtvp.tasks import UNPARSED, Sample, Task, per_sample, prediction
+from bbtvp.tasks import UNPARSED, ReplyStatus, Sample, Task, per_sample, read_reply
 
 _NO_LABEL = -math.log(1e-4)
 """Nats that the true label is held to cost in a reply that names none."""
 
 
+ReadingStatus: TypeAlias = ReplyStatus | Literal["failed"]
+"""What became of a query: see `ReplyStatus`; "failed" is a query without a reply. A query that the
+model or a filter refused is "refused", as a reply is that declines in words.
+"""
+
+
 class Reading(NamedTuple):
     """One reply, read.
 
-    loss: NaN where the query failed. answer: None where none could be parsed.
+    loss: NaN where the query failed. answer: None where none could be parsed. correct: 1.0, 0.0, or
+    NaN where the query failed.
     """
 
     loss: float
     answer: str | None
-    correct: float  # 1.0, 0.0, or NaN where the query failed
+    correct: float
+    status: ReadingStatus = "answered"
 
 
 class Reader(ABC):
@@ -102,7 +110,9 @@ class LogProbReader(Reader):
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         labels = task.sample_labels(sample) or ()
         if reply.scores == ():  # near no label: counted as wrong and unparsed, never guessed
-            return Reading(self._loss(_NO_LABEL), None, 0.0)
+            said = read_reply(reply.text or "", labels, cut=reply.cut)
+            status = "unparsed" if said.status == "answered" else said.status
+            return Reading(self._loss(_NO_LABEL), None, 0.0, status)
         scores = label_logprobs(reply, len(labels), self.normalise)
         answer = labels[int(scores.argmax())]
         return Reading(
@@ -165,9 +175,9 @@ class TextReader(Reader):
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         if reply.text is None:
             raise ModelError("the model returned no text where text was asked for")
-        guess = prediction(reply.text, task.sample_labels(sample))
-        right = float(per_sample(task.scoring, [guess], [sample.answer])[0])
-        return Reading(1.0 - right, None if guess == UNPARSED else guess, right)
+        answer, status = read_reply(reply.text, task.sample_labels(sample), cut=reply.cut)
+        right = float(per_sample(task.scoring, [answer or UNPARSED], [sample.answer])[0])
+        return Reading(1.0 - right, answer, right, status)
 
 
 def choose_reader(

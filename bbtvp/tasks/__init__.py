@@ -17,9 +17,11 @@ from bbtvp.tasks.metrics import Score as Score
 from bbtvp.tasks.metrics import per_sample as per_sample
 from bbtvp.tasks.metrics import score as score
 from bbtvp.tasks.replies import UNPARSED as UNPARSED
+from bbtvp.tasks.replies import ReplyStatus as ReplyStatus
 from bbtvp.tasks.replies import normalise as normalise
 from bbtvp.tasks.replies import parse_label as parse_label
 from bbtvp.tasks.replies import prediction as prediction
+from bbtvp.tasks.replies import read_reply as read_reply
 from bbtvp.tasks.splits import arrange as arrange
 from bbtvp.tasks.splits import split as split
 from bbtvp.tasks.task import Sample as Sample

@@ -10,7 +10,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 UNPARSED = ""
 """The prediction of a reply that names no single label: wrong, and counted as unparsed. A failed
@@ -107,14 +107,38 @@ def number(text: str) -> float | None:
     return found.pop() if len(found) == 1 else None
 
 
+ReplyStatus: TypeAlias = Literal["answered", "unparsed", "refused", "cut"]
+"""What became of a reply: it gives an answer; it names no single label; the model declines in
+words; it ended at the limit of tokens before its answer.
+"""
+
+
+class ReadReply(NamedTuple):
+    """A reply, read: the answer that it gives, or None, and what became of it."""
+
+    answer: str | None
+    status: ReplyStatus
+
+
+def read_reply(text: str, labels: Sequence[str] | None, *, cut: bool = False) -> ReadReply:
+    """The answer that a reply gives: one of the labels, or its final answer if there are none.
+
+    cut: the reply ended at the limit of tokens.
+    """
+    answer = text if labels is None else parse_label(text, labels)
+    if answer is not None:
+        return ReadReply(answer, "answered")
+    return ReadReply(None, "cut" if cut else "unparsed")
+
+
 def prediction(reply: str | None, labels: Sequence[str] | None) -> str | None:
     """A reply as the metrics take it.
 
-    None for a failed query; the label named, or UNPARSED; the reply itself if answers are free.
+    None for a failed query; the label named, or UNPARSED; the final answer if answers are free.
     """
-    if reply is None or labels is None:
-        return reply
-    return parse_label(reply, labels) or UNPARSED
+    if reply is None:
+        return None
+    return read_reply(reply, labels).answer or UNPARSED
 
 
 def parse_label(text: str, labels: Sequence[str]) -> str | None:

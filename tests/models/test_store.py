@@ -81,16 +81,16 @@ SCORES = st.lists(
 
 
 @settings(max_examples=40)
-@given(text=st.none() | TEXTS, scores=st.none() | SCORES)
+@given(text=st.none() | TEXTS, scores=st.none() | SCORES, cut=st.booleans())
 def test_any_reply_comes_back_to_the_bit(
     text: str | None,
     scores: list[tuple[float, int]] | None,
+    cut: bool,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     store = ReplyStore(tmp_path_factory.getbasetemp() / "any.sqlite")
-    reply = Reply(
-        text, None if scores is None else tuple(LabelScore(*s) for s in scores), Usage(1, 2, 0)
-    )
+    kept_scores = None if scores is None else tuple(LabelScore(*s) for s in scores)
+    reply = Reply(text, kept_scores, Usage(1, 2, 0), cut)
     key = reply_key("", repr(reply).encode("utf-8", "surrogatepass"), 0, "")
     store.keep(key, reply, model="m")
     assert repr(store.recall(key)) == repr(reply)  # repr tells -0.0 from 0.0

@@ -29,7 +29,7 @@ REPLIES: dict[str, Outcome] = {
     ),
     "b": Reply(text="drei \u2603 \U0001f600\n\x85\u2028 line"),
     "c": QueryFailed("HTTP 503", Usage(attempts=4)),
-    "d": Reply(text="cut in an emoji: \ud83d"),
+    "d": Reply(text="cut in an emoji: \ud83d", cut=True),
 }
 
 

@@ -65,6 +65,7 @@ def test_a_certain_right_answer_costs_nothing_and_a_certain_wrong_one_its_distan
         0.0,
         "columns",
         1.0,
+        "answered",
     )
     assert reader.read(
         scored((0.0, 1), (-1e4, 1), (-1e5, 1), (-1e5, 1)), TASK, COLUMNS
@@ -91,20 +92,21 @@ def test_an_unknown_normalisation_is_refused() -> None:
 
 # -- text ------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("text", "loss", "answer", "correct"),
+    ("reply", "expected"),
     [
-        ("columns", 0.0, "columns", 1.0),
-        ("I think the answer is Columns.", 0.0, "columns", 1.0),
-        ("rows", 1.0, "rows", 0.0),
-        ("rows or columns", 1.0, None, 0.0),
-        ("no idea", 1.0, None, 0.0),
-        ("", 1.0, None, 0.0),
+        (Reply("columns"), (0.0, "columns", 1.0, "answered")),
+        (Reply("I think the answer is Columns."), (0.0, "columns", 1.0, "answered")),
+        (Reply("rows"), (1.0, "rows", 0.0, "answered")),
+        (Reply("rows or columns"), (1.0, None, 0.0, "unparsed")),
+        (Reply("no idea"), (1.0, None, 0.0, "unparsed")),
+        (Reply(""), (1.0, None, 0.0, "unparsed")),
+        (Reply("The picture seems to be", cut=True), (1.0, None, 0.0, "cut")),
     ],
 )
 def test_text_is_parsed_and_never_guessed(
-    text: str, loss: float, answer: str | None, correct: float
+    reply: Reply, expected: tuple[float, str | None, float, str]
 ) -> None:
-    assert TextReader().read(Reply(text), TASK, COLUMNS) == (loss, answer, correct)
+    assert TextReader().read(reply, TASK, COLUMNS) == expected
 
 
 def test_scores_are_no_text() -> None:

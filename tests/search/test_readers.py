@@ -129,16 +129,16 @@ def columns(*answers: str | None) -> Reading:
 def test_repeats_are_read_as_their_mean_and_majority(
     answers: tuple[str | None, ...], expected: tuple[float, str | None, float]
 ) -> None:
-    loss, answer, correct = columns(*answers)
+    loss, answer, correct, _ = columns(*answers)
     assert (loss, correct) == pytest.approx((expected[0], expected[2]))
     assert answer == expected[1]
 
 
 def test_repeats_that_all_fail_are_missing() -> None:
-    loss, answer, correct = columns(None, None)
+    loss, answer, correct, status = columns(None, None)
     assert math.isnan(loss)
     assert math.isnan(correct)
-    assert answer is None
+    assert (answer, status) == (None, "failed")
 
 
 def test_each_image_keeps_its_own_repeats() -> None:
