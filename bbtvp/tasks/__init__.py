@@ -18,6 +18,8 @@ from bbtvp.tasks.metrics import per_sample as per_sample
 from bbtvp.tasks.metrics import score as score
 from bbtvp.tasks.replies import UNPARSED as UNPARSED
 from bbtvp.tasks.replies import ReplyStatus as ReplyStatus
+from bbtvp.tasks.replies import answer_span as answer_span
+from bbtvp.tasks.replies import fold as fold
 from bbtvp.tasks.replies import normalise as normalise
 from bbtvp.tasks.replies import parse_label as parse_label
 from bbtvp.tasks.replies import prediction as prediction

@@ -53,6 +53,9 @@ _SCALES = frozenset({"hundred", "thousand", "million", "point"})
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 _MARK = re.compile(r"(?P<numeric>(?<=\d)\.(?=\d)|(?<![\w.])-(?=\d))|[^\w\s]|_")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_POWER = re.compile("[⁰¹²³⁴-⁹]+")
+_MINUS = "\u2010\u2011\u2012\u2013\u2212"
+_INVISIBLE = "\ufe0e\ufe0f"
 _STATED = re.compile(r"\banswer\s*(?:\bis\b|:|=)", re.IGNORECASE)
 
 
@@ -71,6 +74,46 @@ def normalise(text: str, *, numbers: bool = True) -> str:
     words = _MARK.sub(_without_mark, _THOUSANDS.sub("", folded)).split()
     words = [word for word in words if word not in _ARTICLES] or words
     return " ".join(_with_digits(words) if numbers else words) or folded.strip()
+
+
+def fold(text: str) -> str:
+    """`text` as labels are compared with it: one spelling for what looks the same.
+
+    Compatible forms are composed (NFKC), case is folded, every decimal digit is an ASCII one, a
+    minus sign is a hyphen, invisible characters are gone. A power keeps its sign: "10⁵" is "10^5".
+
+    >>> fold("STRAßE №٣")
+    'strasse no3'
+    """
+    if text.isascii():
+        return text.lower()
+    powers = _POWER.sub(lambda found: "^" + found.group(), text)
+    composed = unicodedata.normalize("NFKC", powers)
+    # Casefolding can undo the composed form, hence twice.
+    folded = unicodedata.normalize("NFKC", composed.casefold())
+    return "".join(map(_plain, folded))
+
+
+def _plain(char: str) -> str:
+    if char.isascii() or char.isalpha():
+        return char
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    if char in _MINUS:
+        return "-"
+    return "" if unicodedata.category(char) == "Cf" or char in _INVISIBLE else char
+
+
+def answer_span(text: str, labels: Sequence[str]) -> tuple[int, int] | None:
+    """Start and end, in `text`, of the words that give the answer which `parse_label` reads.
+
+    None where it reads none.
+    """
+    label = parse_label(text, labels)
+    if label is None:
+        return None
+    found = list(re.finditer(re.escape(label.strip()), text, re.IGNORECASE))
+    return found[-1].span() if found else None
 
 
 def _without_mark(match: re.Match[str]) -> str:

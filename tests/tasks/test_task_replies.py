@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bbtvp.tasks.replies import UNPARSED, normalise, number, parse_label, prediction
+from bbtvp.tasks.replies import (
+    UNPARSED,
+    answer_span,
+    fold,
+    normalise,
+    number,
+    parse_label,
+    prediction,
+)
 
 YES_NO = ("yes", "no")
 COLORS = ("red", "green", "blue")
@@ -151,3 +159,26 @@ def test_a_failed_query_is_not_an_unparsed_reply() -> None:
     assert prediction("purple", COLORS) == UNPARSED
     assert prediction("It is red", COLORS) == "red"
     assert prediction("It is red", None) == "It is red"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ａ", "a"),
+        ("STRASSE Straße", "strasse strasse"),
+        ("３ ٣ ३", "3 3 3"),
+        ("10⁵ H₂O", "10^5 h2o"),
+        ("\u22124", "-4"),
+        ("e\u0301", "é"),
+        ("re\u00add\u200b", "red"),
+    ],
+)
+def test_fold(text: str, expected: str) -> None:
+    assert fold(text) == expected
+
+
+def test_the_span_of_an_answer_is_where_it_stands() -> None:
+    text = "It is red. The answer is: Red."
+    start, end = answer_span(text, COLORS) or (0, 0)
+    assert (start, text[start:end]) == (26, "Red")
+    assert answer_span("purple", COLORS) is None
