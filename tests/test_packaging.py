@@ -19,7 +19,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SETUP = ROOT / "setup.cfg"
 SOURCES = ("bbtvp", "adapters")
-DISTRIBUTIONS = {"PIL": "pillow", "dotenv": "python-dotenv", "pydantic_core": "pydantic"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "dotenv": "python-dotenv",
+    "genai_prices": "genai-prices",
+    "pydantic_core": "pydantic",
+}
 """The distribution that brings a module, where the two have different names."""
 
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")

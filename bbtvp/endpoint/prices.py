@@ -1,10 +1,12 @@
 """What tokens cost: dated prices that you can edit, bounds for a cap, and estimates before a run.
 
-    Prices.load().need("openai", "gpt-4o").usd(900, 16)
-    estimate("openai", "gpt-4o", 1000, canvas=512, text_characters=200, max_tokens=16)
+    Prices.load().need("openai", "gpt-6-luna").usd(900, 16)
+    estimate("openai", "gpt-6-luna", 1000, canvas=512, text_characters=200, max_tokens=16)
 
-Your own file (`--prices FILE` or BBTVP_PRICES) takes precedence over the shipped one. Vendors do
-not return the price of a reply, so a model without a row has no price, and a run with a cap on
+A price is looked up in three places, in this order: your own file (`--prices FILE` or
+BBTVP_PRICES), which may be a copy of LiteLLM's JSON table; the shipped `prices.toml`, whose rows
+correct the next; and the table of the package genai-prices, which others keep up to date. Vendors
+do not return the price of a reply, so a model without a price has none, and a run with a cap on
 money does not start.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
@@ -19,11 +22,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias, final
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.images import Size, input_tokens
 from bbtvp.endpoint.limits import Limits, read_table
+from bbtvp.endpoint.price_sources import ListedPrice, library_price, litellm_prices
 from bbtvp.endpoint.resizing import StrictModel
 
 SHIPPED = Path(__file__).with_name("prices.toml")
@@ -36,8 +40,8 @@ class Price(StrictModel):
     """The price of models of one service, in US dollars per million input and output tokens.
 
     model: names or patterns (fnmatch). batch: the share of the price that the batch interface
-    charges, 1 where no discount is known. date: when the price was read at `source`. since, until:
-    the first and last day on which it holds.
+    charges, 1 where no discount is known. date: when the price was read at `source`, None for a
+    table that does not date its rows. since, valid_until: the first and last day on which it holds.
     """
 
     service: NonEmpty
@@ -45,10 +49,12 @@ class Price(StrictModel):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     batch: float = Field(default=1.0, gt=0, le=1)
-    date: Day
+    date: Day | None
     source: NonEmpty
     since: Day | None = None
-    until: Day | None = None
+    valid_until: Day | None = Field(
+        default=None, validation_alias=AliasChoices("valid_until", "until")
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -59,8 +65,10 @@ class Price(StrictModel):
 
     @model_validator(mode="after")
     def _ends_after_it_begins(self) -> Price:
-        if self.since and self.until and self.until < self.since:
-            raise ValueError(f"until {self.until} is before since {self.since}; exchange them")
+        if self.since and self.valid_until and self.valid_until < self.since:
+            raise ValueError(
+                f"valid_until {self.valid_until} is before since {self.since}; exchange them"
+            )
         return self
 
     def usd(self, input_tokens: int, output_tokens: int, batch: bool = False) -> float:
@@ -70,7 +78,7 @@ class Price(StrictModel):
 
     def holds(self, today: Day) -> bool:
         """Whether the price holds on a day."""
-        return (self.since or today) <= today <= (self.until or today)
+        return (self.since or today) <= today <= (self.valid_until or today)
 
     def fit(self, model: str) -> tuple[bool, int] | None:
         """Return how narrowly this row names a model; None if it does not match.
@@ -81,9 +89,11 @@ class Price(StrictModel):
         return max(((name == model, len(name)) for name in names), default=None)
 
     def __str__(self) -> str:
+        when = f", {self.date}" if self.date else ""
+        until = f", until {self.valid_until}" if self.valid_until else ""
         return (
             f"${self.input:g} in, ${self.output:g} out per million tokens "
-            f"({self.service} {', '.join(self.model)}; {self.source}, {self.date})"
+            f"({self.service} {', '.join(self.model)}; {self.source}{when}{until})"
         )
 
 
@@ -105,47 +115,83 @@ class Prices:
     def load(cls, path: Path | None = None) -> Prices:
         """Load your file (`path`, or BBTVP_PRICES) over the shipped one.
 
-        Raises UsageError for a file that cannot be used.
+        A file whose name ends in .json has LiteLLM's form. Raises UsageError for a file that cannot
+        be used.
         """
         own = os.environ.get("BBTVP_PRICES")
         return _loaded(path or (Path(own) if own else None))
 
     def price(self, service: str, model: str, today: Day | None = None) -> Price | None:
-        """Return the row of a model, None if there is none.
+        """Return the price of a model, None if there is none.
 
-        Your rows come before shipped ones, an exact name before a pattern, and a long pattern
-        before a short one.
+        Your rows come before shipped ones, and those before the table of genai-prices; an exact
+        name before a pattern, and a long pattern before a short one. A model that your file names
+        only in rows that have ended has no price: see `ended`.
         """
         day = today or datetime.now(UTC).date()
-        for rows in (self.own, self.shipped):
-            found = [
-                (fit, row)
-                for row in rows
-                if row.service == service and row.holds(day) and (fit := row.fit(model))
-            ]
-            if found:
-                return max(found, key=lambda pair: pair[0])[1]
-        return None
+        found = _narrowest(self.own, service, model, day)
+        if found is not None or self.ended(service, model, day):
+            return found
+        found = _narrowest(self.shipped, service, model, day)
+        if found is not None:
+            return found
+        listed = library_price(service, model, day)
+        return _price_of(listed) if listed else None
+
+    def ended(self, service: str, model: str, today: Day | None = None) -> str | None:
+        """Return what to do about a model whose rows in your file have all ended, else None."""
+        day = today or datetime.now(UTC).date()
+        if _narrowest(self.own, service, model, day) is not None:
+            return None
+        until = _ended(self.own, service, model, day)
+        if until is None:
+            return None
+        return (
+            f"{self.path}: the price of {service}/{model} ended on {until} (valid_until); "
+            "write a row that holds today, or delete this one"
+        )
 
     def need(self, service: str, model: str, today: Day | None = None) -> Price:
-        """Return the row of a model.
+        """Return the price of a model.
 
-        Raises UsageError, with the lines to add to a price file, if there is none.
+        Raises UsageError if there is none: it gives the lines to add to a price file, or names the
+        row of yours that has ended.
         """
-        found = self.price(service, model, today)
+        day = today or datetime.now(UTC).date()
+        found = self.price(service, model, day)
         if found is None:
-            raise UsageError(_unpriced(service, model, today or datetime.now(UTC).date()))
+            raise UsageError(
+                self.ended(service, model, day)
+                or _unpriced(service, model, day, _ended(self.shipped, service, model, day))
+            )
         return found
 
 
-def _unpriced(service: str, model: str, day: Day) -> str:
+def _narrowest(rows: Sequence[Price], service: str, model: str, day: Day) -> Price | None:
+    found = [
+        (fit, row)
+        for row in rows
+        if row.service == service and row.holds(day) and (fit := row.fit(model))
+    ]
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _ended(rows: Sequence[Price], service: str, model: str, day: Day) -> Day | None:
+    """Return the last day of the latest price of a model that has ended, None if none has."""
+    last = (row.valid_until for row in rows if row.service == service and row.fit(model))
+    return max((until for until in last if until and until < day), default=None)
+
+
+def _unpriced(service: str, model: str, day: Day, ended: Day | None) -> str:
     """Return the error message for a model without a price.
 
     Its lines are not valid TOML until the numbers are filled in, so that no price is 0 by
     oversight.
     """
+    known = f" (the shipped one ended on {ended})" if ended else ""
     return f"""\
-no price is known for {service}/{model}; write it into a file (--prices FILE or BBTVP_PRICES):
+no price is known for {service}/{model}{known}; get newer ones (pip install -U genai-prices), \
+or write it into a file (--prices FILE or BBTVP_PRICES):
 [[price]]
 service = "{service}"
 model = "{model}"
@@ -155,10 +201,27 @@ date = {day}
 source = "where you read it\""""
 
 
+def _price_of(listed: ListedPrice) -> Price:
+    """A row from another table. It names one model, and matches no other."""
+    return Price(
+        service=listed.service,
+        model=[listed.model],
+        input=listed.input,
+        output=listed.output,
+        batch=listed.batch,
+        date=None,
+        source=listed.source,
+    )
+
+
 @lru_cache(maxsize=8)
 def _loaded(path: Path | None) -> Prices:
     shipped = tuple(read_table(SHIPPED, _PricesFile).price)
-    return Prices(tuple(read_table(path, _PricesFile).price) if path else (), shipped, path)
+    if path is None:
+        return Prices((), shipped)
+    if path.suffix == ".json":
+        return Prices(tuple(map(_price_of, litellm_prices(path))), shipped, path)
+    return Prices(tuple(read_table(path, _PricesFile).price), shipped, path)
 
 
 # -- before a run ----------------------------------------------------------------------------------

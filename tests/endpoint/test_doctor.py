@@ -167,7 +167,7 @@ def test_a_file_that_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_the_price_row_and_the_cost_are_told() -> None:
     text = run("--model", "openai/gpt-4o", "-M", "rpm=500").output
     assert re.search(
-        r"price +\$2.5 in, \$10 out per million tokens \(openai gpt-4o.*unverified, 2025-07-04\)",
+        r"price +\$2.5 in, \$10 out per million tokens \(openai gpt-4o; genai-prices [\d.]+\)",
         text,
     )
     assert (

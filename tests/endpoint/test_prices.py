@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.images import input_tokens
 from bbtvp.endpoint.prices import SHIPPED, Estimate, Prices, dollars, duration, estimate
 
-TODAY = date(2026, 11, 25)
+TODAY = date(2026, 11, 30)
 COUNTS = st.integers(0, 10**7)
 
 
@@ -81,7 +82,94 @@ def test_a_price_holds_between_its_days() -> None:
 def test_an_ended_price_is_no_price(tmp_path: Path) -> None:
     prices = load(tmp_path, row(until=TODAY))
     assert prices.price("x", "m", TODAY) is not None
-    assert prices.price("x", "m", date(2026, 11, 26)) is None
+    assert prices.price("x", "m", date(2026, 12, 1)) is None
+    assert prices.ended("x", "m", TODAY) is None
+    with pytest.raises(UsageError, match=r"ended on 2026-11-30.*write a row that holds today"):
+        prices.need("x", "m", date(2026, 12, 1))
+
+
+def test_your_ended_row_does_not_give_way_to_the_shipped_price(tmp_path: Path) -> None:
+    mine = row(service="'openai'", model="'gpt-6-luna'", input=9, valid_until="2026-11-01")
+    own = load(tmp_path, mine)
+    assert Prices.load().price("openai", "gpt-6-luna", TODAY) is not None
+    assert own.price("openai", "gpt-6-luna", TODAY) is None
+    ended = own.ended("openai", "gpt-6-luna", TODAY)
+    assert ended is not None and "\n" not in ended and "ended on 2026-11-01" in ended
+    (tmp_path / "both").mkdir()
+    both = load(tmp_path / "both", mine, row(service="'openai'", model="'gpt-6-*'", input=7))
+    assert both.need("openai", "gpt-6-luna", TODAY).input == 7
+
+
+# -- tables that others keep -----------------------------------------------------------------------
+def test_a_model_of_today_has_a_price_without_a_row_of_ours() -> None:
+    luna = Prices.load().need("openai", "gpt-6-luna", TODAY)
+    assert (luna.input, luna.output, luna.batch) == (0.1, 0.5, 0.5)
+    assert luna.source.startswith("genai-prices ") and luna.date is None
+    assert luna not in Prices.load().shipped
+
+
+def test_a_shipped_row_corrects_the_table_until_it_ends() -> None:
+    model = ("bedrock", "eu.amazon.nova-2-lite-v1:0")
+    ours, theirs = (Prices.load().need(*model, day) for day in (TODAY, date(2027, 6, 1)))
+    assert (ours.input, theirs.input) == (0.429, 0.33)
+    assert ours in Prices.load().shipped and theirs.source.startswith("genai-prices ")
+
+
+def litellm(folder: Path, **rows: object) -> Prices:
+    path = folder / "model_prices_and_context_window.json"
+    path.write_text(json.dumps(rows))
+    return Prices.load(path)
+
+
+def test_a_file_of_litellms_form_is_a_price_file(tmp_path: Path) -> None:
+    cheap = {"input_cost_per_token": 3.9999999e-07, "output_cost_per_token": 1.6e-06}
+    half = {"input_cost_per_token_batches": 2e-07, "output_cost_per_token_batches": 8e-07}
+    prices = litellm(
+        tmp_path,
+        sample_spec={"litellm_provider": "one of them", "input_cost_per_token": 0.0},
+        **{
+            "gpt-7": {"litellm_provider": "openai"} | cheap | half,
+            "gemini/gemini-9": {"litellm_provider": "gemini"} | cheap,
+            "azure/eu/gpt-7": {"litellm_provider": "azure"} | cheap,
+            "azure/global/gpt-7": {"litellm_provider": "azure"} | cheap,
+            "us.openai.gpt-7": {"litellm_provider": "bedrock_converse"} | cheap,
+            "cohere/x": {"litellm_provider": "cohere"} | cheap,
+            "whisper-9": {"litellm_provider": "openai", "input_cost_per_second": 1},
+        },
+    )
+    found = prices.need("openai", "gpt-7", TODAY)
+    assert (found.input, found.output) == (pytest.approx(0.4), 1.6)
+    assert found.batch == pytest.approx(0.5)
+    assert "LiteLLM's table (model_prices_and_context_window.json)" in str(found)
+    for model in (
+        ("gemini", "gemini-9"),
+        ("azure", "eu/gpt-7"),
+        ("azure", "gpt-7"),
+        ("bedrock", "us.openai.gpt-7"),
+    ):
+        assert prices.need(*model, TODAY).batch == 1
+    assert prices.price("openai", "whisper-9", TODAY) is None
+    assert prices.price("openai", "gpt-6-luna", TODAY) is not None  # from the table beneath
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "no row has litellm_provider"),
+        ("{}", "no row has litellm_provider"),
+        ('{"a": {"litellm_provider": "openai", "input_cost_per_token": "1"}}', "no row has"),
+        (
+            '{"a": {"litellm_provider": "openai", "input_cost_per_token": NaN}}',
+            "no row has",
+        ),
+    ],
+)
+def test_another_json_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "prices.json").write_text(text)
+    with pytest.raises(UsageError, match=message) as caught:
+        Prices.load(tmp_path / "prices.json")
+    assert "\n" not in str(caught.value)
 
 
 # -- money -----------------------------------------------------------------------------------------
@@ -143,7 +231,7 @@ def test_a_missing_price_says_what_to_write_and_that_is_refused_without_numbers(
         (row(date="12:30:00"), r"price 1 date: input should be a valid date"),
         (
             row(since="2027-01-02", until="2027-01-01"),
-            r"price 1: until 2027-01-01 is before since 2027-01-02",
+            r"price 1: valid_until 2027-01-01 is before since 2027-01-02",
         ),
         (row(batch=0), r"price 1 batch: input should be greater than 0, got 0"),
         (row(batch=50), r"price 1 batch: input should be less than or equal to 1, got 50"),
@@ -162,34 +250,27 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_each_shipped_row_is_dated_sourced_and_marked_as_unverified() -> None:
     for price in Prices.load().shipped:
-        assert price.date <= TODAY
-        assert (
-            price.source.startswith("as found on ") and price.source.endswith(", unverified")
-        ) or price.input == 0
+        assert price.date is not None and price.date <= TODAY
+        assert price.source.endswith(", unverified") or price.service in ("hf", "zoo")
+        assert price.valid_until or price.since or price.service in ("hf", "zoo")
     assert "CHECK IT BEFORE YOU RELY ON IT" in SHIPPED.read_text()
 
 
-def test_only_this_machine_is_free() -> None:
+def test_only_this_machine_and_gemma_are_free() -> None:
     assert {
         price.service for price in Prices.load().shipped if not (price.input and price.output)
-    } == {"hf", "zoo"}
+    } == {"hf", "zoo", "gemini"}
     assert Prices.load().price("openai-api", "llava") is None
 
 
-def test_no_shipped_pattern_prices_a_model_that_nobody_priced() -> None:
-    for model in (
-        "gpt-4o-audio-preview",
-        "gpt-4o-2024-05-13",
-        "gpt-5-pro",
-        "gpt-5.4-pro",
-        "gpt-6",
-        "o3",
-        "ft:gpt-4o:me",
-    ):
+def test_a_model_that_nobody_priced_has_no_price() -> None:
+    for model in ("gpt-99", "gpt-6", "gpt-6-sol-mini", "gpt-6.2-sol", "gpt-4o-next", "o9"):
         assert Prices.load().price("openai", model) is None, model
-    for model in ("claude-opus-6", "claude-sonnet-5-9", "claude-fable-5"):
+    for model in ("claude-opus-6", "claude-sonnet-5-9", "gpt-6-luna"):
         assert Prices.load().price("anthropic", model) is None, model
-    assert Prices.load().price("gemini", "gemini-3-pro-image-preview") is None
+    assert Prices.load().price("gemini", "gemini-4-neon") is None
+    assert Prices.load().price("bedrock", "us.anthropic.claude-opus-5-7") is None
+    assert Prices.load().price("azure", "production") is None
 
 
 def test_no_two_shipped_rows_name_a_model_at_once() -> None:
