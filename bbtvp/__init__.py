@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bbtvp.core.errors import UsageError as UsageError
     from bbtvp.models import Budget as Budget
     from bbtvp.models import Capabilities as Capabilities
+    from bbtvp.models import FunctionModel as FunctionModel
     from bbtvp.models import LabelScore as LabelScore
     from bbtvp.models import Model as Model
     from bbtvp.models import QueryFailed as QueryFailed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bbtvp.models import Request as Request
     from bbtvp.models import Usage as Usage
     from bbtvp.models import load_model as load_model
+    from bbtvp.models import model as model
     from bbtvp.prompt import Prompt as Prompt
     from bbtvp.prompt import PromptSpace as PromptSpace
     from bbtvp.prompt import preset as preset
@@ -53,6 +55,7 @@ _HOME = {
     "BudgetReached": "bbtvp.core.errors",
     "Capabilities": "bbtvp.models",
     "Channel": "bbtvp.prompt.channel",
+    "FunctionModel": "bbtvp.models",
     "LabelScore": "bbtvp.models",
     "Model": "bbtvp.models",
     "Prompt": "bbtvp.prompt",
@@ -70,6 +73,7 @@ _HOME = {
     "load_model": "bbtvp.models",
     "load_surrogate": "bbtvp.surrogate",
     "load_task": "bbtvp.tasks.registry",
+    "model": "bbtvp.models",
     "optimize": "bbtvp.search",
     "preset": "bbtvp.prompt",
     "verify": "bbtvp.verify",

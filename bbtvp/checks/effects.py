@@ -28,13 +28,13 @@ from bbtvp.checks.result import CheckResult
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
-from bbtvp.models import Model
-from bbtvp.prompt import Prompt
+from bbtvp.models import AnyModel, Model
 from bbtvp.search import Answers
 from bbtvp.stats import PairedGain, holm, paired_gain
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import mean_absolute_error, number
-from bbtvp.tasks.registry import load_task
+from bbtvp.tasks.registry import as_task
+from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.effects/1"
@@ -222,10 +222,10 @@ def planned(task: Task, others: Sequence[Task], limit: int | None, *, determinis
 
 
 def effects(
-    prompt: Prompt,
-    task: Task | str,
-    model: Model | str,
-    others: Sequence[Task | str] = (),
+    prompt: AnyPrompt,
+    task: AnyTask,
+    model: AnyModel,
+    others: Sequence[AnyTask] = (),
     *,
     limit: int | None = 100,
     **options: Unpack[CheckOptions],
@@ -239,8 +239,10 @@ def effects(
     Raises ModelError if the model answers nothing of the own task, and BudgetReached at the cap of
     `usd` dollars.
     """
-    own = load_task(task) if isinstance(task, str) else task
-    rest = [load_task(given) if isinstance(given, str) else given for given in others]
+    opened = open_prompt(prompt)
+    prompt = opened.prompt
+    own = opened.task(task)
+    rest = [as_task(given) for given in others]
     samples = held_out(own, limit)
     found: list[TaskEffect] = []
     changed = _Changed([], [])

@@ -27,11 +27,11 @@ from bbtvp.checks.paired import ask_both
 from bbtvp.checks.result import CheckResult
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
-from bbtvp.models import Model
+from bbtvp.models import AnyModel, Model, as_models
 from bbtvp.prompt import Prompt
 from bbtvp.stats import PairedGain, bootstrap_mean, holm
 from bbtvp.tasks import Sample, Task
-from bbtvp.tasks.registry import load_task
+from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.robustness/1"
@@ -178,9 +178,9 @@ def chosen(
 
 
 def robustness(
-    prompt: Prompt,
-    task: Task | str,
-    models: Sequence[Model | str],
+    prompt: AnyPrompt,
+    task: AnyTask,
+    models: AnyModel | Sequence[AnyModel],
     *,
     families: Sequence[str] = FAMILIES,
     corruptions: Sequence[str] | None = None,
@@ -198,11 +198,14 @@ def robustness(
     Raises UsageError for unknown names or no model, ModelError if a model answers no clean image,
     and BudgetReached at the cap of `usd` dollars.
     """
+    models = as_models(models)
     if not models:
         raise UsageError("name at least one model to ask")
     if where not in ("channel", "input"):
         raise unknown("place of the corruption", where, ("channel", "input"))
-    task = load_task(task) if isinstance(task, str) else task
+    opened = open_prompt(prompt)
+    prompt = opened.prompt
+    task = opened.task(task)
     kinds = chosen(prompt, families if corruptions is None else (), corruptions or ())
     for severity in severities:
         if severity not in SEVERITIES:

@@ -35,13 +35,13 @@ from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.core.files import atomic_write
 from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import encode
-from bbtvp.models import Model
+from bbtvp.models import AnyModel, Model
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.placement import place
 from bbtvp.search import Answers, Reader, ask
 from bbtvp.search.ask import BATCH
-from bbtvp.tasks import Sample, Task
-from bbtvp.tasks.registry import load_task
+from bbtvp.tasks import Sample
+from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.session import CheckOptions, CheckSession, held_out
 
 SCHEMA = "bbtvp.saliency/1"
@@ -250,9 +250,9 @@ def planned_maps(prompt: Prompt, samples: Sequence[Sample], method: MapMethod) -
 
 
 def saliency(
-    prompt: Prompt,
-    task: Task | str,
-    model: Model | str,
+    prompt: AnyPrompt,
+    task: AnyTask,
+    model: AnyModel,
     *,
     limit: int = 4,
     method: MapMethod | None = None,
@@ -268,7 +268,9 @@ def saliency(
     Raises UsageError for a task without labels, ModelError if too many queries fail, and
     BudgetReached at the cap of `usd` dollars.
     """
-    task = load_task(task) if isinstance(task, str) else task
+    opened = open_prompt(prompt)
+    prompt = opened.prompt
+    task = opened.task(task)
     method = method or MapMethod()
     samples = held_out(task, limit)
     maps = []

@@ -115,17 +115,14 @@ class CheckInputs:
         question: of a task that is a folder or a file; by default the one in the bundle.
         """
         from bbtvp.models import load_model
-        from bbtvp.prompt import Prompt, bundle
-        from bbtvp.tasks.registry import load_task
+        from bbtvp.verify.inputs import open_prompt
 
-        loaded = Prompt.load(prompt)
-        facts = bundle.read(prompt).meta
-        if question is None and Path(task).exists():
-            question = facts.get("question")
-        found = load_task(task, **({"question": question} if question else {}))
+        opened = open_prompt(prompt)
+        found = opened.task(task, question)
         say(f"question: {found.question}")
         given = model_options(options)
-        return cls(loaded, facts, found, [load_model(spec, **given) for spec in models])
+        models_loaded = [load_model(spec, **given) for spec in models]
+        return cls(opened.prompt, opened.facts, found, models_loaded)
 
     def costs(self, queries: int | Sequence[int]) -> dict[str, Estimate]:
         """What each endpoint costs at most; queries: of all models together, or of each."""

@@ -29,8 +29,8 @@ from bbtvp.models.exchange import Outcome, QueryFailed, Request
 from bbtvp.models.port import Model, Probe
 
 REQUESTS_PER_CALL = 128
-"""Most requests in one call to a local model. Replies are recorded call by call, so this is the
-most that a kill can lose.
+"""Most requests in one call to a local model, where it does not say so itself (see
+`Model.requests_per_call`).
 """
 
 
@@ -63,7 +63,7 @@ class MeteredModel(Model):
         self.budget = Budget() if budget is None else budget
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
-        """Answer from the cache or from the model, in calls of at most `REQUESTS_PER_CALL`.
+        """Answer from the cache or from the model, in calls of the size that it takes.
 
         budget: by default that of the metered model. Raises BudgetReached before the first call if
         all of them could pass a cap, and ModelError once a whole call of more than three requests
@@ -101,7 +101,8 @@ class MeteredModel(Model):
             return []
         # An endpoint keeps every reply as it comes, so nothing is lost with a long call, and
         # batches stay whole.
-        size = len(unasked) if self.model.is_endpoint else REQUESTS_PER_CALL
+        whole = len(unasked) if self.model.is_endpoint else REQUESTS_PER_CALL
+        size = self.model.requests_per_call or whole
         items = list(unasked.items())
         return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 

@@ -84,6 +84,12 @@ class Model(ABC):
     count for the process that collects their replies.
     """
 
+    requests_per_call: int | None = None
+    """Most requests of one call of `query`. Replies are recorded call by call, so this is the most
+    that a kill can lose. None: all at once for an endpoint, which keeps each reply as it comes, and
+    128 for any other model.
+    """
+
     @abstractmethod
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer each request, in order.

@@ -7,12 +7,13 @@ A provider is an entry point of the group `bbtvp.models`: a function (name, **op
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.core.plugins import Registry
+from bbtvp.models.function import FunctionModel
 from bbtvp.models.port import Model
 
 PROVIDERS = Registry(
@@ -20,14 +21,45 @@ PROVIDERS = Registry(
 )
 
 
-def load_model(spec: str, **options: Any) -> Model:
+AnyModel: TypeAlias = Model | str | Callable[..., Any]
+"""What stands for a model everywhere: a `Model`, its spec, or a function (see `FunctionModel`)."""
+
+
+def as_model(given: AnyModel) -> Model:
+    """The model that is given, loaded by its spec or made of a function.
+
+    Raises UsageError for anything else.
+    """
+    if isinstance(given, Model):
+        return given
+    return load_model(given)
+
+
+def as_models(given: AnyModel | Sequence[AnyModel]) -> list[Model | str]:
+    """One model or several as a list, in which functions are models and specs are not yet loaded.
+
+    Raises UsageError for anything else.
+    """
+    if isinstance(given, Model | str) or callable(given) or not isinstance(given, Sequence):
+        given = [given]
+    return [one if isinstance(one, str) else as_model(one) for one in given]
+
+
+def load_model(spec: str | Callable[..., Any], **options: Any) -> Model:
     """The model behind `spec`, which is split at the first slash into provider and name.
 
-    options: what the provider takes: device, dtype, batch, … Raises UsageError, in one line that
-    names the plug-in, for an unknown provider or option, and for a provider that cannot be imported
-    or gives something else than a `Model`.
+    spec: or a function, which becomes a `FunctionModel`. options: what the provider takes: device,
+    dtype, batch, … Raises UsageError, in one line that names the plug-in, for an unknown provider
+    or option, and for a provider that cannot be imported or gives something else than a `Model`.
     """
+    if not isinstance(spec, str):
+        return FunctionModel(spec, **options)
     provider, slash, name = spec.partition("/")
+    if provider == "python":
+        raise UsageError(
+            f"{spec} is a function of a Python program; give the function itself, "
+            "or make it a plug-in (docs/models.md)"
+        )
     if not slash or not name:
         known = " or ".join(f"{provider}/…" for provider in PROVIDERS.names())
         raise UsageError(f"model {spec!r} needs a provider: {known}")

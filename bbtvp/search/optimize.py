@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.errors import BudgetReached
-from bbtvp.models import Budget, MeteredModel, Model, Probe, load_model, probe_model
+from bbtvp.models import (
+    AnyModel,
+    Budget,
+    MeteredModel,
+    Model,
+    Probe,
+    as_model,
+    as_models,
+    probe_model,
+)
 from bbtvp.prompt import Prompt
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
@@ -24,7 +33,7 @@ from bbtvp.search.surrogacy import free_samples
 from bbtvp.search.validation import Arm
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
-from bbtvp.tasks.registry import load_task
+from bbtvp.tasks.registry import as_task
 
 
 @final
@@ -60,8 +69,8 @@ class Run:
 
 
 def optimize(
-    task: Task | str,
-    model: Model | str | Sequence[Model | str],
+    task: Task | str | Path,
+    model: AnyModel | Sequence[AnyModel],
     *,
     config: SearchConfig | None = None,
     out: Path | str | None = None,
@@ -70,17 +79,18 @@ def optimize(
 ) -> Run:
     """Search a visual prompt for `model` on `task`, within a cap on image queries.
 
-    model: the source, or several, over whose answers the loss is taken; n images cost n image
-    queries however many sources there are. config, fields: the options, as a `SearchConfig`, or its
-    fields by name, or both; `bbtvp optimize -S help` lists them. out: a run folder; the same call
-    continues a run that was killed. watch: is called with every event.
+    task: a `Task`, or what `load_task` takes. model: the source, or several, over whose answers the
+    loss is taken; n images cost n image queries however many sources there are. A source is a
+    `Model`, its spec, or a function (see `FunctionModel`). config, fields: the options, as a
+    `SearchConfig`, or its fields by name, or both; `bbtvp optimize -S help` lists them. out: a run
+    folder; the same call continues a run that was killed. watch: is called with every event.
 
     Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached
     (exit code 3) if failures used the budget up before a prompt could be chosen.
     """
     config = (config or SearchConfig()).changed(fields) if fields else config or SearchConfig()
-    task = load_task(task) if isinstance(task, str) else task
-    models = _loaded(model)
+    task = as_task(task)
+    models = [as_model(one) for one in as_models(model)]
     surrogate = config.surrogate
     if isinstance(surrogate, str):
         surrogate = load_surrogate(surrogate)
@@ -148,11 +158,6 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         ],
         "bbtvp": version("bbtvp"),
     }
-
-
-def _loaded(given: Model | str | Sequence[Model | str]) -> list[Model]:
-    several = [given] if isinstance(given, Model | str) else given
-    return [load_model(model) if isinstance(model, str) else model for model in several]
 
 
 def _identity(

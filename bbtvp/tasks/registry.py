@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
@@ -29,8 +30,13 @@ DATASETS = Registry(
 """Called as `loader(folder, **options)` for the spec "<data set>:<folder>"."""
 
 
-def load_task(spec: str, **options: Any) -> Task:
-    """The task that `spec` names.
+def as_task(given: Task | str | Path) -> Task:
+    """The task that is given, or loaded from its spec or path."""
+    return given if isinstance(given, Task) else load_task(given)
+
+
+def load_task(spec: str | Path, **options: Any) -> Task:
+    """The task that `spec` names; a `Path` is always a folder or a table. "~" is the home folder.
 
     `options` (question, labels, seed, limit, …) go to the loader.
 
@@ -42,11 +48,25 @@ def load_task(spec: str, **options: Any) -> Task:
 
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
+    spec = _spelled(spec)
     task = _loaded(spec, {name: value for name, value in options.items() if name != "train"})
     if options.get("train") is not None:
         task = _with_fewer(task, options["train"])
     object.__setattr__(task, "origin", Origin.of(spec, options))  # frozen for all others
     return task
+
+
+def _spelled(spec: str | Path) -> str:
+    """The spec as text. A path that could be taken for a plug-in's name begins with "./"."""
+    if not isinstance(spec, str | Path):
+        raise UsageError(
+            f"a task of type {type(spec).__name__}; give a path, a spec such as zoo/digits, "
+            "or a bbtvp.Task"
+        )
+    text = os.path.expanduser(spec)
+    if isinstance(spec, Path) and not spec.is_absolute() and not os.path.exists(text):
+        return os.path.join(".", text)
+    return text
 
 
 def _with_fewer(task: Task, train: int) -> Task:

@@ -12,13 +12,11 @@ import numpy as np
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.models import Model
-from bbtvp.prompt import Prompt
+from bbtvp.models import AnyModel, Model, as_models
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.search.events import silent
 from bbtvp.stats import holm
-from bbtvp.tasks import Sample, Task
-from bbtvp.tasks.registry import load_task
+from bbtvp.tasks import Sample
 from bbtvp.verify.answers import ModelAnswers
 from bbtvp.verify.events import (
     ModelVerified,
@@ -27,6 +25,7 @@ from bbtvp.verify.events import (
     ProofPlanned,
     ProofWatch,
 )
+from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.messages import Message, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap, overlap
@@ -88,9 +87,9 @@ class Proof:
 
 
 def verify(
-    prompt: Prompt,
-    task: Task | str,
-    models: Sequence[Model | str],
+    prompt: AnyPrompt,
+    task: AnyTask,
+    models: AnyModel | Sequence[AnyModel],
     *,
     source: str | Sequence[str] | None = None,
     reader: str = "auto",
@@ -107,11 +106,14 @@ def verify(
 ) -> Proof:
     """Prove a prompt on the test split of `task`, on each model.
 
+    prompt, task: also by their paths. models: one or several; a function is a model too.
+
     A proof costs at most one image query per model, test image and arm. There are three arms, or
     five for a prompt with a Guidance layer, and zero-shot a second time for a model that does not
     always answer the same.
 
-    source: the model, or models, that the search queried. rule: of the verdict. calibration: so
+    source: the model, or models, that the search queried; by default those that the bundle names,
+    where the prompt is given by its path. rule: of the verdict. calibration: so
     many images that are no test images are asked about, one query each, to fit an output
     calibration for a model that gives log-probabilities; `CALIBRATION` of them will do. sequential:
     look after every tenth of the test images, in an order drawn by the seed, and stop asking a
@@ -122,11 +124,16 @@ def verify(
     Raises UsageError without models, ModelError if a model answers nothing, and BudgetReached at
     the cap.
     """
+    models = as_models(models)
     if not models:
         raise UsageError("name at least one model to verify on")
     if calibration < 0:
         raise UsageError(f"calibration on {calibration} images; give a number from 0 up")
-    task = load_task(task) if isinstance(task, str) else task
+    opened_prompt = open_prompt(prompt)
+    prompt = opened_prompt.prompt
+    task = opened_prompt.task(task)
+    facts = opened_prompt.facts if facts is None else facts
+    source = opened_prompt.facts.get("source_models") if source is None else source
     rule = rule or Rule()
     planned = plan_proof(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch(ProofPlanned(len(models), planned))
@@ -157,7 +164,7 @@ def verify(
         rows, shown, told = proving.ask_all(opened, examples)
         cost = session.cost
     verdict = judge(rule, proving.evidence, withheld(task, shared))
-    notes = (*overlap_note(shared, task), *fact_notes(facts or {}, task), *told, *row_notes(rows))
+    notes = (*overlap_note(shared, task), *fact_notes(facts, task), *told, *row_notes(rows))
     proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
     watch(ProofJudged(verdict, notes))
     origin = task.origin and asdict(task.origin)

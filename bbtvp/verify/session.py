@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypedDict, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
-from bbtvp.models import Budget, MeteredModel, Model, load_model, probe_model
+from bbtvp.models import AnyModel, Budget, MeteredModel, Model, as_model, probe_model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.proofs import FOLDER as PROOFS
@@ -101,12 +101,12 @@ class CheckSession:
     def __exit__(self, *exception: object) -> None:
         self._closing.close()
 
-    def model(self, given: Model | str) -> MeteredModel:
+    def model(self, given: AnyModel) -> MeteredModel:
         """The model behind the journal, probed if it is an endpoint.
 
-        Raises as `load_model` and `probe_model` do.
+        Raises as `as_model` and `probe_model` do.
         """
-        model = load_model(given) if isinstance(given, str) else given
+        model = as_model(given)
         journal = self._journal
         usd_left = None if self._usd is None else self._usd - journal.usd
         probe = probe_model(model, Budget(usd_cap=usd_left))

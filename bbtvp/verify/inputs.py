@@ -1,0 +1,56 @@
+"""What the proof and the checks are given, in whatever form: prompts, tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, final
+
+from bbtvp.core.errors import UsageError
+from bbtvp.prompt import Prompt, bundle
+from bbtvp.runs.folder import BUNDLE
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import as_task, load_task
+
+AnyPrompt: TypeAlias = Prompt | str | Path
+"""A prompt, or the path of a bundle or of a run folder that holds one."""
+
+AnyTask: TypeAlias = Task | str | Path
+"""A task, or what `load_task` takes."""
+
+
+@final
+class OpenedPrompt(NamedTuple):
+    """A prompt, and what its bundle says of its origin; empty for a prompt that came without."""
+
+    prompt: Prompt
+    facts: Mapping[str, Any]
+
+    def task(self, given: AnyTask, question: str | None = None) -> Task:
+        """The task that is given, or loaded.
+
+        question: by default a folder or a file is asked the question that the prompt was searched
+        with.
+        """
+        if isinstance(given, Task):
+            return given
+        if question is None and Path(given).expanduser().exists():
+            question = self.facts.get("question")
+        return load_task(given, question=question) if question else as_task(given)
+
+
+def open_prompt(given: AnyPrompt) -> OpenedPrompt:
+    """The prompt that is given, or in a bundle.
+
+    Raises BundleError for a bundle that cannot be read, UsageError for anything else.
+    """
+    if isinstance(given, Prompt):
+        return OpenedPrompt(given, {})
+    if not isinstance(given, str | Path):
+        raise UsageError(
+            f"a prompt of type {type(given).__name__}; give run.prompt, or the path of a bundle"
+        )
+    path = Path(given).expanduser()
+    if (path / BUNDLE).is_file():
+        path = path / BUNDLE
+    return OpenedPrompt(Prompt.load(path), bundle.read(path).meta)
