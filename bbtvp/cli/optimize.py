@@ -106,12 +106,14 @@ def optimize(
     from bbtvp.runs.folder import BUNDLE, RESULT
     from bbtvp.search import SearchConfig
     from bbtvp.search import optimize as search
+    from bbtvp.search.preview import MOST_UNREAD
     from bbtvp.search.setup import set_up
     from bbtvp.tasks.registry import load_task
 
     began = time.monotonic()
     given = {name: value for name, value in flags.items() if value not in (None, False)}
-    config = SearchConfig.of({**given, **settings_of(settings)})
+    watched = {"unread": MOST_UNREAD} if sys.stdin.isatty() and sys.stderr.isatty() else {}
+    config = SearchConfig.of({**watched, **given, **settings_of(settings)})
     loaded = load_task(task, **({"question": question} if question else {}))
     sources = [load_model(model, **model_options(model_pairs)) for model in models]
     if dry_run:

@@ -40,6 +40,10 @@ class ModelError(BbtvpError):
     """A model that cannot be loaded, or that failed too often to go on."""
 
 
+class UnreadReplies(BbtvpError):
+    """Too many of a model's replies give no answer for a search to be worth its money."""
+
+
 class BudgetReached(BbtvpError):
     """A cap was reached before a usable prompt was found."""
 

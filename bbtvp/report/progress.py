@@ -8,6 +8,7 @@ from typing import Any, TextIO, assert_never, final
 from bbtvp.search.events import (
     ArmValidated,
     GenerationDone,
+    RepliesSeen,
     SearchEvent,
     SearchPlanned,
     StageSkipped,
@@ -41,6 +42,10 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             yield from (f"{spec}: {'; '.join(said)}" for spec, said in event.probes.items())
             yield f"plan: {describe_plan(event.plan)}; answers read as {event.reader}"
             yield from _continuing(event.resumed)
+        case RepliesSeen(preview):
+            yield "what the model says about the images as they are, and how it is read:"
+            yield from (f"  {reply.line}" for reply in preview.replies)
+            yield preview.summary
         case ArmValidated(arm):
             right = f"{100 * arm.accuracy:5.1f} % right"
             yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"

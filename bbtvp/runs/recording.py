@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -14,6 +14,7 @@ from bbtvp.core.errors import BudgetReached, JournalError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, QueryFailed, Request
 from bbtvp.runs.records import (
     FILE,
+    PREVIEW,
     ConfigRecord,
     JournalRecord,
     QueryRecord,
@@ -41,14 +42,16 @@ class RecordedQuery(NamedTuple):
 class Recording:
     """All that a journal holds.
 
-    config: the first line. steps: by name, in order, probes left out. queries: by key, in order.
-    probes: what each endpoint was found to do.
+    config: the first line. steps: by name, in order, probes and the preview left out. queries: by
+    key, in order. probes: what each endpoint was found to do. preview: the first replies as they
+    were shown; empty where none were.
     """
 
     config: Mapping[str, Any]
     steps: Mapping[str, Mapping[str, Any]]
     queries: Mapping[str, Sequence[RecordedQuery]]
     probes: Mapping[str, Mapping[str, Any]]
+    preview: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Recording:
@@ -61,6 +64,7 @@ class Recording:
         steps: dict[str, dict[str, Any]] = {}
         queries: dict[str, list[RecordedQuery]] = {}
         probes: dict[str, dict[str, Any]] = {}
+        preview: dict[str, Any] = {}
         for record in _records(path):
             if isinstance(record, ConfigRecord):
                 config = record.values
@@ -68,13 +72,15 @@ class Recording:
                 for query in record.queries:
                     queries.setdefault(query.key, []).append(RecordedQuery(len(steps), query))
             elif isinstance(record, StepRecord):
-                if record.probe is None:
-                    steps[record.name] = record.content
-                else:
+                if record.probe is not None:
                     probes[record.probe] = record.content
+                elif record.name == PREVIEW:
+                    preview = record.content
+                else:
+                    steps[record.name] = record.content
         if not config:
             raise JournalError(f"{path} holds no whole line; start the run again by its command")
-        return cls(config, steps, queries, probes)
+        return cls(config, steps, queries, probes, preview)
 
     @property
     def answers(self) -> dict[str, QueryRecord]:

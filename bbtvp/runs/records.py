@@ -34,6 +34,9 @@ FILE = "journal.jsonl"
 PROBE = "probe/"
 """How the name of a step begins that keeps what a probe of an endpoint found."""
 
+PREVIEW = "preview"
+"""The name of the step that keeps the first replies, as they were shown."""
+
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What is raised by reading a line that no version wrote."""
 

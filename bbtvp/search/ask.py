@@ -45,11 +45,13 @@ class Answers:
 
     readings: the loss, the answer and whether it is right, of each sample. scores: the (labels,)
     log-probabilities of each sample's labels, in nats; None where the query failed, or where the
-    reader reads no scores (of several draws, the first's).
+    reader reads no scores. outcomes: what the model gave. Of several draws, scores and outcomes are
+    the first's.
     """
 
     readings: tuple[Reading, ...]
     scores: tuple[Vector | None, ...]
+    outcomes: tuple[Outcome, ...]
 
     @classmethod
     def joined(cls, parts: Iterable[Answers]) -> Answers:
@@ -58,6 +60,16 @@ class Answers:
         return cls(
             tuple(reading for part in found for reading in part.readings),
             tuple(scores for part in found for scores in part.scores),
+            tuple(outcome for part in found for outcome in part.outcomes),
+        )
+
+    def in_order(self, places: Sequence[int]) -> Answers:
+        """The same answers, each at the place that is given for it: a permutation of 0 to n − 1."""
+        order = np.argsort(places)
+        return Answers(
+            tuple(self.readings[i] for i in order),
+            tuple(self.scores[i] for i in order),
+            tuple(self.outcomes[i] for i in order),
         )
 
     @property
@@ -194,7 +206,7 @@ def _read(
         starts = range(0, len(readings), repeats)
         readings = [_mean(readings[start : start + repeats]) for start in starts]
         scores = scores[::repeats]
-    return Answers(tuple(readings), tuple(scores))
+    return Answers(tuple(readings), tuple(scores), tuple(outcomes[::repeats]))
 
 
 def _mean(readings: Sequence[Reading]) -> Reading:

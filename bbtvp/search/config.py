@@ -258,6 +258,18 @@ class SearchConfig:
             ge=1,
         ),
     )
+    unread: float = field(
+        default=1.0,
+        metadata=_about(
+            "how it is searched",
+            "Largest share of the first 8 replies without an answer; above it nothing is searched. "
+            "On a terminal 0.2.",
+            flag=False,
+            settled=True,
+            ge=0,
+            le=1,
+        ),
+    )
 
     # -- surrogate ---------------------------------------------------------------------------------
     surrogate: Surrogate | str | None = field(

@@ -14,6 +14,7 @@ from typing import TypeAlias, final
 
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.plan import Plan
+from bbtvp.search.preview import Preview
 from bbtvp.search.validation import Arm
 
 
@@ -31,6 +32,14 @@ class SearchPlanned:
     reader: str
     resumed: int
     probes: Mapping[str, tuple[str, ...]]
+
+
+@final
+@dataclass(frozen=True)
+class RepliesSeen:
+    """The first replies came, about images as they are; nothing was searched yet."""
+
+    preview: Preview
 
 
 @final
@@ -93,7 +102,13 @@ class StageSkipped:
 
 
 SearchEvent: TypeAlias = (
-    SearchPlanned | ArmValidated | StartChosen | GenerationDone | StageStopped | StageSkipped
+    SearchPlanned
+    | RepliesSeen
+    | ArmValidated
+    | StartChosen
+    | GenerationDone
+    | StageStopped
+    | StageSkipped
 )
 Watch: TypeAlias = Callable[[SearchEvent], None]
 """Is called with every event of a search."""

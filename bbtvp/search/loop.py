@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.core.errors import BudgetReached, ModelError
+from bbtvp.core.errors import BudgetReached, ModelError, UnreadReplies
 from bbtvp.core.rng import derived_seed, stream
 from bbtvp.models import Budget
 from bbtvp.prompt import Prompt
@@ -19,6 +19,7 @@ from bbtvp.search.evaluation import Evaluation, Scale
 from bbtvp.search.events import (
     ArmValidated,
     GenerationDone,
+    RepliesSeen,
     StageSkipped,
     StageStopped,
     StartChosen,
@@ -88,6 +89,7 @@ class Searcher:
         choose.
         """
         space = self.objective.space
+        self._preview()
         base, accuracy = self._validation.losses("unprompted", None)
         best = space.neutral()
         incumbent = base
@@ -119,6 +121,19 @@ class Searcher:
         return Search(
             space.prompt(best), improved, tuple(arms), dict(self.budget.spent), self.budget.failed
         )
+
+    def _preview(self) -> None:
+        """Show how the first replies are read. Raises UnreadReplies if too many give no answer."""
+        preview = self._validation.preview()
+        if preview is None:
+            return
+        self.watch(RepliesSeen(preview))
+        if preview.unread > self.config.unread:
+            shapes = "; ".join(f"{count} × {shape!r}" for shape, count in preview.shapes)
+            raise UnreadReplies(
+                f"{preview.summary}. Without an answer: {shapes}. "
+                "To search all the same: -S unread=1"
+            )
 
     # -- one stage ---------------------------------------------------------------------------------
     def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
-from bbtvp.search.ask import FAILED, ask, requests_for
+from bbtvp.search.ask import Answers, ask, requests_for
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.search.readers import Reader, Reading
@@ -95,30 +95,48 @@ class Objective:
         return self._prepared[sample.id]
 
     # -- image queries -----------------------------------------------------------------------------
+    def ask(
+        self,
+        samples: Sequence[Sample],
+        images: Sequence[Pixels],
+        questions: Sequence[str],
+        owners: Sequence[int],
+    ) -> Answers:
+        """The answers about each image, asked of the source model that `owners` names by number."""
+        order: list[int] = []
+        parts: list[Answers] = []
+        for number, model in enumerate(self.models):
+            own = [i for i, owner in enumerate(owners) if owner == number]
+            if own:
+                order += own
+                parts.append(
+                    ask(
+                        model,
+                        self.reader,
+                        self.task,
+                        [samples[i] for i in own],
+                        images=[images[i] for i in own],
+                        questions=[questions[i] for i in own],
+                        repeats=self.repeats,
+                    )
+                )
+        return Answers.joined(parts).in_order(order)
+
+    def ask_unprompted(self, samples: Sequence[Sample]) -> Answers:
+        """The answers about these samples as they are."""
+        images = [sample.pixels() for sample in samples]
+        questions = [self.task.ask(sample) for sample in samples]
+        return self.ask(samples, images, questions, self.owners(len(samples)))
+
     def read(
         self,
         samples: Sequence[Sample],
         images: Sequence[Pixels],
         questions: Sequence[str],
         owners: Sequence[int],
-    ) -> list[Reading]:
-        """A reading of each image, asked of the source model that `owners` names by number."""
-        readings = [FAILED] * len(samples)
-        for number, model in enumerate(self.models):
-            own = [i for i, owner in enumerate(owners) if owner == number]
-            if own:
-                found = ask(
-                    model,
-                    self.reader,
-                    self.task,
-                    [samples[i] for i in own],
-                    images=[images[i] for i in own],
-                    questions=[questions[i] for i in own],
-                    repeats=self.repeats,
-                )
-                for i, reading in zip(own, found.readings, strict=True):
-                    readings[i] = reading
-        return readings
+    ) -> tuple[Reading, ...]:
+        """The readings alone of what `ask` gives."""
+        return self.ask(samples, images, questions, owners).readings
 
     def costs(
         self,

@@ -13,9 +13,11 @@ from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget
 from bbtvp.runs.journal import Journal
+from bbtvp.runs.records import PREVIEW
 from bbtvp.search.ask import FAILED
 from bbtvp.search.objective import Objective
 from bbtvp.search.plan import Plan
+from bbtvp.search.preview import PREVIEWED, Preview, seen
 from bbtvp.search.readers import Reading
 from bbtvp.search.steps import journalled, mark_of, to_json
 
@@ -56,6 +58,25 @@ class Validation:
         self.budget = budget
         order = stream(seed, "validation").permutation(len(objective.task.validation))
         self.held = [objective.task.validation[i] for i in order[: plan.validation]]
+        self._first: tuple[Reading, ...] = ()
+
+    def preview(self) -> Preview | None:
+        """The first replies to the images as they are, at most `PREVIEWED`; None without budget.
+
+        They are asked once, then shown from the journal. `losses` does not ask them again.
+        """
+        done = self.journal.step(PREVIEW)
+        if done is not None:
+            return Preview.of(done)
+        self._begin()
+        samples = self.held[: self.budget.affordable(PREVIEWED)]
+        if not samples:
+            return None
+        found = self.objective.ask_unprompted(samples)
+        self._first = found.readings
+        preview = Preview(seen(found, self.objective.reader, self.objective.task, samples))
+        self.journal.write_step(PREVIEW, **preview.as_json())
+        return preview
 
     def losses(self, name: str, z: Vector | None) -> tuple[Vector, float]:
         """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is.
@@ -71,25 +92,28 @@ class Validation:
 
     def _ask(self, z: Vector | None) -> list[Reading]:
         """Readings of the validation images; missing for those that retries left no budget for."""
-        self.budget.phase = "validation"
-        self.budget.held_back = 0
+        self._begin()
         objective = self.objective
-        questions = [objective.task.ask(sample) for sample in self.held]
+        first = self._first if z is None else ()
+        asked = self.held[len(first) :]
+        questions = [objective.task.ask(sample) for sample in asked]
         if z is None:
-            images = [sample.pixels() for sample in self.held]
+            images = [sample.pixels() for sample in asked]
         else:
             render = objective.space.renderer(z)
-            images = [render(objective.prepared(sample)) for sample in self.held]
+            images = [render(objective.prepared(sample)) for sample in asked]
             questions = [objective.space.ask(z, question) for question in questions]
-        owners = objective.owners(len(self.held))
+        owners = objective.owners(len(self.held))[len(first) :]
         # What a killed run had answered already costs nothing: a run that goes on then asks about
         # the same images as one that was never killed.
-        costs = objective.costs(self.held, images, questions, owners)
-        count = max(LEAST, self._affordable(costs))
-        readings = objective.read(
-            self.held[:count], images[:count], questions[:count], owners[:count]
-        )
-        return readings + [FAILED] * (len(self.held) - len(readings))
+        costs = objective.costs(asked, images, questions, owners)
+        count = max(LEAST - len(first), self._affordable(costs))
+        readings = objective.read(asked[:count], images[:count], questions[:count], owners[:count])
+        return [*first, *readings, *[FAILED] * (len(asked) - len(readings))]
+
+    def _begin(self) -> None:
+        self.budget.phase = "validation"
+        self.budget.held_back = 0
 
     def _affordable(self, costs: Sequence[int]) -> int:
         """How many images, from the first on, the caps allow at these costs in image queries."""

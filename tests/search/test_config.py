@@ -37,6 +37,7 @@ OTHER: dict[str, str] = {
     "popsize": "6",
     "patience": "2",
     "repeats": "3",
+    "unread": "0.5",
     "surrogate": "zoo/clip",
     "fca": "0.5",
     "tse": "0.1",

@@ -265,11 +265,11 @@ def test_a_start_that_pays_is_where_the_search_begins(tmp_path: Path) -> None:
     assert len(start["samples"]) == len(set(start["samples"])) == CHECK
     assert [event.chosen for event in told if isinstance(event, StartChosen)] == [start["chosen"]]
     space = preset("annotate", 64)
-    compared = model.calls[1]
+    compared = model.calls[2]
     assert len(compared) == 6 * CHECK
     texts = {space.ask(z, TASK.question) for z in space.starts()}
     assert {request.text for request in compared} == texts
-    first = model.calls[2][0]  # gp asks about its start first
+    first = model.calls[3][0]  # gp asks about its start first
     assert first.text == space.ask(space.starts()[start["chosen"]], TASK.question)
     assert run.improved
 
@@ -340,7 +340,7 @@ def test_a_warm_start_costs_a_check_of_two_points(clip: Surrogate, tmp_path: Pat
     start = steps(tmp_path)["tone/start"]
     assert start["chosen"] in (0, 1)
     assert (start["chosen"] == 1) == (start["fall"] > start["noise"])
-    check = {request.image.tobytes() for request in model.calls[1]}
+    check = {request.image.tobytes() for request in model.calls[2]}
     assert CHECK <= len(check) <= 2 * CHECK
     assert {s.pixels().tobytes() for s in TASK.train if s.id in start["samples"]} <= check
     assert "prime" not in steps(tmp_path)
@@ -365,7 +365,7 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     assert steps(tmp_path)["tone/start"]["chosen"] == int(taken)
     first = [s for one in generations(tmp_path)[0]["samples"] for s in task.train if s.id == one]
     start = preset("tone", SIDE).prompt(point if taken else np.zeros(3))
-    begun = {request.image.tobytes() for call in model.calls[:3] for request in call}
+    begun = {request.image.tobytes() for call in model.calls[:4] for request in call}
     assert {start.render(sample.pixels()).tobytes() for sample in first} <= begun
     assert len(steps(tmp_path)["tone/start"]["samples"]) == CHECK
 
@@ -390,7 +390,7 @@ def test_priming_asks_and_counts_each_image_once(
     )
     rows = steps(tmp_path)["prime"]["logprobs"]
     assert sum(run.queries.values()) == len(model.asked) <= 240
-    asked = model.calls[1]
+    asked = model.calls[2]
     labels = task.labels or ()
     assert len(asked) == len(rows) == 16
     shown = {sample.pixels().tobytes() for sample in task.train}
@@ -417,11 +417,11 @@ def test_a_channel_changes_what_the_search_sees_and_not_the_choice_of_the_winner
     }
     assert all(
         request.image.tobytes() in held
-        for call in (model.calls[0], model.calls[-1])
+        for call in (*model.calls[:2], model.calls[-1])
         for request in call
     )
     clean = {sample.pixels().tobytes() for sample in TASK.train}
-    first = model.calls[1][:4]  # gp's first candidate changes nothing: what differs is the channel
+    first = model.calls[2][:4]  # gp's first candidate changes nothing: what differs is the channel
     assert clean.isdisjoint(request.image.tobytes() for request in first)
 
 

@@ -1,0 +1,175 @@
+"""Replies as people see them: what the model said about the image as it is, and how it was read.
+
+A search shows the first `PREVIEWED` of them before it goes on. They are the unprompted replies to
+validation images, which every search asks for in any case, so a preview costs no image query of
+its own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, final
+
+from bbtvp.models import Outcome, QueryFailed
+from bbtvp.search.ask import Answers
+from bbtvp.search.readers import Reader, Reading, ReadingStatus
+from bbtvp.tasks import Sample, Task
+
+PREVIEWED = 8
+"""Replies that a search shows before it goes on."""
+
+MOST_UNREAD = 0.2
+"""Share of replies without an answer, from which a search is not worth its money."""
+
+_LIKELIEST = 3
+"""Labels that are shown of a reply that has only their log-probabilities."""
+
+_SHAPES = 3
+"""Shapes of replies without an answer that are named."""
+
+_SHOWN = 100
+"""Most characters that are shown of a reply on one line."""
+
+_ADVICE: Mapping[ReadingStatus, str] = MappingProxyType(
+    {
+        "unparsed": "say in the question how to answer (--question '… Answer with one of: "
+        "{labels}.'), or hold the model to the labels (--reader label)",
+        "refused": "the model declines to answer: put the question in other words (--question), "
+        "or take another model",
+        "cut": "the replies end before their answer: raise the limit (-M max_tokens=256)",
+        "failed": "the queries fail: see what the endpoint does (bbtvp doctor --probe)",
+    }
+)
+
+
+@final
+@dataclass(frozen=True)
+class SeenReply:
+    """One reply, as it is shown.
+
+    sample: the id of the image. truth: the right answer. said: the text of the reply; the likeliest
+    labels, where only their log-probabilities came; the reason, where the query failed. answer: as
+    it was read, or None. right: None where the query failed.
+    """
+
+    sample: str
+    question: str
+    truth: str
+    said: str
+    answer: str | None
+    status: ReadingStatus
+    right: bool | None
+
+    @classmethod
+    def of(
+        cls, outcome: Outcome, reading: Reading, reader: Reader, task: Task, sample: Sample
+    ) -> SeenReply:
+        """From an outcome and how it was read."""
+        return cls(
+            sample.id,
+            task.ask(sample),
+            sample.answer,
+            _said(outcome, reader, task, sample),
+            reading.answer,
+            reading.status,
+            None if math.isnan(reading.correct) else reading.correct == 1,
+        )
+
+    @property
+    def shape(self) -> str:
+        """The reply with its numbers left out, cut short: equal replies of one kind are counted."""
+        return re.sub(r"\d+(\.\d+)?", "N", one_line(self.said, 60))
+
+    @property
+    def line(self) -> str:
+        """The reply, how it was read, and the right answer, on one line."""
+        read = "no answer" if self.answer is None else repr(self.answer)
+        kind = "" if self.status == "answered" else f" ({self.status})"
+        mark = "right" if self.right else f"right is {self.truth!r}"
+        return f"{one_line(self.said, _SHOWN)!r} → {read}{kind}; {mark}"
+
+
+@final
+@dataclass(frozen=True)
+class Preview:
+    """The first unprompted replies of a run, at least one."""
+
+    replies: tuple[SeenReply, ...]
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> Preview:
+        """From what `as_json` gives, as a journal keeps it."""
+        return cls(tuple(SeenReply(**row) for row in described["replies"]))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many replies have each status."""
+        return dict(Counter(reply.status for reply in self.replies))
+
+    @property
+    def unread(self) -> float:
+        """Share of replies without an answer, 0 to 1."""
+        return sum(reply.status != "answered" for reply in self.replies) / len(self.replies)
+
+    @property
+    def shapes(self) -> list[tuple[str, int]]:
+        """The commonest shapes of replies without an answer, with their counts."""
+        unread = [reply.shape for reply in self.replies if reply.status != "answered"]
+        return Counter(unread).most_common(_SHAPES)
+
+    @property
+    def advice(self) -> str:
+        """What to do about the commonest reason that replies give no answer; "" if all do."""
+        reasons = Counter(reply.status for reply in self.replies if reply.status != "answered")
+        return _ADVICE[reasons.most_common(1)[0][0]] if reasons else ""
+
+    @property
+    def summary(self) -> str:
+        """The counts in words, and the advice if too many replies give no answer."""
+        named = (("unparsed", "unparsed"), ("refused", "refused"), ("cut", "cut off"))
+        counts = self.counts
+        said = [f"{counts[status]} {word}" for status, word in named if status in counts]
+        if "failed" in counts:
+            said.append(f"{counts['failed']} failed")
+        answered = counts.get("answered", 0)
+        text = ", ".join([f"{answered} of {len(self.replies)} replies give an answer", *said])
+        return f"{text}; {self.advice}" if self.unread > MOST_UNREAD else text
+
+    def as_json(self) -> dict[str, Any]:
+        """The replies, their counts and the share without an answer."""
+        rows = [asdict(reply) for reply in self.replies]
+        return {"replies": rows, "counts": self.counts, "unread": self.unread}
+
+
+def seen(
+    answers: Answers, reader: Reader, task: Task, samples: Sequence[Sample]
+) -> tuple[SeenReply, ...]:
+    """The replies of an arm, in the order of its samples."""
+    rows = zip(answers.outcomes, answers.readings, samples, strict=True)
+    return tuple(
+        SeenReply.of(outcome, reading, reader, task, sample) for outcome, reading, sample in rows
+    )
+
+
+def one_line(text: str, most: int) -> str:
+    """The text on one line, with an ellipsis where it is longer than `most` characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+def _said(outcome: Outcome, reader: Reader, task: Task, sample: Sample) -> str:
+    if isinstance(outcome, QueryFailed):
+        return outcome.reason
+    if outcome.text is not None:
+        return outcome.text
+    scores = reader.scores(outcome, task, sample)
+    labels = task.sample_labels(sample)
+    if scores is None or labels is None:
+        return ""
+    order = scores.argsort()[::-1][:_LIKELIEST]
+    return ", ".join(f"{labels[i]} {100 * math.exp(scores[i]):.0f} %" for i in order)
