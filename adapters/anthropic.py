@@ -32,6 +32,7 @@ from bbtvp.endpoint.reading import (
     json_objects,
     optional_object,
     raise_reported_error,
+    reasoned,
     served_by,
     single_answer,
     token_total,
@@ -43,6 +44,8 @@ CHANGED = "2026-10-21"
 """The version that removed the sampling fields, and made the key a bearer token."""
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 THINKING = ("adaptive", "between_tools", "disabled")
+THOUGHTS = ("thinking", "redacted_thinking")
+"""Types of the blocks of a reply that are no answer."""
 LEAST_THINKING = 1024
 """Fewest tokens that can be given to thinking, by the API's documentation."""
 ROOM = 1024
@@ -177,6 +180,7 @@ class Messages(ProviderApi):
             ),
             output_tokens=token_total(usage, "output_tokens"),
             model=served_by(reply, "model"),
+            thought=any(block["type"] in THOUGHTS for block in blocks) or reasoned(usage),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:

@@ -204,6 +204,7 @@ class Converse(ProviderApi):
             ),
             output_tokens=token_total(usage, "outputTokens"),
             model=served_by(trace.get("promptRouter"), "invokedModelId"),
+            thought=any("reasoningContent" in block for block in blocks),
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:

@@ -79,6 +79,7 @@ class CompatibleApi(ProviderApi):
         self.can_sample = not thinks
         self.can_seed = form.can_seed
         self.can_repeat = form.can_repeat
+        self.can_rename_length = form.can_rename_length
         self._authorization = self.authorization()
 
     @classmethod

@@ -36,6 +36,7 @@ from bbtvp.endpoint.reading import (
     logprob,
     optional_object,
     raise_reported_error,
+    reasoned,
     served_by,
     token_total,
 )
@@ -212,6 +213,8 @@ class GenerateContent(ProviderApi):
             input_tokens=token_total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
             output_tokens=written or 0 if usage else None,  # the API leaves out a count of 0
             model=served_by(reply, "modelVersion"),
+            thought=reasoned(usage) or any(map(_thought, candidates)),
+            unspelt=answers[0].unspelt if answers else False,
         )
 
     def error(self, status: int, reply: Json) -> tuple[str, str]:
@@ -329,8 +332,19 @@ def _sample(candidate: Json) -> Completion:
     content = optional_object(candidate, "content")
     parts = json_objects(content.get("parts") or [], "parts")
     text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
-    tokens = _tokens(optional_object(candidate, "logprobsResult"))
-    return Completion.of(text, tokens, truncated=ended in ("MAX_TOKENS", "CONTINUATION"))
+    return Completion.of(
+        text,
+        _tokens(optional_object(candidate, "logprobsResult")),
+        thought=_thought(candidate),
+        truncated=ended in ("MAX_TOKENS", "CONTINUATION"),
+    )
+
+
+def _thought(candidate: Json) -> str:
+    """Return the text of the parts of a candidate that are thoughts."""
+    content = optional_object(candidate, "content")
+    parts = json_objects(content.get("parts") or [], "parts")
+    return "".join(json_text(part.get("text", "")) for part in parts if part.get("thought"))
 
 
 def _tokens(result: Json) -> tuple[Token, ...]:

@@ -16,6 +16,7 @@ from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
 from bbtvp.endpoint.reading import (
     Completion,
+    alternative_logprob,
     json_list,
     json_object,
     json_objects,
@@ -23,9 +24,15 @@ from bbtvp.endpoint.reading import (
     logprob,
     optional_object,
     raise_reported_error,
+    reasoned,
     served_by,
 )
 from bbtvp.models import Request
+
+THOUGHTS = ("thinking", "reasoning", "thought")
+"""Types of the parts of a content that are no answer."""
+
+_LENGTH_FIELDS = ("max_tokens", "max_completion_tokens")
 
 
 @final
@@ -36,6 +43,7 @@ class ChatCompletions(OpenAIForm):
     path: ClassVar[str] = "/chat/completions"
     can_seed: ClassVar[bool] = True
     can_repeat: ClassVar[bool] = True
+    can_rename_length: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.options.detail == "original":
@@ -52,7 +60,10 @@ class ChatCompletions(OpenAIForm):
         ]
         body: Json = {"model": options.model, "messages": [{"role": "user", "content": content}]}
         bare = options.forced == "choice"
-        body[options.token_field] = request.max_tokens if bare else most_tokens(request, features)
+        field = options.token_field
+        if features.other_length and field in _LENGTH_FIELDS:
+            field = _LENGTH_FIELDS[1 - _LENGTH_FIELDS.index(field)]
+        body[field] = request.max_tokens if bare else most_tokens(request, features)
         body |= features.sampling
         if features.samples > 1:
             body["n"] = features.samples
@@ -76,9 +87,8 @@ class ChatCompletions(OpenAIForm):
         if not choices:
             raise ValueError("the reply has no choices")
         samples = [_sample(choice) for choice in choices]
-        inputs, outputs = billed(
-            optional_object(reply, "usage"), "prompt_tokens", "completion_tokens"
-        )
+        usage = optional_object(reply, "usage")
+        inputs, outputs = billed(usage, "prompt_tokens", "completion_tokens")
         return ParsedReply(
             texts=tuple(sample.text for sample in samples),
             tokens=samples[0].tokens,
@@ -87,6 +97,8 @@ class ChatCompletions(OpenAIForm):
             input_tokens=inputs,
             output_tokens=outputs,
             model=served_by(reply, "model", "system_fingerprint"),
+            thought=reasoned(usage) or any(map(_thought, choices)),
+            unspelt=samples[0].unspelt,
         )
 
 
@@ -102,7 +114,37 @@ def _sample(choice: Json) -> Completion:
         return Completion("", refusal=str(refusal))
     shown = choice.get("logprobs")
     content = json_object(shown, "logprobs").get("content") if shown else None
-    return Completion.of(text, read_tokens(content or ()), truncated=ended == "length")
+    return Completion.of(
+        text,
+        read_tokens(content or ()),
+        thought=_thought(choice),
+        truncated=ended == "length",
+    )
+
+
+def _thought(choice: Json) -> str:
+    """Return the thought that a choice gives apart from its content, "" for none.
+
+    It is under one of several names, or in parts of their own.
+    """
+    message = json_object(choice["message"], "message")
+    for name in ("reasoning_content", "reasoning", "thinking"):
+        if isinstance(message.get(name), str) and message[name].strip():
+            return str(message[name])
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return "".join(map(_thought_in, parts))
+
+
+def _thought_in(part: object) -> str:
+    """Return the thought in a part of the content: a text, or parts of its own."""
+    if not isinstance(part, Mapping) or not (part.get("type") in THOUGHTS or part.get("thought")):
+        return ""
+    found = part.get(str(part.get("type"))) or part.get("text") or ""
+    if isinstance(found, str):
+        return found
+    inner = [each.get("text") for each in found if isinstance(each, Mapping)]
+    return "".join(text for text in inner if isinstance(text, str))
 
 
 def _content(content: object) -> tuple[str, str | None]:
@@ -114,7 +156,11 @@ def _content(content: object) -> tuple[str, str | None]:
         return content or "", None
     parts = json_objects(content, "content")
     refusal = "".join(json_text(part["refusal"]) for part in parts if part.get("type") == "refusal")
-    text = "".join(json_text(part["text"]) for part in parts if part.get("type") == "text")
+    text = "".join(
+        json_text(part["text"])
+        for part in parts
+        if part.get("type") == "text" and not part.get("thought")
+    )
     return text, refusal or None
 
 
@@ -165,7 +211,9 @@ def _alternatives(shown: object) -> dict[str, float]:
             text = _bytes(other).decode()
         except UnicodeDecodeError:
             continue
-        together = np.logaddexp(found.get(text, -math.inf), logprob(other["logprob"]))
+        together = np.logaddexp(
+            found.get(text, -math.inf), alternative_logprob(other.get("logprob"))
+        )
         found[text] = min(float(together), 0.0)
     return found
 

@@ -95,12 +95,13 @@ def _object(given: object) -> Mapping[str, Any]:
 class OpenAIForm(ABC):
     """The bodies and replies of one OpenAI-style API: chat completions, or responses.
 
-    path: after the base URL. can_seed, can_repeat: see `ProviderApi`.
+    path: after the base URL. can_seed, can_repeat, can_rename_length: see `ProviderApi`.
     """
 
     path: ClassVar[str]
     can_seed: ClassVar[bool]
     can_repeat: ClassVar[bool]
+    can_rename_length: ClassVar[bool] = False
     options: OpenAIOptions
 
     @property

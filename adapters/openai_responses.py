@@ -11,13 +11,15 @@ from typing import Any, ClassVar, final
 from bbtvp.adapters.openai_chat import billed, read_tokens
 from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.forced import most_tokens, schema, unwrapped
+from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
 from bbtvp.endpoint.reading import (
+    Completion,
     json_objects,
     json_text,
     optional_object,
     raise_reported_error,
+    reasoned,
     served_by,
 )
 from bbtvp.models import Request
@@ -74,17 +76,17 @@ class Responses(OpenAIForm):
         status = reply["status"]
         if status not in ("completed", "incomplete"):
             raise ValueError(f"the response is {status}, not completed")
-        messages = [
-            item
-            for item in json_objects(reply["output"], "output")
-            if item.get("type") == "message"
-        ]
+        items = json_objects(reply["output"], "output")
+        messages = [item for item in items if item.get("type") == "message"]
+        thoughts = [item for item in items if item.get("type") == "reasoning"]
         parts = [part for item in messages for part in json_objects(item["content"], "content")]
-        inputs, outputs = billed(optional_object(reply, "usage"), "input_tokens", "output_tokens")
+        usage = optional_object(reply, "usage")
+        inputs, outputs = billed(usage, "input_tokens", "output_tokens")
         facts: dict[str, Any] = {
             "input_tokens": inputs,
             "output_tokens": outputs,
             "model": served_by(reply, "model"),
+            "thought": reasoned(usage) or any(item.get("summary") for item in thoughts),
         }
         cut = optional_object(reply, "incomplete_details").get("reason")
         refusal = "".join(
@@ -94,5 +96,12 @@ class Responses(OpenAIForm):
             return ParsedReply(("",), refusal=refusal or "content filter", **facts)
         written = [part for part in parts if part.get("type") == "output_text"]
         tokens = [token for part in written for token in read_tokens(part.get("logprobs") or ())]
-        text, kept = unwrapped("".join(json_text(part["text"]) for part in written), tokens)
-        return ParsedReply((text,), kept, truncated=status == "incomplete", **facts)
+        text = "".join(json_text(part["text"]) for part in written)
+        found = Completion.of(text, tokens, truncated=status == "incomplete")
+        return ParsedReply(
+            (found.text,),
+            found.tokens,
+            truncated=found.truncated,
+            unspelt=found.unspelt,
+            **facts,
+        )

@@ -14,6 +14,7 @@ limiter    how many exchanges at once, how many a minute
 fleet      several servers of one model: which one is next, and which is down
 pending    one request from its first attempt to its outcome
 caller     many requests: retries, limits, the budget
+spelling   tokens and the text that they spell
 labels     label log-probabilities from the tokens that an API shows
 forced     structured output that allows only the given labels
 query      one image query: its bytes, its key in the store, its reply

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from bbtvp.endpoint.provider import ApiFeatures, Json, Token
+from bbtvp.endpoint.spelling import tokens_from
 from bbtvp.models import Request
 
 KEY = "answer"
@@ -53,32 +55,13 @@ def unwrapped(text: str, tokens: Sequence[Token] = ()) -> tuple[str, tuple[Token
         label = None
     if found is None or label is None:
         return text, tuple(tokens)
-    start = "".join(token.text for token in tokens).find(stripped)
+    start = "".join(token.text for token in tokens).rfind(stripped)
     if start < 0 or "\\" in found["value"]:
         return label, ()
-    return label, _between(tokens, start + found.start("value"), start + found.end("value"))
-
-
-def _between(tokens: Sequence[Token], first: int, last: int) -> tuple[Token, ...]:
-    """Return the tokens that overlap characters first to last of the text that they spell.
-
-    The part of the first token before that is cut off.
-    """
-    kept = []
-    end = 0
-    for token in tokens:
-        begin = end
-        end = end + len(token.text)
-        if end > first and begin <= last:
-            kept.append(_without(token, token.text[: max(first - begin, 0)]))
-    return tuple(kept)
-
-
-def _without(token: Token, head: str) -> Token:
-    """Return a token without `head`, and those of its alternatives that begin with `head`."""
-    top = {
-        text.removeprefix(head): logprob
-        for text, logprob in token.top.items()
-        if text.startswith(head)
-    }
-    return Token(token.text.removeprefix(head), token.logprob, top)
+    kept = tokens_from(tokens, start + found.start("value"))
+    ends = accumulate(len(token.text) for token in kept)
+    begins = [0, *ends]
+    closing = len(found["value"])
+    return label, tuple(
+        token for token, begin in zip(kept, begins, strict=False) if begin <= closing
+    )

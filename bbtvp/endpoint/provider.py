@@ -23,7 +23,9 @@ class ApiFeatures:
 
     top: alternatives with log-probabilities for each token of the reply, 0 for none. forced:
     structured output that allows only the request's labels. temperature, seed: None if the field
-    must not be sent. samples: replies to one request.
+    must not be sent. samples: replies to one request. thinks: the probe saw the model think before
+    it answers, so that its reply needs room for that. other_length: send the longest reply under
+    the other of the names that servers know for it.
     """
 
     top: int = 0
@@ -31,6 +33,8 @@ class ApiFeatures:
     temperature: float | None = 0.0
     seed: int | None = None
     samples: int = 1
+    thinks: bool = False
+    other_length: bool = False
 
     @property
     def sampling(self) -> Json:
@@ -96,11 +100,13 @@ class Token(NamedTuple):
 class ParsedReply:
     """The content of a reply of status 200.
 
-    texts: one for each sample; empty if there is none. tokens: of the first text; empty without
-    log-probabilities. refusal: the reason, if the model or a filter would not answer. truncated:
-    the reply ended at the limit of tokens. input_tokens, output_tokens: as billed (reasoning
-    included); None if the reply does not say. model: the model's own name and, if given, the
-    fingerprint of its configuration.
+    texts: one for each sample, without thoughts that the API keeps apart; empty if there is none.
+    tokens: those that spell the first text; empty without log-probabilities, or where none spell
+    it. unspelt: log-probabilities came, but of tokens that do not spell the text. thought: the
+    model thought before it answered. refusal: the reason, if the model or a filter would not
+    answer. truncated: the reply ended at the limit of tokens. input_tokens, output_tokens: as
+    billed (reasoning included); None if the reply does not say. model: the model's own name and, if
+    given, the fingerprint of its configuration.
     """
 
     texts: tuple[str, ...]
@@ -110,6 +116,8 @@ class ParsedReply:
     input_tokens: int | None = None
     output_tokens: int | None = None
     model: str = ""
+    thought: bool = False
+    unspelt: bool = False
 
 
 class ProviderApi(ABC):
@@ -122,6 +130,7 @@ class ProviderApi(ABC):
     instead; `url` is then the name of the fleet. top: most alternatives per token that the API
     shows, 0 without log-probabilities. can_force: structured output exists. can_sample, can_seed,
     can_repeat: there are fields for a temperature, a seed, and several replies to one request.
+    can_rename_length: servers differ in the name of the field for the longest reply.
     """
 
     service: ClassVar[str]
@@ -130,6 +139,7 @@ class ProviderApi(ABC):
     can_sample: bool
     can_seed: bool
     can_repeat: bool
+    can_rename_length: bool = False
     servers: tuple[str, ...] = ()
     version: str = ""
     """Version of the API, if only a header tells it. Replies of another version are not reused."""

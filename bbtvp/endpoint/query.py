@@ -112,7 +112,7 @@ class ImageQuery(PendingRequest):
             raise RefusedReply(parsed.refusal, usd=usd)
         text = parsed.texts[0] if parsed.texts else ""
         if not text.strip():
-            hint = "; raise -M max_tokens" if parsed.truncated else ""
+            hint = "; raise -M max_tokens" if parsed.truncated or parsed.thought else ""
             raise UnusableReply(f"an empty reply{hint}", usd=usd)
         request = self.request
         if request.forced and text.strip() not in (request.labels or ()):
@@ -128,7 +128,7 @@ class ImageQuery(PendingRequest):
 
     @staticmethod
     def _scores(parsed: ParsedReply, labels: Sequence[str], usd: float) -> tuple[LabelScore, ...]:
-        if not parsed.tokens:
+        if not parsed.tokens and not parsed.unspelt:
             raise UnusableReply("no log-probabilities, which the probe had found", usd=usd)
         return label_scores(parsed.tokens, labels) or ()
 

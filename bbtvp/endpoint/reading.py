@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bbtvp.endpoint.forced import unwrapped
 from bbtvp.endpoint.provider import Json, ParsedReply, Token
+from bbtvp.endpoint.spelling import aligned
 
 
 class Completion(NamedTuple):
     """One of the answers in a reply.
 
-    tokens: empty without log-probabilities. refusal: the reason, if there is no answer. truncated:
-    the answer ended at the limit of tokens.
+    tokens: those that spell the text; empty without log-probabilities, or where none spell it.
+    refusal: the reason, if there is no answer. truncated: the answer ended at the limit of tokens.
+    unspelt: log-probabilities came, but of tokens that do not spell the text.
     """
 
     text: str
     tokens: tuple[Token, ...] = ()
     refusal: str | None = None
     truncated: bool = False
+    unspelt: bool = False
 
     @classmethod
-    def of(cls, text: str, tokens: Sequence[Token] = (), *, truncated: bool = False) -> Completion:
-        """A sample whose text may be a forced label in its JSON."""
-        return cls(*unwrapped(text, tokens), None, truncated)
+    def of(
+        cls,
+        text: str,
+        tokens: Sequence[Token] = (),
+        *,
+        thought: str = "",
+        truncated: bool = False,
+    ) -> Completion:
+        """A sample whose text may be a forced label in its JSON.
+
+        tokens: all that came with it. thought: what the reply gives apart from its text.
+        """
+        spelling = aligned(tokens, text, thought)
+        unspelt = bool(tokens) and not spelling and bool(text.strip())
+        return cls(*unwrapped(text, spelling), None, truncated, unspelt)
 
 
 def json_object(value: object, what: str) -> Json:
@@ -65,13 +81,39 @@ def json_lines(bodies: Sequence[bytes]) -> Iterator[Any]:
 def logprob(value: object) -> float:
     """Return a log-probability, at most 0: rounding may have put it slightly above.
 
-    Raises TypeError or ValueError for anything else.
+    Minus infinity is one, and so is its text in JSON that has no infinity. Raises TypeError or
+    ValueError for anything else.
     """
+    if value in _NEVER:
+        return -math.inf
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"a log-probability is {type(value).__name__}, not a number")
     if not value < 1e-3:  # NaN too
         raise ValueError(f"{value} is no log-probability")
     return min(float(value), 0.0)
+
+
+_NEVER = ("-Infinity", "-inf")
+
+
+def alternative_logprob(value: object) -> float:
+    """Return the log-probability of an alternative; minus infinity where it is null.
+
+    Some servers write null for minus infinity. Raises what `logprob` raises.
+    """
+    return -math.inf if value is None else logprob(value)
+
+
+def reasoned(usage: Json) -> bool:
+    """Whether the usage of a reply counts tokens of reasoning, under any vendor's names."""
+    details = (usage.get("completion_tokens_details"), usage.get("output_tokens_details"))
+    counts = [
+        held.get(name)
+        for held in (usage, *details)
+        if isinstance(held, Mapping)
+        for name in ("reasoning_tokens", "thinking_tokens", "thoughtsTokenCount")
+    ]
+    return any(isinstance(count, int) and count > 0 for count in counts)
 
 
 def raise_reported_error(reply: Json) -> None:

@@ -34,6 +34,7 @@ class Capabilities:
     forced: its reply can be held to one of the given labels.
     how: where label log-probabilities come from, if not from the labels' own tokens.
     revision: of the model, as its provider or its files state it.
+    thinks: it was seen to think before it answers; its replies need room for that.
     """
 
     logprobs: bool
@@ -42,6 +43,7 @@ class Capabilities:
     forced: bool = False
     how: str = ""
     revision: str = ""
+    thinks: bool = False
 
 
 @final

@@ -109,10 +109,8 @@ class LogProbReader(Reader):
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         labels = task.sample_labels(sample) or ()
-        if reply.scores == ():  # near no label: counted as wrong and unparsed, never guessed
-            said = read_reply(reply.text or "", labels, cut=reply.cut)
-            status = "unparsed" if said.status == "answered" else said.status
-            return Reading(self._loss(_NO_LABEL), None, 0.0, status)
+        if reply.scores == ():
+            return self._said(reply, labels, sample)
         scores = label_logprobs(reply, len(labels), self.normalise)
         answer = labels[int(scores.argmax())]
         return Reading(
@@ -126,6 +124,15 @@ class LogProbReader(Reader):
         if not reply.scores or labels is None:
             return None
         return label_logprobs(reply, len(labels), self.normalise)
+
+    def _said(self, reply: Reply, labels: Sequence[str], sample: Sample) -> Reading:
+        """The reading of a reply whose labels have no scores: of its text alone.
+
+        A right answer costs nothing, and everything else what a true label costs that is not named.
+        """
+        answer, status = read_reply(reply.text or "", labels, cut=reply.cut)
+        right = answer == sample.answer
+        return Reading(self._loss(0.0 if right else _NO_LABEL), answer, float(right), status)
 
     def _loss(self, nats: float) -> float:
         return nats if self.q == 0 else -math.expm1(-self.q * nats) / self.q

@@ -134,7 +134,7 @@ def test_a_text_and_what_it_cost() -> None:
         ("rows",), input_tokens=262, output_tokens=4, model=SERVED
     )
     assert RESPONSES.parse(response(THOUGHT, message(said("rows")))) == ParsedReply(
-        ("rows",), input_tokens=262, output_tokens=70, model="gpt-5-mini"
+        ("rows",), input_tokens=262, output_tokens=70, model="gpt-5-mini", thought=True
     )
 
 
@@ -202,7 +202,7 @@ def test_refusals() -> None:
     reply["choices"][0]["message"]["content"] = [{"type": "refusal", "refusal": no}]
     assert CHAT.parse(reply).refusal == no
     refused = RESPONSES.parse(response(message({"type": "refusal", "refusal": no})))
-    assert refused == ParsedReply(("",), (), no, False, 262, 70, "gpt-5-mini")
+    assert refused == ParsedReply(("",), (), no, False, 262, 70, "gpt-5-mini", thought=True)
 
 
 def test_what_a_filter_cut_off_is_no_answer() -> None:

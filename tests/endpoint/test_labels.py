@@ -107,3 +107,102 @@ def test_scores_are_log_probabilities_whatever_is_shown(
         assert len(scores) == 4
         assert all(math.isfinite(s.logprob) and s.logprob <= 0 for s in scores)
         assert sum(math.exp(s.logprob) for s in scores) <= 2.0
+
+
+# -- where the answer stands -----------------------------------------------------------------------
+ANSWER = {" red": 0.8, " blue": 0.15}
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "after"),
+    [
+        (("Answer", ":"), ANSWER, ()),
+        (("The", " colour", " is"), ANSWER, (".",)),
+        (("It", " is", " not", " blue", ";", " it", " is"), ANSWER, ()),
+        (('{"', "answer", '":"'), {"red": 0.8, "blue": 0.15}, ('"}',)),
+        (('{"', "answer", '":"'), {"red": 0.8, "blue": 0.15}, ('",', ' "why":', ' "warm"}')),
+        (("**", "Answer", ":**"), ANSWER, ()),
+        (("The", " answer", " is", " **"), {"red": 0.8, "blue": 0.15}, ("**",)),
+        (("\\", "boxed", "{"), {"red": 0.8, "blue": 0.15}, ("}",)),
+        (("Answer", ":\n"), {"red": 0.8, "blue": 0.15}, ("<|im_end|>",)),
+    ],
+)
+def test_a_label_is_scored_where_the_answer_stands(
+    before: tuple[str, ...], at: Mapping[str, float], after: tuple[str, ...]
+) -> None:
+    misleading = {"Blue": 0.3, "Red": 0.01}
+    tokens = [
+        *(shown(text, {text: 0.6, **misleading}) for text in before),
+        Token(next(iter(at)), math.log(0.8), {name: math.log(p) for name, p in at.items()}),
+        *(shown(text, {text: 1.0}) for text in after),
+    ]
+    assert probabilities(tokens, "blue", "red") == pytest.approx([0.15, 0.8])
+
+
+def test_an_answer_that_is_repeated_is_scored_where_it_is_given_first() -> None:
+    tokens = [
+        token("Red", Red=0.7, Blue=0.3),
+        shown(", because the", {", because the": 1.0}),
+        shown(" red", {" red": 1.0}),
+        shown(" channel is high", {" channel is high": 1.0}),
+    ]
+    assert probabilities(tokens, "blue", "red") == pytest.approx([0.3, 0.7])
+
+
+@pytest.mark.parametrize(
+    "text", ["I cannot tell", "Let me see", "It is neither red nor blue", "reddish"]
+)
+def test_a_reply_without_an_answer_is_not_scored_by_its_first_alternatives(text: str) -> None:
+    assert (
+        label_scores([shown(text, {text: 0.6, "red": 0.3, "blue": 0.1})], ("red", "blue")) is None
+    )
+
+
+def test_a_reply_that_is_cut_within_a_label_is_scored() -> None:
+    cut = [shown("traffic", {"traffic": 0.8, "car": 0.2})]
+    assert probabilities(cut, "car", "traffic light") == pytest.approx([0.2, 0.8])
+
+
+# -- probability zero ------------------------------------------------------------------------------
+ZERO = -math.inf
+
+
+@pytest.mark.parametrize("never", [ZERO, -9999.0, -3.4e38])
+def test_an_alternative_of_probability_zero_is_one(never: float) -> None:
+    certain = [Token("red", 0.0, {"red": 0.0, "!": never, "#": never})]
+    found = label_scores(certain, ("blue", "red", "green"))
+    assert found is not None
+    assert found[1].logprob == 0.0
+    assert all(-20 < score.logprob <= math.log(1e-6) for score in (found[0], found[2]))
+
+
+def test_a_label_of_probability_zero_is_less_likely_than_any_that_is_possible() -> None:
+    tokens = [Token("red", -0.1, {"red": -0.1, "blue": -30.0, "green": ZERO})]
+    found = label_scores(tokens, ("blue", "red", "green"))
+    assert found is not None
+    assert found[1].logprob == pytest.approx(-0.1)
+    assert found[0].logprob == found[2].logprob == pytest.approx(-30.0)
+
+
+# -- spelling --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "other", "labels"),
+    [
+        ("２", "1", ("1", "2")),
+        ("٢", "١", ("1", "2")),
+        ("ＲＥＤ", "blue", ("blue", "red")),
+        ("STRASSE", "weg", ("Weg", "Straße")),
+        ("cafe\u0301", "bar", ("bar", "café")),
+        ("▁red", "▁blue", ("blue", "red")),
+        ("Ġred", "Ġblue", ("blue", "red")),
+        ("ĠcafÃ©", "Ġbar", ("bar", "café")),
+        ("「赤", "「青", ("青", "赤")),
+        ("\u22123", "3", ("3", "-3")),
+    ],
+)
+def test_a_token_is_spelt_as_the_text_reader_spells(
+    text: str, other: str, labels: tuple[str, str]
+) -> None:
+    assert probabilities([shown(text, {text: 0.9, other: 0.1})], *labels) == pytest.approx(
+        [0.1, 0.9]
+    )

@@ -181,3 +181,24 @@ def test_the_question_that_is_given_is_the_one_that_is_sent(
 def test_a_question_too_few_is_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
         ask(Eye(), TextReader(), TASK, TASK.train[:3], images=IMAGES, questions=["one?"])
+
+
+# -- labels without scores -------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "answer", "status"),
+    [
+        ("columns", "columns", "answered"),
+        ("rows", "rows", "answered"),
+        ("I cannot tell", None, "unparsed"),
+        ("", None, "unparsed"),
+    ],
+)
+def test_a_reply_whose_labels_have_no_scores_is_read_by_its_text(
+    text: str, answer: str | None, status: str
+) -> None:
+    reader = LogProbReader()
+    reading = reader.read(Reply(text, ()), TASK, COLUMNS)
+    right = answer == "columns"
+    assert (reading.answer, reading.correct, reading.status) == (answer, float(right), status)
+    assert (reading.loss == 0.0) == right
+    assert reader.scores(Reply(text, ()), TASK, COLUMNS) is None
