@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +18,21 @@ from bbtvp.core.errors import DataError
 
 MAX_PIXELS = 64_000_000
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "ICO")
+FORMATS = (
+    *("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF"),
+    *("TGA", "ICO", "QOI", "PCX"),
+)
 """Formats that Pillow decodes by itself. Others are refused: EPS, for one, would start an outside
 interpreter.
 """
+
+_OF_PLUGINS = ("HEIF", "JXL")
+"""Formats that are read too where a plug-in of Pillow was registered for them."""
+
+_PHOTOMETRIC = 262
+_BITS_PER_SAMPLE = 258
+_WHITE_IS_ZERO = 0
+"""Tags of TIFF 6.0, and the value of the first that makes 0 white."""
 
 DAMAGED: tuple[type[Exception], ...] = (
     *(
@@ -37,19 +51,46 @@ DAMAGED: tuple[type[Exception], ...] = (
 """What Pillow's decoders raise on damaged files."""
 
 
+@final
+class ImageHeader(NamedTuple):
+    """What the header of an image file says.
+
+    width, height: in pixels. transparent: whether it has an alpha channel or a transparent colour.
+    pictures: how many the file holds: pages, or pictures of an animation.
+    """
+
+    width: int
+    height: int
+    transparent: bool
+    pictures: int
+
+
+def image_suffixes() -> frozenset[str]:
+    """The suffixes, in lower case with their dot, of the formats that can be read."""
+    known = _formats()
+    return frozenset(
+        suffix for suffix, name in Image.registered_extensions().items() if name in known
+    )
+
+
 def to_rgb(image: Image.Image) -> Pixels:
     """(H, W, 3) uint8 sRGB, 0-255, of an image of any mode; the image itself is not changed.
 
-    EXIF rotation is applied. Transparency is composited on white. 16-bit greyscale keeps its upper
-    8 bits. The modes I and F (32 bits) declare no range: the smallest value becomes black and the
-    largest white, a constant image mid grey. Colour profiles are ignored. Of an animation the
-    current picture counts. DataError for an empty, damaged or inconvertible image.
+    EXIF rotation is applied. Transparency is composited on white. Grey of up to 16 bits keeps the
+    upper 8 of the bits that its file declares. Float grey is read as 0 (black) to 1 (white). A TIFF
+    whose zero is white is inverted. Colour profiles are ignored. Of an animation the current
+    picture counts.
+
+    DataError for an empty, damaged or inconvertible image, and for grey whose range is not known:
+    floats beyond 0 and 1, and integers of 32 bits.
     """
     if not (image.width and image.height):
         raise DataError(
             f"an image of {image.width} x {image.height} px holds no pixels; leave it out"
         )
     try:
+        if image.mode.startswith("I") or image.mode == "F":
+            return np.repeat(_grey(image)[..., None], 3, axis=2)
         return np.array(_flattened(ImageOps.exif_transpose(image)))
     except DAMAGED as error:
         raise DataError(
@@ -62,11 +103,28 @@ def open_image(path: Path | str) -> Pixels:
 
     DataError, one line with the path, for any other file.
     """
+    with _opened(path) as image:
+        return to_rgb(image)
+
+
+def read_header(path: Path | str) -> ImageHeader:
+    """What the header of an image file says; the picture is not decoded. DataError as `open_image`.
+
+    The pictures of an MPO file count as one: the others are previews, or views for 3D screens.
+    """
+    with _opened(path) as image:
+        pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+        return ImageHeader(image.width, image.height, image.has_transparency_data, pictures)
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[Image.Image]:
+    """The image of a file, not decoded yet; what goes wrong inside becomes a DataError."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path, f"{image.width} x {image.height} px")
-            return to_rgb(image)
+            yield image
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -81,28 +139,53 @@ def open_image(path: Path | str) -> Pixels:
         ) from error
 
 
+def _formats() -> tuple[str, ...]:
+    """The formats that can be read in this process."""
+    Image.init()
+    return tuple(name for name in (*FORMATS, *_OF_PLUGINS) if name in Image.OPEN)
+
+
 def _flattened(image: Image.Image) -> Image.Image:
-    """The image in mode RGB."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert(
-            "RGB"
-        )
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_stretched(np.asarray(image, np.float64))).convert("RGB")
+    """An image of 8 bits per channel in mode RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
 
 
-def _stretched(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def _grey(image: Image.Image) -> NDArray[np.uint8]:
+    """(H, W) of a grey image of more than 8 bits: mode I;16 and its kin, I, or F."""
+    tags = getattr(image, "tag_v2", {})
+    inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    turned = ImageOps.exif_transpose(image)
+    values = np.asarray(turned)
+    if image.mode == "F":
+        shown = _of_floats(values)
+        return 255 - shown if inverted else shown
+    # Pillow reads PGM of more than 8 bits as mode I, and scales its stated range to 16 bits.
+    if image.mode == "I" and image.format != "PPM":
+        raise DataError(
+            "32-bit or signed grey declares no range; save it with 8 or 16 bits, all images alike"
+        )
+    bits = max(8, *tags.get(_BITS_PER_SAMPLE, (16,)))
+    grey: NDArray[np.uint8] = (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+    clear = turned.info.get("transparency")
+    if isinstance(clear, int):
+        grey = np.where(values == clear, np.uint8(255), grey)
+    return 255 - grey if inverted else grey
+
+
+def _of_floats(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     low = float(values.min())
     high = float(values.max())
     if not np.isfinite([low, high]).all():
         raise DataError("a float image holds values that are not finite; replace them first")
-    if low == high:
-        return np.full(values.shape, 128, np.uint8)
-    return np.rint((values - low) / (high - low) * 255).astype(np.uint8)
+    if low < 0 or high > 1:
+        raise DataError(
+            f"float grey from {low:g} to {high:g} declares no range; "
+            "scale it to 0 to 1, all images alike"
+        )
+    return np.rint(values * 255).astype(np.uint8)
 
 
 def _unidentified(path: Path) -> str:
