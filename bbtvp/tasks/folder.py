@@ -5,33 +5,64 @@ ROOT/CLASS/image.png, or ROOT/SPLIT/CLASS/image.png, which fixes the splits.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple, final
 
 from bbtvp.core.errors import DataError
+from bbtvp.prompt.image import image_suffixes
+from bbtvp.tasks.loading import PassedOver, describe_passed_over
 from bbtvp.tasks.rows import SPLITS, Row, split_named
 from bbtvp.tasks.task import Sample
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""Files with another suffix in a class folder are passed over."""
+_LITTER = ("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r")
+"""Files that Windows and macOS put into folders of images."""
+
+_LITTER_FOLDERS = ("__macosx", "@eadir")
+"""Folders of previews: macOS puts one into a zip file, Synology's servers into each folder."""
 
 
-def read_folder(root: Path) -> list[Row]:
+@final
+class FolderRows(NamedTuple):
+    """The images of a folder, and the files in it that are none."""
+
+    rows: list[Row]
+    passed_over: tuple[PassedOver, ...]
+
+
+class _Found(NamedTuple):
+    """What one class folder holds."""
+
+    images: Sequence[Path]
+    passed_over: Sequence[PassedOver]
+
+
+def read_folder(root: Path) -> FolderRows:
     """All images below `root`, labelled by their class folder.
 
     The id of a sample is its path relative to `root`, written with "/".
 
-    Each row's labels are all classes of the folder, sorted. DataError if there is no class folder,
+    Each row's labels are all classes of the folder, sorted. An image is a file with a suffix of a
+    format that can be read; every other file is passed over. DataError if there is no class folder,
     or an empty one.
     """
     levels = _levels(root)
-    classes = sorted({_text(folder.name) for _, top in levels for folder in _folders(top)})
+    tops = [(split, top, _folders(top)) for split, top in levels]
+    classes = tuple(sorted({_text(folder.name) for _, _, inner in tops for folder in inner}))
     if not classes:
         raise DataError(
             f"{root} has no class folders; put the images into one sub-folder per class"
         )
-    return [row for split, top in levels for row in _class_rows(root, top, split, tuple(classes))]
+    rows: list[Row] = []
+    passed_over = [one for top in {root, *(top for _, top in levels)} for one in _loose(top)]
+    for split, _, inner in tops:
+        for folder in inner:
+            found = _found(folder)
+            passed_over += found.passed_over
+            rows += _class_rows(root, folder, found, split, classes)
+    return FolderRows(rows, tuple(sorted(passed_over)))
 
 
 def _levels(root: Path) -> list[tuple[str | None, Path]]:
@@ -41,44 +72,90 @@ def _levels(root: Path) -> list[tuple[str | None, Path]]:
     # A single "train" among other folders is a class of vehicles.
     if len(named) < 2 and len(named) < len(folders):
         return [(None, root)]
-    return [(split_named(folder.name, str(root)), folder) for folder in folders] or [(None, root)]
+    try:
+        return [(split_named(folder.name), folder) for folder in folders] or [(None, root)]
+    except DataError as error:
+        raise DataError(f"{root}: {error}") from error
 
 
 def _class_rows(
-    root: Path, top: Path, split: str | None, classes: tuple[str, ...]
+    root: Path, folder: Path, found: _Found, split: str | None, classes: tuple[str, ...]
 ) -> Iterator[Row]:
-    for folder in _folders(top):
-        images = _images(folder)
-        if not images:
-            known = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise DataError(f"{folder} holds no images ({known}); add some or remove the folder")
-        for image in images:
-            identity = _text(image.relative_to(root).as_posix())
-            yield Row(
-                Sample(identity, _text(folder.name), image, labels=classes), split, str(image)
-            )
+    if not found.images:
+        said = describe_passed_over(found.passed_over)
+        there = f" (passed over: {said})" if said else ""
+        raise DataError(f"{folder} holds no images{there}; add some or remove the folder")
+    for image in found.images:
+        identity = _text(image.relative_to(root).as_posix())
+        yield Row(Sample(identity, _text(folder.name), image, labels=classes), split, str(image))
 
 
 def _folders(parent: Path) -> Sequence[Path]:
+    return [path for path in _inside(parent) if _is_folder(path) and not _is_litter(path.name)]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
+
+
+def _inside(parent: Path) -> Sequence[Path]:
     try:
-        return [
-            path
-            for path in sorted(parent.iterdir())
-            if path.is_dir() and not path.name.startswith(".")
-        ]
+        return sorted(parent.iterdir())
     except OSError as error:
         raise DataError(f"{parent} cannot be read: {error.strerror}") from error
 
 
-def _images(folder: Path) -> Sequence[Path]:
-    return [
-        path for path in sorted(folder.rglob("*")) if _is_image(path, folder) and path.is_file()
-    ]
+def _loose(parent: Path) -> Iterator[PassedOver]:
+    """What lies beside the folders in `parent`."""
+    suffixes = image_suffixes()
+    for path in _inside(parent):
+        if path.is_dir():
+            if path.name.startswith(".") or _is_litter(path.name):
+                yield PassedOver(path, _kind_of_folder(path.name))
+        elif path.suffix.lower() in suffixes and not path.name.startswith("."):
+            yield PassedOver(path, "in no class folder")
+        else:
+            yield PassedOver(path, _kind(path.name))
 
 
-def _is_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+def _found(folder: Path) -> _Found:
+    """All files in a class folder, however deep."""
+    suffixes = image_suffixes()
+    images: list[Path] = []
+    passed_over: list[PassedOver] = []
+    for parent, folders, files in os.walk(folder):
+        place = Path(parent)
+        left_out = [name for name in folders if name.startswith(".") or _is_litter(name)]
+        passed_over += [PassedOver(place / name, _kind_of_folder(name)) for name in left_out]
+        folders[:] = [name for name in folders if name not in left_out]
+        for name in files:
+            hidden = name.startswith(".")
+            if hidden or os.path.splitext(name)[1].lower() not in suffixes:
+                passed_over.append(PassedOver(place / name, _kind(name)))
+            elif os.path.isfile(place / name):
+                images.append(place / name)
+            else:
+                passed_over.append(PassedOver(place / name, "broken link"))
+    return _Found(sorted(images), passed_over)
+
+
+def _is_litter(name: str) -> bool:
+    return name.casefold() in _LITTER_FOLDERS
+
+
+def _kind_of_folder(name: str) -> str:
+    return f"folder {name}" if _is_litter(name) else "hidden folder"
+
+
+def _kind(name: str) -> str:
+    """What a file that is no image is called in a list of those passed over."""
+    if name.casefold() in _LITTER:
+        return name.strip()
+    if name.startswith("._"):
+        return "._ file of macOS"
+    if name.startswith("."):
+        return "hidden file"
+    return os.path.splitext(name)[1].lower() or "file without a suffix"
 
 
 def _text(name: str) -> str:

@@ -1,6 +1,7 @@
 """Tasks from files.
 
-A folder with one sub-folder per class, or a .csv or .jsonl table of images, answers and fields.
+A folder with one sub-folder per class, or a table (.csv, .tsv, .jsonl) of images, answers and
+fields.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ import difflib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.tasks.folder import read_folder
+from bbtvp.tasks.labels import fill_labels, parse_labels, settle_labels
+from bbtvp.tasks.loading import LoadReport, PassedOver
 from bbtvp.tasks.rows import Row
 from bbtvp.tasks.splits import Splits, published, split
-from bbtvp.tasks.table import read_csv, read_jsonl
+from bbtvp.tasks.table import TableRows, read_csv, read_jsonl
 from bbtvp.tasks.task import Sample, Task
 
-_TABLES: Mapping[str, Callable[[Path], list[Row]]] = {".csv": read_csv, ".jsonl": read_jsonl}
+_TABLES: Mapping[str, Callable[..., TableRows]] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": read_jsonl,
+}
 
-TABLES = " or ".join(_TABLES)
+TABLES = ", ".join(_TABLES)
 """The kinds of table that `load` reads, for messages."""
+
+_WORKBOOKS = (".xlsx", ".xls", ".ods", ".numbers")
 
 
 def load(
     spec: str | Path,
     *,
     question: str | None = None,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     seed: int = 0,
     limit: int | None = None,
     metric: str | None = None,
@@ -35,18 +45,21 @@ def load(
     """The task in a folder or a table file; images are checked to exist, and not yet decoded.
 
     A folder has one sub-folder per class, and may have train, validation (or val) and test above
-    them. A table has the columns image (a path relative to the table) and answer; it may have
-    split, labels (this row's options: "red|blue", in .jsonl a list) and id; every other column is a
-    field for the question. Stated splits are kept; train gives up its share for validation if only
-    that is missing. Otherwise `seed` and the images decide the splits.
+    them. A table has the columns image (a path relative to the table) and answer, under any usual
+    name (docs/data.md); it may have split, group, labels (this row's options: "red|blue", in .jsonl
+    a list) and id; every other column is a field for the question. Stated splits are kept; train
+    gives up its share for validation if only that is missing. Otherwise `seed` and the images
+    decide the splits, and samples of one group stay together.
 
-    `question`: the template; by default the column "question", or else "what is in the image?" with
-    the labels. `labels`: the answers allowed; by default the class folders, or the options that all
-    rows share, or else free answers. `limit`: at most so many samples per split, each answer in its
-    proportion. `metric`: how replies are scored, by its name (a plug-in's too); by default
-    "accuracy" with labels, or else "exact".
+    `question`: the template, in which {labels} stands for the labels; by default the column of
+    questions, or else "what is in the image?" with the labels. `labels`: the answers allowed, as a
+    sequence or as "a,b,c"; "none" for free answers; by default the class folders, or the options
+    that all rows share, or the distinct answers of a table if they are few (`bbtvp.tasks.labels`),
+    or else free answers. `limit`: at most so many samples per split, each answer in its proportion.
+    `metric`: how replies are scored, by its name (a plug-in's too); by default "accuracy" with
+    labels, or else "exact".
 
-    Raises DataError with the file and the line for anything that cannot be used, UsageError for a
+    Raises DataError with the file and the lines for anything that cannot be used, UsageError for a
     bad option.
     """
     if limit is not None and limit < 2:
@@ -54,16 +67,21 @@ def load(
             f"a limit of {limit} leaves nothing to compare; use 2 or more samples per split"
         )
     path = Path(spec)
-    rows = _read(path)
-    labels, rows = _labels(rows, labels)
-    question = question or _question(path, rows, labels)
-    free = labels is None and any(row.sample.labels is None for row in rows)
+    given = parse_labels(labels)
+    read = _read(path, given or ())
+    found = settle_labels(path, read.rows, given)
+    rows = found.rows
+    template, rows = _asked(path, rows, found.labels, question or read.template)
+    free = found.labels is None and any(row.sample.labels is None for row in rows)
     train, validation, test = (
-        part[:limit] for part in _splits(path, rows, seed, stratify=labels is not None)
+        part[:limit] for part in _splits(path, rows, seed, stratify=found.labels is not None)
     )
     name = path.resolve().name.removesuffix(path.suffix if path.is_file() else "")
     scored = metric or ("exact" if free else "accuracy")
-    return Task(name, question, labels, train, validation, test, metric=scored)
+    task = Task(name, template, found.labels, train, validation, test, metric=scored)
+    report = LoadReport((*read.notes, *found.notes), read.passed_over)
+    object.__setattr__(task, "loading", report)  # frozen for all others
+    return task
 
 
 def is_table(spec: str) -> bool:
@@ -71,17 +89,33 @@ def is_table(spec: str) -> bool:
     return spec.lower().endswith(tuple(_TABLES))
 
 
-def _read(path: Path) -> list[Row]:
+class _Files(NamedTuple):
+    """What was read: the rows, and the question of a column that has one in every row."""
+
+    rows: list[Row]
+    template: str | None = None
+    notes: tuple[str, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+
+
+def _read(path: Path, labels: Sequence[str]) -> _Files:
     if path.is_dir():
-        return read_folder(path)
+        found = read_folder(path)
+        return _Files(found.rows, passed_over=found.passed_over)
     reader = _TABLES.get(path.suffix.lower())
     if not path.exists():
         raise _missing(path)
     if reader is None:
+        if path.suffix.lower() in _WORKBOOKS:
+            raise UsageError(f"{path} is a workbook; save its sheet as CSV UTF-8, and give that")
         raise UsageError(
-            f"{path} is no task; give a folder with one sub-folder per class, or a {TABLES} file"
+            f"{path} is no task; give a folder with one sub-folder per class, or a table: {TABLES}"
         )
-    return reader(path)
+    table = reader(path, labels=labels)
+    if table.question is None:
+        return _Files(table.rows, notes=table.notes)
+    named = () if table.question == "question" else (f"questions are read from {table.question!r}",)
+    return _Files(table.rows, f"{{{table.question}}}", (*table.notes, *named))
 
 
 def _missing(path: Path) -> DataError:
@@ -91,30 +125,30 @@ def _missing(path: Path) -> DataError:
     return DataError(f"no such file or folder: {path}; {hint}")
 
 
-def _labels(
-    rows: list[Row], labels: Sequence[str] | None
-) -> tuple[tuple[str, ...] | None, list[Row]]:
-    """The task's labels, and the rows without labels of their own.
+def _asked(
+    path: Path, rows: list[Row], labels: tuple[str, ...] | None, question: str | None
+) -> tuple[str, list[Row]]:
+    """The template of the question, with the labels in it, and the rows with the labels in theirs.
 
-    Those given, or else the options that every row has in common.
+    Rows with options of their own have them filled in when they are asked about.
     """
-    options = {row.sample.labels for row in rows}
-    if labels is None and len(options) > 1:
-        return None, rows
-    return options.pop() if labels is None else tuple(labels), [
-        row.without_labels() for row in rows
-    ]
-
-
-def _question(path: Path, rows: Sequence[Row], labels: tuple[str, ...] | None) -> str:
-    if all("question" in row.sample.fields for row in rows):
-        return "{question}"
+    question = question or _default(path, rows, labels)
     if labels is None:
+        return question, rows
+    options = ", ".join(labels)
+    column = question[1:-1]
+    if question == f"{{{column}}}" and all(column in row.sample.fields for row in rows):
+        return question, [fill_labels(row, column, options) for row in rows]
+    return question.replace("{labels}", options.replace("{", "{{").replace("}", "}}")), rows
+
+
+def _default(path: Path, rows: Sequence[Row], labels: tuple[str, ...] | None) -> str:
+    if labels is None and any(row.sample.labels is None for row in rows):
         raise UsageError(
-            f"{path} has no question; give one, or add a column 'question' with one in every row"
+            f"{path} has no question, and its answers are too many to be labels; give --question, "
+            "or a column 'question' with one in every row, or --labels"
         )
-    options = ", ".join(labels).replace("{", "{{").replace("}", "}}")
-    return f"what is in the image? answer with one of: {options}"
+    return "what is in the image? answer with one of: {labels}"
 
 
 def _splits(path: Path, rows: Sequence[Row], seed: int, stratify: bool) -> Splits:

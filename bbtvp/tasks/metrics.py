@@ -8,6 +8,7 @@ the score, and counted).
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ __all__ = [
     "score",
 ]
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
 Predictions = Sequence[str | float | None] | NDArray[np.float64]
 """One entry per sample; None or NaN where the query failed."""
 
@@ -49,6 +52,16 @@ class Score(NamedTuple):
     n: int
     missing: int
     unparsed: int
+
+
+def _same_label(given: str, answer: str) -> bool:
+    return given == answer or (
+        _is_number(given) and _is_number(answer) and number(given) == number(answer)
+    )
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(normalise(text)) is not None
 
 
 def _exact(given: str, answer: str) -> bool:
@@ -81,7 +94,7 @@ class Metric:
 
 _BUILTIN: Mapping[str, Metric] = MappingProxyType(
     {
-        "accuracy": Metric(str.__eq__, needs_labels=True),
+        "accuracy": Metric(_same_label, needs_labels=True),
         "exact": Metric(_exact),
         "contains": Metric(_contains),
     }
@@ -95,8 +108,9 @@ METRICS = Registry(
 )
 """Metrics by the name that a task states; plug-ins add to them.
 
-`accuracy`: the label is the answer. `exact`: equal after `normalise`. `contains`: the answer occurs
-as a whole phrase in the reply (lenient: a reply that lists everything is right every time).
+`accuracy`: the label is the answer, or the same number. `exact`: equal after `normalise`.
+`contains`: the answer occurs as a whole phrase in the reply (lenient: a reply that lists everything
+is right every time).
 """
 
 

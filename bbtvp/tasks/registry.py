@@ -49,9 +49,11 @@ def load_task(spec: str | Path, **options: Any) -> Task:
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
     spec = _spelled(spec)
-    task = _loaded(spec, {name: value for name, value in options.items() if name != "train"})
+    loaded = _loaded(spec, {name: value for name, value in options.items() if name != "train"})
+    task = loaded
     if options.get("train") is not None:
         task = _with_fewer(task, options["train"])
+        object.__setattr__(task, "loading", loaded.loading)
     object.__setattr__(task, "origin", Origin.of(spec, options))  # frozen for all others
     return task
 

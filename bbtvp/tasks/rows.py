@@ -26,10 +26,16 @@ class Row(NamedTuple):
         """The same row, its options left to the task."""
         return self._replace(sample=dataclasses.replace(self.sample, labels=None))
 
+    def answered(self, answer: str) -> Row:
+        """The same row with its answer written in another way."""
+        if answer == self.sample.answer:
+            return self
+        return self._replace(sample=dataclasses.replace(self.sample, answer=answer))
 
-def split_named(text: str, where: str) -> str:
+
+def split_named(text: str) -> str:
     """The split that `text` spells; DataError with the nearest spelling."""
     found = SPLITS.get(text.casefold())
     if found is None:
-        raise DataError(f"{where}: {unknown('split', text, SPLITS)}")
+        raise DataError(str(unknown("split", text, SPLITS)))
     return found

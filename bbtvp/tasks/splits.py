@@ -26,7 +26,7 @@ Splits = tuple[tuple[Sample, ...], tuple[Sample, ...], tuple[Sample, ...]]
 
 
 class _Group(NamedTuple):
-    """All samples of one image, in hash order; they stay together."""
+    """All samples of one image, or of one stated group, in hash order; they stay together."""
 
     order: str
     samples: tuple[Sample, ...]
@@ -48,10 +48,10 @@ def split(
     The order of `samples` does not matter.
 
     `fractions`: three shares that sum to 1, or three whole numbers of samples (what is over is left
-    out). Samples of one image file stay in one split, so a size may be off by less than an image's
-    samples. With `stratify`, each answer has its share of every split within rounding, the first
-    image of each answer goes to train, and an added sample moves few others. Turn it off where
-    answers are free text.
+    out). Samples of one image file, or of one group, stay in one split, so a size may be off by
+    less than their number. With `stratify`, each answer has its share of every split within
+    rounding, the first image of each answer goes to train, and an added sample moves few others.
+    Turn it off where answers are free text.
 
     Raises DataError where a split would be too small, UsageError for impossible fractions.
     """
@@ -150,12 +150,13 @@ def _arranged(samples: Iterable[Sample], seed: int, stratify: bool) -> list[_Gro
 
 
 def _groups(samples: Iterable[Sample], seed: int) -> list[_Group]:
-    by_image: dict[Path | str, list[tuple[str, str, Sample]]] = defaultdict(list)
+    together: dict[Path | str | tuple[str], list[tuple[str, str, Sample]]] = defaultdict(list)
     for sample in samples:
         image = sample.image if isinstance(sample.image, Path) else sample.id
-        by_image[image].append((_hash(seed, sample.id), sample.id, sample))
+        key = image if sample.group is None else (sample.group,)
+        together[key].append((_hash(seed, sample.id), sample.id, sample))
     groups = []
-    for members in by_image.values():
+    for members in together.values():
         members.sort(key=lambda item: item[:2])
         groups.append(_Group(members[0][0], tuple(sample for _, _, sample in members)))
     return groups

@@ -17,7 +17,9 @@ from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.origin import Origin
 from bbtvp.prompt.image import open_image
+from bbtvp.tasks.loading import LoadReport
 from bbtvp.tasks.metrics import METRICS, Metric
+from bbtvp.tasks.replies import fold
 
 
 @final
@@ -27,7 +29,8 @@ class Sample:
 
     `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB,
     0-255, or the file to read them from. `fields`: what the question template may use. `labels`:
-    this sample's own options, if it has any.
+    this sample's own options, if it has any. `group`: samples of one group, such as the images of
+    one patient, stay in one split when splits are drawn.
     """
 
     id: str
@@ -35,6 +38,7 @@ class Sample:
     image: Pixels | Path
     fields: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
+    group: str | None = None
 
     def __post_init__(self) -> None:
         for text in (self.id, self.answer, *self.fields.values(), *(self.labels or ())):
@@ -68,14 +72,14 @@ class Sample:
 
 
 @final
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Task:
     """A question over labelled images, in three splits; checked when it is made.
 
-    `question` is a template over the sample's fields: "is there a {object} in the image?". `labels`
-    are the answers allowed; None means free answers. `metric` is a name in
-    `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the choice of the
-    winner sees validation, and only verification sees test.
+    `question` is a template over the sample's fields: "is there a {object} in the image?", in which
+    {labels} stands for the answers allowed. `labels` are these; None means free answers. `metric`
+    is a name in `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the
+    choice of the winner sees validation, and only verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
     allowed, a label without training images) or UsageError (an unknown metric, a template that the
@@ -93,6 +97,8 @@ class Task:
     """What `load_task` was called with; None for a task made or changed in Python
     (`dataclasses.replace` drops it).
     """
+    loading: LoadReport | None = field(default=None, init=False, repr=False)
+    """What the loader has to tell of the files that it read; None for a task made in Python."""
 
     def __post_init__(self) -> None:
         METRICS.load(self.metric)  # UsageError for one that is not there
@@ -107,6 +113,12 @@ class Task:
             for sample in samples:
                 self._check_sample(sample)
         _check_coverage(self.labels, self.train)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(samples)} {name}" for name, samples in self.splits.items())
+        answers = "free answers" if self.labels is None else f"{len(self.labels)} labels"
+        said = "".join(f"; {note}" for note in (self.loading.notes if self.loading else ()))
+        return f"<Task {self.name}: {self.question!r}, {answers}; {sizes}; {self.metric}{said}>"
 
     def _check_sample(self, sample: Sample) -> None:
         self.ask(sample)
@@ -137,8 +149,12 @@ class Task:
 
         UsageError names a field that the sample lacks, and those that it has.
         """
+        fields = sample.fields
+        labels = self.sample_labels(sample)
+        if labels is not None and "{labels}" in self.question:
+            fields = {"labels": ", ".join(labels), **fields}
         try:
-            return _TEMPLATE.vformat(self.question, (), sample.fields)
+            return _TEMPLATE.vformat(self.question, (), fields)
         except KeyError as error:
             have = ", ".join(sorted(sample.fields)) or "none"
             raise UsageError(
@@ -223,14 +239,19 @@ def _identity(sample: Sample) -> str:
     return digest_json([sample.id, sample.answer, dict(sample.fields), sample.labels, pixels])
 
 
+def label_key(label: str) -> str:
+    """What two labels have in common that read the same: case, width and spaces do not count."""
+    return " ".join(fold(label).split())
+
+
 def _check_labels(where: str, labels: Sequence[str]) -> None:
     if len(labels) < 2:
         raise DataError(f"{where} needs at least two labels, got {list(labels)}")
     seen: dict[str, str] = {}
     for label in labels:
-        if not label.strip():
+        key = label_key(label)
+        if not key:
             raise DataError(f"{where} has an empty label; remove it")
-        key = label.strip().casefold()
         if key in seen:
             raise DataError(
                 f"{where}: the labels {seen[key]!r} and {label!r} read the same; merge them"

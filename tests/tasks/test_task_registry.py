@@ -73,7 +73,7 @@ def test_what_looks_like_a_path_is_missing_as_one(spec: str) -> None:
         ("poppe:/data", "unknown data set 'poppe'; did you mean pope"),
         (
             "zoo",
-            "unknown task 'zoo'; did you mean zoo/.*or give a folder, or a .csv or .jsonl file",
+            "unknown task 'zoo'; did you mean zoo/.*or give a folder, or a .csv, .tsv, .jsonl file",
         ),
         ("zoo/", "unknown task 'zoo/'"),
         ("", "unknown task ''"),

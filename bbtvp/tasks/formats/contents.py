@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.tasks import Sample, Task, arrange, split
+from bbtvp.tasks.loading import LoadReport, PassedOver
 from bbtvp.tasks.splits import Splits, published
 
 TVP_QUESTION = "This is a photo of a"
@@ -35,7 +36,7 @@ class Contents:
     `test` is empty where no split is published: all three are then drawn from `train`, those of
     whole images if `by_image` (equal images, equal splits, whatever is asked about them).
     `validation` is empty where none is published: train gives up a share. `fetch` prepares a sample
-    that is kept, once split and limit are known.
+    that is kept, once split and limit are known. `passed_over`: files that are no samples.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Contents:
     validation: Sequence[Sample] = ()
     by_image: bool = False
     fetch: Callable[[Sample], Sample] | None = None
+    passed_over: tuple[PassedOver, ...] = ()
 
 
 def dataset(read: Callable[..., Contents]) -> Callable[..., Task]:
@@ -145,7 +147,7 @@ def make(
         tuple(_finished(sample, names, found.fetch) for sample in part[:limit])
         for part in _splits(found, seed)
     )
-    return Task(
+    task = Task(
         found.name,
         template.replace("{labels}", options) if names else template,
         tuple(names.values()) or None,
@@ -153,6 +155,9 @@ def make(
         validation,
         test,
     )
+    report = LoadReport(passed_over=found.passed_over)
+    object.__setattr__(task, "loading", report)  # frozen for all others
+    return task
 
 
 def _wording(found: Contents, labels: tuple[str, ...] | None) -> dict[str, str]:

@@ -95,9 +95,10 @@ def _contents(
     `names`: class folder → class name, for all folders that may be there; None keeps the folder's
     name.
     """
+    found = read_folder(root)
     parts: dict[str | None, list[Sample]] = defaultdict(list)
     classes: dict[str, None] = {}
-    for row in read_folder(root):
+    for row in found.rows:
         answer = row.sample.answer
         if names is not None and answer not in names:
             raise DataError(
@@ -110,7 +111,7 @@ def _contents(
     labels = tuple(sorted(classes)) if names is None else tuple(names.values())
     name = name or root.resolve().name
     if None in parts:
-        return Contents(name, question, labels, parts[None])
+        return Contents(name, question, labels, parts[None], passed_over=found.passed_over)
     if "train" not in parts or len(parts) == 1:
         raise DataError(
             f"{root} has no images in train, or in nothing else; name the folder above train and "
@@ -119,5 +120,11 @@ def _contents(
     test = parts["test"]
     validation = parts["validation"]
     return Contents(
-        name, question, labels, parts["train"], test or validation, validation if test else ()
+        name,
+        question,
+        labels,
+        parts["train"],
+        test or validation,
+        validation if test else (),
+        passed_over=found.passed_over,
     )
