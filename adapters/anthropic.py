@@ -168,13 +168,11 @@ class Messages(ProviderApi):
         blocks = json_objects(reply["content"], "content")
         text = "".join(block["text"] for block in blocks if block["type"] == "text")
         stopped = reply["stop_reason"]
-        refused = stopped == "refusal"
         usage = optional_object(reply, "usage")
         return single_answer(
             text,
-            answered=not refused,
-            refusal=_refusal(reply.get("stop_details")) if refused else None,
-            truncated=stopped in ("max_tokens", "model_context_window_exceeded"),
+            ended=stopped,
+            refusal=_refusal(reply.get("stop_details")),
             input_tokens=token_total(
                 usage, "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"
             ),

@@ -35,8 +35,6 @@ from bbtvp.models import Model, Request
 
 TOKEN = "AWS_BEARER_TOKEN_BEDROCK"
 REGIONS = ("AWS_REGION", "AWS_DEFAULT_REGION")
-REFUSED = ("guardrail_intervened", "content_filtered", "refusal")
-ANSWERED = ("end_turn", "stop_sequence", "max_tokens", "model_context_window_exceeded")
 
 
 class Signer(Protocol):
@@ -196,9 +194,7 @@ class Converse(ProviderApi):
         trace = optional_object(reply, "trace")  # only a router says which model answered
         return single_answer(
             text,
-            answered=stopped in ANSWERED,
-            refusal=stopped if stopped in REFUSED else None,
-            truncated=stopped in ANSWERED[2:],
+            ended=stopped,
             input_tokens=token_total(
                 usage, "inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"
             ),

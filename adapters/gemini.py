@@ -45,21 +45,6 @@ from bbtvp.models import Model, Request
 BASE = "https://generativelanguage.googleapis.com"
 RESOLUTIONS = ("low", "medium", "high", "ultra_high")
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
-ENDED = ("STOP", "MAX_TOKENS", "CONTINUATION", "FINISH_REASON_UNSPECIFIED")
-"""Finish reasons of a reply that has an answer."""
-FILTERED = (
-    "SAFETY",
-    "RECITATION",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "IMAGE_RECITATION",
-    "ESCALATION",
-    "MODEL_ARMOR",
-)
-"""Finish reasons of a reply that the model or a filter would not give."""
 THOUGHTLESS = re.compile(r"gemini-(1|2\.0)")
 """Names of models that do not think. All others do unless told not to, and some always do."""
 THOUGHTS = 2048
@@ -202,6 +187,7 @@ class GenerateContent(ProviderApi):
         samples = [_sample(candidate) for candidate in candidates]
         answers = [sample for sample in samples if sample.text]
         refusals = [sample.refusal for sample in samples if sample.refusal]
+        failures = [sample.failure for sample in samples if sample.failure]
         if blocked:
             refusals.insert(0, f"prompt blocked: {blocked}")
         written = token_total(usage, "candidatesTokenCount", "thoughtsTokenCount")
@@ -209,6 +195,7 @@ class GenerateContent(ProviderApi):
             texts=tuple(sample.text for sample in answers),
             tokens=answers[0].tokens if answers else (),
             refusal=refusals[0] if refusals and not answers else None,
+            failure=failures[0] if failures and not (answers or refusals) else None,
             truncated=any(sample.truncated for sample in samples),
             input_tokens=token_total(usage, "promptTokenCount", "toolUsePromptTokenCount"),
             output_tokens=written or 0 if usage else None,  # the API leaves out a count of 0
@@ -324,11 +311,8 @@ def _thinking(thinking: int | str | None) -> Json:
 
 def _sample(candidate: Json) -> Completion:
     """Return a candidate as a sample. Thoughts are not part of its text."""
-    ended = str(candidate.get("finishReason", ENDED[-1]))
-    if ended not in ENDED:
-        message = candidate.get("finishMessage")
-        reason = f"{ended}: {message}" if message else ended
-        return Completion("", refusal=reason if ended in FILTERED else None)
+    ended = candidate.get("finishReason")
+    message = candidate.get("finishMessage")
     content = optional_object(candidate, "content")
     parts = json_objects(content.get("parts") or [], "parts")
     text = "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
@@ -336,7 +320,8 @@ def _sample(candidate: Json) -> Completion:
         text,
         _tokens(optional_object(candidate, "logprobsResult")),
         thought=_thought(candidate),
-        truncated=ended in ("MAX_TOKENS", "CONTINUATION"),
+        ended=ended,
+        refusal=f"{ended}: {message}" if message else None,
     )
 
 

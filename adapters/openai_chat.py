@@ -12,6 +12,7 @@ import numpy as np
 
 from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
+from bbtvp.endpoint.endings import Ending, ending_of
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
 from bbtvp.endpoint.reading import (
@@ -93,6 +94,7 @@ class ChatCompletions(OpenAIForm):
             texts=tuple(sample.text for sample in samples),
             tokens=samples[0].tokens,
             refusal=samples[0].refusal if all(sample.refusal for sample in samples) else None,
+            failure=samples[0].failure,
             truncated=any(sample.truncated for sample in samples),
             input_tokens=inputs,
             output_tokens=outputs,
@@ -103,13 +105,13 @@ class ChatCompletions(OpenAIForm):
 
 
 def _sample(choice: Json) -> Completion:
+    ended = _ending(choice)
+    if ending_of(ended) is Ending.REFUSED:
+        return _refused(choice, ended)
     raise_reported_error(choice)  # OpenRouter reports errors of the server behind it here
     message = json_object(choice["message"], "message")
     text, refusal = _content(message.get("content"))
-    ended = choice.get("finish_reason")
     refusal = message.get("refusal") or refusal
-    if ended == "content_filter":
-        refusal = refusal or filtered(choice.get("content_filter_results"))
     if refusal:
         return Completion("", refusal=str(refusal))
     shown = choice.get("logprobs")
@@ -118,7 +120,7 @@ def _sample(choice: Json) -> Completion:
         text,
         read_tokens(content or ()),
         thought=_thought(choice),
-        truncated=ended == "length",
+        ended=ended,
     )
 
 
@@ -127,7 +129,7 @@ def _thought(choice: Json) -> str:
 
     It is under one of several names, or in parts of their own.
     """
-    message = json_object(choice["message"], "message")
+    message = optional_object(choice, "message")
     for name in ("reasoning_content", "reasoning", "thinking"):
         if isinstance(message.get(name), str) and message[name].strip():
             return str(message[name])
@@ -147,6 +149,28 @@ def _thought_in(part: object) -> str:
     return "".join(text for text in inner if isinstance(text, str))
 
 
+def _ending(choice: Json) -> object:
+    """Return the word for how a choice ended.
+
+    A gateway may translate the word of the server behind it to "stop", whatever it was; OpenRouter
+    and LiteLLM then show the original too, which counts if it is a refusal or a failure.
+    """
+    places = (choice, choice.get("provider_specific_fields"))
+    for place in places:
+        native = place.get("native_finish_reason") if isinstance(place, Mapping) else None
+        if ending_of(native) in (Ending.REFUSED, Ending.FAILED):
+            return native
+    return choice.get("finish_reason")
+
+
+def _refused(choice: Json, ended: object) -> Completion:
+    """Return the refusal in a choice, which may have no message."""
+    message = choice.get("message")
+    said = message.get("refusal") if isinstance(message, Mapping) else None
+    why = filtered(choice.get("content_filter_results"), ended)
+    return Completion("", refusal=str(said or why))
+
+
 def _content(content: object) -> tuple[str, str | None]:
     """Return (text, refusal) of a message's content: text, parts, or nothing.
 
@@ -164,15 +188,19 @@ def _content(content: object) -> tuple[str, str | None]:
     return text, refusal or None
 
 
-def filtered(results: object) -> str:
-    """Return the reason of a content filter in words, from Azure's categories if there are any."""
+def filtered(results: object, ended: object = "content_filter") -> str:
+    """Return the reason of a content filter in words, from Azure's categories if there are any.
+
+    ended: the server's word for the end of the reply, which is shown if it says more.
+    """
     categories = results if isinstance(results, Mapping) else {}
     named = []
     for name, found in categories.items():
         if isinstance(found, Mapping) and found.get("filtered"):
             severity = f" ({found['severity']})" if found.get("severity") else ""
             named.append(name.replace("_", " ") + severity)
-    return f"content filter: {', '.join(named)}" if named else "content filter"
+    why = f"content filter: {', '.join(named)}" if named else "content filter"
+    return why if ended == "content_filter" else f"{why} ({ended})"
 
 
 # -- tokens ----------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
-from bbtvp.adapters.openai_chat import billed, read_tokens
+from bbtvp.adapters.openai_chat import billed, filtered, read_tokens
 from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
+from bbtvp.endpoint.endings import Ending, ending_of, failure_of
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
 from bbtvp.endpoint.reading import (
@@ -73,9 +74,6 @@ class Responses(OpenAIForm):
 
     def parse(self, reply: Json) -> ParsedReply:
         raise_reported_error(reply)
-        status = reply["status"]
-        if status not in ("completed", "incomplete"):
-            raise ValueError(f"the response is {status}, not completed")
         items = json_objects(reply["output"], "output")
         messages = [item for item in items if item.get("type") == "message"]
         thoughts = [item for item in items if item.get("type") == "reasoning"]
@@ -88,16 +86,18 @@ class Responses(OpenAIForm):
             "model": served_by(reply, "model"),
             "thought": reasoned(usage) or any(item.get("summary") for item in thoughts),
         }
-        cut = optional_object(reply, "incomplete_details").get("reason")
+        ended = _ending(reply)
         refusal = "".join(
             json_text(part["refusal"]) for part in parts if part.get("type") == "refusal"
         )
-        if refusal or cut == "content_filter":
-            return ParsedReply(("",), refusal=refusal or "content filter", **facts)
+        if refusal or ending_of(ended) is Ending.REFUSED:
+            return ParsedReply(("",), refusal=refusal or filtered(None, ended), **facts)
+        if failure := failure_of(ended):
+            return ParsedReply(("",), failure=failure, **facts)
         written = [part for part in parts if part.get("type") == "output_text"]
         tokens = [token for part in written for token in read_tokens(part.get("logprobs") or ())]
         text = "".join(json_text(part["text"]) for part in written)
-        found = Completion.of(text, tokens, truncated=status == "incomplete")
+        found = Completion.of(text, tokens, ended=ended)
         return ParsedReply(
             (found.text,),
             found.tokens,
@@ -105,3 +105,9 @@ class Responses(OpenAIForm):
             unspelt=found.unspelt,
             **facts,
         )
+
+
+def _ending(reply: Json) -> str:
+    """Return the word for how a response ended: its reason if it is incomplete, else its status."""
+    reason = optional_object(reply, "incomplete_details").get("reason")
+    return str(reason or reply["status"])

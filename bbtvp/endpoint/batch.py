@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias, final
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.faults import FailureDecision, decide, parse_json, redact
+from bbtvp.endpoint.faults import Explain, FailureDecision, judge_response, redact
 from bbtvp.endpoint.provider import BatchApi, HttpRequest, Json, SearchableBatchApi
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.models.store import BatchIntent, ReplyStore
@@ -104,7 +104,7 @@ class BatchRunner:
     store: ReplyStore
     _: KW_ONLY
     model: str
-    explain: Callable[[int, Json], tuple[str, str]]
+    explain: Explain
     poll: float = 30.0
     patience: float = 25 * 3600.0
     key_variable: str = "the key"
@@ -382,28 +382,20 @@ class BatchRunner:
             return FailureDecision(broken.reason, retry=True)
         if 200 <= response.status < 300:
             return response
-        found = parse_json(response.body)
-        code = ""
-        message = ""
-        if isinstance(found, dict):
-            code, message = self.explain(response.status, found)
-        decision = decide(
-            response.status,
-            response.headers,
-            response.body,
+        decision = judge_response(
+            response,
+            self.explain,
             self.now(),
-            code=code,
-            message=message,
             key_variable=self.key_variable,
+            secrets=self.secrets,
         )
-        reason = redact(decision.reason, self.secrets)
         if not decision.retry:
             if response.status in (404, 410) and request.method == "GET":
-                raise _NoSuchBatch(reason)
-            raise ModelError(f"{self.model}: {reason}")
+                raise _NoSuchBatch(decision.reason)
+            raise ModelError(f"{self.model}: {decision.reason}")
         if once and response.status not in _NOT_ACCEPTED:
-            raise _UnknownOutcome(reason)
-        return decision._replace(reason=reason)
+            raise _UnknownOutcome(decision.reason)
+        return decision
 
     def _json(self, response: HttpResponse) -> Json:
         reply = json.loads(response.body)

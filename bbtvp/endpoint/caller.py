@@ -6,34 +6,38 @@ row.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import TypeAlias, final
+from typing import final
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.endpoint import faults
-from bbtvp.endpoint.faults import FailureDecision
+from bbtvp.endpoint.faults import Explain, FailureDecision
 from bbtvp.endpoint.fleet import Fleet, ServerChoice
 from bbtvp.endpoint.limiter import Permit, RateLimiter
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
-from bbtvp.endpoint.provider import Json
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
+from bbtvp.endpoint.waits import parse_json
 from bbtvp.models import Budget
 
 _log = logging.getLogger(__name__)
 
 GRACE = 1.0
 """Seconds that exchanges under way may take after an interrupt, since they are paid for."""
+DOUBTED = 3
+"""Requests in a row that must meet a status that may be due to one of them, to end a run.
+
+A filter whose words are not known would otherwise end every run at the same image.
+"""
 WASTED = 2
 """Retries after replies that hold no answer.
 
 Such replies are paid for and, unlike an outage, they seldom stop by themselves.
 """
-
-Explain: TypeAlias = Callable[[int, Json], tuple[str, str]]
 
 
 @final
@@ -77,6 +81,7 @@ class Caller:
         self._lock = threading.Lock()
         self.abandoned = False
         self._streak = _FailureStreak()
+        self._doubts = 0
         self._runs = set[_CallerRun]()
 
     def run(self, requests: Sequence[PendingRequest], budget: Budget) -> None:
@@ -116,24 +121,27 @@ class Caller:
 
     def decide(self, answer: HttpResponse) -> FailureDecision:
         """Decide about a response without success, in words that may be shown."""
-        body = faults.parse_json(answer.body)
-        if isinstance(body, list) and body:  # Gemini's streams begin with a list
-            body = body[0]
-        if isinstance(body, dict):
-            code, message = self.explain(answer.status, body)
-        else:
-            code = ""
-            message = faults.summarise(answer.body)
-        decision = faults.decide(
-            answer.status,
-            answer.headers,
-            answer.body,
+        return faults.judge_response(
+            answer,
+            self.explain,
             time.time(),
-            code=code,
-            message=message,
             key_variable=self.key_variable,
+            secrets=self._secrets,
         )
-        return decision._replace(reason=self.shown(decision.reason))
+
+    def settle_doubt(self, decision: FailureDecision | None) -> FailureDecision | None:
+        """Return the decision that is left of one that may be due to its request alone.
+
+        It is fatal once `DOUBTED` replies in a row were so: anything but that proves that requests
+        can succeed.
+        """
+        doubtful = decision is not None and decision.fatal and decision.doubtful
+        with self._lock:
+            self._doubts = self._doubts + 1 if doubtful else 0
+            enough = self._doubts >= DOUBTED
+        if decision is None or not doubtful or enough:
+            return decision
+        return decision._replace(fatal=False)
 
     def shown(self, text: str) -> str:
         """Return the text without secrets, on one line."""
@@ -368,7 +376,7 @@ class _CallerRun:
                 else:
                     decision = self.caller.decide(response)
                     cost = 0.0
-            decision = self.fleet.record(choice, decision, gone=gone)
+            decision = self.caller.settle_doubt(self.fleet.record(choice, decision, gone=gone))
             if decision and decision.fatal:  # before the permit goes to another request
                 self.stop(decision.reason, ModelError(decision.reason))
         finally:
@@ -390,16 +398,17 @@ class _CallerRun:
     ) -> tuple[FailureDecision | None, float]:
         """Read a response of status 2xx: what to do about a failure, and the cost."""
         most = request.max_usd
-        reply = faults.parse_json(response.body)
+        reply = parse_json(response.body)
         if not isinstance(reply, dict):
             what = "an empty reply"
             if response.body:
                 what = f"a reply that is not JSON: {faults.summarise(response.body)}"
             return FailureDecision(self.caller.shown(what), retry=True), most
-        if error := reply.get("error"):  # some gateways report errors with status 200
+        if error := faults.reported_error(reply):  # some gateways report errors with status 200
             code = error.get("code") if isinstance(error, dict) else None
             status = code if isinstance(code, int) and 400 <= code < 600 else 500
-            return self.caller.decide(response._replace(status=status)), most
+            body = json.dumps({"error": error}).encode()
+            return self.caller.decide(response._replace(status=status, body=body)), most
         if stranger := self.fleet.recognise(choice, reply):
             return stranger, most
         with self.lock:

@@ -11,15 +11,17 @@ import html
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 from urllib.parse import quote, quote_plus
 
-LONGEST_WAIT = 3600.0
-"""Seconds. A server's hint of a longer wait is cut to this."""
+from bbtvp.endpoint.provider import Json
+from bbtvp.endpoint.transport import HttpResponse
+from bbtvp.endpoint.waits import LONGEST_WAIT, header, parse_json, wait_hint
+from bbtvp.endpoint.wording import is_bad_key, is_closed, is_refusal, is_unpaid, texts_of
+
+Explain: TypeAlias = Callable[[int, Json], tuple[str, str]]
+
 MESSAGE_LENGTH = 300
 """Most characters of a message that is shown."""
 
@@ -40,38 +42,13 @@ class FailureDecision(NamedTuple):
     fatal: bool = False
     wait: float | None = None
     refused: bool = False
+    doubtful: bool = False
     wasted: bool = False
     elsewhere: bool = False
 
 
 # -- decisions -------------------------------------------------------------------------------------
-_NO_MONEY = {
-    "insufficientquota",
-    "billinghardlimitreached",
-    "billingnotactive",
-    "billingerror",
-    "accessterminated",
-    "contractspendlimitreached",
-    "enforcedspendlimitreached",
-    "linkedorganizationspendlimitreached",
-}
-_FILTERED = {
-    "contentfilter",
-    "contentpolicyviolation",
-    "responsibleaipolicyviolation",
-    "moderationblocked",
-}
-_FILTERED_WORDS = re.compile(
-    r"(?i)content management policy|content_filter|was flagged|responsible ai policy"
-)
-_NO_CREDIT_WORDS = re.compile(r"(?i)credit balance is too low|insufficient (credit|balance|funds)")
-_BAD_KEY_WORDS = re.compile(
-    r"(?i)api key (not valid|expired|not found)|(invalid|incorrect|expired) api key|api_key_invalid"
-)
-_NOT_READY = {"modelnotready", "modelnotreadyexception"}
-
-
-def decide(
+def judge(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
@@ -84,30 +61,39 @@ def decide(
     """Decide what to do about a reply of any status but success.
 
     now: seconds since 1970, for waits given as dates. code, message: what the body says, in the
-    vendor's words. key_variable: the environment variable of the key, which is named in messages
-    about the key.
+    vendor's words; what else the body says is searched too. key_variable: the environment variable
+    of the key, which is named in messages about the key.
     """
-    plain = code.lower().replace("_", "").replace("-", "")
     wait = wait_hint(status, headers, body, now)
     reason = _described(status, code, message, wait)
     if 300 <= status < 400:
-        where = _header(headers, "location")
+        where = header(headers, "location")
         advice = (
             "redirects are not followed, since they would receive the key; "
             f"if this address is right, make it the base URL: {where}"
         )
         return FailureDecision(f"HTTP {status}: {advice}", fatal=True)
-    if status in (400, 403, 422) and (plain in _FILTERED or _FILTERED_WORDS.search(message)):
-        return FailureDecision(reason, refused=True)
-    if advice := _advice(status, plain, message, key_variable):
+    said = "\n".join([code, message, *texts_of(parse_json(body))])
+    if advice := _account_advice(status, said, key_variable, heals=wait is not None):
         return FailureDecision(f"{advice} ({reason})", fatal=True)  # the message may be cut
+    if is_refusal(status, said):
+        return FailureDecision(reason, refused=True)
+    if advice := _advice(status, said, key_variable):
+        doubtful = status in _DOUBTFUL
+        return FailureDecision(f"{advice} ({reason})", fatal=True, doubtful=doubtful)
     if status == 429:
         # While Bedrock loads a model it answers 429. Fewer requests would not help then.
-        return FailureDecision(reason, retry=True, throttled=plain not in _NOT_READY, wait=wait)
+        loading = _NOT_READY.search(code)
+        return FailureDecision(reason, retry=True, throttled=not loading, wait=wait)
     # 424: Bedrock's model failed on the server's side. 425: the request was sent too early.
     if status in (408, 409, 424, 425) or status >= 500:
         return FailureDecision(reason, retry=True, wait=wait)
     return FailureDecision(reason)
+
+
+_NOT_READY = re.compile(r"(?i)model[ _]?not[ _]?ready")
+_DOUBTFUL = (403, 413, 422)
+"""Statuses that a wrong key or a bad setting brings to every request, and odd content to one."""
 
 
 def _described(status: int, code: str, message: str, wait: float | None) -> str:
@@ -122,15 +108,27 @@ def _described(status: int, code: str, message: str, wait: float | None) -> str:
     return said
 
 
-def _advice(status: int, code: str, message: str, key_variable: str) -> str:
-    """Return advice for a status that every request would get; "" for other statuses."""
-    spent = code in _NO_MONEY or _NO_CREDIT_WORDS.search(message)
-    if status == 402 or (status in (400, 403, 429) and spent):
+def _account_advice(status: int, said: str, key_variable: str, *, heals: bool) -> str:
+    """Return advice for an account that may not or cannot pay; "" where it can.
+
+    heals: the server says how long to wait, so it is no matter of money.
+    """
+    if status == 402 or (status >= 400 and is_unpaid(said, heals=heals)):
         return (
             f"the account of {key_variable} has no credit left: add some, "
             f"or set {key_variable} to another key"
         )
-    if status == 401 or (status in (400, 403) and _BAD_KEY_WORDS.search(message)):
+    if is_closed(status, said):
+        return (
+            f"the account of {key_variable} may not be used: ask the vendor, "
+            f"or set {key_variable} to another key"
+        )
+    return ""
+
+
+def _advice(status: int, said: str, key_variable: str) -> str:
+    """Return advice for a status that every request would get; "" for other statuses."""
+    if status == 401 or (status in (400, 403) and is_bad_key(said)):
         return f"the key was not accepted: check the environment variable {key_variable}"
     advice = {
         403: f"the key in {key_variable} may not use this model: "
@@ -148,115 +146,54 @@ def _advice(status: int, code: str, message: str, key_variable: str) -> str:
 _WRONG_ADDRESS = "check the model's name and the base URL"
 
 
-# -- waits -----------------------------------------------------------------------------------------
-def wait_hint(status: int, headers: Mapping[str, str], body: bytes, now: float) -> float | None:
-    """Return the seconds that the server asks to wait, at most LONGEST_WAIT, or None.
+def judge_response(
+    response: HttpResponse,
+    explain: Explain,
+    now: float,
+    *,
+    key_variable: str,
+    secrets: Sequence[str],
+) -> FailureDecision:
+    """Decide what to do about a response of any status but success, in words that may be shown.
 
-    None means that the server does not say, or asks for 0 or less. now: seconds since 1970. The
-    hints are, in this order: retry-after-ms, Retry-After (seconds or a date), the body (Gemini),
-    and, for status 429, the times at which the exhausted limits are reset.
+    explain: gives the code and message of an error reply. The rest is as for `judge` and `redact`.
     """
-    resets = _resets(headers, now) if status == 429 else ()
-    hints = chain(_retry_after(headers, now), _from_body(body), resets)
-    positive = (hint for hint in hints if hint is not None and hint > 0)
-    first = next(positive, None)
-    return None if first is None else min(first, LONGEST_WAIT)
+    reply = parse_json(response.body)
+    if isinstance(reply, list) and reply:  # Gemini's streams begin with a list
+        reply = reply[0]
+    code, message = "", summarise(response.body)
+    if isinstance(reply, dict):
+        code, message = explain(response.status, reply)
+    decision = judge(
+        response.status,
+        response.headers,
+        response.body,
+        now,
+        code=code,
+        message=message,
+        key_variable=key_variable,
+    )
+    return decision._replace(reason=redact(decision.reason, secrets))
 
 
-def _retry_after(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
-    milliseconds = _number(_header(headers, "retry-after-ms"))
-    yield None if milliseconds is None else milliseconds / 1000
-    text = _header(headers, "retry-after")
-    yield _number(text)
-    yield _span(text)
-    yield _until(text, now)
+def reported_error(reply: Json) -> object:
+    """Return the error in a reply of status 200, in the places where gateways put it; else None.
 
-
-def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
-    """Yield the longest reset time of the exhausted limits; of all limits if none is marked so."""
-    found: list[tuple[bool, float]] = []
-    for kind in ("requests", "tokens", "input-tokens", "output-tokens"):
-        for vendor, middle in (
-            ("x-ratelimit", "{what}-{kind}"),
-            ("anthropic-ratelimit", "{kind}-{what}"),
-        ):
-            name = f"{vendor}-{middle}"
-            text = _header(headers, name.format(what="reset", kind=kind))
-            readings = (_span(text), _number(text), _until(text, now))
-            seconds = next((reading for reading in readings if reading is not None), None)
-            left = _number(_header(headers, name.format(what="remaining", kind=kind)))
-            if seconds is not None and seconds > 0:
-                found.append((left is not None and left <= 0, seconds))
-    used_up = [seconds for empty, seconds in found if empty] or [seconds for _, seconds in found]
-    yield max(used_up, default=None)
-
-
-def _from_body(body: bytes) -> Iterator[float | None]:
-    """Yield RetryInfo's "30s", then the wait in a message such as "Please retry in 3.2s"."""
-    reply = parse_json(body)
-    error = reply.get("error") if isinstance(reply, dict) else None
-    if not isinstance(error, dict):
-        return
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, dict):
-            yield _span(str(detail.get("retryDelay", "")))
-    asked = _ASKED.search(str(error.get("message")))
-    if asked:
-        yield _span(_LONG_UNIT.sub(lambda unit: _UNIT_OF[unit[1][:3].lower()], asked[1]))
-
-
-_ASKED = re.compile(r"(?i)(?:retry|try again) (?:in|after) ([\d.]+ ?[a-z]+(?:[\d.]+[a-z]+)*)")
-_LONG_UNIT = re.compile(r"(?i) ?(milliseconds?|seconds?|minutes?|hours?)\b")
-_UNIT_OF = {"mil": "ms", "sec": "s", "min": "m", "hou": "h"}
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = r"(\d+(?:\.\d*)?|\.\d+) ?(ms|s|m|h|d)"
-
-
-def _span(text: str) -> float | None:
-    """Read a time span in seconds: "1m30s", "120ms", "3.2s", "11h32m4s". None for other texts."""
-    if not re.fullmatch(f"(?:{_PART})+", text):
+    OpenRouter reports errors of the server behind it in the choice, MiniMax in `base_resp`.
+    """
+    if error := reply.get("error"):
+        return error
+    choices = reply.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if isinstance(first, dict) and (error := first.get("error")):
+        return error
+    base = reply.get("base_resp")
+    if not isinstance(base, dict) or not base.get("status_code"):
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))
-
-
-def _until(text: str, now: float) -> float | None:
-    """Return the seconds until an HTTP date or an RFC 3339 time. None for other texts."""
-    for read in (datetime.fromisoformat, parsedate_to_datetime):
-        try:
-            when = read(text)
-            # Both formats mean UTC where no zone is given.
-            return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
-        except (ValueError, TypeError, OverflowError, IndexError):
-            continue
-    return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _header(headers: Mapping[str, str], name: str) -> str:
-    """Return a header, in whatever case it is written; "" if it is missing."""
-    found = headers.get(name)
-    if found is None:
-        found = next((value for key, value in headers.items() if key.lower() == name), "")
-    return found.strip()
+    return {"code": str(base["status_code"]), "message": str(base.get("status_msg"))}
 
 
 # -- words -----------------------------------------------------------------------------------------
-def parse_json(body: bytes) -> Any:
-    """Parse a body as JSON. None if it is not JSON."""
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
 def summarise(body: bytes) -> str:
     """Summarise a body that is not JSON: the title of a page, or its text."""
     text = body[:20_000].decode("utf-8", "replace")

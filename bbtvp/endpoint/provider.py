@@ -104,9 +104,10 @@ class ParsedReply:
     tokens: those that spell the first text; empty without log-probabilities, or where none spell
     it. unspelt: log-probabilities came, but of tokens that do not spell the text. thought: the
     model thought before it answered. refusal: the reason, if the model or a filter would not
-    answer. truncated: the reply ended at the limit of tokens. input_tokens, output_tokens: as
-    billed (reasoning included); None if the reply does not say. model: the model's own name and, if
-    given, the fingerprint of its configuration.
+    answer. failure: why there is no answer, if the server did not finish one (see
+    `endpoint.endings`). truncated: the reply ended at the limit of tokens. input_tokens,
+    output_tokens: as billed (reasoning included); None if the reply does not say. model: the
+    model's own name and, if given, the fingerprint of its configuration.
     """
 
     texts: tuple[str, ...]
@@ -118,6 +119,7 @@ class ParsedReply:
     model: str = ""
     thought: bool = False
     unspelt: bool = False
+    failure: str | None = None
 
 
 class ProviderApi(ABC):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
+import re
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import final
@@ -18,6 +22,8 @@ from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json, ParsedReply,
 from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request, Usage
 from bbtvp.models.store import ReplyStore, reply_key
+
+_log = logging.getLogger("bbtvp")
 
 READING = "2"
 """Version of how replies are read. Another version reuses no stored reply."""
@@ -35,6 +41,17 @@ class QueryContext:
         self.price = Prices.load(settings.prices).price(api.service, api.model)
         self.store = _open_store(settings)
         self.secrets = tuple(secrets)
+        self._said = set[str]()
+        self._lock = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Warn the user of something odd in the replies, once for each model and kind."""
+        kind = re.sub(r"\d+", "0", text)
+        with self._lock:
+            if kind in self._said:
+                return
+            self._said.add(kind)
+        _log.warning("%s", text)
 
     def tokens(self, request: Request) -> tuple[int, int]:
         """Return the most input and output tokens of one attempt."""
@@ -98,12 +115,35 @@ class ImageQuery(PendingRequest):
             raise UnusableReply(reason, usd=self.max_usd) from error
         if parsed.refusal:
             parsed = replace(parsed, refusal=context.shown(parsed.refusal))
-        asked, answered = context.tokens(self.request)
-        if parsed.input_tokens is not None:
-            asked = parsed.input_tokens
-        if parsed.output_tokens is not None:
-            answered = parsed.output_tokens
-        return parsed, context.usd(asked, answered, batch=self.batch)
+        usd = context.usd(*self._billed(parsed), batch=self.batch)
+        if parsed.failure:
+            failure = context.shown(parsed.failure)
+            context.say(f"{context.api.spec}: {failure}")
+            raise UnusableReply(failure, usd=usd)
+        return parsed, usd
+
+    def _billed(self, parsed: ParsedReply) -> tuple[int, int]:
+        """Return the input and output tokens to book.
+
+        Each is what the reply says, or its bound where the reply says nothing that can be true: so
+        that a cap on money holds whatever a server counts.
+        """
+        asked, answered = self._context.tokens(self.request)
+        said = (parsed.input_tokens, parsed.output_tokens)
+        least = (
+            fewest_tokens(self.request.text) + 1,  # the image needs one at least
+            max(len(parsed.tokens), sum(map(fewest_tokens, parsed.texts))),
+        )
+        booked = tuple(
+            bound if count is None or count < few else count
+            for count, few, bound in zip(said, least, (asked, answered), strict=True)
+        )
+        if None not in said and booked != said:
+            self._context.say(
+                f"{self._context.api.spec} counts {said[0]} tokens in and {said[1]} out, which "
+                "cannot be: such replies are booked at the most that they can cost"
+            )
+        return booked[0], booked[1]
 
     def read(self, reply: Json) -> float:
         """Keep the answer, in the store too, and return its cost."""
@@ -150,6 +190,11 @@ class ProbeQuery(ImageQuery):
     def read(self, reply: Json) -> float:
         self.answer, usd = self.parsed(reply)
         return usd
+
+
+def fewest_tokens(text: str) -> int:
+    """Return the fewest tokens that a text can have: each word and each 16 bytes need one."""
+    return max(len(text.split()), math.ceil(len(text.encode(errors="replace")) / 16))
 
 
 def _size(request: Request) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from bbtvp.endpoint.endings import Ending, ending_of, failure_of
 from bbtvp.endpoint.forced import unwrapped
 from bbtvp.endpoint.provider import Json, ParsedReply, Token
 from bbtvp.endpoint.spelling import aligned
@@ -16,8 +17,9 @@ class Completion(NamedTuple):
     """One of the answers in a reply.
 
     tokens: those that spell the text; empty without log-probabilities, or where none spell it.
-    refusal: the reason, if there is no answer. truncated: the answer ended at the limit of tokens.
-    unspelt: log-probabilities came, but of tokens that do not spell the text.
+    refusal: the reason, if the model or a filter would not answer. truncated: the answer ended at
+    the limit of tokens. unspelt: log-probabilities came, but of tokens that do not spell the text.
+    failure: why the server did not finish it. With a refusal or a failure there is no text.
     """
 
     text: str
@@ -25,6 +27,7 @@ class Completion(NamedTuple):
     refusal: str | None = None
     truncated: bool = False
     unspelt: bool = False
+    failure: str | None = None
 
     @classmethod
     def of(
@@ -32,16 +35,24 @@ class Completion(NamedTuple):
         text: str,
         tokens: Sequence[Token] = (),
         *,
+        ended: object,
+        refusal: str | None = None,
         thought: str = "",
-        truncated: bool = False,
     ) -> Completion:
         """A sample whose text may be a forced label in its JSON.
 
-        tokens: all that came with it. thought: what the reply gives apart from its text.
+        tokens: all that came with it. ended: the server's word for how it ended. refusal: the
+        reason that goes with a refusal; by default the word. thought: what the reply gives apart
+        from its text.
         """
+        ending = ending_of(ended)
+        if ending is Ending.REFUSED:
+            return cls("", refusal=refusal or str(ended))
+        if failure := failure_of(ended):
+            return cls("", failure=failure)
         spelling = aligned(tokens, text, thought)
         unspelt = bool(tokens) and not spelling and bool(text.strip())
-        return cls(*unwrapped(text, spelling), None, truncated, unspelt)
+        return cls(*unwrapped(text, spelling), None, ending is Ending.CUT, unspelt)
 
 
 def json_object(value: object, what: str) -> Json:
@@ -136,23 +147,28 @@ def optional_object(reply: Json, name: str) -> Json:
 
 
 def token_total(usage: Json, *names: str) -> int | None:
-    """Return the sum of the token counts under these names; None if none of them is given.
+    """Return the sum of the token counts under these names.
 
-    Raises TypeError or ValueError for anything that is no count.
+    None if none of them is given, or if one is no count: the reply is then charged at its bound.
     """
     counts = [usage[name] for name in names if usage.get(name) is not None]
-    for count in counts:
-        if isinstance(count, bool) or not isinstance(count, int):
-            raise TypeError(f"a token count is {type(count).__name__}, not a whole number")
-        if count < 0:
-            raise ValueError(f"{count} is no token count")
+    if not all(type(count) is int and count >= 0 for count in counts):
+        return None
     return sum(counts) if counts else None
 
 
-def single_answer(text: str, *, answered: bool, refusal: str | None, **facts: Any) -> ParsedReply:
+def single_answer(
+    text: str, *, ended: object, refusal: str | None = None, **facts: Any
+) -> ParsedReply:
     """Return the content of a reply with one answer and no log-probabilities.
 
-    answered: whether the model finished an answer. facts: further fields of ParsedReply.
+    ended, refusal: as for `Completion.of`. facts: further fields of ParsedReply.
     """
-    texts = (unwrapped(text)[0],) if text and answered else ()
-    return ParsedReply(texts, refusal=refusal, **facts)
+    found = Completion.of(text, ended=ended, refusal=refusal)
+    return ParsedReply(
+        (found.text,) if found.text else (),
+        refusal=found.refusal,
+        truncated=found.truncated,
+        failure=found.failure,
+        **facts,
+    )

@@ -22,7 +22,7 @@ from bbtvp.endpoint.probe import MOST, QUESTION, RED, run_probe
 from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
-from bbtvp.endpoint.transport import Transport
+from bbtvp.endpoint.transport import HttpResponse, Transport
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
 
 
@@ -165,8 +165,10 @@ class Endpoint(Model):
         """Note the outcome of a query in a batch."""
         query.attempts = 1
         if status != 200:
-            code, message = self.api.error(status, reply)
-            query.fail(self._context.shown(f"status {status} {code}: {message}"))
+            decision = self._caller.decide(
+                HttpResponse(status, {}, json.dumps(reply).encode(), 0.0)
+            )
+            query.fail(decision.reason, refused=decision.refused)
             return
         try:
             query.usd = query.read(reply)

@@ -280,6 +280,54 @@ def test_a_refusal_is_an_outcome_of_its_own(scripted: ScriptedCaller) -> None:
     assert ends[3].reason is None and len(server.seen) == 4
 
 
+@pytest.mark.parametrize("status", [403, 413, 422])
+def test_one_request_that_is_turned_down_in_unknown_words_fails_alone(
+    scripted: ScriptedCaller, status: int
+) -> None:
+    """A filter may have words that nobody knows yet; it must not end every run at its image."""
+    odd = error(status, "E77", "not this picture")
+    with FaultyServer(lambda seen: odd if seen.json["index"] in (0, 7) else OK) as server:
+        ends = scripted.run(server.url, 12)
+    assert [i for i, end in enumerate(ends) if end.reason] == [0, 7]
+    assert "E77: not this picture" in str(ends[0].reason) and ends[0].attempts == 1
+
+
+@pytest.mark.parametrize("status", [403, 413, 422])
+def test_what_three_requests_in_a_row_are_told_ends_the_run(
+    scripted: ScriptedCaller, status: int
+) -> None:
+    with FaultyServer(lambda seen: error(status, "E77", "not you")) as server:
+        with pytest.raises(ModelError, match="E77: not you"):
+            scripted.run(server.url, 500)
+        assert 3 <= len(server.seen) <= 3 + 32
+
+
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        ({"error": {"code": 403, "message": "Your input was flagged"}}, True),
+        ({"error": {"code": "content_filter", "message": "filtered"}}, True),
+        ({"choices": [{"error": {"code": 403, "metadata": {"reasons": ["safety"]}}}]}, True),
+        ({"base_resp": {"status_code": 1026, "status_msg": "input new_sensitive"}}, True),
+        ({"choices": [{"error": {"code": 502, "message": "upstream died"}}]}, False),
+    ],
+)
+def test_an_error_with_status_200_is_judged_by_its_words(
+    scripted: ScriptedCaller, body: Json, refused: bool
+) -> None:
+    with FaultyServer(in_turn([reply(**body)], OK)) as server:
+        (end,) = scripted.run(server.url)
+    assert end.refused == refused and end.attempts == (1 if refused else 2)
+
+
+def test_an_empty_account_with_status_200_ends_the_run(scripted: ScriptedCaller) -> None:
+    body = reply(base_resp={"status_code": 1008, "status_msg": "insufficient balance"})
+    with FaultyServer(lambda seen: body) as server:
+        with pytest.raises(ModelError, match="no credit left"):
+            scripted.run(server.url)
+        assert len(server.seen) == 1
+
+
 def test_an_expired_key_ends_the_run_and_keeps_what_was_answered(scripted: ScriptedCaller) -> None:
     budget = CappedBudget()
 
@@ -332,7 +380,7 @@ def test_what_no_request_can_get_past_ends_the_run_at_once(
 ) -> None:
     with FaultyServer(lambda seen: step) as server, pytest.raises(ModelError, match=says):
         scripted.run(server.url, 100)
-    assert len(server.seen) <= 8
+    assert len(server.seen) <= 8 + 2  # of the last two, others may have to say the same
 
 
 def test_a_redirect_ends_the_run_and_carries_no_key(scripted: ScriptedCaller) -> None:

@@ -13,14 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbtvp.endpoint.faults import (
-    LONGEST_WAIT,
     MESSAGE_LENGTH,
     FailureDecision,
-    decide,
+    judge,
     redact,
     summarise,
-    wait_hint,
 )
+from bbtvp.endpoint.waits import LONGEST_WAIT, wait_hint
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC).timestamp()
 KEY = "sk-proj/Kq7+fJ2mN8=vX4bZ1c"
@@ -65,6 +64,29 @@ def at(seconds: float) -> datetime:
         ({"anthropic-ratelimit-requests-reset": at(42).isoformat().replace("+00:00", "Z")}, 42),
         ({"anthropic-ratelimit-input-tokens-reset": at(12).isoformat()}, 12),
         ({"Retry-After": "3", "x-ratelimit-reset-requests": "1m"}, 3),
+        ({"Retry-After": at(5).isoformat()}, 5),
+        ({"Retry-After": f"{NOW + 8:.0f}"}, 8),
+        ({"Retry-After": "2 minutes"}, 120),
+        ({"X-Retry-After": "6"}, 6),
+        ({"x-ratelimit-reset-requests": f"{NOW + 2:.0f}"}, 2),
+        ({"x-ratelimit-reset-requests": f"{NOW + 2.5}"}, 2.5),
+        ({"X-RateLimit-Reset": f"{(NOW + 3) * 1000:.0f}", "X-RateLimit-Remaining": "0"}, 3),
+        ({"ratelimit-reset": f"{(NOW + 4) * 1e6:.0f}"}, 4),
+        ({"x-rate-limit-reset": f"{(NOW + 5) * 1e9:.0f}"}, 5),
+        ({"x-ratelimit-reset-tokens": format_datetime(at(9), usegmt=True)}, 9),
+        ({"x-ratelimit-reset-tokens-minute": "1h2m3.5s"}, 600),
+        ({"x-ratelimit-reset-requests": "86400"}, 600),
+        ({"x-ratelimit-reset-requests": "1500\u00b5s"}, 0.0015),
+        ({"RateLimit": '"default";r=0;t=7'}, 7),
+        ({"RateLimit": "limit=100, remaining=0, reset=11"}, 11),
+        # Their clock is an hour behind ours: its own date shows it.
+        (
+            {
+                "x-ratelimit-reset-requests": f"{NOW - 3598:.0f}",
+                "Date": format_datetime(at(-3600), usegmt=True),
+            },
+            2,
+        ),
     ],
 )
 def test_a_wait_is_read_from_headers(headers: dict[str, str], seconds: float) -> None:
@@ -87,6 +109,19 @@ def test_a_wait_is_read_from_headers(headers: dict[str, str], seconds: float) ->
             0.02,
         ),
         (b'{"error": {"message": "Please retry after 20 seconds."}}', 20),
+        (b'{"error": {"message": "busy", "retry_after": 12}}', 12),
+        (b'{"error": "Model is loading", "estimated_time": 20.5}', 20.5),
+        (
+            json.dumps(
+                {
+                    "error": {
+                        "message": "Rate limit exceeded: free-models-per-min.",
+                        "metadata": {"headers": {"X-RateLimit-Reset": str(int(NOW + 30) * 1000)}},
+                    }
+                }
+            ).encode(),
+            30,
+        ),
     ],
 )
 def test_a_wait_is_read_from_the_body(body: bytes, seconds: float) -> None:
@@ -108,6 +143,8 @@ def test_what_is_no_wait_is_ignored(text: str) -> None:
 
 
 def test_a_date_that_is_past_is_no_wait() -> None:
+    past = {"x-ratelimit-reset-requests": f"{NOW - 5:.0f}"}
+    assert wait_hint(429, past, b"", NOW) is None
     assert wait_hint(429, {"Retry-After": format_datetime(at(-5), usegmt=True)}, b"", NOW) is None
 
 
@@ -148,7 +185,7 @@ def test_no_body_however_odd_breaks_anything(body: bytes) -> None:
 def decision(
     status: int, code: str = "", message: str = "", headers: dict[str, str] | None = None
 ) -> FailureDecision:
-    return decide(
+    return judge(
         status, headers or {}, b"", NOW, code=code, message=message, key_variable="OPENAI_API_KEY"
     )
 
@@ -277,6 +314,117 @@ def test_a_verdict_is_one_thing(status: int, code: str, message: str) -> None:
     assert found.retry + found.fatal + found.refused <= 1
     assert found.retry or not found.throttled
     assert found.retry or found.wait is None
+
+
+# -- vendors' words --------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (402, "402", "Insufficient Balance"),
+        (429, "", "You exceeded your current quota, please check your plan and billing details."),
+        (400, "", "You have reached your API limit. You will regain access on 2026-12-01."),
+        (429, "", "Your team has either used all available credits or reached its limit."),
+        (429, "", "Monthly spend limit reached"),
+        (403, "", "Key limit exceeded (monthly limit)."),
+        (403, "30001", "Sorry, your account balance is insufficient"),
+        (403, "AccountOverdueError", "The request failed because of an overdue balance."),
+        (403, "insufficient_user_quota", "用户额度不足, 剩余额度: $0.00"),
+        (429, "1113", "您的账户已欠费"),
+        (412, "", "Account acme is suspended, possibly for failure to pay past due invoices."),
+        (400, "budget_exceeded", "Budget has been exceeded! Current cost: 0.02, Max budget: 0.01"),
+        (403, "AllocationQuota.FreeTierOnly", "The free tier of the model has been exhausted."),
+        (403, "AccessDeniedException", "denied due to INVALID_PAYMENT_INSTRUMENT"),
+        (401, "", "Insufficient credits. Please add a payment method"),
+        (500, "", "You have no credits left. Please top up."),
+        (429, "", "Your prepaid credits are depleted."),
+    ],
+)
+def test_an_empty_account_is_known_in_every_vendors_words(
+    status: int, code: str, message: str
+) -> None:
+    found = decision(status, code, message)
+    assert found.fatal and not found.doubtful
+    assert "the account of OPENAI_API_KEY has no credit left" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("429", "Rate limit exceeded: free-models-per-day. Add 10 credits to unlock 1000 more"),
+        ("insufficient_quota", "Allocated quota exceeded, please increase your quota limit."),
+        ("1302", "您的账户已达到速率限制"),
+        ("rate_limit_error", "This would exceed your organization's limit of tokens per minute"),
+        ("", "You have reached your free tier limit of 10 requests per minute"),
+        ("", "Need more tokens? Upgrade today at https://vendor.example/settings/billing"),
+    ],
+)
+def test_a_limit_that_heals_is_no_empty_account(code: str, message: str) -> None:
+    found = decision(429, code, message)
+    assert found.retry and found.throttled and not found.fatal
+
+
+def test_the_same_words_with_a_wait_are_a_limit_that_heals() -> None:
+    words = "You exceeded your current quota, please check your plan and billing details."
+    assert decision(429, "", words).fatal
+    assert decision(429, "", words, {"Retry-After": "30"}).retry
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (403, "no permission", "Content violates usage guidelines. Failed check: SAFETY_CHECK_X"),
+        (400, "invalid_prompt", "Your prompt was flagged as violating our usage policy."),
+        (400, "", "Your request was rejected as a result of our safety system."),
+        (400, "DataInspectionFailed", "Input data may contain inappropriate content."),
+        (400, "1301", "系统检测到输入或生成内容可能包含不安全或敏感内容"),
+        (400, "content_filter", "The request was rejected because it was considered high risk"),
+        (451, "censorship_blocked", "The content you provided is blocked"),
+        (400, "InputImageSensitiveContentDetected", ""),
+        (400, "1026", "input new_sensitive"),
+        (400, "safety", "no"),
+        (422, "", "The image was deemed unsafe"),
+        (424, "2016", "Prompt blocked due to security configurations"),
+        (403, "", "Request blocked by Model Armor safety filter"),
+        (500, "content_filter", "filtered"),
+    ],
+)
+def test_a_filter_is_known_in_every_vendors_words(status: int, code: str, message: str) -> None:
+    assert decision(status, code, message) == FailureDecision(
+        f"HTTP {status}" + (f" {code}" if code else "") + (f": {message}" if message else ""),
+        refused=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message"),
+    [
+        (403, "", "Request is prohibited by organization's policy: VPC Service Controls"),
+        (403, "AccessDenied", "no identity-based policy allows the bedrock:InvokeModel action"),
+        (400, "", "Parameter names are case-sensitive"),
+        (400, "context_length_exceeded", "This model's maximum context length is 4096 tokens."),
+        (404, "", "No endpoints match your content policy"),
+        (401, "", "Incorrect key; see our content policy"),
+    ],
+)
+def test_other_policies_are_no_filter(status: int, code: str, message: str) -> None:
+    assert not decision(status, code, message).refused
+
+
+def test_words_anywhere_in_the_body_count_but_not_those_that_it_gives_back() -> None:
+    def about(error: object) -> FailureDecision:
+        body = json.dumps({"error": error}).encode()
+        return judge(403, {}, body, NOW, code="403", message="Provider error", key_variable="K")
+
+    assert about({"metadata": {"raw": "Content violates usage guidelines"}}).refused
+    assert about({"metadata": {"reasons": ["content_filter"]}}).refused
+    asked = about({"metadata": {"flagged_input": "Is this image flagged?", "provider": "x"}})
+    assert asked.fatal and asked.doubtful and not asked.refused
+
+
+def test_a_closed_account_ends_all_in_its_own_words() -> None:
+    found = decision(401, "account_deactivated", "The account has been deactivated.")
+    assert found.fatal and "may not be used" in found.reason and "credit" not in found.reason
+    assert not decision(503, "", "the user account service is disabled").fatal
 
 
 # -- words -----------------------------------------------------------------------------------------
