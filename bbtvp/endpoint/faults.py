@@ -161,7 +161,8 @@ def judge_response(
     reply = parse_json(response.body)
     if isinstance(reply, list) and reply:  # Gemini's streams begin with a list
         reply = reply[0]
-    code, message = "", summarise(response.body)
+    code = ""
+    message = summarise(response.body)
     if isinstance(reply, dict):
         code, message = explain(response.status, reply)
     decision = judge(
