@@ -1,6 +1,6 @@
 """Claude behind Anthropic's Messages API. The key is read from ANTHROPIC_API_KEY.
 
-    load_model("anthropic/claude-sonnet-4-6")
+    load_model("anthropic/claude-haiku-5-5")
     load_model("anthropic/claude-sonnet-4-6", api_version="2023-06-01")
 
 Version 2026-10-21 of the API has no temperature, so equal requests may get different replies. No
@@ -18,6 +18,7 @@ from urllib.parse import quote
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.access import Service
 from bbtvp.endpoint.forced import most_tokens, schema
+from bbtvp.endpoint.known import known
 from bbtvp.endpoint.provider import (
     ApiFeatures,
     BatchApi,
@@ -123,7 +124,9 @@ class Messages(ProviderApi):
         """
         access = cls.at.access(name, base_url=base_url)
         api = cls(name, access.key, access.base, api_version, thinking=thinking, effort=effort)
-        if api.thinking.get("type") not in (None, "disabled"):
+        told = api.thinking.get("type")
+        by_itself = known(api.service, name).thinks in ("always", "by default")
+        if told not in (None, "disabled", "between_tools") or (told is None and by_itself):
             budget = api.thinking.get("budget_tokens", LEAST_THINKING)
             options.setdefault("max_tokens", budget + ROOM)
         return access.endpoint(api, **options)

@@ -3,8 +3,9 @@
     load_model("azure/my-deployment")
     load_model("azure/my-deployment", api_version="2024-10-21")  # the older, dated addresses
 
-The key is read from AZURE_OPENAI_API_KEY, the address from AZURE_OPENAI_ENDPOINT. The name of a
-deployment does not show whether its model reasons before it answers: say so with reasoning=true.
+The key is read from AZURE_OPENAI_API_KEY, the address from AZURE_OPENAI_ENDPOINT. A deployment that
+is named after its model is known as that model; of another the probe finds out whether it reasons
+before it answers, or you say so with reasoning=true.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Azure(CompatibleApi):
         example="https://my-resource.openai.azure.com",
     )
     service: ClassVar[str] = at.name
+    defaults: ClassVar[Mapping[str, Any]] = {"service": at.name, "detail": "high"}
 
     @classmethod
     def load(
@@ -55,7 +57,7 @@ class Azure(CompatibleApi):
         if api_version is not None and not _is_date(api_version):
             raise UsageError(f"api_version must be a date, such as 2024-10-21, got {api_version!r}")
         given = "token_field" in options
-        asked = OpenAIOptions.taken_from(options, name)
+        asked = OpenAIOptions.taken_from(options, name, **cls.defaults)
         if api_version and not asked.thinks and not given:
             # Many dated deployments know no other field.
             asked = replace(asked, token_field="max_tokens")

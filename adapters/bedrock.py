@@ -1,6 +1,6 @@
 """Any model that Amazon Bedrock's Converse API reaches.
 
-    load_model("bedrock/us.anthropic.claude-sonnet-4-6-v1:0", region="us-east-1")
+    load_model("bedrock/us.anthropic.claude-sonnet-5-5", region="us-east-1")
 
 The key is AWS_BEARER_TOKEN_BEDROCK, or else the AWS credentials that botocore finds: environment,
 profile, container or instance. They need botocore: pip install 'bbtvp[bedrock]'. There are no log-
@@ -20,6 +20,7 @@ from urllib.parse import quote
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.access import Service
 from bbtvp.endpoint.forced import most_tokens, schema
+from bbtvp.endpoint.known import known, reply_tokens
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.reading import (
     json_object,
@@ -148,6 +149,8 @@ class Converse(ProviderApi):
         option, without credentials or a region, or if botocore is needed and missing.
         """
         spec = f"bedrock/{name}"
+        if effort or known(cls.service, name).thinks in ("always", "by default"):
+            options.setdefault("max_tokens", reply_tokens(cls.service, name))
         token = os.environ.get(TOKEN, "") if profile is None else ""
         session = None if token.strip() else _botocore().session.Session(profile=profile)
         region = _region(region, session, spec)

@@ -107,6 +107,11 @@ class CompatibleApi(ProviderApi):
     def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
         return self.form.body(request, image, features)
 
+    @property
+    def image_name(self) -> str:
+        detail = self.form.options.detail
+        return self.model if detail in (None, "high") else f"{self.model}@{detail}"
+
     def headers(self, body: bytes) -> Mapping[str, str]:
         return self._authorization | {"Content-Type": "application/json"}
 

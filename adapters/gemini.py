@@ -1,7 +1,7 @@
 """Gemini behind Google's Gemini API (AI Studio).
 
-    load_model("gemini/gemini-3.5-flash", thinking="minimal")
-    load_model("gemini/gemini-2.5-flash", thinking=0, media_resolution="high")
+    load_model("gemini/gemini-3.8-flash", thinking="minimal")
+    load_model("gemini/gemini-2.5-flash-lite", thinking=0, media_resolution="high")
 
 The key is read from GEMINI_API_KEY, or else GOOGLE_API_KEY. Thoughts count as part of the reply and
 are billed with it: turn them off, or give max_tokens room for them.
@@ -18,6 +18,7 @@ from urllib.parse import quote
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.access import Service
 from bbtvp.endpoint.forced import most_tokens, schema
+from bbtvp.endpoint.known import known, reply_tokens
 from bbtvp.endpoint.provider import (
     ApiFeatures,
     BatchApi,
@@ -45,10 +46,6 @@ from bbtvp.models import Model, Request
 BASE = "https://generativelanguage.googleapis.com"
 RESOLUTIONS = ("low", "medium", "high", "ultra_high")
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
-THOUGHTLESS = re.compile(r"gemini-(1|2\.0)")
-"""Names of models that do not think. All others do unless told not to, and some always do."""
-THOUGHTS = 2048
-"""Tokens for thoughts and answer, unless max_tokens says otherwise."""
 STATUS = {
     1: 408,
     3: 400,
@@ -78,7 +75,6 @@ class GenerateContent(ProviderApi):
     service: ClassVar[str] = at.name
     top = 20
     can_force = True
-    can_sample = True
     can_seed = True
     can_repeat = True
 
@@ -105,7 +101,9 @@ class GenerateContent(ProviderApi):
         path = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
         self.place = f"{self.root}/{quote(path)}"
         self.url = f"{self.place}:generateContent"
-        self.thinking = _thinking(thinking)
+        facts = known(self.service, model)
+        self.can_sample = "temperature" not in facts.ignored
+        self.thinking = _thinking(thinking, facts.levels or LEVELS, budget=not facts.levels)
         self.enum = enum
         self.resolution = (
             f"MEDIA_RESOLUTION_{media_resolution.upper()}" if media_resolution else None
@@ -143,8 +141,11 @@ class GenerateContent(ProviderApi):
             enum=enum,
         )
         budget = api.thinking.get("thinkingBudget")
-        if budget != 0 and not THOUGHTLESS.match(name):
-            options.setdefault("max_tokens", THOUGHTS + max(budget or 0, 0))
+        told = bool(api.thinking) and budget != 0
+        by_itself = known(api.service, name).thinks in ("always", "by default") and budget != 0
+        if told or by_itself:
+            room = reply_tokens(api.service, name)
+            options.setdefault("max_tokens", room + max(budget or 0, 0))
         return access.endpoint(api, **options)
 
     def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
@@ -173,6 +174,11 @@ class GenerateContent(ProviderApi):
                 "responseSchema": {"type": "STRING", "enum": list(labels)},
             }
         return {"responseMimeType": "application/json", "responseJsonSchema": schema(labels)}
+
+    @property
+    def image_name(self) -> str:
+        level = (self.resolution or "").removeprefix("MEDIA_RESOLUTION_").lower()
+        return f"{self.model}@{level}" if level not in ("", "high") else self.model
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         return {"Content-Type": "application/json", "x-goog-api-key": self._key}
@@ -297,15 +303,20 @@ def _output(batch: Json) -> list[Json] | None:
     return None
 
 
-def _thinking(thinking: int | str | None) -> Json:
+def _thinking(thinking: int | str | None, levels: Sequence[str], *, budget: bool) -> Json:
+    """Return the settings of thinking. Raises UsageError for what the model does not take.
+
+    levels: that it takes. budget: it takes a number of tokens too.
+    """
     if thinking is None:
         return {}
-    if isinstance(thinking, int) and not isinstance(thinking, bool):
+    if isinstance(thinking, int) and not isinstance(thinking, bool) and budget:
         return {"thinkingBudget": thinking}
-    if thinking == "automatic":
+    if thinking == "automatic" and budget:
         return {"thinkingBudget": -1}
-    if thinking not in LEVELS:
-        raise unknown("thinking", str(thinking), ("automatic", "0", *LEVELS))
+    choices = ("automatic", "0", *levels) if budget else levels
+    if thinking not in levels:
+        raise unknown("thinking", str(thinking), choices)
     return {"thinkingLevel": str(thinking).upper()}
 
 

@@ -1,7 +1,10 @@
 """OpenAI's own models, by chat completions or responses.
 
-    load_model("openai/gpt-4.1-mini")
-    load_model("openai/gpt-5.1", api="responses", reasoning_effort="none")
+    load_model("openai/gpt-6-luna", reasoning_effort="none")
+    load_model("openai/gpt-6.1-sol", api="responses", reasoning_effort="low")
+
+Images are sent with detail=high: the models of 2026 take "auto" for the original size, which costs
+many times more.
 
 The key is read from OPENAI_API_KEY, the address from OPENAI_BASE_URL or OPENAI_API_BASE.
 """
@@ -28,7 +31,7 @@ class OpenAI(CompatibleApi):
 
     at: ClassVar[Service] = Service("openai", HOME, urls=("OPENAI_BASE_URL", "OPENAI_API_BASE"))
     service: ClassVar[str] = at.name
-    defaults: ClassVar[Mapping[str, Any]] = {}
+    defaults: ClassVar[Mapping[str, Any]] = {"service": at.name, "detail": "high"}
 
     def authorization(self) -> dict[str, str]:
         values = {header: os.environ.get(variable) for header, variable in _ACCOUNTS.items()}

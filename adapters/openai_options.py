@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, final
 
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.endpoint.known import known, reply_tokens
 from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
 from bbtvp.models import Request
-
-REASONING = re.compile(r"o\d|gpt-5(?!.*chat)")
-"""Names of OpenAI's models that reason before they answer.
-
-They have neither a temperature nor log-probabilities.
-"""
 
 MOST_ALTERNATIVES = 20
 """Most alternatives per token that the API shows."""
@@ -31,14 +25,15 @@ FORCED = ("schema", "choice")
 class OpenAIOptions:
     """What a user can set about the bodies. Raises UsageError for a bad value.
 
-    detail: of the image: auto, low or high; in responses original too. reasoning: whether the model
-    reasons before it answers; None to tell by its name. reasoning_effort: in the vendor's words;
-    "none" for a model that can answer without reasoning. token_field: name of the field for the
-    longest reply. forced: how labels are forced, by a JSON "schema" or by vLLM's "choice". extra:
-    fields to add to every body.
+    service: under which the model is listed in `endpoint.known`. detail: of the image: auto, low or
+    high; in responses original too. reasoning: whether the model reasons before it answers; None to
+    go by what is known of it. reasoning_effort: in the vendor's words; "none" for a model that can
+    answer without reasoning. token_field: name of the field for the longest reply. forced: how
+    labels are forced, by a JSON "schema" or by vLLM's "choice". extra: fields to add to every body.
     """
 
     model: str
+    service: str = "openai"
     detail: str | None = None
     reasoning: bool | None = None
     reasoning_effort: str | None = None
@@ -58,9 +53,10 @@ class OpenAIOptions:
     def taken_from(cls, options: dict[str, Any], model: str, **defaults: Any) -> OpenAIOptions:
         """Take these options out of a loader's options, and leave those of the endpoint.
 
-        A model that reasons gets 2048 tokens for it, unless the options say otherwise.
+        defaults: of these options. A model that is known to reason gets tokens for it, unless the
+        options say otherwise.
         """
-        names = {each.name for each in fields(cls)} - {"model"}
+        names = {each.name for each in fields(cls)} - {"model", "service"}
         # A boolean says whether to force labels at all, which is an option of the endpoint.
         if isinstance(options.get("forced"), bool):
             names.remove("forced")
@@ -69,15 +65,21 @@ class OpenAIOptions:
             taken["extra"] = _object(taken["extra"])
         asked = cls(model, **taken)
         if asked.thinks:
-            options.setdefault("max_tokens", 2048)
+            options.setdefault("max_tokens", reply_tokens(asked.service, model))
         return asked
 
     @property
     def thinks(self) -> bool:
-        """Whether the model reasons, so that it has no temperature and no log-probabilities."""
-        if self.reasoning_effort == "none":
-            return False
-        return bool(REASONING.match(self.model)) if self.reasoning is None else self.reasoning
+        """Whether the model is known to reason, as it is asked.
+
+        It then has no temperature and no log-probabilities. False where nothing is known: the probe
+        finds out.
+        """
+        if self.reasoning is not None and self.reasoning_effort != "none":
+            return self.reasoning
+        if self.reasoning_effort is not None:
+            return self.reasoning_effort != "none"
+        return known(self.service, self.model).thinks in ("always", "by default")
 
 
 def _object(given: object) -> Mapping[str, Any]:

@@ -12,11 +12,11 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, final
+from typing import Annotated, Any, TypeAlias, TypeVar, final
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -28,18 +28,22 @@ VALUES = ("formats", "side", "bytes", "images", "resize")
 """The values of a row that need a source."""
 
 M = TypeVar("M", bound=BaseModel)
+Day: TypeAlias = date
 
 
 @final
 class LimitsRow(StrictModel):
     """What is known of the models of one service that match a pattern (fnmatch).
 
-    A value that is left out may come from a wider pattern. side: largest side in pixels. bytes:
-    largest file; the size of its base64 text if `base64` is set. images: most images per request.
+    A value that is left out may come from a wider pattern. date: when the values were read.
+    valid_until: the last day on which they hold. side: largest side in pixels. bytes: largest file;
+    the size of its base64 text if `base64` is set. images: most images per request.
     """
 
     service: str = Field(min_length=1)
     model: str = Field(default="*", min_length=1)
+    date: Day | None = None
+    valid_until: Day | None = None
     formats: list[str] | None = None
     side: Annotated[int, Field(ge=1)] | None = None
     bytes: Annotated[int, Field(ge=1)] | None = None
@@ -62,8 +66,24 @@ class LimitsRow(StrictModel):
 
 
 class _LimitsFile(StrictModel):
+    """A file of limits. A row may give a list of patterns: it then stands for one row for each."""
+
     checked: date | None = None
     limits: list[LimitsRow] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_row_for_each_pattern(cls, file: object) -> object:
+        if not isinstance(file, dict) or not isinstance(file.get("limits"), list):
+            return file
+        rows: list[object] = []
+        for row in file["limits"]:
+            patterns = row.get("model") if isinstance(row, dict) else None
+            if isinstance(patterns, list) and patterns:
+                rows += [row | {"model": pattern} for pattern in patterns]
+            else:
+                rows.append(row)
+        return file | {"limits": rows}
 
 
 @final
@@ -136,16 +156,20 @@ class Limits:
                 value = getattr(row, name)
                 if name not in found and value is not None:
                     found[name] = value * 3 // 4 if name == "bytes" and row.base64 else value
-                    sources[name] = row.sources[name]
+                    read = f", {row.date}" if row.date else ""
+                    sources[name] = row.sources[name] + read
         return ImageLimits(sources=sources, **found)
 
     def _matching(self, service: str, model: str) -> Iterator[LimitsRow]:
-        """Yield the rows that match a model, in order of precedence."""
+        """Yield the rows that match a model today, in order of precedence."""
+        today = datetime.now(UTC).date()
         for rows in (self.own, self.shipped):
             fits = [
                 row
                 for row in rows
-                if row.service in (service, "*") and fnmatchcase(model, row.model)
+                if row.service in (service, "*")
+                and fnmatchcase(model, row.model)
+                and (row.valid_until or today) >= today
             ]
             yield from sorted(
                 fits, key=lambda row: (row.service == "*", row.model != model, -len(row.model))

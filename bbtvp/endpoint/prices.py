@@ -264,15 +264,16 @@ def estimate(
 ) -> Estimate:
     """Return bounds for `queries` image queries.
 
-    canvas: its side, or (width, height), in pixels. text_characters: length of the question and its
-    labels. max_tokens: of the longest reply, reasoning included. rpm: requests per minute, None
-    without a limit; a batch has none. singly: how many queries of a batch are sent one by one
-    before it. Retries are not counted, since a failed attempt normally costs nothing.
+    model: its name; "@" and a level of detail after it tells how images are sent. canvas: its side,
+    or (width, height), in pixels. text_characters: length of the question and its labels.
+    max_tokens: of the longest reply, reasoning included. rpm: requests per minute, None without a
+    limit; a batch has none. singly: how many queries of a batch are sent one by one before it.
+    Retries are not counted, since a failed attempt normally costs nothing.
     """
     asked = input_tokens(service, model, canvas, text_characters, limits=limits)
     alone = min(queries, singly) if batch else queries
     rest = queries - alone
-    price = (prices or Prices.load()).price(service, model)
+    price = (prices or Prices.load()).price(service, model.partition("@")[0])
     usd = None
     if price:
         usd = price.usd(alone * asked, alone * max_tokens) + price.usd(

@@ -188,6 +188,14 @@ class ProviderApi(ABC):
         )
 
     @property
+    def image_name(self) -> str:
+        """The name under which the rules for images are listed.
+
+        It is the model's, with "@" and the level of detail if that is not the usual one.
+        """
+        return self.model
+
+    @property
     def batch(self) -> BatchApi | None:
         """The vendor's batch interface, if there is one."""
         return None

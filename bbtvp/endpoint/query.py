@@ -57,7 +57,7 @@ class QueryContext:
         """Return the most input and output tokens of one attempt."""
         api = self.api
         characters = len(request.text) + sum(map(len, request.labels or ()))
-        asked = input_tokens(api.service, api.model, _size(request), characters)
+        asked = input_tokens(api.service, api.image_name, _size(request), characters)
         return asked, self.longest_reply(request) + WRAPPING
 
     def longest_reply(self, request: Request) -> int:
@@ -92,7 +92,7 @@ class ImageQuery(PendingRequest):
         settings = context.settings
         api = context.api
         image = encode(request.image, settings.format, settings.quality)
-        check(api.service, api.model, _size(request), len(image.data), format=settings.format)
+        check(api.service, api.image_name, _size(request), len(image.data), format=settings.format)
         if features.seed is not None:  # a replicate is another draw
             features = replace(features, seed=features.seed + request.replicate)
         longest = replace(request, max_tokens=context.longest_reply(request))

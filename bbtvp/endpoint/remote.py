@@ -15,6 +15,7 @@ from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.fleet import Fleet
 from bbtvp.endpoint.images import fitting_canvas
+from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.pending import RefusedReply, UnusableReply
 from bbtvp.endpoint.prices import Estimate, Prices, estimate
@@ -97,7 +98,8 @@ class Endpoint(Model):
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer from the store what was paid for before, and ask the rest.
 
-        All are asked at once, as far as the limits allow.
+        All are asked at once, as far as the limits allow. Raises UsageError for a model that the
+        vendor has shut down.
         """
         batch = self.settings.batch
         store = self._context.store
@@ -114,6 +116,8 @@ class Endpoint(Model):
             else:
                 outcomes[query.key] = known
         spent = Budget() if budget is None else budget
+        if fresh:
+            self._check_lifetime()
         if batch:
             self._run_batch(fresh, spent)
         else:
@@ -195,7 +199,7 @@ class Endpoint(Model):
         return self._context.usd(asked, answered, batch=self.settings.batch)
 
     def fitting_canvas(self, wanted: int) -> int:
-        return fitting_canvas(self.api.service, self.api.model, wanted)
+        return fitting_canvas(self.api.service, self.api.image_name, wanted)
 
     def need_price(self) -> None:
         Prices.load(self.settings.prices).need(self.api.service, self.api.model)
@@ -205,11 +209,13 @@ class Endpoint(Model):
     ) -> Estimate:
         """Return the most that so many image queries can cost.
 
-        canvas: its side in pixels. characters: length of a question.
+        canvas: its side in pixels. characters: length of a question. Raises UsageError for a model
+        that the vendor has shut down.
         """
+        self._check_lifetime()
         return estimate(
             self.api.service,
-            self.api.model,
+            self.api.image_name,
             queries,
             canvas=canvas,
             text_characters=characters,
@@ -217,6 +223,7 @@ class Endpoint(Model):
             rpm=self.settings.rpm,
             batch=self.settings.batch,
             singly=MOST if self.settings.probe else 0,
+            prices=Prices.load(self.settings.prices),
         )
 
     # -- what it can do ----------------------------------------------------------------------------
@@ -230,7 +237,11 @@ class Endpoint(Model):
             self._probed = known or self._explored(budget)
             return self._probed if known is None else replace(known, queries=0, usd=0.0)
 
+    def _check_lifetime(self) -> None:
+        check_lifetime(self.api.service, self.api.model, self.api.url)
+
     def _explored(self, budget: Budget) -> Probe:
+        self._check_lifetime()
         if not self.settings.probe:
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished

@@ -99,19 +99,29 @@ class TilesRule(StrictModel):
 class PatchesRule(StrictModel):
     """Cover the image with patches, and scale it down until there are at most `budget` of them.
 
-    Each patch costs `times` tokens.
+    side: the longest side of an image that is not scaled down, in pixels. Each patch costs `times`
+    tokens.
     """
 
     kind: Literal["patches"]
     patch: Count
     budget: Count
+    side: Count | None = None
     times: float = Field(default=1.0, gt=0)
 
     def apply(self, width: int, height: int) -> ResizeResult:
-        w, h = self._fitted(width, height)
+        w, h = self._fitted(*self._within(width, height))
         tokens = math.ceil(self._patches(w, h) * self.times)
-        most = tokens if (w, h) == (width, height) else math.ceil(self.budget * self.times)
-        return ResizeResult(_scaling((width, height), (w, h)), w / width, tokens, most)
+        most = tokens
+        if (w, h) != (width, height):
+            before = self._patches(*self._within(width, height))
+            most = math.ceil(min(before, self.budget) * self.times)
+        return ResizeResult(_scaling((width, height), (w, h)), w / width, tokens, max(most, tokens))
+
+    def _within(self, width: int, height: int) -> tuple[int, int]:
+        if self.side is None or max(width, height) <= self.side:
+            return width, height
+        return _scaled(width, height, self.side / max(width, height))
 
     def _fitted(self, width: int, height: int) -> tuple[int, int]:
         """Scale to the area of the budget, then until one side is a whole number of patches."""
@@ -139,8 +149,8 @@ class PadRule(StrictModel):
     edge: Count
     budget: Count
     degrades_below: int = Field(default=0, ge=0)
-    pixels_per_token: Count
-    """From an older rule that is still documented. The bound takes the dearer of the two rules."""
+    pixels_per_token: Count | None = None
+    """Of an older rule; where it is given, the bound takes the dearer of the two rules."""
 
     def apply(self, width: int, height: int) -> ResizeResult:
         w, h = _largest(
@@ -155,7 +165,8 @@ class PadRule(StrictModel):
         small = min(width, height) < self.degrades_below
         notes = (f"images under {self.degrades_below} px may be read worse",) if small else ()
         tokens = self._patches(w, h)
-        most = max(tokens, math.ceil(padded[0] * padded[1] / self.pixels_per_token))
+        older = padded[0] * padded[1] / self.pixels_per_token if self.pixels_per_token else 0
+        most = max(tokens, math.ceil(older))
         return ResizeResult(steps, w / width, tokens, most, notes)
 
     def _patches(self, width: int, height: int) -> int:

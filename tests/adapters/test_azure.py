@@ -61,7 +61,7 @@ def client(url: str, version: str | None) -> openai.OpenAI:
 
 def ask_chat(made: openai.OpenAI, url: str, tokens: dict[str, Any]) -> None:
     content: list[Any] = [
-        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "image_url", "image_url": {"url": url, "detail": "high"}},
         {"type": "text", "text": QUESTION},
     ]
     made.chat.completions.create(
@@ -70,7 +70,7 @@ def ask_chat(made: openai.OpenAI, url: str, tokens: dict[str, Any]) -> None:
 
 
 def ask_responses(made: openai.OpenAI, url: str) -> None:
-    image = {"type": "input_image", "image_url": url, "detail": "auto"}
+    image = {"type": "input_image", "image_url": url, "detail": "high"}
     text = {"type": "input_text", "text": QUESTION}
     content: list[Any] = [image, text]
     made.responses.create(

@@ -19,6 +19,8 @@ from bbtvp.adapters import gemini
 from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import schema
+from bbtvp.endpoint.images import plan
+from bbtvp.endpoint.known import REPLY_TOKENS
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from bbtvp.models import QueryFailed, Reply
 from tests.adapters.damage import survives
@@ -478,10 +480,33 @@ def test_models_that_think_get_room_for_it(monkeypatch: pytest.MonkeyPatch) -> N
         endpoint: Any = gemini.load(name, store=False, **options)
         return endpoint.settings.max_tokens  # type: ignore[no-any-return]
 
-    assert room(MODEL) == room(MODEL, thinking="low") == gemini.THOUGHTS
-    assert room(MODEL, thinking=1000) == gemini.THOUGHTS + 1000
+    assert room(MODEL) == room(MODEL, thinking="low") == REPLY_TOKENS
+    assert room(MODEL, thinking=1000) == REPLY_TOKENS + 1000
     assert room(MODEL, thinking=0) is None and room("gemini-2.0-flash") is None
     assert room(MODEL, max_tokens=99) == 99
+    assert room("gemini-4-argon") == room("gemini-4-argon", thinking="low") == 32_768
+    assert room("gemini-3.8-flash") == REPLY_TOKENS
+    assert room("gemini-2.5-flash-lite") is None
+    assert room("gemini-2.5-flash-lite", thinking="automatic") == REPLY_TOKENS
+
+
+def test_a_model_without_a_budget_for_thinking_takes_levels_and_no_temperature() -> None:
+    for thinking in (0, 1000, "automatic", "minimal"):
+        with pytest.raises(UsageError, match="choose from: high, low, medium") as caught:
+            GenerateContent("gemini-4-argon", KEY, thinking=thinking)
+        assert "\n" not in str(caught.value)
+    argon = GenerateContent("gemini-4-argon", KEY, thinking="low")
+    assert argon.thinking == {"thinkingLevel": "LOW"} and not argon.can_sample
+    assert GenerateContent("gemini-3.8-flash", KEY).can_sample
+
+
+def test_the_rules_for_images_go_by_the_resolution() -> None:
+    def tokens(resolution: str | None) -> int:
+        api = GenerateContent("gemini-3.8-flash", KEY, media_resolution=resolution)
+        return plan("gemini", api.image_name, 512).at_most
+
+    resolutions = (None, "low", "medium", "high", "ultra_high")
+    assert [tokens(each) for each in resolutions] == [1120, 280, 560, 1120, 2240]
 
 
 def test_an_endpoint_asks_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -306,7 +306,8 @@ def test_chat_has_a_seed_and_samples_and_responses_have_none() -> None:
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize(
-    "model", ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-mini", "gpt-5.1"]
+    "model",
+    ["o1", "o3-mini", "o4-mini-2025-04-16", "gpt-5", "gpt-5-mini", "gpt-6-astra", "gpt-6-luna"],
 )
 def test_models_that_think_have_no_temperature_and_show_no_tokens(api: str, model: str) -> None:
     assert offers(api, model)[:2] == (0, False)
@@ -315,7 +316,8 @@ def test_models_that_think_have_no_temperature_and_show_no_tokens(api: str, mode
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-4o", "gpt-4.1", "gpt-5-chat-latest", "omni-1", "chatgpt-4o-latest"]
+    "model",
+    ["gpt-4o", "gpt-4.1", "gpt-5-chat-latest", "omni-1", "chatgpt-4o-latest", "gpt-5.1", "gpt-5.4"],
 )
 def test_other_models_have_both(model: str) -> None:
     assert offers("chat", model)[:2] == (20, True)

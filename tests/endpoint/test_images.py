@@ -334,11 +334,11 @@ def test_an_image_that_is_too_large_is_refused_with_the_size_that_is_needed() ->
 def test_a_file_that_is_too_large_is_refused_with_a_canvas_that_would_do() -> None:
     with pytest.raises(
         UsageError,
-        match=r"over 3,750,000 bytes, .* has 15,000,000; use --canvas 500 or less, or -M "
+        match=r"over 7,500,000 bytes, .* has 15,000,000; use --canvas 707 or less, or -M "
         r"format=jpeg",
     ):
         check("anthropic", "claude-sonnet-4-5", 1000, 15_000_000)
-    with pytest.raises(UsageError, match=r"use --canvas 500 or less$"):
+    with pytest.raises(UsageError, match=r"use --canvas 707 or less$"):
         check("anthropic", "claude-sonnet-4-5", 1000, 15_000_000, format="jpeg")
 
 
