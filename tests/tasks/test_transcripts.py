@@ -18,7 +18,7 @@ MIN_RIGHTLY = 0.0
 """The least share of replies read rightly. To be raised to 0.97 with the reader of replies."""
 MAX_WRONGLY = 1.0
 """The largest share of replies read wrongly. To be lowered to 0.005 with the reader of replies."""
-MIN_REPLIES = 240
+MIN_REPLIES = 300
 MIN_FAMILIES = 12
 MIN_LANGUAGES = 6
 
