@@ -44,7 +44,7 @@ SPACES: Mapping[str, Callable[[int], PromptSpace]] = MappingProxyType(
 
 
 # -- ours ------------------------------------------------------------------------------------------
-_HELD = ("queries", "usd", "minutes", "seed")
+_HELD = ("queries", "usd", "minutes", "seed", "keep_best")
 """Options of a search that a cell of the benchmark decides."""
 
 _OPTIONS = tuple(option.name for option in options() if option.name not in _HELD)
@@ -55,7 +55,14 @@ def _optimize(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
     surrogate = constants.get("surrogate")
     if isinstance(surrogate, str):
         surrogate = job.surrogate(surrogate)
-    values = {**constants, "surrogate": surrogate, "queries": job.budget, "seed": job.seed}
+    values = {
+        **constants,
+        "surrogate": surrogate,
+        "queries": job.budget,
+        "seed": job.seed,
+        # The bench measures what a search finds, whether or not its run would deploy it.
+        "keep_best": True,
+    }
     run = optimize(
         job.task, job.model, config=SearchConfig.of(values), out=job.folder, watch=job.watch
     )

@@ -96,6 +96,6 @@ def _finish(
     )
     if not run.improved:
         say(
-            "no gain on validation: this prompt is not worth deploying; "
+            "no gain on validation: the bundle leaves images as they are; "
             "try another preset, or more queries"
         )

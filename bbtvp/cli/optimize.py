@@ -149,6 +149,13 @@ def _words(models: tuple[str, ...], model_pairs: tuple[str, ...]) -> list[str]:
 
 def _advise(run: Run, bundle: Path, words: list[str]) -> None:
     """Say what to do next."""
+    if run.prompt.is_identity:
+        say(
+            "no gain on validation: the bundle leaves images as they are, and nothing is to be "
+            "proved; try another preset, or more queries"
+        )
+        say("the best prompt that was found: the same command with --keep-best, which asks nothing")
+        return
     if not run.improved:
         say(
             "no gain on validation: this prompt is not worth deploying; "

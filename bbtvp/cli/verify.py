@@ -96,39 +96,44 @@ def verify(
     from bbtvp.jobs.result import result
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.progress import Progress
-    from bbtvp.verify import Rule, plan_proof
+    from bbtvp.verify import Rule, needless_proof, plan_proof
     from bbtvp.verify import verify as prove
 
     began = time.monotonic()
     inputs = CheckInputs.load(prompt, task, models, question=question, options=options)
     rule = Rule(min_gain / 100, max_harm / 100)
+    needless = inputs.prompt.is_identity
     if dry_run:
         planned = plan_proof(
             inputs.prompt,
             inputs.task,
-            inputs.models,
+            () if needless else inputs.models,
             reader=reader,
             calibration=calibration,
             rule=rule,
         )
         _show_plan(inputs, planned, as_json)
         return
-    proof = prove(
-        inputs.prompt,
-        inputs.task,
-        inputs.models,
-        source=sources or inputs.facts.get("source_models"),
-        reader=reader,
-        rule=rule,
-        calibration=calibration,
-        sequential=sequential,
-        facts=inputs.facts,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=Progress(say, sys.stderr),
+    proof = (
+        needless_proof(inputs.task.name, rule)
+        if needless
+        else prove(
+            inputs.prompt,
+            inputs.task,
+            inputs.models,
+            source=sources or inputs.facts.get("source_models"),
+            reader=reader,
+            rule=rule,
+            calibration=calibration,
+            sequential=sequential,
+            facts=inputs.facts,
+            usd=usd,
+            seed=seed,
+            out=out,
+            watch=Progress(say, sys.stderr),
+        )
     )
-    if out is not None:
+    if out is not None and not needless:
         save_gallery(proof, out / "gallery.png")
     if as_json:
         seconds = time.monotonic() - began
@@ -152,6 +157,9 @@ def verify(
 def _show_proof(proof: Proof, details: bool) -> None:
     from bbtvp.report.terminal import proof_details, proof_table, verdict_lines
 
+    if not proof.rows:
+        click.echo(verdict_lines(proof))
+        return
     click.echo(f"\n{verdict_lines(proof)}\n\n{proof_table(proof)}")
     if details:
         click.echo(f"\n{proof_details(proof)}")
@@ -163,7 +171,11 @@ def _show_plan(inputs: CheckInputs, planned: ProofPlan, as_json: bool) -> None:
     """Print the arms, the image queries, the costs, and what the test images can show."""
     from bbtvp.cli.plan import tell
     from bbtvp.report.progress import describe_power
+    from bbtvp.verify import needless_proof
 
+    if inputs.prompt.is_identity:
+        tell(planned.as_json(), [str(needless_proof(inputs.task.name).verdict)], {}, as_json)
+        return
     lines = []
     for share in planned.shares:
         arms = ", ".join(share.arms).replace("_", " ")

@@ -12,6 +12,7 @@ It needs numpy and Pillow only.
 
 from bbtvp.prompt.coordinator import Coordinator as Coordinator
 from bbtvp.prompt.frame import Frame as Frame
+from bbtvp.prompt.identity import Identity as Identity
 from bbtvp.prompt.image import open_image as open_image
 from bbtvp.prompt.image import to_rgb as to_rgb
 from bbtvp.prompt.layer import Layer as Layer

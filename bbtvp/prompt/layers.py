@@ -9,6 +9,7 @@ from typing import Any
 from bbtvp.core.plugins import Registry
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.marks.guidance import Guidance
 from bbtvp.prompt.marks.legend import Legend
@@ -26,9 +27,10 @@ _OURS: tuple[type[Layer], ...] = (
     Marks,
     Legend,
     Guidance,
+    Identity,
 )
 """By rising `order`. What is drawn last is neither resampled nor recoloured: crop and canvas, tone,
-frame, overlays, marks, labels. Guidance draws nothing.
+frame, overlays, marks, labels. Guidance draws nothing. Identity goes with no other layer.
 """
 
 _BUILTIN: Mapping[str, type[Layer]] = MappingProxyType({layer.kind: layer for layer in _OURS})

@@ -18,6 +18,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
+from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.image import to_rgb
 from bbtvp.prompt.layer import (
     BACKGROUND,
@@ -33,6 +34,9 @@ from bbtvp.prompt.layer import (
     PaintLayer,
 )
 from bbtvp.prompt.placement import Placement, View, place
+
+_NO_CANVAS = 0
+"""The canvas of an image that was prepared for the identity."""
 
 ARMS = ("identity", "sentence_only", "image_only", "both")
 """What a prompt with a sentence is taken apart into."""
@@ -66,9 +70,12 @@ class Renderer:
     def __call__(self, image: Pixels | Prepared) -> Pixels:
         """(canvas, canvas, 3) uint8: exactly the pixels to deploy.
 
-        UsageError if the image is neither pixels nor prepared.
+        Of the identity they are the image's own, of its own size. UsageError if the image is
+        neither pixels nor prepared.
         """
         prepared = self.space.ready(image)
+        if self.space.is_identity:
+            return np.array(prepared.copies[0])
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
         box = place(prepared.copies, self.view, self.space.geometry, canvas, self.insets)
         for paint in self.paints:
@@ -84,8 +91,8 @@ class PromptSpace:
     The layers are rendered, and their variables lie in z, by rising `Layer.order`, whatever order
     they are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend;
     see `layers`. Each kind at most once; without a Placement the image fills the canvas, and
-    without a Frame the rest is mid grey (128). UsageError for a composition that cannot be
-    rendered.
+    without a Frame the rest is mid grey (128). `Identity` stands alone: the image goes as it is,
+    and the canvas says nothing. UsageError for a composition that cannot be rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -98,7 +105,10 @@ class PromptSpace:
         given = {layer.kind: layer for layer in self.layers}
         if len(given) < len(self.layers):
             raise UsageError("two layers of one kind; give each kind once")
-        given.setdefault(Placement.kind, Placement())
+        if Identity.kind not in given:
+            given.setdefault(Placement.kind, Placement())
+        elif len(given) > 1:
+            raise UsageError("the layer identity leaves the image as it is; it goes with no other")
         ordered = sorted(given.values(), key=lambda layer: (layer.order, layer.kind))
         object.__setattr__(self, "layers", tuple(ordered))
         # every layer binds to the geometry now, or says why it cannot
@@ -109,7 +119,18 @@ class PromptSpace:
     @cached_property
     def placement(self) -> Placement:
         """The layer that says where the image lies."""
-        return next(layer for layer in self.layers if isinstance(layer, Placement))
+        found = (layer for layer in self.layers if isinstance(layer, Placement))
+        return next(found, Placement())
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every image goes as it is."""
+        return Identity.kind in self._names
+
+    @classmethod
+    def identity(cls) -> Prompt:
+        """The prompt that leaves every image and every question as it is."""
+        return cls((Identity(),)).prompt(np.zeros(0))
 
     @cached_property
     def geometry(self) -> Geometry:
@@ -228,6 +249,8 @@ class PromptSpace:
                 f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
                 "as from open_image"
             )
+        if self.is_identity:
+            return Prepared((Image.fromarray(pixels),), self.placement, _NO_CANVAS)
         return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
 
     def ready(self, image: Pixels | Prepared) -> Prepared:
@@ -237,7 +260,8 @@ class PromptSpace:
         """
         if not isinstance(image, Prepared):
             return self.prepare(image)
-        if (image.placement, image.canvas) != (self.placement, self.canvas):
+        canvas = _NO_CANVAS if self.is_identity else self.canvas
+        if (image.placement, image.canvas) != (self.placement, canvas):
             raise UsageError(
                 "this image was prepared for another placement or canvas; "
                 "prepare it with this space"
@@ -261,7 +285,7 @@ class PromptSpace:
         )
 
     def render(self, z: Vector, image: Pixels | Prepared) -> Pixels:
-        """(canvas, canvas, 3) uint8 for one z and one image; for many images use `renderer`."""
+        """The pixels to deploy for one z and one image; for many images use `renderer`."""
         return self.renderer(z)(image)
 
     def prompt(self, z: Vector) -> Prompt:
@@ -273,8 +297,11 @@ class PromptSpace:
 
         So the tone is the image's own, and the frame has its initial colour.
 
-        Margins belong to the marks and to the legend that they hold, and go with them.
+        Margins belong to the marks and to the legend that they hold, and go with them. The control
+        of the identity is the identity.
         """
+        if self.is_identity:
+            return Prompt(self, z)
         kinds = (Placement.kind,)
         return Prompt(self, self.embed(self._checked(z)[self._mask(kinds)], kinds, self.neutral()))
 
@@ -305,7 +332,7 @@ class PromptSpace:
         }
 
     def _part(self, layer: Layer, z: Vector) -> Vector:
-        part: Vector = z[self.slices[layer.kind]]
+        part: Vector = z[self.slices.get(layer.kind, slice(0, 0))]
         return part
 
     def _mask(self, kinds: Collection[str]) -> NDArray[np.bool_]:
@@ -349,7 +376,7 @@ class Prompt:
         return self.space.renderer(self.z)
 
     def render(self, image: Pixels | Prepared) -> Pixels:
-        """What is deployed: (canvas, canvas, 3) uint8.
+        """What is deployed: (canvas, canvas, 3) uint8; of the identity, the image's own pixels.
 
         image: (H, W, 3) uint8 sRGB pixels, or prepared ones.
         """
@@ -362,6 +389,11 @@ class Prompt:
     def ask(self, question: str) -> str:
         """The question as it goes with the prompted image: with its sentence, if it has one."""
         return self.space.ask(self.z, question)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the prompt leaves every image as it is."""
+        return self.space.is_identity
 
     @property
     def theta(self) -> dict[str, dict[str, float | str]]:

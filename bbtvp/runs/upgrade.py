@@ -45,6 +45,9 @@ _ARGUMENTS = frozenset(
 )
 """Arguments of `optimize` in an older record; all others there are options of the optimiser."""
 
+_SINCE: Mapping[str, Any] = MappingProxyType({"keep_best": True})
+"""Arguments that an older record lacks, with the values by which such a run went."""
+
 
 def removed_option(options: Mapping[str, Any]) -> str | None:
     """What to tell the user if an option that was removed has another value than its default.
@@ -97,7 +100,7 @@ def upgraded_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Options that were removed stay if they have another value than their default.
     """
     if "budget" not in arguments:
-        return dict(arguments)
+        return {**_SINCE, **arguments}
     found = {name: value for name, value in arguments.items() if name in _ARGUMENTS}
     found["method_options"] = {
         name: value for name, value in arguments.items() if name not in _ARGUMENTS
@@ -106,7 +109,7 @@ def upgraded_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     seconds = found.pop("seconds", None)
     found["minutes"] = None if seconds is None else seconds / 60
     allocation = found.pop("allocation", None) or {}
-    return without_removed({**found, **allocation})
+    return without_removed({**_SINCE, **found, **allocation})
 
 
 def _upgraded_plan(plan: Mapping[str, Any]) -> dict[str, Any]:

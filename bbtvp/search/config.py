@@ -270,6 +270,14 @@ class SearchConfig:
             le=1,
         ),
     )
+    keep_best: bool = field(
+        default=False,
+        metadata=_about(
+            "how it is searched",
+            "Keep the best prompt even without a gain on validation; else images stay as they are.",
+            settled=True,
+        ),
+    )
 
     # -- surrogate ---------------------------------------------------------------------------------
     surrogate: Surrogate | str | None = field(

@@ -40,7 +40,7 @@ from bbtvp.tasks import Sample
 @final
 @dataclass(frozen=True)
 class Search:
-    """What a search found: the prompt, and the arms on validation that it was chosen from.
+    """What a search found: the best prompt, and the arms on validation that it was chosen from.
 
     improved: whether it beat the unprompted image there.
     """

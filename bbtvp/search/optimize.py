@@ -19,7 +19,7 @@ from bbtvp.models import (
     as_models,
     probe_model,
 )
-from bbtvp.prompt import Prompt
+from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
@@ -42,9 +42,11 @@ class Run:
     """What `optimize` gives back.
 
     `improved`: the prompt beat the unprompted image on validation (not yet a proof: that is
-    `bbtvp.verify`). `queries`: image queries by phase, retries and failures counted. `refused`: of
-    the failed, those that the model would not answer. `usd`: what they cost, as far as prices are
-    known.
+    `bbtvp.verify`). `prompt`: what is to be deployed. Of a search that did not improve it is the
+    identity, which leaves every image as it is, unless `keep_best` was given. `best`: the best
+    prompt that was found, whether or not it improved. `queries`: image queries by phase, retries
+    and failures counted. `refused`: of the failed, those that the model would not answer. `usd`:
+    what they cost, as far as prices are known.
     """
 
     prompt: Prompt
@@ -55,6 +57,7 @@ class Run:
     task: Task
     models: tuple[Model, ...]
     folder: Path | None
+    best: Prompt
     refused: int = 0
     usd: float = 0.0
 
@@ -120,7 +123,7 @@ def optimize(
         watch(_planned(setup, models, budget=budget, probes=probes))
         found = _found(searcher, config.queries)
     run = Run(
-        found.prompt,
+        found.prompt if found.improved or config.keep_best else PromptSpace.identity(),
         found.improved,
         found.arms,
         found.queries,
@@ -128,6 +131,7 @@ def optimize(
         task,
         tuple(models),
         folder,
+        found.prompt,
         budget.refused,
         budget.usd,
     )
@@ -145,8 +149,12 @@ def describe_reader(reader: Reader, models: Sequence[Model]) -> str:
 
 
 def bundle_facts(run: Run) -> dict[str, Any]:
-    """What a bundle says of its origin: names and figures, never images."""
+    """What a bundle says of its origin: names and figures, never images.
+
+    `improved` is there, as False, where the prompt did not beat the unprompted image.
+    """
     return {
+        **({} if run.improved else {"improved": False}),
         "task": run.task.name,
         "question": run.task.question,
         "labels": run.task.labels and list(run.task.labels),

@@ -9,6 +9,7 @@ from bbtvp.verify.detail import ProofDetail as ProofDetail
 from bbtvp.verify.planning import ProofPlan as ProofPlan
 from bbtvp.verify.planning import plan_proof as plan_proof
 from bbtvp.verify.proof import Proof as Proof
+from bbtvp.verify.proof import needless_proof as needless_proof
 from bbtvp.verify.proof import verify as verify
 from bbtvp.verify.rows import ProofRow as ProofRow
 from bbtvp.verify.verdict import Rule as Rule

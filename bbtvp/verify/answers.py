@@ -38,7 +38,8 @@ class ModelAnswers:
 
     def extend(self, samples: Sequence[Sample]) -> None:
         """Ask about more test images, in all arms. Raises as `MeteredModel.query` does."""
-        twice = not self.model.capabilities.deterministic
+        # The arms of the identity are one: the journal answers all but the first.
+        twice = not (self.model.capabilities.deterministic or self.prompt.is_identity)
         for start in range(0, len(samples), BATCH):
             batch = samples[start : start + BATCH]
             for arm, sent in arm_queries(self.prompt, self.task, batch, twice=twice).items():

@@ -31,6 +31,9 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "harm over all models together"
         ),
         "nothing-judged": "nothing was judged",
+        "identity": (
+            "nothing is to be proved: the prompt is the identity, which sends every image as it is"
+        ),
         "gains": "{model} gains {gain!p:+.1f} points on {images} images",
         "no-harm": (
             "no other model is shown to lose more than {max_harm!p:g} {max_harm!p:point|points}"

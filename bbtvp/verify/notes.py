@@ -45,6 +45,8 @@ def canvas_note(prompt: Prompt, model: Model) -> list[Message]:
 
     A processor may make it up to two times smaller: the search chooses the canvas for that.
     """
+    if prompt.is_identity:
+        return []
     canvas = prompt.space.canvas
     side = model.capabilities.image_side
     fitting = model.fitting_canvas(canvas)

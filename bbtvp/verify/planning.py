@@ -100,6 +100,9 @@ def plan_proof(
 def _model_plan(
     prompt: Prompt, task: Task, model: Model | str, reader: str, pool: int
 ) -> ModelPlan:
+    if prompt.is_identity:
+        name = model if isinstance(model, str) else model.spec
+        return ModelPlan(name, ("zero_shot",), len(task.test))
     asked = list(arms_of(prompt))
     fitted = pool if task.labels is not None else 0
     if isinstance(model, str):

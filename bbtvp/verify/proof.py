@@ -13,6 +13,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import AnyModel, Model, as_models
+from bbtvp.prompt import PromptSpace
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.search.events import silent
 from bbtvp.stats import holm
@@ -32,7 +33,7 @@ from bbtvp.verify.overlap import Overlap, overlap
 from bbtvp.verify.planning import SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession
-from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, settled
+from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, needless, settled
 
 
 @final
@@ -110,7 +111,8 @@ def verify(
 
     A proof costs at most one image query per model, test image and arm. There are three arms, or
     five for a prompt with a Guidance layer, and zero-shot a second time for a model that does not
-    always answer the same.
+    always answer the same. Of the identity, which a search gives that found no gain, only the
+    unprompted images are asked about: its gain is 0, and the verdict no-go.
 
     source: the model, or models, that the search queried; by default those that the bundle names,
     where the prompt is given by its path. rule: of the verdict. calibration: so
@@ -155,7 +157,8 @@ def verify(
         def opened(given: Model | str) -> ModelAnswers:
             model = session.model(given)
             answers = ModelAnswers(prompt, task, model, session.reader(model))
-            answers.calibrate(calibration, seed)
+            if not prompt.is_identity:
+                answers.calibrate(calibration, seed)
             return answers
 
         proving = _Proving(session, models, source, rule, shared)
@@ -163,13 +166,24 @@ def verify(
             proving.look_early()
         rows, shown, told = proving.ask_all(opened, examples)
         cost = session.cost
-    verdict = judge(rule, proving.evidence, withheld(task, shared))
+    verdict = (
+        needless(rule)
+        if prompt.is_identity
+        else judge(rule, proving.evidence, withheld(task, shared))
+    )
     notes = (*overlap_note(shared, task), *fact_notes(facts, task), *told, *row_notes(rows))
     proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
     watch(ProofJudged(verdict, notes))
     origin = task.origin and asdict(task.origin)
     session.save({"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()})
     return proof
+
+
+def needless_proof(task: str, rule: Rule | None = None) -> Proof:
+    """The proof of the identity on the task of this name; no model is asked, so it has no rows."""
+    verdict = needless(rule or Rule())
+    digest = PromptSpace.identity().digest
+    return Proof(task, digest, (), 0, 0, 0, 0.0, (), verdict)
 
 
 @final

@@ -147,7 +147,7 @@ def proof_row(
         images=len(answers.samples),
         sentence_only=_mean(kept, "sentence_only"),
         image_only=_mean(kept, "image_only"),
-        noise=_noise(correct),
+        noise=_noise(correct, exact=answers.model.capabilities.deterministic),
         over_calibration=beyond,
         detail=proof_detail(answers, seed),
     )
@@ -157,9 +157,9 @@ def _mean(kept: Mapping[str, Vector], arm: str) -> float | None:
     return float(kept[arm].mean()) if arm in kept else None
 
 
-def _noise(correct: Mapping[str, Vector]) -> float | None:
-    """None if no image was answered both times."""
+def _noise(correct: Mapping[str, Vector], *, exact: bool) -> float | None:
+    """0 for a model that always answers the same; None if no image was answered both times."""
     if AGAIN not in correct:
-        return 0.0
+        return 0.0 if exact else None
     changed = np.abs(correct["zero_shot"] - correct[AGAIN])
     return float(np.nanmean(changed)) if np.isfinite(changed).any() else None

@@ -70,6 +70,11 @@ class CheckSession:
         out: Path | str | None = None,
         watch: Callable[[Any], None] = silent,
     ) -> None:
+        if prompt.is_identity and check != PROOFS:
+            raise UsageError(
+                "the prompt is the identity, which changes no image: there is nothing to check; "
+                "give the bundle of a search that improved, or one of --keep-best"
+            )
         self.check = check
         self.prompt = prompt
         self.task = task

@@ -174,6 +174,11 @@ def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Message] 
     return _undecided(rule, open_)
 
 
+def needless(rule: Rule) -> Verdict:
+    """The verdict on the identity: there is nothing that could gain."""
+    return Verdict("no-go", rule, (message("identity"),))
+
+
 def settled(rule: Rule, evidence: Evidence) -> bool:
     """Whether more answers of this model could not change what the rule needs of it."""
     z = evidence.at(rule.min_gain if evidence.decides else -rule.max_harm)

@@ -38,6 +38,7 @@ OTHER: dict[str, str] = {
     "patience": "2",
     "repeats": "3",
     "unread": "0.5",
+    "keep_best": "true",
     "surrogate": "zoo/clip",
     "fca": "0.5",
     "tse": "0.1",

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from bbtvp.jobs.result import result
 from bbtvp.prompt import Prompt, PromptSpace, Tone
 from bbtvp.stats import PairedGain
-from bbtvp.verify import ProofRow, Rule, verify
+from bbtvp.verify import ProofRow, Rule, needless_proof, verify
 from bbtvp.verify.messages import MESSAGES, Message, fill, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.overlap import Overlap
@@ -73,6 +73,11 @@ class Case(NamedTuple):
 TO_ONE = "to one in train or validation: the verdict leaves them out, the table does not"
 MADE_FOR = "the prompt was made for a canvas of"
 CASES = {
+    "identity": Case(
+        lambda: needless_proof(TASK.name).verdict.reasons,
+        "nothing is to be proved: the prompt is the identity, which sends every image as it is",
+        {},
+    ),
     "nothing-judged": Case(lambda: UNJUDGED.reasons, "nothing was judged", {}),
     "gains": Case(
         lambda: judged(source(100, 20)),

@@ -87,7 +87,7 @@ def report(
         title="title",
         name=run.name,
         run=run,
-        word=proofs[0]["verdict"]["word"] if proofs else "unproven",
+        word=_word(run),
         sources=[model["spec"] for model in run.record["models"]],
         proofs=proofs,
         gallery=gallery,
@@ -105,6 +105,13 @@ def report(
         **_prompt(run, words),
         **checks,
     )
+
+
+def _word(run: RunFolder) -> str:
+    """The verdict in a word; the identity needs no proof to be a no-go."""
+    if run.proof is not None:
+        return str(run.proof.document["verdict"]["word"])
+    return "no-go" if run.prompt and run.prompt.is_identity else "unproven"
 
 
 def _checks(run: RunFolder, words: Words, *, images: bool) -> dict[str, list[View]]:
