@@ -21,7 +21,7 @@ from bbtvp.jobs.differences import (
     first_step,
     side_by_side,
 )
-from bbtvp.jobs.proofs import ProofAnswers, task_of
+from bbtvp.jobs.replies import RecordedReplies, task_of
 from bbtvp.runs.folder import RunFolder
 from bbtvp.runs.record import flattened
 from bbtvp.runs.tally import ValidationMeans
@@ -167,8 +167,8 @@ def _right(task: Task, run: RunFolder, model: str) -> Vector:
     """(n,) 1 where the prompted answer to a test image was right, else 0; NaN without an answer."""
     if run.prompt is None or run.proof is None:
         return np.full(len(task.test), np.nan)
-    answers = ProofAnswers(run.proof, task, run.prompt, run.identity_of(model))
-    readings = [answers.prompted(sample) for sample in task.test]
+    replies = RecordedReplies(run.proof.recording, task, run.identity_of(model))
+    readings = [replies.reading(sample, run.prompt) for sample in task.test]
     return np.array([float("nan") if reading is None else reading.correct for reading in readings])
 
 

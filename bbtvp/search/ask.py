@@ -174,6 +174,13 @@ def requests_for(
     ]
 
 
+def reading_of(outcome: Outcome, reader: Reader, task: Task, sample: Sample) -> Reading:
+    """How an outcome is read: a failed query is missing data. Raises as `Reader.read` does."""
+    if isinstance(outcome, QueryFailed):
+        return REFUSED if outcome.refused else FAILED
+    return reader.read(outcome, task, sample)
+
+
 def _texts(task: Task, samples: Sequence[Sample], prompt: PromptLike | None) -> list[str]:
     plain = [task.ask(sample) for sample in samples]
     return plain if prompt is None else [prompt.ask(question) for question in plain]
@@ -196,11 +203,10 @@ def _read(
     readings: list[Reading] = []
     scores: list[Vector | None] = []
     for outcome, sample in zip(outcomes, owners, strict=True):
+        readings.append(reading_of(outcome, reader, task, sample))
         if isinstance(outcome, QueryFailed):
-            readings.append(REFUSED if outcome.refused else FAILED)
             scores.append(None)
         else:
-            readings.append(reader.read(outcome, task, sample))
             scores.append(reader.scores(outcome, task, sample))
     if repeats > 1:
         starts = range(0, len(readings), repeats)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple, final
 
-from bbtvp.jobs.proofs import ProofAnswers
+from bbtvp.jobs.replies import RecordedReplies
 from bbtvp.prompt import Prompt
 from bbtvp.report.html.pictures import image_uri
 from bbtvp.runs.proofs import KeptProof
@@ -59,9 +59,9 @@ class Gallery(NamedTuple):
 
 def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identity: str) -> Gallery:
     """The gallery of one model. task: that of the proof; identity: the model's, as recorded."""
-    answers = ProofAnswers(proof, task, prompt, identity)
+    replies = RecordedReplies(proof.recording, task, identity)
     samples = task.test[:SCANNED]
-    read = [(answers.zero_shot(sample), answers.prompted(sample)) for sample in samples]
+    read = [(replies.reading(sample), replies.reading(sample, prompt)) for sample in samples]
 
     def turned(before: float, after: float) -> Iterator[ImagePair]:
         for sample, (first, second) in zip(samples, read, strict=True):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import DataError
-from bbtvp.jobs.proofs import task_of
+from bbtvp.jobs.replies import task_of
 from bbtvp.jobs.run import JOBS
 from bbtvp.prompt import Guidance
 from bbtvp.report.html import charts
@@ -23,6 +23,7 @@ from bbtvp.report.html.checks import effects_view, robustness_view, saliency_vie
 from bbtvp.report.html.curve import curve_of
 from bbtvp.report.html.gallery import SCANNED, Gallery, gallery_of
 from bbtvp.report.html.pictures import colour_card, figure_uri, image_uri
+from bbtvp.report.html.replies import replies_view
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.report.pictures import matrix_figure
@@ -65,6 +66,7 @@ def report(
     no_images = words("images_left_out")
     if images:
         gallery, no_images = _gallery(run, loader or Loader(), words)
+    replies = replies_view(run, words, (loader or Loader()) if images else None)
     proofs = [_proof(proof, words) for proof in run.proofs]
     checks = _checks(run, words, images=images)
     matrix = _matrix(run, words) if len(proofs) > 1 else None
@@ -72,6 +74,7 @@ def report(
         "proof": proofs,
         "matrix": matrix,
         "gallery": True,
+        "replies": replies,
         "prompt": run.prompt,
         "search": True,
         "details": proofs and proofs[0]["details"],
@@ -92,6 +95,7 @@ def report(
         proofs=proofs,
         gallery=gallery,
         no_images=no_images,
+        replies=replies,
         look=gallery.first[0] if gallery and gallery.first else None,
         scanned=SCANNED,
         facts=list(_facts(run, words)),

@@ -127,6 +127,7 @@ def test_a_run_with_all_its_checks(language: str) -> None:
     for section in (
         "proof",
         "gallery",
+        "replies",
         "prompt",
         "search",
         "robustness",

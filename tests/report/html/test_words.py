@@ -81,6 +81,7 @@ def test_no_sentence_is_left_unsaid() -> None:
         "cost_",
         "state_",
         "figure_",
+        "status_",
     )
     said = keys_named()
     assert {key for key in WORDS if key not in said and not key.startswith(prefixes)} == set()
