@@ -306,6 +306,12 @@ def _same(one: ParsedReply, other: ParsedReply) -> bool:
     return (one.texts, one.input_tokens) == (other.texts, other.input_tokens)
 
 
+def is_cut_thought(reply: ParsedReply) -> bool:
+    """Whether a reply ended at the limit of tokens before it said anything but a thought."""
+    silent = not "".join(reply.texts).strip() or _thinks_only(reply)
+    return silent and (reply.truncated or reply.thought)
+
+
 def _thinks_only(reply: ParsedReply) -> bool:
     """Whether a reply was cut within the thought that its text begins with."""
     text = reply.texts[0].strip() if reply.texts else ""

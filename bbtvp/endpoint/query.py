@@ -15,6 +15,7 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.endpoint.faults import redact
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.images import check, encode, input_tokens
+from bbtvp.endpoint.known import reply_tokens
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
 from bbtvp.endpoint.prices import Prices
@@ -41,6 +42,8 @@ class QueryContext:
         self.price = Prices.load(settings.prices).price(api.service, api.model)
         self.store = _open_store(settings)
         self.secrets = tuple(secrets)
+        self.thinks = False
+        """The probe saw the model think before it answers."""
         self._said = set[str]()
         self._lock = threading.Lock()
 
@@ -62,7 +65,14 @@ class QueryContext:
 
     def longest_reply(self, request: Request) -> int:
         """Return the most tokens of a reply, without the JSON around a forced label."""
-        return max(request.max_tokens, self.settings.max_tokens or 0)
+        return max(request.max_tokens, self.room)
+
+    @property
+    def room(self) -> int:
+        """Tokens that every reply may have: as set, or for the thoughts that the probe saw."""
+        if self.settings.max_tokens is not None:
+            return self.settings.max_tokens
+        return reply_tokens(self.api.service, self.api.model) if self.thinks else 0
 
     def usd(self, asked: int, answered: int, *, batch: bool) -> float:
         """Return the US dollars for so many tokens; 0 if the price is not known."""

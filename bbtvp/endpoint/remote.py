@@ -19,7 +19,7 @@ from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.pending import RefusedReply, UnusableReply
 from bbtvp.endpoint.prices import Estimate, Prices, estimate
-from bbtvp.endpoint.probe import MOST, QUESTION, RED, run_probe
+from bbtvp.endpoint.probe import MOST, QUESTION, RED, is_cut_thought, run_probe
 from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, ProviderApi
 from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
@@ -219,7 +219,7 @@ class Endpoint(Model):
             queries,
             canvas=canvas,
             text_characters=characters,
-            max_tokens=max(max_tokens, self.settings.max_tokens or 0),
+            max_tokens=max(max_tokens, self._context.room),
             rpm=self.settings.rpm,
             batch=self.settings.batch,
             singly=MOST if self.settings.probe else 0,
@@ -263,8 +263,18 @@ class Endpoint(Model):
                 raise ModelError(query.failure or "no answer")
             return query.answer
 
-        features, capabilities, findings = run_probe(self.api, ask, wished)
-        capabilities = replace(capabilities, revision=self._context.shown(capabilities.revision))
+        def ask_with_room(request: Request, features: ApiFeatures) -> ParsedReply:
+            reply = ask(request, features)
+            if self._context.room or not is_cut_thought(reply):
+                return reply
+            self._context.thinks = True
+            return ask(request, features)
+
+        features, capabilities, findings = run_probe(self.api, ask_with_room, wished)
+        thinks = features.thinks or self._context.thinks
+        features = replace(features, thinks=thinks)
+        revision = self._context.shown(capabilities.revision)
+        capabilities = replace(capabilities, thinks=thinks, revision=revision)
         self._settle(features, capabilities)
         if store:
             facts = {
@@ -279,6 +289,7 @@ class Endpoint(Model):
 
     def _settle(self, features: ApiFeatures, capabilities: Capabilities) -> None:
         self._features = features
+        self._context.thinks = features.thinks
         self.capabilities = capabilities
         self._fleet.expect(capabilities.revision)
 
