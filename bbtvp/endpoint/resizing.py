@@ -57,7 +57,8 @@ class TilesRule(StrictModel):
     """Scale the image into a box, then cut it into tiles.
 
     The image is scaled to fit `fit` x `fit` pixels, and then until its short side is at most
-    `short`. It costs `base` tokens, and `per_tile` tokens for each tile.
+    `short`, but never up: 768 x 512 pixels are billed as two tiles of 512. It costs `base` tokens,
+    and `per_tile` tokens for each tile.
     """
 
     kind: Literal["tiles"]
@@ -75,10 +76,6 @@ class TilesRule(StrictModel):
         steps = _scaling((width, height), (w, h))
         if tiles > 1:
             steps += (ResizeStep(f"cut into {tiles} tiles of at most {self.tile} px:", w, h),)
-        # Vendors do not say whether a small image is scaled up to the short side. The bound takes
-        # the dearer reading.
-        up = max(1.0, min(self.short / min(width, height), self.fit / max(width, height)))
-        most = max(tiles, self._tiles(*_scaled(width, height, up))) if up > 1 else tiles
         notes: tuple[str, ...] = ()
         if tiles > 1:
             note = (
@@ -86,13 +83,11 @@ class TilesRule(StrictModel):
                 f"an image of {self.tile} px stays in one tile"
             )
             notes = (note,)
-        return ResizeResult(steps, scale, self._cost(tiles), self._cost(most), notes)
+        cost = self.base + self.per_tile * tiles
+        return ResizeResult(steps, scale, cost, cost, notes)
 
     def _tiles(self, width: int, height: int) -> int:
         return math.ceil(width / self.tile) * math.ceil(height / self.tile)
-
-    def _cost(self, tiles: int) -> int:
-        return self.base + self.per_tile * tiles
 
 
 @final

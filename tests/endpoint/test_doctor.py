@@ -171,7 +171,7 @@ def test_the_price_row_and_the_cost_are_told() -> None:
         text,
     )
     assert (
-        "1,000 image queries, at most 965,000 tokens in and 16,000 out, at most $2.58, 2 min at "
+        "1,000 image queries, at most 455,000 tokens in and 16,000 out, at most $1.30, 2 min at "
         "the rate limit" in text
     )
     longer = ("-M", "max_tokens=1000")

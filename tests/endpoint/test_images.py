@@ -191,7 +191,7 @@ def test_published_values(
             1590,
         ),  # the older table: width * height / 750
         ("anthropic", "claude-3-5-sonnet-latest", 1000, 1334),
-        ("openai", "gpt-4o", 224, 765),  # if a small image is scaled up to 768 px
+        ("openai", "gpt-4o", 224, 255),  # a small image is not scaled up
         ("gemini", "gemini-2.5-flash", (960, 540), 6 * 258),  # ai.google.dev's own example of crops
         (
             "bedrock",

@@ -26,7 +26,7 @@ class Thinker:
     refused: fields that it answers with a 400, as OpenAI does.
     """
 
-    def __init__(self, refused: Mapping[str, str] = {}) -> None:  # noqa: B006 - never changed
+    def __init__(self, refused: Mapping[str, str] = {}) -> None:
         self.refused = refused
         self.server: Recorder | None = None
 
