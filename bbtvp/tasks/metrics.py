@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.plugins import Registry
-from bbtvp.tasks.replies import UNPARSED, normalise, number
+from bbtvp.tasks.replies import UNPARSED, names, normalise, number
 
 __all__ = [
     "METRICS",
@@ -69,7 +69,7 @@ def _exact(given: str, answer: str) -> bool:
 
 
 def _contains(given: str, answer: str) -> bool:
-    return f" {normalise(answer)} " in f" {normalise(given)} "
+    return names(given, answer)
 
 
 def _mean(scores: NDArray[np.float64]) -> float:

@@ -86,3 +86,39 @@ def test_the_scores_agree_with_each_other(pairs: list[tuple[str | None, str]]) -
 def test_every_metric_scores_a_sample_0_or_1() -> None:
     for name in METRICS.names():
         np.testing.assert_array_equal(per_sample(name, ["red", "blue"], ["red", "red"]), [1, 0])
+
+
+@pytest.mark.parametrize(
+    ("given", "answer", "exact", "contains"),
+    [
+        ("3", "3.0", 1, 1),
+        ("three", "3.0", 1, 1),
+        ("\u0663", "3", 1, 1),
+        ("1,000", "1000", 1, 1),
+        ("1,5", "1.5", 1, 1),
+        ("10\u2075", "105", 0, 0),
+        ("10^5", "10\u2075", 1, 1),
+        ("C++", "C#", 0, 0),
+        ("C++", "C", 0, 0),
+        ("It is C++", "C", 0, 0),
+        ("It is C++", "C++", 0, 1),
+        ("A+", "A-", 0, 0),
+        ("A\u2212", "A-", 1, 1),
+        ("<5", ">5", 0, 0),
+        ("\u2264 5", "<= 5", 1, 1),
+        ("5", "50 %", 0, 0),
+        ("5 %", "5", 0, 0),
+        ("5%", "5 %", 1, 1),
+        ("-5", "5", 0, 0),
+        ("5 cm", "5 m", 0, 0),
+        ("5cm", "5 cm", 1, 1),
+        ("The cat.", "cat", 1, 1),
+        ("これは犬です", "犬", 0, 1),
+        ("2 cats and 1 dog", "3", 0, 0),
+    ],
+)
+def test_signs_that_matter_and_numbers_by_value(
+    given: str, answer: str, exact: int, contains: int
+) -> None:
+    assert per_sample("exact", [given], [answer])[0] == exact
+    assert per_sample("contains", [given], [answer])[0] == contains

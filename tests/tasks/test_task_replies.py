@@ -12,6 +12,7 @@ from bbtvp.tasks.replies import (
     number,
     parse_label,
     prediction,
+    read_reply,
 )
 
 YES_NO = ("yes", "no")
@@ -26,12 +27,12 @@ DIGITS = ("zero", "one", "two", "three", "four")
         ("  a\tRED \n square.", "red square"),
         ("golden_retriever, ice-cream", "golden retriever ice cream"),
         ("three", "3"),
-        ("Twenty-One twenty, one hundred", "21 21 hundred"),
+        ("Twenty-One twenty, one hundred", "21 20 100"),
         ("one two ten twenty", "1 2 10 20"),
-        ("1,234,567 and 3.50 and 7. and 1,2", "1234567 and 3.50 and 7 and 1 2"),
+        ("1,234,567 and 3.50 and 7. and 1,2", "1234567 and 3.5 and 7 and 1.2"),
         ("-3 to \u22124, 5-6", "-3 to -4 5 6"),
         ("STRASSE Straße", "strasse strasse"),
-        ("\uff11\uff12 \u2075", "12 5"),
+        ("\uff11\uff12 \u2075", "12 ^5"),
         ("नमस्ते", "नमस्ते"),
         ("A", "a"),
         ("the a", "the a"),
@@ -41,10 +42,6 @@ DIGITS = ("zero", "one", "two", "three", "four")
 )
 def test_normalise(text: str, expected: str) -> None:
     assert normalise(text) == expected
-
-
-def test_number_words_may_be_left() -> None:
-    assert normalise("The Twenty-one", numbers=False) == "twenty one"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +55,7 @@ def test_number_words_may_be_left() -> None:
         ("2 or 3", None),
         ("none", None),
         ("", None),
-        ("two hundred", None),
+        ("two hundred", 200),
         ("1,024", 1024),
     ],
 )
@@ -133,11 +130,11 @@ labels_of = st.lists(
 @given(st.text("abno y1.'-", max_size=20) | st.text(max_size=20), labels_of)
 def test_a_label_that_is_returned_stands_in_the_text(text: str, labels: list[str]) -> None:
     label = parse_label(text, labels)
-    assert label is None or label in labels
-    if label is not None:
-        assert (
-            f" {normalise(label)} " in f" {normalise(text)} " or label.casefold() in text.casefold()
-        )
+    place = answer_span(text, labels)
+    assert (label is None) == (place is None)
+    if label is not None and place is not None:
+        assert label in labels
+        assert 0 <= place[0] < place[1] <= len(text)
 
 
 @given(labels_of, st.data())
@@ -182,3 +179,112 @@ def test_the_span_of_an_answer_is_where_it_stands() -> None:
     start, end = answer_span(text, COLORS) or (0, 0)
     assert (start, text[start:end]) == (26, "Red")
     assert answer_span("purple", COLORS) is None
+
+
+WORDS = ("cat", "golden retriever", "café", "C++", "A-", "50%", "ring-tailed lemur", "zebra")
+DECORATIONS = (
+    "{}",
+    "({})",
+    "{}.",
+    "**{}**",
+    '"{}"',
+    "`{}`",
+    "Answer: {}",
+    "**Answer:** {}",
+    "\\boxed{{{}}}",
+)
+DECORATIONS += (
+    "<answer>{}</answer>",
+    '{{"answer": "{}", "reason": "it fits"}}',
+    "{}\n",
+    "\u200b{}",
+)
+DECORATIONS += ("<think>no idea</think>{}", "The final answer is {}.", "Hmm.\n\nFinal answer: {}")
+
+
+@pytest.mark.parametrize("decoration", DECORATIONS)
+@pytest.mark.parametrize(
+    "labels", [WORDS, "ABCDE", ("1", "2", "3"), ("yes", "no"), ("猫", "犬", "小鳥")]
+)
+def test_every_label_decorated_reads_as_itself(labels: tuple[str, ...], decoration: str) -> None:
+    read = {label: parse_label(decoration.format(label), labels) for label in labels}
+    assert read == {label: label for label in labels}
+
+
+DENIALS = ("It is not {}.", "It isn't {}", "I see no {} here.", "There is neither {} nor {}.")
+DENIALS += ("Nothing here looks like {}.", "I don't think that it is {}.", "{} is wrong.")
+DENIALS += ("The answer is not {}.", "Answer: not {}", "It might be {}.", "Is it {}?", "{} or not?")
+
+
+@pytest.mark.parametrize("denial", DENIALS)
+@pytest.mark.parametrize("labels", [("cat", "golden retriever", "zebra"), "BCDE"])
+def test_a_label_that_is_denied_or_doubted_is_none(labels: tuple[str, ...], denial: str) -> None:
+    assert {parse_label(denial.format(label, label), labels) for label in labels} == {None}
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "expected"),
+    [
+        ("yes", ("yes", "no"), ("yes", "answered")),
+        ("Yes, the image", ("yes", "no"), ("yes", "answered")),
+        ("Yes", ("yes", "no"), ("yes", "answered")),
+        ("The image shows a dog", ("cat", "dog"), (None, "cut")),
+        ("The image shows a dog. It is", ("cat", "dog"), ("dog", "answered")),
+        ("The image shows a dog sitting on a", ("cat", "dog"), (None, "cut")),
+        ("Answer: no", ("yes", "no"), (None, "cut")),
+        ("Answer: no\nBecause the", ("yes", "no"), ("no", "answered")),
+        ("The answer is not", ("cat", "dog"), (None, "cut")),
+        ('{"answer": "cat", "reason": "it has', ("cat", "dog"), ("cat", "answered")),
+        ('{"answer": "ca', ("cat", "dog"), (None, "cut")),
+        ("<answer>cat", ("cat", "dog"), (None, "cut")),
+        ("There are 3.", ("1", "2", "3"), (None, "cut")),
+        ("<think>It may be a dog.", ("cat", "dog"), (None, "cut")),
+        ("It may be a dog.</think>\nIt is a c", ("cat", "dog"), (None, "cut")),
+        ("これは犬です。そして", ("猫", "犬"), ("犬", "answered")),
+        ("I'm sorry, but I can't help with", ("cat", "dog"), (None, "refused")),
+    ],
+)
+def test_what_a_cut_reply_says(
+    text: str, labels: tuple[str, ...], expected: tuple[str | None, str]
+) -> None:
+    assert read_reply(text, labels, cut=True) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with identifying people in images.",
+        "I cannot assist with that request.",
+        "As an AI language model, I cannot see images.",
+        "I'm not able to view the image. Please upload it again.",
+        "I can't provide medical advice, so I will not say yes or no.",
+        "申し訳ありませんが、お答えできません。",
+        "抱歉，我无法回答这个问题。",
+        "죄송하지만 답변할 수 없습니다.",
+        "Es tut mir leid, ich kann dabei nicht helfen.",
+        "Je suis désolé, je ne peux pas vous aider.",
+        "Lo siento, no puedo ayudar con eso.",
+        "No image was attached, so I cannot answer yes or no.",
+    ],
+)
+def test_a_refusal_in_words_is_no_answer(text: str) -> None:
+    for labels in (("yes", "no"), ("A", "B"), ("はい", "いいえ"), None):
+        assert read_reply(text, labels) == (None, "refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It is red", "It is red"),
+        ("<think>blue?</think>It is red", "It is red"),
+        ("The sign is large. **Answer:** STOP", "STOP"),
+        ("The final answer is \\boxed{42}.", "42"),
+        ('{"reason": "x", "answer": "C++"}', "C++"),
+        ("<answer>two birds</answer>", "two birds"),
+        ("I see a sign. The answer is STOP.", "STOP"),
+        ("答え：東京", "東京"),
+        ("<think>hmm", None),
+    ],
+)
+def test_a_free_answer(text: str, expected: str | None) -> None:
+    assert read_reply(text, None).answer == expected

@@ -1,0 +1,141 @@
+r"""Where a reply states its answer, in the forms that models use.
+
+| form | example |
+|---|---|
+| JSON, bare or fenced, with other fields | `{"reasoning": "…", "answer": "yes"}` |
+| an answer tag | `<answer>yes</answer>` |
+| a box | `\boxed{yes}`, `<|begin_of_box|>yes<|end_of_box|>`, `#### yes` |
+| a key and a colon | `**Answer:** yes`, `答え：はい`, `정답: 예` |
+| a sentence | `The final answer is yes`, `I would go with yes` |
+| after the label | `B is correct`, `Bが正解です` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import regex
+
+from bbtvp.tasks.replies.clauses import sentences
+from bbtvp.tasks.replies.languages import leading, pattern, words
+
+Form = Literal["marked", "key", "field", "sentence", "after"]
+"""marked: JSON, a tag, a box. key: "Answer:". field: "Class:", which may say something else.
+sentence: "the answer is". after: "B is correct".
+"""
+
+
+class Statement(NamedTuple):
+    """A stated answer. at: where it is announced. start, end: what is stated. closed: it ends."""
+
+    at: int
+    start: int
+    end: int
+    form: Form
+    closed: bool = True
+
+
+_TAG = regex.compile(
+    r"<(?P<name>(?:final_?)?answer|label|conclusion|output|result|response|prediction|choice|ans|class)>"
+    r"(?P<value>.*?)(?P<close></(?P=name)>|\Z)",
+    regex.IGNORECASE | regex.DOTALL,
+)
+_BOX = regex.compile(
+    r"\\f?box(?:ed)?\s*\{(?P<value>(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)(?P<close>\}|\Z)"
+)
+_BOX_TOKEN = regex.compile(
+    r"<\|begin_of_(?:box|solution)\|>(?P<value>.*?)(?P<close><\|end_of_(?:box|solution)\|>|\Z)",
+    regex.DOTALL,
+)
+_HASHES = regex.compile(r"^####\s*(?P<value>[^\n]+)(?P<close>\n|\Z)", regex.MULTILINE)
+_STRING = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'(?=\s*[,}\]\n]))"""
+_PAIR = regex.compile(
+    rf"""["'](?P<key>[\w][\w \-]*)["']\s*:\s*
+    (?P<value>{_STRING}|\[[^\[\]]*\]|-?\d[\d.,]*(?:[eE][-+]?\d+)?|true|false|null|None)
+    (?P<close>\s*[,}}\]\n])?""",
+    regex.VERBOSE | regex.IGNORECASE | regex.DOTALL,
+)
+
+
+def marked(text: str) -> list[Statement]:
+    """Answers in JSON, tags and boxes. `text`: the visible reply with its marks."""
+    found = []
+    for form in (_TAG, _BOX, _BOX_TOKEN, _HASHES):
+        for match in form.finditer(text):
+            closed = bool(match["close"])
+            start, end = match.span("value")
+            found.append(Statement(match.start(), start, end, "marked", closed))
+    return sorted([*found, *_from_json(text)])
+
+
+def _from_json(text: str) -> list[Statement]:
+    """The value of the key that ranks first: a final answer, an answer, the only other one.
+
+    Different values of that key are a statement of nothing.
+    """
+    if "{" not in text:
+        return []
+    pairs = list(_PAIR.finditer(text))
+    for rank in ("keys_final", "keys"):
+        chosen = [pair for pair in pairs if pattern(rank).fullmatch(pair["key"].strip())]
+        if chosen:
+            return [_spanning(chosen)]
+    chosen = [pair for pair in pairs if not pattern("keys_ignored").fullmatch(pair["key"].strip())]
+    return [_spanning(chosen)] if len(chosen) == 1 else []
+
+
+def _spanning(pairs: list[regex.Match[str]]) -> Statement:
+    first = pairs[0]
+    last = pairs[-1]
+    start, end = first.span("value")
+    if any(pair["value"] != first["value"] for pair in pairs):
+        end = start
+    quoted = last["value"][0] in "\"'["
+    return Statement(first.start(), start, end, "marked", quoted or bool(last["close"]))
+
+
+# -- in words --------------------------------------------------------------------------------------
+_COLON = r"\s*(?:[:：=]|[-–—](?=\s))[ \t]*"
+_KEYS = rf"(?P<key>@decisive@)(?:{_COLON}|[^\S\n]*\n)|^\W*(?P<field>@fields@){_COLON}"
+"""A key and a colon, or a heading on a line of its own."""
+
+
+def worded(text: str) -> Iterator[Statement]:
+    """Answers stated in words. `text`: the visible reply without marks of layout."""
+    for found in words(_KEYS).finditer(text):
+        heading = "\n" in found.group() and found["key"] is not None
+        if heading and text[text.rfind("\n", 0, found.start()) + 1 : found.start()].strip():
+            continue
+        start, end = _rest(text, found.end())
+        yield Statement(found.start(), start, end, "key" if found["key"] else "field")
+    for found in pattern("is").finditer(text):
+        if not leading("not_is").match(text, found.end()):
+            yield Statement(found.start(), *_rest(text, found.end()), "sentence")
+    for found in pattern("correct").finditer(text):
+        yield Statement(found.start(), _before(text, found.start()), found.start(), "after")
+
+
+_REASON = r"(?<=\w\W*)[,;]?\s+@reasons@"
+_WORDS = regex.compile(r"\w|[^\s\w]")
+_CLAUSE_END = regex.compile(r"[,.;:!?。、，\n]")
+
+
+def _rest(text: str, start: int) -> tuple[int, int]:
+    """From `start`, or from the next line with words, to the end of the sentence.
+
+    A reason is left out: "B, because A has no stripes" is B.
+    """
+    found = _WORDS.search(text, start)
+    parts = sentences(text[start:])
+    if found is None or not parts:
+        return start, len(text)
+    end = start + parts[0].end
+    reason = words(_REASON).search(text, start, end)
+    return start, reason.start() if reason else end
+
+
+def _before(text: str, end: int) -> int:
+    """Where the clause begins that ends at `end`."""
+    starts = [0, *(found.end() for found in _CLAUSE_END.finditer(text, 0, end))]
+    return starts[-1]

@@ -1,0 +1,98 @@
+"""What a model thinks before it answers, and how it is told from the answer.
+
+- `<think>` … `</think>`: Qwen, DeepSeek, GLM, MiniMax, Nemotron and most others; also as
+  `thinking`, `thought`, `reason`, `reasoning`, `analysis`, `scratchpad`, `reflection`, and with a
+  name space, as Seed's `<seed:think>`;
+- `◁think▷` … `◁/think▷`: Kimi-VL; `<|open|>think<|sep|>` … `<|close|>think<|sep|>`: Kimi K3;
+- `[THINK]` … `[/THINK]`: Magistral, Ministral;
+- `<|begin_of_thought|>` … `<|end_of_thought|>`: Sky-T1, OpenThinker;
+- `<|START_THINKING|>` … `<|END_THINKING|>`: Command A;
+- `<|channel|>analysis<|message|>` … `<|channel|>final<|message|>`: gpt-oss (harmony); `analysis` …
+  `assistantfinal` where a server dropped the marks;
+- `<|channel>thought` … `<channel|>`: Gemma 4; `<unused94>thought` … `<unused95>`: MedGemma;
+- `Here is my thought process:` … `Here is my response:`: Granite;
+- `Here are my reasoning steps:` … `[BEGIN FINAL RESPONSE]`: Apriel;
+- `<details type="reasoning">` … `</details>`: Open WebUI;
+- `Thinking...` … `...done thinking.`: Ollama's command line.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import regex
+
+_NAMES = "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|scratchpad|reflection|inner_monologue"
+_OPENING = regex.compile(
+    rf"""
+    (?:<|&lt;|\uff1c)(?:\w+:|\w+_)?(?:{_NAMES})(?::\w+|\s[^<>]*)?(?:>|&gt;|\uff1e)
+    |◁think▷
+    |\[THINK\]
+    |<\|begin_of_thought\|>
+    |<\|START_THINKING\|>
+    |<\|channel\|>\s*(?:analysis|commentary)\b
+    |<\|channel>\s*thought
+    |<unused94>
+    |<\|open\|>think<\|sep\|>
+    |<details\s+type="reasoning"[^>]*>
+    |\A\W*Here\sis\smy\sthought\sprocess:
+    |\A\W*Here\sare\smy\sreasoning\ssteps:
+    |\A\s*Thinking\.\.\.\s*\n
+    |\A\s*analysis(?=.*assistantfinal)
+    """,
+    regex.VERBOSE | regex.IGNORECASE | regex.DOTALL,
+)
+_CLOSING = regex.compile(
+    rf"""
+    (?:<|&lt;|\uff1c)/(?:\w+:|\w+_)?(?:{_NAMES})(?::\w+)?\s*(?:>|&gt;|\uff1e)
+    |◁/think▷
+    |\[/THINK\]
+    |<\|end_of_thought\|>
+    |<\|END_THINKING\|>
+    |<\|channel\|>\s*final\b[^<\n]*(?:<\|constrain\|>\s*\w+\s*)?<\|message\|>
+    |<channel\|>
+    |<unused95>
+    |<\|close\|>think<\|sep\|>
+    |(?<=<details\s+type="reasoning".*)</details>
+    |Here\sis\smy\sresponse:
+    |\[BEGIN\sFINAL\sRESPONSE\]
+    |^\.\.\.done\sthinking\.
+    |(?<=\A\s*analysis.*)assistantfinal
+    """,
+    regex.VERBOSE | regex.IGNORECASE | regex.MULTILINE | regex.DOTALL,
+)
+
+
+class Visible(NamedTuple):
+    """A reply without its thoughts.
+
+    text: as long as the reply, with spaces where a thought stood, so that places stay. cut: a
+    thought was opened and not closed: there is no answer.
+    """
+
+    text: str
+    cut: bool
+
+
+def visible(reply: str) -> Visible:
+    """The part of a reply that is said, not thought.
+
+    Whatever stands before the last closing mark is thought: the opening mark may have been in the
+    prompt. If nothing follows it, what stands before the first thought counts.
+
+    >>> visible("Red? No.</think>blue").text.strip()
+    'blue'
+    >>> visible("<think>It could be red, but")
+    Visible(text='                           ', cut=True)
+    """
+    opened = [found.span() for found in _OPENING.finditer(reply)]
+    closed = [found.end() for found in _CLOSING.finditer(reply)]
+    after = closed[-1] if closed else 0
+    if any(start >= after for start, _ in opened):
+        return Visible(" " * len(reply), cut=True)
+    if not closed:
+        return Visible(reply, cut=False)
+    if not reply[after:].strip() and opened:
+        before = opened[0][0]
+        return Visible(reply[:before] + " " * (len(reply) - before), cut=False)
+    return Visible(" " * after + reply[after:], cut=False)
