@@ -26,7 +26,7 @@ UNSPACED = regex.compile(
 """A character of a script that is written without spaces, or with particles glued to words."""
 
 
-class Token(NamedTuple):
+class Piece(NamedTuple):
     """A part of a text. text: as `fold` gives it; a number in plain digits, "3.0" as "3"."""
 
     start: int
@@ -98,7 +98,7 @@ def unaccented(folded: str) -> str:
     return unicodedata.normalize("NFC", bare)
 
 
-def tokens(text: str) -> list[Token]:
+def tokens(text: str) -> list[Piece]:
     """The tokens of `text`; marks without meaning, such as commas and quotes, are none.
 
     >>> [token.text for token in tokens("It's C++, not C#: 3.0 %")]
@@ -108,7 +108,7 @@ def tokens(text: str) -> list[Token]:
     return list(_merged(found, text))
 
 
-def _token(match: regex.Match[str]) -> Iterator[Token]:
+def _token(match: regex.Match[str]) -> Iterator[Piece]:
     start, end = match.span()
     kind = match.lastgroup or ""
     raw = match.group()
@@ -117,19 +117,19 @@ def _token(match: regex.Match[str]) -> Iterator[Token]:
     if kind in ("number", "fraction"):
         yield from _numbers(raw, start)
     elif kind in ("word", "elided"):
-        yield Token(start, end, fold(raw.translate(_NO_APOSTROPHE)), "word")
+        yield Piece(start, end, fold(raw.translate(_NO_APOSTROPHE)), "word")
     elif kind == "char":
-        yield Token(start, end, fold(raw), "char")
+        yield Piece(start, end, fold(raw), "char")
     elif kind == "power":
-        yield Token(start, end, "^" + fold(raw).strip("^ {}"), "sign")
+        yield Piece(start, end, "^" + fold(raw).strip("^ {}"), "sign")
     elif raw == "&":
-        yield Token(start, end, "and", "word")
+        yield Piece(start, end, "and", "word")
     else:
         sign = _COMPARED.get(raw) or _SAME_SIGN.get(raw) or fold(raw) or raw
-        yield from (Token(start, end, char, "sign") for char in sign if not char.isspace())
+        yield from (Piece(start, end, char, "sign") for char in sign if not char.isspace())
 
 
-def _numbers(raw: str, start: int) -> Iterator[Token]:
+def _numbers(raw: str, start: int) -> Iterator[Piece]:
     """The number that `raw` is, or those of a list such as "1,2,3"."""
     whole = numerals.value(raw)
     parts = [(start, raw)]
@@ -138,10 +138,10 @@ def _numbers(raw: str, start: int) -> Iterator[Token]:
     for at, part in parts:
         value = numerals.value(part)
         if value is not None:
-            yield Token(at, at + len(part), numerals.plain(value), "number")
+            yield Piece(at, at + len(part), numerals.plain(value), "number")
 
 
-def _merged(found: Sequence[Token], text: str) -> Iterator[Token]:
+def _merged(found: Sequence[Piece], text: str) -> Iterator[Piece]:
     """The tokens with runs of English number words as numbers, and powers multiplied out.
 
     "twenty-one" and "10^5" become one token each.
@@ -153,7 +153,7 @@ def _merged(found: Sequence[Token], text: str) -> Iterator[Token]:
         at += taken
 
 
-def _numeral(found: Sequence[Token], at: int, text: str) -> tuple[int, Token]:
+def _numeral(found: Sequence[Piece], at: int, text: str) -> tuple[int, Piece]:
     """How many tokens from `at` on are one number, and the token that they make."""
     first = found[at]
     if first.kind == "word" and first.text in numerals.WORDS:
@@ -161,13 +161,13 @@ def _numeral(found: Sequence[Token], at: int, text: str) -> tuple[int, Token]:
             value = numerals.spelled([token.text for token in found[at : at + run]])
             if value is not None:
                 last = found[at + run - 1]
-                return run, Token(first.start, last.end, numerals.plain(value), "number")
+                return run, Piece(first.start, last.end, numerals.plain(value), "number")
     if first.kind == "number" and at + 1 < len(found):
         return _scaled(first, found[at + 1], text)
     return 1, first
 
 
-def _run(found: Sequence[Token], at: int, text: str) -> int:
+def _run(found: Sequence[Piece], at: int, text: str) -> int:
     """The number of tokens from `at` on that are number words, next to each other."""
     run = 1
     while at + run < len(found):
@@ -180,12 +180,12 @@ def _run(found: Sequence[Token], at: int, text: str) -> int:
     return run
 
 
-def _goes_on(found: Sequence[Token], at: int) -> bool:
+def _goes_on(found: Sequence[Piece], at: int) -> bool:
     """Whether the "and" at `at` stands inside a number, as in "one hundred and five"."""
     return found[at - 1].text in numerals.SCALES and found[at + 1].text in numerals.WORDS
 
 
-def _scaled(first: Token, second: Token, text: str) -> tuple[int, Token]:
+def _scaled(first: Piece, second: Piece, text: str) -> tuple[int, Piece]:
     """A number and what multiplies it: a power, or a scale as in "3 million"."""
     if second.text.startswith("^") and second.start == first.end:
         try:
@@ -193,10 +193,10 @@ def _scaled(first: Token, second: Token, text: str) -> tuple[int, Token]:
         except (InvalidOperation, ArithmeticError):
             return 1, first
         if value.is_finite() and value.adjusted() < numerals.LARGEST:
-            return 2, Token(first.start, second.end, numerals.plain(value), "number")
+            return 2, Piece(first.start, second.end, numerals.plain(value), "number")
     if second.text in numerals.SCALES and not text[first.end : second.start].strip():
         value = Decimal(first.text) * numerals.SCALES[second.text]
-        return 2, Token(first.start, second.end, numerals.plain(value), "number")
+        return 2, Piece(first.start, second.end, numerals.plain(value), "number")
     return 1, first
 
 
@@ -208,10 +208,10 @@ def normalise(text: str) -> str:
     >>> normalise("The Cat's hat!"), normalise("Twenty-one"), normalise("C++")
     ('cats hat', '21', 'c + +')
     """
-    return " ".join(_pieces(without_articles(tokens(text)))) or fold(text).strip()
+    return " ".join(_spelled_out(without_articles(tokens(text)))) or fold(text).strip()
 
 
-def _pieces(found: Sequence[Token]) -> Iterator[str]:
+def _spelled_out(found: Sequence[Piece]) -> Iterator[str]:
     """The tokens' texts; neighbours in a script without spaces as one."""
     piece = ""
     end = -1
@@ -229,7 +229,7 @@ def _pieces(found: Sequence[Token]) -> Iterator[str]:
 ARTICLES = frozenset({"a", "an", "the"})
 
 
-def without_articles(found: Sequence[Token]) -> list[Token]:
+def without_articles(found: Sequence[Piece]) -> list[Piece]:
     """The tokens without English articles, unless nothing is left."""
     return [token for token in found if token.text not in ARTICLES] or list(found)
 

@@ -32,11 +32,11 @@ def entries(key: str) -> list[Any]:
     return [entry for listed in languages().values() for entry in listed.get(key, ())]
 
 
-class Words:
+class WordPattern:
     """An expression over lists of words.
 
     template: a verbose regular expression; `@KEY@` in it stands for the list KEY of all languages.
-    Words of a language with spaces match as whole words only. Case does not matter.
+    WordPattern of a language with spaces match as whole words only. Case does not matter.
     """
 
     def __init__(self, template: str) -> None:
@@ -89,21 +89,21 @@ def _verbatim(entry: str) -> str:
 
 
 @cache
-def words(template: str) -> Words:
-    """See `Words`; compiled once."""
-    return Words(template)
+def words(template: str) -> WordPattern:
+    """See `WordPattern`; compiled once."""
+    return WordPattern(template)
 
 
 @cache
-def pattern(key: str) -> Words:
+def pattern(key: str) -> WordPattern:
     """The words of the list `key`."""
-    return Words(f"@{key}@")
+    return WordPattern(f"@{key}@")
 
 
 @cache
-def leading(key: str) -> Words:
+def leading(key: str) -> WordPattern:
     """As `pattern`, with anything but letters and digits before the words."""
-    return Words(rf"(?:(?!{_WORD})[^\n])*@{key}@")
+    return WordPattern(rf"(?:(?!{_WORD})[^\n])*@{key}@")
 
 
 def spans(key: str, text: str) -> list[Span]:

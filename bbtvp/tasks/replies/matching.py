@@ -22,7 +22,7 @@ from bbtvp.tasks.replies.counts import (
     number_words,
     spoken_number,
 )
-from bbtvp.tasks.replies.folding import Token, fold, tokens, unaccented, without_articles
+from bbtvp.tasks.replies.folding import Piece, fold, tokens, unaccented, without_articles
 from bbtvp.tasks.replies.languages import entries, languages, spans, words
 from bbtvp.tasks.replies.letters import ALONE, BARE, NAMED, is_bare, is_letter, is_own_case
 from bbtvp.tasks.replies.texts import Text
@@ -220,7 +220,7 @@ def _unique(pairs: Iterable[tuple[Any, str]]) -> dict[Any, str]:
     return {key: min(labels) for key, labels in found.items() if len(labels) == 1}
 
 
-def _words(found: Sequence[Token]) -> tuple[str, ...]:
+def _words(found: Sequence[Piece]) -> tuple[str, ...]:
     return tuple(token.text for token in found)
 
 
