@@ -9,6 +9,9 @@ autocast. Requests without labels get greedy text. Images of a batch with equal 
 together, so no padding enters a prompt, and an answer depends on nothing but its request. Where
 memory runs out, fewer run together from then on.
 
+A thought that the model's chat template opens is closed before the answer, and a warning says so.
+Where that cannot be done, labels are not scored.
+
 Safe to use from many threads. They take turns on a GPU, whose memory one of them fills, and run at
 once on the CPU.
 """
@@ -16,6 +19,7 @@ once on the CPU.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -27,6 +31,7 @@ import transformers
 
 from bbtvp.adapters.hf_batches import FULL, BatchSizer
 from bbtvp.adapters.hf_inputs import Prompts, placed
+from bbtvp.adapters.hf_prompts import ThoughtWarning, answer_prompt, thought_note
 from bbtvp.adapters.hf_scoring import Scorer
 from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.core.digest import digest
@@ -141,8 +146,15 @@ class HuggingFaceModel(Model):
         keeps = any(hasattr(part, "rope_deltas") for part in model.modules())
         alone = keeps or model.device.type != "cpu"
         self._turn: AbstractContextManager[Any] = threading.Lock() if alone else nullcontext()
+        prompt = answer_prompt(processor, "Which of these is it?")
+        if told := thought_note(spec, prompt):
+            warnings.warn(told, ThoughtWarning, stacklevel=2)
         self.capabilities = Capabilities(
-            logprobs=True, deterministic=True, image_side=_image_side(processor), revision=revision
+            logprobs=prompt.closed,
+            deterministic=True,
+            image_side=_image_side(processor),
+            revision=revision,
+            thinks=not prompt.closed,
         )
 
     @property

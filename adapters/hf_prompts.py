@@ -1,23 +1,135 @@
-"""How a question becomes the text and the tokens that a Hugging Face model was trained on."""
+"""How a question becomes the text and the tokens that a Hugging Face model was trained on.
+
+A chat template may open a thought, so that the model would think before it answers. A label is then
+no likely continuation, and a short reply is all thought. So the thought is closed before the
+answer: by the template's own switch, or by writing the mark that ends it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, NamedTuple
+
+_SWITCHES = ("enable_thinking", "thinking")
+"""Names under which chat templates can be told not to open a thought."""
+
+_NAME = r"[\w:]*(?:think|thought|reason)\w*"
+_MARK = re.compile(
+    rf"(?i)(?P<left><\|?|\u25c1|\[)(?P<end>/|end_of_|)(?P<name>{_NAME})(?P<right>\|?>|\u25b7|\])"
+)
+"""A mark that begins or ends a thought, such as "<think>" and "[/THINK]"."""
+
+_ENDS = {
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|channel>thought": "<channel|>",
+    "<unused94>thought": "<unused95>",
+    "<|channel|>analysis<|message|>": "",
+}
+"""Marks that begin a thought and are ended by another one, "" where more than a mark ends it."""
+
+
+class ThoughtWarning(UserWarning):
+    """A chat template opens a thought, and something was done about it."""
+
+
+class AnswerPrompt(NamedTuple):
+    """The text after which a model answers.
+
+    opened: the mark of the thought that the model's template opens, "" for none. closed: whether
+    the text ends outside the thought. note: what was done, in words.
+    """
+
+    text: str
+    opened: str = ""
+    closed: bool = True
+    note: str = ""
 
 
 def prompt_text(processor: Any, question: str) -> str:
     """Return the full text prompt for one image and one question, with the image placeholder.
 
-    A chat template is used where the processor has one. Otherwise the placeholder comes first,
-    except for processors of the BLIP-2 family, which insert it themselves.
+    A chat template is used where the processor has one, without a thought that it opens. Otherwise
+    the placeholder comes first, except for processors of the BLIP-2 family, which insert it
+    themselves.
     """
     if getattr(processor, "chat_template", None):
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        chat = [{"role": "user", "content": content}]
-        return str(processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False))
+        return answer_prompt(processor, question).text
     if hasattr(processor, "num_query_tokens"):
         return question
     return f"{processor.image_token}{question}"
+
+
+def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
+    """Return the prompt of a processor's chat template, with its thought closed if it opens one.
+
+    A template with a switch for thinking is told not to think, also where it leaves it to the model
+    to open the thought. A processor without a template opens no thought.
+    """
+    template = getattr(processor, "chat_template", None)
+    if not template:
+        return AnswerPrompt("")
+    text = _rendered(processor, question)
+    opened = _opened(text, question)
+    for switch in _SWITCHES:
+        if switch not in str(template):
+            continue
+        off = _rendered(processor, question, **{switch: False})
+        if off != text and not _opened(off, question):
+            return AnswerPrompt(off, opened, note=f"thinking is switched off ({switch}=False)")
+    if not opened:
+        return AnswerPrompt(text)
+    end = _ends(opened)
+    if not end:
+        return AnswerPrompt(text, opened, closed=False, note="it cannot be closed")
+    gap = "\n" if text.endswith("\n") else "\n\n"
+    return AnswerPrompt(
+        f"{text}{gap}{end}\n\n", opened, note=f"it is closed with {end} before the answer"
+    )
+
+
+def thought_note(spec: str, prompt: AnswerPrompt) -> str:
+    """Return one line about the thought that a model's template opens, "" if it opens none."""
+    if not prompt.note:
+        return ""
+    if not prompt.opened:
+        return f"{spec} may think before it answers: {prompt.note}"
+    told = (
+        f"{spec} would think before it answers, its chat template opens a thought "
+        f"({prompt.opened}): {prompt.note}"
+    )
+    if prompt.closed:
+        return told
+    return f"{told}, so labels cannot be scored; give a model that does not think"
+
+
+def _rendered(processor: Any, question: str, **switches: bool) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": question}]
+    chat = [{"role": "user", "content": content}]
+    return str(
+        processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **switches)
+    )
+
+
+def _opened(text: str, question: str) -> str:
+    """Return the mark of a thought that is open at the end of a prompt, "" if none is.
+
+    Marks in the question do not count.
+    """
+    after = text.rpartition(question.strip())[2] if question.strip() else text
+    for mark in _ENDS:
+        begun = after.rfind(mark)
+        if begun >= 0 and (not _ENDS[mark] or _ENDS[mark] not in after[begun:]):
+            return mark
+    marks = list(_MARK.finditer(after))
+    return marks[-1].group() if marks and not marks[-1]["end"] else ""
+
+
+def _ends(mark: str) -> str:
+    """Return the mark that ends the thought that this one begins, "" if there is none."""
+    if mark in _ENDS:
+        return _ENDS[mark]
+    found = _MARK.fullmatch(mark)
+    return f"{found['left']}/{found['name']}{found['right']}" if found else ""
 
 
 def answer_ids(processor: Any, prompt: str, answer: str, *, encoder_decoder: bool) -> list[int]:

@@ -5,6 +5,7 @@ at a time.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ import transformers
 from PIL import Image
 
 from bbtvp.adapters import hf
-from bbtvp.adapters.hf_prompts import prompt_text
+from bbtvp.adapters.hf_prompts import ThoughtWarning, prompt_text
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Outcome, Reply, Request, load_model
 from bbtvp.zoo.families import FAMILIES, tokenizer
@@ -75,7 +76,7 @@ def label_ids(model: hf.HuggingFaceModel, text: str, label: str) -> list[int]:
     fresh = (
         model.encoder_decoder
         or "PaliGemma" in type(model.processor).__name__
-        or text.endswith("\n")
+        or text[-1:].isspace()
     )
     return list(
         model.processor.tokenizer(label if fresh else f" {label}", add_special_tokens=False)[
@@ -333,6 +334,70 @@ def test_the_chat_template_is_used_where_there_is_one(
     family: str, text: str, untrained: Folder
 ) -> None:
     assert prompt_text(load(untrained(family)).processor, "what?") == text
+
+
+# -- thoughts --------------------------------------------------------------------------------------
+OFF = "enable_thinking is defined and enable_thinking is false"
+QWEN = "{{ '<think>\\n\\n</think>\\n\\n' if " + OFF + " else '<think>\\n' }}"
+HYBRID = "{{ '<think>\\n\\n</think>\\n\\n' if " + OFF + " else '' }}"
+
+
+def thinker(damaged: Folder, tail: str) -> Path:
+    """The miniature with a chat template whose invitation to answer ends in this."""
+    folder = damaged("llava")
+    template = folder / "chat_template.jinja"
+    written = template.read_text().rstrip("\n")
+    template.write_text(f"{written}{{% if add_generation_prompt %}}{tail}{{% endif %}}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("tail", "end", "told"),
+    [
+        ("<think>\n", "<think>\n\n</think>\n\n", "closed with </think>"),
+        ("<think>", "<think>\n\n</think>\n\n", "closed with </think>"),
+        ("<thinking>\n", "<thinking>\n\n</thinking>\n\n", "closed with </thinking>"),
+        ("◁think▷", "◁think▷\n\n◁/think▷\n\n", "closed with ◁/think▷"),
+        ("[THINK]", "[THINK]\n\n[/THINK]\n\n", "closed with [/THINK]"),
+        ("<seed:think>\n", "<seed:think>\n\n</seed:think>\n\n", "closed with </seed:think>"),
+        (
+            "<|begin_of_thought|>\n",
+            "<|begin_of_thought|>\n\n<|end_of_thought|>\n\n",
+            "closed with <|end_of_thought|>",
+        ),
+        (QWEN, "<think>\n\n</think>\n\n", "enable_thinking=False"),
+        (HYBRID, "<think>\n\n</think>\n\n", "may think before it answers"),
+        ("{% if thinking is not false %}<think>{% else %}</think>{% endif %}", "</think>", "off"),
+    ],
+)
+def test_a_thought_that_the_template_opens_is_closed_before_the_answer(
+    tail: str, end: str, told: str, damaged: Folder
+) -> None:
+    with pytest.warns(ThoughtWarning, match=re.escape(told)) as warned:
+        model = load(thinker(damaged, tail))
+    assert "think" in str(warned[0].message)
+    assert "\n" not in str(warned[0].message)
+    assert model.capabilities.logprobs
+    assert prompt_text(model.processor, "what?").endswith(f"ASSISTANT:{end}")
+    asked = requests()[:1]
+    np.testing.assert_allclose(
+        scores(model.query(asked))[0],
+        [reference_score(model, asked[0], label) for label in LABELS],
+        atol=1e-4,
+    )
+
+
+def test_a_thought_that_cannot_be_closed_is_told_and_nothing_is_scored(damaged: Folder) -> None:
+    with pytest.warns(ThoughtWarning, match="labels cannot be scored"):
+        model = load(thinker(damaged, "<|channel|>analysis<|message|>"))
+    assert not model.capabilities.logprobs
+    assert model.capabilities.thinks
+
+
+@pytest.mark.parametrize("tail", ["<think>\n\n</think>\n\n", " I think:", "[/THINK]"])
+def test_a_template_that_leaves_no_thought_open_is_left_alone(tail: str, damaged: Folder) -> None:
+    model = load(thinker(damaged, tail))
+    assert prompt_text(model.processor, "<think> or not?").endswith(f"ASSISTANT:{tail}")
 
 
 @families
