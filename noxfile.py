@@ -105,11 +105,16 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def extras(session: nox.Session) -> None:
-    """Tests of Ray and Hugging Face datasets. It installs both into this environment."""
+    """Tests of Ray, Hugging Face datasets and OCR. It installs them into this environment."""
     here = Path(sys.executable)
-    _install(session, here, "-c", "constraints.txt", "-e", ".[ray,datasets]")
-    files = ("tests/adapters/test_ray.py", "tests/tasks/formats/test_hub.py")
+    _install(session, here, "-c", "constraints.txt", "-e", ".[ray,datasets,ocr]")
+    files = (
+        "tests/adapters/test_ocr.py",
+        "tests/adapters/test_ray.py",
+        "tests/tasks/formats/test_hub.py",
+    )
     _pytest(session, *files, "-m", "not gpu")
+    _pytest(session, "tests/test_examples.py", "-k", "ocr", "-m", "slow")
 
 
 def _python(session: nox.Session, *arguments: str, env: dict[str, str] | None = None) -> None:

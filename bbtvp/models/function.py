@@ -64,17 +64,17 @@ class FunctionModel(Model):
     batch, a list of these).
 
     name: the model is called `python/NAME`, or NAME where it holds a slash; by default the
-    function's own name. version: part of the model's identity, for what the source does not show,
-    such as its weights. batch: at most so many images in a call. logprobs: the function returns a
-    dict from label to probability, 0 to 1, or to log-probability, at most 0. usd: US dollars that
-    one image query costs. concurrency: calls at once; above 1 the function must be safe to use from
+    function's own name. version: what tells the model from others of its name, such as that of its
+    weights; by default a digest of the function's source. batch: at most so many images in a call.
+    logprobs: the function returns a dict from label to probability, 0 to 1, or to log-probability,
+    at most 0. usd: US dollars that one image query costs. concurrency: calls at once; above 1 the function must be safe to use from
     several threads. deterministic: equal images and questions get equal replies. timeout: seconds
     that a call may take; None for no limit, and then one call at a time is made in the thread that
     asks.
 
     A call that raises, hangs or returns something else is a failed query, with a line that says
-    why. The identity is the name, the version and a digest of the source: a run goes on only with
-    the function that it was begun with. Raises UsageError for what cannot be called so.
+    why. The identity is the name and the version: a run goes on only with the function that it was
+    begun with. Raises UsageError for what cannot be called so.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class FunctionModel(Model):
         self.capabilities = Capabilities(
             logprobs=logprobs, deterministic=deterministic, forced=logprobs
         )
-        self._identity = f"{self.spec} {version} {source_digest(function)}"
+        self._identity = f"{self.spec} {version or source_digest(function)}"
         self._calls = FunctionCalls(
             self._name, concurrency=concurrency, timeout=timeout, is_async=_is_async(function)
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.core.errors import DataError
+from bbtvp.core.errors import DataError, UsageError
 
 MAX_PIXELS = 64_000_000
 
@@ -96,6 +96,23 @@ def to_rgb(image: Image.Image) -> Pixels:
         raise DataError(
             f"cannot be decoded, mode {image.mode} ({_line(error)}); save it as PNG again"
         ) from error
+
+
+def any_pixels(image: Image.Image | Pixels | Path | str) -> Pixels:
+    """(H, W, 3) uint8 sRGB of an image in whatever form: pixels, a PIL image, or its path.
+
+    "~" is the home folder. DataError for a file or an image that cannot be read, UsageError for
+    anything that is no image.
+    """
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    if isinstance(image, str | Path):
+        return open_image(Path(image).expanduser())
+    if isinstance(image, np.ndarray):
+        return image
+    raise UsageError(
+        f"an image of type {type(image).__name__}; give a path, a PIL image or (H, W, 3) uint8"
+    )
 
 
 def open_image(path: Path | str) -> Pixels:

@@ -19,7 +19,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.prompt.identity import Identity
-from bbtvp.prompt.image import to_rgb
+from bbtvp.prompt.image import any_pixels
 from bbtvp.prompt.layer import (
     BACKGROUND,
     MAX_CANVAS,
@@ -375,16 +375,19 @@ class Prompt:
         """The prompt made ready for many images."""
         return self.space.renderer(self.z)
 
-    def render(self, image: Pixels | Prepared) -> Pixels:
+    def render(self, image: Pixels | Prepared | Image.Image | Path | str) -> Pixels:
         """What is deployed: (canvas, canvas, 3) uint8; of the identity, the image's own pixels.
 
-        image: (H, W, 3) uint8 sRGB pixels, or prepared ones.
+        image: (H, W, 3) uint8 sRGB pixels, or prepared ones; a path or a PIL image will do too.
         """
-        return self.renderer(image)
+        return self.renderer(image if isinstance(image, Prepared) else any_pixels(image))
 
-    def apply(self, image: Image.Image) -> Image.Image:
-        """An image of any mode to the prompted RGB image. DataError for one that cannot be read."""
-        return Image.fromarray(self.render(to_rgb(image)))
+    def apply(self, image: Image.Image | Pixels | Path | str) -> Image.Image:
+        """The prompted RGB image of a PIL image of any mode, of pixels, or of an image file.
+
+        DataError for one that cannot be read.
+        """
+        return Image.fromarray(self.render(any_pixels(image)))
 
     def ask(self, question: str) -> str:
         """The question as it goes with the prompted image: with its sentence, if it has one."""
@@ -436,7 +439,7 @@ class Prompt:
         content = bundle.Bundle(
             self.space.canvas, self.space.layers, self.z, self.theta, dict(meta or {}), self.frame
         )
-        bundle.write(Path(path), content)
+        bundle.write(Path(path).expanduser(), content)
 
     @classmethod
     def load(cls, path: Path | str) -> Prompt:
@@ -447,7 +450,7 @@ class Prompt:
         """
         from bbtvp.prompt import bundle
 
-        content = bundle.read(Path(path))
+        content = bundle.read(Path(path).expanduser())
         try:
             prompt = cls(PromptSpace(content.layers, content.canvas), content.z)
         except UsageError as error:

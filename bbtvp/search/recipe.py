@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,9 @@ from bbtvp.tasks import Task
 from bbtvp.tasks.registry import load_task
 
 _T = TypeVar("_T")
+
+_STARTS_PROGRAM = re.compile(r"(ray/)*exec/")
+"""Specs of models that are programs; the word after it is a command line."""
 
 
 class Loads(Protocol):
@@ -52,6 +56,12 @@ class Loader(Loads):
         return self._once("task", origin, load_task)
 
     def model(self, origin: Origin) -> Model:
+        """Raises UsageError for a program: a file that is loaded must not be able to run one."""
+        if _STARTS_PROGRAM.match(origin.spec):
+            raise UsageError(
+                f"{origin.spec}: no program is started because a file names it; ask it by "
+                "bbtvp optimize --model, or make it a plug-in (docs/models.md)"
+            )
         return self._once("model", origin, load_model)
 
     def surrogate(self, origin: Origin) -> Surrogate:

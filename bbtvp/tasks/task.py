@@ -11,12 +11,13 @@ from string import Formatter
 from typing import Any, final
 
 import numpy as np
+from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.origin import Origin
-from bbtvp.prompt.image import open_image
+from bbtvp.prompt.image import any_pixels, open_image
 from bbtvp.tasks.loading import LoadReport
 from bbtvp.tasks.metrics import METRICS, Metric
 from bbtvp.tasks.replies import fold
@@ -28,9 +29,15 @@ class Sample:
     """One image with one question's answer.
 
     `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB,
+<<<<<<< HEAD
     0-255, or the file to read them from. `fields`: what the question template may use. `labels`:
     this sample's own options, if it has any. `group`: samples of one group, such as the images of
     one patient, stay in one split when splits are drawn.
+=======
+    0-255, or the file to read them from; a path as text becomes a `Path`, and a PIL image becomes
+    pixels. `fields`: what the question template may use. `labels`:
+    this sample's own options, if it has any.
+>>>>>>> b715831 (Programs and OCR engines as models: exec/COMMAND, ocr/rapidocr, ocr/tesseract)
     """
 
     id: str
@@ -47,6 +54,7 @@ class Sample:
                 raise DataError(
                     f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it"
                 )
+        object.__setattr__(self, "image", _image_of(self.image))  # frozen for all others
         image = self.image
         if isinstance(image, Path):
             return
@@ -57,7 +65,8 @@ class Sample:
             or image.shape[2] != 3
         ):
             raise DataError(
-                f"sample {self.id!r}: the image must be (H, W, 3) uint8 pixels or a Path"
+                f"sample {self.id!r}: the image must be (H, W, 3) uint8 pixels, a PIL image or a "
+                "path"
             )
 
     def pixels(self) -> Pixels:
@@ -227,6 +236,13 @@ class _Template(Formatter):
 
 
 _TEMPLATE = _Template()
+
+
+def _image_of(given: Any) -> Any:
+    """Pixels or a path where an image was given in another form; else what was given."""
+    if isinstance(given, Image.Image):
+        return any_pixels(given)
+    return Path(given).expanduser() if isinstance(given, str) else given
 
 
 def _has_surrogate(text: str) -> bool:

@@ -47,7 +47,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8), "a.png"],
+    [np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3)), np.zeros((2, 2, 4), np.uint8), 7],
 )
 def test_other_images_are_refused(image: Any) -> None:
     with pytest.raises(DataError, match="sample 'x': the image must be"):
