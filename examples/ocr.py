@@ -51,6 +51,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="ocr/rapidocr", help="or ocr/tesseract, or any other")
+    parser.add_argument("--prompt", default="tone", help="tone, default, frame, …")
     parser.add_argument(
         "--task", default="signs", help="signs: drawn here; else an image folder, a .csv or .jsonl"
     )
@@ -66,7 +67,9 @@ def main() -> None:
         task = signs(args.limit, args.seed)
     else:
         task = bbtvp.load_task(args.task, limit=args.limit)
-    run = bbtvp.optimize(task, args.model, budget=args.queries, seed=args.seed)
+    run = bbtvp.optimize(
+        task, args.model, budget=args.queries, prompt=args.prompt, seed=args.seed
+    )
     run.save(args.out)
     print(f"saved {args.out}, after {sum(run.queries.values())} image queries")
     proof = bbtvp.verify(run.prompt, task, run.models, source=run.model.spec, seed=args.seed)

@@ -67,10 +67,10 @@ class FunctionModel(Model):
     function's own name. version: what tells the model from others of its name, such as that of its
     weights; by default a digest of the function's source. batch: at most so many images in a call.
     logprobs: the function returns a dict from label to probability, 0 to 1, or to log-probability,
-    at most 0. usd: US dollars that one image query costs. concurrency: calls at once; above 1 the function must be safe to use from
-    several threads. deterministic: equal images and questions get equal replies. timeout: seconds
-    that a call may take; None for no limit, and then one call at a time is made in the thread that
-    asks.
+    at most 0. usd: US dollars that one image query costs. concurrency: calls at once; above 1 the
+    function must be safe to use from several threads. deterministic: equal images and questions get
+    equal replies. timeout: seconds that a call may take; None for no limit, and then one call at a
+    time is made in the thread that asks.
 
     A call that raises, hangs or returns something else is a failed query, with a line that says
     why. The identity is the name and the version: a run goes on only with the function that it was
