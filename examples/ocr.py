@@ -67,12 +67,11 @@ def main() -> None:
         task = signs(args.limit, args.seed)
     else:
         task = bbtvp.load_task(args.task, limit=args.limit)
-    run = bbtvp.optimize(
-        task, args.model, budget=args.queries, prompt=args.prompt, seed=args.seed
-    )
+    model = bbtvp.load_model(args.model)
+    run = bbtvp.optimize(task, model, budget=args.queries, prompt=args.prompt, seed=args.seed)
     run.save(args.out)
     print(f"saved {args.out}, after {sum(run.queries.values())} image queries")
-    proof = bbtvp.verify(run.prompt, task, run.models, source=run.model.spec, seed=args.seed)
+    proof = bbtvp.verify(run.prompt, task, model, source=model.spec, seed=args.seed)
     (row,) = proof.rows
     low, high = row.gain_ci95
     print(

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,16 @@ from tests.support import LABELS, Eye, folder_of_patterns
 FOLDER = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
 MAX_LINES = 100
-STANDARD = {"__future__", "argparse", "collections", "pathlib", "tempfile", "time", "typing"}
+STANDARD = {
+    "__future__",
+    "argparse",
+    "collections",
+    "pathlib",
+    "random",
+    "tempfile",
+    "time",
+    "typing",
+}
 COMMON = ("--model", "--task", "--queries", "--seed", "--out")
 HERE = ("--device", "--dtype")
 """Options of a model that runs on this machine."""
@@ -47,10 +57,14 @@ VENDORS = {
 """Examples of models that are paid for, with the variables that they need."""
 
 ENDPOINTS = (*VENDORS, "compatible_server")
+READERS = ("ocr",)
+"""Examples of models that are no multimodal LLM, and need an extra."""
+
 NEWER = ("qwen_vl", "smolvlm", "internvl")
 """Families without a miniature of their own."""
 
 REAL = {
+    "ocr": "ocr/rapidocr",
     "gpt": "openai/gpt-4o",
     "azure": "azure/my-deployment",
     "claude": "anthropic/claude-sonnet-4-6",
@@ -75,6 +89,8 @@ examples = pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for scrip
 
 def options(script: Path) -> tuple[str, ...]:
     """What a script must offer."""
+    if script.stem in READERS:
+        return (*COMMON, "--limit")
     if script.stem not in ENDPOINTS:
         return (*COMMON, *HERE, *(["--limit"] if script.stem in NEWER else []))
     return (*COMMON, "--limit", *(["--usd"] if script.stem in VENDORS else ["--base-url"]))
@@ -107,7 +123,7 @@ def imports(tree: ast.Module) -> Iterator[str]:
 def test_every_family_has_an_example_and_the_table_names_them_all() -> None:
     assert (
         {script.stem for script in SCRIPTS}
-        == {*FAMILIES, *ENDPOINTS, *NEWER, "private_images"}
+        == {*FAMILIES, *ENDPOINTS, *NEWER, *READERS, "private_images"}
         == {*REAL}
     )
     table = (FOLDER / "README.md").read_text("utf-8")
@@ -126,7 +142,8 @@ def test_an_example_is_short_and_says_which_model_it_stands_for(script: Path) ->
         r"--folder.*\n *", "", docstring
     )
     for needed in VENDORS.get(
-        script.stem, () if script.stem in ENDPOINTS else ("--device cuda --dtype bfloat16",)
+        script.stem,
+        () if script.stem in ENDPOINTS + READERS else ("--device cuda --dtype bfloat16",),
     ):
         assert needed in docstring
     catalogued = catalogue.STANDS_FOR.get(script.stem, "")
@@ -434,6 +451,8 @@ def test_a_canvas_that_qwen_would_resize_is_refused() -> None:
 @pytest.mark.slow
 @examples
 def test_an_example_runs_on_the_miniature(script: Path, tmp_path: Path) -> None:
+    if script.stem in READERS:
+        pytest.skip("it stands for no model")
     text = ast.unparse(ast.parse(script.read_text("utf-8")).body[-2])
     wanted = {*re.findall(r"default=\[?'zoo/(\w+)'", text)} & {*catalogue.STANDS_FOR}
     assert wanted
@@ -446,3 +465,12 @@ def test_an_example_runs_on_the_miniature(script: Path, tmp_path: Path) -> None:
         )
     out = tmp_path / "found.vprompt"
     check(run(script, "--queries", "150", "--out", str(out)), out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("rapidocr") is None, reason="needs the extra ocr")
+def test_ocr_reads_more_signs_with_its_prompt(tmp_path: Path) -> None:
+    out = tmp_path / "signs.vprompt"
+    printed = run(FOLDER / "ocr.py", "--queries", "250", "--limit", "60", "--out", str(out))
+    check(printed, out)
+    assert "verdict: go: ocr/rapidocr gains" in printed

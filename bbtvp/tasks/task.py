@@ -29,15 +29,10 @@ class Sample:
     """One image with one question's answer.
 
     `id` is unique in the task and the same on every machine. `image`: (H, W, 3) uint8 pixels, sRGB,
-<<<<<<< HEAD
-    0-255, or the file to read them from. `fields`: what the question template may use. `labels`:
-    this sample's own options, if it has any. `group`: samples of one group, such as the images of
-    one patient, stay in one split when splits are drawn.
-=======
-    0-255, or the file to read them from; a path as text becomes a `Path`, and a PIL image becomes
-    pixels. `fields`: what the question template may use. `labels`:
-    this sample's own options, if it has any.
->>>>>>> b715831 (Programs and OCR engines as models: exec/COMMAND, ocr/rapidocr, ocr/tesseract)
+    0-255, or the file to read them from; a path as text becomes a `Path`, a PIL image pixels.
+    `fields`: what the question template may use. `labels`: this sample's own options, if it has
+    any. `group`: samples of one group, such as the images of one patient, stay in one split when
+    splits are drawn.
     """
 
     id: str
