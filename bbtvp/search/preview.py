@@ -15,10 +15,11 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any, final
 
+from bbtvp.endpoint.probe import AGREEMENT
 from bbtvp.models import Outcome, QueryFailed
 from bbtvp.search.ask import Answers
 from bbtvp.search.readers import Reader, Reading, ReadingStatus
-from bbtvp.tasks import Sample, Task
+from bbtvp.tasks import Sample, Task, read_reply
 
 PREVIEWED = 8
 """Replies that a search shows before it goes on."""
@@ -54,7 +55,8 @@ class SeenReply:
 
     sample: the id of the image. truth: the right answer. said: the text of the reply; the likeliest
     labels, where only their log-probabilities came; the reason, where the query failed. answer: as
-    it was read, or None. right: None where the query failed.
+    it was read, or None. right: None where the query failed. named: where the answer is the
+    likeliest label, the label that the text names, or None.
     """
 
     sample: str
@@ -64,6 +66,7 @@ class SeenReply:
     answer: str | None
     status: ReadingStatus
     right: bool | None
+    named: str | None = None
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class SeenReply:
             reading.answer,
             reading.status,
             None if math.isnan(reading.correct) else reading.correct == 1,
+            _named(outcome, task, sample),
         )
 
     @property
@@ -129,8 +133,16 @@ class Preview:
         return _ADVICE[reasons.most_common(1)[0][0]] if reasons else ""
 
     @property
+    def contradicted(self) -> int:
+        """Replies whose text names another label than the likeliest one."""
+        return sum(reply.named not in (None, reply.answer) for reply in self.replies)
+
+    @property
     def summary(self) -> str:
-        """The counts in words, and the advice if too many replies give no answer."""
+        """The counts in words, and the advice if too many replies give no answer.
+
+        It also tells where the labels that are scored are not those that the texts name.
+        """
         named = (("unparsed", "unparsed"), ("refused", "refused"), ("cut", "cut off"))
         counts = self.counts
         said = [f"{counts[status]} {word}" for status, word in named if status in counts]
@@ -138,7 +150,14 @@ class Preview:
             said.append(f"{counts['failed']} failed")
         answered = counts.get("answered", 0)
         text = ", ".join([f"{answered} of {len(self.replies)} replies give an answer", *said])
-        return f"{text}; {self.advice}" if self.unread > MOST_UNREAD else text
+        if self.unread > MOST_UNREAD:
+            text = f"{text}; {self.advice}"
+        if self.contradicted > (1 - AGREEMENT) * len(self.replies):
+            text = (
+                f"{text}; the text names another label than the likeliest one in "
+                f"{self.contradicted}: read the text instead (--reader text)"
+            )
+        return text
 
     def as_json(self) -> dict[str, Any]:
         """The replies, their counts and the share without an answer."""
@@ -160,6 +179,12 @@ def one_line(text: str, most: int) -> str:
     """The text on one line, with an ellipsis where it is longer than `most` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= most else flat[: most - 1] + "…"
+
+
+def _named(outcome: Outcome, task: Task, sample: Sample) -> str | None:
+    if isinstance(outcome, QueryFailed) or outcome.text is None or outcome.scores is None:
+        return None
+    return read_reply(outcome.text, task.sample_labels(sample), cut=outcome.cut).answer
 
 
 def _said(outcome: Outcome, reader: Reader, task: Task, sample: Sample) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
@@ -95,6 +96,33 @@ def test_the_lines_show_each_reply_and_the_counts() -> None:
     assert len(lines) == PREVIEWED + 2
     assert "'it is rows.' → 'rows'; right is 'columns'" in lines[1]
     assert "of 8 replies give an answer" in lines[-1]
+
+
+@final
+class Contradicts(Model):
+    """Scores what it sees, and says another label in every second reply."""
+
+    spec = "says/another"
+    capabilities = Capabilities(logprobs=True, deterministic=True)
+
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        scored = [Eye().look(request) for request in requests]
+        return [replace(reply, text=self.said(i, reply)) for i, reply in enumerate(scored)]
+
+    @staticmethod
+    def said(place: int, reply: Reply) -> str:
+        likeliest = max(range(len(LABELS)), key=lambda i: (reply.scores or ())[i].logprob)
+        return LABELS[(likeliest + place % 2) % len(LABELS)]
+
+
+def test_scores_that_contradict_the_text_are_told() -> None:
+    preview = previewed(Contradicts())
+    assert preview.contradicted == PREVIEWED // 2
+    assert f"in {PREVIEWED // 2}: read the text instead (--reader text)" in preview.summary
+
+
+def test_scores_without_a_text_contradict_nothing() -> None:
+    assert previewed(Eye()).contradicted == 0
 
 
 def test_a_long_reply_is_cut_to_one_line() -> None:
