@@ -5,6 +5,7 @@ type.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Mapping
@@ -177,7 +178,7 @@ def test_a_folder_is_verified_with_the_question_that_the_prompt_was_searched_wit
 ) -> None:
     question = "which way do the stripes run?"
     searched = bbtvp(*optimize(images, "--queries", 200, "-S", "images=4", "--question", question))
-    assert f"question: {question}" not in searched.err
+    assert f"question: {question}\n" in searched.err
     command = ("verify", "run/prompt.vprompt", "--task", images, "--model", "eye/near")
     assert f"question: {question}\n" in bbtvp(*command).err
     assert "question: stripes?\n" in bbtvp(*command, "--question", "stripes?").err
@@ -202,10 +203,80 @@ def test_another_run_in_the_folder_is_named(images: Path) -> None:
 def test_dry_run_asks_nothing_and_leaves_nothing(images: Path) -> None:
     ran = bbtvp(*optimize(images, "--model", "eye/down", "--dry-run", "--json"))
     assert ran.code == 0
-    assert one_document(ran.out).keys() == {"queries", "plan"}
-    assert one_document(ran.out)["queries"] <= 1000
+    document = one_document(ran.out)
+    assert document["queries"] <= 1000
+    assert document["task"]["splits"]["test"]["samples"] == 36
+    assert document["images"]["unreadable"] == document["missing"] == []
     assert not Path("run").exists()
     assert "answers read as logprob" in ran.err
+
+
+def test_dry_run_shows_the_task_as_a_person_would_check_it(images: Path) -> None:
+    shutil.copytree(images, "photos")
+    classes = sorted(path for path in Path("photos").iterdir() if path.is_dir())
+    for folder in classes[:2]:
+        (folder / "Thumbs.db").write_bytes(b"x")
+        (folder / "broken.png").write_bytes(b"x")
+        (folder / "icon.png").write_bytes(b"")
+        Image.new("RGB", (8, 8)).save(folder / "icon.png")
+    ran = bbtvp(*optimize("photos", "--dry-run"))
+    assert ran.code == 1 and not Path("run").exists()
+    lines = ran.out.splitlines()
+    assert lines[0] == "task      photos"
+    assert lines[1].startswith("question  what is in the image? answer with one of: ")
+    assert lines[2] == f"labels    {', '.join(path.name for path in classes)}"
+    assert any(line.split() == ["train", "validation", "test"] for line in lines)
+    assert any(line.split()[0] == classes[0].name for line in lines[5:9])
+    assert "passed over: 2 Thumbs.db (" in ran.out
+    assert "warning: 2 of 124 images cannot be read: " in ran.out
+    for folder in classes[:2]:
+        assert f"{folder / 'broken.png'}: not an image" in ran.out
+    assert "warning: 2 images have a side below 16 px, as thumbnails and icons do: " in ran.out
+    assert "test images show a gain of " in ran.out
+
+
+def test_dry_run_needs_no_key(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    command = ["optimize", "--task", images, "--model", "openai/gpt-4o", "--queries", 300]
+    ran = bbtvp(*command, "--usd", "0.01", "--dry-run")
+    assert ran.code == 0
+    assert "warning: openai/gpt-4o needs a key: export OPENAI_API_KEY=…" in ran.out
+    assert re.search(r"warning: \$0.01 stops it after about \d+ of \d+ image queries", ran.out)
+    asked = bbtvp(*command, "--usd", "0.01")
+    assert (asked.code, asked.out) == (2, "")
+    assert "needs a key" in asked.err
+    unknown = bbtvp(*command[:3], "--model", "anthropic/no-such-model", "--dry-run", "--json")
+    document = one_document(unknown.out)
+    assert [said.partition(" ")[0] for said in document["missing"]] == [
+        "anthropic/no-such-model",
+        "no",
+    ]
+    assert "price" in document["missing"][1]
+
+
+def test_labels_and_question_of_a_table(images: Path) -> None:
+    found = sorted(images.glob("*/*.png"))
+    rows = [f"{path},{path.parent.name}" for path in found]
+    Path("t.csv").write_text("\n".join(["Path,Label", *rows]))
+    ran = bbtvp(*optimize("t.csv", "--dry-run"))
+    assert "labels are inferred from the 4 distinct answers" in ran.out
+    assert "columns are read by other names: 'Path' as image, 'Label' as answer" in ran.out
+    free = bbtvp(*optimize("t.csv", "--labels", "none", "--question", "which?", "--dry-run"))
+    assert "labels    none: answers are free" in free.out
+    names = ",".join(sorted({path.parent.name for path in found}, reverse=True))
+    given = bbtvp(*optimize("t.csv", "--labels", names, "--dry-run"))
+    assert f"labels    {names.replace(',', ', ')}" in given.out
+
+
+def test_a_folder_that_is_no_run_is_left_alone(images: Path) -> None:
+    Path("run").mkdir()
+    Path("run", "thesis.tex").write_text("x")
+    for more in ((), ("--dry-run",)):
+        ran = bbtvp(*optimize(images, "--queries", 200, "-S", "images=4", *more))
+        assert ran.code == 1
+        assert "run is no run folder: it holds 'thesis.tex'; name another folder (--out)" in ran.err
+    assert [path.name for path in Path("run").iterdir()] == ["thesis.tex"]
 
 
 def test_dry_run_finds_the_mistakes_that_the_run_would(images: Path) -> None:

@@ -42,9 +42,15 @@ question_option = click.option(
     "--question",
     help="Question, for a folder or file [default: the one the prompt was searched with].",
 )
+labels_option = click.option(
+    "--labels",
+    help="The answers allowed, as for optimize [default: of a table, those that the prompt was "
+    "searched with].",
+)
 asking_options = together(usd_option, prices_option, reader_option, seed_option, model_option_flag)
 check_options = together(
     question_option,
+    labels_option,
     number_option(
         "--limit",
         default=100,
@@ -69,6 +75,7 @@ class CheckArguments(TypedDict):
     """What `check_options` gives a command."""
 
     question: str | None
+    labels: str | None
     limit: int
     usd: float | None
     reader: str
@@ -108,11 +115,13 @@ class CheckInputs:
         models: Sequence[str],
         *,
         question: str | None,
+        labels: str | None,
         options: tuple[str, ...],
     ) -> CheckInputs:
         """Load all of it.
 
-        question: of a task that is a folder or a file; by default the one in the bundle.
+        question: of a task that is a folder or a file; by default the one in the bundle. labels: of
+        a table, likewise.
         """
         from bbtvp.models import load_model
         from bbtvp.verify.inputs import open_prompt

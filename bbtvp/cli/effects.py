@@ -56,7 +56,12 @@ def effects(
     from bbtvp.verify.session import held_out
 
     inputs = CheckInputs.load(
-        prompt, task, [model], question=shared["question"], options=shared["options"]
+        prompt,
+        task,
+        [model],
+        question=shared["question"],
+        labels=shared["labels"],
+        options=shared["options"],
     )
     limit = shared["limit"]
     as_json = shared["as_json"]

@@ -20,7 +20,7 @@ from bbtvp.cli.groups import (
     list_settings,
     settings_of,
 )
-from bbtvp.cli.options import give, model_options, own_prices, say
+from bbtvp.cli.options import asked, give, model_options, own_prices, say
 
 if TYPE_CHECKING:
     from bbtvp.search import Run
@@ -51,7 +51,12 @@ option = partial(click.option, cls=GroupedOption)
     group=EVERYDAY,
     help="Run folder [default: runs/TASK-MODEL-SEED].",
 )
-@option("--dry-run", is_flag=True, group=EVERYDAY, help="Print the plan; ask nothing.")
+@option(
+    "--dry-run",
+    is_flag=True,
+    group=EVERYDAY,
+    help="Print what is known before anything is asked: task, images, plan, costs; needs no key.",
+)
 @option(
     "-S",
     "settings",
@@ -62,7 +67,17 @@ option = partial(click.option, cls=GroupedOption)
     group=EVERYDAY,
     help="Any option of the search by name: -S images=16. -S help lists them.",
 )
-@option("--question", group=MODEL, help="Question, for a folder or file: 'which {kind} is this?'.")
+@option(
+    "--question",
+    group=MODEL,
+    help="Question, for a folder or file: 'which {kind} is this? answer with one of: {labels}'.",
+)
+@option(
+    "--labels",
+    group=MODEL,
+    help="The answers allowed: a,b,c; none for free answers "
+    "[default: the class folders, or the distinct answers of a table if they are few].",
+)
 @option(
     "-M",
     "model_pairs",
@@ -93,6 +108,7 @@ def optimize(
     dry_run: bool,
     settings: tuple[str, ...],
     question: str | None,
+    labels: str | None,
     model_pairs: tuple[str, ...],
     as_json: bool,
     **flags: Any,
@@ -100,25 +116,30 @@ def optimize(
     """Search a visual prompt for MODEL on TASK, within a cap of image queries."""
     from bbtvp.cli.plan import show_plan
     from bbtvp.core.files import atomic_write_json
+    from bbtvp.endpoint.access import without_keys
     from bbtvp.jobs.result import result
     from bbtvp.models import load_model
     from bbtvp.report.progress import Progress
-    from bbtvp.runs.folder import BUNDLE, RESULT
+    from bbtvp.runs.folder import BUNDLE, RESULT, check_folder
     from bbtvp.search import SearchConfig
     from bbtvp.search import optimize as search
     from bbtvp.search.preview import MOST_UNREAD
-    from bbtvp.search.setup import set_up
     from bbtvp.tasks.registry import load_task
 
     began = time.monotonic()
     given = {name: value for name, value in flags.items() if value not in (None, False)}
     watched = {"unread": MOST_UNREAD} if sys.stdin.isatty() and sys.stderr.isatty() else {}
     config = SearchConfig.of({**watched, **given, **settings_of(settings)})
-    loaded = load_task(task, **({"question": question} if question else {}))
-    sources = [load_model(model, **model_options(model_pairs)) for model in models]
+    loaded = load_task(task, **asked(question, labels))
+    options = model_options(model_pairs)
     if dry_run:
-        show_plan(loaded, sources, set_up(loaded, sources, config), as_json)
+        with without_keys():
+            sources = [load_model(model, **options) for model in models]
+        if out is not None:
+            check_folder(out)
+        show_plan(loaded, sources, config, as_json)
         return
+    sources = [load_model(model, **options) for model in models]
     names = "+".join(source.spec for source in sources)
     name = "-".join([loaded.name, names, str(config.seed)]).replace("/", "_")
     folder = out or Path("runs") / name
@@ -136,7 +157,9 @@ def optimize(
         give(document)
     else:
         click.echo(str(folder / BUNDLE))
-    _advise(run, folder / BUNDLE, [f"--task {shlex.quote(task)}", *_words(models, model_pairs)])
+    words = [f"--task {shlex.quote(task)}", *_words(models, model_pairs)]
+    words += [f"--labels {shlex.quote(labels)}"] if labels else []
+    _advise(run, folder / BUNDLE, words)
 
 
 def _words(models: tuple[str, ...], model_pairs: tuple[str, ...]) -> list[str]:

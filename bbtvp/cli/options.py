@@ -59,6 +59,14 @@ def pairs_of(
     return options
 
 
+def asked(question: str | None, labels: str | None) -> dict[str, Any]:
+    """Those options of a task that were given; of labels, "a,b" gives a sequence."""
+    from bbtvp.tasks.labels import parse_labels
+
+    found: dict[str, Any] = {"question": question} if question else {}
+    return found if labels is None else {**found, "labels": parse_labels(labels)}
+
+
 def out_option(help: str, **settings: Any) -> Callable[..., Any]:
     """`--out`, the path of the folder that the command writes."""
     return click.option("--out", type=click.Path(path_type=Path), help=help, **settings)

@@ -12,7 +12,7 @@ from bbtvp.cli.options import give, say
 if TYPE_CHECKING:
     from bbtvp.endpoint.prices import Estimate
     from bbtvp.models import Model
-    from bbtvp.search.setup import Setup
+    from bbtvp.search import SearchConfig
     from bbtvp.tasks import Task
 
 
@@ -36,19 +36,25 @@ def tell(
         click.echo(line)
 
 
-def show_plan(task: Task, models: Sequence[Model], setup: Setup, as_json: bool) -> None:
-    """Print the plan of a search, and what each endpoint costs at most.
+def show_plan(task: Task, models: Sequence[Model], config: SearchConfig, as_json: bool) -> None:
+    """Print all that is known of a search before anything is asked.
 
-    The cost is in tokens, in dollars and in the time at the endpoint's rate limit.
+    Raises DataError, once it is printed, if there are images that cannot be read.
     """
-    from bbtvp.jobs.plan import costs
-    from bbtvp.search.plan import describe_plan
+    from bbtvp.report.preflight import preflight_text
+    from bbtvp.search.preflight import look_ahead
+    from bbtvp.search.setup import set_up
 
-    found = costs(task, models, setup)
+    setup = set_up(task, models, config)
+    found = look_ahead(task, models, config, setup)
     names = "+".join(model.spec for model in models)
     say(
         f"{task.name} on {names}, canvas {setup.space.canvas} px, {setup.space.dim} variables; "
-        f"answers read as {setup.reader.name}" + (" until a probe finds more" if found else "")
+        f"answers read as {setup.reader.name}"
+        + (" until a probe finds more" if found.costs else "")
     )
-    planned = describe_plan(setup.plan)
-    tell({"queries": setup.plan.queries, "plan": planned}, [planned], found, as_json)
+    if as_json:
+        give(found.as_json())
+    else:
+        click.echo(preflight_text(found))
+    found.inspection.check()

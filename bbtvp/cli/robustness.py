@@ -66,7 +66,12 @@ def robustness(
     from bbtvp.report.checks import robustness_table
 
     inputs = CheckInputs.load(
-        prompt, task, models, question=shared["question"], options=shared["options"]
+        prompt,
+        task,
+        models,
+        question=shared["question"],
+        labels=shared["labels"],
+        options=shared["options"],
     )
     limit = shared["limit"]
     as_json = shared["as_json"]

@@ -12,6 +12,7 @@ import click
 from bbtvp.cli.checks import (
     CheckInputs,
     asking_options,
+    labels_option,
     prompt_argument,
     question_option,
     tested_models_option,
@@ -36,6 +37,7 @@ points = click.FloatRange(0, 100, max_open=True)
     help="A model that the search queried [default: as the bundle says]; repeat.",
 )
 @question_option
+@labels_option
 @number_option(
     "--min-gain",
     default=2.0,
@@ -75,6 +77,7 @@ def verify(
     models: tuple[str, ...],
     sources: tuple[str, ...],
     question: str | None,
+    labels: str | None,
     min_gain: float,
     max_harm: float,
     sequential: bool,
@@ -100,7 +103,9 @@ def verify(
     from bbtvp.verify import verify as prove
 
     began = time.monotonic()
-    inputs = CheckInputs.load(prompt, task, models, question=question, options=options)
+    inputs = CheckInputs.load(
+        prompt, task, models, question=question, labels=labels, options=options
+    )
     rule = Rule(min_gain / 100, max_harm / 100)
     needless = inputs.prompt.is_identity
     if dry_run:

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, final
 from urllib.parse import urlsplit
@@ -24,6 +26,21 @@ from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ProviderApi
 from bbtvp.endpoint.remote import Endpoint
 
+_PLANNING: ContextVar[bool] = ContextVar("planning", default=False)
+
+
+@contextmanager
+def without_keys() -> Iterator[None]:
+    """Within this, a model whose key is missing is built too, for a plan that asks nothing.
+
+    Its `missing_key` then names the variable.
+    """
+    token = _PLANNING.set(True)
+    try:
+        yield
+    finally:
+        _PLANNING.reset(token)
+
 
 @final
 @dataclass(frozen=True)
@@ -31,7 +48,8 @@ class Access:
     """What is needed to call one model of a service.
 
     spec: what the user typed. base: the base URL, without a slash at its end. variable: the
-    environment variable that holds the key. key: the key itself, "" for none.
+    environment variable that holds the key. key: the key itself, "" for none. keyless: whether a
+    key is needed and missing, which only a plan may pass over.
     """
 
     spec: str
@@ -39,11 +57,14 @@ class Access:
     base: str
     variable: str
     key: str
+    keyless: bool = False
 
     def endpoint(self, api: ProviderApi, **options: Any) -> Endpoint:
         """Build the model. Raises UsageError for an option that is unknown or wrong."""
         secrets = [self.key] if self.key else []
-        return Endpoint.of(api, key_variable=self.variable, secrets=secrets, **options)
+        endpoint = Endpoint.of(api, key_variable=self.variable, secrets=secrets, **options)
+        endpoint.missing_key = self.variable if self.keyless else None
+        return endpoint
 
     def __repr__(self) -> str:
         return f"Access({self.spec}, {self.base})"
@@ -107,7 +128,9 @@ class Service:
     ) -> Access:
         """Find the key for a model at a base URL that is known. Raises UsageError as `access`."""
         variable = key_env or self._key_variable
-        return Access(spec, model, base, variable, _key(variable, spec, needed=needs_key))
+        needed = needs_key and not _PLANNING.get()
+        key = _key(variable, spec, needed=needed)
+        return Access(spec, model, base, variable, key, keyless=needs_key and not key)
 
     @property
     def _key_variable(self) -> str:

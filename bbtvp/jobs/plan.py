@@ -12,6 +12,7 @@ from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import SearchJob
 from bbtvp.models import Model
 from bbtvp.search.plan import describe_plan
+from bbtvp.search.preflight import costs
 from bbtvp.search.recipe import Loader
 from bbtvp.search.setup import Setup
 from bbtvp.tasks import Task
@@ -43,11 +44,6 @@ class JobPlan(NamedTuple):
             "usd_bound": self.usd,
             "seconds_bound": self.seconds,
         }
-
-
-def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
-    """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
-    return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
 
 
 def plan(job: SearchJob, loader: Loader) -> JobPlan:

@@ -92,6 +92,11 @@ class Model(ABC):
     128 for any other model.
     """
 
+    missing_key: str | None = None
+    """The environment variable of a key that is needed and not set. Only a plan, which asks
+    nothing, is made with such a model.
+    """
+
     @abstractmethod
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer each request, in order.

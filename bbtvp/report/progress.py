@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, assert_never, final
 
+from bbtvp.report.preflight import preflight_lines
 from bbtvp.search.events import (
     ArmValidated,
     GenerationDone,
     RepliesSeen,
     SearchEvent,
     SearchPlanned,
+    SearchPrepared,
     StageSkipped,
     StageStopped,
     StartChosen,
@@ -38,6 +40,8 @@ def lines_of(event: SearchEvent | ProofEvent) -> Iterator[str]:
 
 def _search_lines(event: SearchEvent) -> Iterator[str]:
     match event:
+        case SearchPrepared(preflight):
+            yield from preflight_lines(preflight)
         case SearchPlanned():
             yield from (f"{spec}: {'; '.join(said)}" for spec, said in event.probes.items())
             yield f"plan: {describe_plan(event.plan)}; answers read as {event.reader}"

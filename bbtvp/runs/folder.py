@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
-from bbtvp.core.lock import Owner, owner_of
+from bbtvp.core.errors import JournalError
+from bbtvp.core.lock import OWNER, Owner, owner_of
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.bundle import read as read_bundle
 from bbtvp.runs.documents import read_document
@@ -31,6 +32,21 @@ BUNDLE = "prompt.vprompt"
 RESULT = "result.json"
 CHECKS = ("robustness", "effects", "saliency")
 """The checks other than the proof: the folder of each, and the name of its document."""
+
+
+def check_folder(path: Path) -> None:
+    """Raise JournalError if a folder holds files and no part of a run: it is not for a run."""
+    if not path.is_dir():
+        return
+    own = {RECORD, JOURNAL, BUNDLE, RESULT, PROOFS, *CHECKS}
+    there = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    others = sorted(name for name in there - {OWNER} if not name.endswith((".lock", ".held")))
+    if others and not own & there:
+        raise JournalError(
+            f"{path} is no run folder: it holds {others[0]!r}"
+            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+            + "; name another folder (--out)"
+        )
 
 
 class Cost(NamedTuple):

@@ -14,8 +14,17 @@ from typing import TypeAlias, final
 
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.plan import Plan
+from bbtvp.search.preflight import Preflight
 from bbtvp.search.preview import Preview
 from bbtvp.search.validation import Arm
+
+
+@final
+@dataclass(frozen=True)
+class SearchPrepared:
+    """The task and its images were looked at, and the costs worked out."""
+
+    preflight: Preflight
 
 
 @final
@@ -102,7 +111,8 @@ class StageSkipped:
 
 
 SearchEvent: TypeAlias = (
-    SearchPlanned
+    SearchPrepared
+    | SearchPlanned
     | RepliesSeen
     | ArmValidated
     | StartChosen

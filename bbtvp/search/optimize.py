@@ -20,19 +20,21 @@ from bbtvp.models import (
     probe_model,
 )
 from bbtvp.prompt import Prompt, PromptSpace
-from bbtvp.runs.folder import BUNDLE
+from bbtvp.runs.folder import BUNDLE, check_folder
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
 from bbtvp.search.config import SearchConfig
-from bbtvp.search.events import SearchPlanned, Watch, silent
+from bbtvp.search.events import SearchPlanned, SearchPrepared, Watch, silent
 from bbtvp.search.loop import Search, Searcher
 from bbtvp.search.objective import Objective
+from bbtvp.search.preflight import look_ahead
 from bbtvp.search.readers import Reader
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.search.surrogacy import free_samples
 from bbtvp.search.validation import Arm
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Task
+from bbtvp.tasks.inspection import inspect
 from bbtvp.tasks.registry import as_task
 
 
@@ -88,8 +90,9 @@ def optimize(
     `SearchConfig`, or its fields by name, or both; `bbtvp optimize -S help` lists them. out: a run
     folder; the same call continues a run that was killed. watch: is called with every event.
 
-    Raises UsageError for a bad argument, JournalError if `out` holds another run, BudgetReached
-    (exit code 3) if failures used the budget up before a prompt could be chosen.
+    Raises UsageError for a bad argument, DataError that names all images which cannot be read,
+    JournalError if `out` holds another run or something else than a run, BudgetReached (exit code
+    3) if failures used the budget up before a prompt could be chosen.
     """
     config = (config or SearchConfig()).changed(fields) if fields else config or SearchConfig()
     task = as_task(task)
@@ -97,9 +100,16 @@ def optimize(
     surrogate = config.surrogate
     if isinstance(surrogate, str):
         surrogate = load_surrogate(surrogate)
+    folder = Path(out) if out is not None else None
+    if folder is not None:
+        check_folder(folder)
+    inspection = inspect(task)
+    inspection.check()
     probes = _probes(models, config)
     setup = set_up(task, models, config)
-    folder = Path(out) if out is not None else None
+    if watch is not silent:
+        found_before = look_ahead(task, models, config, setup, inspection=inspection)
+        watch(SearchPrepared(found_before))
     identity = _identity(task, models, config, setup=setup, surrogate=surrogate)
     with Journal(identity, folder) as journal:
         if folder is not None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
 
-from bbtvp.core.errors import UsageError
+from bbtvp.core.errors import DataError, UsageError
 from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace, preset
+from bbtvp.prompt.image import read_header
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.engines import Engines
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.search.readers import Reader, choose_reader
-from bbtvp.tasks import Task
+from bbtvp.tasks import Sample, Task
 
 LARGEST_CANVAS = 768
 """Side in pixels that passes the resizing rules of every vendor known to us without a second
@@ -53,9 +55,20 @@ def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     The larger of what the models' processors make (224 if unknown) and the median training image's
     longer side, at most 768, and no more than what endpoints take as it is.
     """
-    sides = [max(sample.pixels().shape[:2]) for sample in task.train[:16]]
+    sides = [side for sample in task.train[:16] if (side := _longer_side(sample)) is not None]
     if not sides:
-        raise UsageError(f"task {task.name} has no training images")
+        raise UsageError(f"task {task.name} has no training images that can be read")
     seen = max(model.capabilities.image_side or 224 for model in models)
     wanted = min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
     return min([wanted, *(model.fitting_canvas(wanted) for model in models)])
+
+
+def _longer_side(sample: Sample) -> int | None:
+    """The longer side of a sample's image in pixels; None for a file that cannot be read."""
+    if not isinstance(sample.image, Path):
+        return int(max(sample.image.shape[:2]))
+    try:
+        header = read_header(sample.image)
+    except DataError:
+        return None
+    return max(header.width, header.height)

@@ -18,6 +18,7 @@ with σ₀² = ψ.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 
@@ -43,8 +44,6 @@ def power(n: int, gain: float, lost: float = LOST, *, margin: float = 0.0, z: fl
     lost: probability that an answer is right before and wrong after; gain + lost that it is the
     reverse. UsageError if these are no probabilities, or n is below 1.
     """
-    from scipy.stats import norm  # type: ignore[import-untyped]
-
     gained = gain + lost
     if n < 1 or lost < 0 or gained < 0 or gained + lost > 1 + 1e-12:
         raise UsageError(
@@ -54,11 +53,11 @@ def power(n: int, gain: float, lost: float = LOST, *, margin: float = 0.0, z: fl
     if n <= EXACT:
         return _summed(n, gained, lost, margin, z)
     if abs(gain - margin) < 1e-9:
-        return float(norm.sf(z))
+        return 1 - NormalDist().cdf(z)
     sigma = math.sqrt(max(gained + lost - gain**2, 1e-12))
     above = math.sqrt(n) * (gain - margin)
     sigma_0 = above / float(paired_z(gained * n, lost * n, n, margin))  # from the expected counts
-    return float(norm.cdf((above - z * sigma_0) / sigma))
+    return NormalDist().cdf((above - z * sigma_0) / sigma)
 
 
 def _summed(n: int, gained: float, lost: float, margin: float, z: float) -> float:

@@ -8,8 +8,8 @@ from typing import Any
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.tasks import Task
+from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify.messages import Message, message
-from bbtvp.verify.overlap import Overlap
 from bbtvp.verify.rows import ProofRow
 from bbtvp.verify.verdict import LEAST, OVERLAPPING
 

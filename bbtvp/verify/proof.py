@@ -18,6 +18,7 @@ from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.search.events import silent
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample
+from bbtvp.tasks.overlap import Overlap, overlap
 from bbtvp.verify.answers import ModelAnswers
 from bbtvp.verify.events import (
     ModelVerified,
@@ -29,7 +30,6 @@ from bbtvp.verify.events import (
 from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.messages import Message, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
-from bbtvp.verify.overlap import Overlap, overlap
 from bbtvp.verify.planning import SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession

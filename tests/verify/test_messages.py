@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from bbtvp.jobs.result import result
 from bbtvp.prompt import Prompt, PromptSpace, Tone
 from bbtvp.stats import PairedGain
+from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify import ProofRow, Rule, needless_proof, verify
 from bbtvp.verify.messages import MESSAGES, Message, fill, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
-from bbtvp.verify.overlap import Overlap
 from bbtvp.verify.proof import Proof
 from bbtvp.verify.verdict import UNJUDGED, Evidence, judge
 from tests.support import LABELS, SIDE, Eye, Vendor, patterns

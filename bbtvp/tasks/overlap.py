@@ -18,7 +18,10 @@ a twentieth correlates 0.80.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple, final
 
 import numpy as np
@@ -27,13 +30,17 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import digest
-from bbtvp.tasks import Sample, Task
+from bbtvp.core.errors import DataError
+from bbtvp.tasks.task import Sample, Task
 
 BITS = 12
 """Bits in which the hashes of two like pictures may differ, of 63."""
 
 ALIKE = 0.99
 """The least correlation of the thumbnails of two like pictures."""
+
+_NAMED = 10
+"""Files that are named of those that cannot be read."""
 
 _SIDE = 32
 _LOW = 8
@@ -57,7 +64,7 @@ class Fingerprint(NamedTuple):
 
 @final
 class Overlap(NamedTuple):
-    """Places in the test split of images that the train or validation split holds too.
+    """Places in a split of images that an earlier split holds too.
 
     equal: pixel by pixel. alike: by hash and thumbnail.
     """
@@ -69,6 +76,29 @@ class Overlap(NamedTuple):
     def places(self) -> frozenset[int]:
         """Both kinds."""
         return frozenset((*self.equal, *self.alike))
+
+
+@final
+class Unreadable(NamedTuple):
+    """An image file that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+@final
+class Fingerprints(NamedTuple):
+    """The fingerprints of images by their file, or by the id of a sample without one.
+
+    unreadable: the files that have none.
+    """
+
+    by_image: Mapping[Path | str, Fingerprint]
+    unreadable: tuple[Unreadable, ...]
+
+    def of(self, samples: Iterable[Sample]) -> list[Fingerprint]:
+        """One for each sample."""
+        return [self.by_image[image_key(sample)] for sample in samples]
 
 
 def fingerprint(pixels: Pixels) -> Fingerprint:
@@ -86,15 +116,24 @@ def fingerprint(pixels: Pixels) -> Fingerprint:
 
 
 def overlap(task: Task) -> Overlap:
-    """Find the test images that the other splits hold. Decodes every image of the task once."""
-    seen = _fingerprints((*task.train, *task.validation))
-    test = _fingerprints(task.test)
+    """Find the test images that the other splits hold. Decodes every image of the task once.
+
+    DataError names all files that cannot be read.
+    """
+    every = (*task.train, *task.validation, *task.test)
+    found = fingerprints(every)
+    check_readable(found.unreadable, len({image_key(sample) for sample in every}))
+    return repeated(found.of(task.test), found.of((*task.train, *task.validation)))
+
+
+def repeated(held: Sequence[Fingerprint], seen: Sequence[Fingerprint]) -> Overlap:
+    """Find the images of `held` that are among those of `seen`, of which there is at least one."""
     known = {one.digest for one in seen}
     hashes = np.array([one.bits for one in seen], np.uint64)
     thumbnails = np.stack([one.thumbnail for one in seen])
     equal = []
     alike = []
-    for place, one in enumerate(test):
+    for place, one in enumerate(held):
         if one.digest in known:
             equal.append(place)
             continue
@@ -104,13 +143,49 @@ def overlap(task: Task) -> Overlap:
     return Overlap(tuple(equal), tuple(alike))
 
 
-def _fingerprints(samples: Sequence[Sample] | Iterable[Sample]) -> list[Fingerprint]:
-    """One for each sample; an image file that several samples ask about is read once."""
-    files: dict[object, Fingerprint] = {}
-    found = []
-    for sample in samples:
-        key = sample.id if isinstance(sample.image, np.ndarray) else sample.image
-        if key not in files:
-            files[key] = fingerprint(sample.pixels())
-        found.append(files[key])
-    return found
+def image_key(sample: Sample) -> Path | str:
+    """What names the image of a sample: its file, or the sample's id."""
+    return sample.image if isinstance(sample.image, Path) else sample.id
+
+
+def fingerprints(samples: Iterable[Sample]) -> Fingerprints:
+    """The fingerprints of all images; a file that several samples ask about is read once."""
+    by_key = {image_key(sample): sample for sample in samples}
+    found: dict[Path | str, Fingerprint] = {}
+    unreadable = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for key, one in zip(by_key, pool.map(_read, by_key.values()), strict=True):
+            if isinstance(one, Fingerprint):
+                found[key] = one
+            else:
+                unreadable.append(Unreadable(Path(key), one))
+    return Fingerprints(found, tuple(unreadable))
+
+
+def check_readable(unreadable: Sequence[Unreadable], images: int) -> None:
+    """Raise one DataError that names the files that cannot be read, if there are any.
+
+    images: how many there are in all.
+    """
+    if not unreadable:
+        return
+    if len(unreadable) == 1:
+        raise DataError(unreadable[0].reason)
+    raise DataError(
+        f"{describe_unreadable(unreadable, images)}; mend or remove them, and run it again"
+    )
+
+
+def describe_unreadable(unreadable: Sequence[Unreadable], images: int) -> str:
+    """How many images cannot be read, and the names of some."""
+    named = " | ".join(reason for _, reason in unreadable[:_NAMED])
+    more = f" | and {len(unreadable) - _NAMED:,} more" if len(unreadable) > _NAMED else ""
+    return f"{len(unreadable):,} of {images:,} images cannot be read: {named}{more}"
+
+
+def _read(sample: Sample) -> Fingerprint | str:
+    """The fingerprint of a sample's image, or why it has none."""
+    try:
+        return fingerprint(sample.pixels())
+    except DataError as error:
+        return str(error)

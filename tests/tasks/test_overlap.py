@@ -15,7 +15,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify.overlap import Overlap, fingerprint, overlap
+from bbtvp.tasks.overlap import Overlap, fingerprint, overlap
 
 LABELS = ("left", "right")
 

@@ -1,0 +1,198 @@
+"""What is known of a search before anything is asked: the task, its images, the plan, the costs.
+
+>>> from bbtvp.search.preflight import look_ahead
+>>> found = look_ahead(task, [model], config, set_up(task, [model], config))
+>>> found.warnings
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from bbtvp.core.errors import UsageError
+from bbtvp.endpoint.prices import Estimate
+from bbtvp.endpoint.remote import bounds
+from bbtvp.models import Model
+from bbtvp.search.config import SearchConfig
+from bbtvp.search.plan import Plan, describe_plan
+from bbtvp.search.setup import Setup
+from bbtvp.stats import images_needed, smallest_gain
+from bbtvp.tasks import Task
+from bbtvp.tasks.inspection import SMALLEST, Inspection, inspect
+from bbtvp.tasks.overlap import describe_unreadable
+
+MIN_GAIN = 0.02
+"""The gain that a proof must show to be exceeded, by its default rule."""
+
+SMALL_GAIN = 0.10
+"""A test split that cannot show a gain of so much is called small."""
+
+_NAMED = 3
+"""Files that are named of those of one kind."""
+
+
+@final
+@dataclass(frozen=True)
+class Preflight:
+    """A search before its first query.
+
+    costs: the most that each endpoint costs, by spec. shown: the smallest true gain that the test
+    images show with a probability of 80 %, None if they are too few for any. stops_after: image
+    queries after which the cap on money ends the search, None if it does not. missing: keys and
+    prices that the search needs and does not find, in words.
+    """
+
+    task: Task
+    models: tuple[str, ...]
+    inspection: Inspection
+    plan: Plan
+    costs: Mapping[str, Estimate]
+    usd: float | None
+    shown: float | None
+    stops_after: int | None
+    missing: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the loader read the files, and which of them it passed over."""
+        return tuple(self.task.loading.lines()) if self.task.loading else ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What should be seen before the search, the gravest first."""
+        return (
+            *self.missing,
+            *_of_images(self.inspection, self.task),
+            *_of_splits(self.task),
+            *self._of_money(),
+            *self._of_power(),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The document of `bbtvp optimize --dry-run --json`."""
+        return {
+            "queries": self.plan.queries,
+            "plan": describe_plan(self.plan),
+            **({"costs": {k: v._asdict() for k, v in self.costs.items()}} if self.costs else {}),
+            "task": self.task.describe(),
+            "models": list(self.models),
+            "files": self.task.loading.as_json() if self.task.loading else None,
+            "images": self.inspection.as_json(),
+            "detectable_gain": self.shown,
+            "usd_cap": self.usd,
+            "cap_stops_after": self.stops_after,
+            "missing": list(self.missing),
+            "warnings": list(self.warnings),
+        }
+
+    def _of_money(self) -> Iterator[str]:
+        if self.stops_after is None or self.usd is None:
+            return
+        yield (
+            f"${self.usd:g} stops it after about {self.stops_after:,} of "
+            f"{self.plan.queries:,} image queries; raise --usd, or lower --queries"
+        )
+
+    def _of_power(self) -> Iterator[str]:
+        images = len(self.task.test)
+        needed = images_needed(SMALL_GAIN, margin=MIN_GAIN)
+        if self.shown is None:
+            yield f"{images} test images are too few to show any gain; {needed} show 10 points"
+        elif self.shown > SMALL_GAIN:
+            yield (
+                f"{images} test images show a gain of {math.ceil(100 * self.shown)} points or more "
+                f"(with a probability of 80 %); {needed} show 10 points"
+            )
+
+
+def look_ahead(
+    task: Task,
+    models: Sequence[Model],
+    config: SearchConfig,
+    setup: Setup,
+    *,
+    inspection: Inspection | None = None,
+) -> Preflight:
+    """All that is known before anything is asked; `inspection`: of the task, if it was made."""
+    estimates = costs(task, models, setup)
+    return Preflight(
+        task,
+        tuple(model.spec for model in models),
+        inspection or inspect(task),
+        setup.plan,
+        estimates,
+        config.usd,
+        smallest_gain(len(task.test), margin=MIN_GAIN),
+        _stops_after(estimates, setup.plan, config.usd),
+        tuple(_missing(models, config)),
+    )
+
+
+def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
+    """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
+    return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
+
+
+def _stops_after(estimates: Mapping[str, Estimate], plan: Plan, usd: float | None) -> int | None:
+    """Image queries for which the cap on money suffices, if each costs the most that it can."""
+    bound = math.fsum(one.usd_bound or 0.0 for one in estimates.values())
+    if usd is None or bound <= usd:
+        return None
+    return math.floor(plan.queries * usd / bound)
+
+
+def _missing(models: Sequence[Model], config: SearchConfig) -> Iterator[str]:
+    for model in models:
+        if model.missing_key is not None:
+            yield f"{model.spec} needs a key: export {model.missing_key}=…"
+        try:
+            model.need_price()
+        except UsageError as error:
+            said = str(error).partition("\n")[0].rstrip(":")
+            held = "a cap on money needs one" if config.usd is not None else "no cap on money holds"
+            yield f"{said}; {held}"
+
+
+def _of_images(found: Inspection, task: Task) -> Iterator[str]:
+    if found.unreadable:
+        yield describe_unreadable(found.unreadable, found.images)
+    for files, said in (
+        (found.small, f"have a side below {SMALLEST} px, as thumbnails and icons do"),
+        (found.several, "hold several pictures, of which the first is sent"),
+        (found.transparent, "are transparent, and are sent on white"),
+    ):
+        if files:
+            yield f"{len(files):,} images {said}: {_names(files)}"
+    earlier = {"validation": "train", "test": "train or validation"}
+    for split, shared in found.repeated.items():
+        kinds = f"{len(shared.equal)} equal, {len(shared.alike)} alike"
+        yield (
+            f"{len(shared.places)} of {len(task.splits[split])} {split} images are in "
+            f"{earlier[split]} too ({kinds}): "
+            f"{', '.join(task.splits[split][place].id for place in sorted(shared.places)[:_NAMED])}"
+            f"{', …' if len(shared.places) > _NAMED else ''}; remove them from one"
+        )
+    if found.divided:
+        groups = ", ".join(found.divided[:_NAMED])
+        more = ", …" if len(found.divided) > _NAMED else ""
+        yield f"{len(found.divided)} groups are in more than one split: {groups}{more}"
+
+
+def _of_splits(task: Task) -> Iterator[str]:
+    """Labels without images in validation or test: nothing is learnt of them there."""
+    for split in ("validation", "test"):
+        present = {sample.answer for sample in task.splits[split]}
+        absent = [label for label in task.labels or () if label not in present]
+        if absent:
+            yield f"no {split} image of {', '.join(map(repr, absent[:_NAMED]))}" + (
+                f" and {len(absent) - _NAMED} more labels" if len(absent) > _NAMED else ""
+            )
+
+
+def _names(files: Sequence[Path]) -> str:
+    named = ", ".join(f"{path.parent.name}/{path.name}" for path in files[:_NAMED])
+    return named + (", …" if len(files) > _NAMED else "")
