@@ -66,29 +66,31 @@ def _answering(tokens: Sequence[Token], labels: _Labels) -> Sequence[Token]:
     """
     bare = [_unmarked(token) for token in readable(tokens)]
     text = "".join(token.text for token in bare)
-    start = _answer_start(text, labels.given)
+    start = _answer_start(text, labels)
     if start is None:
         cut = labels.spell(text)
         return bare if cut and any(label.startswith(cut) for label in labels.spelt) else ()
     return tokens_from(bare, start) if labels.spell(text[:start]) else bare
 
 
-def _answer_start(text: str, labels: Sequence[str]) -> int | None:
+def _answer_start(text: str, labels: _Labels) -> int | None:
     """Return where a reply first gives the answer that it is read as, None if it gives none.
 
     Once a reply has given its answer, its words repeat it with certainty, as in "Red, because the
     red channel is high".
     """
-    span = answer_span(text, labels)
+    span = answer_span(text, labels.given)
     if span is None:
         return None
-    answer = parse_label(text, labels)
-    while parse_label(text[: span[0]], labels) == answer:
-        earlier = answer_span(text[: span[0]], labels)
+    answer = parse_label(text, labels.given)
+    while parse_label(text[: span[0]], labels.given) == answer:
+        earlier = answer_span(text[: span[0]], labels.given)
         if earlier is None:
             break
         span = earlier
-    return span[0]
+    start, end = span
+    marks = (place for place in range(start, end) if labels.spell(text[place]))
+    return next(marks, start)
 
 
 def _unmarked(token: Token) -> Token:
@@ -181,8 +183,14 @@ class _Labels(NamedTuple):
         longest = max((len(self.spelt[place]) for place in completed), default=0)
         if completed:
             return [place for place in completed if len(self.spelt[place]) == longest]
-        read = parse_label(text, self.given)
+        read = _read(text, self.given)
         return [place for place in live if self.given[place] == read]
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str, labels: tuple[str, ...]) -> str | None:
+    """Return what the text reader reads: the same alternatives come again and again."""
+    return parse_label(text, labels)
 
 
 @lru_cache(maxsize=256)
