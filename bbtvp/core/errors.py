@@ -45,9 +45,16 @@ class UnreadReplies(BbtvpError):
 
 
 class BudgetReached(BbtvpError):
-    """A cap was reached before a usable prompt was found."""
+    """A cap was reached.
+
+    cap: which one, "image queries", "US dollars" or "minutes".
+    """
 
     exit_code = 3
+
+    def __init__(self, said: str, cap: str = "image queries") -> None:
+        super().__init__(said)
+        self.cap = cap
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:

@@ -28,10 +28,11 @@ class Budget:
     """Caps and counts of one run, for all the models that it asks. Safe to use from many threads.
 
     cap: in image queries. usd_cap: in US dollars. seconds: from now on. None means no cap.
-    spent, failed, refused, usd: what earlier processes of the same run have spent.
+    spent, failed, refused, asked, usd: what earlier processes of the same run have spent.
 
     `spent[phase]` counts image queries, that is attempts, retries and failures included. `failed`
-    counts queries without an answer, `refused` those of them that the model would not answer.
+    counts queries without an answer, `refused` those of them that the model would not answer;
+    `asked` counts queries whatever their attempts.
     `held_back` image queries of the cap are kept for later. `max_cost` is the most that one image
     query can cost, as far as is known.
     """
@@ -43,6 +44,7 @@ class Budget:
         failed: int = 0,
         *,
         refused: int = 0,
+        asked: int = 0,
         usd_cap: float | None = None,
         usd: float = 0.0,
         seconds: float | None = None,
@@ -51,6 +53,7 @@ class Budget:
         self.cap = cap
         self.failed = failed
         self.refused = refused
+        self.asked = asked
         self.spent: Counter[str] = Counter(spent or {})
         self.usd_cap = usd_cap
         self.usd = usd
@@ -65,12 +68,18 @@ class Budget:
         self._lock = threading.Lock()
         self._under_way = 0
         self._usd_under_way = 0.0
-        self._refusal: str | None = None
+        self._refusal: BudgetReached | None = None
 
     @property
     def total(self) -> int:
         """Image queries sent so far, in all phases."""
         return self.spent.total()
+
+    @property
+    def attempts_per_query(self) -> float:
+        """Attempts for each query so far, probes left out; at least 1."""
+        attempts = self.total - self.spent["probe"]
+        return max(1.0, attempts / self.asked) if self.asked else 1.0
 
     @property
     def left(self) -> float:
@@ -109,12 +118,14 @@ class Budget:
             kept = f", {self.held_back} image queries kept for later" if self.held_back else ""
             raise BudgetReached(
                 f"{queries} more image queries could cost ${usd:.4f} and pass the cap of "
-                f"${self.usd_cap:g} (${self.usd:.4f} spent{kept})"
+                f"${self.usd_cap:g} (${self.usd:.4f} spent{kept})",
+                "US dollars",
             )
         if self._clock() + self._seconds_held_back() > self._deadline:
             kept = f", some of them kept for {self.held_back} image queries"
             raise BudgetReached(
-                f"the time is up: {self._seconds:g} seconds{kept if self.held_back else ''}"
+                f"the time is up: {self._seconds:g} seconds{kept if self.held_back else ''}",
+                "minutes",
             )
 
     def _seconds_held_back(self) -> float:
@@ -134,7 +145,7 @@ class Budget:
             try:
                 self.check(self._under_way + 1, self._usd_under_way + usd)
             except BudgetReached as error:
-                self._refusal = self._refusal or str(error)
+                self._refusal = self._refusal or error
                 raise
             self._under_way += 1
             self._usd_under_way += usd
@@ -152,6 +163,7 @@ class Budget:
         for outcome in outcomes:
             self.spent[self.phase] += outcome.usage.attempts
             self.usd += outcome.usage.usd
+            self.asked += outcome.usage.attempts > 0
             if isinstance(outcome, QueryFailed):
                 self.failed += 1
                 self.refused += outcome.refused
@@ -159,5 +171,5 @@ class Budget:
         self._usd_under_way = 0.0
         refusal = self._refusal
         self._refusal = None
-        if refusal:
-            raise BudgetReached(refusal)
+        if refusal is not None:
+            raise BudgetReached(str(refusal), refusal.cap)

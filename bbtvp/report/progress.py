@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO, assert_never, final
 
@@ -15,9 +16,11 @@ from bbtvp.search.events import (
     SearchPrepared,
     StageSkipped,
     StageStopped,
+    StageUnvalidated,
     StartChosen,
 )
 from bbtvp.search.plan import describe_plan
+from bbtvp.search.validation import Arm
 from bbtvp.verify import ProofPlan
 from bbtvp.verify.events import (
     ModelProbed,
@@ -53,6 +56,8 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
         case ArmValidated(arm):
             right = f"{100 * arm.accuracy:5.1f} % right"
             yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"
+            if arm.cut:
+                yield f"  {_cut_short(arm)}"
         case StartChosen():
             where = f"starting point {event.chosen}" if event.chosen else "the image as it is"
             yield f"search begins at {where}: best mean fall of the loss {event.fall or 0:.3f}"
@@ -60,10 +65,21 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             yield f"{stage}: stopped, {why}"
         case StageSkipped(stage, why):
             yield f"{stage}: skipped, {why}"
+        case StageUnvalidated(stage, why):
+            yield f"{stage}: the best candidate was not compared with the image as it is: {why}"
         case GenerationDone():
             return
         case _:
             assert_never(event)
+
+
+def _cut_short(arm: Arm) -> str:
+    """What a cap left of the comparison: on how many images it rests, and how sure it is."""
+    said = f"on {arm.answered} of {arm.planned} validation images only: {arm.cut}"
+    if not 0 < arm.stderr < math.inf:
+        return said
+    interval = f"loss {-arm.gain:+.3f} ± {2 * arm.stderr:.3f} (two standard errors)"
+    return f"{interval} against the image as it is, {said}"
 
 
 def _proof_lines(event: ProofEvent) -> Iterator[str]:

@@ -110,6 +110,15 @@ class StageSkipped:
     why: str
 
 
+@final
+@dataclass(frozen=True)
+class StageUnvalidated:
+    """A cap was met before any validation image was asked about the winner of a stage."""
+
+    stage: str
+    why: str
+
+
 SearchEvent: TypeAlias = (
     SearchPrepared
     | SearchPlanned
@@ -119,6 +128,7 @@ SearchEvent: TypeAlias = (
     | GenerationDone
     | StageStopped
     | StageSkipped
+    | StageUnvalidated
 )
 Watch: TypeAlias = Callable[[SearchEvent], None]
 """Is called with every event of a search."""

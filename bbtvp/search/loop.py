@@ -22,19 +22,30 @@ from bbtvp.search.events import (
     RepliesSeen,
     StageSkipped,
     StageStopped,
+    StageUnvalidated,
     StartChosen,
     Watch,
 )
 from bbtvp.search.objective import Objective, Send
-from bbtvp.search.plan import CHECK, Stage
+from bbtvp.search.plan import CHECK, Stage, with_retries
 from bbtvp.search.resumed import ResumedOptimiser
 from bbtvp.search.setup import Setup
 from bbtvp.search.steps import from_json, journalled, mark_of, to_json
 from bbtvp.search.surrogacy import head_of
-from bbtvp.search.validation import Arm, Validation, paired
+from bbtvp.search.validation import (
+    LEAST,
+    Arm,
+    ArmLosses,
+    Validation,
+    attempts_note,
+    paired,
+)
 from bbtvp.surrogate import Surrogate, warm_start
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
+
+ENOUGH = 0.5
+"""Share of the answers of the first generation from which it counts, if a cap ends it."""
 
 
 @final
@@ -42,7 +53,7 @@ from bbtvp.tasks import Sample
 class Search:
     """What a search found: the best prompt, and the arms on validation that it was chosen from.
 
-    improved: whether it beat the unprompted image there.
+    improved: whether it beat the unprompted image there; False too where a cap left no answer.
     """
 
     prompt: Prompt
@@ -81,45 +92,86 @@ class Searcher:
         )
         self._head: Head | None = None
         self._scale: Scale | None = None if config.matched else Scale()
+        self._attempts = 1.0
 
     def run(self) -> Search:
         """Search stage after stage; a stage's winner is kept only if it pays on validation.
 
-        Raises BudgetReached if failures and retries used the budget up before validation could
-        choose.
+        A cap that is met while validation is asked leaves the choice to what was answered; without
+        any answer the winner is not improved. Raises BudgetReached if a cap was met before anything
+        was searched.
         """
         space = self.objective.space
         self._preview()
-        base, accuracy = self._validation.losses("unprompted", None)
+        base = self._validation.losses("unprompted", None)
+        self._attempts = base.attempts
         best = space.neutral()
         incumbent = base
-        arms = [Arm("unprompted", float(np.nanmean(base)), accuracy)]
+        arms = [self._unprompted(base)]
         self.watch(ArmValidated(arms[0]))
+        searched = False
         for index, stage in enumerate(self.plan.stages):
             if self.objective.space.hidden(stage.kinds, best):
                 self.watch(StageSkipped(stage.name, "the image fills the canvas and hides it"))
                 continue
             try:
                 reserve = self.plan.held * (len(self.plan.stages) - index)
-                found = self._search(stage, best, reserve=reserve)
-                losses, accuracy = self._validation.losses(stage.name, found)
-            except BudgetReached:
-                if len(arms) == 1:
+                found = self._search(stage, best, reserve=reserve, urgent=not searched)
+            except BudgetReached as reached:
+                if not searched:
                     raise
-                self.watch(StageSkipped(stage.name, "retries used its part of the budget up"))
+                self.watch(StageSkipped(stage.name, str(reached)))
                 continue
-            gain, stderr = paired(base, losses)
-            step, noise = paired(incumbent, losses)
-            kept = bool(step > noise)
-            arms.append(Arm(stage.name, float(np.nanmean(losses)), accuracy, gain, stderr, kept))
+            losses = self._validated(stage, found)
+            if losses is None:
+                best = best if searched else found
+                searched = True
+                continue
+            arms.append(self._arm(stage, base, incumbent, losses))
             self.watch(ArmValidated(arms[-1]))
-            if kept or len(arms) == 2:
+            if arms[-1].kept or not searched:
                 best = found
-            if kept:
+            if arms[-1].kept:
                 incumbent = losses
+            searched = True
         improved = any(arm.kept for arm in arms[1:])
         return Search(
             space.prompt(best), improved, tuple(arms), dict(self.budget.spent), self.budget.failed
+        )
+
+    def _unprompted(self, losses: ArmLosses) -> Arm:
+        return Arm(
+            "unprompted",
+            float(np.nanmean(losses.losses)),
+            losses.accuracy,
+            answered=int(np.isfinite(losses.losses).sum()),
+            planned=len(losses.losses),
+            cut=losses.cut,
+        )
+
+    def _validated(self, stage: Stage, found: Vector) -> ArmLosses | None:
+        """What validation answered about a winner; None if a cap was met before any answer."""
+        try:
+            return self._validation.losses(stage.name, found)
+        except BudgetReached as reached:
+            self.watch(StageUnvalidated(stage.name, str(reached)))
+            return None
+
+    def _arm(self, stage: Stage, base: ArmLosses, incumbent: ArmLosses, found: ArmLosses) -> Arm:
+        """The arm of a winner. Fewer than `LEAST` images, for want of budget, keep nothing."""
+        gain, stderr = paired(base.losses, found.losses)
+        step, noise = paired(incumbent.losses, found.losses)
+        answered = int(np.isfinite(base.losses - found.losses).sum())
+        return Arm(
+            stage.name,
+            float(np.nanmean(found.losses)),
+            found.accuracy,
+            gain,
+            stderr,
+            kept=bool(step > noise) and (answered >= LEAST or not found.cut),
+            answered=answered,
+            planned=len(found.losses),
+            cut=found.cut or base.cut,
         )
 
     def _preview(self) -> None:
@@ -136,16 +188,18 @@ class Searcher:
             )
 
     # -- one stage ---------------------------------------------------------------------------------
-    def _search(self, stage: Stage, base: Vector, *, reserve: int) -> Vector:
+    def _search(self, stage: Stage, base: Vector, *, reserve: int, urgent: bool) -> Vector:
         """(dim,) the optimiser's recommendation.
 
-        `reserve` image queries are left for validation, whatever retries cost.
+        `reserve` queries are left for validation, with the retries that they will need at the rate
+        that was seen. urgent: nothing was searched before, so the first generation comes before
+        them.
 
-        Raises BudgetReached if that leaves no room for one generation.
+        Raises BudgetReached if there is no room for one generation.
         """
         space = self.objective.space
         self.budget.phase = "search"
-        self.budget.held_back = reserve
+        self._hold_back(reserve, first=self.plan.extra + stage.cost if urgent else 0)
         start = self._start(stage, base)
         engine = ResumedOptimiser(
             self._engines.begin(
@@ -169,6 +223,8 @@ class Searcher:
             if left < 0:
                 break
             z = np.stack([space.embed(row, stage.kinds, base) for row in active])
+            if index:
+                self._hold_back(reserve)
             try:
                 evaluations = self._generation(stage, index, z, engine)
             except BudgetReached:
@@ -189,6 +245,14 @@ class Searcher:
                 break
         return space.embed(engine.recommend(), stage.kinds, base)
 
+    def _hold_back(self, reserve: int, *, first: int = 0) -> None:
+        """Keep so many queries for validation, but for the `first` ones that the caps allow."""
+        self.budget.held_back = 0
+        if not first:
+            self.budget.held_back = with_retries(reserve, self._attempts)
+            return
+        self.budget.held_back = max(0, self.budget.affordable(reserve + first) - first)
+
     def _generation(
         self, stage: Stage, index: int, z: Matrix, engine: ResumedOptimiser
     ) -> list[Evaluation]:
@@ -199,7 +263,9 @@ class Searcher:
         if done is None:
             samples = self._minibatch(stage, index)
             sends = self._sends(stage, index, len(samples))
-            done = self._queried(name, z, samples, sends, {"z": mark, **engine.note})
+            note = {"z": mark, **engine.note}
+            done = self._queried(name, z, samples, sends, note, whole=index > 0)
+        self._attempts = done.get("attempts", 1.0)
         if self._scale is None:
             self._scale = Scale(*done["scale"])
         return [Evaluation(**from_json(row)) for row in done["evaluations"]]
@@ -211,10 +277,21 @@ class Searcher:
         samples: Sequence[Sample],
         sends: Sequence[Send],
         asked: Mapping[str, Any],
+        *,
+        whole: bool,
     ) -> dict[str, Any]:
-        """Query one generation and journal what was asked and what became of it."""
+        """Query one generation and journal what was asked and what became of it.
+
+        whole: a cap that is met meanwhile ends it. Else half of the answers are enough, since there
+        is nothing else to choose from.
+        """
         objective = self.objective
-        table = objective.score(z, samples, sends=sends)
+        try:
+            table = objective.score(z, samples, sends=sends)
+        except BudgetReached:
+            table = objective.score(z, samples, sends=sends, known=True)
+            if whole or np.isfinite(table.losses).mean() < ENOUGH:
+                raise
         evaluations = objective.summarise(z, samples, table, scale=Scale())
         scale = self._scale or Scale.matched(evaluations)
         weighted = [scale.apply(e, objective.fca_weight, objective.tse_weight) for e in evaluations]
@@ -226,6 +303,7 @@ class Searcher:
             scale=list(scale),
             seen=[len(samples)] * len(z),
             evaluations=[to_json(asdict(e)) for e in weighted],
+            **attempts_note(self.budget),
         )
 
     def _minibatch(self, stage: Stage, index: int) -> list[Sample]:

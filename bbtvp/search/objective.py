@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
-from bbtvp.search.ask import Answers, ask, requests_for
+from bbtvp.search.ask import FAILED, Answers, ask, requests_for
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.search.readers import Reader, Reading
@@ -138,6 +138,28 @@ class Objective:
         """The readings alone of what `ask` gives."""
         return self.ask(samples, images, questions, owners).readings
 
+    def known(
+        self,
+        samples: Sequence[Sample],
+        images: Sequence[Pixels],
+        questions: Sequence[str],
+        owners: Sequence[int],
+    ) -> tuple[Reading, ...]:
+        """The readings of what was answered before, FAILED for the rest; no image query."""
+        costs = self.costs(samples, images, questions, owners)
+        there = [i for i, cost in enumerate(costs) if not cost]
+        found = [FAILED] * len(samples)
+        if there:
+            readings = self.read(
+                [samples[i] for i in there],
+                [images[i] for i in there],
+                [questions[i] for i in there],
+                [owners[i] for i in there],
+            )
+            for i, reading in zip(there, readings, strict=True):
+                found[i] = reading
+        return tuple(found)
+
     def costs(
         self,
         samples: Sequence[Sample],
@@ -166,11 +188,19 @@ class Objective:
         """The source model of each of the `count` images of a minibatch."""
         return [i % len(self.models) for i in range(count)]
 
-    def score(self, z: Matrix, samples: Sequence[Sample], *, sends: Sequence[Send] = ()) -> Table:
+    def score(
+        self,
+        z: Matrix,
+        samples: Sequence[Sample],
+        *,
+        sends: Sequence[Send] = (),
+        known: bool = False,
+    ) -> Table:
         """Losses and right answers of each row of z (k, d) on each of n samples.
 
         Spends k · n · repeats image queries. sends: what happens to each sample's picture on the
-        way to the model, the same for every candidate.
+        way to the model, the same for every candidate. known: spend none, and leave holes where
+        nothing was answered before.
         """
         images = []
         questions = []
@@ -184,7 +214,8 @@ class Objective:
             )
             questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
         owners = self.owners(len(samples)) * len(z)
-        return Table.of(self.read([*samples] * len(z), images, questions, owners), len(z))
+        read = self.known if known else self.read
+        return Table.of(read([*samples] * len(z), images, questions, owners), len(z))
 
     # -- one number per candidate ------------------------------------------------------------------
     def evaluate(

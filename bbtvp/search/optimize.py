@@ -131,7 +131,7 @@ def optimize(
             watch=watch,
         )
         watch(_planned(setup, models, budget=budget, probes=probes))
-        found = _found(searcher, config.queries)
+        found = _found(searcher, config)
     run = Run(
         found.prompt if found.improved or config.keep_best else PromptSpace.identity(),
         found.improved,
@@ -254,10 +254,14 @@ def _planned(
     )
 
 
-def _found(searcher: Searcher, queries: int) -> Search:
+def _found(searcher: Searcher, config: SearchConfig) -> Search:
     try:
         return searcher.run()
     except BudgetReached as error:
-        raise BudgetReached(
-            f"{error}; no prompt could be chosen, give more than {queries} image queries"
-        ) from error
+        more = {
+            "image queries": f"{config.queries} image queries (--queries)",
+            "US dollars": f"${config.usd or 0:g} (--usd)",
+            "minutes": f"{config.minutes or 0:g} minutes (--minutes)",
+        }
+        said = f"{error}; no prompt could be chosen, give more than {more[error.cap]}"
+        raise BudgetReached(said, error.cap) from error

@@ -1,11 +1,13 @@
 """How a budget of image queries is spent.
 
-The plan is fixed before the first query, so that a resumed run plans the same.
+The plan is fixed before the first query, so that a resumed run plans the same. It knows of no
+retries: what they cost comes off the search, once their rate was seen (`with_retries`).
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -116,6 +118,14 @@ def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, valida
     raise UsageError(
         f"{config.queries} image queries do not reach one generation; give at least {least}"
     )
+
+
+def with_retries(queries: int, attempts: float) -> int:
+    """How many image queries to keep for so many queries, at so many attempts for each.
+
+    The mean, and one standard deviation of a sum of geometric numbers of attempts.
+    """
+    return math.ceil(queries * attempts + math.sqrt(queries * attempts * (attempts - 1)))
 
 
 def describe_plan(plan: Plan) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.core.errors import ModelError
+from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget
 from bbtvp.runs.journal import Journal
@@ -31,7 +31,9 @@ class Arm:
     """One choice on validation, with its mean loss and its accuracy there.
 
     gain: mean paired fall of the loss against the unprompted image, in the reader's unit, with its
-    standard error. kept: whether it beats what was kept before by more than the noise.
+    standard error. kept: whether it beats what was kept before by more than the noise. answered: on
+    how many validation images of the `planned` ones the gain rests; both are 0 where that is not
+    known. cut: the cap that was met meanwhile, in words; "" if none was.
     """
 
     name: str
@@ -40,6 +42,23 @@ class Arm:
     gain: float = 0.0
     stderr: float = 0.0
     kept: bool = True
+    answered: int = 0
+    planned: int = 0
+    cut: str = ""
+
+
+@final
+class ArmLosses(NamedTuple):
+    """What was answered about one choice on the validation images.
+
+    losses: (n,) NaN where a query failed or was not asked. accuracy: of those that were answered.
+    attempts: for each query of the run until then. cut: as for an `Arm`.
+    """
+
+    losses: Vector
+    accuracy: float
+    attempts: float
+    cut: str
 
 
 @final
@@ -78,20 +97,24 @@ class Validation:
         self.journal.write_step(PREVIEW, **preview.as_json())
         return preview
 
-    def losses(self, name: str, z: Vector | None) -> tuple[Vector, float]:
-        """Loss per validation image (NaN = failed) and accuracy; without z, of the image as it is.
+    def losses(self, name: str, z: Vector | None) -> ArmLosses:
+        """The losses of a prompt; without z, of the images as they are.
 
-        Raises ModelError if nothing was answered.
+        A cap that is met leaves the images that were not answered without a loss. Raises ModelError
+        if nothing was answered, BudgetReached if that is because of a cap.
         """
         step = f"validation/{name}"
         mark = None if z is None else mark_of(z)
-        done = journalled(self.journal, step, mark) or self._journal(step, mark, self._ask(z))
-        return np.array(done["losses"], np.float64), float(
-            np.nanmean(np.array(done["correct"], np.float64))
+        done = journalled(self.journal, step, mark) or self._journal(step, mark, *self._ask(z))
+        return ArmLosses(
+            np.array(done["losses"], np.float64),
+            float(np.nanmean(np.array(done["correct"], np.float64))),
+            done.get("attempts", 1.0),
+            done.get("cut", ""),
         )
 
-    def _ask(self, z: Vector | None) -> list[Reading]:
-        """Readings of the validation images; missing for those that retries left no budget for."""
+    def _ask(self, z: Vector | None) -> tuple[list[Reading], BudgetReached | None]:
+        """Readings of the validation images, and the cap that left some of them without one."""
         self._begin()
         objective = self.objective
         first = self._first if z is None else ()
@@ -107,9 +130,21 @@ class Validation:
         # What a killed run had answered already costs nothing: a run that goes on then asks about
         # the same images as one that was never killed.
         costs = objective.costs(asked, images, questions, owners)
-        count = max(LEAST - len(first), self._affordable(costs))
-        readings = objective.read(asked[:count], images[:count], questions[:count], owners[:count])
-        return [*first, *readings, *[FAILED] * (len(asked) - len(readings))]
+        count = self._affordable(costs)
+        reached = None
+        try:
+            if count < len(asked):
+                self.budget.check(sum(costs), sum(costs) * self.budget.max_cost)
+        except BudgetReached as error:
+            reached = error
+        try:
+            part = slice(count)
+            readings = objective.read(asked[part], images[part], questions[part], owners[part])
+        except BudgetReached as error:
+            reached = error
+            readings = objective.known(asked, images, questions, owners)
+        missing = [FAILED] * (len(asked) - len(readings))
+        return [*first, *readings, *missing], reached
 
     def _begin(self) -> None:
         self.budget.phase = "validation"
@@ -120,9 +155,17 @@ class Validation:
         totals = np.cumsum(costs)
         return int(np.searchsorted(totals, self.budget.affordable(sum(costs)), side="right"))
 
-    def _journal(self, step: str, mark: str | None, readings: Sequence[Reading]) -> dict[str, Any]:
+    def _journal(
+        self,
+        step: str,
+        mark: str | None,
+        readings: Sequence[Reading],
+        reached: BudgetReached | None,
+    ) -> dict[str, Any]:
         rows = [to_json(reading._asdict()) for reading in readings]
         if all(row["loss"] is None for row in rows):
+            if reached is not None:
+                raise reached
             specs = ", ".join(model.spec for model in self.objective.models)
             raise ModelError(
                 f"no validation query to {specs} was answered; check it with bbtvp models"
@@ -133,7 +176,18 @@ class Validation:
             samples=[sample.id for sample in self.held],
             losses=[row["loss"] for row in rows],
             correct=[row["correct"] for row in rows],
+            **attempts_note(self.budget),
+            **({"cut": str(reached)} if reached else {}),
         )
+
+
+def attempts_note(budget: Budget) -> dict[str, float]:
+    """What a step of the journal keeps of the attempts for each query so far; nothing if it is 1.
+
+    A run that goes on reads it there, so that it keeps as much for retries as it did before.
+    """
+    attempts = round(budget.attempts_per_query, 6)
+    return {"attempts": attempts} if attempts > 1 else {}
 
 
 def paired(before: Vector, after: Vector) -> tuple[float, float]:

@@ -443,8 +443,8 @@ def test_without_a_cap_all_validation_images_are_asked() -> None:
     )
     plan = make_plan(space, SearchConfig(queries=400), training=48, validation=64)
     with Journal({}) as journal:
-        losses, _ = Validation(objective, plan, journal=journal, budget=budget, seed=0).losses(
+        found = Validation(objective, plan, journal=journal, budget=budget, seed=0).losses(
             "unprompted", None
         )
-    assert len(losses) == plan.validation == budget.total
-    assert np.isfinite(losses).all()
+    assert len(found.losses) == plan.validation == budget.total
+    assert np.isfinite(found.losses).all() and not found.cut
