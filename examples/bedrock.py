@@ -1,14 +1,14 @@
 r"""Amazon Bedrock: a region, credentials, and a canvas that the model's own rules leave as it is.
 
 A resized image is another image: a frame of a few pixels may not survive. So the canvas is never
-larger than what the model is known to take as it is (Claude: 1092 px a side), and a --canvas that
+larger than what the model is known to take as it is (Claude 5: 1932 px a side), and a --canvas that
 would be shrunk is refused, with the size that is not. Nova enlarges what is below 896 px: give it
 --canvas 896. Credentials are a Bedrock key, or whatever else botocore finds (pip install
 'bbtvp[bedrock]'). The miniature zoo/instructblip stands in. With images of your own (one sub-folder
 per class):
 
     export AWS_BEARER_TOKEN_BEDROCK=…
-    python examples/bedrock.py --model bedrock/us.anthropic.claude-sonnet-4-6-v1:0 \
+    python examples/bedrock.py --model bedrock/us.anthropic.claude-haiku-5-5 \
         --region us-east-1 --task photos/
 """
 

@@ -9,9 +9,9 @@ With a key and images of your own (one sub-folder per class); "annotate" draws m
 and names them in a sentence, whose own part in the gain is shown:
 
     export ANTHROPIC_API_KEY=…
-    python examples/claude.py --model anthropic/claude-sonnet-4-6 \
+    python examples/claude.py --model anthropic/claude-haiku-5-5 \
         --task photos/ --reader label --usd 5
-    python examples/claude.py --model anthropic/claude-sonnet-4-6 \
+    python examples/claude.py --model anthropic/claude-haiku-5-5 \
         --task photos/ --reader label --prompt annotate
 """
 

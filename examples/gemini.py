@@ -4,11 +4,12 @@ Some of its models show log-probabilities, others refuse them; the probe finds o
 
 A search on probabilities learns more from each answer than one on right or wrong: it is the first
 choice, where a model has them, then a forced label, then text. Thoughts count as output and are
-billed: --thinking 0 or minimal, as the model takes it. The miniature zoo/paligemma stands in. With
-a key and images of your own (one sub-folder per class):
+billed: --thinking minimal or low, as the model takes it. The miniature zoo/paligemma stands in.
+With a key and images of your own (one sub-folder per class):
 
     export GEMINI_API_KEY=…
-    python examples/gemini.py --model gemini/gemini-2.5-flash --thinking 0 --task photos/ --usd 1
+    python examples/gemini.py --model gemini/gemini-3.5-flash-lite --thinking minimal \
+        --task photos/ --usd 1
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ def main() -> None:
     )
     parser.add_argument("--model", default="zoo/paligemma", help="the model that the search asks")
     parser.add_argument(
-        "--thinking", help="Gemini: a number of tokens, or minimal, low, medium, high"
+        "--thinking",
+        help="Gemini: minimal, low, medium or high; a number of tokens before Gemini 4",
     )
     parser.add_argument(
         "--resolution", help="Gemini: low, medium or high, how many tokens an image becomes"

@@ -1,11 +1,13 @@
 r"""GPT behind OpenAI's API: what the probe found, and caps on money that no run can pass.
 
 Before every attempt the most that it can cost is set aside, by a dated list of prices that
-BBTVP_PRICES replaces; no answer is paid for twice, by whatever run. The miniature zoo/llava stands
-in, and costs nothing. With a key and images of your own (one sub-folder per class):
+BBTVP_PRICES replaces; no answer is paid for twice, by whatever run. A model that is told not to
+think first (--effort none, where it takes that) is cheaper, and shows log-probabilities. The
+miniature zoo/llava stands in, and costs nothing. With a key and images of your own (one sub-folder
+per class):
 
     export OPENAI_API_KEY=…
-    python examples/gpt.py --model openai/gpt-4o --task photos/ --usd 2
+    python examples/gpt.py --model openai/gpt-6-luna --effort none --task photos/ --usd 2
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="zoo/llava", help="the model that the search asks")
+    parser.add_argument("--effort", help="GPT: none, low, medium, high, how long it thinks first")
     parser.add_argument(
         "--task",
         default="zoo/digits-low-contrast",
@@ -47,7 +50,8 @@ def main() -> None:
     args = parser.parse_args()
 
     task = bbtvp.load_task(args.task, limit=args.limit)
-    model = bbtvp.load_model(args.model)
+    given = {"reasoning_effort": args.effort}
+    model = bbtvp.load_model(args.model, **(given if args.effort else {}))
     run = bbtvp.optimize(
         task, model, budget=args.queries, usd=args.usd / 2, seed=args.seed, watch=watch
     )

@@ -65,11 +65,11 @@ NEWER = ("qwen_vl", "smolvlm", "internvl")
 
 REAL = {
     "ocr": "ocr/rapidocr",
-    "gpt": "openai/gpt-4o",
+    "gpt": "openai/gpt-6-luna",
     "azure": "azure/my-deployment",
-    "claude": "anthropic/claude-sonnet-4-6",
-    "gemini": "gemini/gemini-2.5-flash",
-    "bedrock": "bedrock/us.anthropic.claude-sonnet-4-6-v1:0",
+    "claude": "anthropic/claude-haiku-5-5",
+    "gemini": "gemini/gemini-3.5-flash-lite",
+    "bedrock": "bedrock/us.anthropic.claude-haiku-5-5",
     "compatible_server": "openai-api/vllm/Qwen/Qwen2.5-VL-3B-Instruct",
     "qwen_vl": "hf/Qwen/Qwen2.5-VL-3B-Instruct",
     "smolvlm": "hf/HuggingFaceTB/SmolVLM-256M-Instruct",
@@ -198,7 +198,8 @@ def test_the_vendor_and_the_options_that_an_example_names_exist(
         )
     passed: dict[str, dict[str, Any]] = {
         "azure": {"api_version": "2024-10-21"},
-        "gemini": {"thinking": 0, "media_resolution": "low"},
+        "gpt": {"reasoning_effort": "none"},
+        "gemini": {"thinking": "minimal", "media_resolution": "low"},
         "bedrock": {"region": "us-east-1"},
         "compatible_server": {"base_url": "http://127.0.0.1:8000/v1", "concurrency": 4},
     }
@@ -355,13 +356,20 @@ def gain(printed: str) -> float:
 def test_gpt_through_the_real_adapter_is_probed_capped_and_paid_for(tmp_path: Path) -> None:
     with recorder(EyeServer()) as server:
         printed = on_patterns(
-            "gpt", tmp_path, "--usd", "1", OPENAI_API_KEY="sk-mine", OPENAI_BASE_URL=server.url
+            "gpt",
+            tmp_path,
+            "--effort",
+            "none",
+            "--usd",
+            "1",
+            OPENAI_API_KEY="sk-mine",
+            OPENAI_BASE_URL=server.url,
         )
     assert {asked.path for asked in server.asked} == {"/chat/completions"}
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sk-mine"}
     assert "sk-mine" not in printed
     assert (
-        "openai/gpt-4o: forced labels: honoured" in printed
+        "openai/gpt-6-luna: forced labels: honoured" in printed
         and "answers are read by logprob (top" in printed
     )
     queries, dollars = zip(*re.findall(r"(\d+) image queries, \$(\d\.\d{4})", printed), strict=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     required=True,
-    help="The model: openai/gpt-4o, openai-api/vllm/NAME, hf/ORG/NAME, zoo/NAME, …",
+    help="The model: openai/gpt-6-luna, openai-api/vllm/NAME, hf/ORG/NAME, zoo/NAME, …",
 )
 @click.option(
     "--canvas",
@@ -75,9 +75,9 @@ def doctor(
 
     \b
     Try:
-      bbtvp doctor --model openai/gpt-4o               the canvas that fits, and its cost
-      bbtvp doctor --model openai/gpt-4o --canvas 1024 refused, with the size that is needed
-      bbtvp doctor --model anthropic/claude-sonnet-4-5 --image photo.jpg --format jpeg
+      bbtvp doctor --model openai/gpt-6-luna               the canvas that fits, and its cost
+      bbtvp doctor --model openai/gpt-6-luna --canvas 2000 refused, with the size that is needed
+      bbtvp doctor --model anthropic/claude-haiku-5-5 --image photo.jpg --format jpeg
       bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
     """  # noqa: D301
     from bbtvp.endpoint.limits import Limits

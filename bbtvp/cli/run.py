@@ -60,11 +60,11 @@ def run(
     # jobs.toml
     [defaults]                      # of every job; keys are the options of bbtvp optimize
     queries = 1000
-    [models."openai/gpt-4o"]        # options of a model, as -M
+    [models."openai/gpt-6-luna"]        # options of a model, as -M
     rpm = 500
     [[grid]]                        # every combination of what is a list
     task = ["zoo/shapes-dark", "photos/"]
-    model = ["zoo/llava", "openai/gpt-4o"]
+    model = ["zoo/llava", "openai/gpt-6-luna"]
     seed = [0, 1, 2]
     verify = true                   # prove it on held-out images too; or a list of more models
     [[job]]                         # one job; a list of models is one search on several

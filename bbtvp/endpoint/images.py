@@ -1,9 +1,9 @@
 """From pixels to the bytes that are sent, and what a vendor does to them.
 
-    encode(pixels)                           exactly those pixels, as PNG
-    plan("openai", "gpt-4o", 1024)           scaled to 768 x 768, cut into 4 tiles, 765 tokens
-    largest_canvas("openai", "gpt-4o")       768: the largest canvas that is not resampled
-    check("openai", "gpt-4o", 1024, 90_000)  raises UsageError: use --canvas 768
+    encode(pixels)                               exactly those pixels, as PNG
+    plan("openai", "gpt-6-luna", 2000)           scaled to 1600 x 1600, 3,000 tokens
+    largest_canvas("openai", "gpt-6-luna")       1600: the largest canvas that is not resampled
+    check("openai", "gpt-6-luna", 2000, 90_000)  raises UsageError: use --canvas 1600
 
 The vendors' rules are data: see `endpoint.limits`.
 """

@@ -1,6 +1,6 @@
 """What vendors accept and how they resize images: a dated data file that users can override.
 
-    Limits.load().find("openai", "gpt-4o").side
+    Limits.load().find("openai", "gpt-6-luna").side
 
 The shipped file is `limits.toml`; each of its values names its source. A file of your own
 (BBTVP_LIMITS) takes precedence, value by value.

@@ -127,7 +127,7 @@ class ProviderApi(ABC):
 
     Subclasses live in `adapters/`, one file each, and hold no state but settings. service: the name
     under which prices and image limits are listed ("openai"). model: the vendor's name of the
-    model. spec: what the user typed ("openai/gpt-5"). url: where requests go; together with the
+    model. spec: what the user typed ("openai/gpt-6-luna"). url: where requests go; together with the
     body it identifies a request. servers: several servers of the model, to which requests go
     instead; `url` is then the name of the fleet. top: most alternatives per token that the API
     shows, 0 without log-probabilities. can_force: structured output exists. can_sample, can_seed,

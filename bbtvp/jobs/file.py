@@ -3,12 +3,12 @@
     [defaults]                      # of every job in this file
     queries = 1000
 
-    [models."openai/gpt-4o"]        # options of a model, as -M
+    [models."openai/gpt-6-luna"]        # options of a model, as -M
     rpm = 500
 
     [[grid]]                        # every combination: 2 tasks × 2 models × 3 seeds
     task = ["zoo/shapes-dark", "photos/"]
-    model = ["zoo/llava", "openai/gpt-4o"]
+    model = ["zoo/llava", "openai/gpt-6-luna"]
     seed = [0, 1, 2]
     verify = true                   # lists of verify and also are never multiplied
 

@@ -50,7 +50,7 @@ class ModelName:
         """From "provider/name". key_env: the variable with the key. UsageError without a name."""
         service, _, name = spec.partition("/")
         if not service or not name:
-            raise UsageError(f"model {spec!r} needs a provider and a name, such as openai/gpt-4o")
+            raise UsageError(f"model {spec!r} needs a provider and a name, such as openai/gpt-6-luna")
         owner = service
         if service == "openai-api":
             owner, _, name = name.partition("/")
