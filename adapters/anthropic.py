@@ -138,16 +138,10 @@ class Messages(ProviderApi):
             raise UsageError(
                 f"thinking={budget} leaves no room for an answer; give max_tokens={budget + ROOM}"
             )
-        source = {
-            "type": "base64",
-            "media_type": image.media,
-            "data": image.base64,
-        }
-        content = [{"type": "image", "source": source}, {"type": "text", "text": request.text}]
         body: Json = {
             "model": self.model,
             "max_tokens": most,
-            "messages": [{"role": "user", "content": content}],
+            "messages": [{"role": "user", "content": self._content(request, image)}],
         }
         if self.can_sample and features.temperature is not None:
             body["temperature"] = features.temperature
@@ -157,6 +151,11 @@ class Messages(ProviderApi):
         if features.forced and request.labels:
             output["format"] = {"type": "json_schema", "schema": schema(request.labels)}
         return body | ({"output_config": output} if output else {})
+
+    @staticmethod
+    def _content(request: Request, image: EncodedImage) -> list[Json]:
+        source = {"type": "base64", "media_type": image.media, "data": image.base64}
+        return [{"type": "image", "source": source}, {"type": "text", "text": request.text}]
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         key = (
@@ -192,6 +191,23 @@ class Messages(ProviderApi):
         # them apart.
         cause = details.get("error_code") if isinstance(details, Mapping) else None
         return (cause if isinstance(cause, str) else code), message
+
+    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+        return self._counting(self._content(request, image))
+
+    def whole_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+        content = self._content(request, image)
+        content[0]["transformations"] = {"oversized_image": "error"}
+        return self._counting(content)
+
+    def _counting(self, content: list[Json]) -> HttpRequest:
+        asked = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        body = json.dumps(asked, ensure_ascii=False).encode()
+        return HttpRequest("POST", f"{self.url}/count_tokens", self.headers(body), body)
+
+    def about_request(self) -> HttpRequest:
+        url = f"{self.url.removesuffix('/messages')}/models/{quote(self.model, safe='')}"
+        return HttpRequest("GET", url, self.headers(b""))
 
     @property
     def batch(self) -> BatchApi:

@@ -21,7 +21,14 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.endpoint.access import Service
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.known import known, reply_tokens
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    EncodedImage,
+    HttpRequest,
+    Json,
+    ParsedReply,
+    ProviderApi,
+)
 from bbtvp.endpoint.reading import (
     json_object,
     json_objects,
@@ -185,7 +192,16 @@ class Converse(ProviderApi):
         return body | ({"outputConfig": output} if output else {})
 
     def headers(self, body: bytes) -> Mapping[str, str]:
-        return {"Content-Type": "application/json"} | self._signer.headers(self.url, body)
+        return self._headers(self.url, body)
+
+    def _headers(self, url: str, body: bytes) -> Mapping[str, str]:
+        return {"Content-Type": "application/json"} | self._signer.headers(url, body)
+
+    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+        messages = self.body(request, image, ApiFeatures(temperature=None))["messages"]
+        body = json.dumps({"input": {"converse": {"messages": messages}}}).encode()
+        url = f"{self.url.removesuffix('/converse')}/count-tokens"
+        return HttpRequest("POST", url, self._headers(url, body), body)
 
     def parse(self, reply: Json) -> ParsedReply:
         raise_reported_error(reply)

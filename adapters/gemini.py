@@ -175,6 +175,15 @@ class GenerateContent(ProviderApi):
             }
         return {"responseMimeType": "application/json", "responseJsonSchema": schema(labels)}
 
+    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+        asked = self.body(request, image, ApiFeatures(temperature=None))
+        model = self.place.removeprefix(f"{self.root}/")
+        body = json.dumps({"generateContentRequest": {"model": model} | asked}).encode()
+        return HttpRequest("POST", f"{self.place}:countTokens", self.headers(body), body)
+
+    def about_request(self) -> HttpRequest:
+        return HttpRequest("GET", self.place, self.headers(b""))
+
     @property
     def image_name(self) -> str:
         level = (self.resolution or "").removeprefix("MEDIA_RESOLUTION_").lower()

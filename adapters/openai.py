@@ -11,14 +11,19 @@ The key is read from OPENAI_API_KEY, the address from OPENAI_BASE_URL or OPENAI_
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, final
+from urllib.parse import quote
 
 from bbtvp.adapters.compatible import CompatibleApi
 from bbtvp.adapters.openai_batch import OpenAIBatch
+from bbtvp.adapters.openai_responses import Responses
 from bbtvp.endpoint.access import Service
-from bbtvp.endpoint.provider import BatchApi
+from bbtvp.endpoint.provider import ApiFeatures, BatchApi, EncodedImage, HttpRequest
+from bbtvp.models import Request
 
 HOME = "https://api.openai.com/v1"
 _ACCOUNTS = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
@@ -36,6 +41,18 @@ class OpenAI(CompatibleApi):
     def authorization(self) -> dict[str, str]:
         values = {header: os.environ.get(variable) for header, variable in _ACCOUNTS.items()}
         return super().authorization() | {name: value for name, value in values.items() if value}
+
+    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+        options = replace(self.form.options, forced="schema", extra={})
+        asked = Responses(options).body(request, image, ApiFeatures(temperature=None))
+        kept = {name: asked[name] for name in ("model", "input", "reasoning") if name in asked}
+        body = json.dumps(kept, ensure_ascii=False).encode()
+        url = f"{self.access.base}/responses/input_tokens"
+        return HttpRequest("POST", url, self.headers(body), body)
+
+    def about_request(self) -> HttpRequest:
+        url = f"{self.access.base}/models/{quote(self.model, safe='')}"
+        return HttpRequest("GET", url, self._authorization)
 
     @property
     def batch(self) -> BatchApi:

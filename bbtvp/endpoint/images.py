@@ -227,12 +227,16 @@ def input_tokens(
 ) -> int:
     """Return an upper bound on the input tokens of one image query.
 
-    The image counts by the vendor's rule, never by the size of its file. Two characters of text
-    count as one token. text_characters: of the question and the labels; UTF-8 bytes for scripts
-    other than Latin.
+    The image counts by the vendor's rule, never by the size of its file. text_characters: of the
+    question and the labels; UTF-8 bytes for scripts other than Latin.
     """
     _, seen = _facts(limits or Limits.load(), service, model, _pair(canvas), None)
-    return seen.at_most + math.ceil(text_characters / 2) + TEXT_OVERHEAD
+    return seen.at_most + text_tokens(text_characters) + TEXT_OVERHEAD
+
+
+def text_tokens(characters: int) -> int:
+    """Return an upper bound on the tokens of a text: two of its characters count as one token."""
+    return math.ceil(characters / 2)
 
 
 @lru_cache(maxsize=4096)

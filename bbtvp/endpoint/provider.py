@@ -127,8 +127,8 @@ class ProviderApi(ABC):
 
     Subclasses live in `adapters/`, one file each, and hold no state but settings. service: the name
     under which prices and image limits are listed ("openai"). model: the vendor's name of the
-    model. spec: what the user typed ("openai/gpt-6-luna"). url: where requests go; together with the
-    body it identifies a request. servers: several servers of the model, to which requests go
+    model. spec: what the user typed ("openai/gpt-6-luna"). url: where requests go; together with
+    the body it identifies a request. servers: several servers of the model, to which requests go
     instead; `url` is then the name of the fleet. top: most alternatives per token that the API
     shows, 0 without log-probabilities. can_force: structured output exists. can_sample, can_seed,
     can_repeat: there are fields for a temperature, a seed, and several replies to one request.
@@ -186,6 +186,21 @@ class ProviderApi(ABC):
         return str(error.get("code") or error.get("status") or error.get("type") or ""), str(
             error.get("message") or ""
         )
+
+    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest | None:
+        """Return the HTTP request that counts the input tokens of an image query at no cost.
+
+        None if the vendor offers none. For the names of the count see `endpoint.counting`.
+        """
+        return None
+
+    def whole_request(self, request: Request, image: EncodedImage) -> HttpRequest | None:
+        """Return a free HTTP request that is refused if the vendor would scale the image down."""
+        return None
+
+    def about_request(self) -> HttpRequest | None:
+        """Return the HTTP request for what the vendor says of the model, None if it says none."""
+        return None
 
     @property
     def image_name(self) -> str:

@@ -12,9 +12,10 @@ from dataclasses import asdict, replace
 from typing import final
 
 from bbtvp.core.digest import canonical_json
+from bbtvp.endpoint.counting import ImageTokens
 from bbtvp.endpoint.faults import redact
 from bbtvp.endpoint.forced import WRAPPING
-from bbtvp.endpoint.images import check, encode, input_tokens
+from bbtvp.endpoint.images import check, encode, text_tokens
 from bbtvp.endpoint.known import reply_tokens
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
@@ -42,6 +43,7 @@ class QueryContext:
         self.price = Prices.load(settings.prices).price(api.service, api.model)
         self.store = _open_store(settings)
         self.secrets = tuple(secrets)
+        self.images = ImageTokens(api)
         self.thinks = False
         """The probe saw the model think before it answers."""
         self._said = set[str]()
@@ -58,9 +60,8 @@ class QueryContext:
 
     def tokens(self, request: Request) -> tuple[int, int]:
         """Return the most input and output tokens of one attempt."""
-        api = self.api
         characters = len(request.text) + sum(map(len, request.labels or ()))
-        asked = input_tokens(api.service, api.image_name, _size(request), characters)
+        asked = self.images.at_most(_size(request)).tokens + text_tokens(characters)
         return asked, self.longest_reply(request) + WRAPPING
 
     def longest_reply(self, request: Request) -> int:

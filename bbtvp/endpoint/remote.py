@@ -13,8 +13,9 @@ from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller
+from bbtvp.endpoint.counting import counter
 from bbtvp.endpoint.fleet import Fleet
-from bbtvp.endpoint.images import fitting_canvas
+from bbtvp.endpoint.images import encode, fitting_canvas
 from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.pending import RefusedReply, UnusableReply
@@ -246,11 +247,14 @@ class Endpoint(Model):
             return Probe(self.capabilities, ("not probed: only text is trusted",), 0, 0.0)
         wished = self.settings.wished
         store = self._context.store
+        if budget.usd_cap is not None:
+            self._context.images.count = self._count
         plain = ImageQuery(self._context, Request(RED, QUESTION), ApiFeatures(temperature=None))
         key = digest(b"probe", plain.key.encode(), canonical_json(asdict(wished)).encode())
         known = store.recall(key) if store else None
         if known is not None and known.text is not None:
             found = json.loads(known.text)
+            self._context.images.seen = found.get("billed")
             self._settle(ApiFeatures(**found["features"]), Capabilities(**found["capabilities"]))
             return Probe(self.capabilities, tuple(found["findings"]), 0, 0.0)
         queries: list[ProbeQuery] = []
@@ -275,17 +279,36 @@ class Endpoint(Model):
         features = replace(features, thinks=thinks)
         revision = self._context.shown(capabilities.revision)
         capabilities = replace(capabilities, thinks=thinks, revision=revision)
+        self._context.images.seen = queries[-1].answer and queries[-1].answer.input_tokens
         self._settle(features, capabilities)
         if store:
             facts = {
                 "features": asdict(features),
                 "capabilities": asdict(capabilities),
                 "findings": findings,
+                "billed": self._context.images.seen,
             }
             store.keep(key, Reply(json.dumps(facts)), model=self.spec)
         attempts = sum(query.attempts for query in queries)
         usd = sum(query.usd for query in queries)
         return Probe(capabilities, (*findings, *self._fleet.left_out), attempts, usd)
+
+    def _count(self, size: tuple[int, int]) -> int | None:
+        """Return the vendor's own count of the tokens of an image, kept for later runs."""
+        store = self._context.store
+        key = digest(b"count", canonical_json([self.spec, self.api.url, *size]).encode())
+        known = store.recall(key) if store else None
+        if known is not None and known.text:
+            return int(known.text)
+        settings = self.settings
+        count = counter(
+            self.api,
+            self._transport,
+            lambda pixels: encode(pixels, settings.format, settings.quality),
+        )(size)
+        if store and count is not None:
+            store.keep(key, Reply(str(count)), model=self.spec)
+        return count
 
     def _settle(self, features: ApiFeatures, capabilities: Capabilities) -> None:
         self._features = features
