@@ -144,7 +144,8 @@ def test_optimize_then_verify(images: Path) -> None:
         "plan: tone: ",
         "validation: unprompted",
         "tone 1/",
-        "next, the proof: bbtvp verify run/prompt.vprompt",
+        "next, the proof: bbtvp verify run/prompt.vprompt --task",
+        "--out run\n",
     ):
         assert line in searched.err
 

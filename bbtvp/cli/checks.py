@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, assert_never, final
 import click
 
 from bbtvp.cli.options import (
+    asked,
     json_flag,
     model_option_flag,
     model_options,
@@ -127,7 +128,7 @@ class CheckInputs:
         from bbtvp.verify.inputs import open_prompt
 
         opened = open_prompt(prompt)
-        found = opened.task(task, question)
+        found = opened.task(task, **asked(question, labels))
         say(f"question: {found.question}")
         given = model_options(options)
         models_loaded = [load_model(spec, **given) for spec in models]

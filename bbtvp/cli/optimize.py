@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,9 +20,6 @@ from bbtvp.cli.groups import (
     settings_of,
 )
 from bbtvp.cli.options import asked, give, model_options, own_prices, say
-
-if TYPE_CHECKING:
-    from bbtvp.search import Run
 
 option = partial(click.option, cls=GroupedOption)
 
@@ -157,31 +153,4 @@ def optimize(
         give(document)
     else:
         click.echo(str(folder / BUNDLE))
-    words = [f"--task {shlex.quote(task)}", *_words(models, model_pairs)]
-    words += [f"--labels {shlex.quote(labels)}"] if labels else []
-    _advise(run, folder / BUNDLE, words)
-
-
-def _words(models: tuple[str, ...], model_pairs: tuple[str, ...]) -> list[str]:
-    """The models of this command, as the next one names them."""
-    return [
-        *(f"--model {shlex.quote(model)}" for model in models),
-        *(f"-M {pair}" for pair in model_pairs),
-    ]
-
-
-def _advise(run: Run, bundle: Path, words: list[str]) -> None:
-    """Say what to do next."""
-    if run.prompt.is_identity:
-        say(
-            "no gain on validation: the bundle leaves images as they are, and nothing is to be "
-            "proved; try another preset, or more queries"
-        )
-        say("the best prompt that was found: the same command with --keep-best, which asks nothing")
-        return
-    if not run.improved:
-        say(
-            "no gain on validation: this prompt is not worth deploying; "
-            "try another preset, or more queries"
-        )
-    say(f"next, the proof: bbtvp verify {bundle} {' '.join(words)}")
+    say(run.summary())

@@ -97,6 +97,9 @@ class Model(ABC):
     nothing, is made with such a model.
     """
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self, 'spec', '')!r})"
+
     @abstractmethod
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer each request, in order.

@@ -370,6 +370,13 @@ class Prompt:
         z.flags.writeable = False
         object.__setattr__(self, "z", z)
 
+    def __repr__(self) -> str:
+        kinds = "+".join(layer.kind for layer in self.space.layers)
+        return (
+            f"Prompt({kinds}, {self.space.dim} variables, canvas {self.space.canvas} px, "
+            f"{self.digest[:12]})"
+        )
+
     @cached_property
     def renderer(self) -> Renderer:
         """The prompt made ready for many images."""

@@ -53,6 +53,14 @@ class Answers:
     scores: tuple[Vector | None, ...]
     outcomes: tuple[Outcome, ...]
 
+    def __repr__(self) -> str:
+        asked = len(self.readings)
+        answered = self.correct[np.isfinite(self.correct)]
+        right = f", {100 * answered.mean():.1f} % right" if len(answered) else ""
+        kinds = ("unparsed", "refused", "cut", "failed")
+        missing = [f", {count} {kind}" for kind in kinds if (count := getattr(self, kind))]
+        return f"Answers({asked} asked{right}{''.join(missing)})"
+
     @classmethod
     def joined(cls, parts: Iterable[Answers]) -> Answers:
         """The answers of several parts, one after the other."""

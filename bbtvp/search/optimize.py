@@ -30,6 +30,12 @@ from bbtvp.search.objective import Objective
 from bbtvp.search.preflight import look_ahead
 from bbtvp.search.readers import Reader
 from bbtvp.search.setup import Setup, set_up
+from bbtvp.search.summary import (
+    ValidationGain,
+    describe_cost,
+    next_command,
+    validation_gain,
+)
 from bbtvp.search.surrogacy import free_samples
 from bbtvp.search.validation import Arm
 from bbtvp.surrogate import Surrogate, load_surrogate
@@ -48,7 +54,8 @@ class Run:
     identity, which leaves every image as it is, unless `keep_best` was given. `best`: the best
     prompt that was found, whether or not it improved. `queries`: image queries by phase, retries
     and failures counted. `refused`: of the failed, those that the model would not answer. `usd`:
-    what they cost, as far as prices are known.
+    what they cost, as far as prices are known. `gain`: of `best` on validation. `print(run)` shows
+    `summary()`.
     """
 
     prompt: Prompt
@@ -62,6 +69,39 @@ class Run:
     best: Prompt
     refused: int = 0
     usd: float = 0.0
+    gain: ValidationGain | None = None
+
+    def __repr__(self) -> str:
+        names = "+".join(model.spec for model in self.models)
+        kept = "improved" if self.improved else "not improved"
+        return (
+            f"Run({self.task.name} on {names}: {kept}, validation {self.gain}, "
+            f"{sum(self.queries.values())} image queries)"
+        )
+
+    def __str__(self) -> str:
+        return self.summary()
+
+    def summary(self) -> str:
+        """A few lines: the gain on validation with its interval, the cost, and the next step."""
+        cost = describe_cost(self.queries, failed=self.failed, refused=self.refused, usd=self.usd)
+        lines = [f"validation: {self.gain}"] if self.gain else []
+        return "\n".join([*lines, f"spent: {cost}", *self._next()])
+
+    def _next(self) -> list[str]:
+        """What to do next."""
+        if self.prompt.is_identity:
+            kept = "the bundle leaves images as they are, and nothing is to be proved"
+            best = "the same command with --keep-best, in Python keep_best=True, which asks nothing"
+            return [
+                f"no gain on validation: {kept}; try another preset, or more queries",
+                f"the best prompt that was found: {best}",
+            ]
+        proof = f"next, the proof: {next_command(self.task, self.models, self.folder)}"
+        if self.improved:
+            return [proof]
+        kept = "this prompt is not worth deploying"
+        return [f"no gain on validation: {kept}; try another preset, or more queries", proof]
 
     @property
     def model(self) -> Model:
@@ -100,7 +140,7 @@ def optimize(
     surrogate = config.surrogate
     if isinstance(surrogate, str):
         surrogate = load_surrogate(surrogate)
-    folder = Path(out) if out is not None else None
+    folder = Path(out).expanduser() if out is not None else None
     if folder is not None:
         check_folder(folder)
     inspection = inspect(task)
@@ -132,6 +172,7 @@ def optimize(
         )
         watch(_planned(setup, models, budget=budget, probes=probes))
         found = _found(searcher, config)
+        gain = validation_gain(journal, found.arms)
     run = Run(
         found.prompt if found.improved or config.keep_best else PromptSpace.identity(),
         found.improved,
@@ -144,6 +185,7 @@ def optimize(
         found.prompt,
         budget.refused,
         budget.usd,
+        gain,
     )
     if folder is not None:
         run.save(folder / BUNDLE)

@@ -64,6 +64,14 @@ class Sample:
                 "path"
             )
 
+    def __repr__(self) -> str:
+        image = self.image
+        if isinstance(image, np.ndarray):
+            shown = f"{image.shape[1]} x {image.shape[0]} px"
+        else:
+            shown = str(image)
+        return f"Sample({self.id!r}, {self.answer!r}, {shown})"
+
     def pixels(self) -> Pixels:
         """(H, W, 3) uint8, sRGB, 0-255, read-only.
 

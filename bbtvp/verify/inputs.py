@@ -10,7 +10,8 @@ from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Prompt, bundle
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.tasks import Task
-from bbtvp.tasks.registry import as_task, load_task
+from bbtvp.tasks.loaders import is_table
+from bbtvp.tasks.registry import load_task
 
 AnyPrompt: TypeAlias = Prompt | str | Path
 """A prompt, or the path of a bundle or of a run folder that holds one."""
@@ -26,17 +27,20 @@ class OpenedPrompt(NamedTuple):
     prompt: Prompt
     facts: Mapping[str, Any]
 
-    def task(self, given: AnyTask, question: str | None = None) -> Task:
-        """The task that is given, or loaded.
+    def task(self, given: AnyTask, **options: Any) -> Task:
+        """The task that is given, or loaded with these options of `load_task`.
 
-        question: by default a folder or a file is asked the question that the prompt was searched
-        with.
+        A folder or a file is by default asked the question that the prompt was searched with, and
+        a table takes the labels of that search.
         """
         if isinstance(given, Task):
             return given
-        if question is None and Path(given).expanduser().exists():
-            question = self.facts.get("question")
-        return load_task(given, question=question) if question else as_task(given)
+        path = Path(given).expanduser() if isinstance(given, str | Path) else None
+        found = dict(options)
+        if path is not None and path.exists():
+            names = ("question", "labels") if is_table(path.name) else ("question",)
+            found = {name: self.facts[name] for name in names if self.facts.get(name)} | found
+        return load_task(given, **found)
 
 
 def open_prompt(given: AnyPrompt) -> OpenedPrompt:

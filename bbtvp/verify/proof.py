@@ -72,6 +72,16 @@ class Proof:
     notes: tuple[Message, ...] = ()
     saved: int = 0
 
+    def __repr__(self) -> str:
+        gains = "; ".join(map(_gain_line, self.rows))
+        return f"Proof({self.verdict.word}, {self.task}, {gains or 'no model was asked'})"
+
+    def __str__(self) -> str:
+        """The verdict, a line for each model, and the notes."""
+        cost = f"{self.queries:,} image queries" + (f", ${self.usd:.4f}" if self.usd else "")
+        lines = [f"verdict: {self.verdict}", *map(_gain_line, self.rows), f"spent: {cost}"]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
     @property
     def transfer(self) -> float | None:
         """Mean gain over the models that the search never queried; None if there are none."""
@@ -85,6 +95,15 @@ class Proof:
     def words(self) -> dict[str, Any]:
         """The `verdict` and `notes` parts."""
         return {"verdict": self.verdict.as_json(), "notes": [note.as_json() for note in self.notes]}
+
+
+def _gain_line(row: ProofRow) -> str:
+    low, high = row.paired.ci
+    return (
+        f"{row.model} {100 * row.paired.before:.1f} -> {100 * row.paired.after:.1f} % right, gain "
+        f"{100 * row.paired.gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] "
+        f"on {row.paired.n} images"
+    )
 
 
 def verify(

@@ -84,7 +84,9 @@ class CheckSession:
         self._normalise = normalise
         self._usd = usd
         self.folder = (
-            None if out is None else check_folder(Path(out), check, prompt.digest, task.digest)
+            None
+            if out is None
+            else check_folder(Path(out).expanduser(), check, prompt.digest, task.digest)
         )
         config = {
             "task": task.digest,

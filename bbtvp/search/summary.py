@@ -1,0 +1,94 @@
+"""What a search ends with, in words: its gain on validation, what it cost, and the next step."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, final
+
+import numpy as np
+
+from bbtvp.models import Model
+from bbtvp.runs.folder import BUNDLE
+from bbtvp.runs.journal import Journal
+from bbtvp.search.validation import Arm
+from bbtvp.stats import bootstrap_mean
+from bbtvp.tasks import Task
+
+
+@final
+class ValidationGain(NamedTuple):
+    """What the best prompt changed on the n validation images that were answered without it too.
+
+    before, after: accuracy, 0 to 1. gain: their difference; low, high: its 95 % bootstrap interval.
+    The prompt was chosen on these images, so the gain is a little too good: see `bbtvp.verify`.
+    """
+
+    n: int
+    before: float
+    after: float
+    gain: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.before:.1f} -> {100 * self.after:.1f} % right, gain "
+            f"{100 * self.gain:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}] "
+            f"on {self.n} images"
+        )
+
+
+def validation_gain(journal: Journal, arms: Sequence[Arm]) -> ValidationGain | None:
+    """The gain of the arm that was kept last, or else of the first that was tried.
+
+    None if no arm was tried, or no image was answered with and without it.
+    """
+    tried = [arm for arm in arms[1:] if arm.kept][-1:] or list(arms[1:2])
+    if not tried:
+        return None
+    steps = [journal.step(f"validation/{arm.name}") for arm in (arms[0], tried[0])]
+    before, after = (np.array(step["correct"] if step else [], np.float64) for step in steps)
+    both = np.isfinite(before) & np.isfinite(after)
+    if not both.any():
+        return None
+    found = bootstrap_mean((after - before)[both])
+    return ValidationGain(
+        int(both.sum()),
+        float(before[both].mean()),
+        float(after[both].mean()),
+        found.mean,
+        found.lo,
+        found.hi,
+    )
+
+
+def describe_cost(queries: Mapping[str, int], *, failed: int, refused: int, usd: float) -> str:
+    """Image queries by phase, those without an answer, and US dollars where there are any."""
+    parts = [f"{count:,} {phase}" for phase, count in queries.items() if count]
+    parts += [f"{failed:,} of them failed"] if failed else []
+    parts += [f"{refused:,} of these refused"] if refused else []
+    paid = f", ${usd:.4f}" if usd else ""
+    return f"{sum(queries.values()):,} image queries ({', '.join(parts) or 'none'}){paid}"
+
+
+def next_command(task: Task, models: Sequence[Model], folder: Path | None) -> str:
+    """The command that proves the prompt in this run folder; in Python where only that can."""
+    where = "" if folder is None else f', out="{folder}"'
+    in_python = f"bbtvp.verify(run.prompt, run.task, run.models{where})"
+    origins = [model.origin for model in models]
+    loaded = task.origin
+    if folder is None or loaded is None or not loaded.options.keys() <= {"question", "labels"}:
+        return in_python
+    known = [origin for origin in origins if origin is not None]
+    if len(known) < len(origins) or any(o.options != known[0].options for o in known):
+        return in_python
+    words = ["bbtvp", "verify", str(folder / BUNDLE), "--task", loaded.spec]
+    for name, value in loaded.options.items():
+        words += [f"--{name}", value if isinstance(value, str) else "|".join(value) or "none"]
+    for origin in known:
+        words += ["--model", origin.spec]
+    for name, value in known[0].options.items():
+        words += ["-M", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
+    return shlex.join([*words, "--out", str(folder)])
