@@ -16,6 +16,7 @@ from bbtvp.models import InMemoryCache, MeteredModel
 from bbtvp.search.ask import ask
 from bbtvp.search.readers import choose_reader
 from bbtvp.search.summary import ValidationGain, describe_cost, next_command
+from bbtvp.verify.inputs import open_prompt
 from tests.support import Eye, folder_of_patterns, patterns
 
 
@@ -179,3 +180,17 @@ def test_what_cannot_be_taken_is_named(run: bbtvp.Run, tmp_path: Path) -> None:
     ):
         with pytest.raises(bbtvp.BbtvpError, match=said):
             call()
+
+
+def test_a_table_takes_the_labels_of_the_search(tmp_path: Path) -> None:
+    folder_of_patterns(tmp_path / "photos")
+    rows = [f"photos/{label}/{i}.png,{label}" for label in ("rows", "columns") for i in range(30)]
+    (tmp_path / "t.csv").write_text("\n".join(["image,answer", *rows]), "utf-8")
+    task = bbtvp.load_task(tmp_path / "t.csv", labels=("columns", "rows"))
+    run = bbtvp.optimize(task, Eye(), queries=120, keep_best=True, canvas=64)
+    run.save(tmp_path / "p.vprompt")
+    opened = open_prompt(tmp_path / "p.vprompt")
+    assert opened.task(tmp_path / "t.csv").labels == task.labels
+    assert opened.task(tmp_path / "t.csv", labels="rows,columns").labels == ("rows", "columns")
+    command = next_command(task, [known("a/b")], tmp_path)
+    assert "--labels 'columns|rows'" in command
