@@ -19,7 +19,9 @@ from bbtvp.endpoint import faults
 from bbtvp.endpoint.faults import Explain, FailureDecision
 from bbtvp.endpoint.fleet import Fleet, ServerChoice
 from bbtvp.endpoint.limiter import Permit, RateLimiter
+from bbtvp.endpoint.patience import Patience
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
+from bbtvp.endpoint.provider import HttpRequest
 from bbtvp.endpoint.transport import ExchangeFailed, HttpResponse, Transport
 from bbtvp.endpoint.waits import parse_json
 from bbtvp.models import Budget
@@ -55,7 +57,8 @@ class Caller:
     Any number of threads may call `run`. fleet: the servers, if there are several. explain: gives
     the code and message of an error reply. key_variable: the environment variable of the key.
     secrets: what no message may show. retries: attempts after the first. stop_after: requests that
-    fail in a row, across the calls of one thread, before the caller gives up.
+    fail in a row, across the calls of one thread, before the caller gives up. patience: how long an
+    attempt gets; by default at most what the transport gives it.
     """
 
     def __init__(
@@ -69,8 +72,10 @@ class Caller:
         retries: int = 8,
         stop_after: int = 20,
         fleet: Fleet | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.transport = transport
+        self.patience = patience or Patience(transport.timeouts.attempt)
         self.limiter = limiter
         self.retries = retries
         self.stop_after = stop_after
@@ -359,7 +364,7 @@ class _CallerRun:
             sent = self.fleet.at(choice, request.http_request())
             cost = request.max_usd
             try:
-                response = self.transport.send(sent, remaining=deadline - self.limiter.clock())
+                response = self._sent(sent, request.attempts, deadline)
             except ExchangeFailed as failed:
                 gone = not failed.sent
                 cost = request.max_usd if failed.sent else 0.0
@@ -392,6 +397,22 @@ class _CallerRun:
         request.attempts += 1
         request.usd += cost
         return decision
+
+    def _sent(self, request: HttpRequest, attempts: int, deadline: float) -> HttpResponse:
+        """Make an exchange, for as long as the caller has patience. Raises ExchangeFailed."""
+        patience = self.caller.patience
+        clock = self.limiter.clock
+        began = clock()
+        seconds = patience.seconds(attempts)
+        try:
+            response = self.transport.send(request, remaining=min(seconds, deadline - began))
+        except ExchangeFailed:
+            if clock() - began >= seconds:  # it may be the model that became slower
+                patience.note(seconds)
+            raise
+        if 200 <= response.status < 300:
+            patience.note(response.seconds)
+        return response
 
     def _read(
         self, request: PendingRequest, response: HttpResponse, choice: ServerChoice | None

@@ -142,14 +142,14 @@ class ImageQuery(PendingRequest):
         asked, answered = self._context.tokens(self.request)
         said = (parsed.input_tokens, parsed.output_tokens)
         least = (
-            fewest_tokens(self.request.text) + 1,  # the image needs one at least
+            fewest_tokens(self.request.text) + _fewest_image_tokens(_size(self.request)),
             max(len(parsed.tokens), sum(map(fewest_tokens, parsed.texts))),
         )
         booked = tuple(
             bound if count is None or count < few else count
             for count, few, bound in zip(said, least, (asked, answered), strict=True)
         )
-        if None not in said and booked != said:
+        if self._context.price and None not in said and booked != said:
             self._context.say(
                 f"{self._context.api.spec} counts {said[0]} tokens in and {said[1]} out, which "
                 "cannot be: such replies are booked at the most that they can cost"
@@ -206,6 +206,15 @@ class ProbeQuery(ImageQuery):
 def fewest_tokens(text: str) -> int:
     """Return the fewest tokens that a text can have: each word and each 16 bytes need one."""
     return max(len(text.split()), math.ceil(len(text.encode(errors="replace")) / 16))
+
+
+def _fewest_image_tokens(size: tuple[int, int]) -> int:
+    """Return the fewest tokens that an image of (width, height) pixels can have.
+
+    Models make one of 14 to 64 pixels a side, and those that make a fixed number make 32 or more.
+    """
+    width, height = size
+    return min(32, math.ceil(width / 64) * math.ceil(height / 64))
 
 
 def _size(request: Request) -> tuple[int, int]:

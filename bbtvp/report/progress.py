@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, TextIO, assert_never, final
 
 from bbtvp.report.preflight import preflight_lines
@@ -61,16 +62,21 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
         case StartChosen():
             where = f"starting point {event.chosen}" if event.chosen else "the image as it is"
             yield f"search begins at {where}: best mean fall of the loss {event.fall or 0:.3f}"
-        case StageStopped(stage, why):
-            yield f"{stage}: stopped, {why}"
-        case StageSkipped(stage, why):
-            yield f"{stage}: skipped, {why}"
-        case StageUnvalidated(stage, why):
-            yield f"{stage}: the best candidate was not compared with the image as it is: {why}"
+        case StageStopped() | StageSkipped() | StageUnvalidated():
+            yield f"{event.stage}: {_STAGE_ENDS[type(event)]}{event.why}"
         case GenerationDone():
             return
         case _:
             assert_never(event)
+
+
+_STAGE_ENDS: Mapping[type, str] = MappingProxyType(
+    {
+        StageStopped: "stopped, ",
+        StageSkipped: "skipped, ",
+        StageUnvalidated: "the best candidate was not compared with the image as it is: ",
+    }
+)
 
 
 def _cut_short(arm: Arm) -> str:

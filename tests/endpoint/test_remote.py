@@ -151,6 +151,38 @@ def test_a_probe_is_kept_too(eye: tuple[EyeServer, Recorder], tmp_path: Path) ->
 
 
 # -- money ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("usage", "booked"),
+    [
+        (None, (None, None)),
+        ({}, (None, None)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, (None, None)),
+        ({"prompt_tokens": -300, "completion_tokens": -2}, (None, None)),
+        ({"prompt_tokens": "300", "completion_tokens": "2"}, (None, None)),
+        ({"prompt_tokens": None, "completion_tokens": None}, (None, None)),
+        ({"prompt_tokens": 300.5, "completion_tokens": True}, (None, None)),
+        ({"prompt_tokens": 3, "completion_tokens": 2}, (None, 2)),
+        ({"prompt_tokens": 300, "completion_tokens": 0}, (300, None)),
+        ({"prompt_tokens": 300, "completion_tokens": 2}, (300, 2)),
+    ],
+)
+def test_a_usage_that_cannot_be_true_is_booked_at_its_bound(
+    tmp_path: Path, usage: Any, booked: tuple[int | None, int | None]
+) -> None:
+    answers = EyeServer()
+    (tmp_path / "prices.toml").write_text(PRICES)
+    with recorder(lambda asked: answers(asked) | {"usage": usage}) as server:
+        model = endpoint(server, tmp_path, prices=str(tmp_path / "prices.toml"))
+        (request,) = requests(1)
+        (outcome,) = model.query([request])
+    assert isinstance(model, Endpoint)
+    bound = model._context.tokens(request)
+    asked, answered = (most if b is None else b for b, most in zip(booked, bound, strict=True))
+    assert outcome.usage.usd == pytest.approx((asked + 4 * answered) / 1e6)
+    if booked == (None, None):
+        assert outcome.usage.usd == pytest.approx(model.max_cost(request))
+
+
 def test_money_is_counted_from_the_usage_of_the_reply(
     eye: tuple[EyeServer, Recorder], tmp_path: Path
 ) -> None:
