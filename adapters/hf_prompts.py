@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 _SWITCHES = ("enable_thinking", "thinking")
 """Names under which chat templates can be told not to open a thought."""
 
-_NAME = r"[\w:]*(?:think|thought|reason)\w*"
+_NAME = r"[\w:]*(?:think|thought|reason|analysis|scratchpad|reflection|inner_monologue)\w*"
 _MARK = re.compile(
     rf"(?i)(?P<left><\|?|\u25c1|\[)(?P<end>/|end_of_|)(?P<name>{_NAME})(?P<right>\|?>|\u25b7|\])"
 )
@@ -21,6 +21,8 @@ _MARK = re.compile(
 
 _ENDS = {
     "<|begin_of_thought|>": "<|end_of_thought|>",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|open|>think<|sep|>": "<|close|>think<|sep|>",
     "<|channel>thought": "<channel|>",
     "<unused94>thought": "<unused95>",
     "<|channel|>analysis<|message|>": "",

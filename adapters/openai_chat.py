@@ -114,11 +114,10 @@ def _sample(choice: Json) -> Completion:
     refusal = message.get("refusal") or refusal
     if refusal:
         return Completion("", refusal=str(refusal))
-    shown = choice.get("logprobs")
-    content = json_object(shown, "logprobs").get("content") if shown else None
+    shown = optional_object(choice, "logprobs")
     return Completion.of(
         text,
-        read_tokens(content or ()),
+        read_tokens(shown.get("content") or _in_columns(shown)),
         thought=_thought(choice),
         ended=ended,
     )
@@ -226,6 +225,27 @@ def read_tokens(content: object) -> tuple[Token, ...]:
     if raw:  # the reply was cut within a character
         tokens.append(Token(raw.decode(errors="replace"), share, top))
     return tuple(tokens)
+
+
+def _in_columns(shown: Json) -> list[Json]:
+    """Return the tokens of the older form of log-probabilities, which has a list for each field.
+
+    Alternatives are then an object by text; there are none for a token that has null for them.
+    """
+    texts = json_list(shown.get("tokens") or [], "tokens")
+    logprobs = json_list(shown.get("token_logprobs") or [], "token_logprobs")
+    tops = json_list(shown.get("top_logprobs") or [None] * len(texts), "top_logprobs")
+    return [
+        {
+            "token": text,
+            "logprob": share,
+            "top_logprobs": [
+                {"token": other, "logprob": value}
+                for other, value in json_object(top or {}, "top_logprobs").items()
+            ],
+        }
+        for text, share, top in zip(texts, logprobs, tops, strict=True)
+    ]
 
 
 def _alternatives(shown: object) -> dict[str, float]:

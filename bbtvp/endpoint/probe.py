@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar, final
@@ -16,6 +15,7 @@ from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.provider import ApiFeatures, ParsedReply, ProviderApi
 from bbtvp.models import Capabilities, Request
 from bbtvp.tasks import parse_label, read_reply
+from bbtvp.tasks.replies.thoughts import visible
 
 V = TypeVar("V", int, float)
 
@@ -42,9 +42,6 @@ MOST = 9
 
 AGREEMENT = 0.9
 """Least share of replies in which the label that is scored must be the label that is said."""
-
-_THOUGHT = re.compile(r"(?i)</?think|\u25c1/?think|\[/?think\]|</?(?:thought|reasoning)>")
-"""Marks of a thought in the text of a reply."""
 
 
 class ProbeResult(NamedTuple):
@@ -292,7 +289,7 @@ class _Prober:
 
     def _asked(self, request: Request, features: ApiFeatures) -> ParsedReply:
         reply = self.ask(request, features)
-        self.thinks = self.thinks or reply.thought or any(map(_THOUGHT.search, reply.texts))
+        self.thinks = self.thinks or reply.thought or any(map(_holds_thought, reply.texts))
         return reply
 
     def _say(self, name: str, honoured: bool) -> None:
@@ -313,10 +310,13 @@ def is_cut_thought(reply: ParsedReply) -> bool:
 
 
 def _thinks_only(reply: ParsedReply) -> bool:
-    """Whether a reply was cut within the thought that its text begins with."""
-    text = reply.texts[0].strip() if reply.texts else ""
-    opened = _THOUGHT.match(text)
-    return opened is not None and len(_THOUGHT.findall(text)) == 1 and "/" not in opened.group()
+    """Whether a reply was cut within the thought that its text opens, or says nothing after it."""
+    text = reply.texts[0] if reply.texts else ""
+    return bool(text.strip()) and not visible(text).text.strip()
+
+
+def _holds_thought(text: str) -> bool:
+    return visible(text).text != text
 
 
 def _said(reply: ParsedReply) -> str | None:

@@ -263,6 +263,11 @@ def test_a_base_url_may_end_as_it_likes(base: str) -> None:
 def test_a_reply_is_read() -> None:
     Message.model_validate(REPLY)
     parsed = Messages(MODEL, KEY).parse(REPLY)
+    assert parsed.thought
+    plain = REPLY | {"content": REPLY["content"][1:]}
+    assert not Messages(MODEL, KEY).parse(plain).thought
+    hidden = REPLY | {"content": [{"type": "redacted_thinking", "data": "x"}, *plain["content"]]}
+    assert Messages(MODEL, KEY).parse(hidden).thought
     assert (
         parsed.texts == ("checks",)
         and parsed.refusal is None

@@ -340,6 +340,7 @@ def test_a_reply_is_read(operation: Any) -> None:
         REPLY | {"usage": {"input_tokens": 3}}, operation.output_shape
     ).has_errors()
     parsed = Converse(MODEL, BEARER, "https://x").parse(REPLY)
+    assert parsed.thought
     assert (
         parsed.texts == ("checks",)
         and parsed.refusal is None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -340,6 +341,28 @@ def test_alternatives_may_be_missing_but_not_in_part() -> None:
     del short["candidates"][0]["logprobsResult"]["topCandidates"][0]
     with pytest.raises(ValueError, match="shorter"):
         GenerateContent(MODEL, KEY).parse(short)
+
+
+def test_a_thought_is_told_and_its_tokens_are_cut_off() -> None:
+    reply = copy.deepcopy(REPLY)
+    shown = reply["candidates"][0]["logprobsResult"]
+    shown["chosenCandidates"].insert(0, token("I see stripes.", -1.0))
+    shown["topCandidates"].insert(0, {"candidates": []})
+    parsed = GenerateContent(MODEL, KEY).parse(reply)
+    assert parsed.thought
+    assert [each.text for each in parsed.tokens] == ["che", "cks", '"}']
+    del reply["usageMetadata"]["thoughtsTokenCount"]
+    reply["candidates"][0]["content"]["parts"] = [{"text": '{"answer": "checks"}'}]
+    assert not GenerateContent(MODEL, KEY).parse(reply).thought
+
+
+def test_an_alternative_of_minus_infinity_is_one() -> None:
+    reply = copy.deepcopy(REPLY)
+    shown = reply["candidates"][0]["logprobsResult"]["topCandidates"][1]["candidates"]
+    shown[1]["logProbability"] = "-Infinity"  # as protocol buffers write it in JSON
+    del shown[2]
+    top = GenerateContent(MODEL, KEY).parse(reply).tokens[0].top
+    assert top == {"che": -0.3, "row": -math.inf}
 
 
 def test_samples_are_read_in_order_and_one_that_was_filtered_is_left_out() -> None:

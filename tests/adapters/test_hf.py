@@ -365,6 +365,11 @@ def thinker(damaged: Folder, tail: str) -> Path:
             "<|begin_of_thought|>\n\n<|end_of_thought|>\n\n",
             "closed with <|end_of_thought|>",
         ),
+        (
+            "<|START_THINKING|>",
+            "<|START_THINKING|>\n\n<|END_THINKING|>\n\n",
+            "closed with <|END_THINKING|>",
+        ),
         (QWEN, "<think>\n\n</think>\n\n", "enable_thinking=False"),
         (HYBRID, "<think>\n\n</think>\n\n", "may think before it answers"),
         ("{% if thinking is not false %}<think>{% else %}</think>{% endif %}", "</think>", "off"),

@@ -338,8 +338,105 @@ def test_tokens_are_counted_as_they_are_billed(
     assert (parsed.input_tokens, parsed.output_tokens) == expected
 
 
+# -- thoughts --------------------------------------------------------------------------------------
+TEXT_THOUGHT = "It might be columns, but it is rows"
+
+
+def thinking(content: Any = "rows", **fields: Any) -> dict[str, Any]:
+    """A choice whose message has further fields."""
+    made = choice(content, tokens=fields.pop("tokens", None))
+    made["message"] |= fields
+    return made
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        thinking(reasoning_content=TEXT_THOUGHT),
+        thinking(reasoning=TEXT_THOUGHT),
+        thinking(thinking=TEXT_THOUGHT),
+        thinking(
+            [
+                {"type": "thinking", "thinking": [{"type": "text", "text": TEXT_THOUGHT}]},
+                {"type": "text", "text": "rows"},
+            ]
+        ),
+        thinking(
+            [
+                {"type": "text", "text": TEXT_THOUGHT, "thought": True},
+                {"type": "text", "text": "rows"},
+            ]
+        ),
+        thinking([{"type": "reasoning", "text": TEXT_THOUGHT}, {"type": "text", "text": "rows"}]),
+    ],
+)
+def test_a_thought_that_is_given_apart_is_no_text(made: dict[str, Any]) -> None:
+    parsed = CHAT.parse(chat(choice()) | {"choices": [made]})
+    assert (parsed.texts, parsed.thought) == (("rows",), True)
+
+
+def test_a_reply_without_a_thought_has_none() -> None:
+    empty = {"reasoning_content": None, "reasoning": ""}
+    assert not CHAT.parse(chat(choice()) | {"choices": [thinking(**empty)]}).thought
+
+
+def test_tokens_of_reasoning_in_the_usage_are_a_thought() -> None:
+    reply = chat(choice())
+    assert not CHAT.parse(reply).thought
+    reply["usage"]["completion_tokens_details"]["reasoning_tokens"] = 64
+    assert CHAT.parse(reply).thought
+
+
+def test_tokens_of_a_thought_are_cut_off() -> None:
+    pieces = ("<think>", TEXT_THOUGHT, "</think>", "rows")
+    tokens = [token(piece, -0.1, {piece: -0.1}) for piece in pieces]
+    parsed = CHAT.parse(chat(choice("rows", tokens=tokens)))
+    assert ([each.text for each in parsed.tokens], parsed.unspelt) == (["rows"], False)
+
+
+@pytest.mark.parametrize("pieces", [(TEXT_THOUGHT,), ("columns",), ("<think>", "rows", "</think>")])
+def test_tokens_that_do_not_spell_the_text_are_not_used(pieces: tuple[str, ...]) -> None:
+    made = thinking(tokens=[token(piece, -0.1) for piece in pieces], reasoning=TEXT_THOUGHT)
+    parsed = CHAT.parse(chat(choice()) | {"choices": [made]})
+    assert (parsed.texts, parsed.tokens, parsed.unspelt) == (("rows",), (), True)
+
+
+# -- probability zero, and other forms -------------------------------------------------------------
+@pytest.mark.parametrize("never", [-math.inf, None, "-Infinity", "-inf"])
+def test_an_alternative_of_minus_infinity_is_one(never: Any) -> None:
+    shown = token("rows", 0.0, {"rows": 0.0, "checks": -1.0})
+    shown["top_logprobs"][1]["logprob"] = never
+    reply = chat(choice("rows"))
+    reply["choices"][0]["logprobs"] = {"content": [shown]}
+    assert CHAT.parse(reply).tokens == (Token("rows", 0.0, {"rows": 0.0, "checks": -math.inf}),)
+
+
+@pytest.mark.parametrize("wrong", [math.inf, math.nan, 1.0, "Infinity", "NaN", "much"])
+def test_an_alternative_that_is_no_log_probability_is_refused(wrong: Any) -> None:
+    shown = token("rows", 0.0, {"checks": -1.0})
+    shown["top_logprobs"][0]["logprob"] = wrong
+    reply = chat(choice("rows"))
+    reply["choices"][0]["logprobs"] = {"content": [shown]}
+    with pytest.raises((TypeError, ValueError)):
+        CHAT.parse(reply)
+
+
+def test_the_older_form_of_log_probabilities_is_read() -> None:
+    reply = chat(choice("It is rows"))
+    reply["choices"][0]["logprobs"] = {
+        "tokens": ["It is", " rows"],
+        "token_logprobs": [-0.5, -0.1],
+        "top_logprobs": [None, {" rows": -0.1, " checks": -2.5}],
+    }
+    assert CHAT.parse(reply).tokens == (
+        Token("It is", -0.5, {"It is": -0.5}),
+        Token(" rows", -0.1, {" rows": -0.1, " checks": -2.5}),
+    )
+    del reply["choices"][0]["logprobs"]["top_logprobs"]
+    assert CHAT.parse(reply).tokens[1] == (" rows", -0.1, {" rows": -0.1})
+
+
 # -- what is not of this API -----------------------------------------------------------------------
-@pytest.mark.parametrize("form", [CHAT, RESPONSES])
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -351,6 +448,7 @@ def test_tokens_are_counted_as_they_are_billed(
         ({"error": {"code": 502}}, "502"),
     ],
 )
+@pytest.mark.parametrize("form", [CHAT, RESPONSES])
 def test_an_error_that_comes_as_200_is_no_answer(
     form: OpenAIForm, error: dict[str, Any], message: str
 ) -> None:
