@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, final
 from urllib.parse import quote
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.endpoint.access import Service
+from bbtvp.endpoint.access import Service, planning
 from bbtvp.endpoint.forced import most_tokens, schema
 from bbtvp.endpoint.known import known, reply_tokens
 from bbtvp.endpoint.provider import (
@@ -160,6 +160,8 @@ class Converse(ProviderApi):
             options.setdefault("max_tokens", reply_tokens(cls.service, name))
         token = os.environ.get(TOKEN, "") if profile is None else ""
         session = None if token.strip() else _botocore().session.Session(profile=profile)
+        if session and planning() and session.get_credentials() is None:
+            session = None
         region = _region(region, session, spec)
         service = replace(cls.at, url=f"https://bedrock-runtime.{region}.amazonaws.com")
         base = service.base(base_url, spec)

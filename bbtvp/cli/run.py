@@ -135,6 +135,7 @@ def _show_plan(jobs: Sequence[SearchJob], as_json: bool) -> None:
 
 
 def _plans(jobs: Sequence[SearchJob]) -> list[JobPlan]:
+    from bbtvp.endpoint.access import without_keys
     from bbtvp.jobs.plan import plan
     from bbtvp.search.recipe import Loader
 
@@ -142,7 +143,8 @@ def _plans(jobs: Sequence[SearchJob]) -> list[JobPlan]:
     plans = []
     for job in jobs:
         try:
-            plans.append(plan(job, loader))
+            with without_keys():
+                plans.append(plan(job, loader))
         except BbtvpError as error:
             raise type(error)(f"job {job.name}: {error}") from error
     return plans

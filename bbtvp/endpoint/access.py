@@ -42,6 +42,11 @@ def without_keys() -> Iterator[None]:
         _PLANNING.reset(token)
 
 
+def planning() -> bool:
+    """Whether models are built for a plan, which needs no keys."""
+    return _PLANNING.get()
+
+
 @final
 @dataclass(frozen=True)
 class Access:
@@ -128,7 +133,7 @@ class Service:
     ) -> Access:
         """Find the key for a model at a base URL that is known. Raises UsageError as `access`."""
         variable = key_env or self._key_variable
-        needed = needs_key and not _PLANNING.get()
+        needed = needs_key and not planning()
         key = _key(variable, spec, needed=needed)
         return Access(spec, model, base, variable, key, keyless=needs_key and not key)
 

@@ -26,10 +26,11 @@ class SearchJob(BaseModel):
     """What a file of jobs may say of one.
 
     model: the source, or a list of several searched together. options: of all its models, as -M;
-    own: of single models, by spec. search: the options of `bbtvp optimize`, which a file names
-    beside the other keys. verify: models to prove the prompt on, beside the sources; true for the
-    sources alone. also: other tasks to prove it on. train: at most so many training images. The cap
-    on money, `search.usd`, is one for search and proofs together.
+    own: of single models, by spec. labels: as --labels, "a,b,c" or "none". search: the options of
+    `bbtvp optimize`, which a file names beside the other keys. verify: models to prove the prompt
+    on, beside the sources; true for the sources alone. also: other tasks to prove it on. train: at
+    most so many training images. The cap on money, `search.usd`, is one for search and proofs
+    together.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +38,7 @@ class SearchJob(BaseModel):
     name: str = ""
     task: str
     question: str | None = None
+    labels: str | None = None
     train: int | None = Field(None, ge=1)
     model: str | tuple[str, ...]
     options: Mapping[str, OptionValue] = Field(default_factory=dict)
@@ -92,7 +94,7 @@ class SearchJob(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """The search."""
-        asked = {"question": self.question, "train": self.train}
+        asked = {"question": self.question, "labels": self.labels, "train": self.train}
         surrogate = self.search.surrogate
         return Recipe(
             Origin(self.task, {key: value for key, value in asked.items() if value is not None}),

@@ -163,7 +163,10 @@ def _of_images(found: Inspection, task: Task) -> Iterator[str]:
     for files, said in (
         (found.small, f"have a side below {SMALLEST} px, as thumbnails and icons do"),
         (found.several, "hold several pictures, of which the first is sent"),
-        (found.transparent, "are transparent, and are sent on white"),
+        (
+            found.transparent,
+            "have an alpha channel, or a clear colour: what is clear is sent white",
+        ),
     ):
         if files:
             yield f"{len(files):,} images {said}: {_names(files)}"

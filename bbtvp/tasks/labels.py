@@ -48,7 +48,7 @@ def parse_labels(given: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if isinstance(given, str):
         parts = given.split("|" if "|" in given else ",")
         given = [part.strip() for part in parts if part.strip()]
-    labels = tuple(given)
+    labels = tuple(map(str, given))
     if not labels or (len(labels) == 1 and labels[0].casefold() == FREE):
         return ()
     if len(labels) < 2:

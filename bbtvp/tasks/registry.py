@@ -5,6 +5,7 @@ A spec is a path, `prefix/name` or `<data set>:<folder>`.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from collections.abc import Mapping
@@ -89,7 +90,12 @@ def _loaded(spec: str, options: Mapping[str, Any]) -> Task:
         raise UsageError(f"{unknown('task', spec, known)}; or give a folder, or a {TABLES} file")
     name, separator, rest = match.groups()
     registry = TASKS if separator == "/" else DATASETS
-    found = registry.load(name)(rest, **options)
+    loader = registry.load(name)
+    try:
+        inspect.signature(loader, follow_wrapped=False).bind(rest, **options)
+    except TypeError as error:
+        raise UsageError(f"the {registry.kind} {name!r} cannot be called so: {error}") from error
+    found = loader(rest, **options)
     if not isinstance(found, Task):
         raise UsageError(
             f"the {registry.kind} {name!r} returned {type(found).__name__}, not a Task; mend the "

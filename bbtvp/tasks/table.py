@@ -174,7 +174,8 @@ def _without_separator_line(text: str) -> tuple[str, str | None]:
 
 
 def _separator(text: str) -> str:
-    """The separator that makes columns of the header; a comma if none does."""
+    """The separator that gives the columns which are needed, else the one that gives most."""
+    widths = {}
     for separator in _SEPARATORS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         try:
@@ -183,7 +184,8 @@ def _separator(text: str) -> str:
             continue
         if set(_NEEDED) <= columns_of([cell.strip() for cell in cells]).keys():
             return separator
-    return ","
+        widths[separator] = len(cells)
+    return max(widths, key=lambda one: widths[one], default=",")
 
 
 def _header(cells: Sequence[str], where: str) -> dict[str, str]:
@@ -291,13 +293,16 @@ def _text(path: Path) -> str:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path} line {line}: not {encoding[:6].upper().rstrip('-')}; save the file as UTF-8 "
             '(in Excel: "CSV UTF-8")'
         ) from error
+    if "\0" in text:
+        raise DataError(f"{path} holds NUL characters, and is no UTF-8; save the file as UTF-8")
+    return text
 
 
 # -- rows ------------------------------------------------------------------------------------------
@@ -334,6 +339,12 @@ def _rows(path: Path, table: _ReadTable, labels: Iterable[str]) -> TableRows:
     faults.check()
     asked = question_column([record.values for record in table.records])
     notes = [*table.notes, *_notes(table.columns, given, whole, allowed)]
+    without = [one.line for one in table.records if "question" not in one.values]
+    if without and len(without) < len(table.records):
+        notes.append(
+            f"the column 'question' is not read: {len(without)} rows have none, line {without[0]} "
+            "first"
+        )
     return TableRows(rows, tuple(notes), asked)
 
 
@@ -359,6 +370,10 @@ def _row(
     for column in _NEEDED:
         if columns[column] not in values:
             raise DataError(f"{columns[column]!r} is empty; fill it in or remove the row")
+    if "://" in values[columns["image"]]:
+        raise DataError(
+            f"the image {values[columns['image']]!r} is an address; download it, and name the file"
+        )
     relative = values[columns["image"]].replace("\\", "/")
     # Normalised as text: two spellings of one path are one image, and no link is followed.
     image = Path(os.path.normpath(path.parent / relative))

@@ -28,6 +28,7 @@ from botocore.validate import ParamValidator
 from bbtvp.adapters import bedrock
 from bbtvp.adapters.bedrock import Bearer, Converse, SigV4
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.endpoint.access import without_keys
 from bbtvp.endpoint.forced import schema
 from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.damage import survives
@@ -423,6 +424,14 @@ def test_a_bedrock_key_needs_no_botocore(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv(bedrock.TOKEN)
     with pytest.raises(UsageError, match=r"pip install 'bbtvp\[bedrock\]'"):
         bedrock.load(MODEL, store=False)
+
+
+def test_a_plan_needs_no_credentials(nobody: Path) -> None:
+    with without_keys():
+        model = Converse.load(MODEL, region="eu-west-3")
+    assert model.missing_key == bedrock.TOKEN
+    with pytest.raises(UsageError, match="no AWS credentials"):
+        Converse.load(MODEL, region="eu-west-3")
 
 
 def test_credentials_of_the_environment_sign(monkeypatch: pytest.MonkeyPatch) -> None:

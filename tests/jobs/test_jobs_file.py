@@ -92,8 +92,9 @@ def test_a_recipe_has_the_options_of_optimize() -> None:
         "channel": True,
         "usd": 3,
     }
+    row = {**row, "labels": "a,b"}
     recipe = SearchJob.of({**row, "name": "x", "images": 4, "repeats": 2}).recipe
-    assert recipe.task == Origin("t", {"question": "what?"})
+    assert recipe.task == Origin("t", {"question": "what?", "labels": "a,b"})
     config = SearchConfig(minutes=2, channel=Channel(), usd=3, images=4, repeats=2)
     assert recipe.config == config
     assert config.seconds == 120

@@ -339,6 +339,9 @@ def test_quoted_cells_blank_lines_and_unicode(table: Callable[..., Path]) -> Non
             "t.csv has no validation images",
         ),
         (b"image,answer\nimg/0.png,\xff", "t.csv line 2: not UTF-8; save the file as UTF-8"),
+        ("image,answer\nimg/0.png,yes".encode("utf-16-le"), "t.csv holds NUL characters"),
+        ("Bild;Antwort\nimg/0.png;yes", r"no column 'image' \(found: Bild, Antwort\); add it"),
+        ("image,answer\nhttps://x/0.png,yes", "line 2: the image 'https://x/0.png' is an address"),
         ("image,answer\nimg/0.png,yes".encode("utf-16")[:-1], "t.csv line 2: not UTF-16"),
         ("image,answer\nimg/0.png,schön".encode("cp1252"), "line 2: not UTF-8; .*CSV UTF-8"),
         ("image,answer\nimg/0.png,yes", "1 samples are too few"),
@@ -446,6 +449,10 @@ def test_labels_can_be_switched_off(off: Any, table: Callable[..., Path]) -> Non
     assert (task.labels, task.metric) == (None, "exact")
 
 
+def test_labels_may_be_numbers(table: Callable[..., Path]) -> None:
+    assert load(table(answers_of(*(1, 2) * 10)), labels=[2, 1]).labels == ("2", "1")
+
+
 @pytest.mark.parametrize("given", ["yes,no", "yes | no", ["yes", "no"], ("yes", "no")])
 def test_labels_are_given_as_a_text_or_a_sequence(given: Any, table: Callable[..., Path]) -> None:
     task = load(table(csv_of("image,answer", *plain())), labels=given)
@@ -546,6 +553,13 @@ def test_questions_by_their_usual_names(name: str, table: Callable[..., Path]) -
     task = load(table(csv_of(f"image,answer,{name}", *rows)))
     assert task.question == f"{{{name}}}"
     assert f"questions are read from {name!r}" in repr(task)
+
+
+def test_questions_that_are_not_in_every_row_are_not_used(table: Callable[..., Path]) -> None:
+    rows = [f"{row},{'ok?' if i else ''}" for i, row in enumerate(plain())]
+    task = load(table(csv_of("image,answer,question", *rows)))
+    assert task.question == "what is in the image? answer with one of: no, yes"
+    assert "the column 'question' is not read: 1 rows have none, line 2 first" in repr(task)
 
 
 def test_a_text_that_asks_nothing_is_no_question(table: Callable[..., Path]) -> None:

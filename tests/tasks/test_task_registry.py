@@ -20,11 +20,17 @@ def loader(name: str, **options: Any) -> object:
     return FOUND[-1]
 
 
+def narrow(name: str, *, question: str | None = None) -> object:
+    """A source that takes a question and nothing else."""
+    return loader(name, question=question)
+
+
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch, pets: Path, tmp_path: Path) -> Task:
-    """Two plug-ins that return a task of pets, and one that cannot be imported."""
+    """Three plug-ins that return a task of pets, and one that cannot be imported."""
     points = [
         EntryPoint("zoo", f"{__name__}:loader", "bbtvp.tasks"),
+        EntryPoint("narrow", f"{__name__}:narrow", "bbtvp.tasks"),
         EntryPoint("broken", "bbtvp.no_such_module:load", "bbtvp.tasks"),
         EntryPoint("pope", f"{__name__}:loader", "bbtvp.datasets"),
     ]
@@ -92,3 +98,9 @@ def test_a_plug_in_must_return_a_task() -> None:
     FOUND.append("digits")
     with pytest.raises(UsageError, match="the task source 'zoo' returned str, not a Task"):
         task("zoo/digits")
+
+
+def test_an_option_that_a_task_source_does_not_take() -> None:
+    with pytest.raises(UsageError, match=r"'narrow' cannot be called so: .*'labels'"):
+        task("narrow/digits", labels=("a", "b"))
+    assert not CALLS

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.tasks import Sample, Task, arrange, split
+from bbtvp.tasks.labels import parse_labels
 from bbtvp.tasks.loading import LoadReport, PassedOver
 from bbtvp.tasks.splits import Splits, published
 
@@ -66,7 +67,7 @@ def dataset(read: Callable[..., Contents]) -> Callable[..., Task]:
     own = {each.name: _kind(each.default) for each in parameters if each.kind is each.KEYWORD_ONLY}
     kinds: dict[str, Callable[[Any], Any]] = {
         "question": str,
-        "labels": _labels,
+        "labels": parse_labels,
         "seed": int,
         "limit": int,
         **own,
@@ -87,10 +88,6 @@ def dataset(read: Callable[..., Contents]) -> Callable[..., Task]:
 
 def _kind(default: object) -> Callable[[Any], Any]:
     return int if isinstance(default, int) else str
-
-
-def _labels(value: str | Sequence[str]) -> tuple[str, ...]:
-    return tuple(part.strip() for part in (value.split("|") if isinstance(value, str) else value))
 
 
 def _parsed(spec: str) -> tuple[str, dict[str, str]]:
