@@ -7,6 +7,7 @@ from textwrap import indent
 from bbtvp.core.table import text_table
 from bbtvp.report.figures import change, interval, p_value, points, share
 from bbtvp.verify import Proof, ProofDetail, ProofRow
+from bbtvp.verify.controls import ReplyCounts, shortened
 
 HEAD = (
     "model",
@@ -41,10 +42,45 @@ def proof_table(proof: Proof) -> str:
         others = sum(row.role == "target" for row in proof.rows)
         whom = f"mean over {others} models that were" if others > 1 else "on a model that was"
         text.append(f"transfer: {points(proof.transfer)} points, {whom} never queried")
+    text += _constant_lines(proof)
+    text += _unanswered_lines(proof)
     missing = sum(row.failed for row in proof.rows)
     if missing:
         text.append(f"failed queries: {missing} (missing data, in no figure above)")
     return "\n".join(text)
+
+
+def _constant_lines(proof: Proof) -> list[str]:
+    """The best constant answer, the same for all models but for the images that they missed."""
+    found = {
+        f"best constant answer: {shortened(row.constant_answer)!r}, {share(beyond.before)}"
+        for row in proof.rows
+        if row.constant_answer is not None and (beyond := row.over_constant) is not None
+    }
+    return sorted(found)
+
+
+def _unanswered_lines(proof: Proof) -> list[str]:
+    """For each model the replies without an answer, by arm; nothing where all gave one."""
+    lines = []
+    for row in proof.rows:
+        parts = [
+            f"{arm.replace('_', ' ')} {', '.join(named)}"
+            for arm, counts in row.replies.items()
+            if (named := _named_counts(counts))
+        ]
+        if parts:
+            lines.append(f"replies without an answer, {row.model}: {'; '.join(parts)}")
+    return lines
+
+
+def _named_counts(counts: ReplyCounts) -> list[str]:
+    named = (
+        ("unparsed", counts.unparsed),
+        ("refused", counts.refused),
+        ("cut", counts.cut),
+    )
+    return [f"{count} {name}" for name, count in named if count]
 
 
 def proof_details(proof: Proof) -> str:
@@ -60,6 +96,7 @@ def proof_details(proof: Proof) -> str:
             f"{row.model}: {row.n} of {row.images} images answered; {changed}",
             f"  over the empty frame  {change(row.over_frame.gain, row.over_frame.ci)}",
         ]
+        lines += _control_lines(row)
         beyond = row.over_calibration
         if beyond is not None:
             over = change(beyond.gain, beyond.ci)
@@ -74,6 +111,22 @@ def proof_details(proof: Proof) -> str:
             lines += _detail(row.detail)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _control_lines(row: ProofRow) -> list[str]:
+    """The controls that cost no query."""
+    lines = []
+    beyond = row.over_constant
+    if beyond is not None:
+        over = change(beyond.gain, beyond.ci)
+        lines.append(f"  over the best constant answer ({share(beyond.before)})  {over}")
+    if row.collapse is not None:
+        before, after = (
+            f"{shortened(common.answer or '(none)')!r} {share(common.share)}"
+            for common in (row.collapse.before, row.collapse.after)
+        )
+        lines.append(f"  commonest answer  {before} -> {after}")
+    return lines
 
 
 def _detail(detail: ProofDetail) -> list[str]:

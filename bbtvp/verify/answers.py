@@ -84,6 +84,22 @@ class ModelAnswers:
         correct = np.stack([self.correct(arm) for arm in arms_of(self.prompt)])
         return np.asarray(~np.isnan(correct).any(axis=0))
 
+    def said(
+        self, kept: NDArray[np.bool_]
+    ) -> tuple[list[Sample], list[str | None], list[str | None]]:
+        """The kept images, and the answers to them without the prompt and with it.
+
+        kept: (n,). An answer is None where the reply named none.
+        """
+        places = np.flatnonzero(kept)
+        before = self.arms["zero_shot"].labels
+        after = self.arms["prompted"].labels
+        return (
+            [self.samples[i] for i in places],
+            [before[i] for i in places],
+            [after[i] for i in places],
+        )
+
     def scores(self, arm: str) -> Matrix | None:
         """(n, labels) log-probabilities, NaN where missing; None where the reader has none."""
         if not calibrates(self.reader, self.task):

@@ -25,10 +25,11 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         # the rule, and why the verdict is what it is
         "rule": (
             "go if every source (every model, if none is among them) is shown to gain more "
-            "than {min_gain!p:g} {min_gain!p:point|points} and no other is shown to lose more "
-            "than {max_harm!p:g} {max_harm!p:point|points}; no-go if one is shown to gain "
-            "less, or another to lose more; else undecided; one-sided at {level!p:g} %, for "
-            "harm over all models together"
+            "than {min_gain!p:g} {min_gain!p:point|points}, also where its reply was read "
+            "without the prompt, and to be right more often than the best constant answer, "
+            "and no other is shown to lose more than {max_harm!p:g} "
+            "{max_harm!p:point|points}; no-go if one is shown to gain less, or another to lose "
+            "more; else undecided; one-sided at {level!p:g} %, for harm over all models together"
         ),
         "nothing-judged": "nothing was judged",
         "identity": (
@@ -37,6 +38,24 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "gains": "{model} gains {gain!p:+.1f} points on {images} images",
         "no-harm": (
             "no other model is shown to lose more than {max_harm!p:g} {max_harm!p:point|points}"
+        ),
+        "answers-now": (
+            "without the prompt {model} gave {read} answers to {images} images that could be read; "
+            "with it, it is {above!p:+.1f} points above the best constant answer"
+        ),
+        "collapsed": (
+            "the prompted replies of {model} are {answer!r} for {share!p:.0f} % of the images "
+            "({earlier!p:.0f} % without the prompt), whatever they show: {prompted!p:.1f} % are "
+            "right, and {constant!p:.1f} % by the best constant answer"
+        ),
+        "not-above-constant": (
+            "with the prompt {model} is right on {prompted!p:.1f} % of {images} images, which is "
+            "not shown to be more than the {constant!p:.1f} % of always saying {answer!r}"
+        ),
+        "parses-now": (
+            "{model} gains where its reply could not be read without the prompt: on the {read} "
+            "images whose reply was read it gains {gain!p:+.1f} points, which does not show more "
+            "than {min_gain!p:g}; ask for one word, or raise max_tokens, and prove it again"
         ),
         "gains-too-little": (
             "{model} is shown to gain less than {min_gain!p:g} {min_gain!p:point|points} "
@@ -108,6 +127,14 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "it {side} px, and details of two pixels are lost"
         ),
         "noise": "{model}: {noise!p:.1f} % of the answers change when it is asked the same again",
+        "unread": (
+            "{model}: without the prompt {unread} of {images} replies could not be read, with it "
+            "{after}; a question that asks for one word, or more tokens, may gain as much"
+        ),
+        "collapse": (
+            "{model}: {answer!r} is {share!p:.0f} % of the prompted replies, {earlier!p:.0f} % of "
+            "those without the prompt, and right for {true!p:.0f} % of the images"
+        ),
         "calibration-does-it": (
             "{model}: a correction of its answers alone, without a prompt, reaches "
             "{calibrated!p:.1f} %, and the prompt is not shown to do better"

@@ -9,6 +9,7 @@ from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.tasks import Task
 from bbtvp.tasks.overlap import Overlap
+from bbtvp.verify.controls import shortened
 from bbtvp.verify.messages import Message, message
 from bbtvp.verify.rows import ProofRow
 from bbtvp.verify.verdict import LEAST, OVERLAPPING
@@ -79,12 +80,40 @@ def fact_notes(facts: Mapping[str, Any], task: Task) -> tuple[Message, ...]:
     return tuple(found)
 
 
+UNREAD = 0.05
+"""Share of unprompted replies that could not be read, from which a note says so."""
+
+
+def _reply_notes(row: ProofRow) -> list[Message]:
+    """What the replies without an answer, and the commonest answer, say about the accuracies."""
+    found = []
+    before = row.unread("zero_shot")
+    after = row.unread("prompted")
+    if before > after and before >= UNREAD * row.images:
+        said = message("unread", model=row.model, unread=before, images=row.images, after=after)
+        found.append(said)
+    gathered = row.collapse
+    if gathered is not None and gathered.overused:
+        found.append(
+            message(
+                "collapse",
+                model=row.model,
+                answer=shortened(gathered.after.answer or ""),
+                share=gathered.after.share,
+                earlier=gathered.earlier,
+                true=gathered.true,
+            )
+        )
+    return found
+
+
 def row_notes(rows: Sequence[ProofRow]) -> list[Message]:
     """What the other arms say about a gain."""
     found = []
     for row in rows:
         if row.noise:
             found.append(message("noise", model=row.model, noise=row.noise))
+        found += _reply_notes(row)
         beyond = row.over_calibration
         if row.gain > 0 and beyond is not None and beyond.ci[0] <= 0:
             found.append(message("calibration-does-it", model=row.model, calibrated=beyond.before))

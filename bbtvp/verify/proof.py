@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bbtvp.core.arrays import Pixels
+from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import AnyModel, Model, as_models
@@ -20,6 +21,13 @@ from bbtvp.stats import holm
 from bbtvp.tasks import Sample
 from bbtvp.tasks.overlap import Overlap, overlap
 from bbtvp.verify.answers import ModelAnswers
+from bbtvp.verify.controls import (
+    best_constant,
+    collapse,
+    hardest_constant,
+    read_before,
+    shortened,
+)
 from bbtvp.verify.events import (
     ModelVerified,
     ProofJudged,
@@ -33,7 +41,17 @@ from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes,
 from bbtvp.verify.planning import SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession
-from bbtvp.verify.verdict import UNJUDGED, Evidence, Rule, Verdict, judge, needless, settled
+from bbtvp.verify.verdict import (
+    UNJUDGED,
+    ChangedAnswers,
+    Constant,
+    Evidence,
+    Rule,
+    Verdict,
+    judge,
+    needless,
+    settled,
+)
 
 
 @final
@@ -228,6 +246,8 @@ class _Proving:
         self._shared = shared
         self._samples: list[Sample] = list(session.task.test)
         self._unseen = [i not in shared.places for i in range(len(self._samples))]
+        held = [sample for i, sample in enumerate(self._samples) if self._unseen[i]]
+        self._constant = best_constant(session.task, held or self._samples)
         self._designs: dict[bool, SequentialDesign] = {}
         self.evidence: list[Evidence] = []
         self.saved = 0
@@ -282,7 +302,7 @@ class _Proving:
         if not self._designs:
             answers.extend(self._samples)
             self.evidence.append(self._evidence(answers, decides))
-            return proof_row(answers, role, seed)
+            return proof_row(answers, role, seed, constant=self._constant)
         design = self._designs[decides]
         for k, batch in enumerate(design.batches(self._samples)):
             answers.extend(batch)
@@ -293,7 +313,9 @@ class _Proving:
                 break
         self.evidence.append(found)
         self.saved += len(self._samples) - len(answers.samples)
-        return proof_row(answers, role, seed, repeated_z=float(design.limit_z[k]))
+        return proof_row(
+            answers, role, seed, constant=self._constant, repeated_z=float(design.limit_z[k])
+        )
 
     def _evidence(self, answers: ModelAnswers, decides: bool) -> Evidence:
         """From the test images that no other split holds."""
@@ -301,9 +323,34 @@ class _Proving:
         used = unseen & answers.answered()
         before = answers.correct("zero_shot")[used]
         after = answers.correct("prompted")[used]
-        gained = int((after > before).sum())
-        lost = int((after < before).sum())
-        return Evidence(answers.spec, decides, gained, lost, int(used.sum()), int(unseen.sum()))
+        read = read_before(answers.arms["zero_shot"])[used]
+        found = Evidence(
+            answers.spec, decides, *ChangedAnswers.of(before, after), int(unseen.sum())
+        )
+        if not used.any():
+            return found
+        return found._replace(
+            constant=self._beside_constant(answers, used, after),
+            read=None if read.all() else ChangedAnswers.of(before[read], after[read]),
+        )
+
+    def _beside_constant(
+        self, answers: ModelAnswers, used: NDArray[np.bool_], prompted: Vector
+    ) -> Constant:
+        task = answers.task
+        samples, before, after = answers.said(used)
+        answer, always = hardest_constant(task, self._constant, samples, after)
+        gathered = collapse(task, samples, before, after)
+        common = gathered.after
+        return Constant(
+            shortened(answer),
+            float(always.mean()),
+            float(prompted.mean()),
+            ChangedAnswers.of(always, prompted),
+            (shortened(common.answer), common.share, gathered.earlier)
+            if gathered.collapsed and common.answer is not None
+            else None,
+        )
 
 
 def _adjusted(rows: Sequence[ProofRow]) -> tuple[ProofRow, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -13,6 +13,13 @@ from bbtvp.core.errors import ModelError
 from bbtvp.stats import PairedGain, paired_gain, score_interval
 from bbtvp.verify.answers import ModelAnswers
 from bbtvp.verify.arms import AGAIN
+from bbtvp.verify.controls import (
+    Collapse,
+    ReplyCounts,
+    collapse,
+    hardest_constant,
+    reply_counts,
+)
 from bbtvp.verify.detail import ProofDetail, proof_detail
 
 _COUNTS = {3: "three", 5: "five"}
@@ -27,6 +34,10 @@ class ProofRow:
     is what the search found beyond placing the image. over_calibration: from zero-shot with the
     output calibration (`bbtvp.search.calibration`), fitted on images that are no test images, to
     prompted; None without log-probabilities. role: "source" or "target".
+
+    constant_answer: the one answer that is right on most of the test images; over_constant: from
+    always saying so to prompted. collapse: how the answers gather on one. replies: what each arm
+    left without an answer. None and nothing in a row made by hand.
 
     `gain_ci95` is a paired bootstrap interval. In a sequential proof it is the repeated interval of
     the score test, which holds at every look. mcnemar_p_holm: adjusted for all models. failed:
@@ -51,6 +62,10 @@ class ProofRow:
     over_calibration: PairedGain | None = None
     mcnemar_p_holm: float | None = None
     detail: ProofDetail | None = None
+    constant_answer: str | None = None
+    over_constant: PairedGain | None = None
+    collapse: Collapse | None = None
+    replies: Mapping[str, ReplyCounts] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -82,6 +97,11 @@ class ProofRow:
         """The 95 % interval of `gain`."""
         return self.paired.ci
 
+    def unread(self, arm: str) -> int:
+        """Replies of an arm that may hold an answer and could not be read: unparsed, or cut."""
+        counts = self.replies.get(arm, ReplyCounts())
+        return counts.unparsed + counts.cut
+
     @property
     def over_empty_frame(self) -> float:
         """prompted − empty_frame."""
@@ -90,6 +110,7 @@ class ProofRow:
     def as_json(self) -> dict[str, Any]:
         """The row of a `bbtvp.result/1` document, without keys that have no value."""
         beyond = self.over_calibration
+        constant = self.over_constant
         found = {
             "model": self.model,
             "role": self.role,
@@ -109,15 +130,29 @@ class ProofRow:
             "calibrated": beyond and beyond.before,
             "over_calibrated": beyond and beyond.gain,
             "over_calibrated_ci95": beyond and beyond.ci,
+            "best_constant": constant and constant.before,
+            "best_constant_answer": self.constant_answer,
+            "over_best_constant": constant and constant.gain,
+            "over_best_constant_ci95": constant and constant.ci,
+            "collapse": self.collapse and _collapse_json(self.collapse),
+            "replies": {arm: counts._asdict() for arm, counts in self.replies.items()} or None,
             "detail": self.detail and self.detail.as_json(),
         }
         return {name: value for name, value in found.items() if value is not None}
 
 
 def proof_row(
-    answers: ModelAnswers, role: str, seed: int, *, repeated_z: float | None = None
+    answers: ModelAnswers,
+    role: str,
+    seed: int,
+    *,
+    constant: str,
+    repeated_z: float | None = None,
 ) -> ProofRow:
-    """The row of a model that was asked; repeated_z: the boundary at the last of several looks.
+    """The row of a model that was asked.
+
+    constant: the best constant answer to the test images. repeated_z: the boundary at the last of
+    several looks.
 
     ModelError if no image was answered in all arms.
     """
@@ -133,6 +168,8 @@ def proof_row(
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
     if repeated_z is not None:
         gain = gain._replace(ci=score_interval(gain.gained, gain.lost, gain.n, repeated_z))
+    samples, before, after = answers.said(answered)
+    named, always = hardest_constant(answers.task, constant, samples, after)
     calibrated = answers.calibrated()
     beyond = None
     if calibrated is not None and np.isfinite(calibrated[answered]).any():
@@ -150,7 +187,21 @@ def proof_row(
         noise=_noise(correct, exact=answers.model.capabilities.deterministic),
         over_calibration=beyond,
         detail=proof_detail(answers, seed),
+        constant_answer=named,
+        over_constant=paired_gain(always, kept["prompted"], seed=seed),
+        collapse=collapse(answers.task, samples, before, after),
+        replies=reply_counts({arm: answers.arms[arm] for arm in main}),
     )
+
+
+def _collapse_json(found: Collapse) -> dict[str, Any]:
+    return {
+        "before": found.before._asdict(),
+        "after": found.after._asdict(),
+        "earlier": found.earlier,
+        "true": found.true,
+        "collapsed": found.collapsed,
+    }
 
 
 def _mean(kept: Mapping[str, Vector], arm: str) -> float | None:

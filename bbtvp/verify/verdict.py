@@ -3,13 +3,22 @@
 The models that decide are the sources, or all models if none is a source. A model's gain is judged
 by the paired score test (`bbtvp.stats.score`), one-sided at `LEVEL`:
 
-    go         every model that decides is shown to gain more than `min_gain`, and no other model is
-               shown to lose more than `max_harm`
+    go         every model that decides is shown to gain more than `min_gain`, for the right reason,
+               and no other model is shown to lose more than `max_harm`
     no-go      a model that decides is shown to gain less than `min_gain`, or another model to lose
                more than `max_harm`. Several models are tested at Holm's levels, or at Bonferroni's
                in a sequential proof
     undecided  everything else, and every case in which the figures show nothing: see
                `Verdict.reasons`
+
+The right reason is that the model sees better. So a go is withheld unless the same test, at the
+same level, shows
+
+- that the prompted answers are right more often than the best constant answer (`Constant`);
+- if some of the gain lies on images whose unprompted reply could not be read, that the gain on the
+  other images exceeds `min_gain` too (`Evidence.read`). Where less than `HARDLY` of the unprompted
+  replies were read, there was no answer before to compare with. The prompted answers must then
+  exceed the best constant answer by `min_gain`.
 
 A false go for a prompt without any gain is rarer than `LEVEL`, because its gain must also pass the
 margin.
@@ -23,6 +32,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 
+from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.stats import holm, images_needed, paired_z
 from bbtvp.stats.power import Z
@@ -44,6 +54,11 @@ FAILING = 1 / 3
 """Share of images that failed in some arm, from which a model's figures are not trusted.
 
 They would describe only the images that it was willing to answer.
+"""
+
+HARDLY = 0.1
+"""Share of unprompted replies that were read, below which the model is said to have given no answer
+before.
 """
 
 OVERLAPPING = 1 / 3
@@ -87,12 +102,53 @@ class Rule:
 
 
 @final
+class ChangedAnswers(NamedTuple):
+    """Of n images, on how many the prompted answer is right and another is not, and the reverse."""
+
+    gained: int
+    lost: int
+    n: int
+
+    @classmethod
+    def of(cls, other: Vector, prompted: Vector) -> ChangedAnswers:
+        """other, prompted: (n,) 1 where the answer is right, else 0."""
+        return cls(int((prompted > other).sum()), int((prompted < other).sum()), len(prompted))
+
+    def at(self, margin: float) -> float:
+        """Z, above 0 where the gain exceeds the margin; 0 without images."""
+        return float(paired_z(self.gained, self.lost, self.n, margin)) if self.n else 0.0
+
+    @property
+    def gain(self) -> float:
+        return (self.gained - self.lost) / self.n if self.n else 0.0
+
+
+@final
+class Constant(NamedTuple):
+    """The best constant answer, and what the prompted answers do beside it.
+
+    answer: as it is named. accuracy, prompted: shares of right answers. changed: from the constant
+    answer to the prompted ones. collapsed: the answer that the prompted model gives whatever it is
+    shown, with its share among the replies with the prompt and without it; None of a model that
+    does not.
+    """
+
+    answer: str
+    accuracy: float
+    prompted: float
+    changed: ChangedAnswers
+    collapsed: tuple[str, float, float] | None = None
+
+
+@final
 class Evidence(NamedTuple):
     """What the verdict knows of one model: how many of n answers changed.
 
     decides: see the module. gained: wrong answers that became right; lost: the reverse. n: images
     that were answered in all arms, of `asked`. z: the value of Z that shows a gain. below_z: the
     value of −Z that shows too little, in a sequential proof; in others Holm's p-values show it.
+    constant: None where it is not known, and not tested. read: the answers that changed on the
+    images whose unprompted reply was read; None where all were.
     """
 
     model: str
@@ -103,17 +159,35 @@ class Evidence(NamedTuple):
     asked: int
     z: float = Z
     below_z: float | None = None
+    constant: Constant | None = None
+    read: ChangedAnswers | None = None
 
     @property
     def fails(self) -> bool:
         return self.n < (1 - FAILING) * self.asked + 1e-9
 
+    @property
+    def changed(self) -> ChangedAnswers:
+        return ChangedAnswers(self.gained, self.lost, self.n)
+
     def at(self, margin: float) -> float:
-        return float(paired_z(self.gained, self.lost, self.n, margin)) if self.n else 0.0
+        return self.changed.at(margin)
 
     @property
     def gain(self) -> float:
-        return (self.gained - self.lost) / self.n if self.n else 0.0
+        return self.changed.gain
+
+    @property
+    def hardly_read(self) -> bool:
+        """Whether the model gave hardly an answer before that could be read."""
+        return self.read is not None and self.read.n < HARDLY * self.n
+
+    @property
+    def tested(self) -> ChangedAnswers | None:
+        """The images whose reply was read before, where the gain must be shown on them too."""
+        if self.read is None or self.hardly_read or self.read.gained == self.gained:
+            return None
+        return self.read
 
 
 @final
@@ -152,8 +226,9 @@ def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Message] 
     if withheld:
         return Verdict("undecided", rule, tuple(withheld))
     sound = [e for e in evidence if not e.fails]
+    deciders = [e for e in sound if e.decides]
     harm = [
-        *_too_little(rule, [e for e in sound if e.decides]),
+        *_too_little(rule, deciders),
         *_harmed(rule, [e for e in sound if not e.decides]),
     ]
     if harm:
@@ -165,13 +240,13 @@ def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Message] 
     ]
     if failing:
         return Verdict("undecided", rule, tuple(failing))
-    deciders = [e for e in sound if e.decides]
-    open_ = [e for e in deciders if e.at(rule.min_gain) < e.z]
-    if not open_ and deciders:
-        shown = [message("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
-        safe = [message("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
-        return Verdict("go", rule, (*shown, *safe))
-    return _undecided(rule, open_)
+    doubts = [doubt for e in deciders for doubt in _doubts(rule, e)]
+    if doubts or not deciders:
+        return _undecided(rule, doubts)
+    shown = [message("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
+    spoke = [_answers_now(e) for e in deciders if e.hardly_read]
+    safe = [message("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
+    return Verdict("go", rule, (*shown, *spoke, *safe))
 
 
 def needless(rule: Rule) -> Verdict:
@@ -181,8 +256,96 @@ def needless(rule: Rule) -> Verdict:
 
 def settled(rule: Rule, evidence: Evidence) -> bool:
     """Whether more answers of this model could not change what the rule needs of it."""
-    z = evidence.at(rule.min_gain if evidence.decides else -rule.max_harm)
-    return z >= evidence.z or z <= -(evidence.below_z or evidence.z)
+    if not evidence.decides:
+        z = evidence.at(-rule.max_harm)
+        return z >= evidence.z or _is_below(evidence, z)
+    return not _doubts(rule, evidence) or _is_below(evidence, evidence.at(rule.min_gain))
+
+
+@final
+class _Test(NamedTuple):
+    """One comparison that a go takes, with the margin that it must pass.
+
+    scale: images of the whole for one of the comparison.
+    """
+
+    changed: ChangedAnswers
+    margin: float
+    scale: float = 1.0
+
+
+@final
+class _Doubt(NamedTuple):
+    """What a model that decides is not shown to do, and how many more images would settle it."""
+
+    said: Message
+    more: int | None
+
+
+def _doubts(rule: Rule, e: Evidence) -> list[_Doubt]:
+    """What is not shown of a model that decides; nothing for a go."""
+    gain = _Test(e.changed, rule.min_gain)
+    if not _is_shown(e, gain):
+        return [_Doubt(_open(rule, e), _more_images(gain))]
+    found = []
+    if e.constant is not None:
+        above = _Test(e.constant.changed, rule.min_gain if e.hardly_read else 0.0)
+        if not _is_shown(e, above):
+            found.append(_Doubt(*_no_better(e.model, e.n, e.constant, above)))
+    if e.tested is not None:
+        read = _Test(e.tested, rule.min_gain, e.n / max(1, e.tested.n))
+        if not _is_shown(e, read):
+            found.append(_Doubt(_parses_now(rule, e, e.tested), _more_for_a_go(read)))
+    return found
+
+
+def _is_shown(e: Evidence, test: _Test) -> bool:
+    return test.changed.at(test.margin) >= e.z
+
+
+def _is_below(e: Evidence, z: float) -> bool:
+    return z <= -(e.below_z or e.z)
+
+
+def _open(rule: Rule, e: Evidence) -> Message:
+    return message("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain)
+
+
+def _no_better(
+    model: str, images: int, constant: Constant, test: _Test
+) -> tuple[Message, int | None]:
+    """That the prompted answers are not shown to beat a constant one; more images may show it."""
+    if constant.collapsed is None:
+        said = message(
+            "not-above-constant",
+            model=model,
+            prompted=constant.prompted,
+            images=images,
+            constant=constant.accuracy,
+            answer=constant.answer,
+        )
+        return said, _more_for_a_go(test)
+    answer, share, earlier = constant.collapsed
+    said = message(
+        "collapsed",
+        model=model,
+        answer=answer,
+        share=share,
+        earlier=earlier,
+        prompted=constant.prompted,
+        constant=constant.accuracy,
+    )
+    return said, None
+
+
+def _parses_now(rule: Rule, e: Evidence, read: ChangedAnswers) -> Message:
+    return message("parses-now", model=e.model, read=read.n, gain=read.gain, min_gain=rule.min_gain)
+
+
+def _answers_now(e: Evidence) -> Message:
+    above = 0.0 if e.constant is None else e.constant.changed.gain
+    read = 0 if e.read is None else e.read.n
+    return message("answers-now", model=e.model, read=read, images=e.n, above=above)
 
 
 def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Message]:
@@ -203,37 +366,39 @@ def _below(evidence: Sequence[Evidence], margin: float) -> list[Evidence]:
     from scipy.stats import norm  # type: ignore[import-untyped]
 
     if any(e.below_z is not None for e in evidence):
-        return [e for e in evidence if e.at(margin) <= -(e.below_z or e.z)]
+        return [e for e in evidence if _is_below(e, e.at(margin))]
     p = holm(np.array([float(norm.cdf(e.at(margin))) for e in evidence]))
     return [e for e, adjusted in zip(evidence, p, strict=True) if adjusted <= LEVEL]
 
 
-def _undecided(rule: Rule, open_: Sequence[Evidence]) -> Verdict:
-    reasons = [
-        message("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain)
-        for e in open_
-    ]
-    more = [_more_images(rule, e) for e in open_]
-    known = [count for count in more if count is not None]
-    wanted = max(known, default=None) if len(known) == len(more) else None
+def _undecided(rule: Rule, doubts: Sequence[_Doubt]) -> Verdict:
+    reasons = [doubt.said for doubt in doubts]
+    known = [doubt.more for doubt in doubts if doubt.more is not None]
+    wanted = max(known, default=None) if len(known) == len(doubts) else None
     if wanted:
         reasons.append(message("more-images", images=wanted))
-    elif open_:
+    elif any(reason.code == "open" for reason in reasons):
         reasons.append(message("at-the-margin"))
     return Verdict("undecided", rule, tuple(reasons), wanted)
 
 
-def _more_images(rule: Rule, e: Evidence) -> int | None:
+def _more_for_a_go(test: _Test) -> int | None:
+    """The same for a test that can only withhold a go; None where what was seen speaks against."""
+    return _more_images(test) if test.changed.gain > test.margin else None
+
+
+def _more_images(test: _Test) -> int | None:
     """How many more images would settle it with a probability of 80 %; None if no number would.
 
     The shares seen are taken for the true ones, with half an image added to each against zeros.
     """
-    gained = (e.gained + 0.5) / (e.n + 1)
-    lost = (e.lost + 0.5) / (e.n + 1)
-    above = gained - lost > rule.min_gain
+    changed = test.changed
+    gained = (changed.gained + 0.5) / (changed.n + 1)
+    lost = (changed.lost + 0.5) / (changed.n + 1)
+    above = gained - lost > test.margin
     gain, other = (gained - lost, lost) if above else (lost - gained, gained)
-    wanted = images_needed(gain, other, margin=rule.min_gain if above else -rule.min_gain)
-    return None if wanted is None else max(1, wanted - e.n)
+    wanted = images_needed(gain, other, margin=test.margin if above else -test.margin)
+    return None if wanted is None else max(1, round((wanted - changed.n) * test.scale))
 
 
 UNJUDGED = Verdict("undecided", Rule(), (message("nothing-judged"),))

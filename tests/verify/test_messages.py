@@ -26,10 +26,11 @@ from bbtvp.prompt import Prompt, PromptSpace, Tone
 from bbtvp.stats import PairedGain
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify import ProofRow, Rule, needless_proof, verify
+from bbtvp.verify.controls import Collapse, CommonAnswer, ReplyCounts
 from bbtvp.verify.messages import MESSAGES, Message, fill, message
 from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
 from bbtvp.verify.proof import Proof
-from bbtvp.verify.verdict import UNJUDGED, Evidence, judge
+from bbtvp.verify.verdict import UNJUDGED, ChangedAnswers, Constant, Evidence, judge
 from tests.support import LABELS, SIDE, Eye, Vendor, patterns
 
 TASK = patterns()
@@ -49,6 +50,11 @@ def judged(*evidence: Evidence, rule: Rule | None = None) -> Sequence[Message]:
 
 def source(gained: int, lost: int, n: int = 500, asked: int = 500) -> Evidence:
     return Evidence("a/source", True, gained, lost, n, asked)
+
+
+def beside(changed: ChangedAnswers, collapsed: tuple[str, float, float] | None = None) -> Evidence:
+    """A gain that is shown, and how it stands beside a constant answer."""
+    return source(100, 20)._replace(constant=Constant("cat", 0.4, 0.42, changed, collapsed))
 
 
 OTHER = Evidence("a/other", False, 10, 60, 500, 500)
@@ -201,6 +207,81 @@ CASES = {
         "and the prompt is not shown to do better",
         {"model": "a/b", "calibrated": 0.7},
     ),
+    "not-above-constant": Case(
+        lambda: judged(beside(ChangedAnswers(60, 50, 500))),
+        "with the prompt a/source is right on 42.0 % of 500 images, which is not shown to be more "
+        "than the 40.0 % of always saying 'cat'",
+        {
+            "model": "a/source",
+            "prompted": 0.42,
+            "images": 500,
+            "constant": 0.4,
+            "answer": "cat",
+        },
+    ),
+    "collapsed": Case(
+        lambda: judged(beside(ChangedAnswers(60, 50, 500), ("cat", 0.99, 0.125))),
+        "the prompted replies of a/source are 'cat' for 99 % of the images (12 % without the "
+        "prompt), whatever they show: 42.0 % are right, and 40.0 % by the best constant answer",
+        {
+            "model": "a/source",
+            "answer": "cat",
+            "share": 0.99,
+            "earlier": 0.125,
+            "prompted": 0.42,
+            "constant": 0.4,
+        },
+    ),
+    "parses-now": Case(
+        lambda: judged(source(100, 20)._replace(read=ChangedAnswers(20, 20, 400))),
+        "a/source gains where its reply could not be read without the prompt: on the 400 images "
+        "whose reply was read it gains +0.0 points, which does not show more than 2; ask for one "
+        "word, or raise max_tokens, and prove it again",
+        {"model": "a/source", "read": 400, "gain": 0.0, "min_gain": 0.02},
+    ),
+    "answers-now": Case(
+        lambda: judged(
+            beside(ChangedAnswers(150, 20, 500))._replace(read=ChangedAnswers(0, 0, 12))
+        ),
+        "without the prompt a/source gave 12 answers to 500 images that could be read; with it, it "
+        "is +26.0 points above the best constant answer",
+        {"model": "a/source", "read": 12, "images": 500, "above": 0.26},
+    ),
+    "unread": Case(
+        lambda: row_notes(
+            [
+                replace(
+                    ROW,
+                    replies={
+                        "zero_shot": ReplyCounts(unparsed=30, cut=4),
+                        "prompted": ReplyCounts(1),
+                    },
+                )
+            ]
+        ),
+        "a/b: without the prompt 34 of 80 replies could not be read, with it 1; a question that "
+        "asks for one word, or more tokens, may gain as much",
+        {"model": "a/b", "unread": 34, "images": 80, "after": 1},
+    ),
+    "collapse": Case(
+        lambda: row_notes(
+            [
+                replace(
+                    ROW,
+                    collapse=Collapse(
+                        CommonAnswer("dog", 0.5),
+                        CommonAnswer("cat", 0.75),
+                        earlier=0.25,
+                        true=0.25,
+                        collapsed=False,
+                    ),
+                )
+            ]
+        ),
+        "a/b: 'cat' is 75 % of the prompted replies, 25 % of those without the prompt, and right "
+        "for 25 % of the images",
+        {"model": "a/b", "answer": "cat", "share": 0.75, "earlier": 0.25, "true": 0.25},
+    ),
     "sentence-does-it": Case(
         lambda: row_notes([replace(ROW, sentence_only=0.6)]),
         "a/b: the sentence alone does as well as the prompt with its picture",
@@ -255,14 +336,15 @@ def test_labels_that_are_no_list_say_nothing(labels: object) -> None:
 def test_what_looking_early_says(stopped: Proof) -> None:
     assert stopped.verdict.word == "no-go"
     asked = stopped.rows[0].images
-    assert [(note.code, dict(note.values)) for note in stopped.notes] == [
+    told = [note for note in stopped.notes if note.code != "collapse"]
+    assert [(note.code, dict(note.values)) for note in told] == [
         ("settled-early", {"model": "eye/near", "asked": asked, "images": 160}),
         ("not-asked", {"model": "eye/far"}),
     ]
-    assert stopped.notes == (
+    assert told == [
         f"eye/near was settled after {asked} of 160 test images",
         "eye/far was not asked: the verdict was settled before",
-    )
+    ]
     for note in stopped.notes:
         check(note)
 
@@ -287,9 +369,10 @@ def test_result_and_proof_keep_messages_as_objects(stopped: Proof) -> None:
 def test_the_rule_in_english() -> None:
     assert str(Rule(0.01, 0.025)) == (
         "go if every source (every model, if none is among them) is shown to gain more than "
-        "1 point and no other is shown to lose more than 2.5 points; no-go if one is shown to "
-        "gain less, or another to lose more; else "
-        "undecided; one-sided at 5 %, for harm over all models together"
+        "1 point, also where its reply was read without the prompt, and to be right more often "
+        "than the best constant answer, and no other is shown to lose more than 2.5 points; "
+        "no-go if one is shown to gain less, or another to lose more; else undecided; "
+        "one-sided at 5 %, for harm over all models together"
     )
 
 

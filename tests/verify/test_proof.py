@@ -327,7 +327,8 @@ def test_the_table_names_every_model_and_the_missing_data() -> None:
     assert table[2].startswith("eye/near  source  77")
     assert f"{100 * proof.rows[1].gain:+.1f}" in table[3]
     assert table[4].startswith("transfer: ")
-    assert table[5] == "failed queries: 6 (missing data, in no figure above)"
+    assert table[5].startswith("best constant answer: 'checks', 2")
+    assert table[-1] == "failed queries: 6 (missing data, in no figure above)"
 
 
 def test_the_gallery_shows_the_first_images_whatever_became_of_them(tmp_path: Path) -> None:
@@ -382,6 +383,12 @@ def test_a_row_is_json() -> None:
         "gained",
         "lost",
         "noise",
+        "best_constant",
+        "best_constant_answer",
+        "over_best_constant",
+        "over_best_constant_ci95",
+        "collapse",
+        "replies",
         "detail",
     }
     halves = {"sentence_only", "image_only"}

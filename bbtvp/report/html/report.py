@@ -31,6 +31,7 @@ from bbtvp.runs.folder import RunFolder
 from bbtvp.runs.proofs import KeptProof
 from bbtvp.runs.record import flattened
 from bbtvp.search.recipe import Loader, Loads
+from bbtvp.verify.controls import shortened
 
 View = dict[str, Any]
 """What a template shows of one thing: texts, data URIs, and rows of cells."""
@@ -156,6 +157,7 @@ def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
         bounds = interval(row["gain_ci95"])
         note = words("fact_source_note", gain=points(row["gain"]), interval=bounds, n=row["n"])
         yield Fact(words("fact_source", model=row["model"]), shares, note)
+        yield from _controls(row, words)
         others = [
             other["gain"] for other in run.proofs[0].document["models"] if other["role"] == "target"
         ]
@@ -175,6 +177,26 @@ def _facts(run: RunFolder, words: Words) -> Iterator[Fact]:
     yield Fact(words("fact_cost"), f"{run.tally.total:,}", words("fact_cost_note", money=money))
 
 
+def _controls(row: Mapping[str, Any], words: Words) -> Iterator[Fact]:
+    """The best constant answer, and the replies without an answer if there are any.
+
+    Proofs of older versions have neither.
+    """
+    if "best_constant" in row:
+        said = words("fact_constant_note", answer=shortened(row["best_constant_answer"]))
+        yield Fact(words("fact_constant"), percent(row["best_constant"]), said)
+    replies = row.get("replies", {})
+    counts = [replies.get(arm, {}) for arm in ("zero_shot", "prompted")]
+    without = [sum(found.get(kind, 0) for kind in _WITHOUT) for found in counts]
+    if any(without):
+        kinds = (
+            f"{words(kind)} {' → '.join(str(found.get(kind, 0)) for found in counts)}"
+            for kind in _WITHOUT
+            if any(found.get(kind, 0) for found in counts)
+        )
+        yield Fact(words("fact_replies"), " → ".join(map(str, without)), words("comma").join(kinds))
+
+
 # -- the proof -------------------------------------------------------------------------------------
 _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("zero_shot", percent),
@@ -182,6 +204,7 @@ _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("sentence_only", percent),
     ("image_only", percent),
     ("calibrated", percent),
+    ("best_constant", percent),
     ("prompted", percent),
     ("gain", points),
     ("gain_ci95", interval),
@@ -190,6 +213,9 @@ _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("mcnemar_p_holm", p_value),
     ("failed", str),
 )
+_WITHOUT = ("unparsed", "refused", "cut")
+"""What becomes of a reply without an answer."""
+
 _HEADS = {"gain_ci95": "interval", "mcnemar_p": "mcnemar", "mcnemar_p_holm": "holm"}
 
 
@@ -215,8 +241,16 @@ def _proof(proof: KeptProof, words: Words) -> View:
             ]
             for row in rows
         ],
+        "replies": [line for row in rows for line in _reply_rows(row, words)],
         "details": [_detail(row, words) for row in rows if row.get("detail")],
     }
+
+
+def _reply_rows(row: Mapping[str, Any], words: Words) -> Iterator[list[str]]:
+    """A line for each arm that left replies without an answer."""
+    for arm, found in row.get("replies", {}).items():
+        if any(found[kind] for kind in _WITHOUT):
+            yield [row["model"], words(arm), *(str(found[kind]) for kind in _WITHOUT)]
 
 
 def _detail(row: Mapping[str, Any], words: Words) -> View:
