@@ -54,7 +54,7 @@ def cli(env_file: str | None) -> None:
       bbtvp report runs/photos             one page about a run, for decisions and for checks
       bbtvp apply runs/photos/prompt.vprompt new/*.jpg -o prompted/
       bbtvp run jobs.toml                  many searches from one file
-      bbtvp doctor --model openai/gpt-6-luna   what a vendor does to an image, costs, which key it needs
+      bbtvp doctor --model openai/gpt-6-luna   what a vendor does to an image, costs, key, end
 
     Exit codes: 0 done, 1 failed, 2 usage, 3 budget reached before a usable prompt, 4 no-go and 5
     undecided (verify), 130 interrupted. A run that was stopped continues by the same command, and

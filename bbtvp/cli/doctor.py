@@ -73,6 +73,9 @@ def doctor(
 
     It asks nothing, and needs no key, unless you add --probe.
 
+    With --probe the vendor is asked too, where it answers at no cost: how many tokens an image has,
+    whether it is scaled down, when the model ends.
+
     \b
     Try:
       bbtvp doctor --model openai/gpt-6-luna               the canvas that fits, and its cost
@@ -96,9 +99,10 @@ def doctor(
         image=image,
         format=format_ or str(given.get("format", "png")),
         quality=_number(given, "quality") or 90,
-        max_tokens=_number(given, "max_tokens") or 16,
+        max_tokens=_reply_tokens(given),
         rpm=_number(given, "rpm"),
         batch=given.get("batch") is True,
+        detail=_detail(given),
         processing=_processing(subject),
         prices=Prices.load(prices or _path(given.get("prices"))),
         limits=Limits.load(limits),
@@ -110,28 +114,33 @@ def doctor(
     if probe:
         ours = {"format": format_, "prices": prices and str(prices)}
         extra = {} if subject.local else {name: value for name, value in ours.items() if value}
-        document["probe"] = _probed(model, given | extra, quiet=as_json)
+        document["probe"] = _probed(model, given | extra, found.canvas, quiet=as_json)
     if as_json:
         give(document)
 
 
-def _probed(spec: str, options: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """Ask the model, and say what was found."""
+def _probed(spec: str, options: dict[str, Any], canvas: int, *, quiet: bool) -> dict[str, Any]:
+    """Ask the model and its vendor, and say what was found."""
     from dataclasses import asdict
 
+    from bbtvp.endpoint.remote import Endpoint
     from bbtvp.models import Budget, Probe, load_model
 
     model = load_model(spec, **options)
     local = "a local model: nothing is sent, and nothing need be probed"
     probe = model.probe(Budget()) or Probe(model.capabilities, (local,), 0, 0.0)
+    answers = model.examine(canvas) if isinstance(model, Endpoint) else []
     if not quiet:
         for finding in probe.findings:
             click.echo(f"  probe    {finding}")
+        for line in answers:
+            click.echo(f"  vendor   {line}")
         click.echo(f"           {probe.queries} image queries, ${probe.usd:.4f}")
     capabilities = asdict(model.capabilities)
     return {
         "capabilities": capabilities,
         "findings": list(probe.findings),
+        "vendor": answers,
         "queries": probe.queries,
         "usd": probe.usd,
     }
@@ -174,6 +183,18 @@ def _cached(name: str) -> Processing | None:
         if isinstance(found, str):
             return Processing.read(Path(found).parent)
     return None
+
+
+def _reply_tokens(given: dict[str, Any]) -> int | None:
+    """The longest reply, None for what the model is known to need."""
+    told_not_to = given.get("reasoning_effort") == "none" or given.get("reasoning") is False
+    return _number(given, "max_tokens") or (16 if told_not_to else None)
+
+
+def _detail(given: dict[str, Any]) -> str | None:
+    """The level of detail at which images are sent, None for the usual one."""
+    level = given.get("detail") or given.get("media_resolution") or "high"
+    return None if level == "high" else str(level)
 
 
 def _number(given: dict[str, Any], name: str) -> int | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, final
 
+from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import ModelError
 from bbtvp.endpoint.batch import BatchRunner
@@ -16,12 +17,19 @@ from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.counting import counter
 from bbtvp.endpoint.fleet import Fleet
 from bbtvp.endpoint.images import encode, fitting_canvas
+from bbtvp.endpoint.inquiry import inquire
 from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
 from bbtvp.endpoint.pending import RefusedReply, UnusableReply
 from bbtvp.endpoint.prices import Estimate, Prices, estimate
 from bbtvp.endpoint.probe import MOST, QUESTION, RED, is_cut_thought, run_probe
-from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    EncodedImage,
+    Json,
+    ParsedReply,
+    ProviderApi,
+)
 from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.endpoint.transport import HttpResponse, Transport
@@ -227,6 +235,20 @@ class Endpoint(Model):
             prices=Prices.load(self.settings.prices),
         )
 
+    def examine(self, canvas: int) -> list[str]:
+        """Return what the vendor answers about the model, and how dear an image is, at no cost.
+
+        canvas: side of the image in pixels.
+        """
+        found = list(inquire(self.api, self._transport, self._encoded, canvas))
+        self._context.images.count = self._count
+        bound = self._context.images.at_most((canvas, canvas))
+        tokens = f"tokens at {canvas} px with a short question: at most {bound.tokens:,}"
+        return [*map(self._context.shown, found), f"{tokens} ({bound.source})"]
+
+    def _encoded(self, pixels: Pixels) -> EncodedImage:
+        return encode(pixels, self.settings.format, self.settings.quality)
+
     # -- what it can do ----------------------------------------------------------------------------
     def probe(self, budget: Budget) -> Probe:
         """See `Model`. The findings are stored, so that a run that continues finds the same.
@@ -300,12 +322,7 @@ class Endpoint(Model):
         known = store.recall(key) if store else None
         if known is not None and known.text:
             return int(known.text)
-        settings = self.settings
-        count = counter(
-            self.api,
-            self._transport,
-            lambda pixels: encode(pixels, settings.format, settings.quality),
-        )(size)
+        count = counter(self.api, self._transport, self._encoded)(size)
         if store and count is not None:
             store.keep(key, Reply(str(count)), model=self.spec)
         return count

@@ -17,6 +17,7 @@ from bbtvp.core.rng import stream
 from bbtvp.endpoint import images
 from bbtvp.endpoint.access import Service, key_variables
 from bbtvp.endpoint.images import ImagePlan
+from bbtvp.endpoint.known import KnownModel, known, reply_tokens
 from bbtvp.endpoint.limits import Limits
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
 from bbtvp.models.registry import PROVIDERS
@@ -50,7 +51,9 @@ class ModelName:
         """From "provider/name". key_env: the variable with the key. UsageError without a name."""
         service, _, name = spec.partition("/")
         if not service or not name:
-            raise UsageError(f"model {spec!r} needs a provider and a name, such as openai/gpt-6-luna")
+            raise UsageError(
+                f"model {spec!r} needs a provider and a name, such as openai/gpt-6-luna"
+            )
         owner = service
         if service == "openai-api":
             owner, _, name = name.partition("/")
@@ -143,8 +146,9 @@ class Diagnosis:
 
     source: the image. canvas: side in pixels; chosen: whether it was chosen to fit. bytes: of the
     encoded image, an upper bound unless `exact`. largest: side of the largest canvas that is not
-    scaled. refused: why the endpoint would refuse the image, None if it would not. cost: of
-    `QUERIES` image queries.
+    scaled. refused: why the endpoint would refuse the image, None if it would not. ended: what to
+    do about a price of yours that has ended. known: what is known of the model. cost: of `QUERIES`
+    image queries.
     """
 
     subject: ModelName
@@ -159,6 +163,8 @@ class Diagnosis:
     refused: str | None
     processing: Processing | None
     price: Price | None
+    ended: str | None
+    known: KnownModel
     cost: Estimate
 
     def as_json(self) -> dict[str, Any]:
@@ -184,9 +190,14 @@ class Diagnosis:
             "warnings": list(plan.warnings),
             "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
             "price": price and price.model_dump(mode="json", exclude_none=True),
+            "price_ended": self.ended,
             "usd_per_1000": self.cost.usd_bound,
+            "thinks": self.known.thinks,
+            "shutdown": self.known.shutdown and self.known.shutdown.isoformat(),
+            "successor": self.known.successor or None,
+            "lifetime": self.known.lifetime(),
             "keys": {name: bool(os.environ.get(name)) for name in self.subject.keys},
-            "sources": dict(plan.sources),
+            "sources": {**plan.sources, **self.known.sources},
             "unknown": list(self.unknown()),
         }
 
@@ -205,12 +216,24 @@ class Diagnosis:
         )
         if self.refused:
             yield f"  refused  {self.refused}"
-        yield f"  price    {self.price or 'not known: a run with a cap on money would not start'}"
+        yield from (f"  ends     {line}" for line in self._end())
+        if self.known.thinks:
+            yield f"  thinks   {self.known.thinks}"
+        unpriced = self.ended or "not known: a run with a cap on money would not start"
+        yield f"  price    {self.price or unpriced}"
         if not self.subject.local:
             yield f"           {self.cost}"
         yield f"  key      {self._key()}"
-        yield from (f"  source   {name}: {source}" for name, source in self.plan.sources.items())
+        sources = {**self.plan.sources, **self.known.sources}
+        yield from (f"  source   {name}: {source}" for name, source in sources.items())
         yield from (f"  unknown  {item}" for item in self.unknown())
+
+    def _end(self) -> Iterator[str]:
+        line = self.known.lifetime()
+        if line:
+            yield line
+        elif self.known.shutdown:
+            yield f"{self.known.shutdown}, by the vendor's announcement"
 
     def _path(self) -> Iterator[str]:
         if self.processing:
@@ -224,7 +247,7 @@ class Diagnosis:
             yield f"the largest canvas that is known to pass unscaled: {self.largest} px"
         if not self.subject.local:
             expected = f"{self.plan.tokens:,} expected, " if self.plan.tokens is not None else ""
-            yield f"image tokens: {expected}at most {self.plan.at_most:,}"
+            yield f"image tokens: {expected}at most {self.plan.at_most:,}, by the table of limits"
 
     def _key(self) -> str:
         if not self.subject.keys:
@@ -248,6 +271,8 @@ class Diagnosis:
             yield "image tokens: the bound is an assumption"
         if self.price is None:
             yield "the price"
+        if self.known.thinks is None and not self.subject.local:
+            yield "whether it thinks before it answers: --probe sees it"
         if not self.subject.local:
             yield (
                 "whether the endpoint honours log-probabilities, forced labels, seed: "
@@ -262,9 +287,10 @@ def diagnose(
     image: Path | None = None,
     format: str = "png",
     quality: int = 90,
-    max_tokens: int = 16,
+    max_tokens: int | None = None,
     rpm: int | None = None,
     batch: bool = False,
+    detail: str | None = None,
     processing: Processing | None = None,
     prices: Prices | None = None,
     limits: Limits | None = None,
@@ -273,13 +299,16 @@ def diagnose(
 
     canvas: side in pixels, chosen to fit if not given. image: a file to place on it; without one,
     the bytes are those of noise, which is more than any photo has. format, quality: how it is
-    encoded. max_tokens, rpm (requests per minute), batch: for the estimate of costs.
+    encoded. max_tokens (by default what a model that thinks needs, else 16), rpm (requests per
+    minute), batch: for the estimate of costs. detail: the level at which images are sent, if it is
+    not the usual one.
 
     Raises UsageError for a bad option or data file, DataError for a bad image.
     """
     table = limits or Limits.load()
     service = subject.service
-    model = subject.model
+    model = subject.model if detail is None else f"{subject.model}@{detail}"
+    facts = known(service, subject.model)
     side = processing.side if processing else None
     pixels = open_image(image) if image else None
     wanted = canvas or _wanted(pixels, side)
@@ -309,20 +338,27 @@ def diagnose(
         images.largest_canvas(service, model, image_side=side, limits=table),
         refused,
         processing,
-        (prices or Prices.load()).price(service, model),
+        (prices or Prices.load()).price(service, subject.model),
+        (prices or Prices.load()).ended(service, subject.model),
+        facts,
         estimate(
             service,
             model,
             QUERIES,
             canvas=fitting,
             text_characters=QUESTION,
-            max_tokens=max_tokens,
+            max_tokens=max_tokens or _reply_tokens(subject, facts),
             rpm=rpm,
             batch=batch,
             prices=prices,
             limits=table,
         ),
     )
+
+
+def _reply_tokens(subject: ModelName, facts: KnownModel) -> int:
+    thinks = facts.thinks in ("always", "by default")
+    return reply_tokens(subject.service, subject.model) if thinks else 16
 
 
 def _wanted(pixels: Pixels | None, side: int | None) -> int:

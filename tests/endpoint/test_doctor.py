@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -17,6 +19,8 @@ from bbtvp.cli.doctor import doctor
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
 from bbtvp.report.doctor import ModelName, Processing
+from tests.adapters.recording import Asked as HttpAsked
+from tests.adapters.recording import Recorder, recorder
 from tests.support import Eye
 
 SERVICES = {
@@ -346,3 +350,101 @@ def test_help_teaches() -> None:
     for example in re.findall(r"bbtvp doctor --model (\S+)", text):
         ModelName.of(example)
     assert text.count("bbtvp doctor --model") >= 4
+
+
+# -- what is known of a model ----------------------------------------------------------------------
+def test_the_end_of_a_model_and_its_thinking_are_told() -> None:
+    text = run("--model", "openai/o4-mini").output
+    assert "ends     the vendor shut this model down on 2026-10-23; use gpt-6-luna instead" in text
+    assert "thinks   always" in text
+    found = document("--model", "openai/gpt-4o")
+    assert (found["shutdown"], found["successor"]) == ("2027-01-14", "gpt-6-luna")
+    assert found["thinks"] == "never"
+    luna = document("--model", "openai/gpt-6-luna")
+    assert (luna["thinks"], luna["shutdown"], luna["lifetime"]) == ("by default", None, None)
+    told_not_to = document("--model", "openai/gpt-6-luna", "-M", "reasoning_effort=none")
+    assert told_not_to["usd_per_1000"] < luna["usd_per_1000"] / 10
+    unknown = "whether it thinks before it answers: --probe sees it"
+    assert unknown in document("--model", "openai/gpt-99")["unknown"]
+
+
+def test_another_level_of_detail_has_another_bound() -> None:
+    def tokens(*arguments: str) -> int:
+        found = document("--model", "openai/gpt-6-luna", "--canvas", "2000", *arguments)
+        return int(found["image_tokens"]["at_most"])
+
+    assert tokens() == 3000 < tokens("-M", "detail=original") == 4763
+    argon = ("--model", "gemini/gemini-3.8-flash")
+    low = document(*argon, "-M", "media_resolution=low")["image_tokens"]["at_most"]
+    assert (low, document(*argon)["image_tokens"]["at_most"]) == (280, 1120)
+
+
+def test_a_price_of_yours_that_has_ended_is_named(tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text(
+        '[[price]]\nservice = "openai"\nmodel = "gpt-6-luna"\ninput = 1\noutput = 1\n'
+        'date = 2026-10-01\nvalid_until = 2026-11-01\nsource = "me"\n'
+    )
+    arguments = ("--model", "openai/gpt-6-luna", "--prices", str(tmp_path / "p.toml"))
+    assert "price    " in (text := run(*arguments).output)
+    assert "the price of openai/gpt-6-luna ended on 2026-11-01 (valid_until)" in text
+    assert document(*arguments)["price"] is None
+
+
+class Vendor:
+    """Claude, of which the vendor says more at no cost. largest: side that is not scaled down."""
+
+    def __init__(self, largest: int) -> None:
+        self.largest = largest
+        self.server: Recorder | None = None
+
+    def __call__(self, asked: HttpAsked) -> dict[str, Any]:
+        assert self.server is not None
+        self.server.status = 200
+        if asked.method == "GET":
+            thinking = {"thinking": {"supported": True}}
+            return {
+                "id": "claude-nova-9",
+                "lifecycle": "deprecated",
+                "retires_at": "2027-08-01T00:00:00Z",
+                "capabilities": thinking,
+                "max_input_tokens": 1_000_000,
+            }
+        if not asked.path.endswith("/count_tokens"):
+            return {
+                "content": [{"type": "text", "text": "red"}],
+                "stop_reason": "end_turn",
+                "usage": {"input_tokens": 90, "output_tokens": 2},
+                "model": "claude-nova-9",
+            }
+        image = asked.json["messages"][0]["content"][0]
+        data = base64.b64decode(image["source"]["data"])
+        side = Image.open(io.BytesIO(data)).size[0]
+        if "transformations" in image and side > self.largest:
+            self.server.status = 400
+            message = f"image is {side}x{side}; the largest that fits is {self.largest}"
+            return {"type": "error", "error": {"type": "invalid_request_error", "message": message}}
+        return {"input_tokens": (side // 28) ** 2 + 20}
+
+
+@pytest.mark.parametrize(("canvas", "whole"), [(560, True), (840, False)])
+def test_a_probe_asks_the_vendor_too_at_no_cost(
+    canvas: int, whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
+    vendor = Vendor(700)
+    with recorder(vendor) as server:
+        vendor.server = server
+        given = ("-M", f"base_url={server.url}", "-M", "store=false", "--canvas", str(canvas))
+        text = run("--model", "anthropic/claude-nova-9", *given, "--probe").output
+    assert "vendor   shut down on 2027-08-01" in text
+    assert "vendor   lifecycle: deprecated" in text
+    assert "vendor   thinking: supported" in text
+    assert "vendor   input: at most 1,000,000 tokens" in text
+    count, half = ((side // 28) ** 2 + 20 for side in (canvas, canvas // 2))
+    told = f"tokens with a short question: {count:,} at {canvas} px, {half:,} at {canvas // 2} px"
+    assert told in text
+    assert f"(counted by the vendor: {count:,})" in text
+    scaled = f"an image of {canvas} px would be refused or scaled down: image is {canvas}x{canvas}"
+    assert (f"an image of {canvas} px is not scaled down" in text) is whole
+    assert (scaled in text) is not whole
+    assert SECRET not in text
