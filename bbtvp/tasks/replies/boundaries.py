@@ -6,7 +6,7 @@ from functools import cache
 
 import regex
 
-from bbtvp.tasks.replies.folding import UNSPACED, Piece, fold
+from bbtvp.tasks.replies.folding import UNSPACED, TextToken, fold
 from bbtvp.tasks.replies.languages import Span, entries, leading, pattern, words
 from bbtvp.tasks.replies.texts import Text
 
@@ -38,7 +38,7 @@ def bounded(read: Text, first: int, last: int) -> bool:
     return _bounded_unspaced(text, start, end)
 
 
-def _changes_before(sign: Piece, start: int, numeric: bool) -> bool:
+def _changes_before(sign: TextToken, start: int, numeric: bool) -> bool:
     if sign.kind != "sign" or _NEUTRAL.fullmatch(sign.text):
         return False
     if numeric and regex.fullmatch(r"\p{Sc}|\+", sign.text):
@@ -46,7 +46,7 @@ def _changes_before(sign: Piece, start: int, numeric: bool) -> bool:
     return sign.end == start or (numeric and sign.text in _COMPARING)
 
 
-def _changes_after(token: Piece, end: int, numeric: bool) -> bool:
+def _changes_after(token: TextToken, end: int, numeric: bool) -> bool:
     adjacent = token.start == end
     if token.kind == "word":
         return numeric and adjacent and token.text not in _units()

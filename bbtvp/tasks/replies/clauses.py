@@ -33,13 +33,17 @@ _COMMA = r"[,、，،:：()（）\[\]]|\s[-–—]+\s|—"
 
 
 class Clause(NamedTuple):
-    """A part of a sentence. denied, doubted: what it does to a label in it. asked: a question."""
+    """A part of a sentence. denied, doubted: what it does to a label in it.
+
+    asked: it is a question. aside: it compares or concedes, "unlike a dog", "while a dog barks".
+    """
 
     start: int
     end: int
     denied: bool
     doubted: bool
     asked: bool
+    aside: bool
 
 
 class Sentence(NamedTuple):
@@ -93,12 +97,17 @@ class Clauses:
         self._denials = [found.start() for found in pattern("negations").finditer(bare)]
         self._doubts = [found.start() for found in pattern("doubts").finditer(bare)]
         self._undecided = [found.start() for found in pattern("undecided").finditer(bare)]
-        self._clauses = [clause for sentence in sentences(text) for clause in self._of(sentence)]
+        self._sentences = sentences(text)
+        self._clauses = [clause for sentence in self._sentences for clause in self._of(sentence)]
         self._starts = [clause.start for clause in self._clauses]
 
     def at(self, place: int) -> Clause:
         """The clause at a place of the text."""
         return self._clauses[max(0, bisect_right(self._starts, place) - 1)]
+
+    def sentence_at(self, place: int) -> int:
+        """The number of the sentence at a place of the text, from 0."""
+        return max(0, bisect_right([one.start for one in self._sentences], place) - 1)
 
     def _of(self, sentence: Sentence) -> Iterable[Clause]:
         """The clauses of one sentence."""
@@ -119,7 +128,9 @@ class Clauses:
                 denied[i] |= denied[i + 1]
                 doubted[i] |= doubted[i + 1]
         for (start, end), no, maybe in zip(parts, denied, doubted, strict=True):
-            yield Clause(start, end, no, maybe or undecided, sentence.question)
+            aside = leading("asides").match(self._text, start, end) is not None
+            aside |= words(r"@asides_end@\W*$").search(self._text, start, end) is not None
+            yield Clause(start, end, no, maybe or undecided, sentence.question, aside)
 
     def _parts(self, sentence: Sentence) -> list[Span]:
         cuts = [sentence.start]

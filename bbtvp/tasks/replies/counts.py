@@ -21,12 +21,19 @@ def enumerators(text: str, what: str) -> set[int]:
     return {start for start, _ in found} if several else set()
 
 
+_DEFINITE = r"@definite@$"
 _REFERENCE = r"""@labels_before@\s*[(\"']?$"""
 
 
 def is_reference(text: str, start: int) -> bool:
     """Whether what starts there is the name of something, as in "figure 2"."""
-    return words(_REFERENCE).search(text, max(0, start - 20), start) is not None
+    before = max(0, start - 20)
+    return words(_REFERENCE).search(text, before, start) is not None
+
+
+def is_definite(text: str, start: int) -> bool:
+    """Whether a number tells which things are meant, as in "the two dogs", not how many there are."""
+    return words(_DEFINITE).search(text, max(0, start - 24), start) is not None
 
 
 _HAN_DIGITS = {char: value for value, char in enumerate("〇一二三四五六七八九")}

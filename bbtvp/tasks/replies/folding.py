@@ -26,7 +26,7 @@ UNSPACED = regex.compile(
 """A character of a script that is written without spaces, or with particles glued to words."""
 
 
-class Piece(NamedTuple):
+class TextToken(NamedTuple):
     """A part of a text. text: as `fold` gives it; a number in plain digits, "3.0" as "3"."""
 
     start: int
@@ -98,7 +98,7 @@ def unaccented(folded: str) -> str:
     return unicodedata.normalize("NFC", bare)
 
 
-def tokens(text: str) -> list[Piece]:
+def tokens(text: str) -> list[TextToken]:
     """The tokens of `text`; marks without meaning, such as commas and quotes, are none.
 
     >>> [token.text for token in tokens("It's C++, not C#: 3.0 %")]
@@ -108,7 +108,7 @@ def tokens(text: str) -> list[Piece]:
     return list(_merged(found, text))
 
 
-def _token(match: regex.Match[str]) -> Iterator[Piece]:
+def _token(match: regex.Match[str]) -> Iterator[TextToken]:
     start, end = match.span()
     kind = match.lastgroup or ""
     raw = match.group()
@@ -117,19 +117,19 @@ def _token(match: regex.Match[str]) -> Iterator[Piece]:
     if kind in ("number", "fraction"):
         yield from _numbers(raw, start)
     elif kind in ("word", "elided"):
-        yield Piece(start, end, fold(raw.translate(_NO_APOSTROPHE)), "word")
+        yield TextToken(start, end, fold(raw.translate(_NO_APOSTROPHE)), "word")
     elif kind == "char":
-        yield Piece(start, end, fold(raw), "char")
+        yield TextToken(start, end, fold(raw), "char")
     elif kind == "power":
-        yield Piece(start, end, "^" + fold(raw).strip("^ {}"), "sign")
+        yield TextToken(start, end, "^" + fold(raw).strip("^ {}"), "sign")
     elif raw == "&":
-        yield Piece(start, end, "and", "word")
+        yield TextToken(start, end, "and", "word")
     else:
         sign = _COMPARED.get(raw) or _SAME_SIGN.get(raw) or fold(raw) or raw
-        yield from (Piece(start, end, char, "sign") for char in sign if not char.isspace())
+        yield from (TextToken(start, end, char, "sign") for char in sign if not char.isspace())
 
 
-def _numbers(raw: str, start: int) -> Iterator[Piece]:
+def _numbers(raw: str, start: int) -> Iterator[TextToken]:
     """The number that `raw` is, or those of a list such as "1,2,3"."""
     whole = numerals.value(raw)
     parts = [(start, raw)]
@@ -138,10 +138,10 @@ def _numbers(raw: str, start: int) -> Iterator[Piece]:
     for at, part in parts:
         value = numerals.value(part)
         if value is not None:
-            yield Piece(at, at + len(part), numerals.plain(value), "number")
+            yield TextToken(at, at + len(part), numerals.plain(value), "number")
 
 
-def _merged(found: Sequence[Piece], text: str) -> Iterator[Piece]:
+def _merged(found: Sequence[TextToken], text: str) -> Iterator[TextToken]:
     """The tokens with runs of English number words as numbers, and powers multiplied out.
 
     "twenty-one" and "10^5" become one token each.
@@ -153,7 +153,7 @@ def _merged(found: Sequence[Piece], text: str) -> Iterator[Piece]:
         at += taken
 
 
-def _numeral(found: Sequence[Piece], at: int, text: str) -> tuple[int, Piece]:
+def _numeral(found: Sequence[TextToken], at: int, text: str) -> tuple[int, TextToken]:
     """How many tokens from `at` on are one number, and the token that they make."""
     first = found[at]
     if first.kind == "word" and first.text in numerals.WORDS:
@@ -161,13 +161,13 @@ def _numeral(found: Sequence[Piece], at: int, text: str) -> tuple[int, Piece]:
             value = numerals.spelled([token.text for token in found[at : at + run]])
             if value is not None:
                 last = found[at + run - 1]
-                return run, Piece(first.start, last.end, numerals.plain(value), "number")
+                return run, TextToken(first.start, last.end, numerals.plain(value), "number")
     if first.kind == "number" and at + 1 < len(found):
         return _scaled(first, found[at + 1], text)
     return 1, first
 
 
-def _run(found: Sequence[Piece], at: int, text: str) -> int:
+def _run(found: Sequence[TextToken], at: int, text: str) -> int:
     """The number of tokens from `at` on that are number words, next to each other."""
     run = 1
     while at + run < len(found):
@@ -180,12 +180,12 @@ def _run(found: Sequence[Piece], at: int, text: str) -> int:
     return run
 
 
-def _goes_on(found: Sequence[Piece], at: int) -> bool:
+def _goes_on(found: Sequence[TextToken], at: int) -> bool:
     """Whether the "and" at `at` stands inside a number, as in "one hundred and five"."""
     return found[at - 1].text in numerals.SCALES and found[at + 1].text in numerals.WORDS
 
 
-def _scaled(first: Piece, second: Piece, text: str) -> tuple[int, Piece]:
+def _scaled(first: TextToken, second: TextToken, text: str) -> tuple[int, TextToken]:
     """A number and what multiplies it: a power, or a scale as in "3 million"."""
     if second.text.startswith("^") and second.start == first.end:
         try:
@@ -193,10 +193,10 @@ def _scaled(first: Piece, second: Piece, text: str) -> tuple[int, Piece]:
         except (InvalidOperation, ArithmeticError):
             return 1, first
         if value.is_finite() and value.adjusted() < numerals.LARGEST:
-            return 2, Piece(first.start, second.end, numerals.plain(value), "number")
+            return 2, TextToken(first.start, second.end, numerals.plain(value), "number")
     if second.text in numerals.SCALES and not text[first.end : second.start].strip():
         value = Decimal(first.text) * numerals.SCALES[second.text]
-        return 2, Piece(first.start, second.end, numerals.plain(value), "number")
+        return 2, TextToken(first.start, second.end, numerals.plain(value), "number")
     return 1, first
 
 
@@ -211,7 +211,7 @@ def normalise(text: str) -> str:
     return " ".join(_spelled_out(without_articles(tokens(text)))) or fold(text).strip()
 
 
-def _spelled_out(found: Sequence[Piece]) -> Iterator[str]:
+def _spelled_out(found: Sequence[TextToken]) -> Iterator[str]:
     """The tokens' texts; neighbours in a script without spaces as one."""
     piece = ""
     end = -1
@@ -229,7 +229,7 @@ def _spelled_out(found: Sequence[Piece]) -> Iterator[str]:
 ARTICLES = frozenset({"a", "an", "the"})
 
 
-def without_articles(found: Sequence[Piece]) -> list[Piece]:
+def without_articles(found: Sequence[TextToken]) -> list[TextToken]:
     """The tokens without English articles, unless nothing is left."""
     return [token for token in found if token.text not in ARTICLES] or list(found)
 

@@ -36,7 +36,7 @@ class WordPattern:
     """An expression over lists of words.
 
     template: a verbose regular expression; `@KEY@` in it stands for the list KEY of all languages.
-    WordPattern of a language with spaces match as whole words only. Case does not matter.
+    Words of a language with spaces match as whole words only. Case does not matter.
     """
 
     def __init__(self, template: str) -> None:

@@ -17,12 +17,13 @@ import regex
 from bbtvp.tasks.replies.boundaries import bounded, lexicon, stands_alone
 from bbtvp.tasks.replies.counts import (
     enumerators,
+    is_definite,
     is_limit,
     is_reference,
     number_words,
     spoken_number,
 )
-from bbtvp.tasks.replies.folding import Piece, fold, tokens, unaccented, without_articles
+from bbtvp.tasks.replies.folding import TextToken, fold, tokens, unaccented, without_articles
 from bbtvp.tasks.replies.languages import entries, languages, spans, words
 from bbtvp.tasks.replies.letters import ALONE, BARE, NAMED, is_bare, is_letter, is_own_case
 from bbtvp.tasks.replies.texts import Text
@@ -129,6 +130,10 @@ class Labels:
         same = [label for label in self.letters if found and fold(label.strip()) == fold(found)]
         return same[0] if len(same) == 1 else None
 
+    def is_label(self, text: str) -> bool:
+        """Whether the whole text is a label."""
+        return self.whole(text) is not None
+
     def mentions(self, text: str) -> list[Mention]:
         """Where the text names labels, in order; a label inside a longer one is left out."""
         read = Text(text)
@@ -177,22 +182,34 @@ class Labels:
                 yield Mention(start, end, label, is_reference(text, start))
 
     def _counted(self, read: Text) -> Iterator[Mention]:
-        """Numbers: every one in the text, those that are no label as RIVAL."""
+        """Numbers: every one in the text, those that are no label as RIVAL.
+
+        "The two dogs" speaks of dogs that were counted before: it is a reference.
+        """
         text = read.text
         listed = enumerators(text, r"\d+")
         idle = spans("not_counts", text)
         for at, token in enumerate(read.tokens):
-            if token.kind != "number" or token.start in listed:
+            if token.kind != "number" or token.start in listed or not bounded(read, at, at + 1):
                 continue
             if any(start <= token.start < end for start, end in idle):
                 continue
             label = self.numbers.get(token.text, RIVAL)
-            if not bounded(read, at, at + 1) or is_limit(text, token.start, token.end):
+            if label == RIVAL and self._no_rival(token):
+                continue
+            if is_limit(text, token.start, token.end):
                 label = RIVAL
-            yield Mention(token.start, token.end, label, is_reference(text, token.start))
+            reference = is_reference(text, token.start) or is_definite(text, token.start)
+            yield Mention(token.start, token.end, label, reference)
         for start, end, value in number_words(read):
+            if any(a <= start < b for a, b in idle):
+                continue
             label = self.numbers.get(value, RIVAL)
             yield Mention(start, end, RIVAL if is_limit(text, start, end) else label)
+
+    def _no_rival(self, token: TextToken) -> bool:
+        """Whether a number is of another sort than the labels: whole beside fractions."""
+        return token.text.isdecimal() and not any(map(str.isdecimal, self.numbers))
 
 
 @lru_cache(maxsize=256)
@@ -220,7 +237,7 @@ def _unique(pairs: Iterable[tuple[Any, str]]) -> dict[Any, str]:
     return {key: min(labels) for key, labels in found.items() if len(labels) == 1}
 
 
-def _words(found: Sequence[Piece]) -> tuple[str, ...]:
+def _words(found: Sequence[TextToken]) -> tuple[str, ...]:
     return tuple(token.text for token in found)
 
 

@@ -110,13 +110,13 @@ def _find(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
         return whole
     end = complete(bare) if cut else len(bare)
     reading = _Reading(bare[:end], labels, bold(shown[:end]))
-    stated = [one for one in marked(shown) if one.closed or not cut]
+    stated = [one for one in marked(shown, labels.is_label) if one.closed or not cut]
     statement = reading.last([*stated, *worded(bare[:end])])
     if statement is not None:
         return _stated(shown, reading, statement)
     if pattern("refusals").search(bare):
         return None
-    return _polar_lead(bare, labels) or reading.plain()
+    return _polar_lead(bare, labels) or reading.plain() or _none_there(bare, labels)
 
 
 def _stated(shown: str, reading: _Reading, statement: Statement) -> Answer | None:
@@ -152,7 +152,7 @@ def _polar_lead(text: str, labels: Labels) -> Answer | None:
     if not labels.polar or leading("not_leads").match(text):
         return None
     for side in ("no", "yes"):
-        found = words(rf"\W*(?:@before_polar@\W+)*(?P<word>@{side}@)").match(text)
+        found = words(rf"\W*(?:[(\[]?[A-Z][)\].:]\s+)?(?:@before_polar@\W+)*(?P<word>@{side}@)").match(text)
         if found is None or not _is_answer(text, found, side):
             continue
         first = sentences(text)[0]
@@ -187,15 +187,33 @@ def _taken_back(rest: str, other: str) -> bool:
 
 def _absent(text: str, labels: Labels) -> Answer | None:
     """No, where a reply of one sentence denies that the thing is there: "There is no dog."."""
+    place = _denied_thing(text, ("no_content", "no_defect"))
+    if place is None or len(sentences(text)) > 1:
+        return None
+    return Answer(labels.polar["no"], *place)
+
+
+def _none_there(text: str, labels: Labels) -> Answer | None:
+    """The count 0, where a reply begins with "There are no dogs"."""
+    zero = labels.numbers.get("0") if labels.counts else None
+    place = None if zero is None else _denied_thing(text, ("no_content",))
+    if zero is None or place is None or labels.mentions(text):
+        return None
+    return Answer(zero, *place)
+
+
+def _denied_thing(text: str, but: Sequence[str]) -> Span | None:
+    """Where a reply begins to deny that a thing is there, unless the thing is on a list in `but`."""
     found = leading("absent").match(text)
-    if found is None or len(sentences(text)) > 1:
+    if found is None:
         return None
-    rest = text[found.end() :]
-    after = regex.findall(r"\w+", rest)
+    first = sentences(text)[0]
+    after = regex.findall(r"\w+", text[found.end() : first.end])
+    listed = any(pattern(key).fullmatch(word) for word in after[:4] for key in but)
     doubtful = any(pattern(key).search(text) for key in ("undecided", "doubts", "openers"))
-    if doubtful or not after or any(pattern("not_absent").fullmatch(w) for w in after[:4]):
+    if doubtful or listed or (found.group().isascii() and not after):
         return None
-    return Answer(labels.polar["no"], found.start(), found.end())
+    return found.span()
 
 
 # -- sentences -------------------------------------------------------------------------------------
@@ -225,6 +243,9 @@ class _Reading:
             return True
         if statement.form in ("field", "after"):
             return False
+        part = self.text[statement.start : statement.end]
+        if _FIRST_LETTER.fullmatch(part.strip(" \t.)")) and not self.labels.letters:
+            return False
         inside = [one for one in self.mentions if statement.start <= one.start < statement.end]
         return not inside or not all(self._denied(one) for one in inside)
 
@@ -247,7 +268,13 @@ class _Reading:
 
     def plain(self) -> Answer | None:
         """The answer of a text that states none in so many words."""
-        return self._unit() or self._named(self.mentions) or self._concluded() or self._in_bold()
+        return (
+            self._unit()
+            or self._named(self.mentions)
+            or self._concluded()
+            or self._framed()
+            or self._in_bold()
+        )
 
     def _unit(self) -> Answer | None:
         """The label that the first or the last sentence is: "Dog. Cats have other ears."."""
@@ -304,7 +331,8 @@ class _Reading:
         return later and self._doubted(one)
 
     def _said(self, one: Mention) -> bool:
-        return not one.reference and not self.clauses.at(one.start).asked
+        clause = self.clauses.at(one.start)
+        return not (one.reference or clause.asked or clause.aside)
 
     def _denied(self, one: Mention) -> bool:
         return self.clauses.at(one.start).denied
@@ -337,6 +365,18 @@ class _Reading:
             return None
         return self._named([one for one in self.mentions if one.start >= parts[-1].start])
 
+    def _framed(self) -> Answer | None:
+        """The one label of the first sentence, where the last that names any says it again."""
+        named: dict[int, list[Mention]] = {}
+        for one in self.mentions:
+            if self._said(one):
+                named.setdefault(self.clauses.sentence_at(one.start), []).append(one)
+        if 0 not in named or len(named) < 2 or pattern("corrections").search(self.text):
+            return None
+        first = self._named(named[0])
+        last = self._named(named[max(named)])
+        return last if first and last and first.label == last.label else None
+
     def _in_bold(self) -> Answer | None:
         if pattern("corrections").search(self.text):
             return None
@@ -366,7 +406,7 @@ def _read_free(shown: str, *, cut: bool) -> ReadReply:
     """The stated final answer of a reply, or else all that it says."""
     bare = without_marks(shown)
     end = complete(bare) if cut else len(bare)
-    stated = [one for one in marked(shown) if one.closed or not cut]
+    stated = [one for one in marked(shown, bool) if one.closed or not cut]
     stated += [one for one in worded(bare[:end]) if one.form in ("key", "sentence")]
     for statement in sorted(stated, reverse=True):
         source = shown if statement.form == "marked" else bare

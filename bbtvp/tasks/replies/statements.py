@@ -12,7 +12,7 @@ r"""Where a reply states its answer, in the forms that models use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import regex
@@ -58,7 +58,7 @@ _PAIR = regex.compile(
 )
 
 
-def marked(text: str) -> list[Statement]:
+def marked(text: str, is_label: Callable[[str], bool]) -> list[Statement]:
     """Answers in JSON, tags and boxes. `text`: the visible reply with its marks."""
     found = []
     for form in (_TAG, _BOX, _BOX_TOKEN, _HASHES):
@@ -66,11 +66,11 @@ def marked(text: str) -> list[Statement]:
             closed = bool(match["close"])
             start, end = match.span("value")
             found.append(Statement(match.start(), start, end, "marked", closed))
-    return sorted([*found, *_from_json(text)])
+    return sorted([*found, *_from_json(text, is_label)])
 
 
-def _from_json(text: str) -> list[Statement]:
-    """The value of the key that ranks first: a final answer, an answer, the only other one.
+def _from_json(text: str, is_label: Callable[[str], bool]) -> list[Statement]:
+    """The value of the key that ranks first: a final answer, an answer, one that is a label.
 
     Different values of that key are a statement of nothing.
     """
@@ -81,8 +81,9 @@ def _from_json(text: str) -> list[Statement]:
         chosen = [pair for pair in pairs if pattern(rank).fullmatch(pair["key"].strip())]
         if chosen:
             return [_spanning(chosen)]
-    chosen = [pair for pair in pairs if not pattern("keys_ignored").fullmatch(pair["key"].strip())]
-    return [_spanning(chosen)] if len(chosen) == 1 else []
+    others = [pair for pair in pairs if not pattern("keys_ignored").fullmatch(pair["key"].strip())]
+    chosen = [pair for pair in others if is_label(pair["value"])]
+    return [_spanning(chosen)] if chosen else []
 
 
 def _spanning(pairs: list[regex.Match[str]]) -> Statement:
@@ -96,7 +97,7 @@ def _spanning(pairs: list[regex.Match[str]]) -> Statement:
 
 
 # -- in words --------------------------------------------------------------------------------------
-_COLON = r"\s*(?:[:：=]|[-–—](?=\s))[ \t]*"
+_COLON = r"\s*(?:[:：=】]|[-–—](?=\s))[ \t]*"
 _KEYS = rf"(?P<key>@decisive@)(?:{_COLON}|[^\S\n]*\n)|^\W*(?P<field>@fields@){_COLON}"
 """A key and a colon, or a heading on a line of its own."""
 
