@@ -49,15 +49,16 @@ def _changes_before(sign: TextToken, start: int, numeric: bool) -> bool:
 def _changes_after(token: TextToken, end: int, numeric: bool) -> bool:
     adjacent = token.start == end
     if token.kind == "word":
-        return numeric and adjacent and token.text not in _units()
+        other_unit = adjacent and token.text not in _words("units")
+        return numeric and (other_unit or token.text in _words("percent"))
     if token.kind != "sign" or _NEUTRAL.fullmatch(token.text):
         return False
     return adjacent or (numeric and (token.text in _SCALING or token.text.startswith("^")))
 
 
 @cache
-def _units() -> frozenset[str]:
-    return frozenset(entries("units"))
+def _words(key: str) -> frozenset[str]:
+    return frozenset(entries(key))
 
 
 _HAN = regex.compile(r"[\p{Han}\u3005]")

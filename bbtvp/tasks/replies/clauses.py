@@ -144,7 +144,7 @@ class Clauses:
 
     def _fresh(self, start: int, end: int, before: Span) -> bool:
         """Whether a clause begins anew, so that it takes nothing over from the one before."""
-        turned = list(pattern("after_openers").finditer(self._text, *before))
+        turned = list(pattern("after_openers").finditer(self._text, before[0], start))
         if turned and not regex.search(r"\w", self._text[turned[-1].end() : start]):
             return True
         return leading("fresh").match(self._text, start, end) is not None

@@ -22,7 +22,7 @@ def enumerators(text: str, what: str) -> set[int]:
 
 
 _DEFINITE = r"@definite@$"
-_REFERENCE = r"""@labels_before@\s*[(\"']?$"""
+_REFERENCE = r"""@labels_before@\s*["']?$"""
 
 
 def is_reference(text: str, start: int) -> bool:
@@ -32,7 +32,7 @@ def is_reference(text: str, start: int) -> bool:
 
 
 def is_definite(text: str, start: int) -> bool:
-    """Whether a number tells which things are meant, as in "the two dogs", not how many there are."""
+    """Whether a number tells which things are meant, "the two dogs", not how many there are."""
     return words(_DEFINITE).search(text, max(0, start - 24), start) is not None
 
 
@@ -88,6 +88,9 @@ def number_words(read: Text) -> Iterator[tuple[int, int, str]]:
 def spoken_number(text: str) -> str | None:
     """The value of a text that is one number word, of whatever language."""
     bare = regex.sub(r"^\W+|\W+$", "", text)
+    counted = words(r"(?P<count>\d+)\s?@counters@").fullmatch(bare)
+    if counted:
+        return str(int(counted["count"]))
     if regex.fullmatch("[〇零一二三四五六七八九十百两兩]+", bare):
         return _han_value(bare)
     for numerals in _native().values():

@@ -18,13 +18,14 @@ NAMED = r"""
     |\A[^\p{L}\p{N}]*(?P<letter>\p{L})\s?[).:](?=\s|$)
     |^[^\p{L}\p{N}]*(?P<letter>\p{L})\s?\)(?=\s|$)
     |["\u201c\u300c'](?P<letter>\p{L})["\u201d\u300d']
-    |@choices@\s*["'(\u300c]?(?P<letter>\p{L})(?![\p{L}\p{N}'\u2019+\#-]|\s+[\p{Ll}])
+    |@choices@\s*["'(\u300c]?(?P<letter>[\p{L}--[aeiouy]])(?![\p{L}\p{N}'\u2019+\#-])
+    |@choices@\s*["'(\u300c]?(?P<letter>[aeiouy])(?=\W*$|\s?[).,:;"']|\s+@after_letter@)
 """
 """A letter that can be nothing else, of any case: "(b)", "b)", "option b"."""
 
 ALONE = (
-    rf"\W*(?:the\s+)?(?:@choices@\W*)*(?P<letter>[\p{{L}}--{UNSPACED.pattern}])(?![-+\#\u2212])\W*"
-    r"(?:@after_polar@)?\W*"
+    rf"\W*(?:(?:the|la|le|el|die|der|das)\s+)?(?:@choices@\W*)*(?P<letter>[\p{{L}}--{UNSPACED.pattern}])(?![-+\#\u2212])\W*"
+    r"(?:@choices@)?(?:@after_polar@)?\W*"
 )
 """A whole text that is a letter and decorations."""
 

@@ -49,6 +49,8 @@ _BOX_TOKEN = regex.compile(
     regex.DOTALL,
 )
 _HASHES = regex.compile(r"^####\s*(?P<value>[^\n]+)(?P<close>\n|\Z)", regex.MULTILINE)
+_SHORT = regex.compile(r"\s*[^\n]{0,60}\s*")
+"""What may stand in a tag or box that is not closed: a stop sequence took the closing mark."""
 _STRING = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'(?=\s*[,}\]\n]))"""
 _PAIR = regex.compile(
     rf"""["'](?P<key>[\w][\w \-]*)["']\s*:\s*
@@ -65,6 +67,8 @@ def marked(text: str, is_label: Callable[[str], bool]) -> list[Statement]:
         for match in form.finditer(text):
             closed = bool(match["close"])
             start, end = match.span("value")
+            if not closed and not _SHORT.fullmatch(match["value"]):
+                continue
             found.append(Statement(match.start(), start, end, "marked", closed))
     return sorted([*found, *_from_json(text, is_label)])
 
@@ -77,13 +81,35 @@ def _from_json(text: str, is_label: Callable[[str], bool]) -> list[Statement]:
     if "{" not in text:
         return []
     pairs = list(_PAIR.finditer(text))
-    for rank in ("keys_final", "keys"):
-        chosen = [pair for pair in pairs if pattern(rank).fullmatch(pair["key"].strip())]
-        if chosen:
-            return [_spanning(chosen)]
-    others = [pair for pair in pairs if not pattern("keys_ignored").fullmatch(pair["key"].strip())]
-    chosen = [pair for pair in others if is_label(pair["value"])]
-    return [_spanning(chosen)] if chosen else []
+    keys = [pair["key"].strip() for pair in pairs]
+    ranks = [_rank(key) for key in keys]
+    for told in (is_label, None):
+        for rank in range(_IGNORED):
+            chosen = [
+                pair
+                for pair, its in zip(pairs, ranks, strict=True)
+                if its == rank and (told(_unquoted(pair["value"])) if told else rank < _OTHER)
+            ]
+            if chosen:
+                return [_spanning(chosen)]
+    return []
+
+
+_OTHER = 2
+_IGNORED = 3
+
+
+def _rank(key: str) -> int:
+    """0 for a final answer, 1 for an answer, 2 for any other key, 3 for a reason and its like."""
+    if pattern("keys_final").fullmatch(key):
+        return 0
+    if pattern("keys").fullmatch(key):
+        return 1
+    return _IGNORED if pattern("keys_ignored").fullmatch(key) else _OTHER
+
+
+def _unquoted(value: str) -> str:
+    return value.strip("\"' ")
 
 
 def _spanning(pairs: list[regex.Match[str]]) -> Statement:
@@ -118,7 +144,7 @@ def worded(text: str) -> Iterator[Statement]:
 
 
 _REASON = r"(?<=\w\W*)[,;]?\s+@reasons@"
-_WORDS = regex.compile(r"\w|[^\s\w]")
+_LEAD_IN = regex.compile(r"[\s:：]*")
 _CLAUSE_END = regex.compile(r"[,.;:!?。、，\n]")
 
 
@@ -127,9 +153,10 @@ def _rest(text: str, start: int) -> tuple[int, int]:
 
     A reason is left out: "B, because A has no stripes" is B.
     """
-    found = _WORDS.search(text, start)
+    found = _LEAD_IN.match(text, start)
+    start = found.end() if found else start
     parts = sentences(text[start:])
-    if found is None or not parts:
+    if not parts:
         return start, len(text)
     end = start + parts[0].end
     reason = words(_REASON).search(text, start, end)
