@@ -17,9 +17,9 @@ import regex
 
 from bbtvp.tasks.replies.languages import Span, leading, pattern, spans, words
 
-_ABBREVIATIONS = r"(?<!\b(?:e\.g|i\.e|vs|approx|mr|mrs|ms|dr|st|etc|cf|fig|no|ca|z\.b|bzw|ex))"
+_ABBREVIATIONS = r"(?<!\b(?:e\.g|i\.e|vs|approx|mr|mrs|ms|dr|st|etc|cf|fig|ca|z\.b|bzw|ex))"
 _END = regex.compile(
-    rf"{_ABBREVIATIONS}[.]+(?=[\s\"')\]\u201d\u300d]|$)[\"')\]\u201d]*"
+    rf"{_ABBREVIATIONS}[.]+(?!(?<=\bno[.])\s*\d)(?=[\s\"')\]\u201d\u300d]|$)[\"')\]\u201d]*"
     r"|[!?]+[\"')\]\u201d]*(?=\s|$)|[。！？!?．]+[」』”)]*|[\n\u2028;；।؟…]+|\.{3,}",
     regex.IGNORECASE,
 )

@@ -26,7 +26,7 @@ from bbtvp.tasks.replies.counts import (
 from bbtvp.tasks.replies.folding import TextToken, fold, tokens, unaccented, without_articles
 from bbtvp.tasks.replies.languages import entries, languages, spans, words
 from bbtvp.tasks.replies.letters import ALONE, BARE, NAMED, is_bare, is_letter, is_own_case
-from bbtvp.tasks.replies.texts import Text
+from bbtvp.tasks.replies.texts import Text, text_of
 
 _DECORATION = 24
 """Characters by which a whole reply may be longer than the longest label."""
@@ -114,7 +114,7 @@ class Labels:
         return self._whole_words(text) or self._whole_letter(text)
 
     def _whole_words(self, text: str) -> str | None:
-        found = Text(text)
+        found = text_of(text)
         known = self._exact.get(tuple(found.words))
         if known is not None:
             return None if known in self.letters and not is_bare(text) else known
@@ -136,7 +136,7 @@ class Labels:
 
     def mentions(self, text: str) -> list[Mention]:
         """Where the text names labels, in order; a label inside a longer one is left out."""
-        read = Text(text)
+        read = text_of(text)
         found = [*self._named(read), *self._lettered(text)]
         if self.counts:
             found = list(self._counted(read))

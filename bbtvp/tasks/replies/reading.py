@@ -102,7 +102,9 @@ def answer_span(text: str, labels: Sequence[str]) -> Span | None:
 def _find(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
     """The answer in the visible part of a reply."""
     bare = without_marks(shown)
-    whole = whole_answer(shown, labels) or (None if cut else whole_answer(bare, labels))
+    whole = whole_answer(shown, labels)
+    if whole is None and not cut and bare != shown:
+        whole = whole_answer(bare, labels)
     if whole is not None:
         return whole
     end = complete(bare) if cut else len(bare)
