@@ -79,7 +79,7 @@ def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
         if off != text and not _opened(off, question):
             return AnswerPrompt(off, opened, note=f"thinking is switched off ({switch}=False)")
     if not opened:
-        return AnswerPrompt(text)
+        return AnswerPrompt(text, note=_untold(str(template), text, question))
     end = _ends(opened)
     if not end:
         return AnswerPrompt(text, opened, closed=False, note="it cannot be closed")
@@ -112,12 +112,31 @@ def _rendered(processor: Any, question: str, **switches: bool) -> str:
     )
 
 
+def _untold(template: str, text: str, question: str) -> str:
+    """Return what to say of a template that knows thoughts and leaves it to the model to open one.
+
+    "" for a template that knows none, or that closes the thought itself.
+    """
+    known = _MARK.search(template)
+    if known is None or _MARK.search(_after(text, question)):
+        return ""
+    return (
+        f"its chat template knows thoughts ({known.group()}), and labels are scored as the first "
+        "words of its reply; see whether it thinks (--reader text), or give another model"
+    )
+
+
+def _after(text: str, question: str) -> str:
+    """Return what follows the question in a prompt."""
+    return text.rpartition(question.strip())[2] if question.strip() else text
+
+
 def _opened(text: str, question: str) -> str:
     """Return the mark of a thought that is open at the end of a prompt, "" if none is.
 
     Marks in the question do not count.
     """
-    after = text.rpartition(question.strip())[2] if question.strip() else text
+    after = _after(text, question)
     for mark in _ENDS:
         begun = after.rfind(mark)
         if begun >= 0 and (not _ENDS[mark] or _ENDS[mark] not in after[begun:]):

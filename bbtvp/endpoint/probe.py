@@ -133,7 +133,10 @@ class _Prober:
         """Return what to do about a model that said nothing."""
         spec = self.api.spec
         if not (plain.truncated or self.thinks):
-            return f"{spec} gave an empty reply to a plain question: try it with bbtvp doctor"
+            return (
+                f"{spec} gave an empty reply to a plain question: "
+                "raise -M max_tokens, or see what it says with bbtvp doctor"
+            )
         spent = plain.output_tokens
         count = f"all {spent} tokens" if spent else "all tokens"
         enough = max(2048, 4 * (spent or 0))
@@ -233,9 +236,10 @@ class _Prober:
                 "check that the server passes images on to the model"
             )
         wrong = "" if _said(reply) else f", {words!r}, which is right for neither"
-        self.findings.append(
+        self.findings.insert(
+            0,
             f"a red and a blue image gave the same reply{wrong}: "
-            "it is a weak model, or sees no image"
+            "it is a weak model, or sees no image",
         )
 
     # -- asking ------------------------------------------------------------------------------------

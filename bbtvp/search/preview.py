@@ -56,7 +56,8 @@ class SeenReply:
     sample: the id of the image. truth: the right answer. said: the text of the reply; the likeliest
     labels, where only their log-probabilities came; the reason, where the query failed. answer: as
     it was read, or None. right: None where the query failed. named: where the answer is the
-    likeliest label, the label that the text names, or None.
+    likeliest label, the label that the text names, or None. unscored: labels were to be scored, and
+    the text was read instead.
     """
 
     sample: str
@@ -67,6 +68,7 @@ class SeenReply:
     status: ReadingStatus
     right: bool | None
     named: str | None = None
+    unscored: bool = False
 
     @classmethod
     def of(
@@ -82,6 +84,7 @@ class SeenReply:
             reading.status,
             None if math.isnan(reading.correct) else reading.correct == 1,
             _named(outcome, task, sample),
+            unscored=not isinstance(outcome, QueryFailed) and outcome.scores == (),
         )
 
     @property
@@ -138,10 +141,16 @@ class Preview:
         return sum(reply.named not in (None, reply.answer) for reply in self.replies)
 
     @property
+    def unscored(self) -> int:
+        """Answers that were read in the text, because no label could be scored where they stand."""
+        return sum(reply.unscored and reply.status == "answered" for reply in self.replies)
+
+    @property
     def summary(self) -> str:
         """The counts in words, and the advice if too many replies give no answer.
 
-        It also tells where the labels that are scored are not those that the texts name.
+        It also tells where labels could not be scored, and where the labels that are scored are not
+        those that the texts name.
         """
         named = (("unparsed", "unparsed"), ("refused", "refused"), ("cut", "cut off"))
         counts = self.counts
@@ -152,6 +161,11 @@ class Preview:
         text = ", ".join([f"{answered} of {len(self.replies)} replies give an answer", *said])
         if self.unread > MOST_UNREAD:
             text = f"{text}; {self.advice}"
+        if self.unscored:
+            text = (
+                f"{text}; the log-probabilities of {self.unscored} were not used, their tokens do "
+                "not spell the answer: the text was read"
+            )
         if self.contradicted > (1 - AGREEMENT) * len(self.replies):
             text = (
                 f"{text}; the text names another label than the likeliest one in "

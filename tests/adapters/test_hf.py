@@ -399,6 +399,16 @@ def test_a_thought_that_cannot_be_closed_is_told_and_nothing_is_scored(damaged: 
     assert model.capabilities.thinks
 
 
+def test_a_model_that_may_open_a_thought_by_itself_is_told(damaged: Folder) -> None:
+    folder = damaged("llava")
+    template = folder / "chat_template.jinja"
+    template.write_text(
+        template.read_text().replace("m['content'] }}", "m['content'].split('</think>')[-1] }}")
+    )
+    with pytest.warns(ThoughtWarning, match=r"may think before it answers: .* \(</think>\)"):
+        load(folder)
+
+
 @pytest.mark.parametrize("tail", ["<think>\n\n</think>\n\n", " I think:", "[/THINK]"])
 def test_a_template_that_leaves_no_thought_open_is_left_alone(tail: str, damaged: Folder) -> None:
     model = load(thinker(damaged, tail))

@@ -183,3 +183,14 @@ def test_a_refusal_is_counted_as_one() -> None:
     refused = QueryFailed("content filter", refused=True)
     replies = [SeenReply("a", "q", "rows", refused.reason, None, "refused", right=None)]
     assert "1 refused" in Preview(tuple(replies)).summary
+
+
+def test_answers_whose_labels_could_not_be_scored_are_told() -> None:
+    model = Says(Reply("rows", ()))
+    model.capabilities = Capabilities(logprobs=True, deterministic=True)
+    preview = previewed(model, reader="logprob")
+    assert preview.unscored == PREVIEWED
+    assert {reply.answer for reply in preview.replies} == {"rows"}
+    assert f"the log-probabilities of {PREVIEWED} were not used" in preview.summary
+    assert "were not used" not in previewed(Eye(), reader="logprob").summary
+    assert Preview.of(preview.as_json()) == preview
