@@ -270,6 +270,21 @@ def test_labels_and_question_of_a_table(images: Path) -> None:
     assert f"labels    {names.replace(',', ', ')}" in given.out
 
 
+def test_a_table_is_verified_with_the_labels_that_it_was_searched_with(images: Path) -> None:
+    found = sorted(images.glob("*/*.png"))
+    names = ",".join(sorted({path.parent.name for path in found}, reverse=True))
+    rows = [f"{path},{path.parent.name}" for path in found]
+    Path("t.csv").write_text("\n".join(["image,answer", *rows]))
+    searched = bbtvp(*optimize("t.csv", "--queries", 200, "-S", "images=4", "--labels", names))
+    assert searched.code == 0
+    assert f"--labels '{names.replace(',', '|')}'" in searched.err
+    command = ("verify", "run/prompt.vprompt", "--task", "t.csv", "--model", "eye/near")
+    asked = f"answer with one of: {names.replace(',', ', ')}\n"
+    assert asked in bbtvp(*command, "--dry-run").err
+    free = bbtvp(*command, "--dry-run", "--labels", "none", "--question", "which?")
+    assert (free.code, "question: which?\n" in free.err) == (0, True)
+
+
 def test_a_folder_that_is_no_run_is_left_alone(images: Path) -> None:
     Path("run").mkdir()
     Path("run", "thesis.tex").write_text("x")

@@ -91,11 +91,7 @@ def _class_rows(
 
 
 def _folders(parent: Path) -> Sequence[Path]:
-    return [path for path in _inside(parent) if _is_folder(path) and not _is_litter(path.name)]
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+    return [path for path in _inside(parent) if path.is_dir() and not _is_litter(path.name)]
 
 
 def _inside(parent: Path) -> Sequence[Path]:
@@ -110,7 +106,7 @@ def _loose(parent: Path) -> Iterator[PassedOver]:
     suffixes = image_suffixes()
     for path in _inside(parent):
         if path.is_dir():
-            if path.name.startswith(".") or _is_litter(path.name):
+            if _is_litter(path.name):
                 yield PassedOver(path, _kind_of_folder(path.name))
         elif path.suffix.lower() in suffixes and not path.name.startswith("."):
             yield PassedOver(path, "in no class folder")
@@ -125,9 +121,9 @@ def _found(folder: Path) -> _Found:
     passed_over: list[PassedOver] = []
     for parent, folders, files in os.walk(folder):
         place = Path(parent)
-        left_out = [name for name in folders if name.startswith(".") or _is_litter(name)]
-        passed_over += [PassedOver(place / name, _kind_of_folder(name)) for name in left_out]
-        folders[:] = [name for name in folders if name not in left_out]
+        kinds = {name: _why_left_out(place / name) for name in folders}
+        passed_over += [PassedOver(place / name, kind) for name, kind in kinds.items() if kind]
+        folders[:] = [name for name, kind in kinds.items() if kind is None]
         for name in files:
             hidden = name.startswith(".")
             if hidden or os.path.splitext(name)[1].lower() not in suffixes:
@@ -140,11 +136,18 @@ def _found(folder: Path) -> _Found:
 
 
 def _is_litter(name: str) -> bool:
-    return name.casefold() in _LITTER_FOLDERS
+    return name.startswith(".") or name.casefold() in _LITTER_FOLDERS
+
+
+def _why_left_out(folder: Path) -> str | None:
+    """What a folder in a class folder is called that is not looked into; None for any other."""
+    if _is_litter(folder.name):
+        return _kind_of_folder(folder.name)
+    return "link to a folder" if folder.is_symlink() else None
 
 
 def _kind_of_folder(name: str) -> str:
-    return f"folder {name}" if _is_litter(name) else "hidden folder"
+    return "hidden folder" if name.startswith(".") else f"folder {name}"
 
 
 def _kind(name: str) -> str:

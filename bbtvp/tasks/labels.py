@@ -80,12 +80,12 @@ def settle_labels(path: Path, rows: list[Row], given: tuple[str, ...] | None) ->
 
 def _with_labels(labels: tuple[str, ...], rows: list[Row]) -> Labelled:
     """The labels that were given; an answer that reads like one of them is that one."""
-    by_key = {label_key(label): label for label in labels}
+    by_key = {_key(label): label for label in labels}
     found = []
     changed = 0
     for row in rows:
         answer = row.sample.answer
-        label = answer if answer in labels else by_key.get(label_key(answer), answer)
+        label = answer if answer in labels else by_key.get(_key(answer), answer)
         changed += label != answer
         found.append(row.answered(label).without_labels())
     note = f"{changed} answers are written otherwise than their label, and are taken as it"
@@ -130,15 +130,20 @@ def _why_not_in_train(rows: Sequence[Row], counts: Mapping[str, int]) -> str | N
 
 def _check_alike(path: Path, counts: Mapping[str, int]) -> None:
     """Answers that read the same cannot both be labels."""
-    seen: dict[str, str] = {}
+    seen: dict[str | float, str] = {}
     for answer in counts:
-        other = seen.setdefault(label_key(answer), answer)
+        other = seen.setdefault(_key(answer), answer)
         if other != answer:
             raise DataError(
                 f"{path}: the answers {other!r} ({counts[other]} rows) and {answer!r} "
                 f"({counts[answer]} rows) read the same; write one of them throughout, "
                 f"or give --labels with the one that is meant"
             )
+
+
+def _key(answer: str) -> str | float:
+    """What answers that read the same have in common; a number is read by its value."""
+    return float(answer) if is_number(answer) else label_key(answer)
 
 
 def fill_labels(row: Row, column: str, options: str) -> Row:

@@ -153,12 +153,15 @@ def fingerprints(samples: Iterable[Sample]) -> Fingerprints:
     by_key = {image_key(sample): sample for sample in samples}
     found: dict[Path | str, Fingerprint] = {}
     unreadable = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         for key, one in zip(by_key, pool.map(_read, by_key.values()), strict=True):
             if isinstance(one, Fingerprint):
                 found[key] = one
             else:
                 unreadable.append(Unreadable(Path(key), one))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupt need not wait for the rest
     return Fingerprints(found, tuple(unreadable))
 
 

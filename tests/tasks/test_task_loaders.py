@@ -480,6 +480,12 @@ def test_answers_that_read_the_same_are_refused(
     refused(path, rf"t.csv: the answers '{one}' \(10 rows\) and '{two}' \(5 rows\) read the same")
 
 
+def test_numbers_are_labels_by_their_value(table: Callable[..., Path]) -> None:
+    path = table(answers_of(*("0.5", "1.0", "1", "0.5") * 5))
+    refused(path, r"the answers '1.0' \(5 rows\) and '1' \(5 rows\) read the same")
+    assert load(path, labels="0.5,1").labels == ("0.5", "1")
+
+
 @pytest.mark.parametrize(("one", "two"), [("C++", "C#"), ("A+", "A-"), ("10⁵", "105")])
 def test_signs_tell_labels_apart(one: str, two: str, table: Callable[..., Path]) -> None:
     assert set(load(table(answers_of(*(one, two) * 10))).labels or ()) == {one, two}
@@ -658,6 +664,7 @@ def test_files_that_are_passed_over_are_counted_by_kind(pets: Path, image: Write
         (pets / name).parent.mkdir(exist_ok=True)
         (pets / name).write_bytes(b"x")
     (pets / "cat" / "link.png").symlink_to(pets / "nowhere.png")
+    (pets / "cat" / "more").symlink_to(pets / "dog")
     for name in ("pets/loose.png", "pets/__MACOSX/cat/0.png", "pets/cat/@eaDir/0.png"):
         image(name)
     task = load(pets)
@@ -668,7 +675,8 @@ def test_files_that_are_passed_over_are_counted_by_kind(pets: Path, image: Write
         "passed over: 3 .heic (cat/a.heic, b/c.HEIC, cat/b.heic)",
         *("2 Thumbs.db", "1 .DS_Store", "1 ._ file of macOS", "1 hidden file", "1 .md"),
         *("1 file without a suffix (dog/0)", "1 in no class folder (pets/loose.png)"),
-        *("1 broken link (cat/link.png)", "1 folder __MACOSX", "1 folder @eaDir"),
+        *("1 broken link (cat/link.png)", "1 link to a folder (cat/more)"),
+        *("1 folder __MACOSX", "1 folder @eaDir"),
     ):
         assert part in said, part
 
