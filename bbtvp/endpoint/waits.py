@@ -21,20 +21,13 @@ from typing import Any
 LONGEST_WAIT = 3600.0
 """Seconds. A server's hint of a longer wait is cut to this."""
 
-LONGEST_RESET = 600.0
-"""Seconds. A longer time until a limit is reset is cut to this.
-
-A limit that is filled up steadily admits a request long before it is full again, and a request
-that waited for an hour would have no time left.
-"""
-
 
 def wait_hint(status: int, headers: Mapping[str, str], body: bytes, now: float) -> float | None:
     """Return the seconds that the server asks to wait, at most LONGEST_WAIT, or None.
 
     None means that the server does not say, or asks for 0 or less. now: seconds since 1970. The
     hints are, in this order: retry-after-ms, Retry-After, the body, and, for status 429, the times
-    at which the exhausted limits are reset, at most LONGEST_RESET.
+    at which the exhausted limits are reset.
     """
     now = _clock_of(headers, now)
     reply = parse_json(body)
@@ -72,10 +65,10 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
         seconds = read_wait(header(headers, name), now)
         left = _number(header(headers, name.replace("reset", "remaining")))
         if seconds is not None and seconds > 0:
-            found.append((left is not None and left <= 0, min(seconds, LONGEST_RESET)))
+            found.append((left is not None and left <= 0, seconds))
     ietf = _IETF.search(header(headers, "ratelimit"))
     if ietf and not found:
-        found.append((True, min(float(ietf[1]), LONGEST_RESET)))
+        found.append((True, float(ietf[1])))
     used_up = [seconds for empty, seconds in found if empty] or [seconds for _, seconds in found]
     yield max(used_up, default=None)
 
