@@ -31,12 +31,12 @@ from bbtvp.endpoint.provider import (
 from bbtvp.endpoint.reading import (
     json_lines,
     json_objects,
-    optional_object,
     raise_reported_error,
     reasoned,
     served_by,
     single_answer,
     token_total,
+    usage_in,
 )
 from bbtvp.models import Model, Request
 
@@ -170,7 +170,7 @@ class Messages(ProviderApi):
         blocks = json_objects(reply["content"], "content")
         text = "".join(block["text"] for block in blocks if block["type"] == "text")
         stopped = reply["stop_reason"]
-        usage = optional_object(reply, "usage")
+        usage = usage_in(reply, "usage")
         return single_answer(
             text,
             ended=stopped,

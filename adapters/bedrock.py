@@ -37,6 +37,7 @@ from bbtvp.endpoint.reading import (
     served_by,
     single_answer,
     token_total,
+    usage_in,
 )
 from bbtvp.endpoint.remote import Endpoint
 from bbtvp.models import Model, Request
@@ -211,7 +212,7 @@ class Converse(ProviderApi):
         message = json_object(json_object(reply["output"], "output")["message"], "message")
         blocks = json_objects(message["content"], "content")
         text = "".join(block["text"] for block in blocks if "text" in block)
-        usage = optional_object(reply, "usage")
+        usage = usage_in(reply, "usage")
         trace = optional_object(reply, "trace")  # only a router says which model answered
         return single_answer(
             text,

@@ -40,6 +40,7 @@ from bbtvp.endpoint.reading import (
     reasoned,
     served_by,
     token_total,
+    usage_in,
 )
 from bbtvp.models import Model, Request
 
@@ -194,7 +195,7 @@ class GenerateContent(ProviderApi):
 
     def parse(self, reply: Json) -> ParsedReply:
         raise_reported_error(reply)
-        usage = optional_object(reply, "usageMetadata")
+        usage = usage_in(reply, "usageMetadata")
         blocked = optional_object(reply, "promptFeedback").get("blockReason")
         candidates = json_objects(reply.get("candidates") or [], "candidates")
         if not (candidates or usage or blocked):

@@ -27,6 +27,7 @@ from bbtvp.endpoint.reading import (
     raise_reported_error,
     reasoned,
     served_by,
+    usage_in,
 )
 from bbtvp.models import Request
 
@@ -88,7 +89,7 @@ class ChatCompletions(OpenAIForm):
         if not choices:
             raise ValueError("the reply has no choices")
         samples = [_sample(choice) for choice in choices]
-        usage = optional_object(reply, "usage")
+        usage = usage_in(reply, "usage")
         inputs, outputs = billed(usage, "prompt_tokens", "completion_tokens")
         return ParsedReply(
             texts=tuple(sample.text for sample in samples),

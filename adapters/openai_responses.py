@@ -22,6 +22,7 @@ from bbtvp.endpoint.reading import (
     raise_reported_error,
     reasoned,
     served_by,
+    usage_in,
 )
 from bbtvp.models import Request
 
@@ -78,7 +79,7 @@ class Responses(OpenAIForm):
         messages = [item for item in items if item.get("type") == "message"]
         thoughts = [item for item in items if item.get("type") == "reasoning"]
         parts = [part for item in messages for part in json_objects(item["content"], "content")]
-        usage = optional_object(reply, "usage")
+        usage = usage_in(reply, "usage")
         inputs, outputs = billed(usage, "input_tokens", "output_tokens")
         facts: dict[str, Any] = {
             "input_tokens": inputs,

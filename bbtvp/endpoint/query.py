@@ -27,7 +27,7 @@ from bbtvp.models.store import ReplyStore, reply_key
 
 _log = logging.getLogger("bbtvp")
 
-READING = "2"
+READING = "3"
 """Version of how replies are read. Another version reuses no stored reply."""
 
 

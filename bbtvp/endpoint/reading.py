@@ -146,6 +146,12 @@ def optional_object(reply: Json, name: str) -> Json:
     return json_object(reply.get(name) or {}, name)
 
 
+def usage_in(reply: Json, name: str) -> Json:
+    """Return the object that counts the tokens; {} if it is none, which costs no answer."""
+    found = reply.get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def token_total(usage: Json, *names: str) -> int | None:
     """Return the sum of the token counts under these names.
 

@@ -259,7 +259,8 @@ class Spending:
 
     def _add(self, phase: str, queries: int, usd: float) -> None:
         self.spent[phase] += queries
-        self.usd += usd
+        # An attempt is noted at its highest cost, which is then taken back: -1e-18 may be left.
+        self.usd = max(0.0, self.usd + usd)
 
 
 # -- the reader of a run ---------------------------------------------------------------------------

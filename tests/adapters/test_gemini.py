@@ -458,7 +458,7 @@ def test_no_candidates_is_an_empty_reply_and_no_reply_at_all_is_an_error() -> No
 @pytest.mark.parametrize("reply", [REPLY, BLOCKED], ids=["reply", "blocked"])
 def test_replies_of_another_kind_are_refused_in_the_three_ways(reply: Json) -> None:
     read, refused = survives(GenerateContent(MODEL, KEY), reply)
-    assert read > 20 and refused > 10
+    assert read > 20 and refused >= 3
 
 
 def test_errors_are_told_in_the_vendors_words() -> None:
