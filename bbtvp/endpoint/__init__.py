@@ -7,7 +7,10 @@ provider   what an adapter supplies: bodies, headers, and what a reply means; no
 reading    checked reading of JSON replies, for adapters
 images     pixels to the bytes that are sent, and what vendors do to them
 limits     what vendors accept (limits.toml); resizing: their rules
-prices     what tokens cost (prices.toml), bounds and estimates
+prices     what tokens cost (prices.toml), bounds and estimates; price_sources: others' tables
+known      how models behave and when they end (models.toml)
+counting   tokens of an image: as counted, as billed, or by the limits
+inquiry    what a vendor answers about a model at no cost
 transport  one HTTP exchange: timeouts, sizes, redirects, secret keys
 faults     what to do about a failed exchange: retry, wait, stop
 limiter    how many exchanges at once, how many a minute

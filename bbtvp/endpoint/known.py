@@ -185,6 +185,13 @@ def _loaded(path: Path | None) -> KnownModels:
 
 def known(service: str, model: str) -> KnownModel:
     """Return what the data files know of a model."""
+    today = datetime.now(UTC).date()
+    return _found(os.environ.get("BBTVP_MODELS"), service, model, today)
+
+
+@lru_cache(maxsize=256)
+def _found(own: str | None, service: str, model: str, today: Day) -> KnownModel:
+    """Kept, since every request asks for it. own, today: what the answer depends on besides."""
     return KnownModels.load().find(service, model)
 
 

@@ -262,6 +262,9 @@ class Endpoint(Model):
 
     def _check_lifetime(self) -> None:
         check_lifetime(self.api.service, self.api.model, self.api.url)
+        ended = Prices.load(self.settings.prices).ended(self.api.service, self.api.model)
+        if ended:
+            self._context.say(ended)
 
     def _explored(self, budget: Budget) -> Probe:
         self._check_lifetime()

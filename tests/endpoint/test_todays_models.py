@@ -10,6 +10,7 @@ from typing import Any, final
 import numpy as np
 import pytest
 
+from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.forced import WRAPPING
 from bbtvp.endpoint.known import REPLY_TOKENS
 from bbtvp.endpoint.remote import Endpoint
@@ -237,3 +238,19 @@ def test_a_bill_above_the_tables_bound_raises_it(tmp_path: Path) -> None:
             before = million_cost(model, 512)
             model.probe(Budget())
             assert million_cost(model, 512) == pytest.approx(before * factor, rel=0.05)
+
+
+def test_a_price_of_yours_that_has_ended_stops_a_cap_and_is_told_without_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(PRICE.format(service="openai") + "valid_until = 2026-11-01\n")
+    for server in serving(Thinker()):
+        model = load_model(NEW, base_url=server.url, store=False, prices=str(path))
+        with pytest.raises(UsageError, match=r"ended on 2026-11-01 \(valid_until\)") as caught:
+            model.need_price()
+        assert "\n" not in str(caught.value) and not server.asked
+        model.probe(Budget())
+        ask(model)
+        told = [r.getMessage() for r in caplog.records if "valid_until" in r.getMessage()]
+        assert len(told) == 1
