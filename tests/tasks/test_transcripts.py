@@ -14,10 +14,10 @@ from bbtvp.tasks.replies import ReadReply, normalise, number, read_reply
 
 FOLDER = Path(__file__).parent / "transcripts"
 
-MIN_RIGHTLY = 0.8
-"""The least share of replies read rightly; the aim is 0.97."""
-MAX_WRONGLY = 0.02
-"""The largest share of replies read wrongly; the aim is 0.005."""
+MIN_RIGHTLY = 0.97
+"""The least share of replies read rightly."""
+MAX_WRONGLY = 0.005
+"""The largest share of replies read wrongly."""
 MIN_REPLIES = 300
 MIN_FAMILIES = 12
 MIN_LANGUAGES = 6
