@@ -35,10 +35,14 @@ FIRST_LETTER = regex.compile(
 """A letter that a statement begins with, of any case."""
 
 
+_LISTED = regex.compile(r"[)\]\s]*(?:,|/|&|and|or)\s*[(\[]?\p{L}(?!\p{L})")
+"""What follows a letter that is one of several: ", (B)"."""
+
+
 def letter_first(part: str, labels: Labels) -> Answer | None:
     """The letter that a statement begins with, of any case: "b)", "B: the left one"."""
     found = FIRST_LETTER.match(part)
-    if found is None or not labels.letters:
+    if found is None or not labels.letters or _LISTED.match(part, found.end()):
         return None
     label = labels.whole(found["letter"])
     return Answer(label, *found.span("letter")) if label in labels.letters else None

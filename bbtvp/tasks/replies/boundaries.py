@@ -31,6 +31,8 @@ def bounded(read: Text, first: int, last: int) -> bool:
         return False
     if after and _changes_after(after, end, numeric):
         return False
+    if after and after.start == end and read.tokens[last - 1].kind == "sign":  # C++17
+        return after.kind == "char"
     if _HYPHEN_BEFORE.search(text, max(0, start - 4), start):
         return numeric and text[start] == "-"
     if _HYPHEN_AFTER.match(text, end):
@@ -110,7 +112,7 @@ def stands_alone(text: str, place: Span) -> bool:
     rest = text[end:]
     if regex.match(r"[.]\s*\d", rest):  # No. 5
         return False
-    if regex.match(r"\s*(?:$|[.,;:!)\]\"'\n]|[-–—]\s)", rest):
+    if regex.match(r"\s*(?:$|[.,;:!…)\]\"'\n]|[-–—]\s)", rest):
         return True
     if leading("reasons").match(rest):
         return True

@@ -92,6 +92,7 @@ class Claims:
             self._unit()
             or self._named(self.mentions)
             or self._summed()
+            or self._totalled()
             or self._concluded()
             or self._framed()
             or self._in_bold()
@@ -214,6 +215,18 @@ class Claims:
         ):
             return None
         return Answer(first.label, first.start, first.end)
+
+    def _totalled(self) -> Answer | None:
+        """The last count, where it is said to be the sum of the others: "2 and 3, so 5 in all"."""
+        said = [one for one in self.mentions if self._said(one) and not self._denied(one)]
+        if not self.labels.counts or len(said) < 3 or not said[-1].label:
+            return None
+        last = said[-1]
+        *parts, whole = [number(self.text[one.start : one.end]) for one in said]
+        told = pattern("totals").search(self.text, said[-2].end, last.end + 20)
+        if told is None or sum(part or 0.0 for part in parts) != whole:
+            return None
+        return Answer(last.label, last.start, last.end)
 
     def _concluded(self) -> Answer | None:
         """The label of a last sentence that concludes: "So it is a cat."."""

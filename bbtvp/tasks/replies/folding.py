@@ -137,7 +137,9 @@ def _numbers(raw: str, start: int) -> Iterator[TextToken]:
         parts = [(start + part.start(), part.group()) for part in regex.finditer(r"\d+", raw)]
     for at, part in parts:
         value = numerals.value(part)
-        if value is not None:
+        if value is not None and "/" in part and value == value.to_integral_value():
+            yield TextToken(at, at + len(part), fold(part.replace(" ", "")), "number")
+        elif value is not None:
             yield TextToken(at, at + len(part), numerals.plain(value), "number")
 
 
@@ -230,8 +232,10 @@ ARTICLES = frozenset({"a", "an", "the"})
 
 
 def without_articles(found: Sequence[TextToken]) -> list[TextToken]:
-    """The tokens without English articles, unless nothing is left."""
-    return [token for token in found if token.text not in ARTICLES] or list(found)
+    """The tokens without English articles, unless nothing is left; the A of "A-" is none."""
+    signs = {token.start for token in found if token.kind == "sign"}
+    kept = [token for token in found if token.text not in ARTICLES or token.end in signs]
+    return kept or list(found)
 
 
 def number(text: str) -> float | None:

@@ -36,7 +36,7 @@ def _is_answer(text: str, found: regex.Match[str], side: str) -> bool:
     rest = text[found.end() :]
     if regex.match(r"\.\s*\d", rest):  # No. 5
         return False
-    if regex.match(r"\s*(?:$|[,.!:;)\]\"'\n。、，！：；…،؛]|[-–—]+\s|\p{So})", rest):
+    if regex.match(r"\s*(?:$|[,.!:;)\]\"'」』”\n。、，！：；…،؛]|[-–—]+\s|\p{So})", rest):
         return regex.match(r"\s*[\"')\]]*[?？]", rest) is None
     if not found["word"].isascii() and pattern("after_polar").match(rest):
         return regex.match(r"\w*[?？]", rest) is None
