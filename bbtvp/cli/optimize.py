@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from functools import partial
@@ -22,6 +23,9 @@ from bbtvp.cli.groups import (
 from bbtvp.cli.options import asked, give, model_options, own_prices, say
 
 option = partial(click.option, cls=GroupedOption)
+
+_UNFIT = re.compile(r"[\s/'\"{}\\]")
+"""Characters that the name of a run folder does without: a command of exec/COMMAND has them."""
 
 
 @click.command(cls=SearchCommand)
@@ -137,7 +141,7 @@ def optimize(
         return
     sources = [load_model(model, **options) for model in models]
     names = "+".join(source.spec for source in sources)
-    name = "-".join([loaded.name, names, str(config.seed)]).replace("/", "_")
+    name = _UNFIT.sub("_", "-".join([loaded.name, names, str(config.seed)]))
     folder = out or Path("runs") / name
     run = search(loaded, sources, config=config, out=folder, watch=Progress(say, sys.stderr))
     document = result(

@@ -353,7 +353,7 @@ def _advice(found: Any) -> str:
     if isinstance(found, list | tuple):
         return "for lists of images use FunctionModel(function, batch=16)"
     if isinstance(found, bytes):
-        return "return found.decode()"
+        return "decode it and return a str"
     return "return a str"
 
 

@@ -92,7 +92,8 @@ class Run:
         """What to do next."""
         if self.prompt.is_identity:
             kept = "the bundle leaves images as they are, and nothing is to be proved"
-            best = "the same command with --keep-best, in Python keep_best=True, which asks nothing"
+            free = "" if self.folder is None else ", which asks nothing"
+            best = f"the same command with --keep-best, in Python keep_best=True{free}"
             return [
                 f"no gain on validation: {kept}; try another preset, or more queries",
                 f"the best prompt that was found: {best}",

@@ -177,7 +177,7 @@ def leaves(image, question):
     [
         (lambda image, question: 7, r"lambda returned int \(7\) where text was expected"),
         (lambda image, question: None, "returned None where text was expected; return a str"),
-        (lambda image, question: b"red", r"returned bytes \(b'red'\) where text .*\.decode\(\)"),
+        (lambda image, question: b"red", r"returned bytes \(b'red'\) where text .* decode it"),
         (lambda image, question: True, r"returned bool \(True\) where text"),
         (lambda image, question: ["red"], "returned list where text .* batch=16"),
         (lambda image, question: {"red": 0.5}, "returned dict where text .* logprobs=True"),
