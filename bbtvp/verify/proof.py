@@ -26,7 +26,6 @@ from bbtvp.verify.controls import (
     collapse,
     hardest_constant,
     read_before,
-    shortened,
 )
 from bbtvp.verify.events import (
     ModelVerified,
@@ -341,16 +340,7 @@ class _Proving:
         samples, before, after = answers.said(used)
         answer, always = hardest_constant(task, self._constant, samples, after)
         gathered = collapse(task, samples, before, after)
-        common = gathered.after
-        return Constant(
-            shortened(answer),
-            float(always.mean()),
-            float(prompted.mean()),
-            ChangedAnswers.of(always, prompted),
-            (shortened(common.answer), common.share, gathered.earlier)
-            if gathered.collapsed and common.answer is not None
-            else None,
-        )
+        return Constant.of(answer, always, prompted, gathered)
 
 
 def _adjusted(rows: Sequence[ProofRow]) -> tuple[ProofRow, ...]:

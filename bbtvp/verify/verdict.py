@@ -16,9 +16,9 @@ same level, shows
 
 - that the prompted answers are right more often than the best constant answer (`Constant`);
 - if some of the gain lies on images whose unprompted reply could not be read, that the gain on the
-  other images exceeds `min_gain` too (`Evidence.read`). Where less than `HARDLY` of the unprompted
-  replies were read, there was no answer before to compare with. The prompted answers must then
-  exceed the best constant answer by `min_gain`.
+  other images exceeds `min_gain` too (`Evidence.read`). Where it is shown that less than `HARDLY`
+  of the unprompted replies can be read, there was no answer before to compare with. The prompted
+  answers must then exceed the best constant answer by `min_gain`.
 
 A false go for a prompt without any gain is rarer than `LEVEL`, because its gain must also pass the
 margin.
@@ -36,6 +36,7 @@ from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.stats import holm, images_needed, paired_z
 from bbtvp.stats.power import Z
+from bbtvp.verify.controls import Collapse, shortened
 from bbtvp.verify.messages import Message, message
 
 VerdictWord: TypeAlias = Literal["go", "no-go", "undecided"]
@@ -139,6 +140,19 @@ class Constant(NamedTuple):
     changed: ChangedAnswers
     collapsed: tuple[str, float, float] | None = None
 
+    @classmethod
+    def of(cls, answer: str, always: Vector, prompted: Vector, gathered: Collapse) -> Constant:
+        """always, prompted: (n,) where the constant answer and the prompted ones are right."""
+        common = gathered.after
+        fallen = gathered.collapsed and common.answer is not None
+        return cls(
+            shortened(answer),
+            float(always.mean()),
+            float(prompted.mean()),
+            ChangedAnswers.of(always, prompted),
+            (shortened(common.answer or ""), common.share, gathered.earlier) if fallen else None,
+        )
+
 
 @final
 class Evidence(NamedTuple):
@@ -179,8 +193,15 @@ class Evidence(NamedTuple):
 
     @property
     def hardly_read(self) -> bool:
-        """Whether the model gave hardly an answer before that could be read."""
-        return self.read is not None and self.read.n < HARDLY * self.n
+        """Whether the model is shown to have given hardly an answer before that could be read.
+
+        A few unread replies more, by chance, must not take the test on the read ones away.
+        """
+        from scipy.stats import binom, norm  # type: ignore[import-untyped]
+
+        if self.read is None:
+            return False
+        return bool(binom.cdf(self.read.n, self.n, HARDLY) <= norm.sf(self.z))
 
     @property
     def tested(self) -> ChangedAnswers | None:
@@ -363,7 +384,7 @@ def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[Message]:
 
 def _below(evidence: Sequence[Evidence], margin: float) -> list[Evidence]:
     """The models whose gain is shown to lie below the margin, at `LEVEL` for all together."""
-    from scipy.stats import norm  # type: ignore[import-untyped]
+    from scipy.stats import norm
 
     if any(e.below_z is not None for e in evidence):
         return [e for e in evidence if _is_below(e, e.at(margin))]

@@ -4,7 +4,8 @@ early saves.
     python tests/benchmarks/verdict.py [--runs 1000]
 
 Answers are simulated: of n test images a prompt mends a share `gain + lost` and spoils `lost`. What
-judges is the package's own `judge`, with the looks of its sequential mode.
+judges is the package's own `judge`, with the looks of its sequential mode. Models that refuse,
+ramble or collapse are simulated reply by reply, in `null_prompts.py` beside this file.
 """
 
 from __future__ import annotations

@@ -377,3 +377,21 @@ def test_every_colour_of_text_stands_out_from_every_ground() -> None:
     del named["line"]
     for color in (*named.values(), charts.BEFORE, charts.AFTER, charts.LOSS):
         assert all((ground + 0.05) / (luminance(color) + 0.05) >= 4.5 for ground in grounds), color
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_first_screen_names_the_constant_answer_and_replies_without_an_answer(
+    language: str,
+) -> None:
+    made("run", keep_best=True)
+    proved("run")
+    (kept,) = Path("run").glob("verify/*/proof.json")
+    row = json.loads(kept.read_text())["models"][0]
+    row["replies"]["zero_shot"] |= {"unparsed": 7, "cut": 3}
+    row["replies"]["prompted"]["unparsed"] = 2
+    edit(kept, models=[row])
+    page = report(Path("run"), language)
+    first = page.split("<nav")[0]
+    assert "10 → 2" in first and "7 → 2" in first and "3 → 0" in first
+    assert "25.0 %" in first and {"en": "Best constant", "ja": "最良の定数回答"}[language] in first
+    assert {"en": "cut short", "ja": "途中で打ち切り"}[language] in page
