@@ -53,7 +53,10 @@ MODEL: Mapping[str, tuple[type, ...]] = {
     ),
     **dict.fromkeys(("mcnemar_p_holm", "noise"), NUMBER),
     **dict.fromkeys(("gain_ci95", "over_empty_frame_ci95"), (list,)),
-    "detail": (dict,),
+    **dict.fromkeys(("best_constant", "over_best_constant"), NUMBER),
+    "best_constant_answer": (str,),
+    "over_best_constant_ci95": (list,),
+    **dict.fromkeys(("collapse", "replies", "detail"), (dict,)),
 }
 CALIBRATED: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("calibrated", "over_calibrated"), NUMBER),
