@@ -231,10 +231,13 @@ def read_tokens(content: object) -> tuple[Token, ...]:
 def _in_columns(shown: Json) -> list[Json]:
     """Return the tokens of the older form of log-probabilities, which has a list for each field.
 
-    Alternatives are then an object by text; there are none for a token that has null for them.
+    Alternatives are then an object by text; there are none for a token that has null for them. A
+    server that gives texts without numbers gives no log-probabilities.
     """
     texts = json_list(shown.get("tokens") or [], "tokens")
     logprobs = json_list(shown.get("token_logprobs") or [], "token_logprobs")
+    if not logprobs:
+        return []
     tops = json_list(shown.get("top_logprobs") or [None] * len(texts), "top_logprobs")
     return [
         {
