@@ -288,3 +288,8 @@ def test_a_refusal_in_words_is_no_answer(text: str) -> None:
 )
 def test_a_free_answer(text: str, expected: str | None) -> None:
     assert read_reply(text, None).answer == expected
+
+
+def test_a_reply_of_blank_lines_is_unparsed() -> None:
+    assert read_reply("\n" * 5000, ("cat", "dog")) == (None, "unparsed")
+    assert read_reply("It is a dog." + "\n" * 5000, ("cat", "dog")) == ("dog", "answered")

@@ -15,7 +15,7 @@ def enumerators(text: str, what: str) -> set[int]:
     """Where lines begin with numbers or letters of a list, as in "1. …" and "A) …"."""
     found = [
         (match.start("mark"), match["mark"])
-        for match in regex.finditer(rf"^\W*(?P<mark>{what})[.):]\s+\w", text, regex.MULTILINE)
+        for match in regex.finditer(rf"^[^\w\n]*(?P<mark>{what})[.):]\s+\w", text, regex.MULTILINE)
     ]
     several = len({mark for _, mark in found}) > 1
     return {start for start, _ in found} if several else set()

@@ -124,7 +124,7 @@ def _spanning(pairs: list[regex.Match[str]]) -> Statement:
 
 # -- in words --------------------------------------------------------------------------------------
 _COLON = r"\s*(?:[:：=】]|[-–—](?=\s))[ \t]*"
-_KEYS = rf"(?P<key>@decisive@)(?:{_COLON}|[^\S\n]*\n)|^\W*(?P<field>@fields@){_COLON}"
+_KEYS = rf"(?P<key>@decisive@)(?:{_COLON}|[^\S\n]*\n)|^[^\w\n]*(?P<field>@fields@){_COLON}"
 """A key and a colon, or a heading on a line of its own."""
 
 

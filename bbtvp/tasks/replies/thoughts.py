@@ -66,8 +66,8 @@ _CLOSING = regex.compile(
 class Visible(NamedTuple):
     """A reply without its thoughts.
 
-    text: as long as the reply, with spaces where a thought stood, so that places stay. cut: a
-    thought was opened and not closed: there is no answer.
+    text: the reply with spaces where a thought stood, so that places stay; no blanks at its end.
+    cut: a thought was opened and not closed: there is no answer.
     """
 
     text: str
@@ -91,8 +91,8 @@ def visible(reply: str) -> Visible:
     if any(start >= after for start, _ in opened):
         return Visible(" " * len(reply), cut=True)
     if not closed:
-        return Visible(reply, cut=False)
+        return Visible(reply.rstrip(), cut=False)
     if not reply[after:].strip() and opened:
         before = opened[0][0]
         return Visible(reply[:before] + " " * (len(reply) - before), cut=False)
-    return Visible(" " * after + reply[after:], cut=False)
+    return Visible(" " * after + reply[after:].rstrip(), cut=False)
