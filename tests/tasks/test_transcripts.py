@@ -41,6 +41,7 @@ class Transcript(TypedDict):
     expected: str | None
     status: str
     note: str
+    readers: str
 
 
 class Judged(NamedTuple):
@@ -135,6 +136,16 @@ def test_no_source_has_more_than_a_fifth() -> None:
 
 def test_ids_are_unique() -> None:
     assert len({one["id"] for one in TRANSCRIPTS}) == len(TRANSCRIPTS)
+
+
+def test_a_line_says_whether_the_two_readers_agreed() -> None:
+    lines = (FOLDER / "second.jsonl").read_text(encoding="utf-8").splitlines()
+    second = [json.loads(line) for line in lines]
+    assert [one["id"] for one in second] == [one["id"] for one in TRANSCRIPTS]
+    for first, other in zip(TRANSCRIPTS, second, strict=True):
+        same = all(first[key] == other[key] for key in ("status", "expected"))
+        allowed = {"agreed"} if same else {"adjudicated", "open"}
+        assert first["readers"] in allowed, first["id"]
 
 
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda one: one["id"])
