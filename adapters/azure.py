@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from bbtvp.adapters.compatible import CompatibleApi, form_of
 from bbtvp.adapters.openai_chat import filtered
-from bbtvp.adapters.openai_options import OpenAIForm, OpenAIOptions
+from bbtvp.adapters.openai_options import OpenAIForm, Options
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.access import Service
 from bbtvp.endpoint.provider import Json
@@ -57,7 +57,7 @@ class Azure(CompatibleApi):
         if api_version is not None and not _is_date(api_version):
             raise UsageError(f"api_version must be a date, such as 2024-10-21, got {api_version!r}")
         given = "token_field" in options
-        asked = OpenAIOptions.taken_from(options, name, **cls.defaults)
+        asked = Options.taken_from(options, name, **cls.defaults)
         if api_version and not asked.thinks and not given:
             # Many dated deployments know no other field.
             asked = replace(asked, token_field="max_tokens")

@@ -27,8 +27,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from bbtvp.adapters.openai_chat import ChatCompletions
-from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIForm, OpenAIOptions
+from bbtvp.adapters.openai_chat import Chat
+from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIForm, Options
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.access import Access, Service
@@ -54,7 +54,7 @@ _EXAMPLE = "http://127.0.0.1:8000/v1"
 class CompatibleApi(ProviderApi):
     """An OpenAI-style API at a base URL: subclass it for a service with a name of its own.
 
-    at: where the service is found. defaults: of `openai_options.OpenAIOptions`, where the service
+    at: where the service is found. defaults: of `openai_options.Options`, where the service
     differs. The probe finds out which fields the server honours; override `body`, `parse`, `error`
     or `headers` for the rest.
     """
@@ -96,11 +96,11 @@ class CompatibleApi(ProviderApi):
         """Load the model that the service calls `name`.
 
         api: chat or responses. base_url: another address that speaks the same API. key_env: the
-        variable that holds the key. options: of the bodies, see `openai_options.OpenAIOptions`; the
+        variable that holds the key. options: of the bodies, see `openai_options.Options`; the
         others are those of every endpoint. Raises UsageError for a bad option, a missing address or
         a missing key.
         """
-        form = form_of(api, OpenAIOptions.taken_from(options, name, **cls.defaults))
+        form = form_of(api, Options.taken_from(options, name, **cls.defaults))
         access = cls.at.access(name, base_url=base_url, key_env=key_env, spec=spec)
         return access.endpoint(cls(access, form), **options)
 
@@ -124,14 +124,14 @@ class CompatibleApi(ProviderApi):
         return self.form.parse(reply)
 
 
-def form_of(api: str, options: OpenAIOptions) -> OpenAIForm:
+def form_of(api: str, options: Options) -> OpenAIForm:
     """Return the form of requests of an API: chat or responses.
 
     Raises UsageError for another name, or for options that the form does not have.
     """
     if api not in APIS:
         raise unknown("api", str(api), APIS)
-    return ChatCompletions(options) if api == "chat" else Responses(options)
+    return Chat(options) if api == "chat" else Responses(options)
 
 
 def load(
@@ -147,7 +147,7 @@ def load(
 
     api: chat or responses. base_url: with its "/v1"; a list, or commas, for a fleet, whose rpm, tpm
     and concurrency are those of all servers together. key_env: the variable that holds the key.
-    options: of the bodies, see `openai_options.OpenAIOptions` (token_field is max_tokens here, and
+    options: of the bodies, see `openai_options.Options` (token_field is max_tokens here, and
     forced=choice is vLLM's); the others are those of every endpoint. Raises UsageError for a bad
     option, a missing address, or a missing key where one is needed.
     """
@@ -157,7 +157,7 @@ def load(
         raise UsageError(
             f"{spec!r} must be openai-api/<service>/<model>, such as openai-api/vllm/my-model"
         )
-    form = form_of(api, OpenAIOptions.taken_from(options, model, **CompatibleApi.defaults))
+    form = form_of(api, Options.taken_from(options, model, **CompatibleApi.defaults))
     found = Service(service, (HOSTED | LOCAL).get(service), example=_EXAMPLE)
     bases, fleet = _addresses(base_url, found, spec)
     needed = bool(key_env) or HOSTED.get(service) in bases

@@ -39,7 +39,7 @@ _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens")
 
 @final
 @dataclass(frozen=True)
-class ChatCompletions(OpenAIForm):
+class Chat(OpenAIForm):
     """Bodies for, and replies from, `/chat/completions`."""
 
     path: ClassVar[str] = "/chat/completions"

@@ -22,7 +22,7 @@ FORCED = ("schema", "choice")
 
 @final
 @dataclass(frozen=True)
-class OpenAIOptions:
+class Options:
     """What a user can set about the bodies. Raises UsageError for a bad value.
 
     service: under which the model is listed in `endpoint.known`. detail: of the image: auto, low or
@@ -50,7 +50,7 @@ class OpenAIOptions:
             raise UsageError(f"reasoning must be true or false, got {self.reasoning!r}")
 
     @classmethod
-    def taken_from(cls, options: dict[str, Any], model: str, **defaults: Any) -> OpenAIOptions:
+    def taken_from(cls, options: dict[str, Any], model: str, **defaults: Any) -> Options:
         """Take these options out of a loader's options, and leave those of the endpoint.
 
         defaults: of these options. A model that is known to reason gets tokens for it, unless the
@@ -104,7 +104,7 @@ class OpenAIForm(ABC):
     can_seed: ClassVar[bool]
     can_repeat: ClassVar[bool]
     can_rename_length: ClassVar[bool] = False
-    options: OpenAIOptions
+    options: Options
 
     @property
     def model(self) -> str:

@@ -224,11 +224,14 @@ def untrained(family: str, folder: Path) -> str:
 
 
 def check(printed: str, out: Path) -> None:
-    """A gain was printed, and the bundle that was saved can be loaded and applied."""
+    """A gain was printed, and the bundle that was saved can be loaded and applied.
+
+    A search that did not improve saves the prompt that leaves every image as it is.
+    """
     assert re.search(r"gain [+-]\d+\.\d%", printed), printed
     assert f"saved {out}" in printed
     prompted = bbtvp.Prompt.load(out).apply(Image.new("RGB", (80, 40), "red"))
-    assert prompted.size[0] == prompted.size[1] >= 56
+    assert prompted.size == (80, 40) or prompted.size[0] == prompted.size[1] >= 56
 
 
 def test_a_folder_of_ones_own_goes_start_to_end(tmp_path: Path) -> None:
@@ -260,7 +263,8 @@ def test_a_folder_of_ones_own_goes_start_to_end(tmp_path: Path) -> None:
     images = sorted(prompted.iterdir())
     assert f"{len(images)} images held out" in printed and len(images) == 12
     with Image.open(images[0]) as image:
-        assert image.size == (70, 70)
+        # The images are 70 × 60. An untrained model seldom gains, and then they stay as they are.
+        assert image.size in ((70, 60), (70, 70))
 
 
 class Messages:
@@ -365,7 +369,8 @@ def test_gpt_through_the_real_adapter_is_probed_capped_and_paid_for(tmp_path: Pa
             OPENAI_API_KEY="sk-mine",
             OPENAI_BASE_URL=server.url,
         )
-    assert {asked.path for asked in server.asked} == {"/chat/completions"}
+    paths = {asked.path for asked in server.asked}
+    assert paths == {"/chat/completions", "/responses/input_tokens"}  # the second one counts, free
     assert {asked.headers["authorization"] for asked in server.asked} == {"Bearer sk-mine"}
     assert "sk-mine" not in printed
     assert (
@@ -373,7 +378,8 @@ def test_gpt_through_the_real_adapter_is_probed_capped_and_paid_for(tmp_path: Pa
         and "answers are read by logprob (top" in printed
     )
     queries, dollars = zip(*re.findall(r"(\d+) image queries, \$(\d\.\d{4})", printed), strict=True)
-    assert sum(map(int, queries)) == len(server.asked) > 300
+    sent = [asked for asked in server.asked if asked.path == "/chat/completions"]
+    assert sum(map(int, queries)) == len(sent) > 300
     assert 0 < sum(map(float, dollars)) <= 1
     assert gain(printed) > 10
 

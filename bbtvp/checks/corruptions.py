@@ -2,7 +2,7 @@
 
     corrupt("motion-blur", pixels, 3, sample="cat-017")   one of ImageNet-C's; see `imagenet_c`
     corrupt("sent-as-webp", pixels, 5)                    what a product's own pipeline does
-    corrupt("vendor:openai/gpt-6-luna", pixels)               what a vendor does to an image so large
+    corrupt("vendor:openai/gpt-6-luna", pixels)           what a vendor does to an image so large
 
 Equal name, seed and sample give an equal draw for every picture. So the same noise falls on an
 image with and without a prompt, and at every severity.

@@ -28,11 +28,11 @@ class Budget:
     """Caps and counts of one run, for all the models that it asks. Safe to use from many threads.
 
     cap: in image queries. usd_cap: in US dollars. seconds: from now on. None means no cap.
-    spent, failed, refused, asked, usd: what earlier processes of the same run have spent.
+    spent, failed, refused, answered, usd: what earlier processes of the same run have spent.
 
     `spent[phase]` counts image queries, that is attempts, retries and failures included. `failed`
     counts queries without an answer, `refused` those of them that the model would not answer;
-    `asked` counts queries whatever their attempts.
+    `answered` counts queries with an answer, whatever their attempts.
     `held_back` image queries of the cap are kept for later. `max_cost` is the most that one image
     query can cost, as far as is known.
     """
@@ -44,7 +44,7 @@ class Budget:
         failed: int = 0,
         *,
         refused: int = 0,
-        asked: int = 0,
+        answered: int = 0,
         usd_cap: float | None = None,
         usd: float = 0.0,
         seconds: float | None = None,
@@ -53,7 +53,7 @@ class Budget:
         self.cap = cap
         self.failed = failed
         self.refused = refused
-        self.asked = asked
+        self.answered = answered
         self.spent: Counter[str] = Counter(spent or {})
         self.usd_cap = usd_cap
         self.usd = usd
@@ -76,10 +76,14 @@ class Budget:
         return self.spent.total()
 
     @property
-    def attempts_per_query(self) -> float:
-        """Attempts for each query so far, probes left out; at least 1."""
+    def attempts_per_answer(self) -> float:
+        """Attempts for each answer so far, probes left out; at least 1.
+
+        It is per answer, for a query that failed may be asked again after a kill: the same attempts
+        then count for the same answers, whichever process made them.
+        """
         attempts = self.total - self.spent["probe"]
-        return max(1.0, attempts / self.asked) if self.asked else 1.0
+        return max(1.0, attempts / self.answered) if self.answered else 1.0
 
     @property
     def left(self) -> float:
@@ -163,10 +167,11 @@ class Budget:
         for outcome in outcomes:
             self.spent[self.phase] += outcome.usage.attempts
             self.usd += outcome.usage.usd
-            self.asked += outcome.usage.attempts > 0
             if isinstance(outcome, QueryFailed):
                 self.failed += 1
                 self.refused += outcome.refused
+            else:
+                self.answered += outcome.usage.attempts > 0
         self._under_way = 0
         self._usd_under_way = 0.0
         refusal = self._refusal

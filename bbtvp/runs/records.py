@@ -213,15 +213,15 @@ class Spending:
     """What a run has spent, summed over the records of its journal.
 
     spent: image queries by phase, retries and failures counted. failed: queries that failed;
-    refused: of these, those that the model would not answer. asked: queries, whatever their
-    attempts. usd: US dollars.
+    refused: of these, those that the model would not answer. answered: queries with an answer that
+    was paid for. usd: US dollars.
     """
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
         self.failed = 0
         self.refused = 0
-        self.asked = 0
+        self.answered = 0
         self.usd = 0.0
 
     def budget(
@@ -233,7 +233,7 @@ class Spending:
             self.spent,
             self.failed,
             refused=self.refused,
-            asked=self.asked,
+            answered=self.answered,
             usd_cap=usd_cap,
             usd=self.usd,
             seconds=seconds,
@@ -250,12 +250,13 @@ class Spending:
 
     def _add_replies(self, replies: RepliesRecord) -> None:
         for query in replies.queries:
-            self.asked += query.usage.attempts > 0
             if not replies.noted:
                 self._add(replies.phase, query.usage.attempts, query.usage.usd)
             if query.failure is not None:
                 self.failed += 1
                 self.refused += query.refused
+            else:
+                self.answered += query.usage.attempts > 0
 
     def _add(self, phase: str, queries: int, usd: float) -> None:
         self.spent[phase] += queries

@@ -52,7 +52,7 @@ class ArmLosses(NamedTuple):
     """What was answered about one choice on the validation images.
 
     losses: (n,) NaN where a query failed or was not asked. accuracy: of those that were answered.
-    attempts: for each query of the run until then. cut: as for an `Arm`.
+    attempts: for each answer of the run until then. cut: as for an `Arm`.
     """
 
     losses: Vector
@@ -182,11 +182,11 @@ class Validation:
 
 
 def attempts_note(budget: Budget) -> dict[str, float]:
-    """What a step of the journal keeps of the attempts for each query so far; nothing if it is 1.
+    """What a step of the journal keeps of the attempts for each answer so far; nothing if it is 1.
 
     A run that goes on reads it there, so that it keeps as much for retries as it did before.
     """
-    attempts = round(budget.attempts_per_query, 6)
+    attempts = round(budget.attempts_per_answer, 6)
     return {"attempts": attempts} if attempts > 1 else {}
 
 

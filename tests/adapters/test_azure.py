@@ -12,7 +12,7 @@ from openai.types.chat.completion_create_params import CompletionCreateParamsNon
 
 from bbtvp.adapters.azure import Azure, load, url_of
 from bbtvp.adapters.compatible import form_of
-from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.adapters.openai_options import Options
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, Json
 from tests.adapters.recording import (
@@ -124,12 +124,12 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
     ],
 )
 def test_the_address_may_have_its_path_already(resource: str) -> None:
-    form = form_of("chat", OpenAIOptions("dep"))
+    form = form_of("chat", Options("dep"))
     assert url_of(resource, form, None) == "https://res.openai.azure.com/openai/v1/chat/completions"
 
 
 def test_a_deployment_name_is_quoted_in_an_address() -> None:
-    form = form_of("chat", OpenAIOptions("my dep/2"))
+    form = form_of("chat", Options("my dep/2"))
     assert "/deployments/my%20dep%2F2/chat" in url_of("https://r.example", form, DATED)
 
 

@@ -17,7 +17,7 @@ from bbtvp.adapters.bedrock import Bearer, Converse
 from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.adapters.openai import OpenAI
-from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.adapters.openai_options import Options
 from bbtvp.endpoint.counting import read_count
 from bbtvp.endpoint.provider import HttpRequest, ProviderApi
 from tests.adapters.recording import Asked, access, asked_by, picture, recorder, request
@@ -26,7 +26,7 @@ KEY = "a-key"
 
 
 def openai_api(base: str, api: str = "chat") -> OpenAI:
-    options = OpenAIOptions("gpt-6-luna", detail="high")
+    options = Options("gpt-6-luna", detail="high")
     return OpenAI(access("openai/gpt-6-luna", base, KEY), form_of(api, options))
 
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.openai import OpenAI, load
-from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.adapters.openai_options import Options
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest
 from tests.adapters.recording import (
@@ -57,7 +57,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def openai_api(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options: Any) -> OpenAI:
-    form = form_of(api, OpenAIOptions("gpt-4.1", **options))
+    form = form_of(api, Options("gpt-4.1", **options))
     return OpenAI(access("openai/gpt-4.1", base, KEY), form)
 
 
@@ -283,7 +283,7 @@ def test_responses_allow_no_fewer_than_16_tokens() -> None:
 
 def test_extra_fields_are_added_and_win() -> None:
     options: dict[str, Any] = {"extra": '{"service_tier": "flex", "temperature": 1}'}
-    asked = OpenAIOptions.taken_from(options, "gpt-4.1")
+    asked = Options.taken_from(options, "gpt-4.1")
     made = OpenAI(access("openai/x", "http://127.0.0.1:1/v1", KEY), form_of("chat", asked)).body(
         request(), picture(request()), ApiFeatures()
     )
@@ -294,7 +294,7 @@ def test_extra_fields_are_added_and_win() -> None:
 def offers(api: str, model: str, **options: Any) -> tuple[int, bool, bool, bool]:
     made = OpenAI(
         access(f"openai/{model}", "http://127.0.0.1:1/v1", KEY),
-        form_of(api, OpenAIOptions(model, **options)),
+        form_of(api, Options(model, **options)),
     )
     return made.top, made.can_sample, made.can_seed, made.can_repeat
 
@@ -331,19 +331,19 @@ def test_effort_goes_where_each_form_wants_it() -> None:
 
 def test_a_model_that_thinks_gets_tokens_for_it() -> None:
     options: dict[str, Any] = {"rpm": 5}
-    OpenAIOptions.taken_from(options, "gpt-5-mini")
+    Options.taken_from(options, "gpt-5-mini")
     assert options == {"rpm": 5, "max_tokens": 2048}
     options = {"max_tokens": 99}
-    OpenAIOptions.taken_from(options, "gpt-5-mini")
+    Options.taken_from(options, "gpt-5-mini")
     assert options == {"max_tokens": 99}
     options = {}
-    OpenAIOptions.taken_from(options, "gpt-4.1")
+    Options.taken_from(options, "gpt-4.1")
     assert options == {}
 
 
 def test_whether_labels_are_forced_is_the_endpoints_affair() -> None:
     options: dict[str, Any] = {"forced": False}
-    assert OpenAIOptions.taken_from(options, "gpt-4.1").forced == "schema"
+    assert Options.taken_from(options, "gpt-4.1").forced == "schema"
     assert options == {"forced": False}
 
 

@@ -17,7 +17,7 @@ from openai.types import Batch, FileObject
 from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.openai import OpenAI
 from bbtvp.adapters.openai_batch import OpenAIBatch
-from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.adapters.openai_options import Options
 from bbtvp.core.digest import digest
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
 from tests.adapters.recording import Asked, access, asked_by, compact, picture, recorder, request
@@ -51,13 +51,13 @@ def batch_of(status: str = "validating", **fields: Any) -> Json:
 
 
 def interface(api: str = "chat", base: str = "http://127.0.0.1:1/v1") -> OpenAIBatch:
-    made = OpenAI(access("openai/gpt-4.1", base, KEY), form_of(api, OpenAIOptions("gpt-4.1"))).batch
+    made = OpenAI(access("openai/gpt-4.1", base, KEY), form_of(api, Options("gpt-4.1"))).batch
     assert isinstance(made, OpenAIBatch)
     return made
 
 
 def bodies(api: str) -> dict[str, bytes]:
-    form = form_of(api, OpenAIOptions("gpt-4.1"))
+    form = form_of(api, Options("gpt-4.1"))
     asked = [request(red=red) for red in (0, 200)]
     return {
         f"n-{i}": compact(form.body(each, picture(each), ApiFeatures()))

@@ -12,13 +12,13 @@ import pytest
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from bbtvp.adapters.openai_chat import ChatCompletions
-from bbtvp.adapters.openai_options import OpenAIForm, OpenAIOptions
+from bbtvp.adapters.openai_chat import Chat
+from bbtvp.adapters.openai_options import OpenAIForm, Options
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.endpoint.provider import ParsedReply, Token
 
-CHAT = ChatCompletions(OpenAIOptions("gpt-4.1"))
-RESPONSES = Responses(OpenAIOptions("gpt-4.1"))
+CHAT = Chat(Options("gpt-4.1"))
+RESPONSES = Responses(Options("gpt-4.1"))
 
 
 SERVED = "gpt-4.1-2025-04-14 fp_1"

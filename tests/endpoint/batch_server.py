@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, final
 from bbtvp.adapters.anthropic import Messages
 from bbtvp.adapters.compatible import form_of
 from bbtvp.adapters.openai import OpenAI
-from bbtvp.adapters.openai_options import OpenAIOptions
+from bbtvp.adapters.openai_options import Options
 from bbtvp.endpoint.access import Access
 from bbtvp.endpoint.batch import BatchProgress, BatchRunner
 from bbtvp.endpoint.provider import Json, ProviderApi
@@ -401,7 +401,7 @@ class Client:
         url = self.server.url
         api: ProviderApi = Messages("m", KEY, url)
         if vendor == "openai":
-            form = form_of("chat", OpenAIOptions.taken_from({}, "m"))
+            form = form_of("chat", Options.taken_from({}, "m"))
             api = OpenAI(Access("openai/m", "m", f"{url}/v1", "OPENAI_API_KEY", KEY), form)
         batch = api.batch
         assert batch is not None
