@@ -46,6 +46,15 @@ def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
         raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
 
 
+class SampleQuery(NamedTuple):
+    """What is asked about one sample: pixels, a question, and the number of the source model."""
+
+    sample: Sample
+    image: Pixels
+    question: str
+    owner: int
+
+
 @final
 class Objective:
     """J over candidates z, on a minibatch that is the same for all of them (common random numbers).
@@ -95,94 +104,73 @@ class Objective:
         return self._prepared[sample.id]
 
     # -- image queries -----------------------------------------------------------------------------
-    def ask(
-        self,
-        samples: Sequence[Sample],
-        images: Sequence[Pixels],
-        questions: Sequence[str],
-        owners: Sequence[int],
-    ) -> Answers:
-        """The answers about each image, asked of the source model that `owners` names by number."""
+    def ask(self, queries: Sequence[SampleQuery]) -> Answers:
+        """The answers to these queries, in their order, each from the source that it names."""
         order: list[int] = []
         parts: list[Answers] = []
         for number, model in enumerate(self.models):
-            own = [i for i, owner in enumerate(owners) if owner == number]
-            if own:
-                order += own
+            places = [i for i, query in enumerate(queries) if query.owner == number]
+            if places:
+                own = [queries[i] for i in places]
+                order += places
                 parts.append(
                     ask(
                         model,
                         self.reader,
                         self.task,
-                        [samples[i] for i in own],
-                        images=[images[i] for i in own],
-                        questions=[questions[i] for i in own],
+                        [query.sample for query in own],
+                        images=[query.image for query in own],
+                        questions=[query.question for query in own],
                         repeats=self.repeats,
                     )
                 )
         return Answers.joined(parts).in_order(order)
 
-    def ask_unprompted(self, samples: Sequence[Sample]) -> Answers:
-        """The answers about these samples as they are."""
-        images = [sample.pixels() for sample in samples]
-        questions = [self.task.ask(sample) for sample in samples]
-        return self.ask(samples, images, questions, self.owners(len(samples)))
-
-    def read(
-        self,
-        samples: Sequence[Sample],
-        images: Sequence[Pixels],
-        questions: Sequence[str],
-        owners: Sequence[int],
-    ) -> tuple[Reading, ...]:
+    def read(self, queries: Sequence[SampleQuery]) -> tuple[Reading, ...]:
         """The readings alone of what `ask` gives."""
-        return self.ask(samples, images, questions, owners).readings
+        return self.ask(queries).readings
 
-    def known(
-        self,
-        samples: Sequence[Sample],
-        images: Sequence[Pixels],
-        questions: Sequence[str],
-        owners: Sequence[int],
-    ) -> tuple[Reading, ...]:
+    def known(self, queries: Sequence[SampleQuery]) -> tuple[Reading, ...]:
         """The readings of what was answered before, FAILED for the rest; no image query."""
-        costs = self.costs(samples, images, questions, owners)
+        costs = self.costs(queries)
         there = [i for i, cost in enumerate(costs) if not cost]
-        found = [FAILED] * len(samples)
+        found = [FAILED] * len(queries)
         if there:
-            readings = self.read(
-                [samples[i] for i in there],
-                [images[i] for i in there],
-                [questions[i] for i in there],
-                [owners[i] for i in there],
-            )
+            readings = self.read([queries[i] for i in there])
             for i, reading in zip(there, readings, strict=True):
                 found[i] = reading
         return tuple(found)
 
-    def costs(
-        self,
-        samples: Sequence[Sample],
-        images: Sequence[Pixels],
-        questions: Sequence[str],
-        owners: Sequence[int],
-    ) -> list[int]:
-        """Image queries that `read` would spend on each sample, without retries.
+    def costs(self, queries: Sequence[SampleQuery]) -> list[int]:
+        """Image queries that `read` would spend on each query, without retries.
 
         A request that was answered before costs none.
         """
         costs = []
-        for sample, image, question, owner in zip(samples, images, questions, owners, strict=True):
+        for query in queries:
             requests = requests_for(
                 self.reader,
                 self.task,
-                [sample],
-                images=[image],
-                questions=[question],
+                [query.sample],
+                images=[query.image],
+                questions=[query.question],
                 draws=range(self.repeats),
             )
-            costs.append(self.models[owner].answered(requests).count(False))
+            costs.append(self.models[query.owner].answered(requests).count(False))
         return costs
+
+    def queries(self, samples: Sequence[Sample], z: Vector | None = None) -> list[SampleQuery]:
+        """What is asked about each sample with the prompt at z (d,); without z, as it is."""
+        plain = [self.task.ask(sample) for sample in samples]
+        if z is None:
+            images = [sample.pixels() for sample in samples]
+            questions = plain
+        else:
+            render = self.space.renderer(z)
+            images = [render(self.prepared(sample)) for sample in samples]
+            questions = [self.space.ask(z, question) for question in plain]
+        owners = self.owners(len(samples))
+        return list(map(SampleQuery, samples, images, questions, owners))
 
     def owners(self, count: int) -> list[int]:
         """The source model of each of the `count` images of a minibatch."""
@@ -202,20 +190,17 @@ class Objective:
         way to the model, the same for every candidate. known: spend none, and leave holes where
         nothing was answered before.
         """
-        images = []
-        questions = []
+        queries = []
         for row in z:
-            render = self.space.renderer(row)
-            shown = [render(self.prepared(sample)) for sample in samples]
-            images += (
-                [send(pixels) for send, pixels in zip(sends, shown, strict=True)]
-                if sends
-                else shown
-            )
-            questions += [self.space.ask(row, self.task.ask(sample)) for sample in samples]
-        owners = self.owners(len(samples)) * len(z)
+            asked = self.queries(samples, row)
+            if sends:
+                asked = [
+                    query._replace(image=send(query.image))
+                    for query, send in zip(asked, sends, strict=True)
+                ]
+            queries += asked
         read = self.known if known else self.read
-        return Table.of(read([*samples] * len(z), images, questions, owners), len(z))
+        return Table.of(read(queries), len(z))
 
     # -- one number per candidate ------------------------------------------------------------------
     def evaluate(

@@ -91,7 +91,7 @@ class Validation:
         samples = self.held[: self.budget.affordable(PREVIEWED)]
         if not samples:
             return None
-        found = self.objective.ask_unprompted(samples)
+        found = self.objective.ask(self.objective.queries(samples))
         self._first = found.readings
         preview = Preview(seen(found, self.objective.reader, self.objective.task, samples))
         self.journal.write_step(PREVIEW, **preview.as_json())
@@ -118,18 +118,10 @@ class Validation:
         self._begin()
         objective = self.objective
         first = self._first if z is None else ()
-        asked = self.held[len(first) :]
-        questions = [objective.task.ask(sample) for sample in asked]
-        if z is None:
-            images = [sample.pixels() for sample in asked]
-        else:
-            render = objective.space.renderer(z)
-            images = [render(objective.prepared(sample)) for sample in asked]
-            questions = [objective.space.ask(z, question) for question in questions]
-        owners = objective.owners(len(self.held))[len(first) :]
+        asked = objective.queries(self.held, z)[len(first) :]
         # What a killed run had answered already costs nothing: a run that goes on then asks about
         # the same images as one that was never killed.
-        costs = objective.costs(asked, images, questions, owners)
+        costs = objective.costs(asked)
         count = self._affordable(costs)
         reached = None
         try:
@@ -138,11 +130,10 @@ class Validation:
         except BudgetReached as error:
             reached = error
         try:
-            part = slice(count)
-            readings = objective.read(asked[part], images[part], questions[part], owners[part])
+            readings = objective.read(asked[:count])
         except BudgetReached as error:
             reached = error
-            readings = objective.known(asked, images, questions, owners)
+            readings = objective.known(asked)
         missing = [FAILED] * (len(asked) - len(readings))
         return [*first, *readings, *missing], reached
 
