@@ -847,7 +847,47 @@ STILL_MORE = [
     ("-", ("A-", "B+"), None),
 ]
 
+OPTIONS_LISTED = [
+    ("The correct answer is:\n\n(A) 10\n(B) 20\n(C) 30\n(D) 40", AD, None),
+    ("The correct answer is: A) 3.5 B) 4.5 C) 5 D) 6", AD, None),
+    ("Answer:\n- A. red, plain\n- B. blue", AD, None),
+    ("Answer: (A) yes (B) no", ("A", "B"), None),
+    ("The answer is:\nA: cat\nB: dog\n\nThe answer is B.", AD, "B"),
+    ("The correct answer is (A) the bus. The second one (B) has no doors.", AD, "A"),
+    ("Answer: A) cat\nB) is wrong, it has no tail.", AD, "A"),
+]
+
+THINGS_WITH_LETTERS = [
+    ("The answer is angle B.", AD, None),
+    ("Answer: vitamin C", AD, None),
+    ("I would go with plan B.", AD, None),
+    ("Answer: hepatitis B", AD, None),
+    ("The correct answer is the distance to point B.", AD, None),
+    ("Angles A and B are equal.", AD, None),
+    ("The answer is D, for it has vitamin C.", AD, "D"),
+    ("答えはビタミンCです。", AD, None),
+    ("The point is D. Box A fits, box B does not.", ("A", "B"), "A"),
+    ("Box A more closely encloses the bus. Box B, in turn, is too large.", ("A", "B"), None),
+]
+
+OPTIONS_RULED_OUT = [
+    ("(D) is incorrect.", AD, None),
+    ("(D) is incorrect. (C) is correct.", AD, "C"),
+    ("Option (D) is not the correct answer.", AD, None),
+    ("We discard B.", AD, None),
+    ("Cross out B.", AD, None),
+    ("Eliminating B leaves us with A.", AD, "A"),
+    ("Statement B is false.", AD, None),
+    ("A opção B está incorreta.", AD, None),
+    ("La opción B es incorrecta.", AD, None),
+    ("排除B，选C", AD, "C"),
+    ("Bを除外します。", AD, None),
+]
+
 KINDS = {
+    "options listed": OPTIONS_LISTED,
+    "things with letters": THINGS_WITH_LETTERS,
+    "options ruled out": OPTIONS_RULED_OUT,
     "still more": STILL_MORE,
     "more": MORE_KINDS,
     "thoughts": THOUGHTS,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import regex
 
+from bbtvp.tasks.replies.languages import pattern
 from bbtvp.tasks.replies.matching import Labels
 
 
@@ -37,6 +38,28 @@ FIRST_LETTER = regex.compile(
 
 _LISTED = regex.compile(r"[)\]\s]*(?:,|/|&|and|or)\s*[(\[]?\p{L}(?!\p{L})")
 """What follows a letter that is one of several: ", (B)"."""
+
+
+_OPTION = regex.compile(r"\s*[-*\u2022]?\s*[(\[]?(?P<letter>[A-Za-z])[)\].:]\s+\S")
+_NEXT_OPTION = (
+    r"(?:[^\n.]|\.(?=\d)){{0,80}}?"
+    r"(?:[.,;]?\s*\n\s*[-*\u2022]?\s*|[.,;]\s*(?:and\s+|or\s+)?|\s(?:and\s+|or\s+)?)"
+    r"[(\[]?{letter}[)\].:]\s+(?P<text>[^\n]*)"
+)
+"""The rest of an option and the beginning of the next one."""
+
+
+def lists_options(text: str, start: int) -> bool:
+    """Whether a list of options begins there, "A. cat  B. dog", and not an answer."""
+    first = _OPTION.match(text, start)
+    if first is None or first["letter"] not in "Aa":
+        return False
+    following = _NEXT_OPTION.format(letter=chr(ord(first["letter"]) + 1))
+    found = regex.compile(following).match(text, first.end())
+    if found is None:
+        return False
+    denied = pattern("negations").search(found["text"])
+    return denied is None or not found["text"][: denied.start()].strip()
 
 
 def letter_first(part: str, labels: Labels) -> Answer | None:

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import regex
 
-from bbtvp.tasks.replies.answers import FIRST_LETTER, Answer, letter_first, whole_answer
+from bbtvp.tasks.replies.answers import (
+    FIRST_LETTER,
+    Answer,
+    letter_first,
+    lists_options,
+    whole_answer,
+)
 from bbtvp.tasks.replies.clauses import Clauses, Sentence, sentences
 from bbtvp.tasks.replies.folding import number
 from bbtvp.tasks.replies.languages import Span, leading, pattern, words
@@ -42,6 +48,8 @@ class Claims:
 
     def _counts(self, statement: Statement) -> bool:
         """Whether a statement in words says something of the labels, undenied."""
+        if lists_options(self.text, statement.start):
+            return False
         clause = self.clauses.at(statement.at)
         part = self.text[statement.start : statement.end]
         inside = [one for one in self.mentions if statement.start <= one.start < statement.end]

@@ -29,7 +29,8 @@ _ITEM = regex.compile(
     r"\W*(?:[\w'-]+\s+){0,2}[\w'-]+\W*",
     regex.IGNORECASE,
 )
-_COMMA = r"[,、，،:：()（）\[\]]|\s[-–—]+\s|—"
+_COMMA = r"[,、，،:：(（\[]|[)）\]](?!(?<=[(（\[]\s*\w\s*[)）\]])\s+@after_letter@)|\s[-–—]+\s|—"
+"""Marks that part clauses; the brackets of "(B) is wrong" do not."""
 
 
 class Clause(NamedTuple):

@@ -31,6 +31,14 @@ def is_reference(text: str, start: int) -> bool:
     return words(_REFERENCE).search(text, before, start) is not None
 
 
+_THING = r"@things_before@\s*(?:\p{L}\s*(?:,|and|or|und|et|y|e)\s*)*[\"']?$"
+
+
+def is_thing(text: str, start: int) -> bool:
+    """Whether a letter that starts there names a thing that is no option, as in "angle B"."""
+    return words(_THING).search(text, max(0, start - 40), start) is not None
+
+
 def is_definite(text: str, start: int) -> bool:
     """Whether a number tells which things are meant, "the two dogs", not how many there are."""
     return words(_DEFINITE).search(text, max(0, start - 24), start) is not None
@@ -57,7 +65,9 @@ def _han_value(numeral: str) -> str | None:
 @cache
 def _han_counted() -> regex.Pattern[str]:
     counters = "|".join(map(regex.escape, entries("counters")))
-    return regex.compile(rf"(?<!第)[〇零一二三四五六七八九十百两兩]+(?=\s?(?:{counters}))")
+    return regex.compile(
+        rf"(?<![第〇零一二三四五六七八九十百两兩])[〇零一二三四五六七八九十百两兩]++(?=\s?(?:{counters}))"
+    )
 
 
 @cache

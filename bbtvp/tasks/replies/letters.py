@@ -5,7 +5,7 @@ from __future__ import annotations
 import regex
 
 from bbtvp.tasks.replies.folding import UNSPACED
-from bbtvp.tasks.replies.languages import pattern
+from bbtvp.tasks.replies.languages import pattern, words
 
 BARE = regex.compile(
     r"(?<![\w'\u2019.\-&/+#@])\p{L}(?![\w'\u2019+#&/@]|\.\w|[-\u2010]\w|[-\u2212\u2013](?!\s\w|\w))"
@@ -49,6 +49,8 @@ def is_own_case(text: str, start: int, end: int) -> bool:
     letter = text[start:end]
     if not letter.isupper() and letter.upper() != letter.lower():
         return False
+    if words(r"@lettered@\s+$").search(text, max(0, start - 20), start):
+        return True
     following = regex.match(r"\s+(?=\p{L})", text[end:])
     if letter not in _ARTICLE_LIKE or following is None:
         return True

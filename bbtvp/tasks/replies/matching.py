@@ -20,11 +20,12 @@ from bbtvp.tasks.replies.counts import (
     is_definite,
     is_limit,
     is_reference,
+    is_thing,
     number_words,
     spoken_number,
 )
 from bbtvp.tasks.replies.folding import TextToken, fold, tokens, unaccented, without_articles
-from bbtvp.tasks.replies.languages import entries, languages, spans, words
+from bbtvp.tasks.replies.languages import Span, entries, languages, spans, words
 from bbtvp.tasks.replies.letters import ALONE, BARE, NAMED, is_bare, is_letter, is_own_case
 from bbtvp.tasks.replies.texts import Text, text_of
 
@@ -140,8 +141,8 @@ class Labels:
         found = [*self._named(read), *self._lettered(text)]
         if self.counts:
             found = list(self._counted(read))
-        outer = [one for one in found if not any(_inside(one, other) for other in found)]
-        return sorted(set(outer))
+        outer = _outer({(one.start, one.end) for one in found})
+        return sorted({one for one in found if (one.start, one.end) in outer})
 
     def _named(self, read: Text) -> Iterator[Mention]:
         polar = set(self.polar.values())
@@ -176,7 +177,7 @@ class Labels:
         bare = [found.span() for found in BARE.finditer(text)]
         for start, end in sorted({*named, *bare}):
             label = known.get(fold(text[start:end]))
-            if label is None or start in listed:
+            if label is None or start in listed or is_thing(text, start):
                 continue
             if (start, end) in named or is_own_case(text, start, end):
                 yield Mention(start, end, label, is_reference(text, start))
@@ -245,9 +246,15 @@ def _bare(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(unaccented(word) for word in words)
 
 
-def _inside(one: Mention, other: Mention) -> bool:
-    shorter = one.end - one.start < other.end - other.start
-    return shorter and other.start <= one.start and one.end <= other.end
+def _outer(places: set[Span]) -> set[Span]:
+    """The places that do not lie inside a longer one."""
+    outer = set()
+    reached = -1
+    for start, end in sorted(places, key=lambda place: (place[0], -place[1])):
+        if end > reached:
+            outer.add((start, end))
+            reached = end
+    return outer
 
 
 def _polarity(labels: Sequence[str]) -> Mapping[str, str]:
