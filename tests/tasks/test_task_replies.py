@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,9 @@ from bbtvp.tasks.replies import (
     prediction,
     read_reply,
 )
+from bbtvp.tasks.replies.reading import LONGEST, ReplyStatus
 
+CD = ("cat", "dog")
 YES_NO = ("yes", "no")
 COLORS = ("red", "green", "blue")
 DIGITS = ("zero", "one", "two", "three", "four")
@@ -293,3 +297,48 @@ def test_a_free_answer(text: str, expected: str | None) -> None:
 def test_a_reply_of_blank_lines_is_unparsed() -> None:
     assert read_reply("\n" * 5000, ("cat", "dog")) == (None, "unparsed")
     assert read_reply("It is a dog." + "\n" * 5000, ("cat", "dog")) == ("dog", "answered")
+
+
+FILLER = "The picture has many small parts, and each of them is looked at. "
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "expected"),
+    [
+        (FILLER * 400 + "\n\n**Answer:** dog", CD, "dog"),
+        ("Answer: dog\n\n" + FILLER * 400, CD, "dog"),
+        (FILLER * 400 + "<answer>dog</answer>", CD, "dog"),
+        ("Yes, there is. " + FILLER * 400, ("yes", "no"), "yes"),
+        ("Answer: cat\n\n" + FILLER * 400 + "\n\nAnswer: dog", CD, "dog"),
+        (FILLER * 200 + "It is a dog. " + FILLER * 200, CD, None),
+        ("<think>" + FILLER * 400 + "</think>It is a dog.", CD, "dog"),
+    ],
+)
+def test_a_long_reply_is_read_at_its_end_and_its_beginning(
+    text: str, labels: tuple[str, ...], expected: str | None
+) -> None:
+    assert len(text) > LONGEST
+    assert parse_label(text, labels) == expected
+    place = answer_span(text, labels)
+    assert (place and text[slice(*place)].casefold()) == expected
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1,",
+        "three ",
+        r"\\boxed{",
+        "<think>",
+        "<answer>",
+        ".",
+        "not ",
+        "A is correct ",
+        "三",
+        "Answer: ",
+    ],
+)
+def test_a_reply_of_one_piece_again_and_again_is_read(piece: str) -> None:
+    """Work on what is repeated is bounded: with quadratic patterns these take minutes."""
+    for labels in (("1", "2"), CD, ("A", "B"), None):
+        assert read_reply(piece * (100_000 // len(piece)), labels).status in get_args(ReplyStatus)

@@ -169,10 +169,14 @@ def _numeral(found: Sequence[TextToken], at: int, text: str) -> tuple[int, TextT
     return 1, first
 
 
+_LONGEST_NUMERAL = 24
+"""Words that one number has at most."""
+
+
 def _run(found: Sequence[TextToken], at: int, text: str) -> int:
     """The number of tokens from `at` on that are number words, next to each other."""
     run = 1
-    while at + run < len(found):
+    while at + run < len(found) and run < _LONGEST_NUMERAL:
         gap = text[found[at + run - 1].end : found[at + run].start]
         word = found[at + run].text
         joined = word == "and" and at + run + 1 < len(found) and _goes_on(found, at + run)

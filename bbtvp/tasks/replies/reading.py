@@ -39,6 +39,13 @@ class ReadReply(NamedTuple):
     status: ReplyStatus
 
 
+LONGEST = 6000
+"""Characters up to which a visible reply is read whole."""
+
+_BEGINNING = 1000
+_ENDING = 3000
+
+
 def read_reply(text: str, labels: Sequence[str] | None, *, cut: bool = False) -> ReadReply:
     """The answer that a reply gives: one of the labels, or its final answer if there are none.
 
@@ -62,7 +69,10 @@ def read_reply(text: str, labels: Sequence[str] | None, *, cut: bool = False) ->
 
 
 def _status(shown: str, *, cut: bool) -> ReplyStatus:
-    bare = without_marks(shown)
+    said = shown.strip()
+    if len(said) > LONGEST:
+        said = f"{said[:_BEGINNING]}\n{said[_ending(said) :]}"
+    bare = without_marks(said)
     if pattern("refusals").search(bare) or pattern("disclaimers").search(bare):
         return "refused"
     return "cut" if cut else "unparsed"
@@ -101,16 +111,21 @@ def answer_span(text: str, labels: Sequence[str]) -> Span | None:
 # -- the final statement ---------------------------------------------------------------------------
 def _find(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
     """The answer in the visible part of a reply."""
+    said = shown.lstrip()
+    before = len(shown) - len(said)
+    find = _find_in_short if len(said) <= LONGEST else _find_in_long
+    found = find(said, labels, cut=cut)
+    return found and Answer(found.label, found.start + before, found.end + before)
+
+
+def _find_in_short(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
     bare = without_marks(shown)
     whole = whole_answer(shown, labels)
     if whole is None and not cut and bare != shown:
         whole = whole_answer(bare, labels)
     if whole is not None:
         return whole
-    end = complete(bare) if cut else len(bare)
-    claims = Claims(bare[:end], labels, bold(shown[:end]))
-    stated = [one for one in marked(shown, labels.is_label) if one.closed or not cut]
-    statement = claims.last([*stated, *worded(bare[:end])])
+    claims, statement = _final(shown, bare, labels, cut=cut)
     if statement is not None:
         return _stated(shown, claims, statement)
     if pattern("refusals").search(bare):
@@ -118,6 +133,36 @@ def _find(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
     if labels.polar and leading("not_leads").match(bare):
         return None
     return polar_lead(bare, labels) or claims.plain() or none_there(bare, labels)
+
+
+def _find_in_long(shown: str, labels: Labels, *, cut: bool) -> Answer | None:
+    """The answer that a long reply states near its end, or else in its beginning.
+
+    What stands between is not read, so that labels in sentences do not count.
+    """
+    ending = _ending(shown)
+    for start, end in ((ending, len(shown)), (0, _BEGINNING)):
+        part = shown[start:end]
+        claims, statement = _final(part, without_marks(part), labels, cut=cut or start == 0)
+        if statement is not None:
+            found = _stated(part, claims, statement)
+            return found and Answer(found.label, found.start + start, found.end + start)
+    return polar_lead(without_marks(shown[:_BEGINNING]), labels)
+
+
+def _final(shown: str, bare: str, labels: Labels, *, cut: bool) -> tuple[Claims, Statement | None]:
+    """What a text says of the labels, and its last statement that counts. bare: without marks."""
+    end = complete(bare) if cut else len(bare)
+    claims = Claims(bare[:end], labels, bold(shown[:end]))
+    stated = [one for one in marked(shown, labels.is_label) if one.closed or not cut]
+    return claims, claims.last([*stated, *worded(bare[:end])])
+
+
+def _ending(text: str) -> int:
+    """Where the ending of a long text begins, at a line or sentence if one is near."""
+    place = len(text) - _ENDING
+    found = regex.compile(r"[\n.。]\s").search(text, place, place + _ENDING // 2)
+    return found.end() if found else place
 
 
 def _stated(shown: str, claims: Claims, statement: Statement) -> Answer | None:
@@ -144,13 +189,15 @@ def _read_part(shown: str, labels: Labels, part: Statement) -> Answer | None:
 # -- free answers ----------------------------------------------------------------------------------
 def _read_free(shown: str, *, cut: bool) -> ReadReply:
     """The stated final answer of a reply, a concluding sentence with one number, or all it says."""
-    bare = without_marks(shown)
+    whole = shown.strip()
+    said = whole if len(whole) <= LONGEST else whole[_ending(whole) :]
+    bare = without_marks(said)
     end = complete(bare) if cut else len(bare)
     clauses = Clauses(bare[:end])
-    stated = [one for one in marked(shown, bool) if one.closed or not cut]
+    stated = [one for one in marked(said, bool) if one.closed or not cut]
     stated += [one for one in worded(bare[:end]) if _states(one, clauses)]
     for statement in sorted(stated, reverse=True):
-        source = shown if statement.form == "marked" else bare
+        source = said if statement.form == "marked" else bare
         answer = _trimmed(source[statement.start : statement.end])
         if answer:
             return ReadReply(answer, "answered")
@@ -160,9 +207,9 @@ def _read_free(shown: str, *, cut: bool) -> ReadReply:
         if number(last) is not None:
             return ReadReply(_trimmed(last), "answered")
     status = _status(shown, cut=cut)
-    if cut or status == "refused" or not shown.strip():
+    if cut or status == "refused" or not whole:
         return ReadReply(None, status)
-    return ReadReply(shown.strip(), "answered")
+    return ReadReply(whole, "answered")
 
 
 def _states(statement: Statement, clauses: Clauses) -> bool:

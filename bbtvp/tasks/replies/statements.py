@@ -145,6 +145,8 @@ def worded(text: str) -> Iterator[Statement]:
 
 _REASON = r"(?<=\w\W*)[,;]?\s+@reasons@"
 _LEAD_IN = regex.compile(r"[\s:：]*")
+_LONGEST_CLAUSE = 400
+"""Characters by which a clause before "is correct" is looked for."""
 _CLAUSE_END = regex.compile(r"[,.;:!?。、，\n]")
 
 
@@ -165,5 +167,6 @@ def _rest(text: str, start: int) -> tuple[int, int]:
 
 def _before(text: str, end: int) -> int:
     """Where the clause begins that ends at `end`."""
-    starts = [0, *(found.end() for found in _CLAUSE_END.finditer(text, 0, end))]
+    first = max(0, end - _LONGEST_CLAUSE)
+    starts = [first, *(found.end() for found in _CLAUSE_END.finditer(text, first, end))]
     return starts[-1]

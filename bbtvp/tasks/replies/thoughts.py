@@ -53,14 +53,18 @@ _CLOSING = regex.compile(
     |<channel\|>
     |<unused95>
     |<\|close\|>think<\|sep\|>
-    |(?<=<details\s+type="reasoning".*)</details>
+    |</details>
     |Here\sis\smy\sresponse:
     |\[BEGIN\sFINAL\sRESPONSE\]
     |^\.\.\.done\sthinking\.
-    |(?<=\A\s*analysis.*)assistantfinal
+    |assistantfinal
     """,
     regex.VERBOSE | regex.IGNORECASE | regex.MULTILINE | regex.DOTALL,
 )
+
+
+_OPENED_BY = {"</details>": "<details", "assistantfinal": "analysis"}
+"""Closing marks that close nothing without their opening one."""
 
 
 class Visible(NamedTuple):
@@ -85,8 +89,15 @@ def visible(reply: str) -> Visible:
     >>> visible("<think>It could be red, but")
     Visible(text='                           ', cut=True)
     """
-    opened = [found.span() for found in _OPENING.finditer(reply)]
-    closed = [found.end() for found in _CLOSING.finditer(reply)]
+    openings = list(_OPENING.finditer(reply))
+    opened = [found.span() for found in openings]
+    names = [found.group().strip().casefold() for found in openings]
+    closed = [
+        found.end()
+        for found in _CLOSING.finditer(reply)
+        if any(name.startswith(_OPENED_BY.get(found.group().casefold(), "")) for name in names)
+        or found.group().casefold() not in _OPENED_BY
+    ]
     after = closed[-1] if closed else 0
     if any(start >= after for start, _ in opened):
         return Visible(" " * len(reply), cut=True)
