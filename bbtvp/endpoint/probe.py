@@ -153,18 +153,16 @@ class _Prober:
         wished = self.wished
         if self.api.can_sample and wished.temperature is not None:
             self._keep_first(
-                "temperature",
-                wished.temperature,
-                lambda value: replace(self.kept, temperature=value),
-                values.warmer,
+                "temperature", wished.temperature, self._with_temperature, values.warmer
             )
         if self.api.can_seed and wished.seed is not None:
-            self._keep_first(
-                "seed",
-                wished.seed,
-                lambda value: replace(self.kept, seed=value),
-                values.other_seeds,
-            )
+            self._keep_first("seed", wished.seed, self._with_seed, values.other_seeds)
+
+    def _with_temperature(self, value: float) -> ApiFeatures:
+        return replace(self.kept, temperature=value)
+
+    def _with_seed(self, value: int) -> ApiFeatures:
+        return replace(self.kept, seed=value)
 
     def _scores(self) -> tuple[int, bool, bool]:
         """Return (alternatives shown, labels forced, both at once).

@@ -124,18 +124,24 @@ def _ids(tok: Any) -> dict[str, int]:
     }
 
 
+def _text_sizes(tok: Any, layers: int) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tok),
+        "hidden_size": WIDTH,
+        "intermediate_size": 256,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "initializer_range": STD,
+        **_ids(tok),
+    }
+
+
 def _llama(tok: Any, layers: int = 3) -> hf.LlamaConfig:
     return hf.LlamaConfig(
-        vocab_size=len(tok),
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=layers,
-        num_attention_heads=HEADS,
+        **_text_sizes(tok, layers),
         num_key_value_heads=HEADS,
         max_position_embeddings=512,
         tie_word_embeddings=True,
-        initializer_range=STD,
-        **_ids(tok),
     )
 
 
@@ -203,16 +209,10 @@ def _paligemma() -> tuple[Any, Any]:
     images.image_seq_length = 49
     processor = hf.PaliGemmaProcessor(image_processor=images, tokenizer=tok)
     text = hf.GemmaConfig(
-        vocab_size=len(tok),
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=3,
-        num_attention_heads=HEADS,
+        **_text_sizes(tok, layers=3),
         num_key_value_heads=1,
         head_dim=24,
         max_position_embeddings=512,
-        initializer_range=STD,
-        **_ids(tok),
     )
     config = hf.PaliGemmaConfig(
         vision_config=_siglip_vision(56),
@@ -357,15 +357,7 @@ def build_clip() -> tuple[Any, Any]:
         single=f"$A {END}", special_tokens=[(END, tok.eos_token_id)]
     )
     text = hf.CLIPTextConfig(
-        vocab_size=len(tok),
-        hidden_size=WIDTH,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=HEADS,
-        max_position_embeddings=40,
-        projection_dim=WIDTH,
-        initializer_range=STD,
-        **_ids(tok),
+        **_text_sizes(tok, layers=2), max_position_embeddings=40, projection_dim=WIDTH
     )
     config = hf.CLIPConfig(
         text_config=text.to_dict(), vision_config=_clip_vision().to_dict(), projection_dim=WIDTH
