@@ -884,7 +884,17 @@ OPTIONS_RULED_OUT = [
     ("Bを除外します。", AD, None),
 ]
 
+APPEARANCES = [
+    ("It looks like a dog, but it's a cat.", CD, "cat"),
+    ("It resembles a dog but it is a cat.", CD, "cat"),
+    ("It looks like a dog.", CD, "dog"),
+    ("犬のようです。", JA, "犬"),
+    ("3人くらいでしょうか。", N, "3"),
+    ("犬でしょうか。", JA, None),
+]
+
 KINDS = {
+    "appearances": APPEARANCES,
     "options listed": OPTIONS_LISTED,
     "things with letters": THINGS_WITH_LETTERS,
     "options ruled out": OPTIONS_RULED_OUT,

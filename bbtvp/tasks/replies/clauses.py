@@ -23,7 +23,9 @@ _END = regex.compile(
     r"|[!?]+[\"')\]\u201d]*(?=\s|$)|[。！？!?．]+[」』”)]*|[\n\u2028;；।؟…]+|\.{3,}",
     regex.IGNORECASE,
 )
-_QUESTION = regex.compile(r"[?？؟][\"')\]\u201d」]*\s*$|か。\s*$|吗[。]?\s*$|까[.]?\s*$")
+_QUESTION = regex.compile(
+    r"[?？؟][\"')\]\u201d」]*\s*$|(?<!(?:くらい|ぐらい)でしょう)か。\s*$|吗[。]?\s*$|까[.]?\s*$"
+)
 _ITEM = regex.compile(
     r"(?!.*(?:\b(?:is|are|was|it's|ist|sind|est|es|fits|yes|no|correct|right)\b|[はが是有]|です|ます|입니다))"
     r"\W*(?:[\w'-]+\s+){0,2}[\w'-]+\W*",
