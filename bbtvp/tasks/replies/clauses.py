@@ -24,7 +24,8 @@ _END = regex.compile(
     regex.IGNORECASE,
 )
 _QUESTION = regex.compile(
-    r"[?？؟][\"')\]\u201d」]*\s*$|(?<!(?:くらい|ぐらい)でしょう)か。\s*$|吗[。]?\s*$|까[.]?\s*$"
+    r"[?？؟][\"')\]\u201d」]*\s*$|(?<!(?:くらい|ぐらい)でしょう)か。\s*$"
+    r"|吗[。]?\s*$|까[.]?\s*$"
 )
 _ITEM = regex.compile(
     r"(?!.*(?:\b(?:is|are|was|it's|ist|sind|est|es|fits|yes|no|correct|right)\b|[はが是有]|です|ます|입니다))"
