@@ -446,7 +446,8 @@ def test_servers_of_ones_own_are_searched_and_proved_on(tmp_path: Path) -> None:
     )
     assert {asked.json["model"] for asked in source.asked} == {"Qwen/Qwen2.5-VL-3B-Instruct"}
     assert {asked.json["model"] for asked in target.asked} == {"qwen3-vl:8b"}
-    assert len(source.asked) > 300 > len(target.asked) > 50
+    # By text alone so short a search may gain nothing: each target image is then asked about once.
+    assert len(source.asked) > 300 > len(target.asked) > 40
     assert re.search(
         r"openai-api/ollama/qwen3-vl:8b, target: .* gain .*, 0 queries failed", printed
     )
