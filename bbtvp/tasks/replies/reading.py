@@ -185,7 +185,6 @@ def _read_part(shown: str, labels: Labels, part: Statement) -> Answer | None:
     return Answer(inner.label, inner.start + part.start, inner.end + part.start)
 
 
-# -- yes and no ------------------------------------------------------------------------------------
 # -- free answers ----------------------------------------------------------------------------------
 def _read_free(shown: str, *, cut: bool) -> ReadReply:
     """The stated final answer of a reply, a concluding sentence with one number, or all it says."""
