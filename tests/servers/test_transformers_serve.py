@@ -102,7 +102,7 @@ def test_a_search_runs_through_and_every_query_is_counted(
     assert counted == transformers_serve.count(ASKED) - before
     assert run.failed == 0
     image = Image.fromarray(task.test[0].pixels())
-    assert run.prompt.apply(image).tobytes() != image.tobytes()
+    assert run.best.apply(image).tobytes() != image.tobytes()
 
 
 def test_the_cap_holds_before_a_query_is_sent(transformers_serve: Server, served: Folder) -> None:
