@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
-from bbtvp.search import Answers
+from bbtvp.models import Outcome, QueryFailed
+from bbtvp.search import Answers, Reading
 from bbtvp.tasks import Sample, Task, per_sample
 
 _TRIED = 50
@@ -173,9 +174,23 @@ def read_before(answers: Answers) -> NDArray[np.bool_]:
     """(n,) whether a reply said something: an answer, or that the model declines.
 
     A refusal is what the model chose to say. An unparsed or cut reply may hold the right answer,
-    and another question, or more tokens, would bring it out without any prompt.
+    and another question, or more tokens, would bring it out without any prompt. A reply without any
+    text holds none: a reader of text that finds none on a sign has answered, and is wrong.
     """
-    return np.array([reading.status not in ("unparsed", "cut") for reading in answers.readings])
+    pairs = zip(answers.readings, answers.outcomes, strict=True)
+    return np.array(
+        [
+            reading.status not in ("unparsed", "cut") or _is_empty(reading, outcome)
+            for reading, outcome in pairs
+        ]
+    )
+
+
+def _is_empty(reading: Reading, outcome: Outcome) -> bool:
+    """Whether a reply came that has no text and was not cut off."""
+    if reading.status == "cut" or isinstance(outcome, QueryFailed) or outcome.text is None:
+        return False
+    return not outcome.text.strip()
 
 
 def _gives(answer: str, said: Sequence[str | None]) -> NDArray[np.bool_]:

@@ -196,6 +196,22 @@ def test_a_model_that_answers_at_all_now_and_rightly_is_a_go(sequential: bool) -
     assert (proof.verdict.word, codes(proof)) == ("go", ["gains", "answers-now"])
 
 
+@pytest.mark.parametrize("sequential", [False, True], ids=["whole", "sequential"])
+def test_a_reader_that_found_no_text_and_finds_it_now_is_a_go(sequential: bool) -> None:
+    """An empty reply, of an OCR engine, holds no answer that could merely have been parsed."""
+    skill = share(0.95, other_of(THREE))
+    before = where(lambda i: i % 2 == 0, "", skill)
+    proof = proved(THREE, before, skill, sequential=sequential)
+    assert proof.rows[0].gain > 0.3
+    assert (proof.verdict.word, codes(proof)) == ("go", ["gains"])
+
+
+def test_an_empty_reply_that_was_cut_may_hold_an_answer() -> None:
+    skill = share(0.95, other_of(THREE))
+    before = where(lambda i: i % 2 == 0, Reply("", cut=True), skill)
+    assert codes(proved(THREE, before, skill)) == ["parses-now"]
+
+
 def test_a_gain_on_what_was_read_is_a_go_though_some_was_not() -> None:
     weak = share(0.3, other_of(THREE))
     before = where(lambda i: i % 5 == 0, "Well, who knows?", weak)
