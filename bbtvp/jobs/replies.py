@@ -156,9 +156,10 @@ def _validation_replies(run: RunFolder, task: Task) -> Iterator[RunReply]:
     samples = [by_id[name] for name in names]
     specs = [str(model["spec"]) for model in run.record["models"]]
     models = [RecordedReplies(run.recording, task, run.identity_of(spec)) for spec in specs]
-    for arm, prompt in ((UNPROMPTED, None), ("prompted", run.prompt)):
-        if arm != UNPROMPTED and prompt is None:
-            continue
+    arms: dict[str, Prompt | None] = {UNPROMPTED: None}
+    if run.prompt is not None:
+        arms["prompted"] = run.prompt
+    for arm, prompt in arms.items():
         for place, sample in enumerate(samples):
             number = place % len(models)  # each image is asked of one source, in turn
             shown = models[number].seen(*_asked(task, sample, prompt), sample)

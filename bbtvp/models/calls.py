@@ -118,7 +118,7 @@ class FunctionCalls:
                 found = call()
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:
+            except BaseException as error:  # it may call sys.exit, which is a failed query
                 raise _failure(self._name, error) from error
             return self._awaited(found) if inspect.isawaitable(found) else found
 

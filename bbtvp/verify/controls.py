@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Vector
 from bbtvp.models import Outcome, QueryFailed
 from bbtvp.search import Answers, Reading
+from bbtvp.search.preview import one_line
 from bbtvp.tasks import Sample, Task, per_sample
 
 _TRIED = 50
@@ -161,8 +162,7 @@ def collapse(
 
 def shortened(answer: str) -> str:
     """An answer as a sentence names it: one line, at most 40 characters."""
-    line = " ".join(answer.split())
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
+    return one_line(answer, _LONGEST)
 
 
 def reply_counts(arms: Mapping[str, Answers]) -> dict[str, ReplyCounts]:
