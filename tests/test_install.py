@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(not (ROOT / "adapters").is_dir(), reason="needs the checkout")
 
 WHERE = """
-import bbtvp, bbtvp.adapters.pretrained
+import bbtvp, bbtvp.adapters.hf.pretrained
 from importlib.metadata import version
 print(bbtvp.__file__, bbtvp.adapters.__file__, version("bbtvp"), sep="\\n")
 """

@@ -54,7 +54,7 @@ def model(name: str, **options: Any) -> Model:
 
 def surrogate(name: str, **options: Any) -> ClipSurrogate:
     """The miniature CLIP, `zoo/clip`."""
-    from bbtvp.adapters import clip
+    from bbtvp.adapters.hf import clip
 
     if name != CLIP:
         raise unknown("surrogate", f"zoo/{name}", [f"zoo/{CLIP}"])

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
 from bbtvp.core.rng import derived_seed
 from bbtvp.zoo.families import FAMILIES, build_clip
 
@@ -42,11 +42,11 @@ class Member:
         self._layouts: dict[str, dict[str, list[int]]] = {}
 
     @classmethod
-    def untrained(cls, name: str, device: torch.device) -> Member:
-        """A new member, its weights drawn from a seed of its own."""
+    def untrained(cls, name: str, device: torch.device, seed: int = 0) -> Member:
+        """A new member, its weights drawn from a seed and its name."""
         # Transformers draws initial weights from the global generator.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(0, "zoo-init", name))
+            torch.manual_seed(derived_seed(seed, "zoo-init", name))
             model, processor = build_clip() if name == "clip" else FAMILIES[name].build()
         return cls(name, model, processor, device)
 

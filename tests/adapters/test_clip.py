@@ -11,7 +11,7 @@ import torch
 import transformers
 from PIL import Image
 
-from bbtvp.adapters import clip
+from bbtvp.adapters.hf import clip
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.surrogate import ClipSurrogate, load_surrogate, wording
 

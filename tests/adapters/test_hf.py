@@ -19,9 +19,9 @@ import transformers
 from PIL import Image
 
 from bbtvp.adapters import hf
-from bbtvp.adapters.hf_prompts import ThoughtWarning, prompt_text
+from bbtvp.adapters.hf.prompts import ThoughtWarning, prompt_text
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Outcome, Reply, Request, load_model
+from bbtvp.models import Capabilities, Outcome, Reply, Request, load_model
 from bbtvp.zoo.families import FAMILIES, tokenizer
 
 Folder = Callable[[str], Path]
@@ -419,7 +419,7 @@ def test_a_template_that_leaves_no_thought_open_is_left_alone(tail: str, damaged
 def test_capabilities_tell_what_the_processor_makes(family: str, untrained: Folder) -> None:
     model = load(untrained(family))
     side = inputs_of(model, requests()[0])[1]["pixel_values"].shape[-1]
-    expected = hf.Capabilities(logprobs=True, deterministic=True, image_side=side)
+    expected = Capabilities(logprobs=True, deterministic=True, image_side=side)
     assert replace(model.capabilities, revision="") == expected
 
 

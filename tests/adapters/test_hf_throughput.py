@@ -18,10 +18,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bbtvp.adapters.hf import HuggingFaceModel
-from bbtvp.adapters.hf_batches import BatchSizer, is_full
-from bbtvp.adapters.hf_inputs import Prompts, placed
-from bbtvp.adapters.hf_prompts import prompt_text
-from bbtvp.adapters.hf_scoring import Chain, chains
+from bbtvp.adapters.hf.batches import BatchSizer, is_full
+from bbtvp.adapters.hf.inputs import Prompts, placed
+from bbtvp.adapters.hf.prompts import prompt_text
+from bbtvp.adapters.hf.scoring import Chain, chains
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import QueryFailed, Request
 from bbtvp.zoo.families import FAMILIES
@@ -483,13 +483,13 @@ def test_a_revision_is_that_of_the_files(untrained: Folder, damaged: Folder) -> 
 def test_a_revision_of_the_hub_is_its_commit(
     untrained: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bbtvp.adapters import hf
+    from bbtvp.adapters.hf.loading import revision_of
 
     model = load(untrained("llava")).model
     monkeypatch.setattr(model.config, "_commit_hash", "deadbeef" * 5, raising=False)
-    assert hf.revision_of("org/name", model) == "deadbeef" * 5
+    assert revision_of("org/name", model) == "deadbeef" * 5
     monkeypatch.setattr(model.config, "_commit_hash", None)
-    assert hf.revision_of("org/name", model) == ""
+    assert revision_of("org/name", model) == ""
 
 
 @pytest.mark.gpu

@@ -34,8 +34,8 @@ from PIL import Image
 from sizes import QUESTION, SIZES, drawn
 
 from bbtvp.adapters.hf import HuggingFaceModel
-from bbtvp.adapters.hf_batches import BatchSizer
-from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.batches import BatchSizer
+from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
 from bbtvp.core.rng import stream
 from bbtvp.models import Reply, Request, load_model
 from bbtvp.zoo import scenes

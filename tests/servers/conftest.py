@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from bbtvp.adapters.hf_prompts import prompt_text
+from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.zoo.catalogue import weights
 from tests.servers.servers import Environment, Server, free_port, serving
 from tests.servers.support import KEY, Folder

@@ -317,7 +317,7 @@ def train(
     of it for a Q-Former that is new. SystemExit with the command to run first if a parent is not
     there.
     """
-    member = Member.untrained(name, pool.pixels.device)
+    member = Member.untrained(name, pool.pixels.device, seed)
     folder = work / name
     parents = FAMILIES[name].parents if name in FAMILIES else ()
     taken: set[str] = set()

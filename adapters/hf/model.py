@@ -1,20 +1,4 @@
-"""Any local model that AutoModelForImageTextToText loads, from a folder or a hub id.
-
-    load_model("hf/llava-hf/llava-1.5-7b-hf", device="cuda", dtype="bfloat16", batch=16)
-    load_model("hf/./my-folder")
-
-Requests with labels are scored by log-probability. The prefix (image and question) runs once for
-all labels, and log-softmax is taken in float32 whatever the model's dtype and the caller's
-autocast. Requests without labels get greedy text. Images of a batch with equal token counts run
-together, so no padding enters a prompt, and an answer depends on nothing but its request. Where
-memory runs out, fewer run together from then on.
-
-A thought that the model's chat template opens is closed before the answer, and a warning says so.
-Where that cannot be done, labels are not scored.
-
-Safe to use from many threads. They take turns on a GPU, whose memory one of them fills, and run at
-once on the CPU.
-"""
+"""A loaded model of transformers behind the interface of a model."""
 
 from __future__ import annotations
 
@@ -23,19 +7,15 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, final
 
 import torch
-import transformers
 
-from bbtvp.adapters.hf_batches import FULL, BatchSizer
-from bbtvp.adapters.hf_inputs import Prompts, placed
-from bbtvp.adapters.hf_prompts import ThoughtWarning, answer_prompt, thought_note
-from bbtvp.adapters.hf_scoring import Scorer
-from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
-from bbtvp.core.digest import digest
-from bbtvp.core.errors import ModelError, UsageError, unknown
+from bbtvp.adapters.hf.batches import FULL, BatchSizer
+from bbtvp.adapters.hf.inputs import Prompts, placed
+from bbtvp.adapters.hf.prompts import ThoughtWarning, answer_prompt, thought_note
+from bbtvp.adapters.hf.scoring import Scorer
+from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import (
     Budget,
     Capabilities,
@@ -50,76 +30,6 @@ from bbtvp.models import (
 
 LONGEST_SIDE = 10_000
 """Pixels. A larger value is not the side of an image."""
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-_BLOCKS = 64
-_BLOCK = 4096
-"""How much of a weights file a revision reads: the number of blocks, and bytes per block."""
-
-
-def load(
-    name: str,
-    *,
-    device: str = "cpu",
-    dtype: str = "float32",
-    batch: int = 32,
-    tokens: int | None = None,
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    spec: str | None = None,
-) -> Model:
-    """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
-
-    device: torch device. dtype: float32, bfloat16 or float16. batch: most sequences per forward
-    pass. tokens: most tokens of all sequences of a forward pass together; a longer sequence runs
-    alone; no bound if None. Raises UsageError for a bad option, and ModelError for a folder that
-    lacks weights or a processor.
-    """
-    if dtype not in DTYPES:
-        raise unknown("dtype", dtype, DTYPES)
-    if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
-        raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
-    label = spec or f"hf/{name}"
-    sizer = BatchSizer(label, batch, tokens)
-    source = source_of(name)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with loading(source, **options):
-        processor = transformers.AutoProcessor.from_pretrained(source, **options)
-        model = load_weights(
-            transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
-        )
-        found = revision_of(source, model)
-    if not hasattr(processor, "image_processor"):
-        raise ModelError(
-            f"{source} has no image processor; "
-            "save one there with processor.save_pretrained(folder)"
-        )
-    return HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
-
-
-def revision_of(source: str, model: Any) -> str:
-    """Return a model's revision: the hub's commit, or 12 hex digits of a folder's content.
-
-    All settings of a folder (.json, .jinja) are read. Of each .safetensors file, the name, the size
-    and 64 evenly spaced blocks of 4 KiB are read: any other training changes them, and gigabytes
-    need not be read.
-    """
-    commit = getattr(model.config, "_commit_hash", None)
-    if commit or not Path(source).is_dir():
-        return str(commit or "")
-    parts: list[bytes] = []
-    for file in sorted(Path(source).iterdir()):
-        if file.suffix in (".json", ".jinja"):
-            parts += [file.name.encode(), file.read_bytes()]
-        elif file.suffix == ".safetensors":
-            size = file.stat().st_size
-            parts += [file.name.encode(), str(size).encode()]
-            with file.open("rb") as weights:
-                for i in range(_BLOCKS):
-                    weights.seek(max(0, size - _BLOCK) * i // (_BLOCKS - 1))
-                    parts.append(weights.read(_BLOCK))
-    return digest(*parts)[:12]
 
 
 @final

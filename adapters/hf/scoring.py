@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
-from bbtvp.adapters.hf_batches import FULL, BatchSizer, unless_full
+from bbtvp.adapters.hf.batches import FULL, BatchSizer, unless_full
 
 Ids = tuple[int, ...]
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bbtvp.adapters.hf_prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
 from bbtvp.core.arrays import Pixels
 from bbtvp.models import Request
 

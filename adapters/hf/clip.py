@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import transformers
 
-from bbtvp.adapters.pretrained import load_weights, loading, source_of, to_device
+from bbtvp.adapters.hf.pretrained import load_weights, loading, source_of, to_device
 from bbtvp.surrogate import ClipSurrogate
 
 

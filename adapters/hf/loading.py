@@ -1,0 +1,86 @@
+"""Load a model that AutoModelForImageTextToText knows, from a folder or a hub id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from bbtvp.adapters.hf.batches import BatchSizer
+from bbtvp.adapters.hf.model import HuggingFaceModel
+from bbtvp.adapters.hf.pretrained import load_weights, loading, source_of, to_device
+from bbtvp.core.digest import digest
+from bbtvp.core.errors import ModelError, UsageError, unknown
+from bbtvp.models import Model
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_BLOCKS = 64
+_BLOCK = 4096
+"""How much of a weights file a revision reads: the number of blocks, and bytes per block."""
+
+
+def load(
+    name: str,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    batch: int = 32,
+    tokens: int | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    spec: str | None = None,
+) -> Model:
+    """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
+
+    device: torch device. dtype: float32, bfloat16 or float16. batch: most sequences per forward
+    pass. tokens: most tokens of all sequences of a forward pass together; a longer sequence runs
+    alone; no bound if None. Raises UsageError for a bad option, and ModelError for a folder that
+    lacks weights or a processor.
+    """
+    if dtype not in DTYPES:
+        raise unknown("dtype", dtype, DTYPES)
+    if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
+        raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
+    label = spec or f"hf/{name}"
+    sizer = BatchSizer(label, batch, tokens)
+    source = source_of(name)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with loading(source, **options):
+        processor = transformers.AutoProcessor.from_pretrained(source, **options)
+        model = load_weights(
+            transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
+        )
+        found = revision_of(source, model)
+    if not hasattr(processor, "image_processor"):
+        raise ModelError(
+            f"{source} has no image processor; "
+            "save one there with processor.save_pretrained(folder)"
+        )
+    return HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
+
+
+def revision_of(source: str, model: Any) -> str:
+    """Return a model's revision: the hub's commit, or 12 hex digits of a folder's content.
+
+    All settings of a folder (.json, .jinja) are read. Of each .safetensors file, the name, the size
+    and 64 evenly spaced blocks of 4 KiB are read: any other training changes them, and gigabytes
+    need not be read.
+    """
+    commit = getattr(model.config, "_commit_hash", None)
+    if commit or not Path(source).is_dir():
+        return str(commit or "")
+    parts: list[bytes] = []
+    for file in sorted(Path(source).iterdir()):
+        if file.suffix in (".json", ".jinja"):
+            parts += [file.name.encode(), file.read_bytes()]
+        elif file.suffix == ".safetensors":
+            size = file.stat().st_size
+            parts += [file.name.encode(), str(size).encode()]
+            with file.open("rb") as weights:
+                for i in range(_BLOCKS):
+                    weights.seek(max(0, size - _BLOCK) * i // (_BLOCKS - 1))
+                    parts.append(weights.read(_BLOCK))
+    return digest(*parts)[:12]
