@@ -11,8 +11,9 @@ import transformers
 from bbtvp.adapters.hf.batches import BatchSizer
 from bbtvp.adapters.hf.model import HuggingFaceModel
 from bbtvp.adapters.hf.pretrained import load_weights, loading, source_of, to_device
+from bbtvp.adapters.hf.processors import load_processor
 from bbtvp.core.digest import digest
-from bbtvp.core.errors import ModelError, UsageError, unknown
+from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,16 +50,11 @@ def load(
     source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with loading(source, **options):
-        processor = transformers.AutoProcessor.from_pretrained(source, **options)
+        processor = load_processor(source, **options)
         model = load_weights(
             transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
         )
         found = revision_of(source, model)
-    if not hasattr(processor, "image_processor"):
-        raise ModelError(
-            f"{source} has no image processor; "
-            "save one there with processor.save_pretrained(folder)"
-        )
     return HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
 
 

@@ -530,27 +530,6 @@ def test_a_hub_id_offline_says_that_the_hub_is_out_of_reach(
     assert "hub cannot be reached" in refusal(ModelError, "no-such-organisation/no-such-model")
 
 
-def qwen2_vl(folder: Path) -> Path:
-    """The miniature's folder as a Qwen2-VL checkpoint describes itself: its processor has a video
-    half.
-    """
-    (folder / "processor_config.json").unlink()
-    settings = {
-        "processor_class": "Qwen2VLProcessor",
-        "image_processor_type": "Qwen2VLImageProcessor",
-    }
-    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
-    transformers.Qwen2VLConfig().save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.skipif(
-    transformers.utils.is_torchvision_available(), reason="torchvision is here: nothing is missing"
-)
-def test_a_processor_with_a_video_half_asks_for_torchvision(damaged: Folder) -> None:
-    assert "needs torchvision: install the build" in refusal(ModelError, qwen2_vl(damaged("llava")))
-
-
 def remote_code(folder: Path, marker: Path) -> Path:
     """A folder that asks for a module of its own; the marker tells whether that module ever ran."""
     config = json.loads((folder / "config.json").read_text())

@@ -1,0 +1,148 @@
+"""Processors for images: the same inputs whatever else is installed.
+
+transformers 5.24 loads a processor with its video half, which needs torchvision, and prefers
+torchvision's arithmetic to Pillow's where it finds torchvision. Here the video half is left out,
+and images go through Pillow wherever a processor has a class for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from typing import Any, ClassVar
+
+import transformers
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.processing_utils import ProcessorMixin
+
+from bbtvp.core.errors import ModelError
+
+_VIDEO = "video_processor"
+_IMAGES = "image_processor"
+
+
+def load_processor(
+    source: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Any:
+    """Load the processor of a folder or a hub id, without its video half and on Pillow.
+
+    Nothing of the weights is read. The chat template of the files is kept, also where the
+    processor's class would drop it. Raises ModelError if there is no processor of images and text,
+    and what transformers raises for files that it cannot use.
+    """
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    found = _class_of(source, options)
+    if found is None:
+        raise ModelError(
+            f"{source} has no processor; save one there with processor.save_pretrained(folder)"
+        )
+    if _IMAGES not in found.get_attributes():
+        raise ModelError(
+            f"{source} has no image processor: its {found.__name__} takes "
+            f"{' and '.join(found.get_attributes())}; name a model that reads images"
+        )
+    processor = _for_images(found).from_pretrained(source, **options)
+    if not processor.chat_template:
+        settings, _ = ProcessorMixin.get_processor_dict(source, revision=revision)
+        processor.chat_template = settings.get("chat_template")
+    return processor
+
+
+def other_backend(processor: Any) -> str:
+    """Return the name of the image processor's class if it does not use Pillow, else ""."""
+    images = processor.image_processor
+    return type(images).__name__ if isinstance(images, TorchvisionBackend) else ""
+
+
+def _class_of(source: str, options: dict[str, Any]) -> Any:
+    """Return the processor class that the files name, else the one of the model's type, or None.
+
+    A class in the files themselves is used only if their code is trusted.
+    """
+    for settings in _settings(source, options):
+        remote = settings.get("auto_map", {}).get("AutoProcessor")
+        if remote and options["trust_remote_code"]:
+            return get_class_from_dynamic_module(remote, source, revision=options["revision"])
+        if found := processor_class_from_name(settings.get("processor_class") or ""):
+            return found
+        if remote:
+            raise ModelError(
+                f"{source} has a processor with code of its own; if you trust it, add the option "
+                "trust_remote_code=true"
+            )
+    config = transformers.AutoConfig.from_pretrained(source, **options)
+    return PROCESSOR_MAPPING.get(type(config), None)
+
+
+def _settings(source: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the settings that may name a processor's class, in the order of AutoProcessor."""
+    revision = options["revision"]
+    yield ProcessorMixin.get_processor_dict(source, revision=revision)[0]
+    images = transformers.ImageProcessingMixin
+    with suppress(OSError):  # there is no such file
+        yield images.get_image_processor_dict(source, revision=revision)[0]
+    yield get_tokenizer_config(source, revision=revision)
+    yield transformers.AutoConfig.from_pretrained(source, **options).to_dict()
+
+
+class _NoVideos(dict[str, Any]):
+    """Stands where a video processor would: it is empty, and any setting of it is None.
+
+    A dict, since a processor is written as JSON while it is loaded.
+    """
+
+    model_input_names: ClassVar[list[str]] = []
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@cache
+def _for_images(base: Any) -> Any:
+    """Return a processor class that loads what `base` does, but for the video half."""
+
+    class ForImages(base):  # type: ignore[misc]
+        @classmethod
+        def get_attributes(cls) -> list[str]:
+            return list(base.get_attributes())
+
+        @classmethod
+        def _get_arguments_from_pretrained(
+            cls, source: str, processor_dict: Any = None, **options: Any
+        ) -> list[Any]:
+            rest = [part for part in cls.get_attributes() if part not in (_IMAGES, _VIDEO)]
+            others = type(cls.__name__, (cls,), {"get_attributes": classmethod(lambda _: rest)})
+            loaded = dict(
+                zip(
+                    rest,
+                    base._get_arguments_from_pretrained.__func__(
+                        others, source, processor_dict, **options
+                    ),
+                    strict=True,
+                )
+            )
+            loaded[_IMAGES] = transformers.AutoImageProcessor.from_pretrained(
+                source, backend="pil", **options
+            )
+            return [loaded.get(part, _NoVideos()) for part in cls.get_attributes()]
+
+        @staticmethod
+        def get_possibly_dynamic_module(name: str) -> Any:
+            pillow = f"{name}Pil"
+            return base.get_possibly_dynamic_module(
+                pillow if hasattr(transformers, pillow) else name
+            )
+
+        def check_argument_for_proper_class(self, name: str, argument: Any) -> Any:
+            if isinstance(argument, _NoVideos):
+                return _NoVideos
+            return super().check_argument_for_proper_class(name, argument)
+
+    # What looks at the class by name shall find the name that it knows.
+    ForImages.__name__ = ForImages.__qualname__ = base.__name__
+    return ForImages
