@@ -5,6 +5,10 @@ After it, each label is read without its last token. A label that begins another
 and labels that differ in their last token only are read as one. These chains run packed, several
 for each prefix, on keys and values that stay in place: each layer repeats its own only while it
 attends.
+
+What a continuation is given comes from the model itself: from `_update_model_kwargs_for_generation`
+and `prepare_inputs_for_generation`, as in `generate`. A model that keeps no cache, or whose cache
+cannot be continued, is scored by full forwards: image, question and label together, for each chain.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ from typing import Any, NamedTuple, final
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer, EncoderDecoderCache
+from transformers.cache_utils import DynamicCache, DynamicLayer, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from bbtvp.adapters.hf.batches import FULL, BatchSizer, unless_full
+from bbtvp.core.errors import ModelError
 
 Ids = tuple[int, ...]
 
@@ -28,14 +33,22 @@ Ids = tuple[int, ...]
 class _Prefix(NamedTuple):
     """A prefix that was read.
 
-    first: (b, vocabulary) float32 log-probabilities of the first answer token.
+    first: (b, vocabulary) float32 log-probabilities of the first answer token. ids: (b, width)
+    tokens that the answer follows. reader: the part of the model that reads the answer. output: its
+    output, without logits. options: what else its next forward depends on.
     """
 
-    rows: int
-    width: int
     first: Tensor
-    cache: Any
-    encoded: Tensor | None
+    ids: Tensor
+    width: int
+    reader: Any
+    output: Any
+    past: dict[str, Any]
+    options: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        return len(self.ids)
 
 
 class Chain(NamedTuple):
@@ -47,20 +60,21 @@ class Chain(NamedTuple):
 
 @final
 class Scorer:
-    """Scores labels with a loaded model."""
+    """Scores labels with a loaded model.
 
-    def __init__(self, model: Any, sizer: BatchSizer, *, encoder_decoder: bool) -> None:
+    cached: whether labels continue a cache of the prefix; if not, they are scored by full forwards.
+    """
+
+    def __init__(
+        self, model: Any, sizer: BatchSizer, *, encoder_decoder: bool, cached: bool = True
+    ) -> None:
         self.model = model
+        self.cached = cached
         self._sizer = sizer
         self._encoder_decoder = encoder_decoder
+        self._ids = "decoder_input_ids" if encoder_decoder else "input_ids"
         accepted = inspect.signature(model.forward).parameters
-        self._keep_last = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        # BLIP-2's classes need an image at every call, so their language model is continued
-        # directly.
-        self._reader = model.language_model if hasattr(model, "qformer") else model
-        # Renamed in transformers 5.24, which warns at the old name.
-        renamed = "cache" in inspect.signature(self._reader.forward).parameters
-        self._cache = "cache" if renamed else "past_key_values"
+        self._keeps_last = "logits_to_keep" in accepted
 
     def __call__(self, inputs: dict[str, Any], labels: Sequence[Ids]) -> Tensor:
         """Return (b, labels) float32 log-probabilities in nats, of each label after each prompt."""
@@ -68,15 +82,19 @@ class Scorer:
         device = prefix.first.device
         scores = prefix.first[:, torch.tensor([ids[0] for ids in labels], device=device)]
         left = chains(labels)
+        if not prefix.past:
+            for chain in left:
+                logits = self._full(prefix, inputs, chain)
+                scores[:, chain.labels] += _summed(logits, [chain], labels)
+            return scores
         while left:
             # Shorter chains are padded on the right, where causality hides it, to at most twice
             # their length.
             most = self._sizer.chains(prefix.rows, prefix.width, len(left[0].ids))
             some = [chain for chain in left[:most] if 2 * len(chain.ids) >= len(left[0].ids)]
-            columns = [c for chain in some for c in chain.labels]
-            found = unless_full(partial(self._continue, prefix, some, [labels[c] for c in columns]))
+            found = unless_full(partial(self._continue, prefix, some, labels))
             if found is not None:
-                scores[:, columns] += found
+                scores[:, [c for chain in some for c in chain.labels]] += found
                 left = left[len(some) :]
             elif len(some) > 1:
                 self._sizer.fewer_chains(len(some))
@@ -85,58 +103,155 @@ class Scorer:
         return scores
 
     def _prefix(self, inputs: dict[str, Any]) -> _Prefix:
-        rows, width = inputs["input_ids"].shape
-        if self._encoder_decoder:
-            start = self.model.config.get_text_config().decoder_start_token_id
-            begun = torch.full((rows, 1), start, device=inputs["input_ids"].device)
-            out = self.model(**inputs, decoder_input_ids=begun, use_cache=True)
-        else:
-            out = self.model(**inputs, use_cache=True, **self._keep_last)
-        state = getattr(out, "language_model_outputs", None) or out
-        encoded = state.encoder_last_hidden_state if self._encoder_decoder else None
-        return _Prefix(
-            rows,
-            width,
-            out.logits[:, -1].float().log_softmax(-1),
-            getattr(state, self._cache),
-            encoded,
+        given = dict(inputs)
+        if self._encoder_decoder and self._ids not in given:
+            first = given.get("input_ids", given.get(self.model.main_input_name))
+            given[self._ids] = first.new_full(
+                (len(first), 1), start_token(self.model), dtype=torch.long
+            )
+        out = self.model(**given, use_cache=self.cached, **self._last(1))
+        # BLIP-2's classes need an image at every call, so their language model is continued.
+        inner = getattr(out, "language_model_outputs", None)
+        reader, state = (self.model, out) if inner is None else (self.model.language_model, inner)
+        ids = given.pop(self._ids)
+        prefix = _Prefix(
+            first=out.logits[:, -1].float().log_softmax(-1),
+            ids=ids,
+            width=given.get("input_ids", ids).shape[1],
+            reader=reader,
+            output=state,
+            past=_past(state) if self.cached else {},
+            options=self._options(given, state, whole=inner is None),
         )
+        # The logits of a whole prompt would be the largest tensor of a large vocabulary.
+        out.logits = state.logits = None
+        return prefix
+
+    def _options(self, given: dict[str, Any], state: Any, *, whole: bool) -> dict[str, Any]:
+        """Return what the next forward of the reader depends on, besides tokens and cache.
+
+        whole: whether the reader is the whole model.
+        """
+        kept = given if whole else {k: v for k, v in given.items() if k == "attention_mask"}
+        options = {"use_cache": True, **kept}
+        if self._encoder_decoder:
+            for key in {"input_ids", self.model.main_input_name}:
+                options.pop(key, None)
+            seen = state.encoder_last_hidden_state
+            options["encoder_outputs"] = BaseModelOutput(last_hidden_state=seen)
+        elif bool(options.get("attention_mask", torch.ones(())).all()):
+            # Without padding a row's past is all of its prefix. `generate` leaves it out too.
+            options.pop("attention_mask", None)
+        return options
+
+    def _last(self, tokens: int) -> dict[str, int]:
+        """Return the option that makes a forward pass compute the last logits only, if any does."""
+        return {"logits_to_keep": tokens} if self._keeps_last else {}
 
     def _continue(self, prefix: _Prefix, some: Sequence[Chain], labels: Sequence[Ids]) -> Tensor:
-        """Return (b, labels) summed log-probabilities of the tokens of some chains' labels.
-
-        The first token of each label is left out. The columns are in the chains' order.
-        """
-        device = prefix.first.device
+        """Return (b, labels of the chains) summed log-probabilities, without each first token."""
         n = len(some)
-        longest = len(some[0].ids)
-        padded = torch.tensor(
-            [_filled(chain.ids, longest) for chain in some], device=device
-        ).repeat(prefix.rows, 1)
-        # There is no padding before them, so no mask is needed: a row's past is all of its prefix.
-        given: dict[str, Any] = {self._cache: repeated(prefix.cache, n)}
-        if prefix.encoded is None:
-            given["input_ids"] = padded
-        else:
-            given["decoder_input_ids"] = padded
-            given["encoder_outputs"] = BaseModelOutput(
-                last_hidden_state=prefix.encoded.repeat_interleave(n, 0)
-            )
-        logits = self._reader(**given).logits
-        logits = logits.reshape(prefix.rows, n, *logits.shape[1:])
-
-        rests = [ids[1:] for ids in labels]
-        most = max(map(len, rests))
-        place = torch.arange(most, device=device)
-        token = torch.tensor([_filled(rest, most) for rest in rests], device=device)
-        count = torch.tensor([[len(rest)] for rest in rests], device=device)
-        owner = torch.tensor(
-            [[j] for j, chain in enumerate(some) for _ in chain.labels], device=device
+        length = len(some[0].ids)
+        options = _updated(prefix.reader, prefix.output, prefix.options, length)
+        given = prefix.reader.prepare_inputs_for_generation(
+            _followed(prefix.ids, some[0].ids),
+            next_sequence_length=length,
+            is_first_iteration=False,
+            **options | prefix.past,
         )
-        # Row by row: all rows in float32 would be the largest tensor of a model with a large
-        # vocabulary.
-        chosen = torch.stack([row.float().log_softmax(-1)[owner, place, token] for row in logits])
-        return chosen.where(place < count, 0).sum(-1)
+        given = {key: _expanded(key, value, prefix.rows, n) for key, value in given.items()}
+        padded = prefix.ids.new_tensor([_filled(chain.ids, length) for chain in some])
+        given[self._ids] = padded.repeat(prefix.rows, 1)
+        given |= {name: repeated(cache, prefix.rows, n) for name, cache in prefix.past.items()}
+        logits = prefix.reader(**given).logits
+        return _summed(logits.reshape(prefix.rows, n, *logits.shape[1:]), some, labels)
+
+    def _full(self, prefix: _Prefix, inputs: dict[str, Any], chain: Chain) -> Tensor:
+        """Return (b, 1, tokens, vocabulary) logits from prompt and chain together, without a cache.
+
+        Row t is for the token after t + 1 tokens of the chain.
+        """
+        length = len(chain.ids)
+        ids = _followed(prefix.ids, chain.ids)
+        if self._encoder_decoder:
+            given = {**inputs, self._ids: ids, "use_cache": False}
+        else:
+            options = {k: v for k, v in inputs.items() if k != self._ids} | {"use_cache": False}
+            output = prefix.output
+            given = self.model.prepare_inputs_for_generation(
+                ids, is_first_iteration=True, **_updated(self.model, output, options, length)
+            )
+        return self.model(**given, **self._last(length)).logits[:, None, -length:]
+
+
+def start_token(model: Any) -> int:
+    """Return the token that the decoder of an encoder-decoder model starts with.
+
+    Raises ModelError if no setting names it.
+    """
+    text = model.config.get_text_config(decoder=True)
+    for settings in (model.generation_config, text, model.config):
+        start = getattr(settings, "decoder_start_token_id", None)
+        if start is not None:
+            return int(start)
+    start = getattr(model.generation_config, "bos_token_id", None)
+    if start is None:
+        raise ModelError(
+            f"{type(model).__name__} does not say with which token its decoder starts; "
+            "set decoder_start_token_id in its generation_config.json"
+        )
+    return int(start)
+
+
+def _past(output: Any) -> dict[str, Any]:
+    """Return the cache of an output by its name; it was renamed in transformers 5.24."""
+    names = [name for name in ("cache", "past_key_values") if name in output]
+    return {name: output[name] for name in names[:1]}
+
+
+def _updated(reader: Any, output: Any, options: dict[str, Any], length: int) -> dict[str, Any]:
+    """Return the options after `length` more tokens, as the model itself updates them."""
+    options = dict(options)
+    for _ in range(length):
+        options = reader._update_model_kwargs_for_generation(
+            output, options, is_encoder_decoder=reader.config.is_encoder_decoder
+        )
+    return options
+
+
+def _followed(ids: Tensor, more: Ids) -> Tensor:
+    return torch.cat([ids, ids.new_tensor(more).expand(len(ids), -1)], 1)
+
+
+def _expanded(key: str, value: Any, rows: int, times: int) -> Any:
+    """Return an input with every row `times` times in a row."""
+    if isinstance(value, BaseModelOutput):
+        return BaseModelOutput(**{k: _expanded(k, v, rows, times) for k, v in value.items()})
+    if not isinstance(value, Tensor):
+        return value
+    # Positions of several dimensions come with the dimensions first.
+    axis = 1 if key.endswith("position_ids") and value.dim() == 3 else 0
+    if value.dim() <= axis or value.shape[axis] != rows:
+        return value
+    return value.repeat_interleave(times, axis)
+
+
+def _summed(logits: Tensor, some: Sequence[Chain], labels: Sequence[Ids]) -> Tensor:
+    """Return (b, labels) summed log-probabilities of some chains' labels, without first tokens.
+
+    logits: (b, chains, tokens, vocabulary). The columns are in the chains' order.
+    """
+    device = logits.device
+    rests = [labels[column][1:] for chain in some for column in chain.labels]
+    most = max(map(len, rests))
+    place = torch.arange(most, device=device)
+    token = torch.tensor([_filled(rest, most) for rest in rests], device=device)
+    count = torch.tensor([[len(rest)] for rest in rests], device=device)
+    owner = torch.tensor([[j] for j, chain in enumerate(some) for _ in chain.labels], device=device)
+    # Row by row: all rows in float32 would be the largest tensor of a model with a large
+    # vocabulary.
+    chosen = torch.stack([row.float().log_softmax(-1)[owner, place, token] for row in logits])
+    return chosen.where(place < count, 0).sum(-1)
 
 
 def chains(labels: Sequence[Ids]) -> list[Chain]:
@@ -164,27 +279,37 @@ def _filled(ids: Ids, length: int) -> Ids:
     return ids + ids[-1:] * (length - len(ids))
 
 
-def repeated(cache: Any, times: int) -> Any:
-    """Return a cache with every row `times` times in a row.
+def repeated(cache: Any, rows: int, times: int) -> Any:
+    """Return a cache of `rows` rows with every row `times` times in a row.
 
-    The given cache is neither changed nor copied.
+    The given cache is not changed, and its full attention layers are not copied.
     """
-    view = copy.copy(cache)
     if isinstance(cache, EncoderDecoderCache):
-        view.self_attention_cache = repeated(cache.self_attention_cache, times)
-        view.cross_attention_cache = repeated(cache.cross_attention_cache, times)
+        view = copy.copy(cache)
+        view.self_attention_cache = repeated(cache.self_attention_cache, rows, times)
+        view.cross_attention_cache = repeated(cache.cross_attention_cache, rows, times)
         view.is_updated = dict(cache.is_updated)
         return view
-    view.layers = [_repeated_layer(layer, times) for layer in cache.layers]
+    if type(cache) is not DynamicCache:
+        return _reordered(cache, rows, times)
+    view = copy.copy(cache)
+    view.layers = [
+        _RepeatedLayer(layer, times)
+        if type(layer) is DynamicLayer and layer.is_initialized
+        else _reordered(layer, rows, times)
+        for layer in cache.layers
+    ]
     return view
 
 
-def _repeated_layer(layer: Any, times: int) -> Any:
-    if type(layer) is DynamicLayer and layer.is_initialized:
-        return _RepeatedLayer(layer, times)
-    own = copy.deepcopy(layer)  # sliding windows and recurrent states repeat themselves
-    if hasattr(own, "batch_repeat_interleave"):
-        own.batch_repeat_interleave(times)
+def _reordered(state: Any, rows: int, times: int) -> Any:
+    """Return a copy of a cache, or of a layer of one, with every row `times` times in a row.
+
+    All of them can be reordered, for beam searches: sliding windows, convolutions and recurrent
+    states too.
+    """
+    own = copy.deepcopy(state)
+    own.reorder_cache(torch.arange(rows).repeat_interleave(times))
     return own
 
 
