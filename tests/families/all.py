@@ -1,7 +1,20 @@
 """Every builder: importing this module fills `kit.FAMILIES`."""
 
 from tests.families import captioners as captioners
+from tests.families import documents as documents
+from tests.families import idefics as idefics
+from tests.families import inkling as inkling
+from tests.families import instructblip as instructblip
+from tests.families import internvl as internvl
+from tests.families import liquid as liquid
 from tests.families import llava as llava
+from tests.families import meta as meta
+from tests.families import microsoft as microsoft
+from tests.families import minicpm as minicpm
+from tests.families import mistral as mistral
+from tests.families import others as others
+from tests.families import paligemma as paligemma
+from tests.families import qwen as qwen
 from tests.families.check import REFUSED
 from tests.families.kit import FAMILIES as FAMILIES
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, final
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers.utils import PushToHubMixin
 
 Builder = Callable[[], tuple[Any, Any]]
 Ask = Callable[[Any, Any, str], Any]
@@ -117,7 +118,7 @@ def save(model: Any, processor: Any, folder: Path) -> None:
 
 
 @final
-class Named:
+class Named(PushToHubMixin):  # type: ignore[misc]  # by which a processor knows its parts
     """A part of a processor that is only written down: its class's name and its settings.
 
     Published folders name a video processor, which needs torchvision and which no image goes

@@ -6,15 +6,27 @@ from typing import Any
 
 import transformers as hf
 
-from tests.families import kit
+from tests.families import kit, mistral
 from tests.families.kit import family
 
-LLAVA_CHAT = kit.chat("<image>\n", end="", reply=" ASSISTANT:")
+PLACE = {"image_token": "<image>"}
+PLACES = {**PLACE, "video_token": "<video>"}
+TILES = [[56, 112], [112, 56], [112, 112]]
+VICUNA = kit.chat("<image>\n", end="", reply=" ASSISTANT:")
+
+
+def _tiled() -> Any:
+    return kit.pil(
+        "LlavaNextImageProcessor",
+        size={"shortest_edge": 56},
+        crop_size=kit.square(),
+        image_grid_pinpoints=TILES,
+    )
 
 
 @family("llava")
 def llava() -> tuple[Any, Any]:
-    tokens = kit.tokenizer(named={"image_token": "<image>"}, begins=True)
+    tokens = kit.tokenizer(named=PLACE, begins=True)
     config = hf.LlavaConfig(
         vision_config=kit.clip(),
         text_config=kit.text(tokens, "llama"),
@@ -27,6 +39,141 @@ def llava() -> tuple[Any, Any]:
         patch_size=kit.PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=LLAVA_CHAT,
+        chat_template=VICUNA,
     )
     return hf.LlavaForConditionalGeneration(config), processor
+
+
+@family("llava", "Pixtral", needs=mistral.PIXTRAL_NEEDS)
+def llava_pixtral() -> tuple[Any, Any]:
+    tokens = kit.tokenizer(*mistral.MARKS, named={"image_token": "[IMG]"}, begins=True)
+    config = hf.LlavaConfig(
+        vision_config=mistral.PIXTRAL,
+        text_config=kit.text(tokens, "mistral"),
+        image_token_index=tokens.image_token_id,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    processor = hf.PixtralProcessor(
+        image_processor=mistral.images(kit.PATCH),
+        tokenizer=tokens,
+        patch_size=kit.PATCH,
+        chat_template=mistral.TEMPLATE,
+    )
+    return hf.LlavaForConditionalGeneration(config), processor
+
+
+@family("llava_next")
+def llava_next() -> tuple[Any, Any]:
+    tokens = kit.tokenizer(named=PLACE, begins=True)
+    config = hf.LlavaNextConfig(
+        vision_config=kit.clip(),
+        text_config=kit.text(tokens, "mistral"),
+        image_token_index=tokens.image_token_id,
+        image_grid_pinpoints=TILES,
+        vision_feature_layer=-2,
+    )
+    processor = hf.LlavaNextProcessor(
+        image_processor=_tiled(),
+        tokenizer=tokens,
+        patch_size=kit.PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=kit.chat("<image>\n", "[INST] ", " [/INST]", ""),
+    )
+    return hf.LlavaNextForConditionalGeneration(config), processor
+
+
+@family("llava_next_video")
+def llava_next_video() -> tuple[Any, Any]:
+    tokens = kit.tokenizer(named=PLACES, begins=True)
+    config = hf.LlavaNextVideoConfig(
+        vision_config=kit.clip(),
+        text_config=kit.text(tokens, "llama"),
+        image_token_index=tokens.image_token_id,
+        video_token_index=tokens.video_token_id,
+        image_grid_pinpoints=TILES,
+        vision_feature_layer=-2,
+    )
+    processor = kit.processor(
+        hf.LlavaNextVideoProcessor,
+        image_processor=_tiled(),
+        video_processor=kit.video("LlavaNextVideoVideoProcessor"),
+        tokenizer=tokens,
+        patch_size=kit.PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=VICUNA,
+    )
+    return hf.LlavaNextVideoForConditionalGeneration(config), processor
+
+
+@family("llava_onevision")
+def llava_onevision() -> tuple[Any, Any]:
+    tokens = kit.tokenizer("<|im_start|>", "<|im_end|>", named=PLACES)
+    tiles = [[56, 56], *TILES]
+    config = hf.LlavaOnevisionConfig(
+        vision_config=kit.siglip(),
+        text_config=kit.text(tokens, "qwen2"),
+        image_token_index=tokens.image_token_id,
+        video_token_index=tokens.video_token_id,
+        image_grid_pinpoints=tiles,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+    )
+    processor = kit.processor(
+        hf.LlavaOnevisionProcessor,
+        image_processor=kit.pil(
+            "LlavaOnevisionImageProcessor", size=kit.square(), image_grid_pinpoints=tiles
+        ),
+        video_processor=kit.video("LlavaOnevisionVideoProcessor"),
+        tokenizer=tokens,
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=kit.chat("<image>\n", **kit.CHATML),
+    )
+    return hf.LlavaOnevisionForConditionalGeneration(config), processor
+
+
+@family("vipllava")
+def vipllava() -> tuple[Any, Any]:
+    tokens = kit.tokenizer(named=PLACE, begins=True)
+    config = hf.VipLlavaConfig(
+        vision_config=kit.clip(),
+        text_config=kit.text(tokens, "llama"),
+        image_token_index=tokens.image_token_id,
+        vision_feature_layers=[-2, -1],
+    )
+    processor = hf.LlavaProcessor(
+        image_processor=kit.clip_images(),
+        tokenizer=tokens,
+        patch_size=kit.PATCH,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=kit.chat("<image>\n", "###Human: ", "", "###Assistant:"),
+    )
+    return hf.VipLlavaForConditionalGeneration(config), processor
+
+
+@family("video_llava")
+def video_llava() -> tuple[Any, Any]:
+    tokens = kit.tokenizer(named=PLACES, begins=True)
+    config = hf.VideoLlavaConfig(
+        vision_config=kit.clip(),
+        text_config=kit.text(tokens, "llama"),
+        image_token_index=tokens.image_token_id,
+        video_token_index=tokens.video_token_id,
+        vision_feature_layer=-2,
+    )
+    processor = kit.processor(
+        hf.VideoLlavaProcessor,
+        image_processor=hf.VideoLlavaImageProcessor(
+            size={"shortest_edge": 56}, crop_size=kit.square()
+        ),
+        video_processor=kit.video("VideoLlavaVideoProcessor"),
+        tokenizer=tokens,
+        patch_size=kit.PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=kit.chat("<image>", end="", reply=" ASSISTANT:"),
+    )
+    return hf.VideoLlavaForConditionalGeneration(config), processor

@@ -79,6 +79,7 @@ class Reference:
         """What a decoder begins with: its start token, and a BOS that generation forces."""
         generation = self.model.generation_config
         starts = [getattr(one, "decoder_start_token_id", None) for one in (generation, *settings)]
+        starts.append(generation.bos_token_id)  # as generation does where no start is given
         forced = generation.forced_bos_token_id
         return [
             next(start for start in starts if start is not None),
