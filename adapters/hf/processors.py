@@ -7,22 +7,42 @@ and images go through Pillow wherever a processor has a class for that.
 
 from __future__ import annotations
 
+import importlib
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 import transformers
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
-from transformers.image_processing_backends import TorchvisionBackend
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING, processor_class_from_name
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
-from transformers.processing_utils import ProcessorMixin
+from transformers.utils import cached_file
 
 from bbtvp.core.errors import ModelError
 
+try:
+    from transformers.models.auto.processing_auto import (
+        PROCESSOR_MAPPING,
+        processor_class_from_name,
+    )
+    from transformers.processing_utils import ProcessorMixin
+except (ImportError, OSError, RuntimeError) as error:
+    # transformers imports torchvision where it is installed, and fails if that was built for
+    # another torch.
+    raise ImportError(
+        f"transformers cannot use what is installed beside it ({error}); if that is torchvision, "
+        f"install the build for torch {torch.__version__}, or pip uninstall torchvision"
+    ) from error
+
 _VIDEO = "video_processor"
 _IMAGES = "image_processor"
+
+_TORCHVISION = "TorchvisionBackend"
+"""The base class of image processors on torchvision, by name: to import it needs torchvision."""
 
 
 def load_processor(
@@ -54,8 +74,8 @@ def load_processor(
 
 def other_backend(processor: Any) -> str:
     """Return the name of the image processor's class if it does not use Pillow, else ""."""
-    images = processor.image_processor
-    return type(images).__name__ if isinstance(images, TorchvisionBackend) else ""
+    found = type(processor.image_processor)
+    return found.__name__ if any(c.__name__ == _TORCHVISION for c in found.__mro__) else ""
 
 
 def _class_of(source: str, options: dict[str, Any]) -> Any:
@@ -68,14 +88,14 @@ def _class_of(source: str, options: dict[str, Any]) -> Any:
         if remote and options["trust_remote_code"]:
             return get_class_from_dynamic_module(remote, source, revision=options["revision"])
         if found := processor_class_from_name(settings.get("processor_class") or ""):
-            return found
+            return _real(found)
         if remote:
             raise ModelError(
                 f"{source} has a processor with code of its own; if you trust it, add the option "
                 "trust_remote_code=true"
             )
     config = transformers.AutoConfig.from_pretrained(source, **options)
-    return PROCESSOR_MAPPING.get(type(config), None)
+    return _real(PROCESSOR_MAPPING.get(type(config), None))
 
 
 def _settings(source: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -89,17 +109,47 @@ def _settings(source: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield transformers.AutoConfig.from_pretrained(source, **options).to_dict()
 
 
-class _NoVideos(dict[str, Any]):
-    """Stands where a video processor would: it is empty, and any setting of it is None.
+def _real(found: Any) -> Any:
+    """Return a processor class, also if transformers has a placeholder for it without torchvision.
 
-    A dict, since a processor is written as JSON while it is loaded.
+    Such a class (Pixtral's) needs a function of the module of torchvision's image processor, which
+    the module of Pillow's defines too. Raises ImportError if that is not all.
+    """
+    if not getattr(found, "is_dummy", False):
+        return found
+    module = getattr(transformers, found.__name__).__module__
+    wanted = module.replace(".processing_", ".image_processing_")
+    try:
+        pillow = importlib.import_module(module.replace(".processing_", ".image_processing_pil_"))
+        sys.modules[wanted] = pillow
+        return getattr(importlib.import_module(module), found.__name__)
+    finally:
+        sys.modules.pop(wanted, None)
+
+
+class _NoVideos(dict[str, Any]):
+    """Stands where a video processor would: its settings as attributes, None where it has none.
+
+    Some processors read a setting of it even for an image. A dict, since a processor is written as
+    JSON while it is loaded.
     """
 
     model_input_names: ClassVar[list[str]] = []
 
-    def __getattr__(self, name: str) -> None:
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        return self.get(name)
+
+    @classmethod
+    def of(cls, source: str, settings: dict[str, Any], revision: str | None) -> _NoVideos:
+        """Return the settings in a processor's own, or else in their own file."""
+        if _VIDEO in settings:
+            return cls(settings[_VIDEO])
+        with suppress(OSError):  # there is no such file
+            file = cached_file(source, "video_preprocessor_config.json", revision=revision)
+            return cls(json.loads(Path(file).read_text("utf-8")))
+        return cls()
 
 
 @cache
@@ -129,7 +179,9 @@ def _for_images(base: Any) -> Any:
             loaded[_IMAGES] = transformers.AutoImageProcessor.from_pretrained(
                 source, backend="pil", **options
             )
-            return [loaded.get(part, _NoVideos()) for part in cls.get_attributes()]
+            if _VIDEO in cls.get_attributes():
+                loaded[_VIDEO] = _NoVideos.of(source, processor_dict, options["revision"])
+            return [loaded[part] for part in cls.get_attributes()]
 
         @staticmethod
         def get_possibly_dynamic_module(name: str) -> Any:

@@ -76,7 +76,7 @@ def test_a_processor_loads_without_its_video_half(
     loaded = load_processor(str(as_saved(damaged("llava"), processor, images, **settings)))
     assert type(loaded).__name__ == processor
     assert isinstance(loaded, getattr(transformers, processor))
-    assert not loaded.video_processor
+    assert loaded.video_processor.merge_size is None
     assert not other_backend(loaded)
     image = Image.fromarray(np.full((64, 80, 3), 100, np.uint8))
     seen = loaded.image_processor([[image]], return_tensors="pt")
@@ -111,3 +111,23 @@ def test_a_processor_that_reads_videos_alone_is_refused(damaged: Folder) -> None
     folder = as_saved(damaged("llava"), "InstructBlipVideoProcessor", "BlipImageProcessor")
     with pytest.raises(ModelError, match="has no image processor: its InstructBlipVideoProcessor"):
         load_processor(str(folder))
+
+
+def test_a_class_that_only_asks_for_torchvision_is_loaded_on_pillow(damaged: Folder) -> None:
+    settings = {"size": {"longest_edge": 112}, "patch_size": {"height": 14, "width": 14}}
+    folder = as_saved(damaged("llava"), "PixtralProcessor", "PixtralImageProcessor", **settings)
+    loaded = load_processor(str(folder))
+    assert type(loaded).__name__ == "PixtralProcessor"
+    assert not other_backend(loaded)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_settings_of_the_video_half_are_kept(beside: bool, damaged: Folder) -> None:
+    """Some chat templates are given the number of frames, also for an image."""
+    folder = as_saved(damaged("llava"), "Qwen2VLProcessor", "Qwen2VLImageProcessor", **PIXELS)
+    file = folder / ("video_preprocessor_config.json" if beside else "processor_config.json")
+    written = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps({"fps": 3} if beside else written | {"video_processor": {"fps": 3}}))
+    loaded = load_processor(str(folder))
+    assert loaded.video_processor.fps == 3
+    assert loaded.video_processor.num_frames is None
