@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,23 +12,77 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import GenerationMixin
 
-from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.labels import label_ids
+from bbtvp.adapters.hf.layout import REFUSALS, image_layout, in_layout, one_line
+from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.core.arrays import Pixels
+from bbtvp.core.errors import ModelError
 from bbtvp.models import Request
 
 KNOWN = 4096
 """Number of texts that are cached. At six hundred tokens each, they take some 60 MB."""
 
 
+_AS_IT_IS = "{{ messages[0]['content'][1]['text'] }}"
+"""A chat template for prompts that are rendered already.
+
+With it, transformers tokenises a prompt by its own rules for chats. So a BOS that the template
+wrote is not written again by the tokenizer.
+"""
+
+_SHAPE = (224, 224, 3)
+"""The image beside which the end of a prompt is looked at. The end is the same for all."""
+
+
 class _Text(NamedTuple):
     """What a question becomes beside an image of one shape.
 
-    rows: its inputs, None if text and image cannot be prepared separately.
+    ids: the token ids of the prompt, () for none. rows: its inputs, None if text and image cannot
+    be prepared separately.
     """
 
     widths: tuple[int, ...]
+    ids: tuple[int, ...]
     rows: dict[str, Tensor] | None
+
+
+class InputNames(NamedTuple):
+    """Which inputs a model takes.
+
+    known: the names, None for any. decoder_prompt: whether the prompt is the decoder's.
+    """
+
+    known: frozenset[str] | None = None
+    decoder_prompt: bool = False
+
+    @classmethod
+    def of(cls, model: Any) -> InputNames:
+        """Read the names from the signature of a model's forward pass."""
+        if model is None:
+            return cls()
+        parameters = inspect.signature(model.forward).parameters
+        decoder_prompt = "decoder_input_ids" in parameters and "input_ids" not in parameters
+        others = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        known = None if others and not decoder_prompt else frozenset(parameters)
+        return cls(known, decoder_prompt)
+
+    @property
+    def ids(self) -> str:
+        """The name of the prompt's token ids."""
+        return "decoder_input_ids" if self.decoder_prompt else "input_ids"
+
+    def chosen(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs that the model takes, under its names, without training labels."""
+        if self.decoder_prompt and "input_ids" in inputs:
+            renamed = {"input_ids": self.ids, "attention_mask": "decoder_attention_mask"}
+            inputs = {renamed.get(key, key): value for key, value in inputs.items()}
+        return {
+            key: value
+            for key, value in inputs.items()
+            if key != "labels" and (self.known is None or key in self.known)
+        }
 
 
 @final
@@ -38,24 +93,37 @@ class Prompts:
     long as the image itself. What depends on the text and the image's shape is therefore cached,
     and only the image processor runs, unless the two together would differ in any bit from what the
     whole processor gives.
+
+    encoder_decoder: whether answers come from a decoder beside the encoder that reads the prompt.
+    model: the model that takes the inputs. Without it, all that the processor makes is given.
+    Raises ModelError for a processor that cannot prepare an image with a question.
     """
 
-    def __init__(self, processor: Any, *, encoder_decoder: bool) -> None:
+    def __init__(self, processor: Any, *, encoder_decoder: bool, model: Any = None) -> None:
         self.processor = processor
-        self._encoder_decoder = encoder_decoder
+        self._layout = image_layout(processor)
+        self._reader = InputNames.of(model)
+        self._fresh = encoder_decoder and not self._reader.decoder_prompt
+        self._end = () if self._fresh else _appended(processor, model)
         self._lock = threading.Lock()
         """A tokenizer sets its padding, then encodes, so two threads would mix their paddings."""
         self._text = lru_cache(KNOWN)(self._read)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
 
     def widths(self, request: Request) -> tuple[int, ...]:
-        """Return the token counts of a prompt: one, or two with a Q-Former's own tokenizer."""
+        """Return the token counts of a prompt: one, or two with a Q-Former's own tokenizer.
+
+        A model that gets no tokens beside the image counts as one token.
+        """
         return self._text(request.text, request.image.shape).widths
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the model's inputs for requests of equal widths and image shape.
 
-        There is no padding. Tensors are on the CPU, in the dtypes of the processor.
+        There is no padding. Tensors are on the CPU, in the dtypes of the processor. A prompt that
+        the decoder reads is in `decoder_input_ids`, any other one in `input_ids`; both are absent
+        where the question is drawn into the image, or has no place. Raises ModelError for an image
+        or a question that the processor refuses.
         """
         texts = [self._text(request.text, request.image.shape) for request in requests]
         rows = [text.rows for text in texts if text.rows is not None]
@@ -63,52 +131,116 @@ class Prompts:
             return self._whole(
                 [request.image for request in requests], [request.text for request in requests]
             )
-        seen = dict(self._images([request.image for request in requests]))
+        seen = self._images([request.image for request in requests])
         written = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
         return {key: value for key, value in seen.items() if isinstance(value, Tensor)} | written
 
     def _label_ids(self, text: str, label: str) -> tuple[int, ...]:
         """Return the token ids of a label as the answer to a question; () if it has none."""
+        written = () if self._fresh else self._text(text, _SHAPE).ids
         with self._lock:
             prompt = prompt_text(self.processor, text)
-            return tuple(
-                answer_ids(self.processor, prompt, label, encoder_decoder=self._encoder_decoder)
-            )
+            return tuple(label_ids(self.processor, text, prompt, written, label))
 
     def _read(self, text: str, shape: tuple[int, ...]) -> _Text:
         pixels = (
             (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
         )  # 251 is prime: no two rows alike
         whole = self._whole([pixels], [text])
-        seen = self._images([pixels])
-        widths = tuple(whole[key].shape[1] for key in sorted(whole) if key.endswith("input_ids"))
+        names = sorted(key for key in whole if key.endswith("input_ids"))
+        widths = tuple(whole[key].shape[1] for key in names) or (1,)
+        main = self._reader.ids
+        ids = tuple(whole[main][0].tolist()) if main in whole else ()
+        return _Text(widths, ids, self._rows(pixels, whole))
+
+    def _rows(self, pixels: Pixels, whole: dict[str, Any]) -> dict[str, Tensor] | None:
+        """Return what of the inputs depends on the text alone, None if they cannot be parted."""
+        try:
+            seen = self._images([pixels])
+        except REFUSALS:  # such as an image processor that draws the question
+            return None
         shared = {key for key in seen if key in whole}
         rows = {key: value for key, value in whole.items() if key not in shared}
-        apart = all(_same(seen[key], whole[key]) for key in shared) and shared | set(rows) == set(
-            whole
-        )
+        made = {key for key, value in seen.items() if isinstance(value, Tensor)}
         apart = (
-            apart and {key for key, value in seen.items() if isinstance(value, Tensor)} <= shared
+            made <= shared
+            and all(_same(seen[key], whole[key]) for key in shared)
+            and all(isinstance(value, Tensor) and len(value) == 1 for value in rows.values())
         )
-        apart = apart and all(
-            isinstance(value, Tensor) and len(value) == 1 for value in rows.values()
-        )
-        return _Text(widths, rows if apart else None)
+        return rows if apart else None
 
-    def _images(self, images: Sequence[Pixels]) -> Any:
-        return self.processor.image_processor(
-            [[Image.fromarray(image)] for image in images], return_tensors="pt"
-        )
+    def _images(self, images: Sequence[Pixels]) -> dict[str, Any]:
+        return dict(self.processor.image_processor(self._pictures(images), return_tensors="pt"))
+
+    def _pictures(self, images: Sequence[Pixels]) -> list[Any]:
+        return in_layout(list(map(Image.fromarray, images)), self._layout)
 
     def _whole(self, images: Sequence[Pixels], texts: Sequence[str]) -> dict[str, Any]:
-        pictures = [[Image.fromarray(image)] for image in images]
-        with self._lock:
-            prompts = [prompt_text(self.processor, text) for text in texts]
-            inputs = dict(
-                self.processor(images=pictures, text=prompts, return_tensors="pt", padding=True)
+        try:
+            with self._lock:
+                inputs = self._processed(images, texts)
+            ids = inputs.get("input_ids", texts)
+            if len(ids) != len(texts):  # ShieldGemma asks each of its policies
+                raise ValueError(f"{len(ids)} prompts for {len(texts)} questions")
+        except REFUSALS as error:
+            raise ModelError(
+                f"{type(self.processor).__name__} cannot prepare this image with this question "
+                f"({one_line(error)}); ask another question, or give another model"
+            ) from error
+        return self._reader.chosen(_without_end(inputs, self._end))
+
+    def _processed(self, images: Sequence[Pixels], texts: Sequence[str]) -> dict[str, Any]:
+        """Return what the processor makes of images and questions, as transformers would ask it."""
+        prompts = [prompt_text(self.processor, text) for text in texts]
+        if not getattr(self.processor, "chat_template", None):
+            return dict(
+                self.processor(
+                    images=self._pictures(images), text=prompts, return_tensors="pt", padding=True
+                )
             )
-        inputs.pop("labels", None)  # PaliGemma's processor adds training labels
+        chats = []
+        for image, prompt in zip(images, prompts, strict=True):
+            picture = {"type": "image", "image": Image.fromarray(image)}
+            text = {"type": "text", "text": prompt}
+            chats.append([{"role": "user", "content": [picture, text]}])
+        return dict(
+            self.processor.apply_chat_template(
+                chats,
+                chat_template=_AS_IT_IS,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True},
+            )
+        )
+
+
+def _appended(processor: Any, model: Any) -> tuple[int, ...]:
+    """Return the end tokens that a tokenizer puts after a prompt and that no answer can follow.
+
+    None of a chat template, which says itself how a prompt ends. None for a model that generates in
+    a way of its own: it is given what its processor makes.
+    """
+    own = model is not None and type(model).generate is not GenerationMixin.generate
+    if own or getattr(processor, "chat_template", None):
+        return ()
+    plain = processor.tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = processor.tokenizer("a")["input_ids"]
+    start = next((i for i in range(len(full)) if full[i : i + len(plain)] == plain), len(full))
+    return tuple(full[start + len(plain) :])
+
+
+def _without_end(inputs: dict[str, Any], end: tuple[int, ...]) -> dict[str, Any]:
+    """Return inputs without these tokens, if all prompts end with them."""
+    ids = inputs.get("input_ids")
+    if not end or ids is None or (ids[:, -len(end) :] != torch.tensor(end)).any():
         return inputs
+    return {
+        key: value[:, : -len(end)]
+        if isinstance(value, Tensor) and value.shape == ids.shape
+        else value
+        for key, value in inputs.items()
+    }
 
 
 def _same(one: Any, other: Any) -> bool:

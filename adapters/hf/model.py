@@ -49,7 +49,7 @@ class HuggingFaceModel(Model):
         # BLIP-2 says it of its language model only, T5Gemma 2 of the whole only.
         settings = (model.config, model.config.get_text_config())
         self.encoder_decoder = any(getattr(one, "is_encoder_decoder", False) for one in settings)
-        self._prompts = Prompts(processor, encoder_decoder=self.encoder_decoder)
+        self._prompts = Prompts(processor, encoder_decoder=self.encoder_decoder, model=model)
         self._scorer = Scorer(model, self.sizer, encoder_decoder=self.encoder_decoder)
         # Qwen-VL's classes and similar ones keep the positions of the last prefix in the model
         # itself.

@@ -10,6 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from bbtvp.adapters.hf.layout import REFUSALS, image_layout, one_line
+from bbtvp.core.errors import ModelError
+
 _SWITCHES = ("enable_thinking", "thinking")
 """Names under which chat templates can be told not to open a thought."""
 
@@ -50,15 +53,13 @@ class AnswerPrompt(NamedTuple):
 def prompt_text(processor: Any, question: str) -> str:
     """Return the full text prompt for one image and one question, with the image placeholder.
 
-    A chat template is used where the processor has one, without a thought that it opens. Otherwise
-    the placeholder comes first, except for processors of the BLIP-2 family, which insert it
-    themselves.
+    A chat template is used where the processor has one, without a thought that it opens. Raises
+    ModelError for a chat template that cannot be rendered, and for a processor that takes no image
+    with a question.
     """
     if getattr(processor, "chat_template", None):
         return answer_prompt(processor, question).text
-    if hasattr(processor, "num_query_tokens"):
-        return question
-    return f"{processor.image_token}{question}"
+    return f"{image_layout(processor).placeholder}{question}"
 
 
 def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
@@ -70,12 +71,12 @@ def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
     template = getattr(processor, "chat_template", None)
     if not template:
         return AnswerPrompt("")
-    text = _rendered(processor, question)
+    text = rendered(processor, question)
     opened = _opened(text, question)
     for switch in _SWITCHES:
         if switch not in str(template):
             continue
-        off = _rendered(processor, question, **{switch: False})
+        off = rendered(processor, question, **{switch: False})
         if off != text and not _opened(off, question):
             return AnswerPrompt(off, opened, note=f"thinking is switched off ({switch}=False)")
     if not opened:
@@ -104,12 +105,34 @@ def thought_note(spec: str, prompt: AnswerPrompt) -> str:
     return f"{told}, so labels cannot be scored; give a model that does not think"
 
 
-def _rendered(processor: Any, question: str, **switches: bool) -> str:
-    content = [{"type": "image"}, {"type": "text", "text": question}]
-    chat = [{"role": "user", "content": content}]
-    return str(
-        processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False, **switches)
-    )
+def rendered(processor: Any, question: str, answer: Any = None, **switches: bool) -> str:
+    """Return a processor's chat template applied to one image and one question.
+
+    answer: the content of the model's turn; by default the template invites it to answer. Raises
+    ModelError for a template that cannot be rendered.
+    """
+    # Only whether there is an image is seen by a template, some look for its key.
+    content = [{"type": "image", "image": "image"}, {"type": "text", "text": question}]
+    chat: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if answer is not None:
+        chat.append({"role": "assistant", "content": answer})
+    try:
+        return str(
+            processor.apply_chat_template(
+                chat, add_generation_prompt=answer is None, tokenize=False, **switches
+            )
+        )
+    except REFUSALS as error:
+        raise ModelError(
+            f"the chat template of {type(processor).__name__} cannot be used for an image and a "
+            f"question ({one_line(error)}); mend chat_template.jinja, or give another model"
+        ) from error
+
+
+def switched(processor: Any) -> list[dict[str, bool]]:
+    """Return the options with which a prompt may have been rendered, the plain one first."""
+    template = str(getattr(processor, "chat_template", None))
+    return [{}, *({switch: False} for switch in _SWITCHES if switch in template)]
 
 
 def _untold(template: str, text: str, question: str) -> str:
@@ -151,17 +174,3 @@ def _ends(mark: str) -> str:
         return _ENDS[mark]
     found = _MARK.fullmatch(mark)
     return f"{found['left']}/{found['name']}{found['right']}" if found else ""
-
-
-def answer_ids(processor: Any, prompt: str, answer: str, *, encoder_decoder: bool) -> list[int]:
-    """Return the token ids of an answer as the model would write it, without the end token.
-
-    A decoder-only model continues the prompt, so a word is preceded by a space unless the prompt
-    already ends a line. The decoder of an encoder-decoder model starts a new text.
-    """
-    # PaliGemma's processor ends every prompt with a line feed of its own.
-    fresh = (
-        encoder_decoder or prompt[-1:].isspace() or type(processor).__name__ == "PaliGemmaProcessor"
-    )
-    text = answer if fresh else f" {answer}"
-    return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.inputs import Prompts
+from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.core.rng import derived_seed
 from bbtvp.zoo.families import FAMILIES, build_clip
 
@@ -86,10 +88,13 @@ class Member:
             }
         return self._layouts[question]
 
+    @cached_property
+    def _prompts(self) -> Prompts:
+        return Prompts(self.processor, encoder_decoder=self.encoder_decoder, model=self.model)
+
     def target(self, question: str, answer: str) -> list[int]:
         """Token ids of an answer and the end token."""
-        text = prompt_text(self.processor, question)
-        ids = answer_ids(self.processor, text, answer, encoder_decoder=self.encoder_decoder)
+        ids = self._prompts.label_ids(question, answer)
         return [*ids, self.processor.tokenizer.eos_token_id]
 
     def batch(self, questions: list[str], answers: list[str]) -> dict[str, Tensor]:

@@ -35,7 +35,8 @@ from sizes import QUESTION, SIZES, drawn
 
 from bbtvp.adapters.hf import HuggingFaceModel
 from bbtvp.adapters.hf.batches import BatchSizer
-from bbtvp.adapters.hf.prompts import answer_ids, prompt_text
+from bbtvp.adapters.hf.inputs import Prompts
+from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.core.rng import stream
 from bbtvp.models import Reply, Request, load_model
 from bbtvp.zoo import scenes
@@ -65,10 +66,8 @@ def plain(
     core = model.model
     processor = model.processor
     prompt = prompt_text(processor, requests[0].text)
-    ids = [
-        answer_ids(processor, prompt, label, encoder_decoder=model.encoder_decoder)
-        for label in labels
-    ]
+    prompts = Prompts(processor, encoder_decoder=model.encoder_decoder, model=core)
+    ids = [prompts.label_ids(requests[0].text, label) for label in labels]
     found = []
     with torch.inference_mode():
         for start in range(0, len(requests), batch):
