@@ -151,11 +151,9 @@ def _processing(subject: ModelName) -> Processing | None:
     from bbtvp.report.doctor import Processing
 
     if subject.service == "zoo":
-        from bbtvp.zoo.catalogue import members, weights
+        from bbtvp.zoo.catalogue import model_folder
 
-        if subject.model not in members():
-            raise unknown("model", subject.spec, [f"zoo/{member}" for member in members()])
-        return Processing.read(weights() / subject.model)
+        return Processing.read(model_folder(subject.model))
     if subject.service != "hf":
         return None
     if subject.model.startswith((".", "/", "~")):

@@ -12,6 +12,10 @@ from bbtvp.models import Model
 from bbtvp.surrogate import ClipSurrogate
 
 CLIP = "clip"
+INDEPENDENT = ("gemma3", "llava-dinov2", "llava-seed1")
+"""MLLMs whose towers share nothing with the other members: other seeds, scenes, resolutions and
+patches. They are targets of transfer, and no setting is tuned on them.
+"""
 STANDS_FOR = {
     "llava": "llava-hf/llava-1.5-7b-hf",
     "paligemma": "google/paligemma-3b-mix-224",
@@ -19,6 +23,9 @@ STANDS_FOR = {
     "minigpt4": "MiniGPT-4 (BLIP-2's vision and Q-Former, a Llama decoder)",
     "instructblip": "Salesforce/instructblip-vicuna-7b",
     "idefics3": "HuggingFaceM4/Idefics3-8B-Llama3",
+    "gemma3": "google/gemma-3-4b-it",
+    "llava-dinov2": "a LLaVA over DINOv2's tower and Qwen 2",
+    "llava-seed1": "llava-hf/llava-1.5-7b-hf",
     "clip": "openai/clip-vit-base-patch32",
 }
 """The real model of each miniature's architecture."""
@@ -30,13 +37,21 @@ def weights() -> Path:
 
 
 def members() -> list[str]:
-    """The MLLMs of the zoo, as `zoo/<name>`; the surrogate `clip` is not one of them."""
+    """The related MLLMs of the zoo, as `zoo/<name>`: the models of the suite's tables.
+
+    Neither the surrogate `clip` nor the independent members are among them.
+    """
+    return [name for name in _finished() if name != CLIP and name not in INDEPENDENT]
+
+
+def independent() -> list[str]:
+    """The independent MLLMs of the zoo, as `zoo/<name>` (see `INDEPENDENT`)."""
+    return [name for name in _finished() if name in INDEPENDENT]
+
+
+def _finished() -> list[str]:
     found = weights().iterdir() if weights().is_dir() else ()
-    return sorted(
-        folder.name
-        for folder in found
-        if (folder / "config.json").is_file() and folder.name != CLIP
-    )
+    return sorted(folder.name for folder in found if (folder / "config.json").is_file())
 
 
 def model(name: str, **options: Any) -> Model:
@@ -47,9 +62,15 @@ def model(name: str, **options: Any) -> Model:
         raise UsageError(
             "zoo/clip answers no questions; it is a surrogate: use it with --surrogate zoo/clip"
         )
-    if name not in members():
-        raise unknown("model", f"zoo/{name}", [f"zoo/{member}" for member in members()])
-    return hf.load(str(weights() / name), spec=f"zoo/{name}", **options)
+    return hf.load(str(model_folder(name)), spec=f"zoo/{name}", **options)
+
+
+def model_folder(name: str) -> Path:
+    """The Hugging Face folder of `zoo/<name>`. UsageError for a name that is no MLLM of the zoo."""
+    known = [*members(), *independent()]
+    if name not in known:
+        raise unknown("model", f"zoo/{name}", [f"zoo/{member}" for member in known])
+    return weights() / name
 
 
 def surrogate(name: str, **options: Any) -> ClipSurrogate:
@@ -69,7 +90,7 @@ def card() -> list[dict[str, Any]]:
             "parameters": _parameters(weights() / name),
             "stands_for": STANDS_FOR.get(name, ""),
         }
-        for name in [*members(), CLIP]
+        for name in [*members(), *independent(), CLIP]
     ]
 
 

@@ -1,14 +1,15 @@
 """The architectures of the zoo: transformers' own classes at a small size.
 
-`build(name)` gives an untrained model and its processor. Two things differ from the real
+`FAMILIES[name].build()` gives an untrained model and its processor. Two things differ from the real
 configurations, both because the models are small and start from nothing: every `initializer_range`
-is near 1/sqrt(width) instead of 0.02 (or 1e-10, in BLIP-2's vision tower), and the Q-Former's query
-tokens are drawn at random instead of being zero.
+is near 1/sqrt(width) instead of 0.02 (or 1e-10, in BLIP-2's vision tower), and what is zero there
+at the beginning (the Q-Former's query tokens, Gemma 3's projection) is drawn at random.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import transformers as hf
@@ -35,6 +36,13 @@ IDEFICS_CHAT = (
     "%}<end_of_utterance>\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+GEMMA_CHAT = (
+    "<s>{% for m in messages %}<start_of_turn>user\n{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] }}{% endif %}{% endfor "
+    "%}<end_of_turn>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+IMAGE_TOKEN: Mapping[str, str] = MappingProxyType({"image_token": "<image>"})
 
 
 class Family(NamedTuple):
@@ -87,14 +95,15 @@ def vocabulary() -> list[str]:
 
 
 def tokenizer(
-    *extra: str, side: str = "left", names_image: bool = True
+    *extra: str, side: str = "left", roles: Mapping[str, str] = IMAGE_TOKEN
 ) -> hf.PreTrainedTokenizerFast:
     """Byte-level BPE over the zoo's sentences.
 
     Any text can be encoded. Most of the zoo's words are one token each.
 
-    `names_image=False` leaves `tokenizer.image_token` unset: BLIP-2's processors then make the
-    token themselves, and fail on one that is already a string (transformers 5.23).
+    extra: more special tokens. roles: attributes of the tokenizer that name a special token. With
+    none, `tokenizer.image_token` is unset: BLIP-2's processors then make the token themselves, and
+    fail on one that is already a string (transformers 5.23).
     """
     special = ["<pad>", "<s>", "</s>", "<unk>", "<image>", *extra]
     core = Tokenizer(models.BPE())
@@ -112,7 +121,7 @@ def tokenizer(
         eos_token="</s>",
         unk_token="<unk>",
         padding_side=side,
-        extra_special_tokens={"image_token": "<image>"} if names_image else {},
+        extra_special_tokens=dict(roles),
     )
 
 
@@ -145,15 +154,15 @@ def _llama(tok: Any, layers: int = 3) -> hf.LlamaConfig:
     )
 
 
-def _vision_sizes(side: int) -> dict[str, Any]:
-    """Of a vision tower, for images of `side` pixels a side."""
+def _vision_sizes(side: int, patch: int = 8) -> dict[str, Any]:
+    """Of a vision tower, for images and patches of so many pixels a side."""
     return {
         "hidden_size": WIDTH,
         "intermediate_size": 256,
         "num_hidden_layers": 4,
         "num_attention_heads": HEADS,
         "image_size": side,
-        "patch_size": 8,
+        "patch_size": patch,
         "initializer_range": STD,
     }
 
@@ -177,11 +186,12 @@ def _blip_images(side: int) -> Any:
     )
 
 
-def _llava() -> tuple[Any, Any]:
+def _llava_of(vision: Any, text: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """LLaVA over a tower with a class token and 49 patches, and a decoder."""
     tok = tokenizer()
     config = hf.LlavaConfig(
-        vision_config=_clip_vision(),
-        text_config=_llama(tok),
+        vision_config=vision,
+        text_config=text(tok),
         image_token_id=tok.image_token_id,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
@@ -189,9 +199,9 @@ def _llava() -> tuple[Any, Any]:
         tie_word_embeddings=True,
     )
     processor = hf.LlavaProcessor(
-        image_processor=_clip_images(56),
+        image_processor=_clip_images(vision.image_size),
         tokenizer=tok,
-        patch_size=8,
+        patch_size=vision.patch_size,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=LLAVA_CHAT,
@@ -199,8 +209,31 @@ def _llava() -> tuple[Any, Any]:
     return hf.LlavaForConditionalGeneration(config), processor
 
 
-def _siglip_vision(side: int) -> hf.SiglipVisionConfig:
-    return hf.SiglipVisionConfig(**_vision_sizes(side), vision_use_head=False, projection_dim=WIDTH)
+def _llava() -> tuple[Any, Any]:
+    return _llava_of(_clip_vision(), _llama)
+
+
+def _llava_dinov2() -> tuple[Any, Any]:
+    """DINOv2's tower (layer scale, gated MLP) on images of 70 px, and Qwen 2's decoder."""
+    sizes = _vision_sizes(70, patch=10)
+    del sizes["intermediate_size"]  # Dinov2Model makes it of mlp_ratio: 256, as in the others
+    vision = hf.Dinov2Config(**sizes, mlp_ratio=4, use_swiglu_ffn=True, use_mask_token=False)
+    return _llava_of(vision, _qwen2)
+
+
+def _qwen2(tok: Any) -> hf.Qwen2Config:
+    return hf.Qwen2Config(
+        **_text_sizes(tok, layers=3),
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+
+
+def _siglip_vision(side: int, patch: int = 8) -> hf.SiglipVisionConfig:
+    return hf.SiglipVisionConfig(
+        **_vision_sizes(side, patch), vision_use_head=False, projection_dim=WIDTH
+    )
 
 
 def _paligemma() -> tuple[Any, Any]:
@@ -221,6 +254,40 @@ def _paligemma() -> tuple[Any, Any]:
         projection_dim=WIDTH,
     )
     return hf.PaliGemmaForConditionalGeneration(config), processor
+
+
+def _gemma3() -> tuple[Any, Any]:
+    """SigLIP's tower on images of 72 px in patches of 12, and Gemma 3's decoder."""
+    roles = {**IMAGE_TOKEN, "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>"}
+    tok = tokenizer(
+        roles["boi_token"], roles["eoi_token"], "<start_of_turn>", "<end_of_turn>", roles=roles
+    )
+    processor = hf.Gemma3Processor(
+        image_processor=hf.Gemma3ImageProcessorPil(size={"height": 72, "width": 72}),
+        tokenizer=tok,
+        image_seq_length=36,
+        chat_template=GEMMA_CHAT,
+    )
+    text = hf.Gemma3TextConfig(
+        **_text_sizes(tok, layers=3),
+        num_key_value_heads=2,
+        head_dim=24,
+        query_pre_attn_scalar=24,
+        max_position_embeddings=512,
+        layer_types=["full_attention"] * 3,
+    )
+    config = hf.Gemma3Config(
+        vision_config=_siglip_vision(72, patch=12),
+        text_config=text,
+        mm_tokens_per_image=36,
+        image_token_index=tok.image_token_id,
+        boi_token_index=tok.boi_token_id,
+        eoi_token_index=tok.eoi_token_id,
+        initializer_range=STD,
+    )
+    model = hf.Gemma3ForConditionalGeneration(config)
+    nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=STD)
+    return model, processor
 
 
 def _idefics3() -> tuple[Any, Any]:
@@ -306,7 +373,7 @@ def _q_former_config(kind: Any, architecture: str, text: Any, tok: Any) -> Any:
 
 
 def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
-    tok = tokenizer(names_image=False)
+    tok = tokenizer(roles={})
     config = _q_former_config(hf.Blip2Config, "blip2", text(tok), tok)
     processor = hf.Blip2Processor(
         image_processor=_blip_images(56), tokenizer=tok, num_query_tokens=QUERIES
@@ -315,12 +382,12 @@ def _blip2(text: Callable[[Any], Any]) -> tuple[Any, Any]:
 
 
 def _instructblip() -> tuple[Any, Any]:
-    tok = tokenizer(names_image=False)
+    tok = tokenizer(roles={})
     config = _q_former_config(hf.InstructBlipConfig, "instructblip", _llama(tok), tok)
     processor = hf.InstructBlipProcessor(
         image_processor=_blip_images(56),
         tokenizer=tok,
-        qformer_tokenizer=tokenizer(names_image=False),
+        qformer_tokenizer=tokenizer(roles={}),
         num_query_tokens=QUERIES,
     )
     return _with_queries(hf.InstructBlipForConditionalGeneration(config)), processor
@@ -333,10 +400,12 @@ FAMILIES: dict[str, Family] = {
     "idefics3": Family(_idefics3, parents=("llava",)),
     "minigpt4": Family(lambda: _blip2(_llama), parents=("llava", "blip2")),
     "instructblip": Family(_instructblip, parents=("llava", "blip2")),
+    "gemma3": Family(_gemma3),
+    "llava-dinov2": Family(_llava_dinov2),
 }
-"""The miniatures, parents first. As the real ones start from a CLIP and an LLM that exist already,
-the others start from LLaVA's tower and, if they have a Llama, its decoder; MiniGPT-4 and
-InstructBLIP also from BLIP-2's Q-Former.
+"""The architectures, parents first. As the real ones start from a CLIP and an LLM that exist
+already, five start from LLaVA's tower and, if they have a Llama, its decoder; MiniGPT-4 and
+InstructBLIP also from BLIP-2's Q-Former. Those without parents are trained from nothing.
 """
 
 

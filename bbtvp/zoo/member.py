@@ -99,6 +99,8 @@ class Member:
 
     def batch(self, questions: list[str], answers: list[str]) -> dict[str, Tensor]:
         """Right-padded training tensors, one row per question, with labels on the answers alone."""
+        # PaliGemma's answers are of type 1, in other models what is of type 1 belongs to the image.
+        kind = int(self.name == "paligemma")
         rows = []
         for question, answer in zip(questions, answers, strict=True):
             row = dict(self.layout(question))
@@ -110,10 +112,15 @@ class Member:
                 row["input_ids"] = row["input_ids"] + target
                 row["attention_mask"] = row["attention_mask"] + [1] * len(target)
                 if "token_type_ids" in row:
-                    row["token_type_ids"] = row["token_type_ids"] + [1] * len(target)
+                    row["token_type_ids"] = row["token_type_ids"] + [kind] * len(target)
             rows.append(row)
         pad = self.processor.tokenizer.pad_token_id
-        fills = {"input_ids": pad, "qformer_input_ids": pad, "labels": -100, "token_type_ids": 1}
+        fills = {
+            "input_ids": pad,
+            "qformer_input_ids": pad,
+            "labels": -100,
+            "token_type_ids": kind,
+        }
         return {key: self._padded([row[key] for row in rows], fills.get(key, 0)) for key in rows[0]}
 
     def _padded(self, rows: list[list[int]], fill: int) -> Tensor:
@@ -164,12 +171,16 @@ class Member:
         block_of = self._padded(blocks, -1)
         own = block_of[:, None, :, None] == block_of[:, None, None, :]
         allowed = (own | (block_of == 0)[:, None, None, :]) & torch.ones_like(own[0, 0]).tril()
+        pad = self.processor.tokenizer.pad_token_id
+        tokens = self._padded(ids, pad)
+        if self.name == "gemma3":  # there all parts of an image see one another
+            pictured = tokens == self.processor.tokenizer.image_token_id
+            allowed = allowed | (pictured[:, None, :, None] & pictured[:, None, None, :])
         mask = torch.zeros(allowed.shape, device=self.device).masked_fill(
             ~allowed, torch.finfo(torch.float32).min
         )
-        pad = self.processor.tokenizer.pad_token_id
         return {
-            "input_ids": self._padded(ids, pad),
+            "input_ids": tokens,
             "labels": self._padded(labels, -100),
             "position_ids": self._padded(places, 0),
             "attention_mask": mask,

@@ -12,9 +12,11 @@ import transformers
 from bbtvp.adapters import hf
 from bbtvp.models import Reply, Request
 from bbtvp.zoo import scenes, tasks
-from bbtvp.zoo.catalogue import STANDS_FOR
+from bbtvp.zoo.catalogue import INDEPENDENT, STANDS_FOR
 from bbtvp.zoo.families import FAMILIES, build_clip, tokenizer
 from bbtvp.zoo.member import Member
+from bbtvp.zoo.training.recipes import RECIPES
+from bbtvp.zoo.training.train import answer_loss
 
 MAX_PARAMETERS = 1_300_000
 families = pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -56,10 +58,20 @@ def test_a_family_is_small(family: str) -> None:
 def test_families_are_real_classes_of_several_kinds() -> None:
     classes = {family: type(FAMILIES[family].build()[0]) for family in FAMILIES}
     assert all(getattr(transformers, cls.__name__) is cls for cls in classes.values())
-    assert len({*classes.values()}) == 5, (
-        "BLIP-2 and MiniGPT-4 share one, with another language model"
+    assert len({*classes.values()}) == 6, (
+        "BLIP-2 and MiniGPT-4 share one, with another language model; so do the LLaVAs"
     )
-    assert {*STANDS_FOR} == {*FAMILIES, "clip"}
+    assert {*STANDS_FOR} == {*FAMILIES, *RECIPES, "clip"}
+
+
+def test_the_independent_members_have_no_parents_and_recorded_recipes() -> None:
+    assert {*INDEPENDENT} == {*RECIPES}
+    towers = set()
+    for recipe in RECIPES.values():
+        assert FAMILIES[recipe.family].parents == ()
+        vision = FAMILIES[recipe.family].build()[0].config.vision_config
+        towers.add((vision.model_type, vision.image_size, vision.patch_size))
+    assert len(towers) == len(RECIPES), "another class, resolution and patch size each"
 
 
 def test_parents_come_before_their_children() -> None:
@@ -110,3 +122,19 @@ def test_a_member_sees_the_pixels_that_its_processor_makes(family: str) -> None:
     through = member.processor.image_processor(images=[pixels], return_tensors="pt")["pixel_values"]
     straight = member.images(torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255)["pixel_values"]
     torch.testing.assert_close(straight, through, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["llava", "idefics3", "gemma3", "llava-dinov2"])
+def test_questions_of_one_row_cost_what_they_cost_alone(family: str) -> None:
+    member = Member.untrained(family, torch.device("cpu"))
+    member.model.eval()
+    asked = [["what digit is this?", "is there a red circle in the image?"]] * 2
+    answered = [["seven", "no"], ["one", "yes"]]
+    pixels = torch.rand(2, 3, member.side, member.side, generator=torch.Generator().manual_seed(0))
+    packed = member.packed(asked, answered)
+    labels = packed.pop("labels")
+    alone = member.batch([q for row in asked for q in row], [a for row in answered for a in row])
+    images = {key: value.repeat_interleave(2, 0) for key, value in member.images(pixels).items()}
+    with torch.no_grad():
+        together = answer_loss(member.model(**packed, **member.images(pixels)).logits, labels)
+        torch.testing.assert_close(together, member.model(**alone, **images).loss)

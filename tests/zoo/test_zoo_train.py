@@ -19,6 +19,7 @@ from bbtvp.zoo import scenes
 from bbtvp.zoo.member import Member
 from bbtvp.zoo.training import train
 from bbtvp.zoo.training.pool import MIX, Pool, augment, make_pool
+from bbtvp.zoo.training.recipes import RECIPES, Recipe, recipe_of
 from bbtvp.zoo.training.train import Perception, instruction_step, perception_step, run_stage
 
 STEPS = 6
@@ -28,6 +29,10 @@ BATCH = 8
 @pytest.fixture(scope="module")
 def pool() -> Pool:
     return make_pool(60, seed=3)
+
+
+def quick(family: str) -> Recipe:
+    return Recipe(family, perception=2, instruction=2, batch=4)
 
 
 class Killed(Exception):
@@ -187,9 +192,7 @@ def test_help_names_the_members() -> None:
 
 def test_a_child_without_its_parent_says_what_to_train_first(pool: Pool, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"python -m bbtvp\.zoo\.training\.train llava first"):
-        train.train(
-            "minigpt4", pool, tmp_path, tmp_path, perception=1, instruction=1, batch=2, seed=0
-        )
+        train.train("minigpt4", quick("minigpt4"), pool, tmp_path, tmp_path)
 
 
 def test_a_member_is_trained_and_written_as_a_hugging_face_folder(
@@ -197,17 +200,25 @@ def test_a_member_is_trained_and_written_as_a_hugging_face_folder(
 ) -> None:
     from bbtvp.adapters import hf
 
-    train.train(
-        "llava",
-        pool,
-        tmp_path / "work",
-        tmp_path / "out",
-        perception=2,
-        instruction=2,
-        batch=4,
-        seed=0,
-    )
-    files = {file.name: file for file in (tmp_path / "out/llava").iterdir()}
+    train.train("small", quick("llava"), pool, tmp_path / "work", tmp_path / "out")
+    files = {file.name: file for file in (tmp_path / "out/small").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {*files}
     assert files["model.safetensors"].stat().st_size < 2 * 1_300_000 + 100_000, "float16"
-    assert hf.load(str(tmp_path / "out/llava")).capabilities.image_side == 56
+    assert hf.load(str(tmp_path / "out/small")).capabilities.image_side == 56
+
+
+def test_a_recipe_gives_the_same_weights_again(pool: Pool, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        train.train("llava-seed1", quick("llava"), pool, tmp_path / folder, tmp_path / folder)
+    one, two = (
+        (tmp_path / folder / "llava-seed1/model.safetensors").read_bytes()
+        for folder in ("one", "two")
+    )
+    assert one == two
+
+
+def test_a_member_without_a_recipe_is_trained_by_the_defaults() -> None:
+    assert recipe_of("llava") == Recipe("llava")
+    assert recipe_of("llava-seed1").family == "llava" and recipe_of("llava-seed1").seed == 1
+    seeds = [recipe.seed for recipe in RECIPES.values()]
+    assert len({*seeds, recipe_of("llava").seed}) == len(seeds) + 1, "scenes of their own"

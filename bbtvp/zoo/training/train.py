@@ -2,9 +2,9 @@
 
 Each miniature is trained in two stages, as its real counterpart is: perception (the image tokens
 must tell what is in the scene: digit, count, categories, positions), then instruction (answer
-questions); CLIP is trained on captions. LLaVA and CLIP start from nothing, the others from the
-finished members that `families.py` names as their parents. A run continues from its last
-checkpoint.
+questions); CLIP is trained on captions. A member starts from the finished members that `families.py`
+names as its parents, or from nothing if it names none. A member with a recipe (`recipes.py`) is
+trained by it. A run continues from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from bbtvp.zoo.families import FAMILIES, WIDTH
 from bbtvp.zoo.member import Member
 from bbtvp.zoo.training.lineage import inherit
 from bbtvp.zoo.training.pool import POSITIONS, PRESENCES, Pool, augment, caption, make_pool
+from bbtvp.zoo.training.recipes import RECIPES, Recipe, recipe_of
 
 
 class Perception(nn.Module):
@@ -298,17 +299,7 @@ def restore(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer])
             }
 
 
-def train(
-    name: str,
-    pool: Pool,
-    work: Path,
-    out: Path,
-    *,
-    perception: int,
-    instruction: int,
-    batch: int,
-    seed: int,
-) -> None:
+def train(name: str, recipe: Recipe, pool: Pool, work: Path, out: Path) -> None:
     """Train one member and write it as a Hugging Face folder.
 
     The folder holds float16 weights, the processor and the tokenizer.
@@ -317,9 +308,10 @@ def train(
     of it for a Q-Former that is new. SystemExit with the command to run first if a parent is not
     there.
     """
-    member = Member.untrained(name, pool.pixels.device, seed)
+    seed = recipe.seed
+    member = Member.untrained(recipe.family, pool.pixels.device, seed)
     folder = work / name
-    parents = FAMILIES[name].parents if name in FAMILIES else ()
+    parents = FAMILIES[recipe.family].parents if recipe.family in FAMILIES else ()
     taken: set[str] = set()
     for parent in parents:
         if not (out / parent / "config.json").is_file():
@@ -331,17 +323,18 @@ def train(
         rng = torch.Generator(device=member.device).manual_seed(seed)
         taken |= inherit(finished, member, augment(pool.pixels[:256], finished.side, rng)[0])
     tower = [*member.tower.parameters()] if taken else []
-    learns = partial(run_stage, pool=pool, folder=folder, batch=batch, seed=seed, slow=tower)
+    learns = partial(run_stage, pool=pool, folder=folder, batch=recipe.batch, seed=seed, slow=tower)
     if not taken or (hasattr(member.model, "qformer") and "query_tokens" not in taken):
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(seed, "zoo-heads", name))
+            torch.manual_seed(derived_seed(seed, "zoo-heads", recipe.family))
             heads = Perception().to(member.device)
         both = nn.ModuleDict({"model": member.model, "heads": heads})
-        steps = math.ceil(perception / 3) if taken else perception
+        steps = math.ceil(recipe.perception / 3) if taken else recipe.perception
         learns("perception", both, perception_step(member, pool, heads), steps=steps)
-    step = contrast_step(member, pool) if name == "clip" else instruction_step(member, pool)
+    captions = recipe.family == "clip"
+    step = contrast_step(member, pool) if captions else instruction_step(member, pool)
     # Half the rate: perception is to be refined now, not learned again.
-    learns("instruction", member.model, step, steps=instruction, peak=0.6)
+    learns("instruction", member.model, step, steps=recipe.instruction, peak=0.6)
     member.model.half().save_pretrained(out / name)
     member.processor.save_pretrained(out / name)
     print(f"{name}: written to {out / name}", flush=True)
@@ -349,9 +342,10 @@ def train(
 
 def main() -> None:
     """Command line of the trainer."""
+    known = [*(family for family in FAMILIES if family not in RECIPES), "clip", *RECIPES]
     parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.train", description=__doc__)
     parser.add_argument(
-        "members", nargs="+", choices=["all", "clip", *FAMILIES], help="which members to rebuild"
+        "members", nargs="+", choices=["all", *known], help="which members to rebuild"
     )
     parser.add_argument(
         "--out",
@@ -361,38 +355,38 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path("build/zoo"), help="checkpoints and logs")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
-    parser.add_argument(
-        "--scenes", type=int, default=60_000, help="size of the pool of training scenes"
-    )
-    parser.add_argument(
-        "--perception", type=int, default=1500, help="steps of the perception stage"
-    )
-    parser.add_argument(
-        "--instruction", type=int, default=700, help="steps of the instruction stage"
-    )
-    parser.add_argument("--batch", type=int, default=96)
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: all)")
-    parser.add_argument("--seed", type=int, default=0)
+    of_recipe = parser.add_argument_group("recipe", "what replaces the member's own recipe")
+    of_recipe.add_argument("--scenes", type=int, help="size of the pool of training scenes")
+    of_recipe.add_argument("--perception", type=int, help="steps of the perception stage")
+    of_recipe.add_argument("--instruction", type=int, help="steps of the instruction stage")
+    of_recipe.add_argument("--batch", type=int, help="scenes of a step")
+    of_recipe.add_argument("--threads", type=int, help="CPU threads (0: all)")
+    of_recipe.add_argument("--seed", type=int)
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    names = [*FAMILIES, "clip"] if "all" in args.members else args.members
-    began = time.monotonic()
-    pool = make_pool(args.scenes, args.seed)
+    given = {
+        field: getattr(args, field)
+        for field in Recipe._fields
+        if getattr(args, field, None) is not None
+    }
     device = torch.device(args.device)
-    pool = pool.to(device)
-    print(f"{args.scenes} scenes in {time.monotonic() - began:.0f} s", flush=True)
-    for name in names:
-        train(
-            name,
-            pool,
-            args.work,
-            args.out,
-            perception=args.perception,
-            instruction=args.instruction,
-            batch=args.batch,
-            seed=args.seed,
-        )
+    for name in known if "all" in args.members else args.members:
+        recipe = recipe_of(name)._replace(**given)
+        if recipe.threads:
+            torch.set_num_threads(recipe.threads)
+        train(name, recipe, _pool(recipe, device), args.work, args.out)
+
+
+@lru_cache(maxsize=1)
+def _drawn(scenes: int, seed: int) -> Pool:
+    began = time.monotonic()
+    pool = make_pool(scenes, seed)
+    print(f"{scenes} scenes in {time.monotonic() - began:.0f} s", flush=True)
+    return pool
+
+
+def _pool(recipe: Recipe, device: torch.device) -> Pool:
+    """The scenes of a recipe; those of the last one are kept."""
+    return _drawn(recipe.scenes, recipe.seed).to(device)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""How members are trained: every number that their weights depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class Recipe(NamedTuple):
+    """The same recipe gives the same weights on one kind of CPU.
+
+    family: the architecture, a key of `FAMILIES`. seed: of the scenes, of their order and of the
+    first weights. perception, instruction: steps of the two stages. scenes: size of the pool of
+    training scenes. batch: scenes of a step. threads: of the CPU, on which the order of sums
+    depends; 0 for all.
+    """
+
+    family: str
+    seed: int = 0
+    perception: int = 1500
+    instruction: int = 700
+    scenes: int = 60_000
+    batch: int = 96
+    threads: int = 0
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        "llava-seed1": Recipe("llava", seed=1, perception=2500, instruction=1600, threads=1),
+        "gemma3": Recipe("gemma3", seed=2, perception=2500, instruction=1600, threads=1),
+        "llava-dinov2": Recipe(
+            "llava-dinov2", seed=3, perception=2500, instruction=1600, threads=1
+        ),
+    }
+)
+"""The recipes by which members were trained, as far as they were recorded."""
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recorded recipe of a member, or else the trainer's defaults for its architecture."""
+    return RECIPES.get(name) or Recipe(name)
