@@ -2,9 +2,9 @@
 
 Each miniature is trained in two stages, as its real counterpart is: perception (the image tokens
 must tell what is in the scene: digit, count, categories, positions), then instruction (answer
-questions); CLIP is trained on captions. A member starts from the finished members that `families.py`
-names as its parents, or from nothing if it names none. A member with a recipe (`recipes.py`) is
-trained by it. A run continues from its last checkpoint.
+questions); CLIP is trained on captions. A member starts from the finished members that
+`families.py` names as its parents, or from nothing if it names none. A member with a recipe
+(`recipes.py`) is trained by it. A run continues from its last checkpoint.
 """
 
 from __future__ import annotations
