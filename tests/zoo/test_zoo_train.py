@@ -19,7 +19,7 @@ from bbtvp.zoo import scenes
 from bbtvp.zoo.member import Member
 from bbtvp.zoo.training import train
 from bbtvp.zoo.training.pool import MIX, Pool, augment, make_pool
-from bbtvp.zoo.training.recipes import RECIPES, Recipe, recipe_of
+from bbtvp.zoo.training.recipes import RECIPES, TrainingRecipe, recipe_of
 from bbtvp.zoo.training.train import Perception, instruction_step, perception_step, run_stage
 
 STEPS = 6
@@ -31,8 +31,8 @@ def pool() -> Pool:
     return make_pool(60, seed=3)
 
 
-def quick(family: str) -> Recipe:
-    return Recipe(family, perception=2, instruction=2, batch=4)
+def quick(family: str) -> TrainingRecipe:
+    return TrainingRecipe(family, perception=2, instruction=2, batch=4)
 
 
 class Killed(Exception):
@@ -218,7 +218,7 @@ def test_a_recipe_gives_the_same_weights_again(pool: Pool, tmp_path: Path) -> No
 
 
 def test_a_member_without_a_recipe_is_trained_by_the_defaults() -> None:
-    assert recipe_of("llava") == Recipe("llava")
+    assert recipe_of("llava") == TrainingRecipe("llava")
     assert recipe_of("llava-seed1").family == "llava" and recipe_of("llava-seed1").seed == 1
     seeds = [recipe.seed for recipe in RECIPES.values()]
     assert len({*seeds, recipe_of("llava").seed}) == len(seeds) + 1, "scenes of their own"

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 
-class Recipe(NamedTuple):
+class TrainingRecipe(NamedTuple):
     """The same recipe gives the same weights on one kind of CPU.
 
     family: the architecture, a key of `FAMILIES`. seed: of the scenes, of their order and of the
@@ -25,18 +25,20 @@ class Recipe(NamedTuple):
     threads: int = 0
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
+RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
     {
-        "llava-seed1": Recipe("llava", seed=1, perception=2500, instruction=1600, threads=1),
-        "gemma3": Recipe("gemma3", seed=2, perception=2500, instruction=1600, threads=1),
-        "llava-dinov2": Recipe(
-            "llava-dinov2", seed=3, perception=2500, instruction=1600, threads=1
+        "llava-seed1": TrainingRecipe(
+            "llava", seed=1, perception=2500, instruction=1600, threads=1
+        ),
+        "gemma3": TrainingRecipe("gemma3", seed=2, perception=1500, instruction=800, threads=1),
+        "llava-dinov2": TrainingRecipe(
+            "llava-dinov2", seed=3, perception=1500, instruction=800, threads=1
         ),
     }
 )
 """The recipes by which members were trained, as far as they were recorded."""
 
 
-def recipe_of(name: str) -> Recipe:
+def recipe_of(name: str) -> TrainingRecipe:
     """The recorded recipe of a member, or else the trainer's defaults for its architecture."""
-    return RECIPES.get(name) or Recipe(name)
+    return RECIPES.get(name) or TrainingRecipe(name)

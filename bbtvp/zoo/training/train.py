@@ -32,7 +32,7 @@ from bbtvp.zoo.families import FAMILIES, WIDTH
 from bbtvp.zoo.member import Member
 from bbtvp.zoo.training.lineage import inherit
 from bbtvp.zoo.training.pool import POSITIONS, PRESENCES, Pool, augment, caption, make_pool
-from bbtvp.zoo.training.recipes import RECIPES, Recipe, recipe_of
+from bbtvp.zoo.training.recipes import RECIPES, TrainingRecipe, recipe_of
 
 
 class Perception(nn.Module):
@@ -299,7 +299,7 @@ def restore(path: Path, module: nn.Module, engines: list[torch.optim.Optimizer])
             }
 
 
-def train(name: str, recipe: Recipe, pool: Pool, work: Path, out: Path) -> None:
+def train(name: str, recipe: TrainingRecipe, pool: Pool, work: Path, out: Path) -> None:
     """Train one member and write it as a Hugging Face folder.
 
     The folder holds float16 weights, the processor and the tokenizer.
@@ -365,7 +365,7 @@ def main() -> None:
     args = parser.parse_args()
     given = {
         field: getattr(args, field)
-        for field in Recipe._fields
+        for field in TrainingRecipe._fields
         if getattr(args, field, None) is not None
     }
     device = torch.device(args.device)
@@ -384,7 +384,7 @@ def _drawn(scenes: int, seed: int) -> Pool:
     return pool
 
 
-def _pool(recipe: Recipe, device: torch.device) -> Pool:
+def _pool(recipe: TrainingRecipe, device: torch.device) -> Pool:
     """The scenes of a recipe; those of the last one are kept."""
     return _drawn(recipe.scenes, recipe.seed).to(device)
 
