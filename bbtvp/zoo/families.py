@@ -37,10 +37,12 @@ IDEFICS_CHAT = (
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 GEMMA_CHAT = (
-    "<s>{% for m in messages %}<start_of_turn>user\n{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] }}{% endif %}{% endfor "
-    "%}<end_of_turn>\n"
-    "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "<s>{% for m in messages %}<start_of_turn>"
+    "{{ 'model' if m['role'] == 'assistant' else 'user' }}\n"
+    "{% if m['content'] is string %}{{ m['content'] }}{% else %}{% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<start_of_image>{% else %}{{ c['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 IMAGE_TOKEN: Mapping[str, str] = MappingProxyType({"image_token": "<image>"})
 
