@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import transformers as hf
+from tokenizers import Tokenizer, models, normalizers, processors, trainers
 
 from tests.families import kit, mistral
 from tests.families.kit import family
@@ -24,9 +25,7 @@ def _tiled() -> Any:
     )
 
 
-@family("llava")
-def llava() -> tuple[Any, Any]:
-    tokens = kit.tokenizer(named=PLACE, begins=True)
+def _llava(tokens: Any) -> tuple[Any, Any]:
     config = hf.LlavaConfig(
         vision_config=kit.clip(),
         text_config=kit.text(tokens, "llama"),
@@ -42,6 +41,39 @@ def llava() -> tuple[Any, Any]:
         chat_template=VICUNA,
     )
     return hf.LlavaForConditionalGeneration(config), processor
+
+
+@family("llava")
+def llava() -> tuple[Any, Any]:
+    return _llava(kit.tokenizer(named=PLACE, begins=True))
+
+
+def _llama2_tokens() -> Any:
+    """Return a tokenizer of Llama 2's kind: each text begins with a space that it did not have."""
+    core = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    core.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
+    core.train_from_iterator(kit.WORDS * 20, trainer)
+    core.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", core.token_to_id("<s>"))]
+    )
+    return hf.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<unk>",
+        padding_side="left",
+        extra_special_tokens=PLACE,
+    )
+
+
+@family("llava", "Llama 2's tokenizer")
+def llava_llama2() -> tuple[Any, Any]:
+    return _llava(_llama2_tokens())
 
 
 @family("llava", "Pixtral", needs=mistral.PIXTRAL_NEEDS)

@@ -107,7 +107,7 @@ def mistral_large4() -> tuple[Any, Any]:
     tokens = _tokens()
     config = hf.MistralLarge4Config(
         vision_config=PIXTRAL,
-        text_config=_latent(tokens, index_topk=4096, index_head_dim=16, index_n_heads=2),
+        text_config=_latent(tokens, index_topk=8, index_head_dim=16, index_n_heads=2),
         image_token_index=tokens.image_token_id,
         spatial_merge_size=MERGE,
     )

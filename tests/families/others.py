@@ -116,7 +116,7 @@ def minimax_m3_vl() -> tuple[Any, Any]:
         index_n_heads=2,
         index_head_dim=16,
         index_block_size=4,
-        index_topk_blocks=64,
+        index_topk_blocks=2,
     )
     config = hf.MiniMaxM3VLConfig(
         text_config=text,

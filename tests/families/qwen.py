@@ -197,7 +197,7 @@ def qwen4_exp() -> tuple[Any, Any]:
         indexer_n_heads=2,
         indexer_kv_heads=1,
         indexer_head_dim=16,
-        indexer_budget=4096,
+        indexer_budget=8,
         indexer_compress_ratio=4,
         **EXPERTS,
     )
