@@ -76,7 +76,7 @@ def llava_llama2() -> tuple[Any, Any]:
     return _llava(_llama2_tokens())
 
 
-@family("llava", "Pixtral", needs=mistral.PIXTRAL_NEEDS)
+@family("llava", "Pixtral")
 def llava_pixtral() -> tuple[Any, Any]:
     tokens = kit.tokenizer(*mistral.MARKS, named={"image_token": "[IMG]"}, begins=True)
     config = hf.LlavaConfig(
@@ -86,7 +86,7 @@ def llava_pixtral() -> tuple[Any, Any]:
         vision_feature_layer=-1,
         vision_feature_select_strategy="full",
     )
-    processor = hf.PixtralProcessor(
+    processor = mistral.Processor(
         image_processor=mistral.images(kit.PATCH),
         tokenizer=tokens,
         patch_size=kit.PATCH,

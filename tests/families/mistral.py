@@ -6,6 +6,7 @@ from typing import Any
 
 import transformers as hf
 
+from bbtvp.adapters.hf import processors
 from tests.families import kit
 from tests.families.kit import family
 
@@ -22,8 +23,9 @@ PIXTRAL = {
     "patch_size": kit.PATCH,
 }
 MERGE = 2
-PIXTRAL_NEEDS = ("torchvision",)
-"""What PixtralProcessor asks for, whichever image processor it has."""
+
+Processor = processors._real(hf.PixtralProcessor)
+"""transformers has only a placeholder for it where there is no torchvision."""
 
 LATENT = {
     "kv_lora_rank": 16,
@@ -53,7 +55,7 @@ def _tokens() -> Any:
 
 
 def _processor(tokens: Any) -> Any:
-    return hf.PixtralProcessor(
+    return Processor(
         image_processor=images(kit.PATCH * MERGE),
         tokenizer=tokens,
         patch_size=kit.PATCH,
@@ -70,7 +72,7 @@ def _latent(tokens: Any, model_type: str = "", **more: Any) -> dict[str, Any]:
     return kit.without(settings, "head_dim")
 
 
-@family("mistral3", needs=PIXTRAL_NEEDS)
+@family("mistral3")
 def mistral3() -> tuple[Any, Any]:
     tokens = _tokens()
     config = hf.Mistral3Config(
@@ -83,7 +85,7 @@ def mistral3() -> tuple[Any, Any]:
     return hf.Mistral3ForConditionalGeneration(config), _processor(tokens)
 
 
-@family("mistral3", "Mistral 4 inside", needs=PIXTRAL_NEEDS)
+@family("mistral3", "Mistral 4 inside")
 def mistral3_with_mistral4() -> tuple[Any, Any]:
     tokens = _tokens()
     config = hf.Mistral3Config(
@@ -96,13 +98,13 @@ def mistral3_with_mistral4() -> tuple[Any, Any]:
     return hf.Mistral3ForConditionalGeneration(config), _processor(tokens)
 
 
-@family("mistral4", needs=PIXTRAL_NEEDS)
+@family("mistral4")
 def mistral4() -> tuple[Any, Any]:
     tokens = _tokens()
     return hf.Mistral4ForCausalLM(hf.Mistral4Config(**_latent(tokens))), _processor(tokens)
 
 
-@family("mistral_large4", needs=PIXTRAL_NEEDS)
+@family("mistral_large4")
 def mistral_large4() -> tuple[Any, Any]:
     tokens = _tokens()
     config = hf.MistralLarge4Config(
