@@ -1,7 +1,12 @@
 """Every builder: importing this module fills `kit.FAMILIES`."""
 
 from tests.families import captioners as captioners
+from tests.families import cohere as cohere
+from tests.families import deepseek as deepseek
 from tests.families import documents as documents
+from tests.families import gemma as gemma
+from tests.families import glm as glm
+from tests.families import granite as granite
 from tests.families import idefics as idefics
 from tests.families import inkling as inkling
 from tests.families import instructblip as instructblip
@@ -15,6 +20,10 @@ from tests.families import mistral as mistral
 from tests.families import others as others
 from tests.families import paligemma as paligemma
 from tests.families import qwen as qwen
+from tests.families import qwen_kin as qwen_kin
+from tests.families import single as single
+from tests.families import tencent as tencent
+from tests.families import unified as unified
 from tests.families.check import REFUSED
 from tests.families.kit import FAMILIES as FAMILIES
 

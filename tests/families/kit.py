@@ -91,6 +91,13 @@ def build(made: Family) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = made.builder()
     draw(model)
+    if hasattr(model.generation_config, "suppress_tokens"):
+        # Drawn weights write an image's placeholder as gladly as a word, and lack its features.
+        ends = model.generation_config.eos_token_id
+        special = set(processor.tokenizer.all_special_ids).difference(
+            ends if isinstance(ends, list) else [ends]
+        )
+        model.generation_config.suppress_tokens = sorted(special)
     return model.eval(), processor
 
 
@@ -98,15 +105,17 @@ def build(made: Family) -> tuple[Any, Any]:
 def draw(model: torch.nn.Module) -> None:
     """Draw every weight at a scale that keeps signals of equal size through the layers.
 
-    Matrices are normal with variance 1 / fan-in. A vector keeps its values, as norms and recurrent
-    decays have theirs for a reason, unless they are all tiny: a zero bias or gate, a LayerScale of
-    1e-5.
+    Matrices are normal with variance 1 / fan-in, convolutions of images with four times as much,
+    since the nonlinearities of deep towers damp what they see. A vector keeps its values, as norms
+    and recurrent decays have theirs for a reason, unless they are all tiny: a zero bias or gate, a
+    LayerScale of 1e-5.
     """
     generator = torch.Generator().manual_seed(0)
     for weight in model.parameters():
         if weight.dim() > 1:
+            gain = 2 if weight.dim() == 4 else 1
             fan_in = math.prod(weight.shape[1:])
-            weight.normal_(0, 1 / math.sqrt(fan_in), generator=generator)
+            weight.normal_(0, gain / math.sqrt(fan_in), generator=generator)
         elif weight.abs().max() < 1e-3:
             weight.normal_(0, 0.2, generator=generator)
 

@@ -95,14 +95,18 @@ class Reference:
             found.append(sum(float(following[i, token]) for i, token in enumerate(ids)))
         return found
 
+    @torch.inference_mode()
     def text(self, image: Pixels, question: str, most: int) -> str:
         """The greedy reply."""
         inputs = self.inputs(image, question)
         ends = self.model.generation_config.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
+        never = self.model.generation_config.suppress_tokens
         ids: list[int] = []
         while len(ids) < most:
-            token = int(self.following(inputs, ids)[-1].argmax())
+            following = self.following(inputs, ids)[-1]
+            following[never] = -torch.inf
+            token = int(following.argmax())
             if token in ends:
                 break
             ids.append(token)
