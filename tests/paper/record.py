@@ -1,0 +1,274 @@
+"""Run the authors' own code on the files of `published.py`, and record what it says.
+
+    PYTHONPATH=. python tests/paper/record.py CLONES
+
+CLONES holds clones named as on GitHub: Vision-CAIR/MiniGPT-4 (d94738a), VPGTrans/VPGTrans
+(32e885c), and zycheiheihei/Transferable-Visual-Prompting (TVP, c1933ec). They need transformers
+4.33.3, peft 0.5.0, omegaconf, einops and iopath, so an environment of its own. Nothing of theirs
+is kept here.
+
+Their models are made without their constructors, which download: the parts are their classes at
+reduced size, and every method that runs is theirs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import tempfile
+import types
+from collections.abc import Callable
+from functools import partial
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from tests.paper import published
+
+MEAN = torch.tensor((0.48145466, 0.4578275, 0.40821073))[:, None, None]
+STD = torch.tensor((0.26862954, 0.26130258, 0.27577711))[:, None, None]
+
+
+def package(name: str, folder: Path | None, **names: Any) -> None:
+    """Make a package importable without its own __init__, or an empty one."""
+    module = types.ModuleType(name)
+    module.__path__ = [str(folder)] if folder else []
+    module.__spec__ = ModuleSpec(name, None, is_package=True)
+    module.__dict__.update(names)
+    sys.modules[name] = module
+    parent, _, last = name.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], last, module)
+
+
+def stand_ins() -> None:
+    """Stand in for timm, torchvision and fairscale: only initial weights and training need them."""
+    for name in ("timm", "timm.models", "torchvision", "torchvision.datasets"):
+        package(name, None)
+    unused = (
+        "check_integrity",
+        "download_file_from_google_drive",
+        "extract_archive",
+        "download_url",
+    )
+    package("torchvision.datasets.utils", None, **dict.fromkeys(unused))
+    package(
+        "timm.models.layers",
+        None,
+        drop_path=None,
+        to_2tuple=lambda x: (x, x),
+        trunc_normal_=nn.init.trunc_normal_,
+    )
+    package("timm.models.registry", None, register_model=lambda function: function)
+    package("timm.models.hub", None, download_cached_file=None)
+    for name in ("fairscale", "fairscale.nn", "fairscale.nn.checkpoint"):
+        package(name, None)
+    activations = "fairscale.nn.checkpoint.checkpoint_activations"
+    package(activations, None, checkpoint_wrapper=None)
+
+
+def tensor(pixels: np.ndarray) -> torch.Tensor:
+    """What blip_image_eval does: torchvision resizes a Pillow image by Pillow."""
+    small = Image.fromarray(pixels).resize(
+        (published.SIDE, published.SIDE), Image.Resampling.BICUBIC
+    )
+    return (torch.from_numpy(np.array(small)).permute(2, 0, 1) / 255 - MEAN) / STD
+
+
+def vision(module: Any) -> nn.Module:
+    return module.VisionTransformer(
+        img_size=published.SIDE,
+        patch_size=published.PATCH,
+        use_mean_pooling=False,
+        embed_dim=published.VISION,
+        depth=published.LAYERS,
+        num_heads=published.VISION // 88,
+        mlp_ratio=4.3637,
+        qkv_bias=True,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+    )
+
+
+def bert(module: Any) -> nn.Module:
+    config = module.BertConfig(
+        hidden_size=published.BERT,
+        num_attention_heads=published.BERT // 64,
+        num_hidden_layers=published.BERT_LAYERS,
+        intermediate_size=published.BERT_MLP,
+    )
+    config.encoder_width = published.VISION
+    config.add_cross_attention = True
+    config.cross_attention_freq = 2
+    config.query_length = published.QUERIES
+    made = module.BertLMHeadModel(config=config)
+    made.cls = None
+    made.bert.embeddings.word_embeddings = None
+    made.bert.embeddings.position_embeddings = None
+    for layer in made.bert.encoder.layer:
+        layer.output = None
+        layer.intermediate = None
+    return made
+
+
+def loaded(model: nn.Module, folder: Path, own: str) -> nn.Module:
+    """Load as the authors do: names that are not there are passed over; here all must be."""
+    state = {f"visual_encoder.{k}": v for k, v in torch.load(folder / "eva_vit_g.pth").items()}
+    for file in ("blip2_pretrained_flant5xxl.pth", own):
+        state |= torch.load(folder / file)["model"]
+    report = model.load_state_dict(state, strict=False)
+    missing = [name for name in report.missing_keys if not name.startswith("llama_model.")]
+    if missing:
+        raise SystemExit(f"missing: {missing}")
+    return model.eval()
+
+
+def assembled(cls: Any, layers: dict[str, Any], llama: Any, tokenizer: Any, folder: Path) -> Any:
+    model = cls.__new__(cls)
+    nn.Module.__init__(model)
+    model.visual_encoder = vision(layers["eva_vit"])
+    model.ln_vision = layers["base"].LayerNorm(published.VISION)
+    model.Qformer = bert(layers["Qformer"])
+    model.query_tokens = nn.Parameter(torch.zeros(1, published.QUERIES, published.BERT))
+    model.llama_model = llama.LlamaForCausalLM.from_pretrained(folder / "llm").float()
+    model.llama_tokenizer = tokenizer
+    model.llama_proj = nn.Linear(published.BERT, published.LLAMA)
+    model.max_txt_len = 160
+    model.end_sym = ""
+    return model
+
+
+def tokenizer_of(folder: Path) -> Any:
+    import transformers
+
+    tokenizer = transformers.LlamaTokenizer.from_pretrained(folder / "llm", use_fast=False)
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def table(score: Callable[[np.ndarray, str, str], float]) -> list[list[float]]:
+    """Log-probabilities of all labels, for each image with its question."""
+    return [
+        [score(pixels, question, label) for label in published.LABELS]
+        for pixels, question in zip(published.images(), published.QUESTIONS, strict=True)
+    ]
+
+
+def parts(package_name: str) -> dict[str, Any]:
+    return {n: importlib.import_module(f"{package_name}.{n}") for n in ("eva_vit", "Qformer")}
+
+
+def minigpt4(clones: Path, folder: Path) -> list[list[float]]:
+    """From `MiniGPT4.forward`, by which `multi_select` ranks."""
+    root = clones / "MiniGPT-4" / "minigpt4"
+    for part in ("", ".models", ".common", ".conversation"):
+        package(f"minigpt4{part}", root / part.removeprefix("."))
+    base = importlib.import_module("minigpt4.models.base_model")
+    sys.modules["minigpt4.models"].BaseModel = base.BaseModel
+    cls = importlib.import_module("minigpt4.models.minigpt4").MiniGPT4
+    llama = importlib.import_module("minigpt4.models.modeling_llama")
+    tokenizer = tokenizer_of(folder)
+    layers = parts("minigpt4.models") | {"base": base}
+    model = assembled(cls, layers, llama, tokenizer, folder)
+    model.has_qformer = True
+    model.max_context_len = 3800
+    model.prompt_list = []
+    loaded(model, folder, "pretrained_minigpt4_7b.pth")
+
+    def score(pixels: np.ndarray, question: str, label: str) -> float:
+        asked = f"###Human: <Img><ImageHere></Img> {question} ###Assistant: "
+        given = {
+            "image": tensor(pixels)[None],
+            "instruction_input": [asked],
+            "answer": [label],
+        }
+        loss = model.forward(given)["loss"]
+        return -float(loss) * len(tokenizer(label, add_special_tokens=False).input_ids)
+
+    return table(score)
+
+
+def minigpt4_tvp(clones: Path, folder: Path) -> list[list[float]]:
+    """From TVP's `model_loglikelihood_for_postfixes`, without its division by the length."""
+    root = clones / "Transferable-Visual-Prompting"
+    package("models", root / "models", DATA_DIR="")
+    for part in ("", ".models", ".common"):
+        package(f"models.minigpt4{part}", root / "models" / "minigpt4" / part.removeprefix("."))
+    base = importlib.import_module("models.minigpt4.models.base_model")
+    sys.modules["models.minigpt4.models"].BaseModel = base.BaseModel
+    cls = importlib.import_module("models.minigpt4.models.mini_gpt4").MiniGPT4
+    llama = importlib.import_module("models.minigpt4.models.modeling_llama")
+    package("util", root / "util")
+    util = importlib.import_module("util.minigpt4_utils")
+    blip2 = importlib.import_module("models.minigpt4.models.blip2")
+    layers = parts("models.minigpt4.models") | {"base": blip2}
+    model = assembled(cls, layers, llama, tokenizer_of(folder), folder)
+    model.low_resource = False
+    loaded(model, folder, "pretrained_minigpt4_7b.pth")
+
+    def score(pixels: np.ndarray, question: str, label: str) -> float:
+        given = {
+            "image": tensor(pixels)[None],
+            "text_input": [question],
+            "prompt": util.CLS_PROMPT,
+        }
+        return float(util.model_loglikelihood_for_postfixes(model, given, [label], normalize=False))
+
+    return table(score)
+
+
+def vpgtrans(clones: Path, folder: Path) -> list[list[float]]:
+    """From the embeddings that the demo's `Chat` makes, and a forward pass of their Llama."""
+    root = clones / "VPGTrans" / "lavis"
+    for part in ("", ".models", ".models.blip2_models", ".common", ".conversation", ".processors"):
+        package(f"lavis{part}", root / part.removeprefix(".").replace(".", "/"))
+    base = importlib.import_module("lavis.models.base_model")
+    sys.modules["lavis.models"].BaseModel = base.BaseModel
+    cls = importlib.import_module("lavis.models.blip2_models.blip2_vicuna").Blip2Vicuna
+    blip2 = importlib.import_module("lavis.models.blip2_models.blip2")
+    layers = {
+        "eva_vit": importlib.import_module("lavis.models.eva_vit"),
+        "Qformer": importlib.import_module("lavis.models.blip2_models.Qformer"),
+        "base": blip2,
+    }
+    llama = importlib.import_module("lavis.models.blip2_models.modeling_llama")
+    talk = importlib.import_module("lavis.conversation.conversation")
+    tokenizer = tokenizer_of(folder)
+    model = loaded(assembled(cls, layers, llama, tokenizer, folder), folder, "vl-vicuna.pth")
+
+    def score(pixels: np.ndarray, question: str, label: str) -> float:
+        chat = talk.Chat(model, None, device="cpu")
+        conversation = talk.CONV_VISION.copy()
+        seen: list[torch.Tensor] = []
+        chat.upload_img(tensor(pixels), conversation, seen)
+        chat.ask(question, conversation)
+        conversation.append_message(conversation.roles[1], None)
+        asked = chat.get_context_emb(conversation, seen)
+        ids = tokenizer(label, add_special_tokens=False, return_tensors="pt").input_ids
+        embeddings = torch.cat([asked, model.llama_model.model.embed_tokens(ids)], dim=1)
+        logits = model.llama_model(inputs_embeds=embeddings).logits
+        chosen = logits[:, -ids.shape[1] - 1 : -1].log_softmax(-1).gather(2, ids[..., None])
+        return float(chosen.sum())
+
+    return table(score)
+
+
+RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans)
+
+
+def main() -> None:
+    clones = Path(sys.argv[1])
+    stand_ins()
+    with tempfile.TemporaryDirectory() as made, torch.no_grad():
+        folder = published.write(Path(made) / "published")
+        found = {recorder.__name__: recorder(clones, folder) for recorder in RECORDERS}
+    (published.HERE / "expected.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
