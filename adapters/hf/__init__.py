@@ -16,5 +16,8 @@ Safe to use from many threads. They take turns on a GPU, whose memory one of the
 once on the CPU.
 """
 
+from bbtvp.adapters.hf.bliva import register
 from bbtvp.adapters.hf.loading import load as load
 from bbtvp.adapters.hf.model import HuggingFaceModel as HuggingFaceModel
+
+register()

@@ -106,6 +106,29 @@ def qformer() -> dict[str, Tensor]:
     return tensors
 
 
+def bert_words() -> list[str]:
+    """vocab.txt of a BERT that knows the letters alone."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return [*special, "?", *letters, *(f"##{letter}" for letter in letters)]
+
+
+def reading_qformer() -> dict[str, Tensor]:
+    """A Q-Former that also reads the question, as InstructBLIP and BLIVA have it."""
+    draw = Draw(5)
+    tensors = qformer()
+    embeddings = "Qformer.bert.embeddings"
+    rows = len(bert_words()) + 1  # [DEC]
+    tensors[f"{embeddings}.word_embeddings.weight"] = draw.matrix(rows, BERT) * 10
+    tensors[f"{embeddings}.position_embeddings.weight"] = draw.matrix(512, BERT) * 10
+    for i in range(BERT_LAYERS):
+        layer = f"Qformer.bert.encoder.layer.{i}"
+        tensors |= draw.linear(f"{layer}.intermediate.dense", BERT_MLP, BERT)
+        tensors |= draw.linear(f"{layer}.output.dense", BERT, BERT_MLP)
+        tensors |= draw.norm(f"{layer}.output.LayerNorm", BERT)
+    return tensors
+
+
 def projection(name: str, into: int = BERT, seed: int = 3) -> dict[str, Tensor]:
     """The layer between the Q-Former and the language model."""
     return dict(Draw(seed).linear(name, LLAMA, into))
@@ -175,4 +198,10 @@ def write(folder: Path) -> Path:
     save("blip2_pretrained_flant5xxl.pth", qformer() | {"t5_proj.weight": torch.zeros(3, 3)})
     save("pretrained_minigpt4_7b.pth", projection("llama_proj"))
     save("vl-vicuna.pth", qformer() | projection("llama_proj"))
+    layers = projection("llm_proj") | projection("vision_project", VISION, seed=6)
+    save("bliva_vicuna7b.pth", reading_qformer() | layers)
+    (folder / "bert").mkdir()
+    (folder / "bert" / "vocab.txt").write_text("\n".join(bert_words()))
+    (folder / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    (folder / "bert" / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
     return folder

@@ -3,9 +3,9 @@
     PYTHONPATH=. python tests/paper/record.py CLONES
 
 CLONES holds clones named as on GitHub: Vision-CAIR/MiniGPT-4 (d94738a), VPGTrans/VPGTrans
-(32e885c), and zycheiheihei/Transferable-Visual-Prompting (TVP, c1933ec). They need transformers
-4.33.3, peft 0.5.0, omegaconf, einops and iopath, so an environment of its own. Nothing of theirs
-is kept here.
+(32e885c), mlpc-ucsd/BLIVA (d99de3a), and zycheiheihei/Transferable-Visual-Prompting (TVP, c1933ec).
+They need transformers 4.33.3, peft 0.5.0, omegaconf, einops and iopath, so an environment of its
+own. Nothing of theirs is kept here.
 
 Their models are made without their constructors, which download: the parts are their classes at
 reduced size, and every method that runs is theirs.
@@ -95,7 +95,8 @@ def vision(module: Any) -> nn.Module:
     )
 
 
-def bert(module: Any) -> nn.Module:
+def bert(module: Any, words: int = 0) -> nn.Module:
+    """A Q-Former. words: rows of its embeddings if it reads text."""
     config = module.BertConfig(
         hidden_size=published.BERT,
         num_attention_heads=published.BERT // 64,
@@ -107,7 +108,11 @@ def bert(module: Any) -> nn.Module:
     config.cross_attention_freq = 2
     config.query_length = published.QUERIES
     made = module.BertLMHeadModel(config=config)
+    if words:
+        made.resize_token_embeddings(words)
     made.cls = None
+    if words:
+        return made
     made.bert.embeddings.word_embeddings = None
     made.bert.embeddings.position_embeddings = None
     for layer in made.bert.encoder.layer:
@@ -122,7 +127,9 @@ def loaded(model: nn.Module, folder: Path, own: str) -> nn.Module:
     for file in ("blip2_pretrained_flant5xxl.pth", own):
         state |= torch.load(folder / file)["model"]
     report = model.load_state_dict(state, strict=False)
-    missing = [name for name in report.missing_keys if not name.startswith("llama_model.")]
+    missing = [
+        name for name in report.missing_keys if not name.startswith(("llama_model.", "llm_model."))
+    ]
     if missing:
         raise SystemExit(f"missing: {missing}")
     return model.eval()
@@ -258,7 +265,54 @@ def vpgtrans(clones: Path, folder: Path) -> list[list[float]]:
     return table(score)
 
 
-RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans)
+def bliva(clones: Path, folder: Path) -> list[list[float]]:
+    """From the logits of the language model in `BLIVAVicuna.forward`.
+
+    Its constructor also adds a row of random numbers to the vocabulary, for "[PAD]", which is left
+    out here.
+    """
+    root = clones / "BLIVA" / "bliva"
+    for part in ("", ".models", ".common"):
+        package(f"bliva{part}", root / part.removeprefix("."))
+    base = importlib.import_module("bliva.models.base_model")
+    sys.modules["bliva.models"].BaseModel = base.BaseModel
+    cls = importlib.import_module("bliva.models.bliva_vicuna7b").BLIVAVicuna
+    layers = parts("bliva.models") | {"base": importlib.import_module("bliva.models.blip2")}
+    llama = importlib.import_module("bliva.models.modeling_llama")
+    transformers = importlib.import_module("transformers")
+    tokenizer = tokenizer_of(folder)
+    tokenizer.add_special_tokens(dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>"))
+    model = assembled(cls, layers, llama, tokenizer, folder)
+    model.llm_model = model.llama_model
+    model.llm_tokenizer = tokenizer
+    del model.llama_model, model.llama_proj
+    words = transformers.BertTokenizer.from_pretrained(folder / "bert", truncation_side="left")
+    words.add_special_tokens({"bos_token": "[DEC]"})
+    model.tokenizer = words
+    model.Qformer = bert(layers["Qformer"], len(words))
+    model.llm_proj = nn.Linear(published.BERT, published.LLAMA)
+    model.vision_project = nn.Linear(published.VISION, published.LLAMA)
+    model.qformer_text_input = True
+    model.max_output_txt_len = 256
+    loaded(model, folder, "bliva_vicuna7b.pth")
+    seen: list[torch.Tensor] = []
+    model.llm_model.register_forward_hook(lambda *call: seen.append(call[-1].logits))
+
+    def score(pixels: np.ndarray, question: str, label: str) -> float:
+        given = {
+            "image": tensor(pixels)[None],
+            "text_input": [question],
+            "text_output": [label],
+        }
+        model.forward(given)
+        ids = tokenizer(label, add_special_tokens=False, return_tensors="pt").input_ids
+        logits = seen.pop()[:, -ids.shape[1] - 2 : -2]  # the end token is last
+        return float(logits.log_softmax(-1).gather(2, ids[..., None]).sum())
+
+    return table(score)
+
+
+RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans, bliva)
 
 
 def main() -> None:

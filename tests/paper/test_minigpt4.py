@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +19,8 @@ from bbtvp.adapters.hf.convert.__main__ import main
 from bbtvp.adapters.hf.convert.llama import IMAGE, language_config, tokenizer_of
 from bbtvp.adapters.hf.convert.weights import Checkpoint, write_shards
 from bbtvp.core.errors import ModelError
-from bbtvp.models import Reply, Request
 from tests.paper import published
-
-EXPECTED = json.loads((published.HERE / "expected.json").read_text())
-"""Written by record.py."""
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return published.write(tmp_path_factory.mktemp("paper") / "published")
+from tests.paper.support import EXPECTED, scores
 
 
 def arguments(project: str, files: Path, out: Path) -> dict[str, Any]:
@@ -57,16 +48,6 @@ def converted(project: str, files: Path, out: Path) -> hf.HuggingFaceModel:
     model = hf.load(str(out))
     assert isinstance(model, hf.HuggingFaceModel)
     return model
-
-
-def scores(model: hf.HuggingFaceModel) -> np.ndarray:
-    """(images, labels) log-probabilities, each image with its own question."""
-    requests = [
-        Request(pixels, question, published.LABELS)
-        for pixels, question in zip(published.images(), published.QUESTIONS, strict=True)
-    ]
-    replies = [reply for reply in model.query(requests) if isinstance(reply, Reply)]
-    return np.array([[score.logprob for score in reply.scores or ()] for reply in replies])
 
 
 @pytest.mark.parametrize("project", PROMPTS)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bbtvp.adapters.hf.convert import minigpt4, templates
+from bbtvp.adapters.hf.convert import bliva, minigpt4, templates
 from bbtvp.core.errors import BbtvpError
 
 _MEMORY = (
@@ -26,6 +26,11 @@ _VPGTRANS = (
     "\b\nExample:\n"
     "  python -m bbtvp.adapters.hf.convert vpgtrans --out vpgtrans-7b/ --llm vicuna-7b-v0/\n"
     "    --checkpoint vl-vicuna.pth --vit eva_vit_g.pth\n\n"
+)
+_BLIVA = (
+    "\b\nExample:\n"
+    "  python -m bbtvp.adapters.hf.convert bliva --out bliva-7b/ --llm vicuna-7b-v1.1/\n"
+    "    --checkpoint bliva_vicuna7b.pth --vit eva_vit_g.pth\n\n"
 )
 _FILE = click.Path(path_type=Path)
 
@@ -98,6 +103,20 @@ def _vpgtrans(checkpoint: Path, prompt: str, **paths: Path) -> None:
     """VL-Vicuna of VPGTrans, with a Vicuna v0 of 7B."""
     chosen = templates.VPGTRANS if prompt == "published" else templates.TVP
     minigpt4.convert(checkpoints=[checkpoint], prompt=chosen, **paths)
+
+
+@main.command("bliva", epilog=_BLIVA + _MEMORY)
+@_options("llm", "checkpoint", "vit", "out")
+@click.option(
+    "--bert",
+    default="bert-base-uncased",
+    show_default=True,
+    help="Folder or hub id of the tokenizer by which the Q-Former reads the question.",
+)
+@_told
+def _bliva(bert: str, **paths: Path) -> None:
+    """BLIVA with a Vicuna v1.1 of 7B."""
+    bliva.convert(bert=bert, **paths)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bbtvp.adapters.hf.convert.weights import Parts
+from bbtvp.adapters.hf.convert.weights import Checkpoint, Parts
 from bbtvp.core.errors import ModelError
 
 VISION = "visual_encoder."
@@ -36,6 +37,7 @@ _NAMES = (
     ("self_attn.projection", "attn.proj"),
     ("self_attn", "attn"),
     ("layer_norm", "norm"),
+    ("qformer.embeddings.layernorm", "Qformer.bert.embeddings.LayerNorm"),
     ("qformer.layernorm", "Qformer.bert.embeddings.LayerNorm"),
     ("qformer.", "Qformer.bert."),
     ("attention.attention", "attention.self"),
@@ -43,15 +45,35 @@ _NAMES = (
 """Parts of transformers' names and of LAVIS' names, in the order in which they are replaced."""
 
 
-def source_name(name: str, projection: str) -> str:
+def published_parts(
+    checkpoints: Iterable[Path], vit: Path, llm: Path, hints: Mapping[str, str]
+) -> Parts:
+    """Return all weights of a model in one layout.
+
+    checkpoints: the project's own file first. hints: what to type for the parts that they give, by
+    the beginning of their names.
+    """
+    shared = {
+        LANGUAGE: "give --llm the folder of the Vicuna that the checkpoint was trained with",
+        VISION: "give --vit eva_vit_g.pth, with all of its blocks",
+    }
+    return Parts(
+        [*map(Checkpoint, checkpoints), Checkpoint(vit, VISION), Checkpoint(llm, LANGUAGE)],
+        shared | dict(hints),
+    )
+
+
+def source_name(name: str, projections: Mapping[str, str]) -> str:
     """Return LAVIS' name of a weight that transformers calls `name`.
 
-    projection: the name of the layer between Q-Former and language model, which each project chose
-    for itself.
+    projections: the project's own names of the layers in front of the language model, by those of
+    the class to be written.
     """
+    layer, _, rest = name.partition(".")
+    if layer in projections:
+        return f"{projections[layer]}.{rest}"
     if name.startswith(LANGUAGE):
         return name
-    name = name.replace("language_projection", projection)
     for new, old in _NAMES:
         name = name.replace(new, old)
     return name
@@ -86,13 +108,13 @@ def qformer_sizes(parts: Parts) -> dict[str, Any]:
     }
 
 
-def check(parts: Parts, wanted: Iterable[tuple[str, Tensor]], projection: str) -> None:
+def check(parts: Parts, wanted: Mapping[str, Tensor], projections: Mapping[str, str]) -> None:
     """Raise ModelError for the first weight that is missing or has another shape.
 
     wanted: names and empty tensors of the model to be written. No data are read.
     """
-    for name, empty in wanted:
-        sources = _sources(source_name(name, projection))
+    for name, empty in wanted.items():
+        sources = _sources(source_name(name, projections))
         first, *rest = parts.shape(sources[0])
         # The bias of the keys is not stored, being 0.
         shape = (3 * first, *rest) if len(sources) > 1 else (first, *rest)
@@ -103,10 +125,12 @@ def check(parts: Parts, wanted: Iterable[tuple[str, Tensor]], projection: str) -
             )
 
 
-def converted(parts: Parts, names: Iterable[str], projection: str) -> Iterator[tuple[str, Tensor]]:
+def converted(
+    parts: Parts, names: Iterable[str], projections: Mapping[str, str]
+) -> Iterator[tuple[str, Tensor]]:
     """Yield transformers' name and the tensor of each weight, in the published dtypes."""
     for name in names:
-        tensors = [parts.tensor(source) for source in _sources(source_name(name, projection))]
+        tensors = [parts.tensor(source) for source in _sources(source_name(name, projections))]
         if len(tensors) > 1:
             query, value = tensors
             tensors = [torch.cat([query, torch.zeros_like(value), value])]

@@ -23,16 +23,19 @@ An added token would be one more row of the vocabulary, and change every probabi
 """
 
 
-def tokenizer_of(folder: Path) -> Any:
+def tokenizer_of(folder: Path, bos: str = "<s>") -> Any:
     """Return the tokenizer of a Llama folder, which puts a space in front of each part.
 
-    Raises ModelError if there is none, or if it has no `<unk>`.
+    bos: the token that begins a prompt. Raises ModelError if there is no tokenizer, or if it has no
+    `<unk>`.
     """
     # Without them transformers would make a tokenizer of three tokens.
     if not any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
         raise ModelError(f"{folder} has no tokenizer.model; name the language model's whole folder")
     try:
-        read = transformers.LlamaTokenizer.from_pretrained(folder, legacy=True, add_bos_token=True)
+        read = transformers.LlamaTokenizer.from_pretrained(
+            folder, legacy=True, add_bos_token=True, bos_token=bos
+        )
     except ImportError as error:
         raise ModelError(
             f"{folder}: tokenizer.model is read with sentencepiece and protobuf; "

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 import transformers
 
 from bbtvp.adapters.hf.convert import lavis
+from bbtvp.adapters.hf.convert.folder import images_of, refuse_used, write
 from bbtvp.adapters.hf.convert.llama import IMAGE, language_config, tokenizer_of
 from bbtvp.adapters.hf.convert.templates import PublishedPrompt, chat_template
-from bbtvp.adapters.hf.convert.weights import Checkpoint, Parts, write_shards
-from bbtvp.core.errors import ModelError
 
-_PROJECTION = "llama_proj"
+_PROJECTIONS = {"language_projection": "llama_proj"}
 _STOP = "▁###"
 """The token of `###`, at which the published code ends a reply."""
 
 _HINTS = {
-    lavis.LANGUAGE: "give --llm the folder of the Vicuna that the checkpoint was trained with",
-    lavis.VISION: "give --vit eva_vit_g.pth, with all of its blocks",
-    _PROJECTION: "give --checkpoint the published file of the project itself",
+    "llama_proj": "give --checkpoint the published file of the project itself",
     "": "give --qformer blip2_pretrained_flant5xxl.pth",
 }
 
@@ -43,21 +39,12 @@ def convert(
     """Write a folder that `hf/FOLDER` loads.
 
     llm: folder of the language model. checkpoints: the project's own file, then those that it took
-    parts from. vit: file of EVA-ViT-g. out: a folder that does not exist yet, or is empty. Its
-    config.json is written last, so a folder left by an interrupted run is refused. Raises
+    parts from. vit: file of EVA-ViT-g. out: a folder that does not exist yet, or is empty. Raises
     ModelError for a weight that is missing or has another shape, before anything is written.
     """
-    if out.exists() and any(out.iterdir()):
-        raise ModelError(f"{out} is not empty; give --out a new folder")
+    refuse_used(out)
     tokenizer = tokenizer_of(llm)
-    parts = Parts(
-        [
-            *map(Checkpoint, checkpoints),
-            Checkpoint(vit, lavis.VISION),
-            Checkpoint(llm, lavis.LANGUAGE),
-        ],
-        _HINTS,
-    )
+    parts = lavis.published_parts(checkpoints, vit, llm, _HINTS)
     queries = parts.shape("query_tokens")[1]
     config = transformers.Blip2Config(
         vision_config=lavis.vision_sizes(parts, vision_layers),
@@ -65,18 +52,14 @@ def convert(
         text_config=language_config(llm, tokenizer, _STOP).to_dict(),
         num_query_tokens=queries,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        architectures=["Blip2ForConditionalGeneration"],
     )
-    with torch.device("meta"):
-        wanted = transformers.Blip2ForConditionalGeneration(config).state_dict()
-    lavis.check(parts, wanted.items(), _PROJECTION)
-
-    out.mkdir(parents=True, exist_ok=True)
-    side = config.vision_config.image_size
-    processor = transformers.Blip2Processor(
-        transformers.BlipImageProcessorPil(size={"height": side, "width": side}), tokenizer
-    )
+    processor = transformers.Blip2Processor(images_of(config), tokenizer)
     processor.chat_template = chat_template(prompt, IMAGE, queries)
-    processor.save_pretrained(out)
-    write_shards(out, lavis.converted(parts, wanted, _PROJECTION))
-    config.save_pretrained(out)
+    write(
+        out,
+        parts,
+        projections=_PROJECTIONS,
+        processor=processor,
+        model_class=transformers.Blip2ForConditionalGeneration,
+        config=config,
+    )

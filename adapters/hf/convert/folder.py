@@ -1,0 +1,52 @@
+"""A converted model as a folder of transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from bbtvp.adapters.hf.convert import lavis
+from bbtvp.adapters.hf.convert.weights import Parts, write_shards
+from bbtvp.core.errors import ModelError
+
+
+def refuse_used(out: Path) -> None:
+    """Raise ModelError for a folder that holds anything."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ModelError(f"{out} is not empty; give --out a new folder")
+
+
+def images_of(config: Any) -> Any:
+    """Return LAVIS' `blip_image_eval`: the whole image as a square, with CLIP's mean and spread."""
+    side = config.vision_config.image_size
+    return transformers.BlipImageProcessorPil(size={"height": side, "width": side})
+
+
+def write(
+    out: Path,
+    parts: Parts,
+    *,
+    projections: Mapping[str, str],
+    processor: Any,
+    model_class: Any,
+    config: Any,
+) -> None:
+    """Write processor, weights and configuration.
+
+    projections: the project's names of the layers in front of the language model, by those of the
+    class. The configuration is written last, so that a folder left by an interrupted run is
+    refused. Raises ModelError for a weight that is missing or has another shape, before anything is
+    written.
+    """
+    config.architectures = [model_class.__name__]
+    with torch.device("meta"):
+        wanted = model_class(config).state_dict()
+    lavis.check(parts, wanted, projections)
+    out.mkdir(parents=True, exist_ok=True)
+    processor.save_pretrained(out)
+    write_shards(out, lavis.converted(parts, wanted, projections))
+    config.save_pretrained(out)
