@@ -19,6 +19,7 @@ from bbtvp.adapters.hf.convert.__main__ import main
 from bbtvp.adapters.hf.convert.llama import IMAGE, language_config, tokenizer_of
 from bbtvp.adapters.hf.convert.weights import Checkpoint, write_shards
 from bbtvp.core.errors import ModelError
+from bbtvp.models import Reply, Request
 from tests.paper import published
 from tests.paper.support import EXPECTED, scores
 
@@ -80,11 +81,33 @@ def test_the_prompt_has_the_published_tokens(
         assert ids == [1, *pieces.encode(before), *image, *pieces.encode(after.format(question))]
 
 
-def test_a_reply_ends_at_its_separator(files: Path, tmp_path: Path) -> None:
-    tokenizer = tokenizer_of(files / "llm")
-    config = language_config(files / "llm", tokenizer, "▁###", "no such token")
-    assert config.eos_token_id == [2, tokenizer.convert_tokens_to_ids("▁###")]
+def test_a_reply_ends_where_the_next_turn_begins(files: Path, tmp_path: Path) -> None:
+    model = converted("minigpt4", files, tmp_path / "out")
+    request = Request(published.images()[0], "what is in the image?", max_tokens=4)
+    (before,) = model.query([request])
+    assert isinstance(before, Reply) and before.usage and before.usage.output_tokens == 4
+    llama = model.model.language_model
+    states: list[torch.Tensor] = []
+    hook = llama.lm_head.register_forward_hook(lambda _, given, out: states.append(given[0]))
+    model.query([request])
+    hook.remove()
+    stop = model.processor.tokenizer.convert_tokens_to_ids("▁###")
+    with torch.no_grad():  # the second token will be the mark
+        llama.lm_head.weight[stop] = 100 * states[1][0, -1]
+        llama.lm_head.weight[stop] -= 100 * states[0][0, -1]
+    (after,) = model.query([request])
+    assert isinstance(after, Reply) and after.usage
+    assert after.usage.output_tokens == 1
+    assert after.text == before.text[: len(after.text)]
+    assert "#" not in after.text
+
+
+def test_a_vocabulary_without_the_mark_is_left_as_it_is(files: Path) -> None:
+    tokenizer = tokenizer_of(files / "llm", stop="no such token")
+    config = language_config(files / "llm", tokenizer)
+    assert config.eos_token_id == [2]
     assert config.bos_token_id == 1  # the folder says 0
+    assert len(tokenizer) == published.VOCABULARY
 
 
 def test_the_tokenizer_is_that_of_sentencepiece(files: Path) -> None:

@@ -23,11 +23,12 @@ An added token would be one more row of the vocabulary, and change every probabi
 """
 
 
-def tokenizer_of(folder: Path, bos: str = "<s>") -> Any:
+def tokenizer_of(folder: Path, *, bos: str = "<s>", stop: str = "") -> Any:
     """Return the tokenizer of a Llama folder, which puts a space in front of each part.
 
-    bos: the token that begins a prompt. Raises ModelError if there is no tokenizer, or if it has no
-    `<unk>`.
+    bos: the token that begins a prompt. stop: the token that ends a reply beside `</s>`, if the
+    vocabulary has it; it becomes a special token, `stop_token`, so that no reply shows it. Raises
+    ModelError if there is no tokenizer, or if it has no `<unk>`.
     """
     # Without them transformers would make a tokenizer of three tokens.
     if not any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
@@ -45,6 +46,9 @@ def tokenizer_of(folder: Path, bos: str = "<s>") -> Any:
         raise ModelError(explain(str(folder), error)) from error
     if read.unk_token != IMAGE:
         raise ModelError(f"{folder} has no token {IMAGE}; name the folder of a Llama 1 or 2")
+    special = {"image_token": IMAGE}
+    if stop in read.get_vocab():
+        special["stop_token"] = stop
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=read.backend_tokenizer,
         bos_token=str(read.bos_token),
@@ -52,28 +56,25 @@ def tokenizer_of(folder: Path, bos: str = "<s>") -> Any:
         unk_token=IMAGE,
         pad_token=str(read.eos_token),
         padding_side="left",
-        extra_special_tokens={"image_token": IMAGE},
+        extra_special_tokens=special,
     )
     # It is in the vocabulary; now it is also found where a prompt has it.
     tokenizer.add_tokens([transformers.AddedToken(SPACE, normalized=False)])
     return tokenizer
 
 
-def language_config(folder: Path, tokenizer: Any, *stops: str) -> Any:
+def language_config(folder: Path, tokenizer: Any) -> Any:
     """Return a Llama's configuration, with the special tokens of its tokenizer.
 
-    stops: further tokens that end a reply, by name; those that the vocabulary lacks are left out.
     Raises ModelError for a folder that holds no Llama.
     """
     with loading(str(folder)):
         config = transformers.AutoConfig.from_pretrained(folder)
     if config.model_type != "llama":
         raise ModelError(f"{folder} holds a {config.model_type}, not a Llama; see --help")
-    vocabulary = tokenizer.get_vocab()
     config.bos_token_id = tokenizer.bos_token_id
-    config.eos_token_id = [
-        tokenizer.eos_token_id,
-        *(vocabulary[s] for s in stops if s in vocabulary),
-    ]
+    config.eos_token_id = [tokenizer.eos_token_id]
+    if stop := getattr(tokenizer, "stop_token", None):
+        config.eos_token_id.append(tokenizer.convert_tokens_to_ids(stop))
     config.pad_token_id = tokenizer.pad_token_id
     return config

@@ -43,13 +43,13 @@ def convert(
     ModelError for a weight that is missing or has another shape, before anything is written.
     """
     refuse_used(out)
-    tokenizer = tokenizer_of(llm)
+    tokenizer = tokenizer_of(llm, stop=_STOP)
     parts = lavis.published_parts(checkpoints, vit, llm, _HINTS)
     queries = parts.shape("query_tokens")[1]
     config = transformers.Blip2Config(
         vision_config=lavis.vision_sizes(parts, vision_layers),
         qformer_config=lavis.qformer_sizes(parts),
-        text_config=language_config(llm, tokenizer, _STOP).to_dict(),
+        text_config=language_config(llm, tokenizer).to_dict(),
         num_query_tokens=queries,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
     )
