@@ -17,15 +17,23 @@ QUERIES = 4
 
 @family("idefics", ask=question_alone)
 def idefics() -> tuple[Any, Any]:
-    tokens = kit.tokenizer(
-        "<fake_token_around_image>", "<image>", "<end_of_utterance>", begins=True
-    )
+    tokens = kit.tokenizer("<end_of_utterance>", begins=True)
+    vocabulary = len(tokens)
+    # The published tokenizers have these last, in an embedding of their own.
+    tokens.add_tokens(["<fake_token_around_image>", "<image>"], special_tokens=True)
+    text = kit.without(kit.text(tokens), "head_dim", "num_key_value_heads")
     config = hf.IdeficsConfig(
-        **kit.without(kit.text(tokens), "head_dim", "num_key_value_heads"),
-        additional_vocab_size=0,
+        **{**text, "vocab_size": vocabulary},
+        additional_vocab_size=len(tokens) - vocabulary,
         cross_layer_interval=1,
         vision_config={**kit.tower(), "embed_dim": kit.IMAGE_WIDTH},
-        perceiver_config={"use_resampler": False},
+        use_resampler=True,
+        perceiver_config={
+            "resampler_n_latents": QUERIES,
+            "resampler_depth": 1,
+            "resampler_n_heads": 2,
+            "resampler_head_dim": 16,
+        },
     )
     processor = hf.IdeficsProcessor(
         image_processor=kit.pil("IdeficsImageProcessor", image_size=kit.SIDE), tokenizer=tokens
@@ -42,7 +50,7 @@ def idefics2() -> tuple[Any, Any]:
         image_processor=kit.pil(
             "Idefics2ImageProcessor",
             size={"shortest_edge": kit.SIDE, "longest_edge": 112},
-            do_image_splitting=False,
+            do_image_splitting=True,
         ),
         tokenizer=tokens,
         image_seq_len=QUERIES,

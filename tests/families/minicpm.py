@@ -50,7 +50,7 @@ def _processor(cls: Any, tokens: Any, images: Any, video: str) -> Any:
 def minicpmv4_6() -> tuple[Any, Any]:
     tokens = _tokens()
     config = _config(hf.MiniCPMV4_6Config, tokens, image_size=LARGEST, patch_size=kit.PATCH)
-    images = kit.pil("MiniCPMV4_6ImageProcessor", scale_resolution=LARGEST, patch_size=kit.PATCH)
+    images = kit.pil("MiniCPMV4_6ImageProcessor", scale_resolution=kit.SIDE, patch_size=kit.PATCH)
     processor = _processor(hf.MiniCPMV4_6Processor, tokens, images, "MiniCPMV4_6VideoProcessor")
     return hf.MiniCPMV4_6ForConditionalGeneration(config), processor
 
@@ -67,7 +67,7 @@ def minicpmv4_7() -> tuple[Any, Any]:
         newline_id="\u010a",  # how a byte-level tokenizer writes a line feed
     )
     config = _config(hf.MiniCPMV4_7Config, tokens, image_size=LARGEST, **marks)
-    images = kit.pil("MiniCPMV4_6ImageProcessor", scale_resolution=LARGEST, patch_size=kit.PATCH)
+    images = kit.pil("MiniCPMV4_6ImageProcessor", scale_resolution=kit.SIDE, patch_size=kit.PATCH)
     processor = _processor(hf.MiniCPMV4_7Processor, tokens, images, "MiniCPMV4_6VideoProcessor")
     return hf.MiniCPMV4_7ForConditionalGeneration(config), processor
 
@@ -78,7 +78,7 @@ def minicpm_ocr() -> tuple[Any, Any]:
     config = _config(hf.MiniCPMOcrConfig, tokens)
     images = kit.torchvision_only(
         "MiniCPMOcrImageProcessor",
-        scale_resolution=LARGEST,
+        scale_resolution=kit.SIDE,
         patch_size=kit.PATCH,
         slice_mode=True,
         use_image_id=True,

@@ -155,15 +155,15 @@ def step3p7() -> tuple[Any, Any]:
         swiglu_limits=[None, 7.0],
         swiglu_limits_shared=[None, 7.0],
     )
-    side = 112
+    patch = 7
     vision = {
         "hidden_size": kit.IMAGE_WIDTH,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "mlp_ratio": 2.0,
-        "image_size": side,
-        "patch_size": kit.PATCH,
-        "max_position_embeddings": (side // kit.PATCH) ** 2,
+        "image_size": kit.SIDE,
+        "patch_size": patch,
+        "max_position_embeddings": (kit.SIDE // patch) ** 2,
     }
     config = hf.Step3p7Config(
         text_config=text,
@@ -174,9 +174,9 @@ def step3p7() -> tuple[Any, Any]:
         hf.Step3p7Processor,
         image_processor=kit.torchvision_only(
             "Step3p7ImageProcessor",
-            size=kit.square(side),
-            patch_size=kit.SIDE,
-            vision_patch_size=kit.PATCH,
+            size=kit.square(),
+            patch_size=kit.SIDE // 2,
+            vision_patch_size=patch,
             downsampler_stride=4,
         ),
         tokenizer=tokens,
