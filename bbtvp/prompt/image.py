@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -124,6 +125,12 @@ def open_image(path: Path | str) -> Pixels:
         return to_rgb(image)
 
 
+def decode_image(data: bytes) -> Pixels:
+    """`to_rgb` of the bytes of an image file of up to 64 megapixels. DataError for any other."""
+    with _opened("the image", io.BytesIO(data)) as image:
+        return to_rgb(image)
+
+
 def read_header(path: Path | str) -> ImageHeader:
     """What the header of an image file says; the picture is not decoded. DataError as `open_image`.
 
@@ -135,10 +142,13 @@ def read_header(path: Path | str) -> ImageHeader:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
-    """The image of a file, not decoded yet; what goes wrong inside becomes a DataError."""
+def _opened(path: Path | str, content: io.BytesIO | None = None) -> Iterator[Image.Image]:
+    """The image of a file, not decoded yet; what goes wrong inside becomes a DataError.
+
+    content: the file, if it is in memory; `path` then only names it.
+    """
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(content or path, formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(path, f"{image.width} x {image.height} px")
             yield image
@@ -149,7 +159,8 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; check the path") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: {_unidentified(Path(path))}") from error
+        size = content.getbuffer().nbytes if content else Path(path).stat().st_size
+        raise DataError(f"{path}: {_unidentified(size)}") from error
     except DAMAGED as error:
         raise DataError(
             f"{path}: cannot be read ({_line(error)}); check the file and its permissions"
@@ -205,8 +216,8 @@ def _of_floats(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _unidentified(path: Path) -> str:
-    if path.stat().st_size == 0:
+def _unidentified(size: int) -> str:
+    if size == 0:
         return "the file is empty; get it again"
     return f"not an image that can be read; convert it to PNG (known: {', '.join(FORMATS)})"
 

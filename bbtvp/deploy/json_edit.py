@@ -1,0 +1,106 @@
+"""Replace strings inside a JSON text, and leave every other byte as it is.
+
+A body that is parsed and written again has other spaces, other escapes and another order of digits.
+An endpoint that signs or caches bodies sees a different request. So strings are replaced where they
+stand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from bbtvp.core.errors import DataError
+
+Path: TypeAlias = tuple[str | int, ...]
+"""The keys and the positions that lead to a value, from the outermost."""
+
+_DECODER = json.JSONDecoder()
+_TOKEN = re.compile(r'[ \t\n\r]*([{}\[\],:"]|[^ \t\n\r{}\[\],:"]+)')
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises DataError for anything else, and for an object that has a key twice: readers differ in
+    which of the two they take, so what an endpoint would read is not known.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the body is not JSON that can be read ({_line(error)})") from error
+    if not isinstance(found, dict):
+        raise DataError("the body is not a JSON object")
+    return found
+
+
+def replaced(text: str, edits: Mapping[Path, str]) -> str:
+    """Replace the strings at some paths of a JSON text.
+
+    text: valid JSON, as `parse` accepts it. edits: path to the new string. Raises KeyError for a
+    path without a string.
+    """
+    left = dict(edits)
+    parts = []
+    done = 0
+    for path, start, end in _strings(text):
+        if path in left:
+            parts += [text[done:start], json.dumps(left.pop(path))]
+            done = end
+            if not left:
+                break
+    if left:
+        raise KeyError(next(iter(left)))
+    return "".join([*parts, text[done:]])
+
+
+def _strings(text: str) -> Iterator[tuple[Path, int, int]]:
+    """Yield each string value: its path, and its start and end with the quotes.
+
+    A loop with a stack, because a hostile body may be nested as deep as `json.loads` allows.
+    """
+    stack: list[str | int] = []  # for each open container, the key or the position that is read
+    key_next = False
+    at = 0
+    while token := _TOKEN.match(text, at):
+        at = token.end()
+        mark = token[1]
+        if mark == '"':
+            start = at - 1
+            value, at = _DECODER.raw_decode(text, start)
+            if key_next:
+                stack[-1] = value
+            else:
+                yield tuple(stack), start, at
+        elif mark in "{[":
+            stack.append("" if mark == "{" else 0)
+            key_next = mark == "{"
+        elif mark in "}]":
+            stack.pop()
+            key_next = False
+        elif mark == ":":
+            key_next = False
+        elif mark == ",":
+            key_next = _next_item(stack)
+
+
+def _next_item(stack: list[str | int]) -> bool:
+    """Go on to the next item of the innermost container; return whether a key comes next."""
+    inner = stack[-1]
+    if isinstance(inner, str):
+        return True
+    stack[-1] = inner + 1
+    return False
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise DataError("the body has a key twice in one object")
+    return found
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

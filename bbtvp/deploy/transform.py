@@ -1,0 +1,101 @@
+"""One pure function: the body of a request to a chat API, with a prompt applied to its images."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+from bbtvp.core.errors import DataError, unknown
+from bbtvp.deploy.bodies import APIS, ImagePart, Part, TextPart, Unreachable, user_turns
+from bbtvp.deploy.json_edit import Path, parse, replaced
+from bbtvp.endpoint.images import encode
+from bbtvp.prompt import Prompt
+from bbtvp.prompt.image import decode_image
+
+
+@final
+@dataclass(frozen=True)
+class TransformedRequest:
+    """A body, and what was done to it.
+
+    images: how many images were prompted. left: why the body is as it was, in one line; "" if it
+    was prompted or has no image.
+    """
+
+    body: bytes
+    images: int = 0
+    left: str = ""
+
+
+def transform_request(
+    body: bytes, api: str, prompt: Prompt, *, format: str = "png", quality: int = 90
+) -> TransformedRequest:
+    """Apply a prompt to all images that the user sends, and its sentence to the question.
+
+    body: JSON in UTF-8. api: "chat", "responses", "messages", "gemini" or "converse"; see
+    `bbtvp.deploy.bodies`. format, quality: how prompted images are encoded, "png", "jpeg" or
+    "webp"; "png" keeps every pixel.
+
+    Everything but the images, their media types and the first words beside them stays the same,
+    byte for byte. It is all or nothing: where one image cannot be prompted, because it is given by
+    its address or is damaged, the body is returned as it was, and `left` says why. A body without
+    an image, and any body under the identity, is returned as it was.
+
+    Raises UsageError for another api or format. Never for what is in a body.
+    """
+    if api not in APIS:
+        raise unknown("api", api, APIS)
+    try:
+        text = body.decode("utf-8")
+        edits: dict[Path, str] = {}
+        images = 0
+        for turn in user_turns(api, parse(text)):
+            found = [] if prompt.is_identity else list(_images(turn))
+            for image in found:
+                edits |= _prompted(image, prompt, format, quality)
+            if found:
+                edits |= _asked(turn, prompt)
+            images += len(found)
+    except UnicodeDecodeError:
+        return TransformedRequest(body, left="the body is not UTF-8")
+    except DataError as error:
+        return TransformedRequest(body, left=str(error))
+    if not edits:
+        return TransformedRequest(body)
+    return TransformedRequest(replaced(text, edits).encode("utf-8"), images)
+
+
+def _images(turn: list[Part]) -> Iterator[ImagePart]:
+    """Yield the images of a turn. Raises DataError for one that does not stand in the body."""
+    for part in turn:
+        if isinstance(part, Unreachable):
+            raise DataError(part.why)
+        if isinstance(part, ImagePart):
+            yield part
+
+
+def _prompted(image: ImagePart, prompt: Prompt, format: str, quality: int) -> dict[Path, str]:
+    try:
+        # Google's SDK writes the alphabet that is safe in URLs.
+        plain = image.base64.replace("-", "+").replace("_", "/")
+        data = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError("an image is not base64") from error
+    sent = encode(prompt.render(decode_image(data)), format, quality)
+    return image.edits(base64.b64encode(sent.data).decode("ascii"), format)
+
+
+def _asked(turn: list[Part], prompt: Prompt) -> dict[Path, str]:
+    """Return the turn's first words with the prompt's sentence before them, if it has one.
+
+    Raises DataError if there is a sentence and no words to put it before.
+    """
+    if prompt.ask("") == "":
+        return {}
+    words = next((part for part in turn if isinstance(part, TextPart)), None)
+    if words is None:
+        raise DataError("the image has no words beside it, so the prompt's sentence has no place")
+    return {words.path: prompt.ask(words.value)}
