@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import GenerationMixin
 
-from bbtvp.adapters.hf.labels import label_ids
-from bbtvp.adapters.hf.layout import REFUSALS, image_layout, in_layout, one_line
+from bbtvp.adapters.hf.labels import AnswerPlace, answer_place, label_ids
+from bbtvp.adapters.hf.layout import PROBE, REFUSALS, image_layout, in_layout, one_line
 from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
@@ -32,8 +32,8 @@ With it, transformers tokenises a prompt by its own rules for chats. So a BOS th
 wrote is not written again by the tokenizer.
 """
 
-_SHAPE = (224, 224, 3)
-"""The image beside which the end of a prompt is looked at. The end is the same for all."""
+_SHAPE: tuple[int, ...] = (224, 224, 3)
+"""The image about which a processor is asked first."""
 
 
 class _Text(NamedTuple):
@@ -96,7 +96,8 @@ class Prompts:
 
     encoder_decoder: whether answers come from a decoder beside the encoder that reads the prompt.
     model: the model that takes the inputs. Without it, all that the processor makes is given.
-    Raises ModelError for a processor that cannot prepare an image with a question.
+    Raises ModelError for a processor or a chat template that cannot prepare an image with a
+    question.
     """
 
     def __init__(self, processor: Any, *, encoder_decoder: bool, model: Any = None) -> None:
@@ -107,8 +108,13 @@ class Prompts:
         self._end = () if self._fresh else _appended(processor, model)
         self._lock = threading.Lock()
         """A tokenizer sets its padding, then encodes, so two threads would mix their paddings."""
+        self._shape = _SHAPE
+        """An image beside which the end of a prompt is looked at, the same for all: the last one,
+        so that a question need not be prepared for two."""
         self._text = lru_cache(KNOWN)(self._read)
+        self._place = lru_cache(KNOWN)(self._find_place)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
+        self._text(PROBE, _SHAPE)
 
     def widths(self, request: Request) -> tuple[int, ...]:
         """Return the token counts of a prompt: one, or two with a Q-Former's own tokenizer.
@@ -137,12 +143,18 @@ class Prompts:
 
     def _label_ids(self, text: str, label: str) -> tuple[int, ...]:
         """Return the token ids of a label as the answer to a question; () if it has none."""
-        written = () if self._fresh else self._text(text, _SHAPE).ids
+        place = self._place(text)
+        with self._lock:
+            return tuple(label_ids(self.processor.tokenizer, place, label))
+
+    def _find_place(self, text: str) -> AnswerPlace | None:
+        written = () if self._fresh else self._text(text, self._shape).ids
         with self._lock:
             prompt = prompt_text(self.processor, text)
-            return tuple(label_ids(self.processor, text, prompt, written, label))
+            return answer_place(self.processor, text, prompt, written)
 
     def _read(self, text: str, shape: tuple[int, ...]) -> _Text:
+        self._shape = shape
         pixels = (
             (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
         )  # 251 is prime: no two rows alike

@@ -9,7 +9,7 @@ a word after a space, and a word after a special token in different ways.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from bbtvp.adapters.hf.prompts import rendered, switched
 from bbtvp.core.errors import ModelError
@@ -21,24 +21,40 @@ _NEUTRAL = "\n"
 """A text that no tokenizer joins with a word after it."""
 
 
-def label_ids(
-    processor: Any, question: str, prompt: str, written: Sequence[int], label: str
-) -> list[int]:
-    """Return the token ids of a label after a prompt, without an end token.
+class AnswerPlace(NamedTuple):
+    """Where the answer to a question stands.
+
+    context: a text that ends as the prompt does. before: what is written between the two.
+    """
+
+    context: str
+    before: str
+
+
+def answer_place(
+    processor: Any, question: str, prompt: str, written: Sequence[int]
+) -> AnswerPlace | None:
+    """Return where the answer to a question stands, None if it begins a text of its own.
 
     prompt: the text that the processor was given. written: the token ids that it made of it, () for
-    a decoder that has no prompt. An empty label has no ids.
+    a decoder that has no prompt.
     """
-    tokenizer = processor.tokenizer
+    if not written:
+        return None
+    before = _before_answer(processor, question, prompt)
+    context = _end(processor.tokenizer, prompt, written)
+    if before is None:
+        before = "" if _ends_apart(processor.tokenizer, context, written[-1]) else " "
+    return AnswerPlace(context, before)
+
+
+def label_ids(tokenizer: Any, place: AnswerPlace | None, label: str) -> list[int]:
+    """Return the token ids of a label in its place, without an end token. "" has none."""
     if not label:
         return []
-    if not written:
+    if place is None:
         return _ids(tokenizer, label)
-    before = _before_answer(processor, question, prompt)
-    context = _end(tokenizer, prompt, written)
-    if before is None:
-        before = "" if _ends_apart(tokenizer, context, written[-1]) else " "
-    return continuation(tokenizer, context, f"{before}{label}")
+    return continuation(tokenizer, place.context, f"{place.before}{label}")
 
 
 def continuation(tokenizer: Any, context: str, text: str) -> list[int]:

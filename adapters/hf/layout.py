@@ -27,7 +27,8 @@ REFUSALS = (
 )
 """What processors and chat templates raise for what they cannot use."""
 
-_PROBE = "Which of these is it?"
+PROBE = "Which of these is it?"
+"""What processors and chat templates are tried with."""
 _SIDE = 224
 """Pixels of the images that a processor is asked about."""
 
@@ -79,6 +80,8 @@ def _found(processor: Any) -> ImageLayout:
                 tokens[form] = _image_tokens(processor, form)
             except REFUSALS as error:
                 refused.append(one_line(error))
+                if isinstance(error, ImportError | OSError):  # another form would lack it too
+                    break
     if not tokens:
         reasons = "; ".join(dict.fromkeys(refused))
         raise ModelError(
@@ -104,7 +107,7 @@ def _quiet() -> Iterator[None]:
 def _image_tokens(processor: Any, form: ImageLayout) -> int:
     """Return how many image tokens a prompt of this form has."""
     images = in_layout([Image.new("RGB", (_SIDE, _SIDE))] * 2, form)
-    texts = [f"{form.placeholder}{_PROBE}"] * 2
+    texts = [f"{form.placeholder}{PROBE}"] * 2
     inputs = processor(images=images, text=texts, return_tensors="pt", padding=True)
     ids = inputs.get("input_ids")
     if ids is None:

@@ -13,6 +13,7 @@ import torch
 
 from bbtvp.adapters.hf.batches import FULL, BatchSizer
 from bbtvp.adapters.hf.inputs import Prompts, placed
+from bbtvp.adapters.hf.layout import PROBE
 from bbtvp.adapters.hf.prompts import ThoughtWarning, answer_prompt, thought_note
 from bbtvp.adapters.hf.scoring import Scorer
 from bbtvp.core.errors import ModelError, UsageError
@@ -56,7 +57,7 @@ class HuggingFaceModel(Model):
         keeps = any(hasattr(part, "rope_deltas") for part in model.modules())
         alone = keeps or model.device.type != "cpu"
         self._turn: AbstractContextManager[Any] = threading.Lock() if alone else nullcontext()
-        prompt = answer_prompt(processor, "Which of these is it?")
+        prompt = answer_prompt(processor, PROBE)
         if told := thought_note(spec, prompt):
             warnings.warn(told, ThoughtWarning, stacklevel=2)
         self.capabilities = Capabilities(

@@ -213,7 +213,7 @@ def test_a_q_former_with_a_tokenizer_of_its_own_is_never_padded(tmp_path: Path) 
     model, processor = FAMILIES["instructblip"].build()
     short = "what digit is this?"
     long = "what shape is this?"
-    processor.qformer_tokenizer = tokenizer(names_image=False)
+    processor.qformer_tokenizer = tokenizer(roles={})
     processor.qformer_tokenizer.add_tokens(["shape is this?"])
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

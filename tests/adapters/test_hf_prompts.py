@@ -116,7 +116,7 @@ def test_a_question_that_names_the_image_token_is_refused_in_one_line() -> None:
 
 # -- processors without a chat template ------------------------------------------------------------
 def plain_tokenizer(**more: Any) -> Any:
-    return tokenizer("<s_answer>", names_image=False, side="right", **more)
+    return tokenizer("<s_answer>", roles={}, side="right", **more)
 
 
 def bert_tokenizer() -> Any:
@@ -164,12 +164,12 @@ PLAIN = {
     "trocr": lambda: hf.TrOCRProcessor(hf.ViTImageProcessorPil(size=SIDE), plain_tokenizer()),
     "idefics": lambda: hf.IdeficsProcessor(
         hf.IdeficsImageProcessorPil(image_size=64),
-        tokenizer("<fake_token_around_image>", names_image=False),
+        tokenizer("<fake_token_around_image>", roles={}),
     ),
     "florence2": florence,
     "paligemma": paligemma,
     "got_ocr2": lambda: hf.GotOcr2Processor(
-        hf.GotOcr2ImageProcessorPil(size=SIDE), tokenizer("<imgpad>", names_image=False)
+        hf.GotOcr2ImageProcessorPil(size=SIDE), tokenizer("<imgpad>", roles={})
     ),
     "chameleon": chameleon,
 }
