@@ -40,12 +40,14 @@ class _Text(NamedTuple):
     """What a question becomes beside an image of one shape.
 
     ids: the token ids of the prompt, () for none. rows: its inputs, None if text and image cannot
-    be prepared separately.
+    be prepared separately. beside: what the image processor says of the image and the model is not
+    given, such as a number of crops; a text may depend on it.
     """
 
     widths: tuple[int, ...]
     ids: tuple[int, ...]
     rows: dict[str, Tensor] | None
+    beside: dict[str, Any]
 
 
 class InputNames(NamedTuple):
@@ -59,9 +61,16 @@ class InputNames(NamedTuple):
 
     @classmethod
     def of(cls, model: Any) -> InputNames:
-        """Read the names from the signature of a model's forward pass."""
+        """Read the names from the signature of a model's forward pass.
+
+        Raises ModelError for a model that generates nothing.
+        """
         if model is None:
             return cls()
+        if not hasattr(model, "generate"):  # such as PI0, which moves a robot
+            raise ModelError(
+                f"a {type(model).__name__} writes no text; give a model that answers in words"
+            )
         parameters = inspect.signature(model.forward).parameters
         decoder_prompt = "decoder_input_ids" in parameters and "input_ids" not in parameters
         others = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -132,14 +141,21 @@ class Prompts:
         or a question that the processor refuses.
         """
         texts = [self._text(request.text, request.image.shape) for request in requests]
+        images = [request.image for request in requests]
         rows = [text.rows for text in texts if text.rows is not None]
-        if len(rows) < len(requests):
-            return self._whole(
-                [request.image for request in requests], [request.text for request in requests]
+        if len(rows) == len(requests):
+            seen = self._images(images)
+            told = texts[0].beside
+            if all(_repeats(seen[key], told[key], len(requests)) for key in told):
+                written = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
+                return {key: seen[key] for key in seen if key not in told} | written
+        whole = self._whole(images, [request.text for request in requests])
+        if _widths(whole) != texts[0].widths:
+            raise ModelError(
+                f"{type(self.processor).__name__} writes a prompt whose length depends on what the "
+                "image shows, so images cannot be compared; give another model"
             )
-        seen = self._images([request.image for request in requests])
-        written = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
-        return {key: value for key, value in seen.items() if isinstance(value, Tensor)} | written
+        return whole
 
     def _label_ids(self, text: str, label: str) -> tuple[int, ...]:
         """Return the token ids of a label as the answer to a question; () if it has none."""
@@ -159,27 +175,18 @@ class Prompts:
             (np.arange(np.prod(shape)) % 251).astype(np.uint8).reshape(shape)
         )  # 251 is prime: no two rows alike
         whole = self._whole([pixels], [text])
-        names = sorted(key for key in whole if key.endswith("input_ids"))
-        widths = tuple(whole[key].shape[1] for key in names) or (1,)
         main = self._reader.ids
         ids = tuple(whole[main][0].tolist()) if main in whole else ()
-        return _Text(widths, ids, self._rows(pixels, whole))
-
-    def _rows(self, pixels: Pixels, whole: dict[str, Any]) -> dict[str, Tensor] | None:
-        """Return what of the inputs depends on the text alone, None if they cannot be parted."""
         try:
             seen = self._images([pixels])
         except REFUSALS:  # such as an image processor that draws the question
-            return None
-        shared = {key for key in seen if key in whole}
-        rows = {key: value for key, value in whole.items() if key not in shared}
-        made = {key for key, value in seen.items() if isinstance(value, Tensor)}
-        apart = (
-            made <= shared
-            and all(_same(seen[key], whole[key]) for key in shared)
-            and all(isinstance(value, Tensor) and len(value) == 1 for value in rows.values())
+            return _Text(_widths(whole), ids, None, {})
+        rows = {key: value for key, value in whole.items() if key not in seen}
+        beside = {key: value for key, value in seen.items() if key not in whole}
+        apart = all(_same(seen[key], whole[key]) for key in seen if key in whole) and all(
+            isinstance(value, Tensor) and len(value) == 1 for value in rows.values()
         )
-        return rows if apart else None
+        return _Text(_widths(whole), ids, rows if apart else None, beside)
 
     def _images(self, images: Sequence[Pixels]) -> dict[str, Any]:
         return dict(self.processor.image_processor(self._pictures(images), return_tensors="pt"))
@@ -255,9 +262,22 @@ def _without_end(inputs: dict[str, Any], end: tuple[int, ...]) -> dict[str, Any]
     }
 
 
+def _widths(inputs: dict[str, Any]) -> tuple[int, ...]:
+    """Return the token counts of prompts of equal length."""
+    names = sorted(key for key in inputs if key.endswith("input_ids"))
+    return tuple(inputs[key].shape[1] for key in names) or (1,)
+
+
 def _same(one: Any, other: Any) -> bool:
     tensors = isinstance(one, Tensor) and isinstance(other, Tensor)
     return tensors and one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _repeats(several: Any, one: Any, times: int) -> bool:
+    """Whether an image processor said of each of several images what it said of one."""
+    if isinstance(one, Tensor):
+        return _same(several, torch.cat([one] * times))
+    return isinstance(one, list) and bool(several == one * times)
 
 
 def placed(inputs: dict[str, Any], device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

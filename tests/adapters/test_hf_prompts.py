@@ -23,6 +23,7 @@ from bbtvp.zoo.families import tokenizer
 
 QUESTION = "what digit is this?"
 SIDE = {"height": 64, "width": 64}
+KEYS = ("pixel_values", "input_ids", "attention_mask")
 
 
 def asked(question: str = QUESTION, rows: int = 1) -> list[Request]:
@@ -112,6 +113,75 @@ def test_a_question_that_names_the_image_token_is_refused_in_one_line() -> None:
     with pytest.raises(ModelError, match="ask another question") as told:
         prompts.widths(asked("what does <image> mean?")[0])
     assert "\n" not in str(told.value)
+
+
+class Telling(hf.CLIPImageProcessorPil):
+    """Says of each image whether it is light, which the model is not given."""
+
+    def preprocess(self, images: Any, **options: Any) -> Any:
+        made = super().preprocess(images, **options)
+        made["light"] = [bool(pixels.mean() > 0) for pixels in made["pixel_values"]]
+        return made
+
+
+class Reading(hf.LlavaProcessor):
+    """Leaves out what the image processor says, and may write more about light images."""
+
+    more = ""
+
+    @property
+    def unused_input_names(self) -> list[str]:
+        return ["light"]
+
+    def get_text_with_replacements(self, text: list[str], *images: Any, **more: Any) -> Any:
+        made = super().get_text_with_replacements(text, *images, **more)
+        return [f"{row}{self.more}" for row in made[0]], made[1]
+
+
+def reading_processor() -> Any:
+    plain = chat_processor(template())
+    return Reading(
+        image_processor=Telling(size={"shortest_edge": 64}, crop_size=SIDE),
+        tokenizer=plain.tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=plain.chat_template,
+    )
+
+
+def test_a_text_is_kept_for_images_of_which_the_image_processor_says_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = Prompts(reading_processor(), encoder_decoder=False)
+    shades = [
+        Request(np.full((64, 64, 3), value, np.uint8), QUESTION, ("one",)) for value in (0, 255)
+    ]
+    expected = [prompts.inputs([request])["input_ids"].tolist() for request in shades]
+    assert expected[0] == expected[1]
+    monkeypatch.setattr(Reading, "__call__", None)  # from here on the question is known
+    outcomes = []
+    for request in shades:
+        try:
+            outcomes.append(prompts.inputs([request]).keys() == {*KEYS})
+        except ModelError:  # the whole processor was asked
+            outcomes.append(None)
+    assert sorted(outcomes, key=str) == [None, True]
+    with pytest.raises(ModelError):
+        prompts.inputs(shades)
+
+
+def test_a_prompt_whose_length_depends_on_what_the_image_shows_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompts = Prompts(reading_processor(), encoder_decoder=False)
+    shades = [
+        Request(np.full((64, 64, 3), value, np.uint8), QUESTION, ("one",)) for value in (0, 255)
+    ]
+    prompts.widths(shades[0])
+    monkeypatch.setattr(Reading, "more", " and it is light")
+    with pytest.raises(ModelError, match="depends on what the image shows"):
+        prompts.inputs(shades)
 
 
 # -- processors without a chat template ------------------------------------------------------------
@@ -254,6 +324,11 @@ def test_a_model_that_gets_no_question_has_no_tokens() -> None:
     prompts = Prompts(PLAIN["trocr"](), encoder_decoder=True, model=DecoderForward())
     assert prompts.inputs(asked()).keys() == {"pixel_values"}
     assert prompts.widths(asked()[0]) == (1,)
+
+
+def test_a_model_that_writes_no_text_is_refused() -> None:
+    with pytest.raises(ModelError, match="writes no text"):
+        InputNames.of(object())
 
 
 def test_a_model_gets_no_input_that_it_does_not_take() -> None:
