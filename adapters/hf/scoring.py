@@ -33,18 +33,19 @@ Ids = tuple[int, ...]
 class _Prefix(NamedTuple):
     """A prefix that was read.
 
-    first: (b, vocabulary) float32 log-probabilities of the first answer token. ids: (b, width)
-    tokens that the answer follows. reader: the part of the model that reads the answer. output: its
-    output, without logits. options: what else its next forward depends on.
+    first: (b, vocabulary) float32 log-probabilities of the first answer token. ids: (b, tokens)
+    that the answer follows. width: tokens of the prompt. inputs: what else the model was given.
+    reader: the part of the model that reads the answer. output: its output, without logits. past:
+    its cache, by the name that the reader gives it, {} for none.
     """
 
     first: Tensor
     ids: Tensor
     width: int
+    inputs: dict[str, Any]
     reader: Any
     output: Any
     past: dict[str, Any]
-    options: dict[str, Any]
 
     @property
     def rows(self) -> int:
@@ -87,12 +88,13 @@ class Scorer:
                 logits = self._full(prefix, inputs, chain)
                 scores[:, chain.labels] += _summed(logits, [chain], labels)
             return scores
+        options = self._options(prefix) if left else {}
         while left:
             # Shorter chains are padded on the right, where causality hides it, to at most twice
             # their length.
             most = self._sizer.chains(prefix.rows, prefix.width, len(left[0].ids))
             some = [chain for chain in left[:most] if 2 * len(chain.ids) >= len(left[0].ids)]
-            found = unless_full(partial(self._continue, prefix, some, labels))
+            found = unless_full(partial(self._continue, prefix, options, some, labels))
             if found is not None:
                 scores[:, [c for chain in some for c in chain.labels]] += found
                 left = left[len(some) :]
@@ -103,12 +105,7 @@ class Scorer:
         return scores
 
     def _prefix(self, inputs: dict[str, Any]) -> _Prefix:
-        given = dict(inputs)
-        if self._encoder_decoder and self._ids not in given:
-            first = given.get("input_ids", given.get(self.model.main_input_name))
-            given[self._ids] = first.new_full(
-                (len(first), 1), start_token(self.model), dtype=torch.long
-            )
+        given = self._begun(inputs) if self._encoder_decoder else dict(inputs)
         out = self.model(**given, use_cache=self.cached, **self._last(1))
         # BLIP-2's classes need an image at every call, so their language model is continued.
         inner = getattr(out, "language_model_outputs", None)
@@ -118,41 +115,50 @@ class Scorer:
             first=out.logits[:, -1].float().log_softmax(-1),
             ids=ids,
             width=given.get("input_ids", ids).shape[1],
+            inputs=given,
             reader=reader,
             output=state,
             past=_past(state) if self.cached else {},
-            options=self._options(given, state, whole=inner is None),
         )
         # The logits of a whole prompt would be the largest tensor of a large vocabulary.
         out.logits = state.logits = None
         return prefix
 
-    def _options(self, given: dict[str, Any], state: Any, *, whole: bool) -> dict[str, Any]:
-        """Return what the next forward of the reader depends on, besides tokens and cache.
-
-        whole: whether the reader is the whole model.
-        """
-        kept = given if whole else {k: v for k, v in given.items() if k == "attention_mask"}
-        options = {"use_cache": True, **kept}
+    def _options(self, prefix: _Prefix) -> dict[str, Any]:
+        """Return what a continuation depends on, besides tokens and cache, as in `generate`."""
+        inputs = prefix.inputs
+        if prefix.reader is not self.model:  # a language model, which has seen the image
+            inputs = {key: inputs[key] for key in ("attention_mask",) if key in inputs}
+        options = {"use_cache": True, **inputs}
         if self._encoder_decoder:
-            for key in {"input_ids", self.model.main_input_name}:
+            for key in ("input_ids", self.model.main_input_name):
                 options.pop(key, None)
-            seen = state.encoder_last_hidden_state
-            options["encoder_outputs"] = BaseModelOutput(last_hidden_state=seen)
-        elif bool(options.get("attention_mask", torch.ones(())).all()):
-            # Without padding a row's past is all of its prefix. `generate` leaves it out too.
-            options.pop("attention_mask", None)
+            encoded = prefix.output.encoder_last_hidden_state
+            return options | {"encoder_outputs": BaseModelOutput(last_hidden_state=encoded)}
+        reader = prefix.reader
+        if "position_ids" in inspect.signature(reader.forward).parameters:
+            positions = reader._prepare_position_ids_for_generation(prefix.ids, options)
+            options["position_ids"] = positions
+        if "attention_mask" in options and bool(options["attention_mask"].all()):
+            # Without padding, a row's past is all of its prefix.
+            del options["attention_mask"]
         return options
 
     def _last(self, tokens: int) -> dict[str, int]:
         """Return the option that makes a forward pass compute the last logits only, if any does."""
         return {"logits_to_keep": tokens} if self._keeps_last else {}
 
-    def _continue(self, prefix: _Prefix, some: Sequence[Chain], labels: Sequence[Ids]) -> Tensor:
+    def _continue(
+        self,
+        prefix: _Prefix,
+        options: dict[str, Any],
+        some: Sequence[Chain],
+        labels: Sequence[Ids],
+    ) -> Tensor:
         """Return (b, labels of the chains) summed log-probabilities, without each first token."""
         n = len(some)
         length = len(some[0].ids)
-        options = _updated(prefix.reader, prefix.output, prefix.options, length)
+        options = _updated(prefix.reader, prefix.output, options, length)
         given = prefix.reader.prepare_inputs_for_generation(
             _followed(prefix.ids, some[0].ids),
             next_sequence_length=length,
@@ -173,15 +179,33 @@ class Scorer:
         """
         length = len(chain.ids)
         ids = _followed(prefix.ids, chain.ids)
+        options = {**inputs, "use_cache": False}
+        options.pop(self._ids, None)
         if self._encoder_decoder:
-            given = {**inputs, self._ids: ids, "use_cache": False}
+            given = {**options, self._ids: ids}
         else:
-            options = {k: v for k, v in inputs.items() if k != self._ids} | {"use_cache": False}
-            output = prefix.output
-            given = self.model.prepare_inputs_for_generation(
-                ids, is_first_iteration=True, **_updated(self.model, output, options, length)
-            )
-        return self.model(**given, **self._last(length)).logits[:, None, -length:]
+            grown = _updated(self.model, prefix.output, options, length)
+            grown = _aligned(grown, prefix.ids.shape[1], length)
+            given = self.model.prepare_inputs_for_generation(ids, is_first_iteration=True, **grown)
+        return self.model(**given | self._last(length)).logits[:, None, -length:]
+
+    def _begun(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Return the inputs with the tokens that the decoder begins with, as `generate` has them.
+
+        That is a prompt of its own if it has one, after the start token, and a token that the
+        settings force to come first. Raises ModelError if no setting names the start token.
+        """
+        model = self.model
+        main = inputs[model.main_input_name]
+        start = torch.tensor(start_token(model), device=main.device)
+        prompt = {key: value for key, value in inputs.items() if key.startswith("decoder_")}
+        ids, prompt = model._prepare_decoder_input_ids_for_generation(
+            len(main), model.main_input_name, prompt, start, device=main.device
+        )
+        forced = getattr(model.generation_config, "forced_bos_token_id", None)
+        if forced is not None and ids.shape[1] == 1:
+            ids = _followed(ids, (forced,))
+        return {**inputs, **prompt, self._ids: ids}
 
 
 def start_token(model: Any) -> int:
@@ -217,6 +241,22 @@ def _updated(reader: Any, output: Any, options: dict[str, Any], length: int) -> 
             output, options, is_encoder_decoder=reader.config.is_encoder_decoder
         )
     return options
+
+
+def _aligned(options: dict[str, Any], width: int, length: int) -> dict[str, Any]:
+    """Return the options with what still runs along a prompt of `width` tokens made longer.
+
+    The last column, which stands for text, is repeated. A Q-Former's prompt is one of its own.
+    """
+    own = tuple(name.removesuffix("input_ids") for name in options if name.endswith("_input_ids"))
+
+    def grown(name: str, value: Any) -> Any:
+        along = isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == width
+        if not along or value.is_floating_point() or name.startswith(("pixel", *own)):
+            return value
+        return torch.cat([value, value[:, -1:].expand(-1, length, *value.shape[2:])], 1)
+
+    return {name: grown(name, value) for name, value in options.items()}
 
 
 def _followed(ids: Tensor, more: Ids) -> Tensor:
