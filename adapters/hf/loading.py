@@ -32,19 +32,23 @@ def load(
     tokens: int | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
+    check: bool = True,
     spec: str | None = None,
 ) -> Model:
     """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
 
     device: torch device. dtype: float32, bfloat16 or float16. batch: most sequences per forward
     pass. tokens: most tokens of all sequences of a forward pass together; a longer sequence runs
-    alone; no bound if None. Raises UsageError for a bad option, and ModelError for a folder that
-    lacks weights or a processor.
+    alone; no bound if None. check: whether label scores and prompt are compared with transformers'
+    own, see `HuggingFaceModel.check`. Raises UsageError for a bad option, and ModelError for a
+    folder that lacks weights or a processor.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
-    if not isinstance(trust_remote_code, bool):  # from a command line: any word would count as yes
-        raise UsageError(f"trust_remote_code must be true or false, got {trust_remote_code!r}")
+    # From a command line: any word would count as yes.
+    for option, value in {"trust_remote_code": trust_remote_code, "check": check}.items():
+        if not isinstance(value, bool):
+            raise UsageError(f"{option} must be true or false, got {value!r}")
     label = spec or f"hf/{name}"
     sizer = BatchSizer(label, batch, tokens)
     source = source_of(name)
@@ -55,7 +59,10 @@ def load(
             transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
         )
         found = revision_of(source, model)
-    return HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
+    loaded = HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
+    if check:
+        loaded.check()
+    return loaded
 
 
 def revision_of(source: str, model: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, final
 import torch
 
 from bbtvp.adapters.hf.batches import FULL, BatchSizer
+from bbtvp.adapters.hf.check import check, check_prompt
 from bbtvp.adapters.hf.inputs import Prompts, placed
 from bbtvp.adapters.hf.layout import PROBE
 from bbtvp.adapters.hf.prompts import ThoughtWarning, answer_prompt, thought_note
@@ -67,6 +68,20 @@ class HuggingFaceModel(Model):
             revision=revision,
             thinks=not prompt.closed,
         )
+
+    def check(self) -> None:
+        """Make sure that labels are scored as by a full forward pass for each of them.
+
+        A model that is not does so from then on, slower, and a warning says so. Raises ModelError
+        if that is not right either, or if a prompt has other tokens than transformers gives it.
+        """
+        before = _state(self.model)
+        with self._turn, _exact(self.model.device):
+            check(self.spec, self._inputs, self._ids_of, self._scorer, self.sizer)
+            check_prompt(self.spec, self.processor, self._inputs)
+        after = _state(self.model)
+        if any(after[name] is not value for name, value in before.items()):
+            self._turn = threading.Lock()
 
     @property
     def batch(self) -> int:
@@ -130,13 +145,8 @@ class HuggingFaceModel(Model):
         ids = self.model.generate(
             **inputs, max_new_tokens=requests[0].max_tokens, do_sample=False, num_beams=1
         )
-        width = inputs["input_ids"].shape[1]
-        if (
-            not self.encoder_decoder
-            and ids.shape[1] >= width
-            and torch.equal(ids[:, :width], inputs["input_ids"])
-        ):
-            ids = ids[:, width:]
+        ids = self._reply_of(ids, inputs)
+        width = max(self._prompts.widths(requests[0]))
         tokenizer = self.processor.tokenizer
         special = {*tokenizer.all_special_ids}  # such as padding after a reply that ended early
         written = [[token for token in row if token not in special] for row in ids.tolist()]
@@ -148,6 +158,20 @@ class HuggingFaceModel(Model):
             for row in written
         ]
 
+    def _reply_of(self, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """Return what `generate` wrote without the prompt, which some models return too.
+
+        A decoder's prompt may stand after its start token.
+        """
+        prompt = inputs.get("decoder_input_ids" if self.encoder_decoder else "input_ids")
+        if prompt is None:
+            return ids
+        for start in range(2 if self.encoder_decoder else 1):
+            end = start + prompt.shape[1]
+            if torch.equal(ids[:, start:end], prompt):
+                return ids[:, end:]
+        return ids
+
     def _ids_of(self, text: str, label: str) -> tuple[int, ...]:
         found = self._prompts.label_ids(text, label)
         if not found:
@@ -157,7 +181,7 @@ class HuggingFaceModel(Model):
     def _score(self, requests: Sequence[Request], inputs: dict[str, Any]) -> list[Outcome]:
         labels = [self._ids_of(requests[0].text, label) for label in requests[0].labels or ()]
         tokens = [len(ids) for ids in labels]
-        usage = Usage(inputs["input_ids"].shape[1], sum(tokens))
+        usage = Usage(max(self._prompts.widths(requests[0])), sum(tokens))
         rows = self._scorer(inputs, labels).tolist()
         return [Reply(scores=tuple(map(LabelScore, row, tokens)), usage=usage) for row in rows]
 
@@ -167,6 +191,16 @@ def _exact(device: torch.device) -> Iterator[None]:
     """No gradients, and no autocast of the caller's, which would change the losses."""
     with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         yield
+
+
+def _state(model: Any) -> dict[tuple[str, str], Any]:
+    """Return what a forward pass could leave in a model: its buffers, and tensors beside them."""
+    found = {}
+    for name, module in model.named_modules():
+        for key, value in (*vars(module).items(), *module._buffers.items()):
+            if value is None or isinstance(value, torch.Tensor):
+                found[name, key] = value
+    return found
 
 
 def _image_side(processor: Any) -> int | None:

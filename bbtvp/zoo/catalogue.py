@@ -55,7 +55,10 @@ def _finished() -> list[str]:
 
 
 def model(name: str, **options: Any) -> Model:
-    """The miniature `zoo/<name>`, with the Hugging Face adapter's options."""
+    """The miniature `zoo/<name>`, with the Hugging Face adapter's options.
+
+    It is not checked when it is loaded, unless an option says so: the tests check every member.
+    """
     from bbtvp.adapters import hf
 
     if name == CLIP:

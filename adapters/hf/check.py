@@ -1,0 +1,183 @@
+"""Whether a loaded model scores labels as it does in one full forward pass each.
+
+Asked once, when a model is loaded: two small images, one question, labels of several tokens. The
+reference is each image alone, without a cache. Where a batch, or the cache, gives other
+log-probabilities, the model is run without it from then on, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bbtvp.adapters.hf.batches import BatchSizer, is_full
+from bbtvp.adapters.hf.layout import REFUSALS
+from bbtvp.adapters.hf.prompts import answer_prompt
+from bbtvp.adapters.hf.scoring import Ids, Scorer
+from bbtvp.core.errors import ModelError
+from bbtvp.core.rng import stream
+from bbtvp.models import Request
+
+QUESTION = "Which of these is it?"
+LABELS = ("cat", "two dogs", "a red car")
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.05, torch.bfloat16: 0.3}
+"""Nats, by the model's dtype. Two right ways of computing a log-probability differ by less."""
+
+_RELATIVE = 2e-6
+"""The part of a log-probability by which they may differ besides."""
+
+_SIDE = 64
+_BLOBS = 4
+
+
+class SlowerWarning(UserWarning):
+    """A model is right only when it runs without a cache, or one image at a time."""
+
+
+def requests() -> list[Request]:
+    """Return the two requests that are asked: blobs of colour, and their negative, 64 pixels wide."""
+    drawn = stream(0, "hf-check").integers(0, 256, (_BLOBS, _BLOBS, 3), np.uint8)
+    image = np.asarray(Image.fromarray(drawn).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
+    return [Request(pixels, QUESTION, LABELS) for pixels in (image, 255 - image)]
+
+
+def check(
+    spec: str,
+    inputs: Callable[[Sequence[Request]], dict[str, Any]],
+    ids: Callable[[str, str], Ids],
+    scorer: Scorer,
+    sizer: BatchSizer,
+) -> None:
+    """Make a model score right, the slower way if it must be, or refuse it.
+
+    inputs: the model's inputs for requests. ids: the tokens of a label after a question. Raises
+    ModelError for a model that fails on its own inputs, that looks at no image, or whose
+    log-probabilities are not finite or differ from one forward pass to the next.
+    """
+    asked = requests()
+    labels = [ids(QUESTION, label) for label in LABELS]
+    limit = TOLERANCE.get(scorer.model.dtype, TOLERANCE[torch.float32])
+
+    def apart(cached: bool, parts: Sequence[Sequence[Request]]) -> float:
+        scorer.cached = cached
+        found = torch.cat([scorer(inputs(part), labels) for part in parts])
+        return float(((found - reference).abs() - _RELATIVE * reference.abs()).max())
+
+    try:
+        reference = _reference(spec, inputs, labels, scorer, asked)
+        if _quiet(apart, True, [asked]) <= limit:
+            return
+        single = [asked[:1], asked[1:]]
+        for cached, parts in ((True, single), (False, [asked]), (False, single)):
+            if _quiet(apart, cached, parts) <= limit:
+                _tell(spec, sizer, cached=cached, batch=len(parts) == 1)
+                return
+    except RuntimeError as error:
+        if not is_full(error):
+            raise
+        scorer.cached = True  # the queries themselves will say what does not fit
+        return
+    raise ModelError(
+        f"{spec}: its log-probabilities change from one forward pass to the next, so labels cannot "
+        "be scored; give another model"
+    )
+
+
+def check_prompt(
+    spec: str, processor: Any, inputs: Callable[[Sequence[Request]], dict[str, Any]]
+) -> None:
+    """Compare a prompt's token ids with those that transformers makes of the same chat.
+
+    inputs: the model's inputs for requests. Raises ModelError if they differ. A processor without
+    a chat template has nothing to compare, nor one whose thought was closed.
+    """
+    if not getattr(processor, "chat_template", None):
+        return
+    asked = requests()[0]
+    picture = {"type": "image", "image": Image.fromarray(asked.image)}
+    content = [picture, {"type": "text", "text": QUESTION}]
+    chat = [{"role": "user", "content": content}]
+    text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+    if text != answer_prompt(processor, QUESTION).text:
+        return
+    try:
+        own = processor.apply_chat_template(
+            chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+    except REFUSALS:  # it needs options that nobody but this adapter gives it
+        return
+    ours, theirs = inputs([asked])["input_ids"][0].tolist(), own["input_ids"][0].tolist()
+    if ours != theirs:
+        raise ModelError(
+            f"{spec}: the prompt has {len(ours)} tokens here and {len(theirs)} in transformers' "
+            "own chat; report it, or go on with check=false"
+        )
+
+
+def _reference(
+    spec: str,
+    inputs: Callable[[Sequence[Request]], dict[str, Any]],
+    labels: Sequence[Ids],
+    scorer: Scorer,
+    asked: Sequence[Request],
+) -> Tensor:
+    """Return (2, labels) log-probabilities of each request alone, by full forward passes."""
+    scorer.cached = False
+    try:
+        found = torch.cat([scorer(inputs([request]), labels) for request in asked])
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and is_full(error):
+            raise
+        reason = " ".join(str(error).split())[:160]
+        raise ModelError(
+            f"{spec}: a {type(scorer.model).__name__} fails on one image and one question "
+            f"({type(error).__name__}: {reason}); give another model"
+        ) from error
+    if len(found) != len(asked):
+        raise ModelError(
+            f"{spec}: its processor makes {len(found)} sequences of {len(asked)} questions; "
+            "give another model"
+        )
+    if not bool(torch.isfinite(found).all()):
+        raise ModelError(
+            f"{spec}: its log-probabilities are not finite; try another dtype (dtype=float32)"
+        )
+    if torch.equal(found[0], found[1]):
+        raise ModelError(
+            f"{spec}: two different images give the same answer, so it looks at no image; "
+            "give a model that takes images"
+        )
+    return found
+
+
+def _quiet(apart: Callable[..., float], *how: Any) -> float:
+    """Return how far apart the scores are, infinitely if a way fails."""
+    try:
+        found = apart(*how)
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and is_full(error):
+            raise
+        return float("inf")
+    return found if found == found else float("inf")
+
+
+def _tell(spec: str, sizer: BatchSizer, *, cached: bool, batch: bool) -> None:
+    """Settle for the slower way, with a warning."""
+    ways = []
+    if not cached:
+        ways.append("each label takes a forward pass of its own, without a cache")
+    if not batch:
+        sizer.batch = 1
+        ways.append("each image runs alone")
+    warnings.warn(
+        f"{spec} scores right only the slower way: {', and '.join(ways)}",
+        SlowerWarning,
+        stacklevel=4,
+    )
