@@ -111,11 +111,12 @@ def next_tokens(
         else:
             full = {**inputs, "input_ids": torch.cat([inputs["input_ids"], tail], 1)}
             full["attention_mask"] = torch.ones_like(full["input_ids"])
-            if (
-                "token_type_ids" in inputs
-            ):  # PaliGemma reads the prompt in both directions, the answer in one
+            if "token_type_ids" in inputs:
+                # PaliGemma reads the prompt in both directions and the answer, 1, in one. Gemma 3
+                # reads images, 1, in both and text in one.
+                kind = int(model.model.config.model_type == "paligemma")
                 full["token_type_ids"] = torch.cat(
-                    [inputs["token_type_ids"], torch.ones_like(tail)], 1
+                    [inputs["token_type_ids"], torch.full_like(tail, kind)], 1
                 )
             logits = model.model(**full, use_cache=False).logits[
                 :, inputs["input_ids"].shape[1] - 1 :

@@ -100,7 +100,9 @@ def one_forward(
     else:
         full = {**inputs, "input_ids": torch.cat([inputs["input_ids"], tail[:, :-1]], 1)}
         full["attention_mask"] = torch.ones_like(full["input_ids"])
-        for key, filler in {"token_type_ids": 1, "mm_token_type_ids": 0}.items():
+        # PaliGemma's answer is 1, Gemma 3's images are.
+        kind = int(core.config.model_type == "paligemma")
+        for key, filler in {"token_type_ids": kind, "mm_token_type_ids": 0}.items():
             if key in inputs:
                 more = torch.full_like(tail[:, :-1], filler, dtype=inputs[key].dtype)
                 full[key] = torch.cat([inputs[key], more], 1)
