@@ -42,7 +42,7 @@ class SlowerWarning(UserWarning):
 
 
 def requests() -> list[Request]:
-    """Return the two requests that are asked: blobs of colour, and their negative, 64 pixels wide."""
+    """Return the two requests: blobs of colour, 64 pixels wide, and their negative."""
     drawn = stream(0, "hf-check").integers(0, 256, (_BLOBS, _BLOBS, 3), np.uint8)
     image = np.asarray(Image.fromarray(drawn).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
     return [Request(pixels, QUESTION, LABELS) for pixels in (image, 255 - image)]
