@@ -113,7 +113,8 @@ def check_prompt(
         )
     except REFUSALS:  # it needs options that nobody but this adapter gives it
         return
-    ours, theirs = inputs([asked])["input_ids"][0].tolist(), own["input_ids"][0].tolist()
+    ours = inputs([asked])["input_ids"][0].tolist()
+    theirs = own["input_ids"][0].tolist()
     if ours != theirs:
         raise ModelError(
             f"{spec}: the prompt has {len(ours)} tokens here and {len(theirs)} in transformers' "
