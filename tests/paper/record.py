@@ -266,11 +266,7 @@ def vpgtrans(clones: Path, folder: Path) -> list[list[float]]:
 
 
 def bliva(clones: Path, folder: Path) -> list[list[float]]:
-    """From the logits of the language model in `BLIVAVicuna.forward`.
-
-    Its constructor also adds a row of random numbers to the vocabulary, for "[PAD]", which is left
-    out here.
-    """
+    """From BLIVA's `BLIVAVicuna`."""
     root = clones / "BLIVA" / "bliva"
     for part in ("", ".models", ".common"):
         package(f"bliva{part}", root / part.removeprefix("."))
@@ -278,7 +274,33 @@ def bliva(clones: Path, folder: Path) -> list[list[float]]:
     sys.modules["bliva.models"].BaseModel = base.BaseModel
     cls = importlib.import_module("bliva.models.bliva_vicuna7b").BLIVAVicuna
     layers = parts("bliva.models") | {"base": importlib.import_module("bliva.models.blip2")}
-    llama = importlib.import_module("bliva.models.modeling_llama")
+    return instructed(cls, layers, importlib.import_module("bliva.models.modeling_llama"), folder)
+
+
+def instructblip(clones: Path, folder: Path) -> list[list[float]]:
+    """From `Blip2VicunaInstruct` of LAVIS, in TVP's copy. BLIVA's file holds all that it needs."""
+    root = clones / "Transferable-Visual-Prompting" / "models" / "instruct_blip"
+    home = "models.instruct_blip"
+    for part in ("", ".models", ".models.blip2_models", ".common"):
+        package(f"{home}{part}", root / part.removeprefix(".").replace(".", "/"))
+    base = importlib.import_module(f"{home}.models.base_model")
+    sys.modules[f"{home}.models"].BaseModel = base.BaseModel
+    inner = f"{home}.models.blip2_models"
+    layers = {
+        "eva_vit": importlib.import_module(f"{home}.models.eva_vit"),
+        "Qformer": importlib.import_module(f"{inner}.Qformer"),
+        "base": importlib.import_module(f"{inner}.blip2"),
+    }
+    cls = importlib.import_module(f"{inner}.blip2_vicuna_instruct").Blip2VicunaInstruct
+    return instructed(cls, layers, importlib.import_module(f"{inner}.modeling_llama"), folder)
+
+
+def instructed(cls: Any, layers: dict[str, Any], llama: Any, folder: Path) -> list[list[float]]:
+    """From the logits of the language model in `forward`.
+
+    The constructor also adds a row of random numbers to the vocabulary, for "[PAD]", which is left
+    out here.
+    """
     transformers = importlib.import_module("transformers")
     tokenizer = tokenizer_of(folder)
     tokenizer.add_special_tokens(dict.fromkeys(("bos_token", "eos_token", "unk_token"), "</s>"))
@@ -312,7 +334,7 @@ def bliva(clones: Path, folder: Path) -> list[list[float]]:
     return table(score)
 
 
-RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans, bliva)
+RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans, bliva, instructblip)
 
 
 def main() -> None:

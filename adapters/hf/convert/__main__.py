@@ -14,7 +14,7 @@ from bbtvp.core.errors import BbtvpError
 
 _MEMORY = (
     "Weights are read and written in parts of 1 GB, so memory does not grow with the model. "
-    "OUT takes as much disk as what was published: about 16 GB at 7B, 29 GB at 13B."
+    "OUT takes as much disk as the parts that were published, 15 GiB at 7B."
 )
 _MINIGPT4 = (
     "\b\nExample:\n"
