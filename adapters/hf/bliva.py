@@ -63,7 +63,7 @@ class BlivaProcessor(transformers.InstructBlipProcessor):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, qformer_tokenizer, num_query_tokens, **options)
-        self.image_token = transformers.AddedToken(str(self.image_token), special=True)
+        self.image_token = transformers.AddedToken(str(tokenizer.image_token), special=True)
 
 
 def register() -> None:
