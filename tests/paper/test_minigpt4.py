@@ -16,10 +16,11 @@ from click.testing import CliRunner
 from bbtvp.adapters import hf
 from bbtvp.adapters.hf.convert import minigpt4, templates
 from bbtvp.adapters.hf.convert.__main__ import main
+from bbtvp.adapters.hf.convert.folder import spec_of
 from bbtvp.adapters.hf.convert.llama import IMAGE, language_config, tokenizer_of
 from bbtvp.adapters.hf.convert.weights import Checkpoint, write_shards
 from bbtvp.core.errors import ModelError
-from bbtvp.models import Reply, Request
+from bbtvp.models import Reply, Request, load_model
 from tests.paper import published
 from tests.paper.support import EXPECTED, scores
 
@@ -227,3 +228,12 @@ def test_the_command_tells_what_is_missing(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.output.startswith("Error: ")
     assert len(result.output.splitlines()) == 1
+
+
+def test_a_folder_is_named_as_one(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without "./" it would be a hub id."""
+    monkeypatch.chdir(tmp_path)
+    converted("vpgtrans", files, Path("made").absolute())
+    assert isinstance(load_model(spec_of(Path("made"))), hf.HuggingFaceModel)

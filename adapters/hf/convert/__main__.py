@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bbtvp.adapters.hf.convert import bliva, minigpt4, templates
+from bbtvp.adapters.hf.convert.folder import spec_of
 from bbtvp.core.errors import BbtvpError
 
 _MEMORY = (
@@ -63,7 +64,7 @@ def _told(command: Callable[..., None]) -> Callable[..., None]:
             command(**options)
         except BbtvpError as error:
             raise click.ClickException(str(error)) from error
-        click.echo(f"done: bbtvp doctor --model hf/{options['out']}", err=True)
+        click.echo(f"done: bbtvp doctor --model {spec_of(options['out'])}", err=True)
 
     return run
 

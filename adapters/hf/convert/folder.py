@@ -20,6 +20,11 @@ def refuse_used(out: Path) -> None:
         raise ModelError(f"{out} is not empty; give --out a new folder")
 
 
+def spec_of(out: Path) -> str:
+    """Return the name of a folder as a model of bbtvp."""
+    return f"hf/{out.resolve()}"
+
+
 def images_of(config: Any) -> Any:
     """Return LAVIS' `blip_image_eval`: the whole image as a square, with CLIP's mean and spread."""
     side = config.vision_config.image_size
