@@ -44,11 +44,11 @@ class Reference:
             )
         )
 
-    def answer_ids(self, question: str, label: str) -> list[int]:
+    def answer_ids(self, question: str, label: str, *, fresh: bool) -> list[int]:
         """The ids of a label where a reply stands: in the template's assistant turn."""
         tokens = self.processor.tokenizer
         if self.encoder_decoder or self.family.ask is not None:
-            text = label if self.encoder_decoder else f"{self.family.before}{label}"
+            text = label if fresh else f"{self.family.before}{label}"
             return list(tokens(text, add_special_tokens=False)["input_ids"])
         chat = chat_of(None, question)
         prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True)
@@ -88,9 +88,11 @@ class Reference:
 
     def scores(self, image: Pixels, question: str, labels: Sequence[str]) -> list[float]:
         inputs = self.inputs(image, question)
+        # A decoder that reads a prompt of its own goes on with it; any other begins a text.
+        fresh = self.encoder_decoder and "decoder_input_ids" not in inputs
         found = []
         for label in labels:
-            ids = self.answer_ids(question, label)
+            ids = self.answer_ids(question, label, fresh=fresh)
             following = self.following(inputs, ids)
             found.append(sum(float(following[i, token]) for i, token in enumerate(ids)))
         return found
