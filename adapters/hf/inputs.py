@@ -114,7 +114,9 @@ class Prompts:
         self._layout = image_layout(processor)
         self._reader = InputNames.of(model)
         self._fresh = encoder_decoder and not self._reader.decoder_prompt
-        self._end = () if self._fresh else _appended(processor, model)
+        own = model is not None and type(model).generate is not GenerationMixin.generate
+        end = () if self._fresh else _appended(processor)
+        self._end = () if own else end
         self._lock = threading.Lock()
         """A tokenizer sets its padding, then encodes, so two threads would mix their paddings."""
         self._shape = _SHAPE
@@ -123,7 +125,14 @@ class Prompts:
         self._text = lru_cache(KNOWN)(self._read)
         self._place = lru_cache(KNOWN)(self._find_place)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
-        self._text(PROBE, _SHAPE)
+        asked = self._text(PROBE, _SHAPE).ids
+        if own and end and asked[-len(end) :] == end:
+            # BLIP's generate takes the end token off and changes the first one. What another class
+            # would do is not known, and scores must be of the prompt that its replies follow.
+            raise ModelError(
+                f"a {type(model).__name__} changes its prompt when it generates, so its labels "
+                "cannot be scored as its replies are; give another model"
+            )
 
     def widths(self, request: Request) -> tuple[int, ...]:
         """Return the token counts of a prompt: one, or two with a Q-Former's own tokenizer.
@@ -234,14 +243,12 @@ class Prompts:
         )
 
 
-def _appended(processor: Any, model: Any) -> tuple[int, ...]:
+def _appended(processor: Any) -> tuple[int, ...]:
     """Return the end tokens that a tokenizer puts after a prompt and that no answer can follow.
 
-    None of a chat template, which says itself how a prompt ends. None for a model that generates in
-    a way of its own: it is given what its processor makes.
+    None of a chat template, which says itself how a prompt ends.
     """
-    own = model is not None and type(model).generate is not GenerationMixin.generate
-    if own or getattr(processor, "chat_template", None):
+    if getattr(processor, "chat_template", None):
         return ()
     plain = processor.tokenizer("a", add_special_tokens=False)["input_ids"]
     full = processor.tokenizer("a")["input_ids"]

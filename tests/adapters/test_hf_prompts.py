@@ -299,16 +299,22 @@ class DecoderForward(Forward):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize(("model", "end"), [(Forward, "?"), (OwnGenerate, "[SEP]")])
-def test_an_answer_does_not_follow_an_end_token(model: type[Forward], end: str) -> None:
-    """Unless the model's own way to generate expects it, as BLIP's does."""
+def test_an_answer_does_not_follow_an_end_token() -> None:
     processor = PLAIN["git"]()
-    prompts = Prompts(processor, encoder_decoder=False, model=model())
+    prompts = Prompts(processor, encoder_decoder=False, model=Forward())
     found = prompts.inputs(asked(rows=2))
     assert tokens(processor, found["input_ids"][0])[0] == "[CLS]"
-    assert tokens(processor, found["input_ids"][1])[-1] == end
+    assert tokens(processor, found["input_ids"][1])[-1] == "?"
     assert found["input_ids"].shape == found["attention_mask"].shape
     assert prompts.widths(asked()[0]) == (found["input_ids"].shape[1],)
+
+
+def test_a_model_that_may_take_the_end_token_off_by_itself_is_refused() -> None:
+    """As BLIP's `generate` does, and another class may not."""
+    with pytest.raises(ModelError, match="OwnGenerate changes its prompt when it generates"):
+        Prompts(PLAIN["blip"](), encoder_decoder=False, model=OwnGenerate())
+    plain = Prompts(PLAIN["blip-2"](), encoder_decoder=False, model=OwnGenerate())
+    assert plain.inputs(asked())["input_ids"].shape == (1, plain.widths(asked()[0])[0])
 
 
 def test_a_question_that_the_decoder_reads_has_the_decoders_names() -> None:
