@@ -159,7 +159,7 @@ def _grid(
     sources = models or zoo
     tried = targets or zoo
     for spec in (*sources, *tried):
-        _check_model(spec, zoo)
+        _check_model(spec)
     return BenchGrid(
         methods=tuple(get(name).axis for name in methods or DEFAULT),
         tasks=tuple(tasks or (f"zoo/{name}" for name in SUITE)),
@@ -170,17 +170,18 @@ def _grid(
     )
 
 
-def _check_model(spec: str, zoo: list[str]) -> None:
+def _check_model(spec: str) -> None:
     """Raise UsageError for a name that no provider has. Workers would find out only later."""
     from bbtvp.models.registry import PROVIDERS
+    from bbtvp.zoo.catalogue import model_folder
 
-    provider, slash, _ = spec.partition("/")
+    provider, slash, name = spec.partition("/")
     if not slash:
         raise UsageError(f"model {spec!r} needs a provider, such as zoo/llava")
     if provider not in PROVIDERS.names():
         raise unknown(PROVIDERS.kind, provider, PROVIDERS.names())
-    if provider == "zoo" and spec not in zoo:
-        raise unknown("model", spec, zoo)
+    if provider == "zoo":
+        model_folder(name)
 
 
 def _run(grid: BenchGrid, settings: BenchSettings, parallel: int) -> list[dict[str, str]]:
