@@ -11,8 +11,9 @@ class TrainingRecipe(NamedTuple):
     """The same recipe gives the same weights on one kind of CPU.
 
     family: the architecture, a key of `FAMILIES`. seed: of the scenes, of their order and of the
-    first weights. perception, instruction: steps of the two stages. scenes: size of the pool of
-    training scenes. batch: scenes of a step. threads: of the CPU, on which the order of sums
+    first weights. perception, instruction: steps of the two stages. refinement: steps of more
+    instruction, after it and with a rise and fall of the rate of its own. scenes: size of the pool
+    of training scenes. batch: scenes of a step. threads: of the CPU, on which the order of sums
     depends; 0 for all.
     """
 
@@ -20,6 +21,7 @@ class TrainingRecipe(NamedTuple):
     seed: int = 0
     perception: int = 1500
     instruction: int = 700
+    refinement: int = 0
     scenes: int = 60_000
     batch: int = 96
     threads: int = 0
@@ -30,7 +32,9 @@ RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
         "llava-seed1": TrainingRecipe(
             "llava", seed=1, perception=2500, instruction=1600, threads=1
         ),
-        "gemma3": TrainingRecipe("gemma3", seed=2, perception=1500, instruction=800, threads=1),
+        "gemma3": TrainingRecipe(
+            "gemma3", seed=2, perception=1500, instruction=800, refinement=600, threads=1
+        ),
         "llava-dinov2": TrainingRecipe(
             "llava-dinov2", seed=3, perception=1500, instruction=800, threads=1
         ),

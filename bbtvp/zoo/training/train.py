@@ -335,6 +335,8 @@ def train(name: str, recipe: TrainingRecipe, pool: Pool, work: Path, out: Path) 
     step = contrast_step(member, pool) if captions else instruction_step(member, pool)
     # Half the rate: perception is to be refined now, not learned again.
     learns("instruction", member.model, step, steps=recipe.instruction, peak=0.6)
+    if recipe.refinement:
+        learns("refinement", member.model, step, steps=recipe.refinement, peak=0.6)
     member.model.half().save_pretrained(out / name)
     member.processor.save_pretrained(out / name)
     print(f"{name}: written to {out / name}", flush=True)
@@ -359,6 +361,7 @@ def main() -> None:
     of_recipe.add_argument("--scenes", type=int, help="size of the pool of training scenes")
     of_recipe.add_argument("--perception", type=int, help="steps of the perception stage")
     of_recipe.add_argument("--instruction", type=int, help="steps of the instruction stage")
+    of_recipe.add_argument("--refinement", type=int, help="steps of more instruction after it")
     of_recipe.add_argument("--batch", type=int, help="scenes of a step")
     of_recipe.add_argument("--threads", type=int, help="CPU threads (0: all)")
     of_recipe.add_argument("--seed", type=int)
