@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, final
 
 import click
@@ -115,8 +115,14 @@ def _search_flags() -> Iterable[click.Option]:
             group=EVERYDAY if option.everyday else option.group,
             help=option.help + default,
             **({"is_flag": True} if option.is_switch else {"metavar": option.metavar}),
+            **({"multiple": True, "callback": _joined(option.repeats)} if option.repeats else {}),
             default=None,
         )
+
+
+def _joined(between: str) -> Callable[[click.Context, click.Parameter, Any], str | None]:
+    """What makes one value of a repeated flag; None if it was not given."""
+    return lambda context, parameter, values: between.join(values) or None
 
 
 def _without_flags() -> list[Option]:

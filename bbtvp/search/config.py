@@ -34,7 +34,7 @@ from bbtvp.prompt.bundle import layer_of
 from bbtvp.prompt.channel import Channel
 from bbtvp.runs.upgrade import removed_option, without_removed
 from bbtvp.search.methods import AUTO, is_guided
-from bbtvp.surrogate import Surrogate
+from bbtvp.surrogate import BETWEEN, Surrogate
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -59,7 +59,8 @@ class Option(NamedTuple):
     flag: whether `bbtvp optimize` has a flag of this name; the others are given as -S KEY=VALUE.
     everyday: whether the flag stands first in the help. settled: the journal holds what follows
     from the field (the plan, the prompt space, the reader) or nothing of it (a cap), so its value
-    does not make another run.
+    does not make another run. repeats: what stands between the values of a flag that may be
+    repeated, "" if it may not.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Option(NamedTuple):
     flag: bool
     everyday: bool
     settled: bool
+    repeats: str
     hint: Any
 
     @property
@@ -99,6 +101,7 @@ def _about(
     flag: bool = True,
     everyday: bool = False,
     settled: bool = False,
+    repeats: str = "",
     **limits: float,
 ) -> dict[str, Any]:
     """Metadata of a field; see `Option`. Limits are those of `pydantic.Field`: ge, gt, le."""
@@ -108,6 +111,7 @@ def _about(
         "flag": flag,
         "everyday": everyday,
         "settled": settled,
+        "repeats": repeats,
         "limits": limits,
     }
 
@@ -283,7 +287,10 @@ class SearchConfig:
     surrogate: Surrogate | str | None = field(
         default=None,
         metadata=_about(
-            "surrogate", "A local CLIP, which costs no queries: zoo/clip, hf/ORG/NAME."
+            "surrogate",
+            "A local encoder, which costs no queries: zoo/clip, hf/ORG/NAME; repeat it for "
+            "several; NAME,features=pooled compares pooled features.",
+            repeats=BETWEEN,
         ),
     )
     fca: float = field(
@@ -404,6 +411,7 @@ def options() -> tuple[Option, ...]:
             each.metadata["flag"],
             each.metadata["everyday"],
             each.metadata["settled"],
+            each.metadata["repeats"],
             _hints()[each.name],
         )
         for each in fields(SearchConfig)

@@ -44,6 +44,11 @@ def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
             raise UsageError(f"the weight of {name} is {weight}; give a number from 0 up")
     if (fca or tse) and surrogate is None:
         raise UsageError("FCA and TSE need a surrogate: add --surrogate zoo/clip")
+    if tse and surrogate is not None and not surrogate.reads_text:
+        raise UsageError(
+            f"{surrogate.spec} reads no texts, so it has no TSE; leave out --tse, or add a "
+            "surrogate with a text tower: --surrogate zoo/clip"
+        )
 
 
 class SampleQuery(NamedTuple):
@@ -273,6 +278,8 @@ class Objective:
         )
         shape = (len(z), len(chosen))
         fca = self.surrogate.fca(prompted, tiled).reshape(shape).mean(axis=1)
+        if not self.surrogate.reads_text:
+            return fca, np.zeros(len(z))
         return fca, self.surrogate.tse(prompted, [*chosen] * len(z)).reshape(shape).mean(axis=1)
 
     def _unprompted(self, sample: Sample) -> Pixels:

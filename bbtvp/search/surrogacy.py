@@ -15,7 +15,15 @@ from bbtvp.search.ask import ask
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.objective import Objective
 from bbtvp.search.steps import journalled, mark_of
-from bbtvp.surrogate import Guide, Surrogate, ZeroShot, gradients_at, prime, priming_points
+from bbtvp.surrogate import (
+    Guide,
+    Surrogate,
+    SurrogateGroup,
+    ZeroShot,
+    gradients_at,
+    prime,
+    priming_points,
+)
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample, Task
 
@@ -47,6 +55,10 @@ def head_of(
     """
     if not config.prime:
         return ZeroShot(surrogate, objective.task)
+    if isinstance(surrogate, SurrogateGroup):
+        raise UsageError(
+            "a student is primed on one surrogate; give one --surrogate, or no --prime"
+        )
     task = objective.task
     seed = config.seed
     own = any(sample.labels is not None for sample in task.train)

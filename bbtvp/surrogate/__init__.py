@@ -1,4 +1,4 @@
-"""Floor 3: a local CLIP-like model that scores images and gives gradients.
+"""Floor 3: local encoders, CLIP or others, that score images and give gradients.
 
 It is free: no image query is asked, and nothing is sent.
 
@@ -35,6 +35,8 @@ from bbtvp.surrogate.features import wording as wording
 from bbtvp.surrogate.gradient import Augment as Augment
 from bbtvp.surrogate.gradient import Guide as Guide
 from bbtvp.surrogate.gradient import gradients_at as gradients_at
+from bbtvp.surrogate.group import BETWEEN as BETWEEN
+from bbtvp.surrogate.group import SurrogateGroup as SurrogateGroup
 from bbtvp.surrogate.priming import Fit as Fit
 from bbtvp.surrogate.priming import Student as Student
 from bbtvp.surrogate.priming import prime as prime

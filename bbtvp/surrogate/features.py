@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, final
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from bbtvp.tasks import Sample
 if TYPE_CHECKING:
     import torch
 
+Compared: TypeAlias = Literal["tokens", "pooled"]
+"""What FCA compares: the image tokens, or the one embedding of the whole image."""
+
 TEMPLATE = "this is a photo of a {answer}"
 """TVP's words for a class (arXiv 2404.11207, released code)."""
 CAPTION = "caption"
@@ -28,7 +31,8 @@ _STILL = 1e-4
 class Features(NamedTuple):
     """tokens: (n, t, w) float32 image tokens; pooled: (n, e) float32 unit image embeddings.
 
-    The first token stands for the whole image (CLIP's class token), the others for its parts.
+    The first token stands for the whole image (CLIP's class token), the others for its parts. An
+    encoder without a class token gives the mean of its tokens first.
     """
 
     tokens: torch.Tensor
@@ -38,9 +42,13 @@ class Features(NamedTuple):
 class Surrogate(ABC):
     """Features of uint8 images and of texts in one space, and FCA and TSE between them.
 
-    A subclass gives `watched`, `embedded`, `dense` and `device`; `ClipSurrogate` is ours. It is
-    frozen and deterministic: equal inputs give equal features.
+    A subclass gives `seen`, `embedded`, `dense` and `device`; `ClipSurrogate` is ours. It is frozen
+    and deterministic: equal inputs give equal features. `compares` says what FCA compares, and
+    `reads_text` whether there is a TSE.
     """
+
+    compares: Compared = "tokens"
+    reads_text: bool = True
 
     def __init__(self, spec: str, *, batch: int = 128, logit_scale: float = 100.0) -> None:
         """spec: its name, such as "zoo/clip". batch: images taken together, at least 1.
@@ -60,12 +68,24 @@ class Surrogate(ABC):
         """Where its tensors lie."""
 
     @abstractmethod
-    def watched(self, images: Sequence[Pixels]) -> tuple[torch.Tensor, Features]:
-        """Up to `batch` rendered images of one size, each (H, W, 3) uint8.
+    def seen(self, levels: torch.Tensor, images: Sequence[Pixels]) -> Features:
+        """Features of up to `batch` rendered images of one size, each (H, W, 3) uint8.
 
-        Returns (n, H, W, 3) float32 levels 0-255 that ask for a gradient, and their features, from
-        which gradients flow back to the levels.
+        levels: the same images as (n, H, W, 3) float32 levels 0-255; gradients must flow from the
+        features back to them.
         """
+
+    @final
+    def watched(self, images: Sequence[Pixels]) -> tuple[torch.Tensor, Features]:
+        """Levels of up to `batch` images of one size that ask for a gradient, and their features.
+
+        Returns (n, H, W, 3) float32 levels 0-255, and what `seen` makes of them.
+        """
+        import torch
+
+        levels = torch.from_numpy(np.stack(images).astype(np.float32))
+        levels = levels.to(self.device).requires_grad_()
+        return levels, self.seen(levels, images)
 
     @abstractmethod
     def embedded(self, texts: Sequence[str]) -> torch.Tensor:
@@ -88,10 +108,15 @@ class Surrogate(ABC):
         )
 
     @final
+    def compared(self, features: Features) -> torch.Tensor:
+        """(n, t, w) what FCA compares: the tokens, or the pooled embedding as one token."""
+        return features.tokens if self.compares == "tokens" else features.pooled[:, None]
+
+    @final
     def fca(self, prompted: Features, unprompted: Features) -> NDArray[np.float64]:
-        """(n,) `token_distance`, ≥ 0, in units of the unprompted tokens' norm."""
-        scale = token_norm(unprompted.tokens)
-        return np.asarray(token_distance(prompted.tokens, unprompted.tokens, scale).double().cpu())
+        """(n,) `token_distance`, ≥ 0, in units of the norm of what is compared."""
+        one, other = self.compared(prompted), self.compared(unprompted)
+        return np.asarray(token_distance(one, other, token_norm(other)).double().cpu())
 
     @final
     def tse(self, prompted: Features, answers: Sequence[str | Sample]) -> NDArray[np.float64]:

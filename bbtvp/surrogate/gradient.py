@@ -230,11 +230,11 @@ class Guide:
                 found.append(semantics(self.surrogate, features, samples))
             else:
                 clean = torch.stack([self._clean[sample.id] for sample in samples])
-                found.append(token_distance(features.tokens, clean, unit))
+                found.append(token_distance(self.surrogate.compared(features), clean, unit))
         return torch.stack(found)
 
     def _unit(self, samples: Sequence[Sample]) -> float:
-        """FCA's unit over these samples; the unprompted tokens are looked up, or made now."""
+        """FCA's unit over these samples; the unprompted features are looked up, or made now."""
         import torch
 
         if "fca" not in self.terms:
@@ -243,8 +243,9 @@ class Guide:
             {sample.id: sample for sample in samples if sample.id not in self._clean}.values()
         )
         if fresh:
-            tokens = self.surrogate.features(self.rendered(self.space.neutral(), fresh)).tokens
-            self._clean |= dict(zip((sample.id for sample in fresh), tokens, strict=True))
+            plain = self.surrogate.features(self.rendered(self.space.neutral(), fresh))
+            compared = self.surrogate.compared(plain)
+            self._clean |= dict(zip((sample.id for sample in fresh), compared, strict=True))
         return token_norm(torch.stack([self._clean[sample.id] for sample in samples]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from bbtvp.adapters.hf import clip
 from bbtvp.core.errors import ModelError, UsageError
@@ -140,9 +142,19 @@ def test_an_unknown_provider_is_refused(spec: str) -> None:
         load_surrogate(spec)
 
 
-def test_a_model_that_is_no_clip_is_refused_and_not_made_up(untrained: Folder) -> None:
-    with pytest.raises(ModelError, match=r"lacks \d+ weights of a CLIPModel"):
+def test_a_model_that_is_no_encoder_is_refused(untrained: Folder) -> None:
+    with pytest.raises(ModelError, match="is a llava, and no encoder"):
         clip.load(str(untrained("llava")))
+
+
+def test_weights_that_are_missing_are_not_made_up(untrained: Folder, tmp_path: Path) -> None:
+    shutil.copytree(untrained("clip"), tmp_path / "clip")
+    file = tmp_path / "clip" / "model.safetensors"
+    weights = load_file(file)
+    del weights["visual_projection.weight"]
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights of a CLIPModel"):
+        clip.load(str(tmp_path / "clip"))
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import bbtvp
+from bbtvp.cli.optimize import optimize
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import preset
@@ -156,3 +161,26 @@ def test_unknown_surrogates_get_the_nearest_names() -> None:
         load_surrogate("zo/clip")
     with pytest.raises(UsageError, match="unknown surrogate 'zoo/clib'; did you mean zoo/clip"):
         load_surrogate("zoo/clib")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], None),
+        (["zoo/clip"], "zoo/clip"),
+        (["zoo/clip", "hf/./dino,features=pooled"], "zoo/clip + hf/./dino,features=pooled"),
+    ],
+)
+def test_the_flag_may_be_repeated(given: list[str], expected: str | None) -> None:
+    words = ["--task", "zoo/shapes", "--model", "zoo/llava"]
+    words += [word for spec in given for word in ("--surrogate", spec)]
+    assert optimize.make_context("optimize", words).params["surrogate"] == expected
+
+
+def test_a_search_with_several_surrogates_takes_their_terms(tmp_path: Path) -> None:
+    spec = "zoo/clip + zoo/clip,features=pooled"
+    bbtvp.optimize(
+        patterns(), Eye(), queries=120, surrogate=spec, fca=1.0, tse=1.0, out=tmp_path / "run"
+    )
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["surrogate"] == {"spec": spec, "options": {}}

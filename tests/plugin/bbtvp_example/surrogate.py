@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
 import torch
 
 from bbtvp.core.arrays import Pixels
@@ -38,12 +37,11 @@ class PixelSurrogate(Surrogate):
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def watched(self, images: Sequence[Pixels]) -> tuple[torch.Tensor, Features]:
-        levels = torch.from_numpy(np.stack(images).astype(np.float32)).requires_grad_()
+    def seen(self, levels: torch.Tensor, images: Sequence[Pixels]) -> Features:
         cells = torch.nn.functional.adaptive_avg_pool2d(levels.permute(0, 3, 1, 2) / 255, GRID)
         tokens = cells.flatten(2).transpose(1, 2)
         whole = tokens.mean(dim=1, keepdim=True)
-        return levels, Features(torch.cat([whole, tokens], dim=1), _unit(cells.mean(dim=(1, 3))))
+        return Features(torch.cat([whole, tokens], dim=1), _unit(cells.mean(dim=(1, 3))))
 
     def embedded(self, texts: Sequence[str]) -> torch.Tensor:
         heights = [number(text.split()[-1]) or 0.0 for text in texts]
