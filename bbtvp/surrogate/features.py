@@ -115,8 +115,9 @@ class Surrogate(ABC):
     @final
     def fca(self, prompted: Features, unprompted: Features) -> NDArray[np.float64]:
         """(n,) `token_distance`, ≥ 0, in units of the norm of what is compared."""
-        one, other = self.compared(prompted), self.compared(unprompted)
-        return np.asarray(token_distance(one, other, token_norm(other)).double().cpu())
+        plain = self.compared(unprompted)
+        moved = token_distance(self.compared(prompted), plain, token_norm(plain))
+        return np.asarray(moved.double().cpu())
 
     @final
     def tse(self, prompted: Features, answers: Sequence[str | Sample]) -> NDArray[np.float64]:
