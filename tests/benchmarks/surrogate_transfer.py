@@ -67,7 +67,7 @@ def names(surrogates: dict[str, Surrogate]) -> list[str]:
     """The rows of the table, in the order of `terms`."""
     rows = []
     for name, surrogate in surrogates.items():
-        rows.append(f"−FCA, {name}, {surrogate.compares}")
+        rows.append(f"−FCA, {name}")
         if surrogate.reads_text and surrogate.compares == "tokens":
             rows.append(f"TSE, {name}")
     return rows
@@ -115,7 +115,7 @@ def main() -> None:
             name: load_surrogate(spec)
             for name, spec in {
                 "zoo/clip": "zoo/clip",
-                "zoo/clip ": "zoo/clip,features=pooled",
+                "zoo/clip, pooled": "zoo/clip,features=pooled",
                 f"tower of zoo/{RELATED}": related,
                 "both": f"zoo/clip + {related}",
             }.items()

@@ -9,7 +9,7 @@ import pytest
 
 from bbtvp.zoo import tasks
 from bbtvp.zoo.catalogue import card, members
-from bbtvp.zoo.training.card import CLEAN, ceiling_table, members_table
+from bbtvp.zoo.training.card import CLEAN, ceiling_table, members_table, recipes_table
 
 TASK = f"zoo/{tasks.SUITE[0]}"
 
@@ -52,3 +52,10 @@ def test_the_members_table_gives_sizes_and_means() -> None:
     size = next(row["parameters"] for row in card() if row["model"] == f"zoo/{name}")
     text = members_table({name: scores})
     assert f"{size / 1e6:.2f} M | 50.0 | 60.0 | 70.0 | 80.0 | 90.0 | **70.0** |" in squeezed(text)
+
+
+def test_the_recipes_table_gives_what_a_member_was_trained_with() -> None:
+    row = squeezed(recipes_table(["llava-seed1"])).splitlines()[-1]
+    assert row == (
+        "| zoo/llava-seed1 | clip_vision_model | 56 / 8 | 1 | 2,500 + 1,600 | 60,000 | 1 |"
+    )

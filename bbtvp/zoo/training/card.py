@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from bbtvp.core.table import markdown_table
 from bbtvp.models import Model, load_model
 from bbtvp.search import LogProbReader, ask
 from bbtvp.zoo import tasks
-from bbtvp.zoo.catalogue import STANDS_FOR, card, members, weights
+from bbtvp.zoo.catalogue import STANDS_FOR, card, independent, members, weights
+from bbtvp.zoo.training.recipes import RECIPES
 
 CLEAN = (*tasks.SUBJECTS, "hallucination")
 
@@ -104,21 +105,53 @@ def _reached(rows: Sequence[Mapping[str, Any]], base: str) -> tuple[int, float]:
     return sum(gain >= 0.08 for gain in best), 100 * float(np.mean(best))
 
 
+def recipes_table(names: Iterable[str]) -> str:
+    """How each independent member was trained, and what its images are cut into."""
+    rows = []
+    for name in names:
+        recipe = RECIPES[name]
+        vision = json.loads((weights() / name / "config.json").read_text())["vision_config"]
+        steps = [recipe.perception, recipe.instruction, recipe.refinement]
+        rows.append(
+            [
+                f"zoo/{name}",
+                vision["model_type"],
+                f"{vision['image_size']} / {vision['patch_size']}",
+                str(recipe.seed),
+                " + ".join(f"{count:,}" for count in steps if count),
+                f"{recipe.scenes:,}",
+                str(recipe.threads),
+            ]
+        )
+    head = ["miniature", "tower", "image / patch, px", "seed", "steps", "scenes", "threads"]
+    return markdown_table([head, *rows], left=2)
+
+
+def measured(names: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Accuracy of each member on the clean tasks and on the suite; prints a line for each."""
+    scores: dict[str, dict[str, float]] = {}
+    for name in names:
+        model = load_model(f"zoo/{name}")
+        scores[name] = {task: accuracy(model, task) for task in (*CLEAN, *tasks.SUITE)}
+        print(name, {task: round(score, 3) for task, score in scores[name].items()}, flush=True)
+    return scores
+
+
 def main() -> None:
     """Command line of the card."""
     parser = argparse.ArgumentParser(prog="python -m bbtvp.zoo.training.card", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/zoo.md"))
     parser.add_argument("--ceilings", type=Path, default=weights() / "ceilings.json")
     args = parser.parse_args()
-    scores: dict[str, dict[str, float]] = {}
-    for name in members():
-        model = load_model(f"zoo/{name}")
-        scores[name] = {task: accuracy(model, task) for task in (*CLEAN, *tasks.SUITE)}
-        print(name, {task: round(score, 3) for task, score in scores[name].items()}, flush=True)
+    scores = measured(members())
+    others = measured(independent())
     ceilings = json.loads(args.ceilings.read_text()) if args.ceilings.exists() else []
     text = PAGE.format(
         members=members_table(scores),
         suite=suite_table(scores),
+        independent=members_table(others),
+        recipes=recipes_table(others),
+        independent_suite=suite_table(others),
         ceilings=ceiling_table(ceilings) if ceilings else "not measured",
     )
     atomic_write(args.out, text.encode())
@@ -132,14 +165,15 @@ is the surrogate. Rebuild any of them with `python -m bbtvp.zoo.training.train N
 minutes on one core), this page with `python -m bbtvp.zoo.training.ceiling && python -m
 bbtvp.zoo.training.card`.
 
-LLaVA and CLIP are trained from nothing. The others start from LLaVA's vision tower and, if they
-have a Llama, from its decoder; MiniGPT-4 and InstructBLIP also from BLIP-2's Q-Former: as the real
-ones start from a CLIP and an LLM that exist already. So transfer within the zoo is transfer between
-*related* encoders, as in TVP's own table. CLIP, the surrogate, shares nothing with them.
+LLaVA and CLIP are trained from nothing. The other members of the first table start from LLaVA's
+vision tower and, if they have a Llama, from its decoder; MiniGPT-4 and InstructBLIP also from
+BLIP-2's Q-Former: as the real ones start from a CLIP and an LLM that exist already. So transfer
+among them is transfer between *related* encoders, as in TVP's own table. CLIP, the surrogate,
+shares nothing with them, nor do the independent members.
 
 LLaVA as shipped comes from an earlier training whose steps were not recorded. Rebuilt from nothing
-by the trainer's defaults it reached a mean of 89.0 %; `--perception` and `--instruction` ask for
-more steps.
+by the trainer's defaults it reached a mean of 89.0 %; with more steps and another seed it became
+`zoo/llava-seed1`, one of the independent members below, whose recipe is recorded.
 
 ## Members
 
@@ -155,6 +189,28 @@ answer. The strength of a shift is set so that LLaVA, the default source, lies b
 above that and 70 %.
 
 {suite}
+
+## Independent members
+
+Members with towers of their own: other seeds, other scenes in another order, other resolutions and
+patches. They share no weight with any other member and no setting was tuned on them, so they show
+what transfers to models that are not related to the source. They are not among the models of the
+tables above, of `bbtvp demo` or of `bbtvp bench`, unless they are named: `--targets
+zoo/llava-seed1`. The transfer of the default prompt to them is in
+[bench.md](bench.md#targets-with-towers-of-their-own).
+
+{independent}
+
+Each is rebuilt by `python -m bbtvp.zoo.training.train NAME`, which takes its recipe from
+`bbtvp/zoo/training/recipes.py`: batches of 96 scenes, float32 on a CPU. Steps: perception,
+instruction, refinement. Another kind of CPU or another torch rounds otherwise, and gives other
+weights of about the same accuracy.
+
+{recipes}
+
+Zero-shot on the suite (%), as above:
+
+{independent_suite}
 
 ## White-box ceilings
 
