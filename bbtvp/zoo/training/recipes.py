@@ -42,7 +42,9 @@ RECIPES: Mapping[str, TrainingRecipe] = MappingProxyType(
 )
 """The recipes by which members were trained, as far as they were recorded."""
 
-REACHED: Mapping[str, float] = MappingProxyType({"llava-seed1": 95.6, "llava-dinov2": 87.4})
+REACHED: Mapping[str, float] = MappingProxyType(
+    {"llava-seed1": 95.6, "gemma3": 85.5, "llava-dinov2": 87.4}
+)
 """Mean accuracy (%) on the clean tasks that each recipe reached: that of the shipped weights."""
 
 
