@@ -72,6 +72,7 @@ def check(
 
     try:
         reference = _reference(spec, inputs, labels, scorer, asked)
+        _check_reply(spec, inputs(asked[:1]), scorer, limit)
         if _quiet(apart, True, [asked]) <= limit:
             return
         single = [asked[:1], asked[1:]]
@@ -156,6 +157,31 @@ def _reference(
             "give a model that takes images"
         )
     return found
+
+
+def _check_reply(spec: str, inputs: dict[str, Any], scorer: Scorer, limit: float) -> None:
+    """Compare the first token's log-probabilities with those that `generate` draws it from.
+
+    BLIP's own `generate` changes the tokens of the prompt, so that its labels would be scored after
+    another prompt than its replies follow. Raises ModelError if they differ.
+    """
+    model = scorer.model
+    if getattr(getattr(model, "generation_config", None), "forced_bos_token_id", None) is not None:
+        return  # it is the first token, whatever its probability
+    options = {"output_logits": True, "return_dict_in_generate": True}
+    try:
+        out = model.generate(**inputs, max_new_tokens=1, do_sample=False, num_beams=1, **options)
+        drawn = out.logits[0].float().log_softmax(-1)
+        apart = (drawn - scorer.first(inputs)).abs().max()
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and is_full(error):
+            raise
+        return  # a model that writes no reply may score labels
+    if float(apart) > limit:
+        raise ModelError(
+            f"{spec}: a {type(model).__name__} replies to another prompt than it scores labels "
+            "after; give another model"
+        )
 
 
 def _quiet(apart: Callable[..., float], *how: Any) -> float:

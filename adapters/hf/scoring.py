@@ -104,6 +104,10 @@ class Scorer:
                 raise torch.OutOfMemoryError(FULL)
         return scores
 
+    def first(self, inputs: dict[str, Any]) -> Tensor:
+        """Return (b, vocabulary) float32 log-probabilities of the first token of an answer."""
+        return self._prefix(inputs).first
+
     def _prefix(self, inputs: dict[str, Any]) -> _Prefix:
         given = self._begun(inputs) if self._encoder_decoder else dict(inputs)
         out = self.model(**given, use_cache=self.cached, **self._last(1))

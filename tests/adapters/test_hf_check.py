@@ -177,6 +177,20 @@ def test_a_prompt_of_other_tokens_is_refused(
     assert "the prompt has" in refusal(model)
 
 
+def test_a_model_that_replies_to_another_prompt_is_refused(
+    untrained: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As BLIP, whose own generate leaves the last token out."""
+    model = loaded(untrained("llava"))
+    generate = model.model.generate
+
+    def cuts(input_ids: Any, attention_mask: Any, **given: Any) -> Any:
+        return generate(input_ids=input_ids[:, :-1], attention_mask=attention_mask[:, :-1], **given)
+
+    monkeypatch.setattr(model.model, "generate", cuts)
+    assert "replies to another prompt" in refusal(model)
+
+
 def test_a_full_memory_is_left_to_the_queries(
     untrained: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
