@@ -13,6 +13,7 @@ import torch
 
 from bbtvp.adapters.hf.batches import FULL, BatchSizer
 from bbtvp.adapters.hf.check import check, check_prompt
+from bbtvp.adapters.hf.frame import ImageProcessor
 from bbtvp.adapters.hf.inputs import Prompts, placed
 from bbtvp.adapters.hf.layout import PROBE
 from bbtvp.adapters.hf.prompts import ThoughtWarning, answer_prompt, thought_note
@@ -29,9 +30,6 @@ from bbtvp.models import (
     Request,
     Usage,
 )
-
-LONGEST_SIDE = 10_000
-"""Pixels. A larger value is not the side of an image."""
 
 
 @final
@@ -61,10 +59,11 @@ class HuggingFaceModel(Model):
         prompt = answer_prompt(processor, PROBE)
         if told := thought_note(spec, prompt):
             warnings.warn(told, ThoughtWarning, stacklevel=2)
+        self._frame = ImageProcessor(processor.image_processor)
         self.capabilities = Capabilities(
             logprobs=prompt.closed,
             deterministic=True,
-            image_side=_image_side(processor),
+            image_side=_side(self._frame),
             revision=revision,
             thinks=not prompt.closed,
         )
@@ -87,6 +86,16 @@ class HuggingFaceModel(Model):
     def batch(self) -> int:
         """Most sequences per forward pass."""
         return self.sizer.batch
+
+    def fitting_canvas(self, wanted: int) -> int:
+        """Return the side nearest to `wanted` pixels that arrives as it is.
+
+        `wanted` itself where the processor makes all images one size, or cannot be measured.
+        """
+        try:
+            return self._frame.fitting(wanted)
+        except ModelError:
+            return wanted
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests; nothing is sent anywhere.
@@ -203,9 +212,8 @@ def _state(model: Any) -> dict[tuple[str, str], Any]:
     return found
 
 
-def _image_side(processor: Any) -> int | None:
-    images = processor.image_processor
-    size = getattr(images, "crop_size", None) or getattr(images, "size", None) or {}
-    side = size.get("height") or size.get("shortest_edge") or size.get("longest_edge")
-    # Qwen's processors bound the number of pixels under these names, and take pictures of any side.
-    return int(side) if side and size.get("longest_edge", 0) < LONGEST_SIDE else None
+def _side(processor: ImageProcessor) -> int | None:
+    try:
+        return processor.side()
+    except ModelError:  # it cannot be measured, as `bbtvp doctor` says
+        return None

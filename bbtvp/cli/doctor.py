@@ -11,7 +11,8 @@ from bbtvp.cli.options import give, json_flag, model_option_flag, model_options
 from bbtvp.core.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from bbtvp.report.doctor import ModelName, Processing
+    from bbtvp.models.preprocessing import Preprocessor
+    from bbtvp.report.doctor import ModelName
 
 
 @click.command()
@@ -103,7 +104,7 @@ def doctor(
         rpm=_number(given, "rpm"),
         batch=given.get("batch") is True,
         detail=_detail(given),
-        processing=_processing(subject),
+        preprocessor=_preprocessor(subject, given),
         prices=Prices.load(prices or _path(given.get("prices"))),
         limits=Limits.load(limits),
     )
@@ -146,41 +147,20 @@ def _probed(spec: str, options: dict[str, Any], canvas: int, *, quiet: bool) -> 
     }
 
 
-def _processing(subject: ModelName) -> Processing | None:
-    """What the processor of a local model does, as far as files on this machine tell."""
-    from bbtvp.report.doctor import Processing
+def _preprocessor(subject: ModelName, options: dict[str, Any]) -> Preprocessor | None:
+    """The image processor of a local model; None for others, and for one that is not here yet.
 
-    if subject.service == "zoo":
-        from bbtvp.zoo.catalogue import model_folder
+    Raises ModelError for a folder without one.
+    """
+    from bbtvp.core.errors import ModelError
+    from bbtvp.models.registry import load_preprocessor
 
-        return Processing.read(model_folder(subject.model))
-    if subject.service != "hf":
-        return None
-    if subject.model.startswith((".", "/", "~")):
-        folder = Path(subject.model).expanduser()
-        if not folder.is_dir():
-            raise UsageError(
-                f"{subject.spec}: no such folder; name one made by save_pretrained, or a hub id"
-            )
-        return Processing.read(folder)
-    return _cached(subject.model)
-
-
-def _cached(name: str) -> Processing | None:
-    """Of a hub model that was downloaded before; nothing is fetched."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    from bbtvp.report.doctor import Processing
-
-    for file in ("processor_config.json", "preprocessor_config.json"):
-        try:
-            found = try_to_load_from_cache(name, file)
-        except HFValidationError:
-            return None
-        if isinstance(found, str):
-            return Processing.read(Path(found).parent)
-    return None
+    try:
+        return load_preprocessor(subject.spec, **options)
+    except ModelError:
+        if subject.model.startswith((".", "/", "~")):
+            raise
+        return None  # a hub id that was never downloaded
 
 
 def _reply_tokens(given: dict[str, Any]) -> int | None:

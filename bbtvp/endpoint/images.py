@@ -15,7 +15,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeAlias, final
 
@@ -26,7 +26,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.limits import ImageLimits, Limits
 from bbtvp.endpoint.provider import EncodedImage
-from bbtvp.endpoint.resizing import LikeRule, ProcessorRule, ResizeResult, ResizeStep
+from bbtvp.endpoint.resizing import LikeRule, ResizeResult, ResizeStep
 
 IMAGE_FORMATS = ("png", "jpeg", "webp")
 SURVIVES = 0.75
@@ -120,16 +120,17 @@ def plan(
     *,
     bytes: int | None = None,
     format: str = "png",
-    image_side: int | None = None,
+    measured: ResizeResult | None = None,
     limits: Limits | None = None,
 ) -> ImagePlan:
     """Describe what a vendor does to a canvas, as far as it is documented.
 
-    bytes: size of the file, if known. image_side: side of the square that a local model's processor
-    makes. This function refuses nothing: see `check`.
+    bytes: size of the file, if known. measured: what a local model's processor was seen to do,
+    which no table holds, but for the tokens. This function refuses nothing: see `check`.
     """
     table = limits or Limits.load()
-    known, seen = _facts(table, service, model, _pair(canvas), image_side)
+    known, rule = _facts(table, service, model, _pair(canvas))
+    seen = replace(measured, at_most=rule.at_most) if measured else rule
     warnings = (
         *_excess(known, service, _pair(canvas), bytes, format),
         *seen.notes,
@@ -148,9 +149,7 @@ def plan(
     )
 
 
-def largest_canvas(
-    service: str, model: str, *, image_side: int | None = None, limits: Limits | None = None
-) -> int | None:
+def largest_canvas(service: str, model: str, *, limits: Limits | None = None) -> int | None:
     """Return the side in pixels of the largest square that is not scaled down.
 
     None where the rules are not documented.
@@ -158,11 +157,11 @@ def largest_canvas(
     table = limits or Limits.load()
     low = 1
     high = table.find(service, model).side or 8192
-    if _facts(table, service, model, (low, low), image_side)[1].scale is None:
+    if _facts(table, service, model, (low, low))[1].scale is None:
         return None
     while low < high:
         middle = (low + high + 1) // 2
-        scale = _facts(table, service, model, (middle, middle), image_side)[1].scale
+        scale = _facts(table, service, model, (middle, middle))[1].scale
         low, high = (middle, high) if scale is not None and scale >= 1 else (low, middle - 1)
     return low
 
@@ -172,7 +171,6 @@ def fitting_canvas(
     model: str,
     wanted: int,
     *,
-    image_side: int | None = None,
     limits: Limits | None = None,
 ) -> int:
     """Return the side nearest to `wanted` pixels that passes without resampling.
@@ -182,9 +180,9 @@ def fitting_canvas(
     table = limits or Limits.load()
 
     def scale(side: int) -> float | None:
-        return _facts(table, service, model, (side, side), image_side)[1].scale
+        return _facts(table, service, model, (side, side))[1].scale
 
-    largest = largest_canvas(service, model, image_side=image_side, limits=table)
+    largest = largest_canvas(service, model, limits=table)
     if largest is None:
         return min(wanted, table.find(service, model).side or wanted)
     low = min(wanted, largest)
@@ -210,10 +208,10 @@ def check(
     """
     table = limits or Limits.load()
     size = _pair(canvas)
-    known, seen = _facts(table, service, model, size, None)
+    known, seen = _facts(table, service, model, size)
     for excess in _excess(known, service, size, bytes, format):
         raise UsageError(excess)
-    if seen.scale is not None and seen.scale < 1 and not isinstance(known.resize, ProcessorRule):
+    if seen.scale is not None and seen.scale < 1:
         best = largest_canvas(service, model, limits=table)
         last = seen.steps[0]
         raise UsageError(
@@ -230,7 +228,7 @@ def input_tokens(
     The image counts by the vendor's rule, never by the size of its file. text_characters: of the
     question and the labels; UTF-8 bytes for scripts other than Latin.
     """
-    _, seen = _facts(limits or Limits.load(), service, model, _pair(canvas), None)
+    _, seen = _facts(limits or Limits.load(), service, model, _pair(canvas))
     return seen.at_most + text_tokens(text_characters) + TEXT_OVERHEAD
 
 
@@ -241,14 +239,12 @@ def text_tokens(characters: int) -> int:
 
 @lru_cache(maxsize=4096)
 def _facts(
-    limits: Limits, service: str, model: str, size: tuple[int, int], image_side: int | None
+    limits: Limits, service: str, model: str, size: tuple[int, int]
 ) -> tuple[ImageLimits, ResizeResult]:
     known = limits.find(service, model)
     rule = known.resize
     if isinstance(rule, LikeRule):  # `find` leaves none
         raise TypeError(f"{service} has no rule of its own")
-    if image_side is not None and isinstance(rule, ProcessorRule):
-        rule = rule.model_copy(update={"side": image_side})
     return known, rule.apply(*size)
 
 

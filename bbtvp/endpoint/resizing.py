@@ -248,26 +248,13 @@ class BudgetRule(StrictModel):
 
 @final
 class ProcessorRule(StrictModel):
-    """A local model, whose own processor resizes the image.
-
-    side: the side of the square that the processor makes, if it is known.
-    """
+    """A local model, whose own processor resizes the image. No rule says how: it is measured."""
 
     kind: Literal["processor"]
     tokens: Count
-    side: Count | None = None
 
     def apply(self, width: int, height: int) -> ResizeResult:
-        if self.side is None:
-            note = (
-                "the model's own processor resizes the image: "
-                "read preprocessor_config.json in its folder"
-            )
-            return ResizeResult((), None, None, self.tokens, (note,))
-        scale = self.side / min(width, height)
-        return ResizeResult(
-            _scaling((width, height), (self.side, self.side)), scale, None, self.tokens
-        )
+        return ResizeResult((), None, None, self.tokens)
 
 
 @final

@@ -30,7 +30,8 @@ class Capabilities:
 
     logprobs: it gives label log-probabilities.
     deterministic: equal requests get equal replies.
-    image_side: side in pixels of the square image that its processor makes; None if unknown.
+    image_side: side in pixels of the square that its processor makes of any square image; None if
+    that depends on the image, or is unknown.
     forced: its reply can be held to one of the given labels.
     how: where label log-probabilities come from, if not from the labels' own tokens.
     revision: of the model, as its provider or its files state it.

@@ -15,10 +15,19 @@ from bbtvp.core.origin import Origin
 from bbtvp.core.plugins import Registry
 from bbtvp.models.function import FunctionModel
 from bbtvp.models.port import Model
+from bbtvp.models.preprocessing import Preprocessor
 
 PROVIDERS = Registry(
     "bbtvp.models", "model provider", expected="a function (name, **options) that gives a Model"
 )
+
+
+PREPROCESSORS = Registry(
+    "bbtvp.preprocessors",
+    "preprocessor",
+    expected="a function (name, **options) that gives a Preprocessor",
+)
+"""What providers of local models may offer beside a model, under the same name."""
 
 
 AnyModel: TypeAlias = Model | str | Callable[..., Any]
@@ -80,6 +89,19 @@ def load_model(spec: str | Callable[..., Any], **options: Any) -> Model:
         )
     model.origin = Origin.of(spec, options)
     return model
+
+
+def load_preprocessor(spec: str, **options: Any) -> Preprocessor | None:
+    """Load the image processor of a model, without its weights; None if its provider offers none.
+
+    options: those of the model. Raises ModelError if the processor cannot be loaded, and UsageError
+    as `load_model` does.
+    """
+    provider, _, name = spec.partition("/")
+    if provider not in PREPROCESSORS.names():
+        return None
+    found: Preprocessor = PREPROCESSORS.load(provider)(name, **options)
+    return found
 
 
 def _takes(loader: Callable[..., object], name: str) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -20,8 +19,11 @@ from bbtvp.endpoint.images import ImagePlan
 from bbtvp.endpoint.known import KnownModel, known, reply_tokens
 from bbtvp.endpoint.limits import Limits
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
+from bbtvp.models.preprocessing import Preprocessor
 from bbtvp.models.registry import PROVIDERS
 from bbtvp.prompt import Prompt, open_image, preset
+from bbtvp.report.arrival import Arrival
+from bbtvp.search.setup import LARGEST_CANVAS, USUAL_CANVAS, canvas_seen
 
 SCHEMA = "bbtvp.doctor/1"
 QUERIES = 1000
@@ -87,68 +89,15 @@ def _key_variables(provider: str, owner: str) -> tuple[str, ...]:
 
 @final
 @dataclass(frozen=True)
-class Processing:
-    """What the image processor of a local model does.
-
-    side: of the square that it makes, in pixels; None if it makes none. what: in words.
-    """
-
-    side: int | None
-    what: str
-
-    @classmethod
-    def read(cls, folder: Path) -> Processing | None:
-        """From a model's folder; None if no file there says."""
-        for name in ("processor_config.json", "preprocessor_config.json"):
-            try:
-                found = json.loads((folder / name).read_text("utf-8"))
-            except (OSError, ValueError):
-                continue
-            settings = found.get("image_processor", found) if isinstance(found, dict) else {}
-            if isinstance(settings, dict) and "image_processor_type" in settings:
-                return cls._of(settings)
-        return None
-
-    @classmethod
-    def _of(cls, settings: Mapping[str, Any]) -> Processing:
-        size = _sides(settings.get("size"), "shortest_edge")
-        crop: Mapping[str, Any] = {}
-        if settings.get("do_center_crop"):
-            crop = _sides(settings.get("crop_size"), "height", "width")
-        tiled = bool(settings.get("do_image_splitting") or settings.get("image_grid_pinpoints"))
-        words = [
-            f"{name.replace('_', ' ')} {value} px"
-            for name, value in size.items()
-            if isinstance(value, int)
-        ]
-        if {"height", "width"} <= crop.keys():
-            words.append(f"center crop {crop['height']} x {crop['width']} px")
-        if tiled:
-            words.append("cut into tiles as well")
-        side = None
-        if not tiled and settings.get("do_resize", True):
-            named = (size.get(name) for name in ("height", "shortest_edge", "longest_edge"))
-            side = crop.get("height") or next(filter(None, named), None)
-        return cls(int(side) if isinstance(side, int) else None, ", ".join(words) or "not told")
-
-
-def _sides(given: object, *names: str) -> Mapping[str, Any]:
-    """A size as processors keep it, a mapping or a number, as a mapping."""
-    if isinstance(given, dict):
-        return given
-    return dict.fromkeys(names, given) if isinstance(given, int) else {}
-
-
-@final
-@dataclass(frozen=True)
 class Diagnosis:
     """All that `bbtvp doctor` says without asking the model.
 
     source: the image. canvas: side in pixels; chosen: whether it was chosen to fit. bytes: of the
     encoded image, an upper bound unless `exact`. largest: side of the largest canvas that is not
-    scaled. refused: why the endpoint would refuse the image, None if it would not. ended: what to
-    do about a price of yours that has ended. known: what is known of the model. cost: of `QUERIES`
-    image queries.
+    scaled. arrival: what arrives at a local model; None for others, and where none was measured.
+    refused: why the endpoint would refuse the image, None if it would not. ended: what to do about
+    a price of yours that has ended. known: what is known of the model. cost: of `QUERIES` image
+    queries.
     """
 
     subject: ModelName
@@ -161,11 +110,17 @@ class Diagnosis:
     plan: ImagePlan
     largest: int | None
     refused: str | None
-    processing: Processing | None
+    arrival: Arrival | None
     price: Price | None
     ended: str | None
     known: KnownModel
     cost: Estimate
+
+    @property
+    def survives(self) -> bool | None:
+        """Whether the frame survives; None if that is not known."""
+        whole = self.arrival is None or self.arrival.survives
+        return self.plan.survives and whole
 
     def as_json(self) -> dict[str, Any]:
         """A `bbtvp.doctor/1` document."""
@@ -184,8 +139,9 @@ class Diagnosis:
                 for step in plan.steps
             ],
             "scale": plan.scale,
-            "frame_survives": plan.survives,
+            "frame_survives": self.survives,
             "largest_canvas": self.largest,
+            "measured": self.arrival and self.arrival.as_json(),
             "refused": self.refused,
             "warnings": list(plan.warnings),
             "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
@@ -236,13 +192,12 @@ class Diagnosis:
             yield f"{self.known.shutdown}, by the vendor's announcement"
 
     def _path(self) -> Iterator[str]:
-        if self.processing:
-            yield f"the model's own processor: {self.processing.what}"
+        yield from self.arrival.lines() if self.arrival else ()
         yield from map(str, self.plan.steps)
         if not self.plan.steps and self.plan.scale == 1:
-            yield "not resampled, not cut, not padded: the model gets these pixels"
-        if self.plan.survives is not None:
-            yield f"the frame {'survives' if self.plan.survives else 'does not survive'}"
+            yield "not resampled, not cut: the model gets these pixels"
+        if self.survives is not None:
+            yield f"the frame {'survives' if self.survives else 'does not survive'}"
         if self.largest is not None:
             yield f"the largest canvas that is known to pass unscaled: {self.largest} px"
         if not self.subject.local:
@@ -291,32 +246,38 @@ def diagnose(
     rpm: int | None = None,
     batch: bool = False,
     detail: str | None = None,
-    processing: Processing | None = None,
+    preprocessor: Preprocessor | None = None,
     prices: Prices | None = None,
     limits: Limits | None = None,
 ) -> Diagnosis:
-    """Follow one image to the model. Nothing is asked and nothing loaded.
+    """Follow one image to the model, which is neither asked nor loaded.
 
     canvas: side in pixels, chosen to fit if not given. image: a file to place on it; without one,
     the bytes are those of noise, which is more than any photo has. format, quality: how it is
     encoded. max_tokens (by default what a model that thinks needs, else 16), rpm (requests per
     minute), batch: for the estimate of costs. detail: the level at which images are sent, if it is
-    not the usual one.
+    not the usual one. preprocessor: the image processor of a local model, which is measured.
 
-    Raises UsageError for a bad option or data file, DataError for a bad image.
+    Raises UsageError for a bad option or data file, DataError for a bad image, and ModelError for a
+    processor that cannot be measured.
     """
     table = limits or Limits.load()
     service = subject.service
     model = subject.model if detail is None else f"{subject.model}@{detail}"
     facts = known(service, subject.model)
-    side = processing.side if processing else None
     pixels = open_image(image) if image else None
-    wanted = canvas or _wanted(pixels, side)
-    fitting = canvas or images.fitting_canvas(service, model, wanted, image_side=side, limits=table)
+    fitting = canvas or _fitting(subject, model, pixels, preprocessor, table)
     sent = _noise(fitting) if pixels is None else _placed(pixels, fitting)
     size = len(images.encode(sent, format, quality).data)
+    arrival = Arrival.measure(preprocessor, fitting) if preprocessor else None
     plan = images.plan(
-        service, model, fitting, bytes=size, format=format, image_side=side, limits=table
+        service,
+        model,
+        fitting,
+        bytes=size,
+        format=format,
+        measured=arrival and arrival.result(),
+        limits=table,
     )
     refused = None
     try:
@@ -335,9 +296,9 @@ def diagnose(
         size,
         pixels is not None,
         plan,
-        images.largest_canvas(service, model, image_side=side, limits=table),
+        arrival.largest if arrival else images.largest_canvas(service, model, limits=table),
         refused,
-        processing,
+        arrival,
         (prices or Prices.load()).price(service, subject.model),
         (prices or Prices.load()).ended(service, subject.model),
         facts,
@@ -361,9 +322,21 @@ def _reply_tokens(subject: ModelName, facts: KnownModel) -> int:
     return reply_tokens(subject.service, subject.model) if thinks else 16
 
 
-def _wanted(pixels: Pixels | None, side: int | None) -> int:
+def _fitting(
+    subject: ModelName,
+    model: str,
+    pixels: Pixels | None,
+    preprocessor: Preprocessor | None,
+    limits: Limits,
+) -> int:
     """The side that a search would choose: nothing that the model could see is scaled away."""
-    return min(768, max(side or 224, max(pixels.shape[:2]) if pixels is not None else 0))
+    longer = max(pixels.shape[:2]) if pixels is not None else 0
+    if preprocessor is None:
+        wanted = min(LARGEST_CANVAS, max(USUAL_CANVAS, longer))
+        return images.fitting_canvas(subject.service, model, wanted, limits=limits)
+    seen = canvas_seen(preprocessor.side(), preprocessor.fitting)
+    wanted = min(LARGEST_CANVAS, max(seen, longer))
+    return min(wanted, preprocessor.fitting(wanted))
 
 
 def _noise(side: int) -> Pixels:

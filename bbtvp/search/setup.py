@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, final
 
@@ -22,6 +22,9 @@ LARGEST_CANVAS = 768
 """Side in pixels that passes the resizing rules of every vendor known to us without a second
 resize.
 """
+
+USUAL_CANVAS = 224
+"""Side in pixels where nothing is known of a model."""
 
 
 @final
@@ -52,15 +55,30 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
 def choose_canvas(task: Task, models: Sequence[Model]) -> int:
     """Side of the canvas in pixels, so that nothing the model could see is lost before it looks.
 
-    The larger of what the models' processors make (224 if unknown) and the median training image's
-    longer side, at most 768, and no more than what endpoints take as it is.
+    The larger of what the models' processors make and the median training image's longer side, at
+    most 768, and no more than what models take as it is.
     """
     sides = [side for sample in task.train[:16] if (side := _longer_side(sample)) is not None]
     if not sides:
         raise UsageError(f"task {task.name} has no training images that can be read")
-    seen = max(model.capabilities.image_side or 224 for model in models)
+    seen = max(_seen(model) for model in models)
     wanted = min(LARGEST_CANVAS, max(seen, int(np.median(sides))))
     return min([wanted, *(model.fitting_canvas(wanted) for model in models)])
+
+
+def canvas_seen(side: int | None, fitting: Callable[[int], int]) -> int:
+    """Side in pixels of the square that a local model sees of a canvas of the usual size.
+
+    side: what its processor makes of any square, None if that depends on the image. fitting: gives
+    the side nearest to the given one that is not resampled.
+    """
+    return side or fitting(USUAL_CANVAS)
+
+
+def _seen(model: Model) -> int:
+    if model.is_endpoint:
+        return USUAL_CANVAS
+    return canvas_seen(model.capabilities.image_side, model.fitting_canvas)
 
 
 def _longer_side(sample: Sample) -> int | None:

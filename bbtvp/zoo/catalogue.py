@@ -9,6 +9,7 @@ from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
+from bbtvp.models.preprocessing import Preprocessor
 from bbtvp.surrogate import ClipSurrogate
 
 CLIP = "clip"
@@ -74,6 +75,13 @@ def model_folder(name: str) -> Path:
     if name not in known:
         raise unknown("model", f"zoo/{name}", [f"zoo/{member}" for member in known])
     return weights() / name
+
+
+def preprocessor(name: str, **options: Any) -> Preprocessor:
+    """The image processor of `zoo/<name>`."""
+    from bbtvp.adapters.hf import frame
+
+    return frame.preprocessor(str(model_folder(name)), **options)
 
 
 def surrogate(name: str, **options: Any) -> ClipSurrogate:

@@ -12,13 +12,14 @@ from typing import Any, final
 
 import numpy as np
 import pytest
+import transformers
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from bbtvp.cli.doctor import doctor
-from bbtvp.core.errors import BbtvpError, DataError, UsageError
+from bbtvp.core.errors import BbtvpError, DataError, ModelError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
-from bbtvp.report.doctor import ModelName, Processing
+from bbtvp.report.doctor import ModelName
 from tests.adapters.recording import Asked as HttpAsked
 from tests.adapters.recording import Recorder, recorder
 from tests.support import Eye
@@ -207,60 +208,62 @@ def test_files_of_your_own_are_read(tmp_path: Path) -> None:
 
 
 # -- local models ----------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("settings", "side", "words"),
-    [
-        ({"size": {"height": 336, "width": 336}}, 336, "height 336 px"),
-        (
-            {
-                "size": {"shortest_edge": 56},
-                "do_center_crop": True,
-                "crop_size": {"height": 48, "width": 48},
-            },
-            48,
-            "shortest edge 56 px, center crop 48 x 48 px",
-        ),
-        ({"size": {"longest_edge": 64}}, 64, "longest edge 64 px"),
-        ({"size": 224}, 224, "shortest edge 224 px"),
-        (
-            {"size": {"longest_edge": 1456}, "do_image_splitting": True},
-            None,
-            "cut into tiles as well",
-        ),
-        ({}, None, "not told"),
-    ],
-)
-@pytest.mark.parametrize("nested", [True, False])
-def test_a_processor_is_read_from_its_folder(
-    tmp_path: Path, settings: dict[str, Any], side: int | None, words: str, nested: bool
-) -> None:
-    whole = {"image_processor_type": "CLIPImageProcessor", **settings}
-    name, content = (
-        ("processor_config.json", {"image_processor": whole})
-        if nested
-        else ("preprocessor_config.json", whole)
-    )
-    (tmp_path / name).write_text(json.dumps(content))
-    found = Processing.read(tmp_path)
-    assert found is not None
-    assert (found.side, words in found.what) == (side, True)
+def folder(path: Path, kind: str, **settings: Any) -> str:
+    """A model's folder with an image processor and no weights."""
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    getattr(transformers, f"{kind}Pil")(**settings).save_pretrained(path)
+    return f"hf/{path}"
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"size": 3}', '{"image_processor": 3}'])
-def test_a_file_that_tells_nothing_is_no_processor(tmp_path: Path, content: str) -> None:
-    (tmp_path / "preprocessor_config.json").write_text(content)
-    assert Processing.read(tmp_path) is None
-
-
-def test_a_folder_s_own_processor_is_followed(tmp_path: Path) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    facts = {"image_processor_type": "SiglipImageProcessor", "size": {"height": 112, "width": 112}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(facts))
-    assert document("--model", f"hf/{folder}")["canvas"] == 112
-    text = run("--model", f"hf/{folder}", "--canvas", "448").output
+def test_a_folder_s_own_processor_is_measured(tmp_path: Path) -> None:
+    size = {"height": 112, "width": 112}
+    spec = folder(tmp_path / "model", "SiglipImageProcessor", size=size)
+    found = document("--model", spec)
+    assert (found["canvas"], found["scale"], found["frame_survives"]) == (112, 1, True)
+    assert found["measured"]["canvas"]["inputs"] == {"pixel_values": [1, 3, 112, 112]}
+    text = run("--model", spec, "--canvas", "448").output
     assert "scaled down to 112 x 112 px" in text and "the frame does not survive" in text
-    with pytest.raises(UsageError, match="no such folder"):
+    assert "largest canvas that is known to pass unscaled: 112 px" in text
+
+
+def test_a_bound_on_pixels_is_no_side(tmp_path: Path) -> None:
+    spec = folder(tmp_path / "qwen", "Qwen2VLImageProcessor", min_pixels=3136, max_pixels=160_000)
+    found = document("--model", spec, "--canvas", "768")
+    assert [step["width"] for step in found["steps"]] == [392]
+    assert found["largest_canvas"] is None and found["frame_survives"] is False
+    chosen = document("--model", spec, "--image", photo(tmp_path / "photo.png", 1500, 1000))
+    assert (chosen["canvas"], chosen["scale"]) == (392, 1)
+
+
+def test_a_frame_that_a_crop_cuts_does_not_survive(tmp_path: Path) -> None:
+    spec = folder(
+        tmp_path / "cropped",
+        "CLIPImageProcessor",
+        size={"shortest_edge": 256},
+        crop_size={"height": 224, "width": 224},
+    )
+    found = document("--model", spec)
+    assert (found["canvas"], found["scale"], found["frame_survives"]) == (256, 1, False)
+    assert found["measured"]["canvas"]["views"][0]["box"] == [16, 16, 240, 240]
+    assert found["measured"]["canvas"]["frame_arrives"] == pytest.approx(0.49, abs=0.03)
+    text = run("--model", spec).output
+    assert "cut to the inner 224 x 224 px" in text
+    assert "warning  the frame does not arrive whole" in text
+
+
+def test_a_model_that_was_never_downloaded_is_not_measured() -> None:
+    found = document("--model", "hf/llava-hf/llava-1.5-7b-hf")
+    assert found["measured"] is None and found["scale"] is None
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"size": 3}'])
+def test_a_folder_without_a_processor_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "clip"}')
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    with pytest.raises(ModelError):
+        run("--model", f"hf/{tmp_path}")
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
         run("--model", f"hf/{tmp_path}/none")
 
 
@@ -272,7 +275,7 @@ def test_the_miniatures_need_no_key_and_cost_nothing() -> None:
         0,
         [],
     )
-    assert "center crop 56 x 56 px" in run("--model", "zoo/llava").output
+    assert "not resampled, not cut" in run("--model", "zoo/llava").output
     with pytest.raises(UsageError, match="did you mean zoo/llava"):
         run("--model", "zoo/lava")
 

@@ -27,6 +27,7 @@ from bbtvp.endpoint.images import (
     plan,
 )
 from bbtvp.endpoint.limits import SHIPPED, Limits
+from bbtvp.endpoint.resizing import ResizeResult, ResizeStep
 
 IMAGES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)).flatmap(
     lambda shape: arrays.arrays(np.uint8, shape)
@@ -224,12 +225,13 @@ def test_bedrock_and_azure_do_as_the_model_s_own_service_does() -> None:
     assert plan("azure", "my-deployment", 1024).scale is None
 
 
-def test_a_local_processor_makes_its_square() -> None:
-    found = plan("hf", "org/name", 112, image_side=56)
+def test_what_a_local_processor_was_seen_to_do_is_taken_over() -> None:
+    step = ResizeStep("scaled down to", 56, 56)
+    found = plan("hf", "org/name", 112, measured=ResizeResult((step,), 0.5, None, 0, ("seen",)))
     assert [str(step) for step in found.steps] == ["scaled down to 56 x 56 px"]
-    assert (found.scale, found.survives) == (0.5, False)
+    assert (found.scale, found.survives, found.at_most) == (0.5, False, 4096)
+    assert found.warnings[0] == "seen" and "scaled down to 50%" in found.warnings[1]
     assert plan("hf", "org/name", 112).survives is None
-    assert fitting_canvas("hf", "org/name", 224, image_side=336) == 336
 
 
 # -- what must hold --------------------------------------------------------------------------------
