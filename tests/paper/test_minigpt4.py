@@ -58,6 +58,14 @@ def test_it_scores_as_the_authors_code_does(project: str, files: Path, tmp_path:
     np.testing.assert_allclose(scores(model), EXPECTED[project], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_not_taken_for_a_fault(dtype: str, files: Path, tmp_path: Path) -> None:
+    """A part that stays in float32, the queries, comes first among the weights. No warning."""
+    converted("minigpt4", files, tmp_path / "out")
+    model = hf.load(str(tmp_path / "out"), dtype=dtype)
+    np.testing.assert_allclose(scores(model), EXPECTED["minigpt4"], rtol=0, atol=0.1)
+
+
 @pytest.mark.parametrize(
     ("project", "before", "after"),
     [
