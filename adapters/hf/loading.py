@@ -10,10 +10,10 @@ import transformers
 
 from bbtvp.adapters.hf.batches import BatchSizer
 from bbtvp.adapters.hf.model import HuggingFaceModel
-from bbtvp.adapters.hf.pretrained import load_weights, loading, source_of, to_device
+from bbtvp.adapters.hf.pretrained import UNFIT, load_weights, loading, source_of, to_device, told
 from bbtvp.adapters.hf.processors import load_processor
 from bbtvp.core.digest import digest
-from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,16 +53,32 @@ def load(
     sizer = BatchSizer(label, batch, tokens)
     source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with loading(source, **options):
-        processor = load_processor(source, **options)
-        model = load_weights(
-            transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
-        )
+    with loading(source, **options) as config:
+        _need_images(source, config)
+        save = "save one there with processor.save_pretrained(folder)"
+        with told(source, "has no usable processor", save):
+            processor = load_processor(source, **options)
+        with told(source, "has no usable weights", "save or download them again"):
+            model = load_weights(
+                transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
+            )
         found = revision_of(source, model)
-    loaded = HuggingFaceModel(label, to_device(model, device), processor, sizer, revision=found)
-    if check:
-        loaded.check()
-    return loaded
+        model = to_device(model, device)
+        with told(source, *UNFIT):
+            loaded = HuggingFaceModel(label, model, processor, sizer, revision=found)
+            if check:
+                loaded.check()
+            return loaded
+
+
+def _need_images(source: str, config: Any) -> None:
+    """Raise ModelError for a model that does not answer in words about an image."""
+    known = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if not known and "AutoModelForImageTextToText" not in getattr(config, "auto_map", {}):
+        raise ModelError(
+            f"{source} holds a model of type {config.model_type} ({type(config).__name__}), which "
+            "AutoModelForImageTextToText does not know; name one that answers about an image"
+        )
 
 
 def revision_of(source: str, model: Any) -> str:

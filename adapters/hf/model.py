@@ -16,6 +16,7 @@ from bbtvp.adapters.hf.check import check, check_prompt
 from bbtvp.adapters.hf.frame import ImageProcessor
 from bbtvp.adapters.hf.inputs import Prompts, placed
 from bbtvp.adapters.hf.layout import PROBE
+from bbtvp.adapters.hf.pretrained import UNFIT, told
 from bbtvp.adapters.hf.prompts import ThoughtWarning, answer_prompt, thought_note
 from bbtvp.adapters.hf.scoring import Scorer
 from bbtvp.core.errors import ModelError, UsageError
@@ -101,13 +102,15 @@ class HuggingFaceModel(Model):
         """Answer all requests; nothing is sent anywhere.
 
         A request that does not fit in memory, alone in a forward pass, is a failed query. Raises
-        ModelError if that is so of all of them and the model never answered any.
+        ModelError if that is so of all of them and the model never answered any, and for whatever
+        the processor or the model raises.
         """
         outcomes: dict[int, Outcome] = {}
-        for indices in self.batches(requests):
-            chosen = [requests[i] for i in indices]
-            answers = self.sizer.run(chosen, self._width(chosen[0]), self._answer)
-            outcomes.update(zip(indices, answers, strict=True))
+        with told(self.spec, *UNFIT):
+            for indices in self.batches(requests):
+                chosen = [requests[i] for i in indices]
+                answers = self.sizer.run(chosen, self._width(chosen[0]), self._answer)
+                outcomes.update(zip(indices, answers, strict=True))
         failed = [isinstance(outcome, QueryFailed) for outcome in outcomes.values()]
         if failed and all(failed) and not self.sizer.proven:
             raise ModelError(

@@ -81,18 +81,25 @@ def other_backend(processor: Any) -> str:
 def _class_of(source: str, options: dict[str, Any]) -> Any:
     """Return the processor class that the files name, else the one of the model's type, or None.
 
-    A class in the files themselves is used only if their code is trusted.
+    A class in the files themselves is used only if their code is trusted. Raises ModelError for a
+    name that transformers does not know.
     """
     for settings in _settings(source, options):
         remote = settings.get("auto_map", {}).get("AutoProcessor")
         if remote and options["trust_remote_code"]:
             return get_class_from_dynamic_module(remote, source, revision=options["revision"])
-        if found := processor_class_from_name(settings.get("processor_class") or ""):
+        name = settings.get("processor_class")
+        if found := processor_class_from_name(name or ""):
             return _real(found)
         if remote:
             raise ModelError(
                 f"{source} has a processor with code of its own; if you trust it, add the option "
                 "trust_remote_code=true"
+            )
+        if name:
+            raise ModelError(
+                f"{source} names a processor class that transformers {transformers.__version__} "
+                f"does not have, {name!r}; correct the name, or update transformers"
             )
     config = transformers.AutoConfig.from_pretrained(source, **options)
     return _real(PROCESSOR_MAPPING.get(type(config), None))

@@ -380,7 +380,7 @@ def test_errors_of_another_kind_are_not_taken_for_memory(
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(model.model, "forward", failing)
-    with pytest.raises(RuntimeError, match="mat1"):
+    with pytest.raises(ModelError, match=r"cannot be asked \(RuntimeError: mat1"):
         model.query(requests())
 
 
