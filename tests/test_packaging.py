@@ -86,7 +86,16 @@ def test_adapters_cannot_be_imported_under_the_wrong_name() -> None:
     assert "ImportError: import bbtvp.adapters, not adapters (run: pip install -e .)" in done.stderr
 
 
-IMPORTED_BY_TRANSFORMERS = {"huggingface_hub", "protobuf", "sentencepiece"}
+IMPORTED_BY_TRANSFORMERS = {
+    "accelerate",
+    "bitsandbytes",
+    "huggingface_hub",
+    "num2words",
+    "protobuf",
+    "sentencepiece",
+    "timm",
+    "torchvision",
+}
 """Declared here, for their releases change what is loaded, and imported there."""
 
 

@@ -9,9 +9,10 @@ import torch
 import transformers
 
 from bbtvp.adapters.hf.batches import BatchSizer
+from bbtvp.adapters.hf.memory import placement
 from bbtvp.adapters.hf.model import HuggingFaceModel
 from bbtvp.adapters.hf.pretrained import UNFIT, load_weights, loading, source_of, to_device, told
-from bbtvp.adapters.hf.processors import load_processor
+from bbtvp.adapters.hf.processors import load_processor, other_backend
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model
@@ -33,6 +34,9 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     check: bool = True,
+    bits: int | None = None,
+    device_map: str | None = None,
+    offload_folder: str | None = None,
     spec: str | None = None,
 ) -> Model:
     """Load `name`, a hub id or a folder (`./…`, `/…`, `~/…`).
@@ -40,8 +44,9 @@ def load(
     device: torch device. dtype: float32, bfloat16 or float16. batch: most sequences per forward
     pass. tokens: most tokens of all sequences of a forward pass together; a longer sequence runs
     alone; no bound if None. check: whether label scores and prompt are compared with transformers'
-    own, see `HuggingFaceModel.check`. Raises UsageError for a bad option, and ModelError for a
-    folder that lacks weights or a processor.
+    own, see `HuggingFaceModel.check`. bits, device_map, offload_folder: as of `memory.placement`.
+    Raises UsageError for a bad option, and ModelError for a folder that lacks weights or a
+    processor.
     """
     if dtype not in DTYPES:
         raise unknown("dtype", dtype, DTYPES)
@@ -53,19 +58,29 @@ def load(
     sizer = BatchSizer(label, batch, tokens)
     source = source_of(name)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    held = placement(
+        device, DTYPES[dtype], bits=bits, device_map=device_map, offload_folder=offload_folder
+    )
     with loading(source, **options) as config:
         _need_images(source, config)
         save = "save one there with processor.save_pretrained(folder)"
         with told(source, "has no usable processor", save):
             processor = load_processor(source, **options)
         with told(source, "has no usable weights", "save or download them again"):
-            model = load_weights(
-                transformers.AutoModelForImageTextToText, source, dtype=DTYPES[dtype], **options
-            )
+            kind = transformers.AutoModelForImageTextToText
+            model = load_weights(kind, source, dtype=DTYPES[dtype], **options, **held)
         found = revision_of(source, model)
-        model = to_device(model, device)
+        model = model.eval() if held else to_device(model, device)
         with told(source, *UNFIT):
-            loaded = HuggingFaceModel(label, model, processor, sizer, revision=found)
+            variant = [other_backend(processor), f"{bits} bits" if bits else ""]
+            loaded = HuggingFaceModel(
+                label,
+                model,
+                processor,
+                sizer,
+                revision=found,
+                variant=" ".join(filter(None, variant)),
+            )
             if check:
                 loaded.check()
             return loaded

@@ -37,13 +37,22 @@ from bbtvp.models import (
 class HuggingFaceModel(Model):
     """A loaded transformers model behind the port.
 
-    sizer: what fits in a forward pass, or a number of sequences.
+    sizer: what fits in a forward pass, or a number of sequences. variant: what changes scores
+    besides the files, "" for nothing.
     """
 
     def __init__(
-        self, spec: str, model: Any, processor: Any, sizer: BatchSizer | int, *, revision: str = ""
+        self,
+        spec: str,
+        model: Any,
+        processor: Any,
+        sizer: BatchSizer | int,
+        *,
+        revision: str = "",
+        variant: str = "",
     ) -> None:
         self.spec = spec
+        self._variant = variant
         self.model = model
         self.processor = processor
         self.sizer = sizer if isinstance(sizer, BatchSizer) else BatchSizer(spec, sizer)
@@ -82,6 +91,14 @@ class HuggingFaceModel(Model):
         after = _state(self.model)
         if any(after[name] is not value for name, value in before.items()):
             self._turn = threading.Lock()
+
+    @property
+    def identity(self) -> str:
+        """The spec, with an image processor that is not Pillow's and with the bits of weights.
+
+        Both move scores, so a run goes on only with the same.
+        """
+        return f"{self.spec} ({self._variant})" if self._variant else self.spec
 
     @property
     def batch(self) -> int:

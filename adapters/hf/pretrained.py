@@ -106,9 +106,12 @@ def told(source: str, what: str, then: str) -> Iterator[None]:
     """
     try:
         yield
-    except (BbtvpError, KeyboardInterrupt, SystemExit, GeneratorExit):
+    except (BbtvpError, Warning):
         raise
-    except BaseException as error:  # the tokenizers library panics with one
+    except BaseException as error:
+        # A panic of the tokenizers library is no Exception, and its class cannot be imported.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise ModelError(explain(source, error, what, then)) from error
 
 

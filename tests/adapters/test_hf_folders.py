@@ -132,12 +132,12 @@ def test_a_wrong_setting_is_told_in_one_line(file: str, family: str, damaged: Fo
         ("config.json", ("text_config", "num_attention_heads"), 0, "cannot be loaded"),
         ("config.json", ("model_type",), [], "cannot be loaded"),
         ("config.json", ("model_type",), "llama", "type llama (LlamaConfig), which"),
-        ("config.json", ("image_token_index",), 0, "belong together"),
+        ("config.json", ("image_token_index",), 0, "do not match"),
         ("processor_config.json", ("processor_class",), "NoSuchProcessor", "'NoSuchProcessor'"),
-        ("processor_config.json", ("processor_class",), "CLIPProcessor", "belong together"),
+        ("processor_config.json", ("processor_class",), "CLIPProcessor", "do not match"),
         ("processor_config.json", ("processor_class",), "WhisperProcessor", "no image processor"),
         ("processor_config.json", ("image_processor", "size"), 0, "cannot prepare this image"),
-        ("processor_config.json", ("patch_size",), 7, "belong together"),
+        ("processor_config.json", ("patch_size",), 7, "do not match"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(
