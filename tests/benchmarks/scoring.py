@@ -5,13 +5,15 @@ times as many.
     python tests/benchmarks/scoring.py --size llava-7b --device cuda [--batch 16]
         [--tokens 20000] [--dtype bfloat16]
     python tests/benchmarks/scoring.py --size qwen-3b --device cuda
+        (sizes: llava-1b, qwen-3b, llava-7b, qwen-7b, llava-13b)
 
 Ten labels, twice: all of one token, and of several. The plain way runs image, question and label
 together for each label, in the same batches, keeps no cache, takes the logits of the label's tokens
-only where the model can, and makes a batch's inputs once for all labels. Both ways alternate in one
-process; medians. --layers N: a model cut to N layers for whoever has no GPU. --clock cpu counts the
-seconds of the processor, which other processes on the machine do not lengthen; for models on the
-CPU. Memory: the peak of a way on a GPU; on the CPU, what the process has held so far.
+only where the model can, and makes a batch's inputs once for all labels. The bare forward pass
+reads image and question only. The ways alternate in one process; medians. --layers N: a model cut
+to N layers for whoever has no GPU. --clock cpu counts the seconds of the processor, which other
+processes on the machine do not lengthen; for models on the CPU. Memory: the peak of a way on a GPU;
+on the CPU, what the process has held so far.
 """
 
 from __future__ import annotations
@@ -122,6 +124,21 @@ def ours(
     return torch.tensor([[score.logprob for score in row] for row in rows])
 
 
+def bare(
+    model: HuggingFaceModel, requests: Sequence[Request], labels: Sequence[str], batch: int
+) -> torch.Tensor:
+    """(requests,) a logit each: one forward pass of image and question, and no label at all.
+
+    The inputs are made as for `ours`, in the same batches.
+    """
+    found = []
+    with torch.inference_mode():
+        for start in range(0, len(requests), batch):
+            inputs = model._inputs(requests[start : start + batch])
+            found.append(model._scorer.first(inputs)[:, 0])
+    return torch.cat(found).cpu()
+
+
 def peak(device: torch.device) -> float:
     """GB at most, so far: on the device, or for a CPU in the process."""
     if device.type == "cuda":
@@ -137,7 +154,7 @@ def measured(
     """One line for each set of labels."""
     pixels = stream(0, "bench-scoring").integers(0, 256, (images, side, side, 3), np.uint8)
     now = time.process_time if clock == "cpu" else time.perf_counter
-    ways: dict[str, Callable[..., torch.Tensor]] = {"ours": ours, "plain": plain}
+    ways: dict[str, Callable[..., torch.Tensor]] = {"ours": ours, "plain": plain, "bare": bare}
     for kind, labels in LABELS.items():
         requests = [Request(image, QUESTION, labels) for image in pixels]
         seconds: dict[str, list[float]] = {way: [] for way in ways}
@@ -162,7 +179,9 @@ def measured(
         print(
             f"{name}, ten labels of {kind}: {rate['ours']:.3g} images/s against "
             f"{rate['plain']:.3g}, "
-            f"{rate['ours'] / rate['plain']:.2f} x; at most {apart:.1e} nats apart; "
+            f"{rate['ours'] / rate['plain']:.2f} x; "
+            f"{rate['ours'] / rate['bare']:.0%} of the bare forward pass; "
+            f"at most {apart:.1e} nats apart; "
             f"peak {held['ours']:.2f} GB (plain {held['plain']:.2f}); median of {runs}",
             flush=True,
         )

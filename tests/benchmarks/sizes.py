@@ -1,4 +1,6 @@
-"""Models of real sizes with random weights, from no hub: LLaVA-1.5 7B and Qwen2.5-VL 3B.
+"""Models of real sizes with random weights, from no hub: 1B to 13B.
+
+LLaVA-1.5 of 7B and 13B, a LLaVA of 1B, and Qwen2.5-VL of 3B and 7B.
 
 Weights are drawn on the device, in bfloat16. Their vocabularies are the real ones in size; the
 tokenizer is that of the miniatures, which knows five hundred of the tokens. Qwen's own processor
@@ -63,11 +65,32 @@ def llava_7b(layers: int | None = None) -> tuple[Any, Any]:
     """Configuration and processor: CLIP ViT-L/14 at 336 px, 576 image tokens, Llama of 32 layers
     4,096 wide.
     """
+    return llava(layers or 24, depth=layers or 32, width=4096, inner=11008, heads=32)
+
+
+def llava_13b(layers: int | None = None) -> tuple[Any, Any]:
+    """Configuration and processor: the same tower, Llama of 40 layers 5,120 wide."""
+    return llava(layers or 24, depth=layers or 40, width=5120, inner=13824, heads=40)
+
+
+def llava_1b(layers: int | None = None) -> tuple[Any, Any]:
+    """Configuration and processor: the same tower, TinyLlama's 22 layers 2,048 wide."""
+    return llava(layers or 24, depth=layers or 22, width=2048, inner=5632, heads=32, groups=4)
+
+
+def llava(
+    tower: int, *, depth: int, width: int, inner: int, heads: int, groups: int | None = None
+) -> tuple[Any, Any]:
+    """A LLaVA-1.5 of any size, with the processor that goes with it.
+
+    tower, depth: layers of the tower and of the language model. width, inner: of its layers and of
+    their hidden layers. heads, groups: of queries, and of keys and values.
+    """
     tok = tokenizer()
     vision = hf.CLIPVisionConfig(
         hidden_size=1024,
         intermediate_size=4096,
-        num_hidden_layers=layers or 24,
+        num_hidden_layers=tower,
         num_attention_heads=16,
         image_size=336,
         patch_size=14,
@@ -75,11 +98,11 @@ def llava_7b(layers: int | None = None) -> tuple[Any, Any]:
     )
     text = hf.LlamaConfig(
         vocab_size=32064,
-        hidden_size=4096,
-        intermediate_size=11008,
-        num_hidden_layers=layers or 32,
-        num_attention_heads=32,
-        num_key_value_heads=32,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        num_key_value_heads=groups or heads,
         max_position_embeddings=4096,
         **_ids(tok),
     )
@@ -116,7 +139,26 @@ def qwen_3b(layers: int | None = None) -> tuple[Any, Any]:
         "num_key_value_heads": 2,
         "mrope_section": [16, 24, 24],
     }
-    vision = {
+    return qwen(text, qwen_tower(layers), side=448)
+
+
+def qwen_7b(layers: int | None = None) -> tuple[Any, Any]:
+    """Configuration and processor: the same tower, 28 layers 3,584 wide."""
+    text = {
+        "vocab_size": 152064,
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": layers or 28,
+        "num_attention_heads": 28,
+        "num_key_value_heads": 4,
+        "mrope_section": [16, 24, 24],
+    }
+    return qwen(text, qwen_tower(layers), side=448)
+
+
+def qwen_tower(layers: int | None) -> dict[str, Any]:
+    """The vision settings of Qwen2.5-VL, which all its sizes share."""
+    return {
         "depth": layers or 32,
         "hidden_size": 1280,
         "intermediate_size": 3420,
@@ -124,7 +166,6 @@ def qwen_3b(layers: int | None = None) -> tuple[Any, Any]:
         "window_size": 112,
         "fullatt_block_indexes": [7, 15, 23, 31],
     }
-    return qwen(text, vision, side=448)
 
 
 def qwen(text: dict[str, Any], vision: dict[str, Any], side: int) -> tuple[Any, Any]:
@@ -151,7 +192,13 @@ def qwen(text: dict[str, Any], vision: dict[str, Any], side: int) -> tuple[Any, 
     return config, processor
 
 
-SIZES = {"llava-7b": llava_7b, "qwen-3b": qwen_3b}
+SIZES = {
+    "llava-1b": llava_1b,
+    "qwen-3b": qwen_3b,
+    "llava-7b": llava_7b,
+    "qwen-7b": qwen_7b,
+    "llava-13b": llava_13b,
+}
 
 
 def drawn(config: Any, device: str, dtype: torch.dtype) -> Any:
