@@ -24,10 +24,4 @@ from tests.families import qwen_kin as qwen_kin
 from tests.families import single as single
 from tests.families import tencent as tencent
 from tests.families import unified as unified
-from tests.families.check import REFUSED
 from tests.families.kit import FAMILIES as FAMILIES
-
-ASIDE = {
-    "evolla": (REFUSED, "it reads proteins, not images: its processor has no image processor"),
-}
-"""Keys for which there is nothing to build, as (status, reason)."""

@@ -98,13 +98,13 @@ def blip2_t5() -> tuple[Any, Any]:
     return blip2(t5)
 
 
-def caption_begun(processor: Any, image: Any, question: str) -> Any:
-    """A caption to be continued, as BLIP's `generate` reads it: a BOS, the text, no end token."""
-    inputs = question_alone(processor, image, question)
-    inputs["input_ids"][:, 0] = processor.tokenizer.bos_token_id
+def caption_begun(processor: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """As BLIP's `generate` begins a caption: a BOS in the first place, no end token."""
+    ids = inputs["input_ids"].clone()
+    ids[:, 0] = processor.tokenizer.bos_token_id
     return {
         "pixel_values": inputs["pixel_values"],
-        "input_ids": inputs["input_ids"][:, :-1],
+        "input_ids": ids[:, :-1],
         "attention_mask": inputs["attention_mask"][:, :-1],
     }
 
@@ -122,7 +122,7 @@ def without_end(processor: Any, image: Any, question: str) -> Any:
 BERT = {"bos": "[CLS]", "eos": "[SEP]", "pad": "[PAD]"}
 
 
-@family("blip", ask=caption_begun)
+@family("blip", ask=question_alone, read=caption_begun)
 def blip() -> tuple[Any, Any]:
     tokens = kit.tokenizer("[ENC]", "[DEC]", begins=True, ends=True, side="right", **BERT)
     decoder = {

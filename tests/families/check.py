@@ -30,6 +30,10 @@ SEEN = 1e-3
 """Nats. If two images change no label by more, the model does not look at them."""
 
 TOKENS = 4
+CANVAS = 224
+RIM = 4
+"""Pixels: the side of the canvas that shows what a processor does, and the width of its rim."""
+
 SAME = "same"
 PROVEN = "proven"
 REFUSED = "refused"
@@ -132,7 +136,7 @@ def _compared(family: Family, reference: Reference, model: Any) -> Row:
         batch=batch,
         text=text,
         search=search,
-        frame=_frame(reference, model),
+        frame=_frame(reference),
         needs=family.needs,
     )
 
@@ -191,17 +195,14 @@ def _changed(reference: Reference, model: Any) -> bool:
     return any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def _frame(reference: Reference, model: Any) -> str:
-    """What the family's own processor makes of the adapter's canvas, and whether the rim counts."""
-    side = model.capabilities.image_side or 224
-    canvas = picture(3, side, side)
-    inner = canvas.copy()
-    rim = max(1, side // 56)
+def _frame(reference: Reference) -> str:
+    """What the family's own processor makes of a square canvas, and whether its rim counts."""
+    canvas = picture(3, CANVAS, CANVAS)
     framed = 255 - canvas
-    framed[rim:-rim, rim:-rim] = inner[rim:-rim, rim:-rim]
+    framed[RIM:-RIM, RIM:-RIM] = canvas[RIM:-RIM, RIM:-RIM]
     one, other = (_pixels(reference.inputs(image, QUESTION)) for image in (canvas, framed))
-    kept = "rim kept" if one.shape != other.shape or not torch.equal(one, other) else "rim cut"
-    return f"{side} × {side} to {' × '.join(map(str, one.shape))}, {kept}"
+    kept = "cut" if one.shape == other.shape and torch.equal(one, other) else "kept"
+    return f"{' × '.join(map(str, one.shape))}, rim {kept}"
 
 
 def _pixels(inputs: dict[str, Any]) -> torch.Tensor:

@@ -104,6 +104,7 @@ def gemma3n() -> tuple[Any, Any]:
         text_config=settings,
         vision_config={
             "architecture": "mobilenetv5_300m_enc",
+            "model_args": {"channel_multiplier": 0.125},
             "hidden_size": 2048,
             **vocabulary,
         },

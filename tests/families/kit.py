@@ -49,16 +49,19 @@ class Family(NamedTuple):
     """One reduced model of a family.
 
     key: in transformers' mapping. variant: tells two builders of one key apart. ask: how the
-    family's documentation asks; None for the chat template. before: what stands between a prompt
-    without a template and its answer. grow: the value that an answer's token has in an input that
-    runs along the sequence, 0 where none is given. needs: packages beyond bbtvp's own. fault: what
-    transformers itself gets wrong, for a family that no adapter can mend.
+    family's documentation asks; None for the chat template. read: from a processor and inputs to
+    what the model's own `generate` makes of them before it reads them, None for nothing. before:
+    what stands between a prompt without a template and its answer. grow: the value that an answer's
+    token has in an input that runs along the sequence, 0 where none is given. needs: packages
+    beyond bbtvp's own. fault: what transformers itself gets wrong, for a family that no adapter can
+    mend.
     """
 
     key: str
     variant: str
     builder: Builder
     ask: Ask | None = None
+    read: Callable[[Any, Any], dict[str, Any]] | None = None
     before: str = " "
     grow: Mapping[str, int] = MappingProxyType({})
     needs: tuple[str, ...] = ()
@@ -91,13 +94,13 @@ def build(made: Family) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, processor = made.builder()
     draw(model)
-    if hasattr(model.generation_config, "suppress_tokens"):
+    generation = getattr(model, "generation_config", None)
+    if made.read is None and hasattr(generation, "suppress_tokens"):
         # Drawn weights write an image's placeholder as gladly as a word, and lack its features.
-        ends = model.generation_config.eos_token_id
-        special = set(processor.tokenizer.all_special_ids).difference(
-            ends if isinstance(ends, list) else [ends]
-        )
-        model.generation_config.suppress_tokens = sorted(special)
+        ends = generation.eos_token_id
+        written = {processor.tokenizer.bos_token_id, *(ends if isinstance(ends, list) else [ends])}
+        special = set(processor.tokenizer.all_special_ids)
+        generation.suppress_tokens = sorted(special - written)
     return model.eval(), processor
 
 

@@ -66,6 +66,8 @@ class Reference:
     @torch.inference_mode()
     def following(self, inputs: dict[str, Any], ids: Sequence[int]) -> Tensor:
         """(len(ids) + 1, vocabulary) log-probabilities of what follows the prompt and each id."""
+        if self.family.read is not None:
+            inputs = self.family.read(self.processor, inputs)
         if self.encoder_decoder:
             begun = inputs.get("decoder_input_ids", torch.tensor([self.begun]))
             read = torch.cat([begun, torch.tensor([ids], dtype=torch.long)], 1)
@@ -101,9 +103,14 @@ class Reference:
     def text(self, image: Pixels, question: str, most: int) -> str:
         """The greedy reply."""
         inputs = self.inputs(image, question)
-        ends = self.model.generation_config.eos_token_id
+        if "decoder_input_ids" not in inputs:
+            most -= len(self.begun[1:])  # a BOS that generation forces is one of its new tokens
+        generation = self.model.generation_config
+        if generation.forced_eos_token_id is not None:
+            most -= 1
+        ends = generation.eos_token_id
         ends = ends if isinstance(ends, list) else [ends]
-        never = self.model.generation_config.suppress_tokens
+        never = generation.suppress_tokens or []
         ids: list[int] = []
         while len(ids) < most:
             following = self.following(inputs, ids)[-1]

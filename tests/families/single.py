@@ -7,7 +7,7 @@ from typing import Any
 import transformers as hf
 
 from tests.families import kit
-from tests.families.captioners import question_alone
+from tests.families.captioners import placeholder_first, question_alone
 from tests.families.kit import family
 
 
@@ -59,8 +59,9 @@ def fuyu() -> tuple[Any, Any]:
     return hf.FuyuForCausalLM(config), processor
 
 
-@family("got_ocr2", ask=question_alone)
+@family("got_ocr2", ask=placeholder_first)
 def got_ocr2() -> tuple[Any, Any]:
+    """Its processor writes 256 image tokens, so the tower has 64 patches a side."""
     marks = ("<|im_start|>", "<|im_end|>", "<img>", "</img>")
     tokens = kit.tokenizer(*marks, named={"image_token": "<imgpad>"})
     config = hf.GotOcr2Config(
@@ -69,19 +70,18 @@ def got_ocr2() -> tuple[Any, Any]:
             "output_channels": 16,
             "num_hidden_layers": kit.LAYERS,
             "num_attention_heads": 4,
-            "image_size": 64,
-            "patch_size": 16,
+            "image_size": 256,
+            "patch_size": 4,
             "mlp_dim": 64,
-            "window_size": 2,
-            "global_attn_indexes": [1],
-            "num_channels": 3,
+            "window_size": 4,
+            "global_attn_indexes": [],
         },
         text_config=kit.text(tokens, "qwen2"),
         image_token_index=tokens.image_token_id,
-        image_seq_length=1,
+        image_seq_length=256,
     )
     processor = hf.GotOcr2Processor(
-        image_processor=kit.pil("GotOcr2ImageProcessor", size=kit.square(64)), tokenizer=tokens
+        image_processor=kit.pil("GotOcr2ImageProcessor", size=kit.square(256)), tokenizer=tokens
     )
     return hf.GotOcr2ForConditionalGeneration(config), processor
 
@@ -164,3 +164,26 @@ def ernie() -> tuple[Any, Any]:
         chat_template=kit.chat(image, "User: ", "\n", "Assistant:", "<s>"),
     )
     return hf.Ernie4_5_VLMoeForConditionalGeneration(config), processor
+
+
+@family("evolla")
+def evolla() -> tuple[Any, Any]:
+    """A model of proteins, which has no image processor."""
+    tokens = kit.tokenizer("<|reserved_special_token_0|>", begins=True)
+    text = kit.without(kit.text(tokens), "head_dim")
+    config = hf.EvollaConfig(
+        **text,
+        protein_encoder_config={
+            "hidden_size": kit.IMAGE_WIDTH,
+            "intermediate_size": 64,
+            "num_hidden_layers": kit.LAYERS,
+            "num_attention_heads": 4,
+        },
+        aligner_num_add_layers=1,
+        resampler_depth=1,
+        resampler_dim_head=8,
+        resampler_heads=4,
+        resampler_num_latents=4,
+    )
+    processor = hf.EvollaProcessor(protein_tokenizer=kit.tokenizer(), tokenizer=tokens)
+    return hf.EvollaForProteinText2Text(config), processor

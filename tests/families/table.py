@@ -19,7 +19,7 @@ import transformers
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from bbtvp.core.files import atomic_write
-from tests.families.all import ASIDE, FAMILIES
+from tests.families.all import FAMILIES
 from tests.families.check import FAULT, PROVEN, REFUSED, Row, measure, missing
 
 PAGE = Path(__file__).parents[2] / "docs" / "families.md"
@@ -95,6 +95,7 @@ def render(rows: Mapping[str, Mapping[str, str]]) -> str:
         bare=sum(not any(cells["needs"] for cells in by_key[key]) for key in proven),
         refused=sum(any(c["status"] == REFUSED for c in found) for found in by_key.values()),
         fault=sum(any(c["status"] == FAULT for c in found) for found in by_key.values()),
+        wrong=sum(any(c["status"] not in STATUSES for c in found) for found in by_key.values()),
     )
     table = [list(COLUMNS), ["---"] * len(COLUMNS)]
     table += [[rows[name][column] for column in COLUMNS] for name in sorted(rows)]
@@ -118,8 +119,6 @@ def main(keys: Sequence[str]) -> None:
     if lacking:
         sys.exit(f"{', '.join(lacking)} is missing: pip install 'bbtvp[families]'")
     rows = {name: cells for name, cells in read_page().items() if name in FAMILIES}
-    for key, (status, reason) in ASIDE.items():
-        rows[key] = cells_of(Row(key, status, reason))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for row in pool.map(measured, chosen):
             rows[row.name] = cells_of(row)

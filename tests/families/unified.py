@@ -21,8 +21,9 @@ QUANTIZER = {
 CODES = 64
 
 
-@family("chameleon", ask=placeholder_first)
+@family("chameleon", ask=placeholder_first, before="")
 def chameleon() -> tuple[Any, Any]:
+    """Its processor ends a prompt with a separator."""
     letters = "ABCDEFGH"
     codes = [f"IMGIMG{one}{other}Z" for one in letters for other in letters]
     named = {
