@@ -122,7 +122,7 @@ def without_end(processor: Any, image: Any, question: str) -> Any:
 BERT = {"bos": "[CLS]", "eos": "[SEP]", "pad": "[PAD]"}
 
 
-@family("blip", ask=question_alone, read=caption_begun)
+@family("blip", ask=question_alone, read=caption_begun, before="")
 def blip() -> tuple[Any, Any]:
     tokens = kit.tokenizer("[ENC]", "[DEC]", begins=True, ends=True, side="right", **BERT)
     decoder = {
