@@ -40,7 +40,7 @@ def test_a_family_is_built_saved_and_loaded_unchanged(family: str, tmp_path: Pat
     processor.save_pretrained(tmp_path)
     loaded = hf.load(str(tmp_path))
     assert isinstance(loaded, hf.HuggingFaceModel)
-    assert type(loaded.model) is type(model) and type(loaded.processor) is type(processor)
+    assert type(loaded.model) is type(model) and isinstance(loaded.processor, type(processor))
     again = loaded.model.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
     image = scenes.draw("digit", np.random.default_rng(0)).pixels
