@@ -24,7 +24,8 @@ import transformers
 from numpy.typing import NDArray
 from PIL import Image
 
-from bbtvp.adapters.hf.pretrained import FAILURES, explain, source_of
+from bbtvp.adapters.hf.layout import REFUSALS
+from bbtvp.adapters.hf.pretrained import source_of, told
 from bbtvp.adapters.hf.views import PHASES, Axis, Floats, Integers, lines, place, position, views
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
@@ -62,7 +63,7 @@ def preprocessor(
     ignored. Raises ModelError if there is none.
     """
     source = source_of(name)
-    try:
+    with told(source, "has no usable image processor", "name a folder that holds one"):
         return ImageProcessor(
             transformers.AutoImageProcessor.from_pretrained(
                 source,
@@ -72,8 +73,6 @@ def preprocessor(
                 local_files_only=True,
             )
         )
-    except FAILURES as error:
-        raise ModelError(explain(source, error)) from error
 
 
 @final
@@ -101,7 +100,7 @@ class ImageProcessor:
                 frame_arrives=frame_arrives,
                 padding=found.padding(),
             )
-        except _RAISED as error:
+        except REFUSALS as error:
             raise self._refusal(error) from error
 
     def _side(self) -> int | None:
@@ -109,7 +108,7 @@ class ImageProcessor:
         try:
             if not self._is_fixed():
                 return None
-        except _RAISED as error:
+        except REFUSALS as error:
             raise self._refusal(error) from error
         canvas = _SIDES[1]
         side: int = round(canvas * max(self._measured(canvas, canvas).views[0].scale))
@@ -147,7 +146,7 @@ class ImageProcessor:
     def _measured(self, width: int, height: int) -> _Measured:
         try:
             return _Measured(self._processor, width, height)
-        except _RAISED as error:
+        except REFUSALS as error:
             raise self._refusal(error) from error
 
     def _refusal(self, error: Exception) -> ModelError:
@@ -155,10 +154,6 @@ class ImageProcessor:
         return ModelError(
             f"what {type(self._processor).__name__} does to an image cannot be measured: {reason}"
         )
-
-
-_RAISED = (*FAILURES, TypeError, IndexError)
-"""What processors raise for images that they cannot use."""
 
 
 @final
