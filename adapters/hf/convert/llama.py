@@ -43,7 +43,8 @@ def tokenizer_of(folder: Path, *, bos: str = "<s>", stop: str = "") -> Any:
             "pip install 'bbtvp[convert]'"
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(explain(str(folder), error)) from error
+        told = explain(str(folder), error, "has no usable tokenizer", "download it again")
+        raise ModelError(told) from error
     if read.unk_token != IMAGE:
         raise ModelError(f"{folder} has no token {IMAGE}; name the folder of a Llama 1 or 2")
     special = {"image_token": IMAGE}
