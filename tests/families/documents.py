@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import transformers as hf
 
 from tests.families import kit, qwen
@@ -26,7 +27,14 @@ def _question_to_decoder(processor: Any, image: Any, question: str) -> Any:
     }
 
 
-@family("pix2struct", ask=question_alone)
+def _started(processor: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What generation reads: the start token, then the question."""
+    start = torch.tensor([[processor.tokenizer.pad_token_id]])
+    read = torch.cat([start, inputs["decoder_input_ids"]], 1)
+    return {**kit.without(inputs, "decoder_attention_mask"), "decoder_input_ids": read}
+
+
+@family("pix2struct", ask=question_alone, read=_started)
 def pix2struct() -> tuple[Any, Any]:
     tokens = kit.tokenizer(side="right")
     config = hf.Pix2StructConfig(

@@ -109,10 +109,11 @@ def mistral4() -> tuple[Any, Any]:
 
 @family("mistral_large4")
 def mistral_large4() -> tuple[Any, Any]:
+    """With few index heads, scores of 0 would tie, and any of them be kept."""
     tokens = _tokens()
     config = hf.MistralLarge4Config(
         vision_config=PIXTRAL,
-        text_config=_latent(tokens, index_topk=8, index_head_dim=16, index_n_heads=2),
+        text_config=_latent(tokens, index_topk=8, index_head_dim=16, index_n_heads=16),
         image_token_index=tokens.image_token_id,
         spatial_merge_size=MERGE,
     )
