@@ -191,7 +191,8 @@ class Scorer:
             grown = _updated(self.model, prefix.output, options, length)
             grown = _aligned(grown, prefix.ids.shape[1], length)
             given = self.model.prepare_inputs_for_generation(ids, is_first_iteration=True, **grown)
-        return self.model(**given | self._last(length)).logits[:, None, -length:]
+        logits: Tensor = self.model(**given | self._last(length)).logits
+        return logits[:, None, -length:]
 
     def _begun(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs with the tokens that the decoder begins with, as `generate` has them.

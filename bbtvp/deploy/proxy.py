@@ -228,7 +228,7 @@ class Proxy:
 
     def _url(self, request: Request) -> str:
         """Return the upstream's URL for a request: its path and query as they came, escapes too."""
-        path = request.scope["raw_path"].decode("ascii")
+        path = str(request.scope["raw_path"], "ascii")
         query = request.url.query
         return self.settings.upstream.rstrip("/") + path + (f"?{query}" if query else "")
 

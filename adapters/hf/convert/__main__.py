@@ -90,20 +90,22 @@ def main() -> None:
 @_options("llm", "checkpoint", "qformer", "vit", "out")
 @_PROMPT
 @_told
-def _minigpt4(checkpoint: Path, qformer: Path, prompt: str, **paths: Path) -> None:
+def _minigpt4(
+    *, llm: Path, checkpoint: Path, qformer: Path, vit: Path, out: Path, prompt: str
+) -> None:
     """MiniGPT-4 with a Vicuna v0 of 7B or 13B."""
     chosen = templates.MINIGPT4 if prompt == "published" else templates.TVP
-    minigpt4.convert(checkpoints=[checkpoint, qformer], prompt=chosen, **paths)
+    minigpt4.convert(llm=llm, checkpoints=[checkpoint, qformer], vit=vit, out=out, prompt=chosen)
 
 
 @main.command("vpgtrans", epilog=_VPGTRANS + _MEMORY)
 @_options("llm", "checkpoint", "vit", "out")
 @_PROMPT
 @_told
-def _vpgtrans(checkpoint: Path, prompt: str, **paths: Path) -> None:
+def _vpgtrans(*, llm: Path, checkpoint: Path, vit: Path, out: Path, prompt: str) -> None:
     """VL-Vicuna of VPGTrans, with a Vicuna v0 of 7B."""
     chosen = templates.VPGTRANS if prompt == "published" else templates.TVP
-    minigpt4.convert(checkpoints=[checkpoint], prompt=chosen, **paths)
+    minigpt4.convert(llm=llm, checkpoints=[checkpoint], vit=vit, out=out, prompt=chosen)
 
 
 @main.command("bliva", epilog=_BLIVA + _MEMORY)
@@ -115,9 +117,9 @@ def _vpgtrans(checkpoint: Path, prompt: str, **paths: Path) -> None:
     help="Folder or hub id of the tokenizer by which the Q-Former reads the question.",
 )
 @_told
-def _bliva(bert: str, **paths: Path) -> None:
+def _bliva(*, llm: Path, checkpoint: Path, vit: Path, out: Path, bert: str) -> None:
     """BLIVA with a Vicuna v1.1 of 7B."""
-    bliva.convert(bert=bert, **paths)
+    bliva.convert(llm=llm, checkpoint=checkpoint, vit=vit, out=out, bert=bert)
 
 
 if __name__ == "__main__":
