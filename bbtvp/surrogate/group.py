@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
@@ -60,7 +61,7 @@ class SurrogateGroup(Surrogate):
         rows: list[torch.Tensor] = [
             m.embedded(texts).to(self.device) for m in self._readers or self.members[:1]
         ]
-        return torch.cat(rows, dim=-1) / float(len(rows) ** 0.5)
+        return torch.cat(rows, dim=-1) / math.sqrt(len(rows))
 
     def dense(self, tokens: torch.Tensor) -> torch.Tensor:
         """UsageError: the tokens of several encoders lie in different spaces."""
