@@ -105,10 +105,11 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def extras(session: nox.Session) -> None:
-    """Tests of Ray, Hugging Face datasets and OCR. It installs them into this environment."""
+    """Tests of Ray, Hugging Face datasets, OCR and 8 bits. It installs them here."""
     here = Path(sys.executable)
-    _install(session, here, "-c", "constraints.txt", "-e", ".[ray,datasets,ocr]")
+    _install(session, here, "-c", "constraints.txt", "-e", ".[ray,datasets,ocr,memory]")
     files = (
+        "tests/adapters/test_hf_memory.py",
         "tests/adapters/test_ocr.py",
         "tests/adapters/test_ray.py",
         "tests/tasks/formats/test_hub.py",

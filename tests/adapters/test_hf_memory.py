@@ -53,6 +53,7 @@ def test_a_package_that_is_missing_is_named(options: dict[str, Any], untrained: 
         hf.load(str(untrained("llava")), **options)
 
 
+@pytest.mark.slow
 @have_accelerate
 @pytest.mark.parametrize("family", ["llava", "blip2"])
 def test_a_device_map_changes_no_score(family: str, untrained: Folder) -> None:
@@ -61,6 +62,7 @@ def test_a_device_map_changes_no_score(family: str, untrained: Folder) -> None:
     assert identity == ""
 
 
+@pytest.mark.slow
 @have_bits
 @pytest.mark.parametrize("family", ["llava", "blip2"])
 def test_eight_bits_move_scores_little_and_the_identity_says_so(
