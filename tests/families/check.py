@@ -88,15 +88,17 @@ def measure(family: Family, folder: Path) -> Row:
     bbtvp's own errors, which is a refusal.
     """
     reference = Reference(family)
+    save(reference.model, reference.processor, folder)
     if family.fault:
         status = FAULT if _fails(reference) else "wrong: transformers' fault is gone"
+        if not _refused(folder):
+            status = "wrong: loads, although its own classes fail"
         return Row(family.name, status, family.fault, needs=family.needs)
-    save(reference.model, reference.processor, folder)
     try:
         model = bbtvp.load_model(f"hf/{folder}")
         return _compared(family, reference, model)
     except BbtvpError as error:
-        reason = str(error).replace(str(folder), "the folder")
+        reason = str(error).replace(f"hf/{folder}", "the folder").replace(str(folder), "the folder")
         return Row(family.name, REFUSED, reason, needs=family.needs)
 
 
@@ -107,6 +109,15 @@ def _fails(reference: Reference) -> bool:
     except (AttributeError, RuntimeError, TypeError, ValueError):
         return True
     return abs(one - other) < SEEN
+
+
+def _refused(folder: Path) -> bool:
+    """Whether the adapter refuses a folder in one line, at the latest when it is asked."""
+    try:
+        bbtvp.load_model(f"hf/{folder}").query(REQUESTS[:1])
+    except BbtvpError as error:
+        return "\n" not in str(error)
+    return False
 
 
 def _compared(family: Family, reference: Reference, model: Any) -> Row:
