@@ -72,7 +72,8 @@ def load(
         found = revision_of(source, model)
         model = model.eval() if held else to_device(model, device)
         with told(source, *UNFIT):
-            variant = [other_backend(processor), f"{bits} bits" if bits else ""]
+            rounded = "" if dtype == "float32" else dtype
+            variant = [other_backend(processor), f"{bits} bits" if bits else "", rounded]
             loaded = HuggingFaceModel(
                 label,
                 model,

@@ -77,7 +77,7 @@ def canvas_seen(side: int | None, fitting: Callable[[int], int]) -> int:
 
 def _seen(model: Model) -> int:
     if model.is_endpoint:
-        return USUAL_CANVAS
+        return model.capabilities.image_side or USUAL_CANVAS
     return canvas_seen(model.capabilities.image_side, model.fitting_canvas)
 
 

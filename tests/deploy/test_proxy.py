@@ -23,7 +23,7 @@ from bbtvp.deploy.routes import Route
 from bbtvp.prompt import Prompt
 from tests.adapters.recording import Recorder, recorder
 from tests.deploy.conftest import bodies
-from tests.deploy.test_transport import KEY, REPLIES
+from tests.deploy.test_sdk_clients import KEY, REPLIES
 
 JSON = {"content-type": "application/json", "authorization": f"Bearer {KEY}"}
 CHAT = "/v1/chat/completions"
