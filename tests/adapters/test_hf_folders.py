@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -107,7 +108,21 @@ def changes(settings: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
             yield place, other, changed
 
 
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Four GiB more than now: a size that is left out of a config.json is that of a 7B model."""
+    with open("/proc/self/statm") as pages:
+        now = int(pages.read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (now + (4 << 30), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.filterwarnings("ignore")  # of torch, about sizes of zero
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "file",
