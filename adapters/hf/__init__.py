@@ -16,8 +16,9 @@ Safe to use from many threads. They take turns on a GPU, whose memory one of the
 once on the CPU.
 """
 
-from bbtvp.adapters.hf.bliva import register
+from bbtvp.adapters.hf import bliva, visualglm
 from bbtvp.adapters.hf.loading import load as load
 from bbtvp.adapters.hf.model import HuggingFaceModel as HuggingFaceModel
 
-register()
+bliva.register()
+visualglm.register()

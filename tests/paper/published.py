@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import sentencepiece
 import torch
+from sentencepiece import sentencepiece_model_pb2
 from torch import Tensor
 
 HERE = Path(__file__).parent
@@ -31,6 +33,9 @@ LLAMA = 64
 LLAMA_MLP = 96
 LLAMA_LAYERS = 3
 VOCABULARY = 420
+GLM_QUERIES = 32
+"""VisualGLM's code has this number in it."""
+GLM_VOCABULARY = 512
 
 QUESTIONS = ("what is in the image?", "Is there a red circle in the image?", "This is a photo of a")
 LABELS = ("dog", "cat", "seventeen elephants", "yes no")
@@ -157,6 +162,86 @@ def llama() -> dict[str, Tensor]:
     return tensors
 
 
+def sat_block(draw: Draw, name: str, size: int, mlp: int) -> dict[str, Tensor]:
+    """A layer of SwissArmyTransformer, or of ChatGLM."""
+    return {
+        **dict(draw.norm(f"{name}.input_layernorm", size)),
+        **dict(draw.linear(f"{name}.attention.query_key_value", 3 * size, size)),
+        **dict(draw.linear(f"{name}.attention.dense", size, size)),
+        **dict(draw.norm(f"{name}.post_attention_layernorm", size)),
+        **dict(draw.linear(f"{name}.mlp.dense_h_to_4h", mlp, size)),
+        **dict(draw.linear(f"{name}.mlp.dense_4h_to_h", size, mlp)),
+    }
+
+
+def visualglm() -> dict[str, Tensor]:
+    """Weights of the folder THUDM/visualglm-6b."""
+    draw = Draw(7)
+    vit, qformer = "image_encoder.vit", "image_encoder.qformer.transformer"
+    patches = (SIDE // PATCH) ** 2
+    tensors = {
+        f"{vit}.transformer.word_embeddings.weight": draw.matrix(1, VISION),
+        f"{vit}.transformer.position_embeddings.weight": draw.matrix(1 + patches, VISION) * 10,
+        f"{vit}.mixins.patch_embedding.proj.weight": draw.matrix(VISION, 3, PATCH, PATCH) / 5,
+        f"{vit}.mixins.patch_embedding.proj.bias": draw.vector(VISION),
+        f"{qformer}.word_embeddings.weight": draw.matrix(GLM_QUERIES, BERT) * 10,
+        "transformer.word_embeddings.weight": draw.matrix(GLM_VOCABULARY, LLAMA) * 5,
+        "lm_head.weight": draw.matrix(GLM_VOCABULARY, LLAMA) * 2,
+    }
+    for i in range(LAYERS):
+        tensors |= sat_block(draw, f"{vit}.transformer.layers.{i}", VISION, MLP)
+    for i in range(BERT_LAYERS):
+        layer = f"{qformer}.layers.{i}"
+        tensors |= sat_block(draw, layer, BERT, BERT_MLP)
+        if i % 2 == 0:
+            tensors |= draw.linear(f"{layer}.cross_attention.query", BERT, BERT)
+            tensors |= draw.linear(f"{layer}.cross_attention.key_value", 2 * BERT, VISION)
+            tensors |= draw.linear(f"{layer}.cross_attention.dense", BERT, BERT)
+            tensors |= draw.norm(f"{layer}.post_cross_attention_layernorm", BERT)
+    for i in range(LLAMA_LAYERS):
+        tensors |= sat_block(draw, f"transformer.layers.{i}", LLAMA, LLAMA_MLP)
+        tensors[f"transformer.layers.{i}.attention.rotary_emb.inv_freq"] = torch.ones(4)
+    tensors |= draw.norm(f"{vit}.mixins.cls.ln_vision", VISION)
+    tensors |= draw.norm(f"{qformer}.final_layernorm", BERT)
+    tensors |= draw.norm("transformer.final_layernorm", LLAMA)
+    tensors |= draw.linear("image_encoder.glm_proj", LLAMA, BERT)
+    return tensors
+
+
+def glm_pieces() -> bytes:
+    """A SentencePiece model with ChatGLM's own tokens at its end."""
+    proto = sentencepiece_model_pb2.ModelProto.FromString((HERE / "tokenizer.model").read_bytes())
+    control = ("[MASK]", "[gMASK]", "[sMASK]", "<unused_0>", "<sop>", "<eop>", "<ENC>", "<dBLOCK>")
+    blanks = (f"<|blank_{n}|>" for n in range(2, 81))
+    kinds = dict.fromkeys(control, 3) | dict.fromkeys(("<pad>", "<n>", "<|tab|>", *blanks), 4)
+    for piece, kind in kinds.items():
+        proto.pieces.add(piece=piece, score=0, type=kind)
+    return bytes(proto.SerializeToString())
+
+
+def glm_ids() -> dict[str, int]:
+    """Ids of special tokens, by their names in the published configuration."""
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=glm_pieces())
+    names = {"bos": "<sop>", "eos": "<eop>", "mask": "[MASK]", "gmask": "[gMASK]", "pad": "<pad>"}
+    return {f"{name}_token_id": pieces.piece_to_id(piece) for name, piece in names.items()}
+
+
+def glm_settings() -> dict[str, object]:
+    """config.json of the folder THUDM/visualglm-6b, without what this project does not read."""
+    return {
+        "model_type": "chatglm",
+        "hidden_size": LLAMA,
+        "inner_hidden_size": LLAMA_MLP,
+        "layernorm_epsilon": 1e-05,
+        "max_sequence_length": 2048,
+        "num_attention_heads": 4,
+        "num_layers": LLAMA_LAYERS,
+        "position_encoding_2d": True,
+        "vocab_size": GLM_VOCABULARY,
+        **glm_ids(),
+    }
+
+
 def write(folder: Path) -> Path:
     """Write all files; return the folder."""
     llm = folder / "llm"
@@ -200,6 +285,11 @@ def write(folder: Path) -> Path:
     save("vl-vicuna.pth", qformer() | projection("llama_proj"))
     layers = projection("llm_proj") | projection("vision_project", VISION, seed=6)
     save("bliva_vicuna7b.pth", reading_qformer() | layers)
+    glm = folder / "visualglm-6b"
+    glm.mkdir()
+    (glm / "config.json").write_text(json.dumps(glm_settings()))
+    (glm / "ice_text.model").write_bytes(glm_pieces())
+    torch.save(visualglm(), glm / "pytorch_model-00001-of-00001.bin")
     (folder / "bert").mkdir()
     (folder / "bert" / "vocab.txt").write_text("\n".join(bert_words()))
     (folder / "bert" / "config.json").write_text('{"model_type": "bert"}')

@@ -3,9 +3,11 @@
     PYTHONPATH=. python tests/paper/record.py CLONES
 
 CLONES holds clones named as on GitHub: Vision-CAIR/MiniGPT-4 (d94738a), VPGTrans/VPGTrans
-(32e885c), mlpc-ucsd/BLIVA (d99de3a), and zycheiheihei/Transferable-Visual-Prompting (TVP, c1933ec).
-They need transformers 4.33.3, peft 0.5.0, omegaconf, einops and iopath, so an environment of its
-own. Nothing of theirs is kept here.
+(32e885c), mlpc-ucsd/BLIVA (d99de3a), zycheiheihei/Transferable-Visual-Prompting (TVP, c1933ec),
+THUDM/VisualGLM-6B (e314fb9), and samfunmula/visualGLM (8164134), which has the modeling_chatglm.py
+of the folder THUDM/visualglm-6b. SwissArmyTransformer there is the unpacked wheel of 0.4.12. They
+need transformers 4.33.3, peft 0.5.0, omegaconf, einops, iopath and webdataset, so an environment of
+its own. Nothing of theirs is kept here.
 
 Their models are made without their constructors, which download: the parts are their classes at
 reduced size, and every method that runs is theirs.
@@ -334,7 +336,102 @@ def instructed(cls: Any, layers: dict[str, Any], llama: Any, folder: Path) -> li
     return table(score)
 
 
-RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans, bliva, instructblip)
+def visualglm(clones: Path, folder: Path) -> list[list[float]]:
+    """From `ChatGLMForConditionalGenerationWithImage` of the published folder.
+
+    The copy of its file has three lines more, which move tensors to a GPU; they are left out. The
+    folder's visual.py is not at hand: the file of the same classes in the authors' repository takes
+    its place. Two numbers that the classes take for granted, 28 layers and the width 4096, are set
+    to those of the reduced size.
+    """
+    rotary = "sat.model.position_embedding.triton_rotary_embeddings"
+    package(rotary, None, FastRotaryEmbedding=None)
+    package("torchvision.transforms", None)
+    package("torchvision.transforms.functional", None, InterpolationMode=None)
+    sys.path.append(str(clones / "SwissArmyTransformer"))
+    package("visualglm", clones / "VisualGLM-6B" / "model")
+    transformers = importlib.import_module("transformers")
+    package("visualglm.configuration_chatglm", None, ChatGLMConfig=transformers.PretrainedConfig)
+    sys.modules["visualglm.visual"] = blip2 = importlib.import_module("visualglm.blip2")
+    source = (clones / "visualGLM" / "modeling_chatglm.py").read_text("utf-8")
+    lines = [line for line in source.splitlines() if ".to('cuda:0')" not in line]
+    (folder / "modeling_chatglm.py").write_text("\n".join(lines), "utf-8")
+    sys.modules["visualglm"].__path__.append(str(folder))
+    module = importlib.import_module("visualglm.modeling_chatglm")
+    common = {"model_parallel_size": 1, "skip_init": True, "mode": "inference"}
+    vit = {
+        "num_layers": published.LAYERS,
+        "hidden_size": published.VISION,
+        "num_attention_heads": published.VISION // 88,
+        "vocab_size": 1,
+        "layernorm_order": "pre",
+        "inner_hidden_size": published.MLP,
+        "use_final_layernorm": False,
+        "layernorm_epsilon": 1e-6,
+        "image_size": [published.SIDE, published.SIDE],
+        "pre_len": 1,
+        "post_len": 0,
+        "in_channels": 3,
+        "num_classes": 0,
+        "patch_size": published.PATCH,
+    }
+    qformer = {
+        "num_layers": published.BERT_LAYERS,
+        "hidden_size": published.BERT,
+        "inner_hidden_size": published.BERT_MLP,
+        "num_attention_heads": published.BERT // 64,
+        "vocab_size": published.GLM_QUERIES,
+        "layernorm_order": "post",
+        "max_sequence_length": 0,
+        "is_decoder": [i % 2 == 0 for i in range(published.BERT_LAYERS)],
+        "cross_attn_hidden_size": published.VISION,
+        "layernorm_epsilon": 1e-12,
+    }
+    config = transformers.PretrainedConfig(
+        **published.glm_settings(),
+        pre_seq_len=None,
+        prefix_projection=False,
+        quantization_bit=0,
+        use_cache=True,
+        eva_config=vit | common,
+        qformer_config=qformer | common,
+        image_length=published.GLM_QUERIES,
+    )
+    encoder = blip2.BLIP2
+
+    def small(*sizes: Any) -> Any:
+        made = encoder(*sizes)
+        made.glm_proj = nn.Linear(published.BERT, published.LLAMA)
+        return made
+
+    blip2.BLIP2 = small
+    model = module.ChatGLMForConditionalGenerationWithImage(config).float().eval()
+    for block in model.transformer.layers:
+        block.num_layers = published.LLAMA_LAYERS
+    state = torch.load(folder / "visualglm-6b" / "pytorch_model-00001-of-00001.bin")
+    report = model.load_state_dict(state, strict=False)
+    if report.missing_keys:
+        raise SystemExit(f"missing: {report.missing_keys}")
+    pieces = importlib.import_module("sentencepiece").SentencePieceProcessor(
+        model_file=str(folder / "visualglm-6b" / "ice_text.model")
+    )
+
+    def score(pixels: np.ndarray, question: str, label: str) -> float:
+        before = pieces.encode("<img>")
+        after = pieces.encode(f"</img>问：{question}<n>答：")
+        image = [pieces.unk_id()] * published.GLM_QUERIES
+        answer = pieces.encode(label)
+        begun = [config.gmask_token_id, config.bos_token_id]
+        ids = torch.tensor([[*before, *image, *after, *begun, *answer]])
+        logits = model(
+            input_ids=ids, images=tensor(pixels)[None], pre_image_length=len(before)
+        ).logits[:, -len(answer) - 1 : -1]
+        return float(logits.log_softmax(-1).gather(2, ids[:, -len(answer) :, None]).sum())
+
+    return table(score)
+
+
+RECORDERS = (minigpt4, minigpt4_tvp, vpgtrans, bliva, instructblip, visualglm)
 
 
 def main() -> None:

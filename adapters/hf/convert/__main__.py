@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from bbtvp.adapters.hf.convert import bliva, minigpt4, templates
+from bbtvp.adapters.hf.convert import bliva, minigpt4, templates, visualglm
 from bbtvp.adapters.hf.convert.folder import spec_of
 from bbtvp.core.errors import BbtvpError
 
@@ -32,6 +32,11 @@ _BLIVA = (
     "\b\nExample:\n"
     "  python -m bbtvp.adapters.hf.convert bliva --out bliva-7b/ --llm vicuna-7b-v1.1/\n"
     "    --checkpoint bliva_vicuna7b.pth --vit eva_vit_g.pth\n\n"
+)
+_VISUALGLM = (
+    "\b\nExample:\n"
+    "  python -m bbtvp.adapters.hf.convert visualglm --out visualglm/\n"
+    "    --checkpoint visualglm-6b/\n\n"
 )
 _FILE = click.Path(path_type=Path)
 
@@ -120,6 +125,22 @@ def _vpgtrans(*, llm: Path, checkpoint: Path, vit: Path, out: Path, prompt: str)
 def _bliva(*, llm: Path, checkpoint: Path, vit: Path, out: Path, bert: str) -> None:
     """BLIVA with a Vicuna v1.1 of 7B."""
     bliva.convert(llm=llm, checkpoint=checkpoint, vit=vit, out=out, bert=bert)
+
+
+@main.command("visualglm", epilog=_VISUALGLM + _MEMORY)
+@click.option(
+    "--checkpoint",
+    required=True,
+    type=_FILE,
+    help="The whole published folder: config.json, ice_text.model and weights.",
+)
+@_options("out")
+@_PROMPT
+@_told
+def _visualglm(*, checkpoint: Path, out: Path, prompt: str) -> None:
+    """VisualGLM-6B as the hub has it, THUDM/visualglm-6b."""
+    chosen = templates.VISUALGLM if prompt == "published" else templates.VISUALGLM_TVP
+    visualglm.convert(checkpoint=checkpoint, out=out, prompt=chosen)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ LANGUAGE = "language_model."
 VISION_LAYERS = 39
 """EVA-ViT-g has 40 blocks. BLIP-2 and all that build on it leave the last one out."""
 
-_VISION_HEAD = 88
-_QFORMER_HEAD = 64
+VISION_HEAD = 88
+QFORMER_HEAD = 64
 """Numbers of features of an attention head, in every published size."""
 
 _NAMES = (
@@ -87,7 +87,7 @@ def vision_sizes(parts: Parts, layers: int = VISION_LAYERS) -> dict[str, Any]:
         "hidden_size": hidden,
         "intermediate_size": parts.shape(f"{VISION}blocks.0.mlp.fc1.weight")[0],
         "num_hidden_layers": layers,
-        "num_attention_heads": hidden // _VISION_HEAD,
+        "num_attention_heads": hidden // VISION_HEAD,
         "image_size": math.isqrt(positions - 1) * patch,
         "patch_size": patch,
     }
@@ -98,12 +98,12 @@ def qformer_sizes(parts: Parts) -> dict[str, Any]:
     hidden = parts.shape("query_tokens")[-1]
     layer = "Qformer.bert.encoder.layer"
     # The first layer looks at the image, and then each n-th.
-    seeing = sorted(_indices(parts, rf"{layer}\.(\d+)\.crossattention\."))
+    seeing = sorted(indices(parts, rf"{layer}\.(\d+)\.crossattention\."))
     return {
         "hidden_size": hidden,
         "intermediate_size": parts.shape(f"{layer}.0.intermediate_query.dense.weight")[0],
-        "num_hidden_layers": 1 + max(_indices(parts, rf"{layer}\.(\d+)\."), default=0),
-        "num_attention_heads": hidden // _QFORMER_HEAD,
+        "num_hidden_layers": 1 + max(indices(parts, rf"{layer}\.(\d+)\."), default=0),
+        "num_attention_heads": hidden // QFORMER_HEAD,
         "cross_attention_frequency": seeing[1] if len(seeing) > 1 else 1,
     }
 
@@ -143,5 +143,6 @@ def _sources(name: str) -> tuple[str, ...]:
     return (name,) if stem == name else (f"{stem}q_bias", f"{stem}v_bias")
 
 
-def _indices(names: Iterable[str], pattern: str) -> set[int]:
+def indices(names: Iterable[str], pattern: str) -> set[int]:
+    """Return the numbers in names that begin with a pattern, which has one group for them."""
     return {int(found.group(1)) for name in names if (found := re.match(pattern, name))}

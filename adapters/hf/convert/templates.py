@@ -31,6 +31,14 @@ MINIGPT4 = PublishedPrompt(("###Human: ", " "), (f"###Assistant:{SPACE}", "###")
 VPGTRANS = PublishedPrompt(("###Human: ", " "), ("###Assistant:", " ###"), gap=" ")
 """`CONV_VISION` of VPGTrans' lavis/conversation/conversation.py."""
 
+VISUALGLM = PublishedPrompt(
+    ("", "\n答：[gMASK]<sop>"), ("", "<eop>"), image=("<img>", "</img>问：")
+)
+"""`build_inputs_with_image` of VisualGLM's modeling_chatglm.py."""
+
+VISUALGLM_TVP = PublishedPrompt(("", "[gMASK]<sop>"), ("", "<eop>"), image=("<img>", "</img> "))
+"""`CLS_PROMPT` of TVP's util/visualglm_utils.py."""
+
 TVP = PublishedPrompt(("", ""), ("", ""), gap=" ")
 """`CLS_PROMPT` of TVP's util/minigpt4_utils.py and util/vpgtrans_utils.py: no turns at all."""
 
