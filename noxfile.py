@@ -29,6 +29,12 @@ WHEEL_TESTS = (
     "tests/test_examples.py",
 )
 """Tests of what an installation can break: entry points, data files, `bbtvp.adapters`."""
+SIDE_BY_SIDE = (
+    "tests/families",
+    "tests/adapters/test_frame.py",
+    "tests/adapters/test_hf_folders.py",
+)
+"""Slow tests that measure no time."""
 
 
 @nox.session
@@ -78,8 +84,10 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The slow tests and the examples, one after another: some compare rates."""
-    _pytest(session, "tests", "--ignore", "tests/servers", "-m", "slow and not gpu")
+    """The slow tests and the examples; those that compare rates run one after another."""
+    _pytest(session, *PARALLEL, *SIDE_BY_SIDE, "-m", "slow and not gpu")
+    others = [part for path in ("tests/servers", *SIDE_BY_SIDE) for part in ("--ignore", path)]
+    _pytest(session, "tests", *others, "-m", "slow and not gpu")
 
 
 @nox.session

@@ -105,7 +105,8 @@ def test_a_program_that_hangs_is_ended_with_what_it_started(tmp_path: Path) -> N
     child = f"import time, pathlib, os; pathlib.Path({str(tmp_path / 'pid')!r}).write_text("
     child += "str(os.getpid())); time.sleep(600)"
     source = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    assert "within 3 s" in reason(program(tmp_path, source), timeout=3)
+    # Both interpreters must have started by then, also where many tests share a core.
+    assert "within 10 s" in reason(program(tmp_path, source), timeout=10)
     pid = int((tmp_path / "pid").read_text())
     for _ in range(100):
         if not _alive(pid):
