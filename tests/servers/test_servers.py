@@ -24,7 +24,7 @@ def command(port: int) -> list[str]:
 def answers(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/", timeout=5).ok
-    except requests.ConnectionError:
+    except requests.RequestException:  # it may be killed in the middle of a reply
         return False
 
 
