@@ -234,7 +234,8 @@ def start_token(model: Any) -> int:
 
 def _past(output: Any) -> dict[str, Any]:
     """Return the cache of an output by its name; it was renamed in transformers 5.24."""
-    names = [name for name in ("cache", "past_key_values") if name in output]
+    known = set(output.keys())  # `in` would answer to the old name too, and warn
+    names = [name for name in ("cache", "past_key_values") if name in known]
     return {name: output[name] for name in names[:1]}
 
 
