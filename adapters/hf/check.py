@@ -17,14 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from bbtvp.adapters.hf.batches import BatchSizer, is_full
-from bbtvp.adapters.hf.layout import REFUSALS
+from bbtvp.adapters.hf.layout import PROBE, REFUSALS, one_line
 from bbtvp.adapters.hf.prompts import answer_prompt
 from bbtvp.adapters.hf.scoring import Ids, Scorer
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Request
 
-QUESTION = "Which of these is it?"
 LABELS = ("cat", "two dogs", "a red car")
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.1, torch.bfloat16: 0.3}
@@ -45,7 +44,7 @@ def requests() -> list[Request]:
     """Return the two requests: blobs of colour, 64 pixels wide, and their negative."""
     drawn = stream(0, "hf-check").integers(0, 256, (_BLOBS, _BLOBS, 3), np.uint8)
     image = np.asarray(Image.fromarray(drawn).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
-    return [Request(pixels, QUESTION, LABELS) for pixels in (image, 255 - image)]
+    return [Request(pixels, PROBE, LABELS) for pixels in (image, 255 - image)]
 
 
 def check(
@@ -62,7 +61,7 @@ def check(
     log-probabilities are not finite or differ from one forward pass to the next.
     """
     asked = requests()
-    labels = [ids(QUESTION, label) for label in LABELS]
+    labels = [ids(PROBE, label) for label in LABELS]
     # A model in float16 may keep a part in float32, as BLIP-2 does: the coarsest weights decide.
     dtypes = {weight.dtype for weight in scorer.model.parameters()}
     limit = max(TOLERANCE.get(dtype, TOLERANCE[torch.float32]) for dtype in dtypes)
@@ -105,10 +104,10 @@ def check_prompt(
         return
     asked = requests()[0]
     picture = {"type": "image", "image": Image.fromarray(asked.image)}
-    content = [picture, {"type": "text", "text": QUESTION}]
+    content = [picture, {"type": "text", "text": PROBE}]
     chat = [{"role": "user", "content": content}]
     text = processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    if text != answer_prompt(processor, QUESTION).text:
+    if text != answer_prompt(processor, PROBE).text:
         return
     try:
         own = processor.apply_chat_template(
@@ -139,10 +138,9 @@ def _reference(
     except REFUSALS as error:
         if isinstance(error, RuntimeError) and is_full(error):
             raise
-        reason = " ".join(str(error).split())[:160]
         raise ModelError(
             f"{spec}: a {type(scorer.model).__name__} fails on one image and one question "
-            f"({type(error).__name__}: {reason}); give another model"
+            f"({one_line(error)}); give another model"
         ) from error
     if len(found) != len(asked):
         raise ModelError(

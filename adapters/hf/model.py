@@ -67,8 +67,8 @@ class HuggingFaceModel(Model):
         alone = keeps or model.device.type != "cpu"
         self._turn: AbstractContextManager[Any] = threading.Lock() if alone else nullcontext()
         prompt = answer_prompt(processor, PROBE)
-        if told := thought_note(spec, prompt):
-            warnings.warn(told, ThoughtWarning, stacklevel=2)
+        if note := thought_note(spec, prompt):
+            warnings.warn(note, ThoughtWarning, stacklevel=2)
         self._frame = ImageProcessor(processor.image_processor)
         self.capabilities = Capabilities(
             logprobs=prompt.closed,
@@ -94,9 +94,9 @@ class HuggingFaceModel(Model):
 
     @property
     def identity(self) -> str:
-        """The spec, with an image processor that is not Pillow's and with the bits of weights.
+        """The spec, with what moves scores beside the files, so that a run goes on only with it.
 
-        Both move scores, so a run goes on only with the same.
+        That is an image processor that is not Pillow's, the bits of weights, and half precision.
         """
         return f"{self.spec} ({self._variant})" if self._variant else self.spec
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ class Proxy:
         """
         self.routes = tuple(routes)
         self.settings = settings
-        self.prompts = {route.label: route.prompt for route in routes}
+        self.prompts = {route.label: route.prompt.digest[:12] for route in routes}
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "bbtvp_requests", "Requests by outcome.", ("outcome", "route"), registry=self.registry
@@ -133,7 +134,6 @@ class Proxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one HTTP request on; the ASGI interface."""
-        started = time.monotonic()
         request = Request(scope, receive)
         try:
             body = await self._body(request)
@@ -144,6 +144,7 @@ class Proxy:
                 scope, receive, send
             )
             return
+        started = time.monotonic()
         handled = await anyio.to_thread.run_sync(self._handled_or_not, request, body)
         added = time.monotonic() - started
         status = GONE
@@ -171,7 +172,9 @@ class Proxy:
         try:
             return self._handled(request, body)
         except Exception as error:  # noqa: BLE001
-            _log.exception("a request could not be prompted, and passes unchanged")
+            # Without the error's own words, which may quote the request.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("a request could not be prompted, and passes unchanged, at\n%s", where)
             return _Handled(body, "failed", why=type(error).__name__)
 
     def _handled(self, request: Request, body: bytes) -> _Handled:
@@ -195,7 +198,7 @@ class Proxy:
         done: TransformedRequest = transform_request(
             incoming.body,
             incoming.api,
-            self.prompts[route.label],
+            route.prompt,
             format=self.settings.format,
             quality=self.settings.quality,
         )
@@ -235,8 +238,8 @@ class Proxy:
     async def _relayed(self, reply: httpx.Response, handled: _Handled, send: Send) -> None:
         headers = _handed_on(reply.headers.raw)
         if handled.outcome == "prompted":
-            name = self.prompts[handled.label].digest[:12]
-            headers.append((HEADER.encode(), f"{handled.label};{name}".encode()))
+            value = f"{handled.label};{self.prompts[handled.label]}"
+            headers.append((HEADER.encode(), value.encode()))
         start = {"type": "http.response.start", "status": reply.status_code, "headers": headers}
         await send(start)
         # Raw: what the upstream compressed stays compressed.
@@ -277,8 +280,7 @@ def proxy_app(
 
     async def health(_: Request) -> Response:
         off = bool(settings.off_file and settings.off_file.exists())
-        prompts = {label: prompt.digest[:12] for label, prompt in proxy.prompts.items()}
-        return JSONResponse({"ok": True, "off": off, "prompts": prompts})
+        return JSONResponse({"ok": True, "off": off, "prompts": proxy.prompts})
 
     async def metrics(_: Request) -> Response:
         return Response(generate_latest(proxy.registry), media_type="text/plain; version=0.0.4")
