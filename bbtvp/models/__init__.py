@@ -4,6 +4,7 @@ model = MeteredModel(load_model("zoo/llava"), InMemoryCache(), budget=Budget(100
 replies = model.query([Request(pixels, "which digit?", labels=("one", "two"))])
 """
 
+from bbtvp.core.shown import Shown as Shown
 from bbtvp.models.budget import Budget as Budget
 from bbtvp.models.cache import InMemoryCache as InMemoryCache
 from bbtvp.models.cache import ReplyCache as ReplyCache

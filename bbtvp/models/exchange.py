@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.digest import canonical_json, digest
+from bbtvp.core.shown import Shown
 
 
 @final
@@ -15,7 +16,8 @@ from bbtvp.core.digest import canonical_json, digest
 class Request:
     """One image query: one image and one text for one answer.
 
-    It is the unit that is billed, counted and capped everywhere.
+    It is the unit that is counted and capped everywhere, whatever it shows before its image; the
+    images and tokens that are sent are counted and priced beside it.
 
     image: (H, W, 3) uint8, sRGB; exactly the pixels that the model gets.
     text: the question, without any model's own template.
@@ -23,6 +25,7 @@ class Request:
     max_tokens: the longest text reply.
     replicate: the number of a repeated query. Two requests that differ only here are asked twice.
     forced: with labels, the reply is the text of one of them and no log-probabilities are wanted.
+    context: images that the model sees before `image`, in order, each followed by its text.
     """
 
     image: Pixels
@@ -31,14 +34,32 @@ class Request:
     max_tokens: int = 16
     replicate: int = 0
     forced: bool = False
+    context: tuple[Shown, ...] = ()
+
+    @property
+    def images(self) -> int:
+        """How many images it holds, its own among them."""
+        return 1 + len(self.context)
 
     @cached_property
     def key(self) -> str:
-        """Digest of everything that is asked, pixels included."""
-        asked = [self.image.shape, self.text, self.labels, self.max_tokens, self.replicate]
+        """Digest of everything that is asked, all pixels included.
+
+        A request without context has the key that it had before there was any.
+        """
+        asked: list[Any] = [
+            self.image.shape,
+            self.text,
+            self.labels,
+            self.max_tokens,
+            self.replicate,
+        ]
         if self.forced:
             asked.append("forced")
-        return digest(self.image.tobytes(), canonical_json(asked).encode())
+        if self.context:
+            asked.append([[shown.image.shape, shown.text] for shown in self.context])
+        pixels = (shown.image.tobytes() for shown in self.context)
+        return digest(self.image.tobytes(), canonical_json(asked).encode(), *pixels)
 
 
 class LabelScore(NamedTuple):

@@ -18,11 +18,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from bbtvp.core.digest import digest
-from bbtvp.core.errors import ModelError
+from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models.budget import Budget
 from bbtvp.models.cache import ReplyCache
 from bbtvp.models.exchange import Outcome, QueryFailed, Request
@@ -66,8 +66,9 @@ class MeteredModel(Model):
         """Answer from the cache or from the model, in calls of the size that it takes.
 
         budget: by default that of the metered model. Raises BudgetReached before the first call if
-        all of them could pass a cap, and ModelError once a whole call of more than three requests
-        fails and failures outnumber answers.
+        all of them could pass a cap, UsageError for a request of more images than the model takes,
+        and ModelError once a whole call of more than three requests fails and failures outnumber
+        answers.
         """
         budget = self.budget if budget is None else budget
         keys = self._keys(requests)
@@ -79,6 +80,7 @@ class MeteredModel(Model):
                 unasked[key] = request
             else:
                 answers[key] = known
+        _check_images(self.model, unasked.values())
         if unasked:
             budget.check(len(unasked), sum(map(self.model.max_cost, unasked.values())))
         for call in self._calls(unasked):
@@ -158,3 +160,15 @@ def _finite(outcome: Outcome) -> Outcome:
     if all(math.isfinite(score.logprob) for score in outcome.scores or ()):
         return outcome
     return QueryFailed("a log-probability is not a finite number", outcome.usage)
+
+
+def _check_images(model: Model, requests: Iterable[Request]) -> None:
+    """Raise UsageError where a request holds more images than the model takes."""
+    most = model.capabilities.images
+    held = max((request.images for request in requests), default=0)
+    if held > most:
+        takes = "one image" if most == 1 else f"at most {most} images"
+        raise UsageError(
+            f"{model.spec} takes {takes} in a request, and this one holds {held}; "
+            "show fewer images before the question's own"
+        )

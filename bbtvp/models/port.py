@@ -36,6 +36,7 @@ class Capabilities:
     how: where label log-probabilities come from, if not from the labels' own tokens.
     revision: of the model, as its provider or its files state it.
     thinks: it was seen to think before it answers; its replies need room for that.
+    images: how many images one request may hold, its own among them; 1 unless more are known.
     """
 
     logprobs: bool
@@ -45,6 +46,7 @@ class Capabilities:
     how: str = ""
     revision: str = ""
     thinks: bool = False
+    images: int = 1
 
 
 @final

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.core.shown import Shown
 
 MIN_CANVAS = 8
 MAX_CANVAS = 2048
@@ -158,6 +159,10 @@ class Layer(ABC):
         parts: every layer of the prompt and its variables, by kind.
         """
         return ""
+
+    def context(self, z: Vector, geometry: Geometry) -> tuple[Shown, ...]:
+        """Images that this z shows before the image itself; none, for most layers."""
+        return ()
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
         """Points where a search may begin, as variables by kind; the others are 0.

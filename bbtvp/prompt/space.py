@@ -18,6 +18,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
+from bbtvp.core.shown import Shown
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.image import any_pixels
 from bbtvp.prompt.layer import (
@@ -211,6 +212,15 @@ class PromptSpace:
         sentence = " ".join(filter(None, self._sentences(self._checked(z)).values()))
         return f"{sentence} {question}" if sentence else question
 
+    def context(self, z: Vector) -> tuple[Shown, ...]:
+        """The images that this z shows before the image itself, in the order of the layers."""
+        checked = self._checked(z)
+        return tuple(
+            shown
+            for layer in self.layers
+            for shown in layer.context(self._part(layer, checked), self.geometry)
+        )
+
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
         """`base` with `active` as the variables of these layers.
 
@@ -399,6 +409,10 @@ class Prompt:
     def ask(self, question: str) -> str:
         """The question as it goes with the prompted image: with its sentence, if it has one."""
         return self.space.ask(self.z, question)
+
+    def context(self) -> tuple[Shown, ...]:
+        """The images that go before the prompted one, each with its text; none, for most prompts."""
+        return self.space.context(self.z)
 
     @property
     def is_identity(self) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import final
 
 import numpy as np
 import pytest
 
-from bbtvp.core.errors import BudgetReached, ModelError
+from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import (
     Budget,
     InMemoryCache,
@@ -19,6 +20,7 @@ from bbtvp.models import (
     QueryFailed,
     Reply,
     Request,
+    Shown,
 )
 from bbtvp.models.metered import REQUESTS_PER_CALL
 from tests.support import LABELS, QUESTION, Eye, Flaky, Recorder, Wrapper
@@ -49,6 +51,19 @@ def test_an_answered_request_is_served_from_the_cache_at_no_cost() -> None:
     again = metered.query([*requests(4), *requests(2)])
     assert again == first + first[:2]
     assert len(model.asked) == metered.budget.total == 4
+
+
+def test_a_request_of_more_images_than_the_model_takes_is_refused_before_it_is_asked() -> None:
+    model = Recorder()
+    metered = MeteredModel(model, InMemoryCache())
+    example = Shown(np.zeros((4, 4, 3), np.uint8), "red")
+    asked = [*requests(1), replace(requests(1)[0], context=(example, example))]
+    with pytest.raises(UsageError, match="takes one image in a request, and this one holds 3"):
+        metered.query(asked)
+    assert not model.asked
+    model.capabilities = replace(model.capabilities, images=3)
+    metered.query(asked)
+    assert len(model.asked) == metered.budget.total == 2
 
 
 def test_equal_requests_of_one_batch_are_sent_once() -> None:

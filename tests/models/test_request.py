@@ -10,12 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.models import Request
+from bbtvp.models import Request, Shown
 
 IMAGES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.just(3)).flatmap(
     lambda shape: arrays.arrays(np.uint8, shape)
 )
 LABELS = st.none() | st.lists(st.text(max_size=3), max_size=3).map(tuple)
+KEY_OF_OLD = "5d4957fb2962465dd3c94a77cfb44fe829159bbf900b0199404a04f4f23eb0b9"
+"""The key of a request in journals that were written before requests had a context."""
+
 REQUESTS = st.builds(
     Request,
     IMAGES,
@@ -68,3 +71,25 @@ def test_labels_and_their_order_count() -> None:
     image: Pixels = np.zeros((2, 2, 3), np.uint8)
     given_labels = [None, (), ("a", "b"), ("b", "a"), ("ab",), ("a,b",)]
     assert len({Request(image, "?", labels).key for labels in given_labels}) == len(given_labels)
+
+
+def test_a_request_without_context_keeps_the_key_of_older_journals() -> None:
+    image: Pixels = np.zeros((2, 3, 3), np.uint8)
+    assert Request(image, "which?", ("a", "b")).key == KEY_OF_OLD
+
+
+def test_the_images_before_their_texts_and_their_order_count() -> None:
+    image: Pixels = np.zeros((2, 2, 3), np.uint8)
+    other: Pixels = np.ones((2, 2, 3), np.uint8)
+    contexts: list[tuple[Shown, ...]] = [
+        (),
+        (Shown(image, "a"),),
+        (Shown(other, "a"),),
+        (Shown(image, "b"),),
+        (Shown(image, "a"), Shown(other, "b")),
+        (Shown(other, "b"), Shown(image, "a")),
+        (Shown(image.reshape(1, 4, 3), "a"),),
+    ]
+    requests = [Request(image, "?", context=context) for context in contexts]
+    assert len({request.key for request in requests}) == len(contexts)
+    assert [request.images for request in requests] == [1, 2, 2, 2, 3, 3, 2]
