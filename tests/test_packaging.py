@@ -21,6 +21,7 @@ SETUP = ROOT / "setup.cfg"
 SOURCES = ("bbtvp", "adapters")
 DISTRIBUTIONS = {
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "dotenv": "python-dotenv",
     "genai_prices": "genai-prices",
     "pydantic_core": "pydantic",

@@ -16,10 +16,12 @@ from bbtvp.prompt.marks.legend import Legend
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.overlay import Overlay
 from bbtvp.prompt.placement import Placement
+from bbtvp.prompt.restore import Restore
 from bbtvp.prompt.tone import Tone
 
 _OURS: tuple[type[Layer], ...] = (
     Placement,
+    Restore,
     Tone,
     Frame,
     Overlay,
@@ -29,8 +31,9 @@ _OURS: tuple[type[Layer], ...] = (
     Guidance,
     Identity,
 )
-"""By rising `order`. What is drawn last is neither resampled nor recoloured: crop and canvas, tone,
-frame, overlays, marks, labels. Guidance draws nothing. Identity goes with no other layer.
+"""By rising `order`. What is drawn last is neither resampled nor recoloured: crop and canvas,
+restoration, tone, frame, overlays, marks, labels. Guidance draws nothing. Identity goes with no
+other layer.
 """
 
 _BUILTIN: Mapping[str, type[Layer]] = MappingProxyType({layer.kind: layer for layer in _OURS})

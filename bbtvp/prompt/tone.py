@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
+from bbtvp.prompt.blur import wide_blur
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer, checked_choice, soft
 
 _Floats: TypeAlias = NDArray[np.float32]
@@ -24,8 +25,6 @@ _CLARITY_RADIUS = 1 / 32
 """Standard deviation of the blur that clarity works against, as a share of the canvas: details that
 wide.
 """
-_FINEST = 1.5
-"""Standard deviation in pixels, at least, that a blur keeps on a reduced picture."""
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
 _MARGIN = _BLUR_TAPS // 2
@@ -185,50 +184,11 @@ def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
     result = _MEMORY.floats("toned", image.shape)
     wide = _MEMORY.floats("wide", image.shape)
     result[...] = image
-    wide[...] = _wide(Image.fromarray(image), radius)
+    wide[...] = wide_blur(Image.fromarray(image), radius)
     result -= wide
     result *= np.float32(gain)
     result += wide
     return _levels(result)
-
-
-def _wide(image: Image.Image, radius: float) -> Pixels:
-    """A Gaussian blur; a wide one on a reduced picture, which shows no less and costs a quarter."""
-    factor = int(radius // _FINEST)
-    if factor < 2:
-        return np.asarray(image.filter(ImageFilter.GaussianBlur(radius)))
-    small = image.reduce(factor).filter(ImageFilter.GaussianBlur(radius / factor))
-    if not factor & (factor - 1):
-        return _enlarged(small, image.size, factor)
-    box = (0.0, 0.0, image.width / factor, image.height / factor)
-    return np.asarray(small.resize(image.size, Image.Resampling.BILINEAR, box=box))
-
-
-def _enlarged(small: Image.Image, size: tuple[int, int], factor: int) -> Pixels:
-    """What Pillow's BILINEAR resize makes of a picture reduced by a power of two.
-
-    Equal to the bit, in half the time.
-
-    Pillow widens the picture; what makes it taller is exact in 16 bits, for the weights are odd
-    shares of twice the factor.
-    """
-    (width, height) = size
-    parts = 2 * factor
-    widened = small.resize(
-        (width, small.height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, small.height)
-    )
-    rows = np.asarray(widened, np.uint16)
-    rows = np.concatenate([rows[:1], rows, rows[-1:]])
-    large = np.empty((height, width, 3), np.uint8)
-    for first in range(min(factor, height)):
-        lines = large[first::factor]
-        above, share = divmod(2 * first + 1 + factor, parts)
-        values = rows[above : above + len(lines)] * (parts - share)
-        values += rows[above + 1 : above + 1 + len(lines)] * share
-        values += factor  # a half, for rounding
-        values //= parts
-        lines[...] = values
-    return large
 
 
 # -- sharpness -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from bbtvp.prompt import (
     Placement,
     Prompt,
     PromptSpace,
+    Restore,
     preset,
 )
 from tests.prompt.bundles import forged, refused
@@ -34,6 +35,7 @@ LAYERS: dict[str, Layer] = {
     "marks": Marks(phase=-0.125),
     "legend": Legend(("red fox", "#: cat (A)"), height=1 / 25),
     "guidance": Guidance(),
+    "restore": Restore(("equalize", "clahe", "smooth", "median")),
 }
 
 

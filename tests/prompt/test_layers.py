@@ -12,7 +12,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.prompt.basis import tiles
-from bbtvp.prompt.tone import _enlarged
+from bbtvp.prompt.blur import _enlarged
 
 ALL_TONES = ("contrast", "brightness", "gamma", "saturation", "sharpness")
 

@@ -1,0 +1,225 @@
+"""Restoration that follows the picture: each operation reads its own strength from the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, TypeAlias, final
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.errors import UsageError
+from bbtvp.prompt.blur import wide_blur
+from bbtvp.prompt.layer import (
+    Box,
+    Geometry,
+    Group,
+    Layer,
+    Paint,
+    PaintLayer,
+    checked_choice,
+    chosen,
+)
+
+_Operation: TypeAlias = Callable[[Image.Image], Image.Image]
+
+_NONE = "none"
+
+_CUTOFF = 1
+"""Percent of the pixels at each end that autocontrast may clip."""
+_LIGHT_SHARE = 1 / 8
+"""Standard deviation of the blur that stands for the light, as a share of the longer side."""
+_CAST_LIMIT = 4.0
+"""The most by which white balance multiplies a channel: a picture of one colour is no cast."""
+
+
+def _autocontrast(image: Image.Image) -> Image.Image:
+    return ImageOps.autocontrast(image, cutoff=_CUTOFF, preserve_tone=True)
+
+
+def _equalize(image: Image.Image) -> Image.Image:
+    return _relit(image, ImageOps.equalize)
+
+
+def _white_balance(image: Image.Image) -> Image.Image:
+    """Grey world: the mean of each channel becomes the mean of all."""
+    pixels = np.asarray(image, np.float32)
+    means = np.maximum(pixels.mean(axis=(0, 1)), 1)
+    gains = np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
+    return _rounded(pixels * gains)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Divided by its own light, the luma of a wide blur, and brought back to its mean."""
+    wide = Image.fromarray(wide_blur(image, max(image.size) * _LIGHT_SHARE))
+    light = np.maximum(np.asarray(wide.convert("L"), np.float32), 1)[..., None]
+    return _rounded(np.asarray(image, np.float32) * (light.mean() / light))
+
+
+def _clahe(image: Image.Image) -> Image.Image:
+    cv2 = _opencv()
+    equaliser = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
+    return _relit(image, lambda luma: Image.fromarray(equaliser.apply(np.asarray(luma))))
+
+
+def _median(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.MedianFilter(3))
+
+
+def _smooth(image: Image.Image) -> Image.Image:
+    smoothed = _opencv().bilateralFilter(np.asarray(image), d=7, sigmaColor=40, sigmaSpace=3)
+    return Image.fromarray(smoothed)
+
+
+def _sharpen(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.UnsharpMask(radius=2, percent=150, threshold=2))
+
+
+@final
+class _Choice(NamedTuple):
+    group: str
+    apply: _Operation
+    needs_opencv: bool = False
+
+
+_GROUPS = ("noise", "light")
+"""In the order in which they are applied: light would amplify the noise."""
+
+_OPERATIONS: Mapping[str, _Choice] = {
+    "median": _Choice("noise", _median),
+    "smooth": _Choice("noise", _smooth, needs_opencv=True),
+    "sharpen": _Choice("noise", _sharpen),
+    "autocontrast": _Choice("light", _autocontrast),
+    "equalize": _Choice("light", _equalize),
+    "white-balance": _Choice("light", _white_balance),
+    "flatten": _Choice("light", _flatten),
+    "clahe": _Choice("light", _clahe, needs_opencv=True),
+}
+
+
+@final
+@dataclass(frozen=True)
+class Restore(PaintLayer):
+    """Standard restoration of the placed image, of which the search chooses; never of the frame.
+
+    A fixed tone curve helps pictures of one kind of damage; these operations read theirs from each
+    picture, so one choice suits dark and pale pictures, and models that share nothing.
+
+    In this order, at most one of each group, "none" first, so z = 0 changes no bit:
+
+    - noise: "median" of 3 × 3 pixels, against salt and pepper; "smooth", a bilateral filter, which
+      keeps edges (OpenCV); "sharpen", an unsharp mask of two pixels;
+    - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
+      flattens the histogram of luma; "white-balance" makes the channels' means equal (grey world,
+      each gain within 1/4..4); "flatten" divides by the light, a blur of 1/8 of the longer side;
+      "clahe" equalises 8 × 8 parts of the picture with a clip limit of 2 (OpenCV).
+
+    operations: those that may be chosen. What needs OpenCV says so with UsageError, in one line,
+    where a search would choose it and where a prompt uses it: pip install 'bbtvp[restore]'.
+    """
+
+    operations: tuple[str, ...] = (
+        "median",
+        "sharpen",
+        "autocontrast",
+        "equalize",
+        "white-balance",
+        "flatten",
+    )
+
+    kind: ClassVar[str] = "restore"
+    order: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        names = checked_choice("restoration", self.operations, _OPERATIONS)
+        object.__setattr__(self, "operations", names)
+        if not names:
+            raise UsageError("a restoration without operations does nothing; leave the layer out")
+
+    def names(self, geometry: Geometry) -> tuple[str, ...]:
+        return tuple(
+            f"{group}_{name}" for group, names in self._options().items() for name in names
+        )
+
+    def choices(self, geometry: Geometry) -> tuple[Group, ...]:
+        groups = []
+        first = 0
+        for names in self._options().values():
+            groups.append((first, len(names)))
+            first += len(names)
+        return tuple(groups)
+
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float | str]:
+        return dict(self._chosen(z))
+
+    def start(self, *operations: str) -> Vector:
+        """A z that chooses these operations, one of each group at most.
+
+        UsageError for one that is not among the layer's.
+        """
+        wanted = checked_choice("restoration", operations, self.operations)
+        return np.array(
+            [float(name in wanted) for names in self._options().values() for name in names]
+        )
+
+    def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
+        """Each operation alone."""
+        if any(_OPERATIONS[name].needs_opencv for name in self.operations):
+            _opencv()
+        return [{self.kind: self.start(name)} for name in self.operations]
+
+    def painter(self, z: Vector, geometry: Geometry) -> Paint:
+        used = [_OPERATIONS[name] for name in self._chosen(z).values() if name != _NONE]
+        if any(operation.needs_opencv for operation in used):
+            _opencv()
+
+        def paint(canvas: Pixels, box: Box) -> None:
+            if not used:
+                return
+            inside = box.of(canvas)
+            image = Image.fromarray(np.ascontiguousarray(inside))
+            for operation in used:
+                image = operation.apply(image)
+            inside[...] = np.asarray(image)
+
+        return paint
+
+    def _options(self) -> dict[str, list[str]]:
+        """The names in each group that has any, "none" first."""
+        groups = {
+            group: [name for name in self.operations if _OPERATIONS[name].group == group]
+            for group in _GROUPS
+        }
+        return {group: [_NONE, *names] for group, names in groups.items() if names}
+
+    def _chosen(self, z: Vector) -> dict[str, str]:
+        """The operation of each group, or "none"."""
+        found = {}
+        values = iter(z.tolist())
+        for group, names in self._options().items():
+            found[group] = chosen(names, [next(values) for _ in names])
+        return found
+
+
+def _relit(image: Image.Image, change: _Operation) -> Image.Image:
+    """The picture with its luma changed and its colour differences kept."""
+    luma, blue, red = image.convert("YCbCr").split()
+    return Image.merge("YCbCr", (change(luma), blue, red)).convert("RGB")
+
+
+def _rounded(values: np.ndarray[Any, np.dtype[np.float32]]) -> Image.Image:
+    return Image.fromarray((np.clip(values, 0, 255) + 0.5).astype(np.uint8))
+
+
+def _opencv() -> Any:
+    """The module cv2. UsageError where it is not installed."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise UsageError(
+            f"this restoration needs OpenCV ({error}): "
+            "pip install -c constraints.txt 'bbtvp[restore]'"
+        ) from error
+    return cv2
