@@ -26,7 +26,9 @@ from bbtvp.endpoint.provider import (
     HttpRequest,
     Json,
     ParsedReply,
+    Parts,
     ProviderApi,
+    interleaved,
 )
 from bbtvp.endpoint.reading import (
     json_lines,
@@ -78,6 +80,7 @@ class Messages(ProviderApi):
     top = 0
     can_force = True
     can_seed = False
+    can_show = True
     can_repeat = False
 
     def __init__(
@@ -131,7 +134,7 @@ class Messages(ProviderApi):
             options.setdefault("max_tokens", budget + ROOM)
         return access.endpoint(api, **options)
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         most = most_tokens(request, features)
         budget = self.thinking.get("budget_tokens", 0)
         if budget >= most:
@@ -141,7 +144,7 @@ class Messages(ProviderApi):
         body: Json = {
             "model": self.model,
             "max_tokens": most,
-            "messages": [{"role": "user", "content": self._content(request, image)}],
+            "messages": [{"role": "user", "content": self._content(parts)}],
         }
         if self.can_sample and features.temperature is not None:
             body["temperature"] = features.temperature
@@ -153,9 +156,8 @@ class Messages(ProviderApi):
         return body | ({"output_config": output} if output else {})
 
     @staticmethod
-    def _content(request: Request, image: EncodedImage) -> list[Json]:
-        source = {"type": "base64", "media_type": image.media, "data": image.base64}
-        return [{"type": "image", "source": source}, {"type": "text", "text": request.text}]
+    def _content(parts: Parts) -> list[Json]:
+        return interleaved(parts, _picture, lambda text: {"type": "text", "text": text})
 
     def headers(self, body: bytes) -> Mapping[str, str]:
         key = (
@@ -192,11 +194,11 @@ class Messages(ProviderApi):
         cause = details.get("error_code") if isinstance(details, Mapping) else None
         return (cause if isinstance(cause, str) else code), message
 
-    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
-        return self._counting(self._content(request, image))
+    def count_request(self, request: Request, parts: Parts) -> HttpRequest:
+        return self._counting(self._content(parts))
 
-    def whole_request(self, request: Request, image: EncodedImage) -> HttpRequest:
-        content = self._content(request, image)
+    def whole_request(self, request: Request, parts: Parts) -> HttpRequest:
+        content = self._content(parts)
         content[0]["transformations"] = {"oversized_image": "error"}
         return self._counting(content)
 
@@ -212,6 +214,11 @@ class Messages(ProviderApi):
     @property
     def batch(self) -> BatchApi:
         return MessageBatches(self)
+
+
+def _picture(image: EncodedImage) -> Json:
+    source = {"type": "base64", "media_type": image.media, "data": image.base64}
+    return {"type": "image", "source": source}
 
 
 @final

@@ -27,7 +27,9 @@ from bbtvp.endpoint.provider import (
     HttpRequest,
     Json,
     ParsedReply,
+    Parts,
     ProviderApi,
+    interleaved,
 )
 from bbtvp.endpoint.reading import (
     json_object,
@@ -129,6 +131,7 @@ class Converse(ProviderApi):
     can_force = True
     can_sample = True
     can_seed = False
+    can_show = True
     can_repeat = False
 
     def __init__(self, model: str, signer: Signer, base: str, *, effort: str | None = None) -> None:
@@ -175,8 +178,8 @@ class Converse(ProviderApi):
         access = service.at_base(base, spec=spec, model=name, key_env=TOKEN)
         return access.endpoint(cls(name, Bearer(access.key), base, effort=effort), **options)
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
-        picture = {"image": {"format": image.format, "source": {"bytes": image.base64}}}
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
+        content = interleaved(parts, _picture, lambda text: {"text": text})
         config: Json = {"maxTokens": most_tokens(request, features)}
         if features.temperature is not None:
             config["temperature"] = features.temperature
@@ -189,7 +192,7 @@ class Converse(ProviderApi):
             }
             output["textFormat"] = {"type": "json_schema", "structure": {"jsonSchema": definition}}
         body: Json = {
-            "messages": [{"role": "user", "content": [picture, {"text": request.text}]}],
+            "messages": [{"role": "user", "content": content}],
             "inferenceConfig": config,
         }
         return body | ({"outputConfig": output} if output else {})
@@ -200,8 +203,8 @@ class Converse(ProviderApi):
     def _headers(self, url: str, body: bytes) -> Mapping[str, str]:
         return {"Content-Type": "application/json"} | self._signer.headers(url, body)
 
-    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
-        messages = self.body(request, image, ApiFeatures(temperature=None))["messages"]
+    def count_request(self, request: Request, parts: Parts) -> HttpRequest:
+        messages = self.body(request, parts, ApiFeatures(temperature=None))["messages"]
         body = json.dumps({"input": {"converse": {"messages": messages}}}).encode()
         url = f"{self.url.removesuffix('/converse')}/count-tokens"
         return HttpRequest("POST", url, self._headers(url, body), body)
@@ -232,6 +235,10 @@ class Converse(ProviderApi):
         for secret in self._signer.secrets():
             message = message.replace(secret, "…")
         return code, message
+
+
+def _picture(image: EncodedImage) -> Json:
+    return {"image": {"format": image.format, "source": {"bytes": image.base64}}}
 
 
 def _region(given: str | None, session: Any, spec: str) -> str:

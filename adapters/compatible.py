@@ -32,7 +32,7 @@ from bbtvp.adapters.openai_options import MOST_ALTERNATIVES, OpenAIForm, Options
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.access import Access, Service
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, Parts, ProviderApi
 from bbtvp.models import Model, Request
 
 HOSTED = {"openrouter": "https://openrouter.ai/api/v1", "together": "https://api.together.xyz/v1"}
@@ -61,6 +61,7 @@ class CompatibleApi(ProviderApi):
 
     at: ClassVar[Service] = Service("openai-api")
     service: ClassVar[str] = "openai-api"
+    can_show = True
     defaults: ClassVar[Mapping[str, Any]] = {"reasoning": False, "token_field": "max_tokens"}
 
     def __init__(
@@ -104,8 +105,8 @@ class CompatibleApi(ProviderApi):
         access = cls.at.access(name, base_url=base_url, key_env=key_env, spec=spec)
         return access.endpoint(cls(access, form), **options)
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
-        return self.form.body(request, image, features)
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
+        return self.form.body(request, parts, features)
 
     @property
     def image_name(self) -> str:

@@ -26,8 +26,10 @@ from bbtvp.endpoint.provider import (
     HttpRequest,
     Json,
     ParsedReply,
+    Parts,
     ProviderApi,
     Token,
+    interleaved,
 )
 from bbtvp.endpoint.reading import (
     Completion,
@@ -77,6 +79,7 @@ class GenerateContent(ProviderApi):
     top = 20
     can_force = True
     can_seed = True
+    can_show = True
     can_repeat = True
 
     def __init__(
@@ -149,12 +152,9 @@ class GenerateContent(ProviderApi):
             options.setdefault("max_tokens", room + max(budget or 0, 0))
         return access.endpoint(api, **options)
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
-        part: Json = {"inlineData": {"mimeType": image.media, "data": image.base64}}
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         config: Json = {"maxOutputTokens": most_tokens(request, features)}
-        if self.resolution == "MEDIA_RESOLUTION_ULTRA_HIGH":  # which exists for a part only
-            part["mediaResolution"] = {"level": self.resolution}
-        elif self.resolution:
+        if self.resolution and not self._by_part:
             config["mediaResolution"] = self.resolution
         config |= features.sampling
         if features.samples > 1:
@@ -165,8 +165,19 @@ class GenerateContent(ProviderApi):
             config |= self._forced(request.labels)
         if self.thinking:
             config["thinkingConfig"] = self.thinking
-        content = {"role": "user", "parts": [part, {"text": request.text}]}
-        return {"contents": [content], "generationConfig": config}
+        shown = interleaved(parts, self._picture, lambda text: {"text": text})
+        return {"contents": [{"role": "user", "parts": shown}], "generationConfig": config}
+
+    @property
+    def _by_part(self) -> bool:
+        """Whether the resolution exists for a part only."""
+        return self.resolution == "MEDIA_RESOLUTION_ULTRA_HIGH"
+
+    def _picture(self, image: EncodedImage) -> Json:
+        part: Json = {"inlineData": {"mimeType": image.media, "data": image.base64}}
+        if self._by_part:
+            part["mediaResolution"] = {"level": self.resolution}
+        return part
 
     def _forced(self, labels: Sequence[str]) -> Json:
         if self.enum:
@@ -176,8 +187,8 @@ class GenerateContent(ProviderApi):
             }
         return {"responseMimeType": "application/json", "responseJsonSchema": schema(labels)}
 
-    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
-        asked = self.body(request, image, ApiFeatures(temperature=None))
+    def count_request(self, request: Request, parts: Parts) -> HttpRequest:
+        asked = self.body(request, parts, ApiFeatures(temperature=None))
         model = self.place.removeprefix(f"{self.root}/")
         body = json.dumps({"generateContentRequest": {"model": model} | asked}).encode()
         return HttpRequest("POST", f"{self.place}:countTokens", self.headers(body), body)

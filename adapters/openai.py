@@ -22,7 +22,7 @@ from bbtvp.adapters.compatible import CompatibleApi
 from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_responses import Responses
 from bbtvp.endpoint.access import Service
-from bbtvp.endpoint.provider import ApiFeatures, BatchApi, EncodedImage, HttpRequest
+from bbtvp.endpoint.provider import ApiFeatures, BatchApi, HttpRequest, Parts
 from bbtvp.models import Request
 
 HOME = "https://api.openai.com/v1"
@@ -42,9 +42,9 @@ class OpenAI(CompatibleApi):
         values = {header: os.environ.get(variable) for header, variable in _ACCOUNTS.items()}
         return super().authorization() | {name: value for name, value in values.items() if value}
 
-    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest:
+    def count_request(self, request: Request, parts: Parts) -> HttpRequest:
         options = replace(self.form.options, forced="schema", extra={})
-        asked = Responses(options).body(request, image, ApiFeatures(temperature=None))
+        asked = Responses(options).body(request, parts, ApiFeatures(temperature=None))
         kept = {name: asked[name] for name in ("model", "input", "reasoning") if name in asked}
         body = json.dumps(kept, ensure_ascii=False).encode()
         url = f"{self.access.base}/responses/input_tokens"

@@ -14,7 +14,15 @@ from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.endings import Ending, ending_of
 from bbtvp.endpoint.forced import most_tokens, schema
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, Token
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    EncodedImage,
+    Json,
+    ParsedReply,
+    Parts,
+    Token,
+    interleaved,
+)
 from bbtvp.endpoint.reading import (
     Completion,
     alternative_logprob,
@@ -51,15 +59,9 @@ class Chat(OpenAIForm):
         if self.options.detail == "original":
             raise UsageError("detail=original exists only in responses; add -M api=responses")
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         options = self.options
-        url: Json = {"url": image.data_url}
-        if options.detail:
-            url["detail"] = options.detail
-        content = [
-            {"type": "image_url", "image_url": url},
-            {"type": "text", "text": request.text},
-        ]
+        content = interleaved(parts, self._picture, lambda text: {"type": "text", "text": text})
         body: Json = {"model": options.model, "messages": [{"role": "user", "content": content}]}
         bare = options.forced == "choice"
         field = options.token_field
@@ -76,6 +78,12 @@ class Chat(OpenAIForm):
         if features.forced and request.labels:
             body |= self._force(request.labels)
         return body | dict(options.extra)
+
+    def _picture(self, image: EncodedImage) -> Json:
+        url: Json = {"url": image.data_url}
+        if self.options.detail:
+            url["detail"] = self.options.detail
+        return {"type": "image_url", "image_url": url}
 
     def _force(self, labels: Sequence[str]) -> Json:
         if self.options.forced == "choice":

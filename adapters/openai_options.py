@@ -10,7 +10,7 @@ from typing import Any, ClassVar, final
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.known import known, reply_tokens
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
+from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, Parts
 from bbtvp.models import Request
 
 MOST_ALTERNATIVES = 20
@@ -112,7 +112,7 @@ class OpenAIForm(ABC):
         return self.options.model
 
     @abstractmethod
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         """See `ProviderApi`."""
 
     @abstractmethod

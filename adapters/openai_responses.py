@@ -13,7 +13,14 @@ from bbtvp.adapters.openai_options import OpenAIForm
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.endings import Ending, ending_of, failure_of
 from bbtvp.endpoint.forced import most_tokens, schema
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    EncodedImage,
+    Json,
+    ParsedReply,
+    Parts,
+    interleaved,
+)
 from bbtvp.endpoint.reading import (
     Completion,
     json_objects,
@@ -46,14 +53,11 @@ class Responses(OpenAIForm):
                 "leave out -M api=responses"
             )
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         options = self.options
-        picture = {
-            "type": "input_image",
-            "image_url": image.data_url,
-            "detail": options.detail or "auto",
-        }
-        content = [picture, {"type": "input_text", "text": request.text}]
+        content = interleaved(
+            parts, self._picture, lambda text: {"type": "input_text", "text": text}
+        )
         body: Json = {"model": options.model, "input": [{"role": "user", "content": content}]}
         body["max_output_tokens"] = max(most_tokens(request, features), FEWEST_TOKENS)
         body |= {"store": False, "stream": False}
@@ -72,6 +76,10 @@ class Responses(OpenAIForm):
             }
             body["text"] = {"format": named}
         return body | dict(options.extra)
+
+    def _picture(self, image: EncodedImage) -> Json:
+        detail = self.options.detail or "auto"
+        return {"type": "input_image", "image_url": image.data_url, "detail": detail}
 
     def parse(self, reply: Json) -> ParsedReply:
         raise_reported_error(reply)

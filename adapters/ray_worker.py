@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Protocol, final, runtime_checkable
 
 import numpy as np
 
+from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError
-from bbtvp.models import Capabilities, Model, Outcome, Request, load_model
+from bbtvp.models import Capabilities, Model, Outcome, Request, Shown, load_model
 
 
 @runtime_checkable
@@ -43,17 +44,33 @@ class RequestOutline(NamedTuple):
     labels: tuple[str, ...] | None
     max_tokens: int
     forced: bool
+    context: tuple[tuple[tuple[int, ...], str], ...] = ()
 
     @classmethod
     def of(cls, request: Request) -> RequestOutline:
         return cls(
-            request.image.shape, request.text, request.labels, request.max_tokens, request.forced
+            request.image.shape,
+            request.text,
+            request.labels,
+            request.max_tokens,
+            request.forced,
+            tuple((shown.image.shape, shown.text) for shown in request.context),
         )
 
     def blank(self) -> Request:
-        """A request of this outline, its image one byte in memory."""
-        image = np.broadcast_to(np.uint8(0), self.shape)
-        return Request(image, self.text, self.labels, self.max_tokens, forced=self.forced)
+        """A request of this outline, each of its images one byte in memory."""
+        return Request(
+            _blank(self.shape),
+            self.text,
+            self.labels,
+            self.max_tokens,
+            forced=self.forced,
+            context=tuple(Shown(_blank(shape), text) for shape, text in self.context),
+        )
+
+
+def _blank(shape: tuple[int, ...]) -> Pixels:
+    return np.broadcast_to(np.uint8(0), shape)
 
 
 @final

@@ -17,7 +17,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError
 from bbtvp.endpoint import images
 from bbtvp.endpoint.probe import QUESTION, SIDE
-from bbtvp.endpoint.provider import EncodedImage, HttpRequest, Json, ProviderApi
+from bbtvp.endpoint.provider import EncodedImage, EncodedPart, HttpRequest, Json, ProviderApi
 from bbtvp.endpoint.transport import Transport
 from bbtvp.endpoint.waits import parse_json
 from bbtvp.models import Request
@@ -115,7 +115,7 @@ def counter(
 
     def count(size: tuple[int, int]) -> int | None:
         request = blank(size)
-        asked = api.count_request(request, encode(request.image))
+        asked = api.count_request(request, [EncodedPart(encode(request.image), request.text)])
         reply = answer(transport, asked) if asked else None
         return read_count(reply) if reply is not None else None
 

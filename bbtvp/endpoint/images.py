@@ -200,23 +200,52 @@ def check(
     bytes: int,
     *,
     format: str = "png",
+    images: int = 1,
     limits: Limits | None = None,
 ) -> None:
     """Raise UsageError for an image that would be refused or scaled down.
 
-    The message names the size that is needed.
+    images: how many its request holds. The message names the size that is needed.
     """
     table = limits or Limits.load()
     size = _pair(canvas)
     known, seen = _facts(table, service, model, size)
     for excess in _excess(known, service, size, bytes, format):
         raise UsageError(excess)
+    crowd = known.crowd
+    if crowd is not None and images > crowd.above and max(size) > crowd.side:
+        raise UsageError(
+            f"{service} refuses images over {crowd.side} px on a side in a request of more than "
+            f"{crowd.above} images; use --canvas {crowd.side} or less, or show fewer images"
+        )
     if seen.scale is not None and seen.scale < 1:
         best = largest_canvas(service, model, limits=table)
         last = seen.steps[0]
         raise UsageError(
             f"{service}/{model} would scale an image of {size[0]} x {size[1]} px, and the prompt "
             f"with it, to {last.width} x {last.height}; use --canvas {best}"
+        )
+
+
+def most_images(service: str, model: str, *, limits: Limits | None = None) -> int | None:
+    """Return how many images one request may hold; None where that is not documented."""
+    return (limits or Limits.load()).find(service, model).images
+
+
+def check_request(
+    service: str, model: str, images: int, bytes: int, *, limits: Limits | None = None
+) -> None:
+    """Raise UsageError for a request of too many images, or of too many bytes as it is sent."""
+    known = (limits or Limits.load()).find(service, model)
+    if known.images is not None and images > known.images:
+        raise UsageError(
+            f"{service}/{model} takes at most {known.images} images in a request, and this one "
+            f"holds {images}; show fewer"
+        )
+    if known.request is not None and bytes > known.request:
+        raise UsageError(
+            f"{service} refuses requests over {known.request:,} bytes, and this one of {images} "
+            f"images has {bytes:,}; show fewer images, or use a smaller --canvas"
         )
 
 

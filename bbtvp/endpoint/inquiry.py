@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from bbtvp.core.errors import BbtvpError
 from bbtvp.endpoint.counting import Encode, answer, blank, counter
-from bbtvp.endpoint.provider import Json, ProviderApi
+from bbtvp.endpoint.provider import EncodedPart, Json, ProviderApi
 from bbtvp.endpoint.transport import Transport
 from bbtvp.endpoint.waits import parse_json
 
@@ -76,7 +76,7 @@ def _counts(api: ProviderApi, transport: Transport, encode: Encode, canvas: int)
 def _scaling(api: ProviderApi, transport: Transport, encode: Encode, canvas: int) -> Iterator[str]:
     """Yield whether an image of the canvas is scaled down, where the vendor can be held to say."""
     request = blank((canvas, canvas))
-    asked = api.whole_request(request, encode(request.image))
+    asked = api.whole_request(request, [EncodedPart(encode(request.image), request.text)])
     if asked is None:
         return
     try:

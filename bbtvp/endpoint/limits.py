@@ -24,11 +24,22 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.resizing import LikeRule, ResizeRule, StrictModel
 
 SHIPPED = Path(__file__).with_name("limits.toml")
-VALUES = ("formats", "side", "bytes", "images", "resize")
+VALUES = ("formats", "side", "bytes", "images", "crowd", "request", "resize")
 """The values of a row that need a source."""
 
 M = TypeVar("M", bound=BaseModel)
 Day: TypeAlias = date
+
+
+@final
+class Crowd(StrictModel):
+    """A smaller side for the images of a request of many.
+
+    above: images of a request from which on it holds, not included. side: in pixels.
+    """
+
+    above: Annotated[int, Field(ge=1)]
+    side: Annotated[int, Field(ge=1)]
 
 
 @final
@@ -37,7 +48,9 @@ class LimitsRow(StrictModel):
 
     A value that is left out may come from a wider pattern. date: when the values were read.
     valid_until: the last day on which they hold. side: largest side in pixels. bytes: largest file;
-    the size of its base64 text if `base64` is set. images: most images per request.
+    the size of its base64 text if `base64` is set.
+    images: most images per request. crowd: a smaller side where a request holds many. request: most
+    bytes of a request.
     """
 
     service: str = Field(min_length=1)
@@ -49,6 +62,8 @@ class LimitsRow(StrictModel):
     bytes: Annotated[int, Field(ge=1)] | None = None
     base64: bool = False
     images: Annotated[int, Field(ge=1)] | None = None
+    crowd: Crowd | None = None
+    request: Annotated[int, Field(ge=1)] | None = None
     resize: Annotated[ResizeRule | LikeRule, Field(discriminator="kind")] | None = None
     sources: dict[str, str] = Field(default_factory=dict)
 
@@ -100,6 +115,8 @@ class ImageLimits:
     side: int | None = None
     bytes: int | None = None
     images: int | None = None
+    crowd: Crowd | None = None
+    request: int | None = None
 
 
 @final

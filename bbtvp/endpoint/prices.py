@@ -259,6 +259,7 @@ def estimate(
     rpm: int | None = None,
     batch: bool = False,
     singly: int = 0,
+    context: Sequence[Size] = (),
     prices: Prices | None = None,
     limits: Limits | None = None,
 ) -> Estimate:
@@ -268,9 +269,12 @@ def estimate(
     or (width, height), in pixels. text_characters: length of the question and its labels.
     max_tokens: of the longest reply, reasoning included. rpm: requests per minute, None without a
     limit; a batch has none. singly: how many queries of a batch are sent one by one before it.
+    context: the sizes of the images that every query shows before its own; their texts count among
+    the characters.
     Retries are not counted, since a failed attempt normally costs nothing.
     """
     asked = input_tokens(service, model, canvas, text_characters, limits=limits)
+    asked += sum(input_tokens(service, model, size, 0, limits=limits) for size in context)
     alone = min(queries, singly) if batch else queries
     rest = queries - alone
     price = (prices or Prices.load()).price(service, model.partition("@")[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final
 
@@ -65,6 +65,35 @@ class EncodedImage:
     def format(self) -> str:
         """The format alone: png, jpeg or webp."""
         return self.media.partition("/")[2]
+
+
+@final
+class EncodedPart(NamedTuple):
+    """An image of a request as it is sent, and the text that follows it; the text may be empty."""
+
+    image: EncodedImage
+    text: str
+
+
+Parts: TypeAlias = Sequence[EncodedPart]
+"""The images of a request in the order in which the model sees them; the last is its own, and is
+followed by the question.
+"""
+
+
+def interleaved(
+    parts: Parts, picture: Callable[[EncodedImage], Json], text: Callable[[str], Json]
+) -> list[Json]:
+    """Return the content of a message: each image, and after it its text if it has one.
+
+    picture, text: the vendor's own JSON for an image and for a text.
+    """
+    content = []
+    for part in parts:
+        content.append(picture(part.image))
+        if part.text:
+            content.append(text(part.text))
+    return content
 
 
 @final
@@ -132,7 +161,8 @@ class ProviderApi(ABC):
     instead; `url` is then the name of the fleet. top: most alternatives per token that the API
     shows, 0 without log-probabilities. can_force: structured output exists. can_sample, can_seed,
     can_repeat: there are fields for a temperature, a seed, and several replies to one request.
-    can_rename_length: servers differ in the name of the field for the longest reply.
+    can_rename_length: servers differ in the name of the field for the longest reply. can_show:
+    `body` sends all images of a request, not only its own.
     """
 
     service: ClassVar[str]
@@ -142,6 +172,7 @@ class ProviderApi(ABC):
     can_seed: bool
     can_repeat: bool
     can_rename_length: bool = False
+    can_show: bool = False
     servers: tuple[str, ...] = ()
     version: str = ""
     """Version of the API, if only a header tells it. Replies of another version are not reused."""
@@ -151,10 +182,11 @@ class ProviderApi(ABC):
     url: str
 
     @abstractmethod
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
         """Return the JSON body of one image query.
 
-        The image comes before the text. The body holds only what the features ask for.
+        parts: the images, each before its text; the last is `request.image` with the question, and
+        the only one unless `can_show`. The body holds only what the features ask for.
         """
 
     @abstractmethod
@@ -187,14 +219,14 @@ class ProviderApi(ABC):
             error.get("message") or ""
         )
 
-    def count_request(self, request: Request, image: EncodedImage) -> HttpRequest | None:
+    def count_request(self, request: Request, parts: Parts) -> HttpRequest | None:
         """Return the HTTP request that counts the input tokens of an image query at no cost.
 
         None if the vendor offers none. For the names of the count see `endpoint.counting`.
         """
         return None
 
-    def whole_request(self, request: Request, image: EncodedImage) -> HttpRequest | None:
+    def whole_request(self, request: Request, parts: Parts) -> HttpRequest | None:
         """Return a free HTTP request that is refused if the vendor would scale the image down."""
         return None
 

@@ -15,14 +15,21 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.endpoint.counting import ImageTokens
 from bbtvp.endpoint.faults import redact
 from bbtvp.endpoint.forced import WRAPPING
-from bbtvp.endpoint.images import check, encode, text_tokens
+from bbtvp.endpoint.images import check, check_request, encode, text_tokens
 from bbtvp.endpoint.known import reply_tokens
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
 from bbtvp.endpoint.prices import Prices
-from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.provider import (
+    ApiFeatures,
+    EncodedPart,
+    HttpRequest,
+    Json,
+    ParsedReply,
+    ProviderApi,
+)
 from bbtvp.endpoint.settings import EndpointSettings
-from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request, Usage
+from bbtvp.models import LabelScore, Outcome, QueryFailed, Reply, Request, Shown, Usage
 from bbtvp.models.store import ReplyStore, reply_key
 
 _log = logging.getLogger("bbtvp")
@@ -60,9 +67,10 @@ class QueryContext:
 
     def tokens(self, request: Request) -> tuple[int, int]:
         """Return the most input and output tokens of one attempt."""
-        characters = len(request.text) + sum(map(len, request.labels or ()))
-        asked = self.images.at_most(_size(request)).tokens + text_tokens(characters)
-        return asked, self.longest_reply(request) + WRAPPING
+        shown = shown_in(request)
+        characters = sum(len(part.text) for part in shown) + sum(map(len, request.labels or ()))
+        asked = sum(self.images.at_most(_size(part)).tokens for part in shown)
+        return asked + text_tokens(characters), self.longest_reply(request) + WRAPPING
 
     def longest_reply(self, request: Request) -> int:
         """Return the most tokens of a reply, without the JSON around a forced label."""
@@ -100,18 +108,36 @@ class ImageQuery(PendingRequest):
         self.batch = batch
         self._context = context
         self._reply: Reply | None = None
-        settings = context.settings
         api = context.api
-        image = encode(request.image, settings.format, settings.quality)
-        check(api.service, api.image_name, _size(request), len(image.data), format=settings.format)
+        parts = self._encoded()
         if features.seed is not None:  # a replicate is another draw
             features = replace(features, seed=features.seed + request.replicate)
         longest = replace(request, max_tokens=context.longest_reply(request))
-        body = api.body(longest, image, features)
+        body = api.body(longest, parts, features)
         self.body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        check_request(api.service, api.image_name, len(parts), len(self.body))
         # The labels decide how tokens are read, and are not always in the body.
         how = canonical_json([READING, api.version, request.labels, asdict(features)])
         self.key = reply_key(api.url, self.body, request.replicate, how)
+
+    def _encoded(self) -> list[EncodedPart]:
+        """Encode every image. Raises UsageError for one that would be refused or resampled."""
+        api = self._context.api
+        settings = self._context.settings
+        shown = shown_in(self.request)
+        parts = []
+        for part in shown:
+            image = encode(part.image, settings.format, settings.quality)
+            check(
+                api.service,
+                api.image_name,
+                _size(part),
+                len(image.data),
+                format=settings.format,
+                images=len(shown),
+            )
+            parts.append(EncodedPart(image, part.text))
+        return parts
 
     def http_request(self) -> HttpRequest:
         return self._context.api.http_request(self.body)
@@ -142,7 +168,10 @@ class ImageQuery(PendingRequest):
         asked, answered = self._context.tokens(self.request)
         said = (parsed.input_tokens, parsed.output_tokens)
         least = (
-            fewest_tokens(self.request.text) + _fewest_image_tokens(_size(self.request)),
+            sum(
+                fewest_tokens(part.text) + _fewest_image_tokens(_size(part))
+                for part in shown_in(self.request)
+            ),
             max(len(parsed.tokens), sum(map(fewest_tokens, parsed.texts))),
         )
         booked = tuple(
@@ -217,9 +246,14 @@ def _fewest_image_tokens(size: tuple[int, int]) -> int:
     return min(32, math.ceil(width / 64) * math.ceil(height / 64))
 
 
-def _size(request: Request) -> tuple[int, int]:
+def shown_in(request: Request) -> list[Shown]:
+    """Return all images of a request with their texts; the last is its own, with the question."""
+    return [*request.context, Shown(request.image, request.text)]
+
+
+def _size(shown: Shown) -> tuple[int, int]:
     """(width, height) in pixels."""
-    return request.image.shape[1], request.image.shape[0]
+    return shown.image.shape[1], shown.image.shape[0]
 
 
 def _open_store(settings: EndpointSettings) -> ReplyStore | None:

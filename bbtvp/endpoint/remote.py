@@ -16,7 +16,7 @@ from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.counting import counter
 from bbtvp.endpoint.fleet import Fleet
-from bbtvp.endpoint.images import encode, fitting_canvas
+from bbtvp.endpoint.images import encode, fitting_canvas, most_images
 from bbtvp.endpoint.inquiry import inquire
 from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
@@ -32,8 +32,9 @@ from bbtvp.endpoint.provider import (
 )
 from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
+from bbtvp.endpoint.several import ACCEPTED, seen_several, several
 from bbtvp.endpoint.transport import HttpResponse, Transport
-from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request, Shown
 
 
 @final
@@ -57,7 +58,9 @@ class Endpoint(Model):
         self.api = api
         self.settings = settings
         self.spec = api.spec
-        self.capabilities = Capabilities(logprobs=False, deterministic=False)
+        self.capabilities = Capabilities(
+            logprobs=False, deterministic=False, images=self._documented_images()
+        )
         self.lasting = settings.batch
         self._features = ApiFeatures(temperature=None)
         self._context = QueryContext(api, settings, secrets)
@@ -214,12 +217,18 @@ class Endpoint(Model):
         Prices.load(self.settings.prices).need(self.api.service, self.api.model)
 
     def estimate(
-        self, queries: int, canvas: int, characters: int, max_tokens: int = 16
+        self,
+        queries: int,
+        canvas: int,
+        characters: int,
+        max_tokens: int = 16,
+        *,
+        context: Sequence[Shown] = (),
     ) -> Estimate:
         """Return the most that so many image queries can cost.
 
-        canvas: its side in pixels. characters: length of a question. Raises UsageError for a model
-        that the vendor has shut down.
+        canvas: its side in pixels. characters: length of a question. context: what every query
+        shows before its own image. Raises UsageError for a model that the vendor has shut down.
         """
         self._check_lifetime()
         return estimate(
@@ -227,7 +236,8 @@ class Endpoint(Model):
             self.api.image_name,
             queries,
             canvas=canvas,
-            text_characters=characters,
+            text_characters=characters + sum(len(shown.text) for shown in context),
+            context=[(shown.image.shape[1], shown.image.shape[0]) for shown in context],
             max_tokens=max(max_tokens, self._context.room),
             rpm=self.settings.rpm,
             batch=self.settings.batch,
@@ -259,6 +269,27 @@ class Endpoint(Model):
             known = self._probed
             self._probed = known or self._explored(budget)
             return self._probed if known is None else replace(known, queries=0, usd=0.0)
+
+    def probe_images(self, images: int, budget: Budget) -> Probe | None:
+        """See `Model`. One question about so many images; its answer is stored as any other is."""
+        if images <= self.capabilities.images or not self.api.can_show:
+            return None
+        if self._documented_images() > 1:  # fewer than are wanted, which no question changes
+            return None
+        query = ProbeQuery(self._context, several(images), replace(self._features, top=0))
+        found = f"{images} images in a request"
+        key = digest(b"images", query.key.encode())
+        store = self._context.store
+        known = store.recall(key) if store else None
+        said = known.text if known else None
+        if said is None:
+            self._caller.run([query], budget)
+            said = seen_several(query.answer, query.failure, self._context.images.seen)
+            if store and query.answer is not None:
+                store.keep(key, Reply(said), model=self.spec)
+        if said == ACCEPTED:
+            self.capabilities = replace(self.capabilities, images=images)
+        return Probe(self.capabilities, (f"{found}: {said}",), query.attempts, query.usd)
 
     def _check_lifetime(self) -> None:
         check_lifetime(self.api.service, self.api.model, self.api.url)
@@ -330,10 +361,16 @@ class Endpoint(Model):
             store.keep(key, Reply(str(count)), model=self.spec)
         return count
 
+    def _documented_images(self) -> int:
+        """Return how many images a request may hold by the API and the table of limits."""
+        if not self.api.can_show:
+            return 1
+        return most_images(self.api.service, self.api.image_name) or 1
+
     def _settle(self, features: ApiFeatures, capabilities: Capabilities) -> None:
         self._features = features
         self._context.thinks = features.thinks
-        self.capabilities = capabilities
+        self.capabilities = replace(capabilities, images=self.capabilities.images)
         self._fleet.expect(capabilities.revision)
 
 
@@ -342,12 +379,13 @@ def bounds(
     queries: int | Sequence[int],
     sides: Iterable[int],
     texts: Iterable[str],
+    context: Sequence[Shown] = (),
 ) -> dict[str, Estimate]:
     """Return the most that image queries can cost, by spec, for those models that are endpoints.
 
     queries: of each model, or of all together, which are dealt to them in turn. sides: longer sides
     of the images, in pixels. texts: the questions. The largest of each counts, and neither is read
-    without an endpoint.
+    without an endpoint. context: what every query shows before its own image.
     """
     shares = queries
     if isinstance(shares, int):
@@ -361,4 +399,7 @@ def bounds(
         return {}
     side = max(sides)
     longest = max(map(len, texts), default=0)
-    return {model.spec: model.estimate(share, side, longest) for model, share in endpoints}
+    return {
+        model.spec: model.estimate(share, side, longest, context=context)
+        for model, share in endpoints
+    }

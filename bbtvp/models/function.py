@@ -26,10 +26,11 @@ from typing import Any, NamedTuple, final
 from PIL import Image
 
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.core.shown import Shown
 from bbtvp.models.budget import Budget
 from bbtvp.models.calls import Call, FunctionCalls, FunctionFailed, FunctionHung
 from bbtvp.models.exchange import LabelScore, Outcome, QueryFailed, Reply, Request, Usage
-from bbtvp.models.port import Capabilities, Model
+from bbtvp.models.port import ANY_NUMBER, Capabilities, Model
 from bbtvp.models.source import function_name, source_digest
 
 TIMEOUT = 120.0
@@ -47,6 +48,9 @@ _TRIES = 4
 _HANGS = 3
 """Calls in a row that hang after which there is no use in further ones."""
 
+_NAMED = ("labels", "shown")
+"""Parameters that a function may have besides."""
+
 _LISTS = re.compile(r"\b(list|List|Sequence|tuple|Tuple)\b")
 
 
@@ -61,7 +65,8 @@ class FunctionModel(Model):
       - an `async def` of either kind.
     An image is a PIL image in mode RGB; `np.asarray(image)` gives (H, W, 3) uint8. A parameter
     called `labels` is given the answers allowed, a tuple, or None where answers are free (in a
-    batch, a list of these).
+    batch, a list of these). One called `shown` is given the images that come before the question's
+    own, a list of (PIL image, text); without it the model takes one image in a request.
 
     name: the model is called `python/NAME`, or NAME where it holds a slash; by default the
     function's own name. version: what tells the model from others of its name, such as that of its
@@ -104,7 +109,10 @@ class FunctionModel(Model):
         self.is_endpoint = self._usd > 0
         self.requests_per_call = max(32, (self._batch or 1) * concurrency)
         self.capabilities = Capabilities(
-            logprobs=logprobs, deterministic=deterministic, forced=logprobs
+            logprobs=logprobs,
+            deterministic=deterministic,
+            forced=logprobs,
+            images=ANY_NUMBER if "shown" in self._parameters.named else 1,
         )
         self._identity = f"{self.spec} {version or source_digest(function)}"
         self._calls = FunctionCalls(
@@ -193,9 +201,10 @@ class FunctionModel(Model):
                 "image": [Image.fromarray(request.image) for request in requests],
                 "question": [request.text for request in requests],
                 "labels": [request.labels for request in requests],
+                "shown": [_pictures(request.context) for request in requests],
             }
             given = columns if self._batch else {key: row[0] for key, row in columns.items()}
-            rest = {"labels": given["labels"]} if self._parameters.labels else {}
+            rest = {name: given[name] for name in self._parameters.named}
             both = [given["image"], given["question"]]
             found = self.function(*both[: self._parameters.positional], **rest)
             return _listed(found) if self._batch else found
@@ -280,10 +289,13 @@ def _check(option: str, value: Any, *, least: float) -> None:
 
 
 class _Parameters(NamedTuple):
-    """How a function is called: with image and question (2) or the image alone, with labels."""
+    """How a function is called: with image and question (2) or the image alone (1), and by name.
+
+    named: those of `_NAMED` that it has.
+    """
 
     positional: int
-    labels: bool
+    named: tuple[str, ...]
 
 
 def _parameters(function: Any, name: str) -> _Parameters:
@@ -295,16 +307,20 @@ def _parameters(function: Any, name: str) -> _Parameters:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # not written in Python
-        return _Parameters(2, labels=False)
-    labels = "labels" in signature.parameters
+        return _Parameters(2, ())
+    named = tuple(name for name in _NAMED if name in signature.parameters)
     for count in (2, 1):
         with suppress(TypeError):
-            signature.bind(*[None] * count, **({"labels": None} if labels else {}))
-            return _Parameters(count, labels)
+            signature.bind(*[None] * count, **dict.fromkeys(named))
+            return _Parameters(count, named)
     raise UsageError(
         f"the function {name}{signature} cannot be called as {name}(image, question); "
         "give it these two parameters, and defaults for any other"
     )
+
+
+def _pictures(context: Iterable[Shown]) -> list[tuple[Image.Image, str]]:
+    return [(Image.fromarray(shown.image), shown.text) for shown in context]
 
 
 def _takes_lists(function: Any) -> bool:

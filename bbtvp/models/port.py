@@ -22,6 +22,9 @@ from bbtvp.core.origin import Origin
 from bbtvp.models.budget import Budget
 from bbtvp.models.exchange import Outcome, Request
 
+ANY_NUMBER = 10_000
+"""Images of a request of a model that sets no limit of its own."""
+
 
 @final
 @dataclass(frozen=True)
@@ -143,6 +146,14 @@ class Model(ABC):
 
         `capabilities` tell it from then on. Raises BudgetReached if the budget allows no probe, and
         ModelError if the endpoint does not answer.
+        """
+        return None
+
+    def probe_images(self, images: int, budget: Budget) -> Probe | None:
+        """Find out whether one request may hold so many images, where that is not documented.
+
+        None where nothing had to be asked: `capabilities.images` holds as it is. Raises as `probe`
+        does, which comes first.
         """
         return None
 

@@ -411,7 +411,7 @@ class Prompt:
         return self.space.ask(self.z, question)
 
     def context(self) -> tuple[Shown, ...]:
-        """The images that go before the prompted one, each with its text; none, for most prompts."""
+        """The images that go before the prompted one, each with its text; none for most prompts."""
         return self.space.context(self.z)
 
     @property

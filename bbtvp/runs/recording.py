@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, final
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BudgetReached, JournalError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, QueryFailed, Request
+from bbtvp.models.port import ANY_NUMBER
 from bbtvp.runs.records import (
     FILE,
     PREVIEW,
@@ -208,4 +209,10 @@ class RecordedModel(Model):
 def _capabilities(recording: Recording) -> Capabilities:
     """What the run made use of."""
     name = recording.reader.name
-    return Capabilities(logprobs=name == "logprob", deterministic=True, forced=name == "label")
+    # What was recorded is known, whatever it held.
+    return Capabilities(
+        logprobs=name == "logprob",
+        deterministic=True,
+        forced=name == "label",
+        images=ANY_NUMBER,
+    )

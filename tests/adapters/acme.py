@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from bbtvp.adapters.compatible import CompatibleApi
 from bbtvp.endpoint.access import Service
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json
+from bbtvp.endpoint.provider import ApiFeatures, Json, Parts
 from bbtvp.models import Request
 
 
@@ -18,8 +18,8 @@ class Acme(CompatibleApi):
     service: ClassVar[str] = at.name
     defaults: ClassVar[Mapping[str, Any]] = {"token_field": "max_tokens"}
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
-        return super().body(request, image, features) | {"app": "bbtvp"}
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
+        return super().body(request, parts, features) | {"app": "bbtvp"}
 
 
 load = Acme.load

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
 from bbtvp.endpoint.access import Access, Service
-from bbtvp.endpoint.provider import ApiFeatures, EncodedImage, Json, ParsedReply, ProviderApi
+from bbtvp.endpoint.provider import ApiFeatures, Json, ParsedReply, Parts, ProviderApi
 from bbtvp.endpoint.reading import json_text, raise_reported_error, token_total
 from bbtvp.models import Model, Request
 
@@ -36,8 +36,9 @@ class OwnApi(ProviderApi):
         access = cls.at.access(name, base_url=base_url)
         return access.endpoint(cls(access), **options)
 
-    def body(self, request: Request, image: EncodedImage, features: ApiFeatures) -> Json:
-        body: Json = {"model": self.model, "picture": image.base64, "question": request.text}
+    def body(self, request: Request, parts: Parts, features: ApiFeatures) -> Json:
+        picture = parts[-1].image.base64
+        body: Json = {"model": self.model, "picture": picture, "question": request.text}
         if features.temperature is not None:
             body["temperature"] = features.temperature
         return body

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, TypeAlias, final, get_type_hints
@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
+from bbtvp.core.arrays import Pixels
 from bbtvp.endpoint.access import Access
-from bbtvp.endpoint.provider import EncodedImage, HttpRequest
-from bbtvp.models import Request
+from bbtvp.endpoint.provider import EncodedImage, EncodedPart, HttpRequest
+from bbtvp.models import Request, Shown
 
 LABELS = ("rows", "columns", "checks")
 QUESTION = "Which pattern is this? Réponds en un mot."
@@ -113,10 +114,26 @@ def request(
     return Request(image, text, None if labels is None else tuple(labels), **fields)
 
 
-def picture(asked: Request, kind: str = "png") -> EncodedImage:
-    """The request's image as a file."""
+def example_request() -> Request:
+    """An image query that shows two images before its own, the first with an answer after it."""
+    first, second = (np.full((4, 5, 3), level, np.uint8) for level in (50, 200))
+    return replace(request(), context=(Shown(first, "Answer: rows"), Shown(second, "")))
+
+
+def files_of(asked: Request) -> list[str]:
+    """The images of a request as base64 text, in order."""
+    return [part.image.base64 for part in parts_of(asked)]
+
+
+def parts_of(asked: Request, kind: str = "png") -> list[EncodedPart]:
+    """The request's images as files, each with its text."""
+    shown = [*asked.context, Shown(asked.image, asked.text)]
+    return [EncodedPart(_file(image, kind), text) for image, text in shown]
+
+
+def _file(pixels: Pixels, kind: str) -> EncodedImage:
     file = io.BytesIO()
-    Image.fromarray(asked.image).save(file, kind)
+    Image.fromarray(pixels).save(file, kind)
     return EncodedImage(file.getvalue(), f"image/{kind}")
 
 

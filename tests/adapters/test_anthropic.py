@@ -29,7 +29,9 @@ from tests.adapters.recording import (
     Asked,
     asked_by,
     compact,
-    picture,
+    example_request,
+    files_of,
+    parts_of,
     recorder,
     request,
 )
@@ -91,7 +93,7 @@ def accepts(body: Json, shape: TypeAdapter[Any] = PARAMS) -> bool:
 
 def body_of(api: Messages, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
-    return api.body(asked, picture(asked), features)
+    return api.body(asked, parts_of(asked), features)
 
 
 @pytest.fixture
@@ -141,7 +143,7 @@ def same(ours: HttpRequest, theirs: Asked) -> None:
 def test_bodies_are_valid_for_the_sdk_types(options: dict[str, Any], features: ApiFeatures) -> None:
     for kind in ("png", "jpeg", "webp"):
         asked = request(max_tokens=2048)
-        body = Messages(MODEL, KEY, **options).body(asked, picture(asked, kind), features)
+        body = Messages(MODEL, KEY, **options).body(asked, parts_of(asked, kind), features)
         assert accepts(body)
 
 
@@ -171,9 +173,22 @@ def test_the_types_refuse_what_is_wrong() -> None:
 
 def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
     asked = request()
-    image, text = Messages(MODEL, KEY).body(asked, picture(asked), PLAIN)["messages"][0]["content"]
-    assert base64.b64decode(image["source"]["data"]) == picture(asked).data
+    image, text = Messages(MODEL, KEY).body(asked, parts_of(asked), PLAIN)["messages"][0]["content"]
+    assert base64.b64decode(image["source"]["data"]) == parts_of(asked)[-1].image.data
     assert text == {"type": "text", "text": QUESTION}
+
+
+def test_several_images_go_in_order_each_before_its_text() -> None:
+    asked = example_request()
+    body = Messages(MODEL, KEY).body(asked, parts_of(asked), FORCED)
+    assert accepts(body)
+    (message,) = body["messages"]
+    kinds = ["image", "text", "image", "image", "text"]
+    assert [block["type"] for block in message["content"]] == kinds
+    images = [block["source"] for block in message["content"] if block["type"] == "image"]
+    assert [image["data"] for image in images] == files_of(asked)
+    texts = [block["text"] for block in message["content"] if block["type"] == "text"]
+    assert texts == ["Answer: rows", QUESTION]
 
 
 def test_labels_are_forced_by_a_schema_with_room_for_its_wrapping() -> None:
@@ -208,7 +223,7 @@ def test_thinking_leaves_room_for_an_answer() -> None:
 # -- the wire --------------------------------------------------------------------------------------
 def test_the_sdk_sends_the_same_request(client: Any) -> None:
     asked = request()
-    data = base64.b64encode(picture(asked).data).decode()
+    data = base64.b64encode(parts_of(asked)[-1].image.data).decode()
     answer = {"type": "string", "enum": list(LABELS)}
     schema = {
         "type": "object",
@@ -235,7 +250,7 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             output_config={"format": {"type": "json_schema", "schema": schema}},
         )
         api = Messages(MODEL, KEY, server.url)
-    same(api.http_request(compact(api.body(asked, picture(asked), FORCED))), server.asked[0])
+    same(api.http_request(compact(api.body(asked, parts_of(asked), FORCED))), server.asked[0])
     assert (
         "".join(block.text for block in message.content if block.type == "text")
         == '{"answer": "checks"}'

@@ -20,7 +20,7 @@ from tests.adapters.recording import (
     asked_by,
     compact,
     conforms,
-    picture,
+    parts_of,
     recorder,
     request,
 )
@@ -96,7 +96,7 @@ def test_what_is_sent_is_what_the_sdk_sends(version: str | None, api: str, path:
     asked = request()
     with recorder() as server:
         ours = loaded(api=api, api_version=version, base_url=server.url)
-        body = ours.body(asked, picture(asked), ApiFeatures())
+        body = ours.body(asked, parts_of(asked), ApiFeatures())
         with client(server.url, version) as sdk:
             if api == "chat":
                 field = "max_tokens" if version else "max_completion_tokens"
@@ -136,7 +136,7 @@ def test_a_deployment_name_is_quoted_in_an_address() -> None:
 def test_the_field_for_the_longest_reply_depends_on_version_and_model() -> None:
     def field(name: str, **options: Any) -> str:
         body = loaded(name, **options).body(
-            request(), picture(request()), ApiFeatures(temperature=None)
+            request(), parts_of(request()), ApiFeatures(temperature=None)
         )
         return next(key for key in body if "tokens" in key)
 
@@ -261,5 +261,5 @@ def test_batches_are_not_offered() -> None:
 
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
     made = loaded()
-    wire = made.http_request(compact(made.body(request(), picture(request()), ApiFeatures())))
+    wire = made.http_request(compact(made.body(request(), parts_of(request()), ApiFeatures())))
     assert not any(KEY in text for text in (repr(made), repr(wire), wire.url, wire.body.decode()))

@@ -38,7 +38,9 @@ from tests.adapters.recording import (
     Asked,
     asked_by,
     compact,
-    picture,
+    example_request,
+    files_of,
+    parts_of,
     recorder,
     request,
 )
@@ -137,7 +139,7 @@ def signed(base: str, model: str = MODEL, **options: Any) -> Converse:
 
 def body_of(features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
-    return Converse(MODEL, BEARER, "https://x").body(asked, picture(asked), features)
+    return Converse(MODEL, BEARER, "https://x").body(asked, parts_of(asked), features)
 
 
 def accepts(body: Json, operation: Any) -> bool:
@@ -160,7 +162,7 @@ def test_bodies_are_valid_for_the_service_model(operation: Any, effort: str | No
         for kind in ("png", "jpeg", "webp"):
             asked = request()
             body = Converse(MODEL, BEARER, "https://x", effort=effort).body(
-                asked, picture(asked, kind), features
+                asked, parts_of(asked, kind), features
             )
             assert accepts(body, operation)
             assert (
@@ -195,9 +197,20 @@ def test_the_service_model_refuses_what_is_wrong(operation: Any) -> None:
         assert not accepts(but(change), operation)
 
 
+def test_several_images_go_in_order_each_before_its_text(operation: Any) -> None:
+    asked = example_request()
+    body = Converse(MODEL, BEARER, "https://x").body(asked, parts_of(asked), PLAIN)
+    assert accepts(body, operation)
+    (message,) = body["messages"]
+    shown = [block["image"] for block in message["content"] if "image" in block]
+    assert [image["source"]["bytes"] for image in shown] == files_of(asked)
+    texts = [block.get("text") for block in message["content"]]
+    assert texts == [None, "Answer: rows", None, None, QUESTION]
+
+
 def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
     image, text = body_of()["messages"][0]["content"]
-    assert base64.b64decode(image["image"]["source"]["bytes"]) == picture(request()).data
+    assert base64.b64decode(image["image"]["source"]["bytes"]) == parts_of(request())[-1].image.data
     assert text == {"text": QUESTION}
 
 
@@ -219,7 +232,7 @@ def test_nothing_is_sent_that_was_not_asked_for(operation: Any) -> None:
 @pytest.mark.parametrize("model", [MODEL, ARN])
 def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model: str) -> None:
     asked = request()
-    image = {"format": "png", "source": {"bytes": picture(asked).data}}
+    image = {"format": "png", "source": {"bytes": parts_of(asked)[-1].image.data}}
     definition = {"name": "answer", "schema": json.dumps(schema(LABELS))}
     with recorder(REPLY) as server:
         reply = client(server.url).converse(
@@ -232,7 +245,7 @@ def test_boto3_sends_the_same_request_with_the_same_signature(client: Any, model
         )
         api = signed(server.url, model)
     theirs = server.asked[0]
-    ours = asked_by(api.http_request(compact(api.body(asked, picture(asked), FORCED))))
+    ours = asked_by(api.http_request(compact(api.body(asked, parts_of(asked), FORCED))))
     assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
     assert reply["output"]["message"]["content"][1:] == [
         {"text": '{"answer": '},

@@ -26,7 +26,7 @@ from tests.adapters.recording import (
     asked_by,
     compact,
     conforms,
-    picture,
+    parts_of,
     recorder,
     request,
 )
@@ -61,7 +61,7 @@ def loaded(name: str, **options: Any) -> CompatibleApi:
 def test_a_model_is_all_that_follows_the_service(name: str, model: str) -> None:
     made = loaded(name)
     assert (made.spec, made.model) == (f"openai-api/{name}", model)
-    assert made.body(request(), picture(request()), ApiFeatures())["model"] == model
+    assert made.body(request(), parts_of(request()), ApiFeatures())["model"] == model
 
 
 @pytest.mark.parametrize("name", ["ollama", "ollama/", "/model", ""])
@@ -216,7 +216,7 @@ def test_what_is_sent_is_what_the_sdk_sends(
     asked = request()
     with recorder() as server:
         ours = loaded("serve/Qwen/Qwen3-VL-8B-Instruct", base_url=f"{server.url}/v1", **options)
-        body = ours.body(asked, picture(asked), features)
+        body = ours.body(asked, parts_of(asked), features)
         ask(f"{server.url}/v1", body["messages"][0]["content"][0]["image_url"]["url"], **fields)
         theirs = server.asked[0]
     sent = asked_by(ours.http_request(compact(body)))
@@ -228,9 +228,9 @@ def test_what_is_sent_is_what_the_sdk_sends(
 
 def test_a_choice_has_no_wrapping_to_pay_for() -> None:
     asked = request(max_tokens=5)
-    assert loaded("vllm/m").body(asked, picture(asked), ApiFeatures(forced=True))["max_tokens"] > 5
+    assert loaded("vllm/m").body(asked, parts_of(asked), ApiFeatures(forced=True))["max_tokens"] > 5
     assert (
-        loaded("vllm/m", forced="choice").body(asked, picture(asked), ApiFeatures(forced=True))[
+        loaded("vllm/m", forced="choice").body(asked, parts_of(asked), ApiFeatures(forced=True))[
             "max_tokens"
         ]
         == 5

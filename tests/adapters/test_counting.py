@@ -20,7 +20,7 @@ from bbtvp.adapters.openai import OpenAI
 from bbtvp.adapters.openai_options import Options
 from bbtvp.endpoint.counting import read_count
 from bbtvp.endpoint.provider import HttpRequest, ProviderApi
-from tests.adapters.recording import Asked, access, asked_by, picture, recorder, request
+from tests.adapters.recording import Asked, access, asked_by, parts_of, recorder, request
 
 KEY = "a-key"
 
@@ -32,7 +32,7 @@ def openai_api(base: str, api: str = "chat") -> OpenAI:
 
 def counting(api: ProviderApi) -> HttpRequest:
     asked = request(labels=None)
-    found = api.count_request(asked, picture(asked))
+    found = api.count_request(asked, parts_of(asked))
     assert found is not None
     return found
 
@@ -75,7 +75,7 @@ def test_anthropic() -> None:
 def test_anthropic_is_asked_not_to_scale_an_image_down() -> None:
     api = Messages("claude-haiku-5-5", KEY, "http://127.0.0.1:1")
     asked = request(labels=None)
-    found = api.whole_request(asked, picture(asked))
+    found = api.whole_request(asked, parts_of(asked))
     image = asked_by(found).json["messages"][0]["content"][0]
     assert image["transformations"] == {"oversized_image": "error"}
     assert found.url.endswith("/v1/messages/count_tokens")
@@ -104,7 +104,7 @@ def test_bedrock() -> None:
     asked = request(labels=None)
     ours = asked_by(counting(api))
     content = [
-        {"image": {"format": "png", "source": {"bytes": picture(asked).data}}},
+        {"image": {"format": "png", "source": {"bytes": parts_of(asked)[-1].image.data}}},
         {"text": asked.text},
     ]
 

@@ -31,7 +31,9 @@ from tests.adapters.recording import (
     Asked,
     asked_by,
     compact,
-    picture,
+    example_request,
+    files_of,
+    parts_of,
     recorder,
     request,
 )
@@ -118,7 +120,7 @@ def accepts(body: Json) -> bool:
 
 def body_of(api: GenerateContent, features: ApiFeatures = PLAIN, **fields: Any) -> Json:
     asked = request(**fields)
-    return api.body(asked, picture(asked), features)
+    return api.body(asked, parts_of(asked), features)
 
 
 def plainly(node: Any, name: str = "") -> Any:
@@ -191,7 +193,7 @@ def test_bodies_are_valid_for_the_sdk_types(options: dict[str, Any]) -> None:
     for features in (PLAIN, FULL):
         for kind in ("png", "jpeg", "webp"):
             asked = request()
-            assert accepts(api.body(asked, picture(asked, kind), features))
+            assert accepts(api.body(asked, parts_of(asked, kind), features))
 
 
 def test_the_types_refuse_what_is_wrong() -> None:
@@ -220,12 +222,23 @@ def test_the_types_refuse_what_is_wrong() -> None:
     )
 
 
+def test_several_images_go_in_order_each_before_its_text() -> None:
+    asked = example_request()
+    body = GenerateContent(MODEL, KEY).body(asked, parts_of(asked), PLAIN)
+    assert accepts(body)
+    (content,) = body["contents"]
+    shown = [part["inlineData"]["data"] for part in content["parts"] if "inlineData" in part]
+    assert shown == files_of(asked)
+    texts = [part.get("text") for part in content["parts"]]
+    assert texts == [None, "Answer: rows", None, None, QUESTION]
+
+
 def test_the_image_stands_before_the_text_and_is_the_file_itself() -> None:
     asked = request()
-    image, text = GenerateContent(MODEL, KEY).body(asked, picture(asked), PLAIN)["contents"][0][
+    image, text = GenerateContent(MODEL, KEY).body(asked, parts_of(asked), PLAIN)["contents"][0][
         "parts"
     ]
-    assert base64.b64decode(image["inlineData"]["data"]) == picture(asked).data
+    assert base64.b64decode(image["inlineData"]["data"]) == parts_of(asked)[-1].image.data
     assert text == {"text": QUESTION}
 
 
@@ -278,7 +291,7 @@ def test_options_change_the_body() -> None:
 # -- the wire --------------------------------------------------------------------------------------
 def test_the_sdk_sends_the_same_request(client: Any) -> None:
     asked = request()
-    image = types.Part.from_bytes(data=picture(asked).data, mime_type="image/png")
+    image = types.Part.from_bytes(data=parts_of(asked)[-1].image.data, mime_type="image/png")
     config = types.GenerateContentConfig(
         temperature=0.0,
         seed=3,
@@ -300,7 +313,7 @@ def test_the_sdk_sends_the_same_request(client: Any) -> None:
             config=config,
         )
         api = GenerateContent(MODEL, KEY, server.url, thinking=0, media_resolution="low")
-    same(api.http_request(compact(api.body(asked, picture(asked), FULL))), server.asked[0])
+    same(api.http_request(compact(api.body(asked, parts_of(asked), FULL))), server.asked[0])
     assert reply.text == '{"answer": "checks"}'
     assert reply.usage_metadata.thoughts_token_count == 40
 

@@ -11,7 +11,7 @@ from google.genai import types
 
 from bbtvp.adapters.gemini import GenerateContent
 from bbtvp.endpoint.provider import ApiFeatures, Json
-from tests.adapters.recording import QUESTION, compact, picture, recorder, request
+from tests.adapters.recording import QUESTION, compact, parts_of, recorder, request
 from tests.adapters.test_gemini import KEY, MODEL, REPLY, same
 
 
@@ -43,7 +43,9 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
     asked = {name: request(red=red) for name, red in (("a", 0), ("b", 200))}
 
     def inlined(name: str) -> types.InlinedRequest:
-        image = types.Part.from_bytes(data=picture(asked[name]).data, mime_type="image/png")
+        image = types.Part.from_bytes(
+            data=parts_of(asked[name])[-1].image.data, mime_type="image/png"
+        )
         content = types.Content(role="user", parts=[image, types.Part.from_text(text=QUESTION)])
         config = types.GenerateContentConfig(max_output_tokens=16, temperature=0.0)
         return types.InlinedRequest(contents=[content], config=config, metadata={"key": name})
@@ -55,7 +57,7 @@ def test_a_batch_is_handed_in_as_the_sdk_does_it() -> None:
         )
         api = GenerateContent(MODEL, KEY, server.url)
     bodies = {
-        name: compact(api.body(each, picture(each), ApiFeatures())) for name, each in asked.items()
+        name: compact(api.body(each, parts_of(each), ApiFeatures())) for name, each in asked.items()
     }
     exchanges = api.batch.submit(bodies)
     same(next(exchanges), server.asked[0])

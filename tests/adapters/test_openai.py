@@ -31,7 +31,9 @@ from tests.adapters.recording import (
     asked_by,
     compact,
     conforms,
-    picture,
+    example_request,
+    files_of,
+    parts_of,
     recorder,
     request,
 )
@@ -64,7 +66,7 @@ def openai_api(api: str = "chat", base: str = "http://127.0.0.1:1/v1", **options
 def body(api: str, features: ApiFeatures, **options: Any) -> dict[str, Any]:
     asked = request()
     made: dict[str, Any] = json.loads(
-        compact(openai_api(api, **options).body(asked, picture(asked), features))
+        compact(openai_api(api, **options).body(asked, parts_of(asked), features))
     )
     return made
 
@@ -142,7 +144,7 @@ def sdk(url: str) -> openai.OpenAI:
 
 
 def url_of_image() -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture(request()).data).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(parts_of(request())[-1].image.data).decode()}"
 
 
 def asked_of_chat(url: str) -> None:
@@ -219,7 +221,7 @@ def test_what_is_sent_is_what_the_sdk_sends(
         ask(f"{server.url}/v1")
         ours = openai_api(api, f"{server.url}/v1", detail="high")
         asked = request()
-        sent = asked_by(ours.http_request(compact(ours.body(asked, picture(asked), ALL))))
+        sent = asked_by(ours.http_request(compact(ours.body(asked, parts_of(asked), ALL))))
         same(
             sent,
             server.asked[0],
@@ -234,8 +236,8 @@ def test_what_is_sent_is_what_the_sdk_sends(
 
 def test_the_image_comes_first_and_keeps_its_pixels() -> None:
     asked = request(red=90)
-    chat = openai_api().body(asked, picture(asked), PLAIN)["messages"][0]["content"]
-    responses = openai_api("responses").body(asked, picture(asked), PLAIN)["input"][0]["content"]
+    chat = openai_api().body(asked, parts_of(asked), PLAIN)["messages"][0]["content"]
+    responses = openai_api("responses").body(asked, parts_of(asked), PLAIN)["input"][0]["content"]
     assert [part["type"] for part in (*chat, *responses)] == [
         "image_url",
         "text",
@@ -248,6 +250,57 @@ def test_the_image_comes_first_and_keeps_its_pixels() -> None:
         assert np.array_equal(
             np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), asked.image
         )
+
+
+def asked_of_chat_with_examples(url: str) -> None:
+    first, second, own = (f"data:image/png;base64,{data}" for data in files_of(example_request()))
+    content = [
+        {"type": "image_url", "image_url": {"url": first, "detail": "high"}},
+        {"type": "text", "text": "Answer: rows"},
+        {"type": "image_url", "image_url": {"url": second, "detail": "high"}},
+        {"type": "image_url", "image_url": {"url": own, "detail": "high"}},
+        {"type": "text", "text": QUESTION},
+    ]
+    with sdk(url) as client:
+        client.chat.completions.create(
+            model="gpt-4.1",
+            messages=[{"role": "user", "content": content}],  # type: ignore[typeddict-item]
+            max_completion_tokens=16,
+        )
+
+
+def asked_of_responses_with_examples(url: str) -> None:
+    first, second, own = (f"data:image/png;base64,{data}" for data in files_of(example_request()))
+    content: Any = [
+        {"type": "input_image", "image_url": first, "detail": "high"},
+        {"type": "input_text", "text": "Answer: rows"},
+        {"type": "input_image", "image_url": second, "detail": "high"},
+        {"type": "input_image", "image_url": own, "detail": "high"},
+        {"type": "input_text", "text": QUESTION},
+    ]
+    with sdk(url) as client:
+        client.responses.create(
+            model="gpt-4.1",
+            input=[{"role": "user", "content": content}],
+            max_output_tokens=16,
+            store=False,
+            stream=False,
+        )
+
+
+@pytest.mark.parametrize(
+    ("api", "ask"),
+    [("chat", asked_of_chat_with_examples), ("responses", asked_of_responses_with_examples)],
+)
+def test_several_images_are_sent_as_the_sdk_sends_them(
+    api: str, ask: Callable[[str], None]
+) -> None:
+    asked = example_request()
+    with recorder() as server:
+        ask(f"{server.url}/v1")
+        ours = openai_api(api, f"{server.url}/v1", detail="high")
+        sent = asked_by(ours.http_request(compact(ours.body(asked, parts_of(asked), PLAIN))))
+        same(sent, server.asked[0], "content-type")
 
 
 def test_nothing_is_sent_that_was_not_asked_for() -> None:
@@ -266,7 +319,7 @@ def test_nothing_is_sent_that_was_not_asked_for() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_labels_are_forced_only_where_there_are_labels(api: str) -> None:
     asked = request(labels=None)
-    made = openai_api(api).body(asked, picture(asked), ApiFeatures(forced=True))
+    made = openai_api(api).body(asked, parts_of(asked), ApiFeatures(forced=True))
     assert not made.keys() & {"response_format", "text"}
 
 
@@ -277,15 +330,15 @@ def test_a_forced_label_has_room_for_its_wrapping() -> None:
 
 def test_responses_allow_no_fewer_than_16_tokens() -> None:
     asked = request(max_tokens=1)
-    assert openai_api("responses").body(asked, picture(asked), PLAIN)["max_output_tokens"] == 16
-    assert openai_api().body(asked, picture(asked), PLAIN)["max_completion_tokens"] == 1
+    assert openai_api("responses").body(asked, parts_of(asked), PLAIN)["max_output_tokens"] == 16
+    assert openai_api().body(asked, parts_of(asked), PLAIN)["max_completion_tokens"] == 1
 
 
 def test_extra_fields_are_added_and_win() -> None:
     options: dict[str, Any] = {"extra": '{"service_tier": "flex", "temperature": 1}'}
     asked = Options.taken_from(options, "gpt-4.1")
     made = OpenAI(access("openai/x", "http://127.0.0.1:1/v1", KEY), form_of("chat", asked)).body(
-        request(), picture(request()), ApiFeatures()
+        request(), parts_of(request()), ApiFeatures()
     )
     assert (made["service_tier"], made["temperature"], options) == ("flex", 1, {})
 
@@ -414,7 +467,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 
 def test_the_key_shows_in_nothing_but_the_headers() -> None:
     made = openai_api()
-    wire: HttpRequest = made.http_request(compact(made.body(request(), picture(request()), ALL)))
+    wire: HttpRequest = made.http_request(compact(made.body(request(), parts_of(request()), ALL)))
     shown = [
         repr(made),
         repr(made.form),
@@ -430,8 +483,8 @@ def test_the_key_shows_in_nothing_but_the_headers() -> None:
 def test_a_copy_of_a_body_shares_nothing_with_the_next() -> None:
     made = openai_api()
     asked = request()
-    first = made.body(asked, picture(asked), ALL)
+    first = made.body(asked, parts_of(asked), ALL)
     kept = copy.deepcopy(first)
     first["messages"][0]["content"].clear()
     first["response_format"]["json_schema"]["schema"]["properties"].clear()
-    assert made.body(asked, picture(asked), ALL) == kept
+    assert made.body(asked, parts_of(asked), ALL) == kept

@@ -20,7 +20,7 @@ from bbtvp.adapters.openai_batch import OpenAIBatch
 from bbtvp.adapters.openai_options import Options
 from bbtvp.core.digest import digest
 from bbtvp.endpoint.provider import ApiFeatures, HttpRequest, Json
-from tests.adapters.recording import Asked, access, asked_by, compact, picture, recorder, request
+from tests.adapters.recording import Asked, access, asked_by, compact, parts_of, recorder, request
 
 KEY = "sk-not-a-real-key"
 FILE = {
@@ -60,7 +60,7 @@ def bodies(api: str) -> dict[str, bytes]:
     form = form_of(api, Options("gpt-4.1"))
     asked = [request(red=red) for red in (0, 200)]
     return {
-        f"n-{i}": compact(form.body(each, picture(each), ApiFeatures()))
+        f"n-{i}": compact(form.body(each, parts_of(each), ApiFeatures()))
         for i, each in enumerate(asked)
     }
 
