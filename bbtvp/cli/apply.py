@@ -35,7 +35,9 @@ def apply(*, prompt: Path, images: tuple[Path, ...], out: Path) -> None:
         say(f"{image} -> {target}")
     question = "YOUR QUESTION"
     if loaded.ask(question) != question:
-        say(f"this prompt has a sentence that goes with the image; ask: {loaded.ask(question)}")
+        say(f"this prompt has words that go with the image; ask: {loaded.ask(question)}")
+    if loaded.reply_tokens:
+        say(f"an answer to these words needs up to {loaded.reply_tokens} tokens")
 
 
 def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:

@@ -40,9 +40,10 @@ def transform_request(
     "webp"; "png" keeps every pixel.
 
     Everything but the images, their media types and the first words beside them stays the same,
-    byte for byte. It is all or nothing: where one image cannot be prompted, because it is given by
-    its address or is damaged, the body is returned as it was, and `left` says why. A body without
-    an image, and any body under the identity, is returned as it was.
+    byte for byte; under a prompt of words alone the images too. It is all or nothing: where one
+    image cannot be prompted, because it is given by its address or is damaged, the body is returned
+    as it was, and `left` says why. A body without an image, and any body under the identity, is
+    returned as it was.
 
     Raises UsageError for another api or format. Never for what is in a body.
     """
@@ -54,7 +55,7 @@ def transform_request(
         images = 0
         for turn in user_turns(api, parse(text)):
             found = [] if prompt.is_identity else list(_images(turn))
-            for image in found:
+            for image in [] if prompt.keeps_image else found:
                 edits |= _prompted(image, prompt, format, quality)
             if found:
                 edits |= _asked(turn, prompt)
@@ -89,9 +90,9 @@ def _prompted(image: ImagePart, prompt: Prompt, format: str, quality: int) -> di
 
 
 def _asked(turn: list[Part], prompt: Prompt) -> dict[Path, str]:
-    """Return the turn's first words with the prompt's sentence before them, if it has one.
+    """Return the turn's first words with the prompt's words around them, if it has any.
 
-    Raises DataError if there is a sentence and no words to put it before.
+    Raises DataError if the prompt has words and the turn has none.
     """
     if prompt.ask("") == "":
         return {}

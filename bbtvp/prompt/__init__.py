@@ -12,13 +12,13 @@ It needs numpy and Pillow only.
 
 from bbtvp.prompt.coordinator import Coordinator as Coordinator
 from bbtvp.prompt.frame import Frame as Frame
+from bbtvp.prompt.guidance import Guidance as Guidance
 from bbtvp.prompt.identity import Identity as Identity
 from bbtvp.prompt.image import open_image as open_image
 from bbtvp.prompt.image import to_rgb as to_rgb
 from bbtvp.prompt.layer import Layer as Layer
 from bbtvp.prompt.layer import PaintLayer as PaintLayer
 from bbtvp.prompt.layers import LAYERS as LAYERS
-from bbtvp.prompt.marks.guidance import Guidance as Guidance
 from bbtvp.prompt.marks.legend import Legend as Legend
 from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay

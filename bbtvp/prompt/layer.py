@@ -130,7 +130,7 @@ class Layer(ABC):
     fine: ClassVar[bool] = False
     """True for many variables of little meaning each: they are searched after the others."""
     speaks: ClassVar[bool] = False
-    """True for a layer that puts a sentence before the question."""
+    """True for a layer that puts words around the question, and does nothing to the image."""
 
     @abstractmethod
     def names(self, geometry: Geometry) -> tuple[str, ...]:
@@ -156,9 +156,14 @@ class Layer(ABC):
     def sentence(self, z: Vector, parts: Mapping[str, LayerPart]) -> str:
         """What this z puts before the question; nothing, for most layers.
 
+        A text with {question} in it, once, is put around the question: it stands in that place.
         parts: every layer of the prompt and its variables, by kind.
         """
         return ""
+
+    def reply_tokens(self, z: Vector) -> int:
+        """Tokens that an answer to this z's words needs; 0 where it is as short as without them."""
+        return 0
 
     def context(self, z: Vector, geometry: Geometry) -> tuple[Shown, ...]:
         """Images that this z shows before the image itself; none, for most layers."""

@@ -9,9 +9,9 @@ from typing import Any
 from bbtvp.core.plugins import Registry
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
-from bbtvp.prompt.marks.guidance import Guidance
 from bbtvp.prompt.marks.legend import Legend
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.overlay import Overlay

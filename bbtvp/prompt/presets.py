@@ -7,13 +7,15 @@ from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.prompt.frame import Frame
+from bbtvp.prompt.guidance import Guidance
+from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.layers import LAYERS
-from bbtvp.prompt.marks.guidance import Guidance
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.space import PromptSpace
 from bbtvp.prompt.tone import Tone
+from bbtvp.prompt.wordings import bundled
 
 _TVP_INSIDE = 164 / 224
 _PRESETS: dict[str, tuple[Layer, ...]] = {
@@ -26,6 +28,7 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
         Frame("dct"),
     ),
     "annotate": (Placement(search=("crop",)), Tone(("contrast",)), Marks(), Guidance()),
+    "words": (Identity(), Guidance(tuple(bundled()))),
 }
 
 
@@ -38,7 +41,8 @@ def preset(name: str, canvas: int = 224) -> PromptSpace:
     224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
     canvas; contrast, brightness, gamma. "default": zoom, all of tone, and 72 for a frame in
     whatever zoom leaves free. "annotate": marks over the image and the sentence that names them,
-    with a crop and contrast; 25 variables for eleven choices, see `Marks`.
+    with a crop and contrast; 25 variables for eleven choices, see `Marks`. "words": the image as it
+    is, and the bundled wordings around the question, one variable each; see `Guidance`.
     """
     base, *added = name.split("+")
     if base not in _PRESETS:

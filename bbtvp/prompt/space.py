@@ -35,6 +35,7 @@ from bbtvp.prompt.layer import (
     PaintLayer,
 )
 from bbtvp.prompt.placement import Placement, View, place
+from bbtvp.prompt.wordings import put_around
 
 _NO_CANVAS = 0
 """The canvas of an image that was prepared for the identity."""
@@ -75,7 +76,7 @@ class Renderer:
         neither pixels nor prepared.
         """
         prepared = self.space.ready(image)
-        if self.space.is_identity:
+        if self.space.keeps_image:
             return np.array(prepared.copies[0])
         canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
         box = place(prepared.copies, self.view, self.space.geometry, canvas, self.insets)
@@ -92,8 +93,9 @@ class PromptSpace:
     The layers are rendered, and their variables lie in z, by rising `Layer.order`, whatever order
     they are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend;
     see `layers`. Each kind at most once; without a Placement the image fills the canvas, and
-    without a Frame the rest is mid grey (128). `Identity` stands alone: the image goes as it is,
-    and the canvas says nothing. UsageError for a composition that cannot be rendered.
+    without a Frame the rest is mid grey (128). `Identity` goes with no other layer
+    but words (`Layer.speaks`): the image goes as it is, and the canvas says nothing. UsageError for
+    a composition that cannot be rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -108,8 +110,10 @@ class PromptSpace:
             raise UsageError("two layers of one kind; give each kind once")
         if Identity.kind not in given:
             given.setdefault(Placement.kind, Placement())
-        elif len(given) > 1:
-            raise UsageError("the layer identity leaves the image as it is; it goes with no other")
+        elif not all(layer.speaks for kind, layer in given.items() if kind != Identity.kind):
+            raise UsageError(
+                "the layer identity leaves the image as it is; it goes with no other but words"
+            )
         ordered = sorted(given.values(), key=lambda layer: (layer.order, layer.kind))
         object.__setattr__(self, "layers", tuple(ordered))
         # every layer binds to the geometry now, or says why it cannot
@@ -124,9 +128,14 @@ class PromptSpace:
         return next(found, Placement())
 
     @property
-    def is_identity(self) -> bool:
-        """Whether every image goes as it is."""
+    def keeps_image(self) -> bool:
+        """Whether every image goes as it is, with words or without."""
         return Identity.kind in self._names
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether every image and every question goes as it is."""
+        return self.keeps_image and len(self.layers) == 1
 
     @classmethod
     def identity(cls) -> Prompt:
@@ -208,9 +217,16 @@ class PromptSpace:
         return {arm: Prompt(self, point) for arm, point in zip(ARMS, points, strict=True)}
 
     def ask(self, z: Vector, question: str) -> str:
-        """The question with this z's sentence before it; unchanged where there is none."""
-        sentence = " ".join(filter(None, self._sentences(self._checked(z)).values()))
-        return f"{sentence} {question}" if sentence else question
+        """The question with this z's words around it; the question itself is never changed."""
+        asked = question
+        for said in reversed(self._sentences(self._checked(z)).values()):
+            asked = put_around(said, asked) if said else asked
+        return asked
+
+    def reply_tokens(self, z: Vector) -> int:
+        """Tokens that an answer to this z's words needs; 0 where no layer asks for more."""
+        checked = self._checked(z)
+        return max(layer.reply_tokens(self._part(layer, checked)) for layer in self.layers)
 
     def context(self, z: Vector) -> tuple[Shown, ...]:
         """The images that this z shows before the image itself, in the order of the layers."""
@@ -259,7 +275,7 @@ class PromptSpace:
                 f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
                 "as from open_image"
             )
-        if self.is_identity:
+        if self.keeps_image:
             return Prepared((Image.fromarray(pixels),), self.placement, _NO_CANVAS)
         return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
 
@@ -270,7 +286,7 @@ class PromptSpace:
         """
         if not isinstance(image, Prepared):
             return self.prepare(image)
-        canvas = _NO_CANVAS if self.is_identity else self.canvas
+        canvas = _NO_CANVAS if self.keeps_image else self.canvas
         if (image.placement, image.canvas) != (self.placement, canvas):
             raise UsageError(
                 "this image was prepared for another placement or canvas; "
@@ -308,10 +324,10 @@ class PromptSpace:
         So the tone is the image's own, and the frame has its initial colour.
 
         Margins belong to the marks and to the legend that they hold, and go with them. The control
-        of the identity is the identity.
+        of the identity is the identity, and that of words alone has no words.
         """
-        if self.is_identity:
-            return Prompt(self, z)
+        if self.keeps_image:
+            return Prompt(self, self.neutral())
         kinds = (Placement.kind,)
         return Prompt(self, self.embed(self._checked(z)[self._mask(kinds)], kinds, self.neutral()))
 
@@ -407,16 +423,26 @@ class Prompt:
         return Image.fromarray(self.render(any_pixels(image)))
 
     def ask(self, question: str) -> str:
-        """The question as it goes with the prompted image: with its sentence, if it has one."""
+        """The question as it goes with the prompted image: with its words around it, if any."""
         return self.space.ask(self.z, question)
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens that an answer to the prompt's words needs; 0 where they ask for no more."""
+        return self.space.reply_tokens(self.z)
 
     def context(self) -> tuple[Shown, ...]:
         """The images that go before the prompted one, each with its text; none for most prompts."""
         return self.space.context(self.z)
 
     @property
+    def keeps_image(self) -> bool:
+        """Whether the prompt leaves every image as it is, with words or without."""
+        return self.space.keeps_image
+
+    @property
     def is_identity(self) -> bool:
-        """Whether the prompt leaves every image as it is."""
+        """Whether the prompt leaves every image and every question as it is."""
         return self.space.is_identity
 
     @property

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import NamedTuple, final
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.prompt import Guidance, Prompt
+from bbtvp.prompt import Prompt
 from bbtvp.tasks import Sample, Task
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
 GUIDED = ("sentence_only", "image_only")
-"""The two halves of a prompt with a Guidance layer.
+"""The two halves of a prompt with words: see `Layer.speaks`.
 
-Its sentence goes with the raw image, and its image with the plain question.
+Its words go with the raw image, and its image with the plain question.
 """
 
 AGAIN = "again"
@@ -31,7 +31,14 @@ class ArmQueries(NamedTuple):
 
 def arms_of(prompt: Prompt) -> tuple[str, ...]:
     """The arms in which an image must be answered to count."""
-    return (*ARMS, *GUIDED) if Guidance.kind in prompt.space.slices else ARMS
+    return (*ARMS, *GUIDED) if any(layer.speaks for layer in prompt.space.layers) else ARMS
+
+
+def distinct_arms(prompt: Prompt) -> tuple[str, ...]:
+    """The arms that send something of their own; the others are answered by what these sent."""
+    if prompt.is_identity:
+        return ("zero_shot",)
+    return ("zero_shot", "prompted") if prompt.keeps_image else arms_of(prompt)
 
 
 def arm_queries(

@@ -46,7 +46,7 @@ def canvas_note(prompt: Prompt, model: Model) -> list[Message]:
 
     A processor may make it up to two times smaller: the search chooses the canvas for that.
     """
-    if prompt.is_identity:
+    if prompt.keeps_image:
         return []
     canvas = prompt.space.canvas
     side = model.capabilities.image_side

@@ -16,7 +16,7 @@ from bbtvp.search.calibration import calibrates
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify.arms import AGAIN, arms_of
+from bbtvp.verify.arms import AGAIN, distinct_arms
 from bbtvp.verify.verdict import LEVEL, Rule
 
 CALIBRATION = 64
@@ -100,10 +100,10 @@ def plan_proof(
 def _model_plan(
     prompt: Prompt, task: Task, model: Model | str, reader: str, pool: int
 ) -> ModelPlan:
+    asked = list(distinct_arms(prompt))
     if prompt.is_identity:
         name = model if isinstance(model, str) else model.spec
-        return ModelPlan(name, ("zero_shot",), len(task.test))
-    asked = list(arms_of(prompt))
+        return ModelPlan(name, tuple(asked), len(task.test))
     fitted = pool if task.labels is not None else 0
     if isinstance(model, str):
         return ModelPlan(model, tuple(asked), len(asked) * len(task.test) + fitted)

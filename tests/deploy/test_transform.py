@@ -16,7 +16,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.deploy import APIS, api_of, transform_request
-from bbtvp.prompt import Identity, Prompt, PromptSpace
+from bbtvp.prompt import Guidance, Identity, Prompt, PromptSpace
 from tests.deploy.conftest import QUESTION, bodies
 
 
@@ -228,3 +228,16 @@ def test_routes() -> None:
     assert {path: api_of(path) for path in known} == known
     for path in ("/v1/messages/count_tokens", "/v1/embeddings", "/v1/responses/r/cancel", "/"):
         assert api_of(path) is None
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_words_alone_change_the_question_and_no_byte_of_the_picture(api: str, picture: str) -> None:
+    space = PromptSpace((Identity(), Guidance(("{question} One word.",))))
+    body = encoded(bodies(picture)[api])
+    done = transform_request(body, api, space.prompt(space.starts()[1]))
+    assert (done.images, done.left) == (1, "")
+    assert json.loads(done.body) == json.loads(
+        body.decode().replace(QUESTION, f"{QUESTION} One word.")
+    )
+    assert picture.encode() in done.body
+    assert transform_request(body, api, space.prompt(space.neutral())).body == body

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Guidance, Legend, Marks, PromptSpace, Tone, preset
-from bbtvp.prompt.marks.guidance import WORDINGS
+from bbtvp.prompt.guidance import WORDINGS
 from bbtvp.prompt.marks.marks import ANCHORS, LAYOUTS, PLACES
 from bbtvp.prompt.marks.naming import axes
 from tests.prompt.scenes import blank, noise
