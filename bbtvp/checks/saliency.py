@@ -37,7 +37,6 @@ from bbtvp.core.rng import stream
 from bbtvp.endpoint.images import encode
 from bbtvp.models import AnyModel, Model
 from bbtvp.prompt import Prompt
-from bbtvp.prompt.placement import place
 from bbtvp.search import Answers, Reader, ask
 from bbtvp.search.ask import BATCH
 from bbtvp.tasks import Sample
@@ -244,9 +243,9 @@ def curves(
 
 def planned_maps(prompt: Prompt, samples: Sequence[Sample], method: MapMethod) -> int:
     """The most image queries that `saliency` sends, without retries."""
-    shapes = [sample.pixels().shape[:2] for sample in samples]
-    side = prompt.space.canvas
-    return sum(method.cost(*shape) + method.cost(side, side) for shape in shapes)
+    pictures = [sample.pixels() for sample in samples]
+    shown = [*pictures, *map(prompt.render, pictures)]
+    return sum(method.cost(*picture.shape[:2]) for picture in shown)
 
 
 def saliency(
@@ -372,12 +371,10 @@ def _scores_of(label: str, labels: Sequence[str], answers: Answers) -> Vector:
 
 
 def on_canvas(prompt: Prompt, pixels: Pixels) -> NDArray[np.bool_]:
-    """(canvas, canvas): where the image lies in the prompt; the rest is frame and margin."""
-    space = prompt.space
-    ready = prompt.renderer
-    scratch = np.empty((space.canvas, space.canvas, 3), np.uint8)
-    box = place(space.prepare(pixels).copies, ready.view, space.geometry, scratch, ready.insets)
-    inside = np.zeros((space.canvas, space.canvas), bool)
+    """(height, width): where the image lies in the prompt; the rest is frame and margin."""
+    prepared = prompt.space.prepare(pixels)
+    inside = np.zeros(prompt.render(prepared).shape[:2], bool)
+    box = prompt.renderer.box(prepared)
     inside[box.top : box.bottom, box.left : box.right] = True
     return inside
 

@@ -24,9 +24,9 @@ from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay
 from bbtvp.prompt.placement import Placement as Placement
 from bbtvp.prompt.presets import preset as preset
+from bbtvp.prompt.rendering import Prepared as Prepared
+from bbtvp.prompt.rendering import Renderer as Renderer
 from bbtvp.prompt.restore import Restore as Restore
-from bbtvp.prompt.space import Prepared as Prepared
 from bbtvp.prompt.space import Prompt as Prompt
 from bbtvp.prompt.space import PromptSpace as PromptSpace
-from bbtvp.prompt.space import Renderer as Renderer
 from bbtvp.prompt.tone import Tone as Tone

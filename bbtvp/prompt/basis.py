@@ -12,14 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.prompt.layer import Geometry, Levels
+from bbtvp.prompt.layer import Geometry, Levels, centred
+
+_Level = TypeVar("_Level", bound=np.generic)
 
 CHANNELS = ("red", "green", "blue")
 MAX_SIZE = 1024
@@ -37,6 +39,15 @@ def check_basis(layer: str, basis: str, known: Sequence[str], size: int) -> None
     if not 1 <= size <= MAX_SIZE:
         raise UsageError(
             f"{layer} size is {size}; give 1 to {MAX_SIZE} frequencies, or tiles a side"
+        )
+
+
+def check_shared(layer: str, basis: str, geometry: Geometry) -> None:
+    """UsageError unless all images have one canvas."""
+    if not geometry.shared:
+        raise UsageError(
+            f'a {layer} of basis "{basis}" needs one canvas for all pictures; take "dct", '
+            'or a space of shape "square" that searches no size'
         )
 
 
@@ -75,14 +86,18 @@ def wave_names(size: int, side: int) -> tuple[str, ...]:
     return place_names(np.array(lowest(size)))
 
 
-def waves(z: Vector, size: int, side: int) -> NDArray[np.float64]:
-    """(3, side, side): sums of the basis functions, each of mean square 1 over the canvas."""
+def waves(z: Vector, size: int, geometry: Geometry) -> NDArray[np.float64]:
+    """(3, height, width): sums of the basis functions, each of mean square 1 over the canvas.
+
+    A canvas that is not square stretches them. One of fewer pixels than frequencies cannot hold
+    all of them, and shows the higher ones as lower ones.
+    """
     frequencies = np.array(lowest(size)).T
     count = int(frequencies.max()) + 1
     table = np.zeros((3, count, count))
     table[:, frequencies[0], frequencies[1]] = z.reshape(-1, 3).T
-    cosines = _cosines(side, count)
-    planes: NDArray[np.float64] = cosines @ table @ cosines.T
+    down, across = (_cosines(side, count) for side in (geometry.height, geometry.width))
+    planes: NDArray[np.float64] = down @ table @ across.T
     return planes
 
 
@@ -100,48 +115,49 @@ def _cosines(side: int, count: int) -> NDArray[np.float64]:
 # -- the border, and tiles -------------------------------------------------------------------------
 @lru_cache(maxsize=16)
 def border(geometry: Geometry) -> NDArray[np.bool_]:
-    """(canvas, canvas): True where a frame can be seen around a square image.
+    """(height, width): True where a frame can be seen around an image of the canvas' shape.
 
     With a fixed placement, that is all around the image.
     """
-    mask = np.ones((geometry.canvas, geometry.canvas), np.bool_)
-    start = (geometry.canvas - geometry.covered) // 2
-    mask[start : start + geometry.covered, start : start + geometry.covered] = False
+    mask = np.ones((geometry.height, geometry.width), np.bool_)
+    hidden = centred(geometry.covered, geometry.canvas)
+    mask[hidden.top : hidden.bottom, hidden.left : hidden.right] = False
     mask.flags.writeable = False
     return mask
 
 
-@final
-class Tiles:
-    """The canvas in `count` x `count` tiles, equal to within a pixel."""
-
-    def __init__(self, count: int, side: int) -> None:
-        """UsageError if the canvas of `side` pixels has no room for so many."""
-        if count > side:
-            raise UsageError(
-                f"a canvas of {side} px holds no {count} tiles a side; give a smaller size"
-            )
-        self.count = count
-        edges = np.arange(count) * side // count
-        self.starts = edges
-        self.index = np.searchsorted(edges, np.arange(side), side="right") - 1
-        """(side,): the tile that a row or column of pixels lies in."""
-
-    def touching(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(count, count): tiles with a True pixel of the (side, side) mask."""
-        return np.logical_or.reduceat(
-            np.logical_or.reduceat(mask, self.starts, axis=0), self.starts, axis=1
+def check_tiles(count: int, side: int) -> int:
+    """The count itself. UsageError if a canvas of `side` pixels has no room for so many."""
+    if count > side:
+        raise UsageError(
+            f"a canvas of {side} px holds no {count} tiles a side; give a smaller size"
         )
-
-    def spread(self, tiles: Pixels) -> Pixels:
-        """(count, count, 3) to (side, side, 3), nearest neighbour: every pixel shows its tile."""
-        return tiles[self.index][:, self.index]
+    return count
 
 
-@lru_cache(maxsize=16)
-def tiles(count: int, side: int) -> Tiles:
-    """`Tiles`, made once."""
-    return Tiles(count, side)
+def touched(count: int, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(count, count): the tiles with a True pixel of the mask. UsageError as of `check_tiles`."""
+    check_tiles(count, min(mask.shape))
+    down, across = (_edges(count, side) for side in mask.shape)
+    rows = np.logical_or.reduceat(mask, down, axis=0)
+    found: NDArray[np.bool_] = np.logical_or.reduceat(rows, across, axis=1)
+    return found
+
+
+def spread(tiles: NDArray[_Level], geometry: Geometry) -> NDArray[_Level]:
+    """(count, count, 3) to (height, width, 3), nearest neighbour: every pixel shows its tile."""
+    rows, columns = (_tile_of(len(tiles), side) for side in (geometry.height, geometry.width))
+    return tiles[rows][:, columns]
+
+
+def _edges(count: int, side: int) -> NDArray[np.intp]:
+    """(count,): the first pixel of each tile, equal to within a pixel."""
+    return np.arange(count) * side // count
+
+
+def _tile_of(count: int, side: int) -> NDArray[np.intp]:
+    """(side,): the tile that a row or column of pixels lies in."""
+    return np.searchsorted(_edges(count, side), np.arange(side), side="right") - 1
 
 
 # -- derivatives -----------------------------------------------------------------------------------
@@ -160,7 +176,7 @@ def extremes(basis: str, count: int) -> tuple[Vector, Vector]:
 def adjoint(
     basis: str, size: int, names: Sequence[str], geometry: Geometry, weighted: Levels
 ) -> Matrix:
-    """(r, m, variables) from (r, m, canvas, canvas, 3): the transpose of a basis.
+    """(r, m, variables) from (r, m, height, width, 3): the transpose of a basis.
 
     basis, size: as in `Frame` and `Overlay`. names: of the variables, as the layer gives them.
     """
@@ -170,12 +186,13 @@ def adjoint(
     if basis == "pixels":
         return np.asarray(weighted[:, :, first, second, channel], np.float64)
     if basis == "blocks":
-        starts = tiles(size, geometry.canvas).starts
+        starts, ends = (_edges(size, side) for side in (geometry.height, geometry.width))
         rows = np.add.reduceat(weighted, starts, axis=2, dtype=np.float64)
-        return np.asarray(np.add.reduceat(rows, starts, axis=3)[:, :, first, second, channel])
-    cosines = _cosines(geometry.canvas, int(max(first.max(), second.max())) + 1)
+        return np.asarray(np.add.reduceat(rows, ends, axis=3)[:, :, first, second, channel])
+    count = int(max(first.max(), second.max())) + 1
+    down, across = (_cosines(side, count) for side in (geometry.height, geometry.width))
     table = np.einsum(
-        "yu,rmyxc,xv->rmcuv", cosines, weighted.astype(np.float64), cosines, optimize=True
+        "yu,rmyxc,xv->rmcuv", down, weighted.astype(np.float64), across, optimize=True
     )
     return np.asarray(table[:, :, channel, first, second]) / math.sqrt(size)
 
@@ -201,7 +218,7 @@ class Pattern:
     """
 
     def __init__(self, levels: NDArray[np.int16]) -> None:
-        """levels: (side, side, 3)."""
+        """levels: (height, width, 3)."""
         self.up = np.clip(levels, 0, 255).astype(np.uint8)
         self.down = np.clip(-levels, 0, 255).astype(np.uint8)
 

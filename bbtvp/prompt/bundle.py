@@ -1,7 +1,7 @@
 """The bundle: a prompt as one `.vprompt` file, or as a folder of the same files.
 
-- `manifest.json`: schema, canvas, layers, z (exact float64), theta for human eyes, free meta, the
-  SHA-256 of the other files and of the manifest itself;
+- `manifest.json`: schema, canvas, its shape unless it is square, layers, z (exact float64), theta
+  for human eyes, free meta, the SHA-256 of the other files and of the manifest itself;
 - `z.npy`: z instead, where it has over 100 values;
 - `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame
   layer.
@@ -36,6 +36,7 @@ from bbtvp.core.files import atomic_write
 from bbtvp.prompt.image import DAMAGED
 from bbtvp.prompt.layer import MAX_CANVAS, MIN_CANVAS, Layer
 from bbtvp.prompt.layers import LAYERS
+from bbtvp.prompt.placement import Shape
 
 SCHEMA = "bbtvp.prompt/1"
 SUFFIX = ".vprompt"
@@ -67,6 +68,7 @@ class Bundle:
     theta: dict[str, dict[str, float | str]]
     meta: dict[str, Any]
     frame: Pixels | None
+    shape: Shape = "square"
 
 
 @final
@@ -75,6 +77,7 @@ class _Manifest(BaseModel):
 
     schema_: Literal["bbtvp.prompt/1"] = Field(alias="schema")
     canvas: int = Field(ge=MIN_CANVAS, le=MAX_CANVAS)
+    shape: Shape = "square"
     layers: list[dict[str, JsonValue]]
     z: list[float] | None
     theta: dict[str, dict[str, float | str]]
@@ -128,6 +131,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "canvas": bundle.canvas,
+        **({} if bundle.shape == "square" else {"shape": bundle.shape}),
         "layers": [layer.config() for layer in bundle.layers],
         "theta": bundle.theta,
         "meta": _plain(bundle.meta),
@@ -150,6 +154,7 @@ def _bundle(files: Mapping[str, bytes]) -> Bundle:
             raise BundleError(f"{name} is missing, altered or not listed in {_MANIFEST}; {_AGAIN}")
     return Bundle(
         canvas=manifest.canvas,
+        shape=manifest.shape,
         layers=tuple(map(layer_of, manifest.layers)),
         z=_z(manifest, files),
         theta=manifest.theta,

@@ -95,14 +95,13 @@ class Coordinator(PaintLayer):
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         weights = self._weights(z)
-        side = geometry.canvas
 
         def paint(canvas: Pixels, box: Box) -> None:
             coarse = self._decoded(weights, described(canvas))
             # whole levels around 128, enlarged in Pillow's integers: the same bytes on every
             # platform
             image = Image.fromarray((coarse + 128).astype(np.uint8))
-            fine = np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+            fine = np.asarray(image.resize(geometry.canvas, Image.Resampling.BILINEAR))
             add_clipped(canvas, np.maximum(fine, 128) - 128, 128 - np.minimum(fine, 128))
 
         return paint

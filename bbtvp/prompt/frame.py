@@ -19,9 +19,11 @@ from bbtvp.prompt.basis import (
     border,
     bounded,
     check_basis,
+    check_shared,
     extremes,
     place_names,
-    tiles,
+    spread,
+    touched,
     wave_names,
     waves,
 )
@@ -48,6 +50,8 @@ class Frame(PaintLayer):
     - "pixels": each channel of each pixel outside the inside square, for a fixed placement only
       (69,840 variables for TVP's canvas of 224 and image of 164). Bars beside an image that is not
       square keep the initial colour.
+
+    "blocks" and "pixels" need a canvas that all images share (a space of shape "square").
 
     `init`: the initial grey, 0..1, shown exactly at z = 0 (rounded to the nearest of 256 levels).
     `amplitude`: standard deviation of the logit for z ~ N(0, 1). `size` counts for "dct" and
@@ -79,7 +83,8 @@ class Frame(PaintLayer):
         if self.basis == "color":
             return CHANNELS
         if self.basis == "dct":
-            return wave_names(self.size, geometry.canvas)
+            return wave_names(self.size, geometry.side)
+        check_shared("frame", self.basis, geometry)
         if self.basis == "blocks":
             return place_names(np.argwhere(self._tiles_in_use(geometry)))
         if not geometry.fixed:
@@ -102,22 +107,22 @@ class Frame(PaintLayer):
         return dict(zip(CHANNELS, means, strict=True))
 
     def field(self, z: Vector, geometry: Geometry) -> Pixels:
-        """(canvas, canvas, 3): what the frame shows wherever no image covers it."""
+        """(height, width, 3): what the frame shows wherever no image covers it."""
         z = bounded(z)
-        side = geometry.canvas
+        shape = (geometry.height, geometry.width, 3)
         if not z.any():  # while coarser layers are searched, every candidate comes this way
-            return np.broadcast_to(np.uint8(self._initial), (side, side, 3))
+            return np.broadcast_to(np.uint8(self._initial), shape)
         if self.basis == "color":
-            return np.broadcast_to(self._levels(self.amplitude * z), (side, side, 3))
+            return np.broadcast_to(self._levels(self.amplitude * z), shape)
         if self.basis == "dct":
-            planes = self._levels(self._dct_scale * waves(z, self.size, side))
+            planes = self._levels(self._dct_scale * waves(z, self.size, geometry))
             return np.ascontiguousarray(np.moveaxis(planes, 0, 2))
         levels = self._levels(self.amplitude * z).reshape(-1, 3)
         if self.basis == "blocks":
             coarse = np.full((self.size, self.size, 3), self._initial, np.uint8)
             coarse[self._tiles_in_use(geometry)] = levels
-            return tiles(self.size, side).spread(coarse)
-        field = np.full((side, side, 3), self._initial, np.uint8)
+            return spread(coarse, geometry)
+        field = np.full(shape, self._initial, np.uint8)
         field[border(geometry)] = levels
         return field
 
@@ -134,7 +139,7 @@ class Frame(PaintLayer):
         return paint
 
     def shows_in(self, box: Box, geometry: Geometry) -> bool:
-        return box != Box(0, 0, geometry.canvas, geometry.canvas)
+        return box != Box(0, 0, *geometry.canvas)
 
     def surround(self, z: Vector, geometry: Geometry) -> Pixels:
         return self.field(z, geometry)
@@ -182,4 +187,4 @@ class Frame(PaintLayer):
         return value.astype(np.uint8)
 
     def _tiles_in_use(self, geometry: Geometry) -> NDArray[np.bool_]:
-        return tiles(self.size, geometry.canvas).touching(border(geometry))
+        return touched(self.size, border(geometry))

@@ -60,30 +60,72 @@ class Insets(NamedTuple):
 
 
 @final
+class Size(NamedTuple):
+    """Pixels across and down."""
+
+    width: int
+    height: int
+
+    @property
+    def longer(self) -> int:
+        """The longer side."""
+        return max(self)
+
+
+@final
 class Geometry(NamedTuple):
     """What a layer is bound to, in pixels.
 
-    A square canvas, and in its centre the square into which the image is fitted.
+    A canvas, and in its centre the rectangle, of the same shape, into which the image is fitted.
     """
 
-    canvas: int
-    inside: int
+    canvas: Size
+    inside: Size
     fixed: bool
     """True where no variable moves or scales the image."""
-    covered: int
-    """Side of the centred square that a square image hides wherever its placement's variables move
-    it.
+    covered: Size
+    """The centred rectangle that an image of the canvas' shape hides wherever its placement's
+    variables move it.
     """
+    shared: bool = True
+    """True where every picture gets a canvas of this very size.
+
+    Else the layer draws on canvases of many shapes. It is bound to a square one, which settles its
+    variables, and `painter` and `insets` are called with the geometry of each picture.
+    """
+    own_shape: bool = False
+    """True where the canvas has the shape of the picture itself."""
+
+    @property
+    def width(self) -> int:
+        """Pixels of the canvas across."""
+        return self.canvas.width
+
+    @property
+    def height(self) -> int:
+        """Pixels of the canvas down."""
+        return self.canvas.height
+
+    @property
+    def side(self) -> int:
+        """The shorter side: lengths of what is drawn are shares of it, so that it fits across."""
+        return min(self.canvas)
 
     @property
     def box(self) -> Box:
-        """The inside square before any zoom or offset."""
-        start = (self.canvas - self.inside) // 2
-        return Box(start, start, start + self.inside, start + self.inside)
+        """The inside rectangle before any zoom or offset."""
+        return centred(self.inside, self.canvas)
+
+
+def centred(inner: Size, outer: Size) -> Box:
+    """Where a rectangle lies in the middle of another one."""
+    left = (outer.width - inner.width) // 2
+    top = (outer.height - inner.height) // 2
+    return Box(left, top, left + inner.width, top + inner.height)
 
 
 Paint: TypeAlias = Callable[[Pixels, Box], None]
-"""Alters a (canvas, canvas, 3) uint8 canvas in place, given where the image lies on it."""
+"""Alters a (height, width, 3) uint8 canvas in place, given where the image lies on it."""
 
 
 Group: TypeAlias = tuple[int, int]
@@ -92,7 +134,7 @@ on ties.
 """
 
 Levels: TypeAlias = NDArray[np.float32]
-"""(…, canvas, canvas, 3) float32, in levels 0-255 or per level."""
+"""(…, height, width, 3) float32, in levels 0-255 or per level."""
 
 
 @final
@@ -104,11 +146,11 @@ class Derivative(NamedTuple):
     """
 
     slope: Callable[[Callable[[Vector], Pixels]], Levels]
-    """f'(B z) for one image, (canvas, canvas, 3) float32. Its argument renders that image with
+    """f'(B z) for one image, (height, width, 3) float32. Its argument renders that image with
     other variables of this layer, and everything else as it is.
     """
     adjoint: Callable[[Levels], Matrix]
-    """Bᵀ: (r, m, canvas, canvas, 3) to (r, m, variables)."""
+    """Bᵀ: (r, m, height, width, 3) to (r, m, variables)."""
 
 
 _OURS = "bbtvp"
@@ -177,11 +219,11 @@ class Layer(ABC):
         return []
 
     def shows_in(self, box: Box, geometry: Geometry) -> bool:
-        """Whether anything of it can be seen when a square image fills `box`."""
+        """Whether anything of it can be seen when an image of the canvas' shape fills `box`."""
         return True
 
     def surround(self, z: Vector, geometry: Geometry) -> Pixels | None:
-        """(canvas, canvas, 3): the picture that it shows around the image; None if it has none."""
+        """(height, width, 3): the picture that it shows around the image; None if it has none."""
         return None
 
     def derivative(self, z: Vector, geometry: Geometry) -> Derivative | None:

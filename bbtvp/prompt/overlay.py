@@ -19,9 +19,11 @@ from bbtvp.prompt.basis import (
     adjoint,
     bounded,
     check_basis,
+    check_shared,
+    check_tiles,
     extremes,
     place_names,
-    tiles,
+    spread,
     wave_names,
     waves,
 )
@@ -47,7 +49,7 @@ class Overlay(PaintLayer):
     - "blocks": `size` x `size` tiles of one change each, nearest neighbour, 3 * size * size
       variables;
     - "pixels": every channel of every pixel, 3 * canvas * canvas variables (150,528 at 224), as VP
-      has them.
+      has them; for a canvas that all images share.
 
     `amplitude`: the largest change of a pixel as a share of the range, above 0 and at most 1; 32
     levels of 255 by default. Changes are whole levels and are clipped to 0..255; z = 0 changes no
@@ -72,11 +74,12 @@ class Overlay(PaintLayer):
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         if self.basis == "dct":
-            return wave_names(self.size, geometry.canvas)
-        count = (
-            tiles(self.size, geometry.canvas).count if self.basis == "blocks" else geometry.canvas
-        )
-        return place_names(np.argwhere(np.ones((count, count), np.bool_)))
+            return wave_names(self.size, geometry.side)
+        if self.basis == "blocks":
+            count = check_tiles(self.size, geometry.side)
+            return place_names(np.argwhere(np.ones((count, count), np.bool_)))
+        check_shared("overlay", self.basis, geometry)
+        return place_names(np.argwhere(np.ones((geometry.height, geometry.width), np.bool_)))
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
         """Mean and largest change in levels.
@@ -93,17 +96,16 @@ class Overlay(PaintLayer):
         return named
 
     def levels(self, z: Vector, geometry: Geometry) -> NDArray[np.int16]:
-        """(canvas, canvas, 3): what is added before clipping, in whole levels."""
+        """(height, width, 3): what is added before clipping, in whole levels."""
         scaled = self._scale * bounded(z)
         if self.basis == "dct":
             return self._rounded(
-                np.ascontiguousarray(np.moveaxis(waves(scaled, self.size, geometry.canvas), 0, 2))
+                np.ascontiguousarray(np.moveaxis(waves(scaled, self.size, geometry), 0, 2))
             )
         levels = self._rounded(scaled)
         if self.basis == "blocks":
-            index = tiles(self.size, geometry.canvas).index
-            return levels.reshape(self.size, self.size, len(CHANNELS))[index][:, index]
-        return levels.reshape(geometry.canvas, geometry.canvas, len(CHANNELS))
+            return spread(levels.reshape(self.size, self.size, len(CHANNELS)), geometry)
+        return levels.reshape(geometry.height, geometry.width, len(CHANNELS))
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         pattern = Pattern(self.levels(z, geometry))

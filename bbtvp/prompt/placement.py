@@ -1,18 +1,30 @@
-"""Where the image lies on the canvas, and how large."""
+"""Where the image lies on the canvas, and how large; and how large the canvas is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt.layer import Box, Geometry, Insets, Layer, checked_choice, soft
+from bbtvp.prompt.layer import (
+    Box,
+    Geometry,
+    Group,
+    Insets,
+    Layer,
+    Size,
+    checked_choice,
+    chosen,
+    soft,
+)
+
+Shape: TypeAlias = Literal["square", "picture"]
 
 _ZOOM_STEP = 0.25
 _ZOOM_LIMIT = 0.5
@@ -27,6 +39,8 @@ _CROP_LIMIT = 0.25
 """A crop shows 1 - soft(z) of the side for z > 0: 0.9 at z = 1, at least 0.75; for z <= 0 all of
 it.
 """
+SIZES = {"1": 1.0, "1/2": 1 / 2, "1/3": 1 / 3, "1/4": 1 / 4, "2": 2.0, "3": 3.0}
+"""The sizes that can be sent, as multiples of the size at z = 0."""
 
 
 _NO_INSETS = Insets()
@@ -36,12 +50,14 @@ _NO_INSETS = Insets()
 class View(NamedTuple):
     """How an image is placed.
 
-    zoom: 1 = fitted into the inside square. x, y: −1 to 1, 0 = centred.
+    zoom: 1 = fitted into the inside rectangle. x, y: −1 to 1, 0 = centred. size: of the canvas, a
+    multiple of its size at z = 0.
     """
 
     zoom: float = 1.0
     x: float = 0.0
     y: float = 0.0
+    size: float = 1.0
 
 
 _VARIABLES = (*View._fields, "crop")
@@ -50,14 +66,16 @@ _VARIABLES = (*View._fields, "crop")
 @final
 @dataclass(frozen=True)
 class Placement(Layer):
-    """The source fitted (never stretched) into a centred square of the canvas.
+    """The source fitted (never stretched) into a centred rectangle of the canvas.
 
-    `inside`: side of that square as a fraction of the canvas, in (0, 1]. `search`: which of "zoom",
-    "crop", "x" and "y" are variables; none by default. A zoom below 1 shrinks the image; above 1
-    the inside square shows a part of it. `crop` is the gentler, one-sided kind: the share of the
-    side that is shown, 0.75..1, all of it for z <= 0; it is a zoom of 1 / crop. `x` and `y` say
-    where the visible part lies in the free space of the canvas and, for a zoomed image, which part
-    is visible: -1 left or top, 0 centre, 1 right or bottom. The rest belongs to the frame.
+    `inside`: the sides of that rectangle as a fraction of the canvas', in (0, 1]. `search`: which
+    of "zoom", "crop", "x", "y" and "size" are variables; none by default. A zoom below 1 shrinks
+    the image; above 1 the inside rectangle shows a part of it. `crop` is the gentler, one-sided
+    kind: the share of the side that is shown, 0.75..1, all of it for z <= 0; it is a zoom of 1 /
+    crop. `x` and `y` say where the visible part lies in the free space of the canvas and, for a
+    zoomed image, which part is visible: -1 left or top, 0 centre, 1 right or bottom. The rest
+    belongs to the frame. `size` chooses one of `SIZES`: the canvas that is sent is so many times
+    the usual one, never more than the space's limit; six variables in z, a choice.
 
     TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and
     nothing searched.
@@ -79,27 +97,52 @@ class Placement(Layer):
         )
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
-        return self.search
+        return self._names
 
-    def params(self, z: Vector, geometry: Geometry) -> dict[str, float]:
-        return self.view(z)._asdict()
+    def params(self, z: Vector, geometry: Geometry) -> dict[str, float | str]:
+        named: dict[str, float | str] = dict(self.view(z)._asdict())
+        del named["size"]
+        if "size" in self.search:
+            named["size"] = self._size(z)
+        return named
 
-    def geometry(self, canvas: int) -> Geometry:
-        """The inside square on a canvas of `canvas` pixels a side."""
-        inside = max(1, round(canvas * self.inside))
-        return Geometry(canvas, inside, not self.search, self._covered(canvas, inside))
+    def choices(self, geometry: Geometry) -> tuple[Group, ...]:
+        if "size" not in self.search:
+            return ()
+        return ((self._first_size, len(SIZES)),)
+
+    def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
+        """Each size but the usual one."""
+        if "size" not in self.search:
+            return []
+        return [{self.kind: self.start(size)} for size in list(SIZES)[1:]]
+
+    def start(self, size: str) -> Vector:
+        """A z that sends this size, all else at its middle. UsageError if it is not searched."""
+        checked_choice("size", (size,), SIZES if "size" in self.search else ())
+        z = np.zeros(len(self._names))
+        z[self._names.index(f"size_{size}")] = 1.0
+        return z
+
+    def geometry(self, canvas: Size, *, shape: Shape = "square") -> Geometry:
+        """The inside rectangle on a canvas of this size."""
+        inside = Size(*(max(1, round(side * self.inside)) for side in canvas))
+        covered = Size(*map(self._covered, canvas, inside))
+        shared = shape == "square" and "size" not in self.search
+        return Geometry(canvas, inside, not self.search, covered, shared, shape == "picture")
 
     def view(self, z: Vector) -> View:
         """The placement that z stands for; z = 0 is the initial one."""
-        at = dict(zip(self.search, z.tolist(), strict=True))
+        at = dict(zip(self._names, z.tolist(), strict=True))
         crop = 1 - soft(max(at.get("crop", 0.0), 0.0), _CROP_STEP, _CROP_LIMIT)
         return View(
             zoom=math.exp(soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)) / crop,
             x=soft(at.get("x", 0.0), _OFFSET_STEP, 1.0),
             y=soft(at.get("y", 0.0), _OFFSET_STEP, 1.0),
+            size=SIZES[self._size(z)],
         )
 
-    def fitted(self, pixels: Pixels, geometry: Geometry) -> tuple[Image.Image, ...]:
+    def fitted(self, source: Image.Image, geometry: Geometry) -> tuple[Image.Image, ...]:
         """The part of placing that does not depend on z: copies, small to large.
 
         Any `place` starts from one of them.
@@ -108,17 +151,34 @@ class Placement(Layer):
         and for larger ones, none larger than the source; a source that is small already is kept as
         it is.
         """
-        height, width = pixels.shape[:2]
-        longest = max(height, width)
-        zooms = [1.0]
         if {"zoom", "crop"} & set(self.search):
-            zooms += [zoom for zoom in _LEVELS if zoom < self._largest_zoom] + [self._largest_zoom]
-            sides = sorted({min(longest, math.ceil(geometry.inside * zoom)) for zoom in zooms})
+            longest = max(source.size)
+            zooms = [1.0, *(zoom for zoom in _LEVELS if zoom < self._largest_zoom)]
+            zooms.append(self._largest_zoom)
+            wanted = {min(longest, math.ceil(geometry.inside.longer * zoom)) for zoom in zooms}
+            sizes = [fit(source.width, source.height, side) for side in sorted(wanted)]
+        elif geometry.own_shape:
+            sizes = [geometry.inside]
         else:
-            sides = [geometry.inside]
-        source = Image.fromarray(pixels)
-        whole = (0.0, 0.0, float(width), float(height))
-        return tuple(_resized(source, _fit(width, height, side), whole) for side in sides)
+            sizes = [fit(source.width, source.height, geometry.inside.longer)]
+        whole = (0.0, 0.0, float(source.width), float(source.height))
+        return tuple(_resized(source, size, whole) for size in sizes)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        expanded = {"size": tuple(f"size_{size}" for size in SIZES)}
+        return tuple(name for chosen in self.search for name in expanded.get(chosen, (chosen,)))
+
+    @property
+    def _first_size(self) -> int:
+        return self._names.index(f"size_{next(iter(SIZES))}")
+
+    def _size(self, z: Vector) -> str:
+        """The name of the chosen size."""
+        options = list(SIZES)
+        if "size" not in self.search:
+            return options[0]
+        return chosen(options, z[self._first_size :][: len(options)].tolist())
 
     @property
     def _largest_zoom(self) -> float:
@@ -146,13 +206,17 @@ def place(
 
     Returns where it lies.
     """
-    across = _Free.between(insets.left, insets.right, geometry)
-    down = _Free.between(insets.top, insets.bottom, geometry)
-    inside = min(across.inside, down.inside)
-    copy = next((copy for copy in copies if max(copy.size) >= inside * view.zoom), copies[-1])
-    full = _fit(copy.width, copy.height, inside * view.zoom)
-    columns = _axis(full[0], copy.width, view.x, across, inside)
-    rows = _axis(full[1], copy.height, view.y, down, inside)
+    across = _Free.between(insets.left, insets.right, geometry.width, geometry.inside.width)
+    down = _Free.between(insets.top, insets.bottom, geometry.height, geometry.inside.height)
+    inside = _fitted(geometry.canvas, across.inside, down.inside)
+    longest = inside.longer * view.zoom
+    copy = next((copy for copy in copies if max(copy.size) >= longest), copies[-1])
+    if geometry.own_shape:  # the very shape of the canvas, to the pixel
+        full = _fitted(geometry.canvas, inside.width * view.zoom, inside.height * view.zoom)
+    else:
+        full = fit(copy.width, copy.height, longest)
+    columns = _axis(full.width, copy.width, view.x, across, inside.width)
+    rows = _axis(full.height, copy.height, view.y, down, inside.height)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
     # Of several copies the one taken is hardly larger than what is shown, and needs no wider
@@ -166,7 +230,7 @@ def place(
 class _Free(NamedTuple):
     """One axis of the canvas within its insets.
 
-    First pixel, pixels, and what the inside square may take of them.
+    First pixel, pixels, and what the inside rectangle may take of them.
     """
 
     start: int
@@ -174,11 +238,11 @@ class _Free(NamedTuple):
     inside: int
 
     @classmethod
-    def between(cls, before: int, after: int, geometry: Geometry) -> _Free:
+    def between(cls, before: int, after: int, canvas: int, inside: int) -> _Free:
         if not before and not after:
-            return cls(0, geometry.canvas, geometry.inside)
-        size = max(1, geometry.canvas - before - after)
-        return cls(before, size, max(1, round(geometry.inside * size / geometry.canvas)))
+            return cls(0, canvas, inside)
+        size = max(1, canvas - before - after)
+        return cls(before, size, max(1, round(inside * size / canvas)))
 
 
 @final
@@ -202,13 +266,21 @@ def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _S
     return _ShownPart(free.start + int((free.size - size) * share), size, low, high)
 
 
-def _fit(width: int, height: int, side: float) -> tuple[int, int]:
+def fit(width: int, height: int, side: float) -> Size:
     """Width and height of the largest copy within a square of `side`.
 
     In whole pixels, at least one each.
     """
-    scale = side / max(width, height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return _scaled(width, height, side / max(width, height))
+
+
+def _fitted(shape: Size, width: float, height: float) -> Size:
+    """The largest copy of a rectangle within another one."""
+    return _scaled(*shape, min(width / shape.width, height / shape.height))
+
+
+def _scaled(width: int, height: int, scale: float) -> Size:
+    return Size(max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def _resized(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, final
+from typing import Any, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,73 +22,30 @@ from bbtvp.core.shown import Shown
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.image import any_pixels
 from bbtvp.prompt.layer import (
-    BACKGROUND,
     MAX_CANVAS,
     MIN_CANVAS,
     Box,
     Geometry,
     Group,
-    Insets,
     Layer,
     LayerPart,
-    Paint,
-    PaintLayer,
 )
-from bbtvp.prompt.placement import Placement, View, place
+from bbtvp.prompt.placement import Placement, Shape, place
+from bbtvp.prompt.rendering import Canvases, Prepared, Renderer
 from bbtvp.prompt.wordings import put_around
-
-_NO_CANVAS = 0
-"""The canvas of an image that was prepared for the identity."""
 
 ARMS = ("identity", "sentence_only", "image_only", "both")
 """What a prompt with a sentence is taken apart into."""
 
 
 @final
-class Prepared(NamedTuple):
-    """An image after the work that no z changes.
-
-    Opaque: `PromptSpace.prepare` makes it, and only an equal placement can use it.
-    """
-
-    copies: tuple[Image.Image, ...]
-    placement: Placement
-    canvas: int
-
-
-@final
-@dataclass(frozen=True)
-class Renderer:
-    """One z made ready for many images.
-
-    Call it with (H, W, 3) uint8 pixels, or with what `prepare` made of them.
-    """
-
-    space: PromptSpace
-    view: View
-    insets: Insets
-    paints: tuple[Paint, ...]
-
-    def __call__(self, image: Pixels | Prepared) -> Pixels:
-        """(canvas, canvas, 3) uint8: exactly the pixels to deploy.
-
-        Of the identity they are the image's own, of its own size. UsageError if the image is
-        neither pixels nor prepared.
-        """
-        prepared = self.space.ready(image)
-        if self.space.keeps_image:
-            return np.array(prepared.copies[0])
-        canvas = np.full((self.space.canvas, self.space.canvas, 3), BACKGROUND, np.uint8)
-        box = place(prepared.copies, self.view, self.space.geometry, canvas, self.insets)
-        for paint in self.paints:
-            paint(canvas, box)
-        return canvas
-
-
-@final
 @dataclass(frozen=True)
 class PromptSpace:
-    """Layers on a square canvas of `canvas` pixels a side (8..2048).
+    """Layers on a canvas of at most `canvas` pixels a side (8..2048).
+
+    shape: "square", the same canvas for every image; or "picture", a canvas of the image's own
+    shape and size, made smaller only where its longer side exceeds `canvas`. What is drawn follows
+    the sides, and a square image of `canvas` pixels gives equal bytes in both.
 
     The layers are rendered, and their variables lie in z, by rising `Layer.order`, whatever order
     they are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend;
@@ -100,11 +57,14 @@ class PromptSpace:
 
     layers: tuple[Layer, ...]
     canvas: int = 224
+    shape: Shape = "square"
     _names: dict[str, tuple[str, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not MIN_CANVAS <= self.canvas <= MAX_CANVAS:
             raise UsageError(f"a canvas of {self.canvas} px; give {MIN_CANVAS} to {MAX_CANVAS}")
+        if self.shape not in get_args(Shape):
+            raise unknown("canvas shape", self.shape, get_args(Shape))
         given = {layer.kind: layer for layer in self.layers}
         if len(given) < len(self.layers):
             raise UsageError("two layers of one kind; give each kind once")
@@ -144,8 +104,13 @@ class PromptSpace:
 
     @cached_property
     def geometry(self) -> Geometry:
-        """What the layers are bound to."""
-        return self.placement.geometry(self.canvas)
+        """What the layers are bound to: a square canvas of `canvas` pixels a side."""
+        return self.canvases.nominal
+
+    @cached_property
+    def canvases(self) -> Canvases:
+        """Which canvas each image gets."""
+        return Canvases(self.placement, self.canvas, self.shape)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -275,9 +240,7 @@ class PromptSpace:
                 f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
                 "as from open_image"
             )
-        if self.keeps_image:
-            return Prepared((Image.fromarray(pixels),), self.placement, _NO_CANVAS)
-        return Prepared(self.placement.fitted(pixels, self.geometry), self.placement, self.canvas)
+        return Prepared(Image.fromarray(pixels), None if self.keeps_image else self.canvases)
 
     def ready(self, image: Pixels | Prepared) -> Prepared:
         """The image prepared for this space.
@@ -286,8 +249,7 @@ class PromptSpace:
         """
         if not isinstance(image, Prepared):
             return self.prepare(image)
-        canvas = _NO_CANVAS if self.keeps_image else self.canvas
-        if (image.placement, image.canvas) != (self.placement, canvas):
+        if image.canvases != (None if self.keeps_image else self.canvases):
             raise UsageError(
                 "this image was prepared for another placement or canvas; "
                 "prepare it with this space"
@@ -297,18 +259,12 @@ class PromptSpace:
     def renderer(self, z: Vector) -> Renderer:
         """z made ready for many images. UsageError for a z of another length, or not finite."""
         checked = self._checked(z)
-        painted = [
-            (layer, self._part(layer, checked))
-            for layer in self.layers
-            if isinstance(layer, PaintLayer)
-        ]
-        insets = Insets()
-        for layer, part in painted:
-            insets = insets.joined(layer.insets(part, self.geometry))
-        paints = tuple(layer.painter(part, self.geometry) for layer, part in painted)
-        return Renderer(
-            self, self.placement.view(self._part(self.placement, checked)), insets, paints
-        )
+        view = self.placement.view(self._part(self.placement, checked))
+        parts = tuple(LayerPart(layer, self._part(layer, checked)) for layer in self.layers)
+        renderer = Renderer(self.ready, view, parts)
+        if self.geometry.shared:
+            renderer.insets(self.geometry)  # all that does not depend on the image is made now
+        return renderer
 
     def render(self, z: Vector, image: Pixels | Prepared) -> Pixels:
         """The pixels to deploy for one z and one image; for many images use `renderer`."""
@@ -338,15 +294,24 @@ class PromptSpace:
         return not any(layer.shows_in(box, self.geometry) for layer in chosen)
 
     def square(self, z: Vector) -> Box:
-        """Where z places a square image."""
+        """Where z places a square image on the canvas that layers are bound to."""
         ready = self.renderer(z)
         scratch = np.empty((self.canvas, self.canvas, 3), np.uint8)
         pixel = Image.new("RGB", (1, 1))
-        return place([pixel], ready.view, self.geometry, scratch, ready.insets)
+        insets = ready.insets(self.geometry)
+        return place([pixel], ready.view, self.geometry, scratch, insets)
 
     def config(self) -> dict[str, Any]:
-        """JSON-able: canvas and layers, enough to rebuild the space."""
-        return {"canvas": self.canvas, "layers": [layer.config() for layer in self.layers]}
+        """JSON-able: canvas, shape and layers, enough to rebuild the space.
+
+        A square, the only shape of early bundles, is not said.
+        """
+        shape = {} if self.shape == "square" else {"shape": self.shape}
+        return {
+            "canvas": self.canvas,
+            **shape,
+            "layers": [layer.config() for layer in self.layers],
+        }
 
     def _sentences(self, z: Vector) -> dict[str, str]:
         """The sentence of each layer that speaks, by kind; it may be empty."""
@@ -409,7 +374,7 @@ class Prompt:
         return self.space.renderer(self.z)
 
     def render(self, image: Pixels | Prepared | Image.Image | Path | str) -> Pixels:
-        """What is deployed: (canvas, canvas, 3) uint8; of the identity, the image's own pixels.
+        """What is deployed: (height, width, 3) uint8; of the identity, the image's own pixels.
 
         image: (H, W, 3) uint8 sRGB pixels, or prepared ones; a path or a PIL image will do too.
         """
@@ -484,7 +449,13 @@ class Prompt:
         from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
 
         content = bundle.Bundle(
-            self.space.canvas, self.space.layers, self.z, self.theta, dict(meta or {}), self.frame
+            self.space.canvas,
+            self.space.layers,
+            self.z,
+            self.theta,
+            dict(meta or {}),
+            self.frame,
+            self.space.shape,
         )
         bundle.write(Path(path).expanduser(), content)
 
@@ -499,7 +470,7 @@ class Prompt:
 
         content = bundle.read(Path(path).expanduser())
         try:
-            prompt = cls(PromptSpace(content.layers, content.canvas), content.z)
+            prompt = cls(PromptSpace(content.layers, content.canvas, content.shape), content.z)
         except UsageError as error:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):

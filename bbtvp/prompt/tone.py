@@ -22,8 +22,8 @@ _LEVELS = np.arange(256) / 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 weights, as in Pillow's greyscale."""
 _CLARITY_RADIUS = 1 / 32
-"""Standard deviation of the blur that clarity works against, as a share of the canvas: details that
-wide.
+"""Standard deviation of the blur that clarity works against, as a share of the canvas' shorter
+side: details that wide. The shorter side, since a strip cut from a photo shows things as large.
 """
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
@@ -56,8 +56,8 @@ class Tone(PaintLayer):
     With v in 0..1, in this order:
 
     - clarity: v <- wide + clarity * (v - wide), where wide is a Gaussian blur of 1/32 of the
-      canvas: above 1 it brings out what a lens out of focus has blurred, below 1 it calms noise;
-      rounded to uint8;
+      canvas' shorter side: above 1 it brings out what a lens out of focus has blurred, below 1 it
+      calms noise; rounded to uint8;
     - curve: v <- clip(mean + contrast * (v - mean) + brightness, 0, 1) ** gamma, where the mean is
       that of all channels of this image: a picture washed out to one side is stretched around its
       own level, not around mid grey;
@@ -98,7 +98,7 @@ class Tone(PaintLayer):
         saturation = values.get("saturation", 1.0)
         sharpness = values.get("sharpness", 1.0)
         clarity = values.get("clarity", 1.0)
-        radius = geometry.canvas * _CLARITY_RADIUS
+        radius = geometry.side * _CLARITY_RADIUS
 
         def paint(canvas: Pixels, box: Box) -> None:
             inside = box.of(canvas)

@@ -6,7 +6,7 @@ One forward pass through CLIP, one backward pass for each term down to the rende
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
@@ -177,27 +177,24 @@ class Guide:
         per_image: (r, n, d), those of each image.
         """
         unit = self._unit(samples)
-        size = self.surrogate.batch
         parts = []
-        for part in (slice(start, start + size) for start in range(0, len(images), size)):
-            cotangents = self._backward(images[part], samples[part], mixes, unit)
-            prepared = [self.prepared(sample) for sample in samples[part]]
-            parts.append(
-                pullback(
-                    self.space,
-                    z,
-                    prepared,
-                    cotangents,
-                    kinds=self.kinds,
-                    step=self.step,
-                    per_image=per_image,
-                )
+        for part in _batches(images, self.surrogate.batch):
+            chosen = [samples[i] for i in part]
+            cotangents = self._backward([images[i] for i in part], chosen, mixes, unit)
+            rows = pullback(
+                self.space,
+                z,
+                [self.prepared(sample) for sample in chosen],
+                cotangents,
+                kinds=self.kinds,
+                step=self.step,
+                per_image=per_image,
             )
-        return (
-            np.concatenate(parts, axis=1)
-            if per_image
-            else np.asarray(np.sum(parts, axis=0) / len(images))
-        )
+            parts.append((part, rows))
+        if not per_image:
+            return np.asarray(np.sum([rows for _, rows in parts], axis=0) / len(images))
+        order = np.argsort([i for part, _ in parts for i in part])
+        return np.concatenate([rows for _, rows in parts], axis=1)[:, order]
 
     def _backward(
         self, images: Sequence[Pixels], samples: Sequence[Sample], mixes: Matrix, unit: float
@@ -247,6 +244,16 @@ class Guide:
             compared = self.surrogate.compared(plain)
             self._clean |= dict(zip((sample.id for sample in fresh), compared, strict=True))
         return token_norm(torch.stack([self._clean[sample.id] for sample in samples]))
+
+
+def _batches(images: Sequence[Pixels], size: int) -> Iterator[list[int]]:
+    """The places of the images in parts of at most `size`, each of images of one shape."""
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place, image in enumerate(images):
+        alike.setdefault(image.shape, []).append(place)
+    for places in alike.values():
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
 
 
 def through(images: Sequence[Pixels], augment: Augment | None, seed: int) -> list[Pixels]:

@@ -26,7 +26,7 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.prompt import Layer, Prepared, PromptSpace, Renderer
-from bbtvp.prompt.layer import Derivative, Levels
+from bbtvp.prompt.layer import Derivative, Geometry, Levels
 
 STEP = 0.25
 """Half the distance of a central difference, in units of z: large enough to survive the rounding to
@@ -46,20 +46,19 @@ def pullback(
 ) -> Matrix:
     """(r, d) gradients at z, from r gradients by the pixels of n rendered images.
 
-    cotangents: (r, n, canvas, canvas, 3), per level (0-255).
+    cotangents: (r, n, height, width, 3), per level (0-255). The images' canvases are of one size.
 
     Summed over the images; with `per_image` (r, n, d). kinds: the layers whose variables count, all
     by default; their variables come in the order of `space.embed`. A categorical variable has
     gradient 0. UsageError for wrong shapes or an unknown layer.
     """
-    shape = (len(images), space.canvas, space.canvas, 3)
+    geometry = _geometry(space, z, images)
+    shape = (len(images), geometry.height, geometry.width, 3)
     if cotangents.ndim != 5 or cotangents.shape[1:] != shape:
         raise UsageError(
             f"gradients by pixels have shape {cotangents.shape}; give (rows, "
             f"{', '.join(map(str, shape))})"
         )
-    if np.shape(z) != (space.dim,):
-        raise UsageError(f"z has shape {np.shape(z)}; give ({space.dim},), one value per variable")
     if not (math.isfinite(step) and step > 0):
         raise UsageError(
             f"a difference step of {step}; give a finite number above 0, such as {STEP}"
@@ -72,7 +71,7 @@ def pullback(
         if kinds is not None and layer.kind not in kinds:
             continue
         pulled = _LayerPullback(space, layer, z, images)
-        derivative = layer.derivative(z[space.slices[layer.kind]], space.geometry)
+        derivative = layer.derivative(z[space.slices[layer.kind]], geometry)
         if derivative is None:
             found = pulled.by_differences(cotangents, step)
         else:
@@ -80,6 +79,15 @@ def pullback(
         parts.append(found if per_image else found.sum(axis=1, keepdims=True))
     joined = np.concatenate(parts, axis=2)
     return joined if per_image else joined[:, 0]
+
+
+def _geometry(space: PromptSpace, z: Vector, images: Sequence[Prepared]) -> Geometry:
+    """The canvas of all the images. UsageError if they have several, or for a wrong z."""
+    render = space.renderer(z)
+    found = {render.geometry(image) for image in images} or {space.geometry}
+    if len(found) > 1:
+        raise UsageError("gradients over canvases of several sizes; give those of each size apart")
+    return found.pop()
 
 
 @final

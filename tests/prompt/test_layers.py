@@ -11,8 +11,9 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
-from bbtvp.prompt.basis import tiles
+from bbtvp.prompt.basis import spread
 from bbtvp.prompt.blur import _enlarged
+from bbtvp.prompt.layer import Size
 
 ALL_TONES = ("contrast", "brightness", "gamma", "saturation", "sharpness")
 
@@ -107,7 +108,7 @@ def test_offsets_move_a_small_image_and_pan_a_large_one() -> None:
 def test_a_large_source_is_reduced_once_for_all_z() -> None:
     space = PromptSpace((Placement(search=("zoom",)),), 32)
     prepared = space.prepare(noise(400, 300))
-    assert prepared.copies[-1].size == (40, 53)
+    assert prepared.copies(space.geometry)[-1].size == (40, 53)
     z = np.array([0.7])
     assert np.array_equal(space.render(z, prepared), space.render(z, noise(400, 300)))
 
@@ -282,9 +283,10 @@ def test_tiles_of_a_searched_placement_are_those_that_it_can_show() -> None:
 @pytest.mark.parametrize("side", [8, 33, 224])
 @pytest.mark.parametrize("size", [1, 3, 8])
 def test_tiles_cover_the_canvas_and_differ_by_a_pixel_at_most(size: int, side: int) -> None:
-    widths = np.bincount(tiles(size, side).index)
-    assert widths.sum() == side
-    assert np.ptp(widths) <= 1
+    numbers = np.arange(size)[:, None, None].repeat(size, axis=1)
+    spreads = spread(numbers, Placement().geometry(Size(2 * side, side)))
+    assert spreads.shape == (side, 2 * side, 1)
+    assert np.ptp(np.bincount(spreads[:, 0, 0])) <= 1
 
 
 def test_a_pixel_variable_is_the_pixel_and_channel_of_its_name() -> None:
@@ -308,7 +310,7 @@ def test_random_low_frequencies_are_visible_and_smooth() -> None:
 def test_the_low_frequencies_are_orthogonal_and_of_equal_weight() -> None:
     layer = Frame("dct", size=10, amplitude=0.5)
     side = 32
-    geometry = Placement(0.5).geometry(side)
+    geometry = Placement(0.5).geometry(Size(side, side))
     fields = []
     for unit in np.eye(30)[::3]:
         value = (layer.field(unit * 10, geometry)[..., 0] + 0.0).clip(1, 254) / 255

@@ -114,7 +114,7 @@ def test_off_it_changes_no_bit_and_on_it_keeps_to_its_strip(side: int) -> None:
     pixels = noise(side, side)
     for z in (HIDDEN, np.array([1e6, -1e6]), np.array([5.0, 5.0])):
         assert np.array_equal(space.render(z, pixels), pixels)
-    strip = space.renderer(SHOWN).insets.bottom
+    strip = space.renderer(SHOWN).insets(space.geometry).bottom
     assert side / 20 < strip <= side / 3
     shown = space.render(SHOWN, blank(side))
     assert (shown[: side - strip, strip // 2 : side - strip] == 255).all()
@@ -134,7 +134,7 @@ def test_marks_and_legend_share_the_canvas() -> None:
         z = space.embed(
             Marks().start(4, layout=layout, anchors="digits", place="margin"), ["marks"], z
         )
-        insets = space.renderer(z).insets
+        insets = space.renderer(z).insets(space.geometry)
         rendered = space.render(z, blank(224, 9))
         assert (rendered[insets.top : 224 - insets.bottom, insets.left :] <= 128).all(
             axis=2

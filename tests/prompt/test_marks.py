@@ -119,8 +119,8 @@ def test_dots_are_small_round_and_in_the_middle_of_their_parts() -> None:
 @pytest.mark.parametrize("layout", DRAWN)
 def test_in_a_margin_nothing_but_lines_is_drawn_over_the_image(layout: str, anchors: str) -> None:
     prompt = marked(224, 4, layout=layout, anchors=anchors, place="margin")
-    margin = prompt.renderer.insets.left
-    assert margin == prompt.renderer.insets.top >= 0.06 * 224 - 1
+    margin = prompt.renderer.insets(prompt.space.geometry).left
+    assert margin == prompt.renderer.insets(prompt.space.geometry).top >= 0.06 * 224 - 1
     labelled = inked(prompt)
     bare = inked(with_values(prompt, anchors_none=9.0))
     assert labelled[:margin].any() == (layout != "rows")
@@ -137,7 +137,7 @@ def test_in_a_margin_nothing_but_lines_is_drawn_over_the_image(layout: str, anch
 
 def test_the_image_is_moved_out_of_the_margin_not_covered() -> None:
     prompt = marked(224, 4, layout="rows", anchors="digits", place="margin")
-    margin = prompt.renderer.insets.left
+    margin = prompt.renderer.insets(prompt.space.geometry).left
     pixels = blank(224, 60)
     pixels[:4] = pixels[-4:] = pixels[:, :4] = pixels[:, -4:] = (0, 0, 200)
     rendered = prompt.render(pixels)
@@ -218,7 +218,7 @@ def test_as_many_characters_are_drawn_as_the_sentence_says(
         else False
     )
     if place == "margin":
-        margin = prompt.renderer.insets.left
+        margin = prompt.renderer.insets(prompt.space.geometry).left
         lines = np.zeros((224, 224), bool)
         lines[margin:, margin:] = True
     assert components(inked(prompt) & ~np.asarray(lines)) == parts_

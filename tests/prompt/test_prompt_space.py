@@ -141,7 +141,7 @@ def test_what_is_drawn_last_lies_above() -> None:
     z = EVERY.embed(np.array([0.0, 1.0]), ["legend"], EVERY.embed(look, ["marks"], z))
     z[EVERY.names.index("marks.alpha")] = 1e9
     rendered = EVERY.render(z, noise(72, 72))
-    insets = EVERY.renderer(z).insets
+    insets = EVERY.renderer(z).insets(EVERY.geometry)
     strips = rendered[:, : insets.left], rendered[: insets.top], rendered[-insets.bottom :]
     assert all(np.median(strip) == 255 for strip in strips)
     middle = rendered[insets.top : -insets.bottom, (96 + insets.left) // 2]
@@ -154,7 +154,7 @@ def test_the_frame_of_a_prompt_with_a_margin_is_clear_where_the_image_goes() -> 
     z = space.embed(Marks().start(3, layout="rows", anchors="digits", place="margin"), ["marks"], z)
     prompt = space.prompt(z)
     frame = prompt.frame
-    margin = prompt.renderer.insets.left
+    margin = prompt.renderer.insets(prompt.space.geometry).left
     assert frame is not None
     outside = frame[..., 3] == 255
     outside[:margin] = outside[:, :margin] = False

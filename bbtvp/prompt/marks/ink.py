@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.prompt.layer import Box
+from bbtvp.prompt.layer import Box, Size
 from bbtvp.prompt.marks.glyphs import Coverage, drawn
 
 TILE = 512
@@ -23,8 +23,8 @@ TILE = 512
 two halves.
 """
 PATCHES = 32
-"""Patches per side of the canvas, over each of which luminance is averaged before black or white
-ink is chosen.
+"""Patches along each side of the canvas, over each of which luminance is averaged before black or
+white ink is chosen.
 """
 
 _LUMA = np.array([77, 150, 29], np.int32)
@@ -74,14 +74,16 @@ class Ink:
 
 def patches(canvas: Pixels) -> NDArray[np.uint16]:
     """(patches, 3): black (0) for patches of mean luma 128 or more, white (255) for darker ones."""
-    side = _patch_count(len(canvas))
-    means = np.asarray(Image.fromarray(canvas).resize((side, side), Image.Resampling.BOX), np.int32)
+    image = Image.fromarray(canvas)
+    counts = _patch_counts(Size(*image.size))
+    means = np.asarray(image.resize(counts, Image.Resampling.BOX), np.int32)
     luma = (means.reshape(-1, 3) @ _LUMA) >> 8
     return np.where(luma >= 128, 0, 255).astype(np.uint16)[:, None].repeat(3, axis=1)
 
 
-def _patch_count(side: int) -> int:
-    return min(PATCHES, side)
+def _patch_counts(canvas: Size) -> Size:
+    """Patches across and down."""
+    return Size(min(PATCHES, canvas.width), min(PATCHES, canvas.height))
 
 
 def strip(start: int, size: int, at: float, thick: int) -> tuple[int, int]:
@@ -99,14 +101,14 @@ def strip(start: int, size: int, at: float, thick: int) -> tuple[int, int]:
 
 
 def lines(
-    side: int,
+    canvas: Size,
     box: Box,
     rows: Iterable[tuple[int, int]],
     columns: Iterable[tuple[int, int]],
     cover: int,
 ) -> Ink:
     """Lines across (rows) and down (columns) the box."""
-    map_ = np.zeros((side, side), np.uint8)
+    map_ = _blank(canvas)
     for first, end in rows:
         map_[first:end, box.left : box.right] = cover
     for first, end in columns:
@@ -114,9 +116,11 @@ def lines(
     return _from_map(map_)
 
 
-def dots(side: int, centres: Iterable[tuple[tuple[int, int], tuple[int, int]]], cover: int) -> Ink:
+def dots(
+    canvas: Size, centres: Iterable[tuple[tuple[int, int], tuple[int, int]]], cover: int
+) -> Ink:
     """Antialiased discs that fill the squares given as pixel ranges (columns, rows)."""
-    map_ = np.zeros((side, side), np.uint8)
+    map_ = _blank(canvas)
     for (left, right), (top, bottom) in centres:
         disc = _disc(right - left, bottom - top)
         map_[top:bottom, left:right] = np.rint(disc * cover)
@@ -132,21 +136,24 @@ def _disc(width: int, height: int) -> NDArray[np.float64]:
     return disc
 
 
-def labels(side: int, texts: Iterable[Label], within: Box) -> Ink:
+def labels(canvas: Size, texts: Iterable[Label], within: Box) -> Ink:
     """Text, within this box and nowhere else.
 
     Each label takes one colour, that of the patch under its centre.
     """
-    map_ = np.zeros((side, side), np.uint8)
-    owner = np.zeros((side, side), np.intp)
-    count = _patch_count(side)
+    map_ = _blank(canvas)
+    owner = np.zeros(map_.shape, np.intp)
+    counts = _patch_counts(canvas)
     for label in texts:
         cover = drawn(label.text, label.cap)
         box, shape = _landed(cover, label, within)
         where = slice(box.top, box.bottom), slice(box.left, box.right)
         map_[where] = np.maximum(map_[where], shape)
-        row, column = (min(max(int(at), 0), side - 1) * count // side for at in (label.y, label.x))
-        owner[where] = row * count + column
+        column, row = (
+            min(max(int(at), 0), side - 1) * count // side
+            for at, side, count in zip((label.x, label.y), canvas, counts, strict=True)
+        )
+        owner[where] = row * counts.width + column
     ink = _from_map(map_)
     return Ink(ink.pixels, ink.cover, owner.reshape(-1)[ink.pixels])
 
@@ -166,10 +173,14 @@ def _landed(cover: Coverage, label: Label, within: Box) -> tuple[Box, Coverage]:
     return box, cover[: box.bottom - top, : box.right - left]
 
 
+def _blank(canvas: Size) -> Coverage:
+    return np.zeros((canvas.height, canvas.width), np.uint8)
+
+
 def _from_map(map_: Coverage) -> Ink:
-    side = len(map_)
+    height, width = map_.shape
+    counts = _patch_counts(Size(width, height))
     pixels = np.flatnonzero(map_)
-    count = _patch_count(side)
-    rows, columns = np.divmod(pixels, side)
-    patch = rows * count // side * count + columns * count // side
+    rows, columns = np.divmod(pixels, width)
+    patch = rows * counts.height // height * counts.width + columns * counts.width // width
     return Ink(pixels, map_.reshape(-1)[pixels].astype(np.uint16), patch)

@@ -74,7 +74,7 @@ class Legend(PaintLayer):
             raise UsageError(f"height is {self.height}; give a share of the canvas, 1/30 to 1/12")
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
-        self._laid_out(geometry.canvas)
+        self._check(geometry)
         return tuple(f"entries_{option}" for option in _OPTIONS)
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
@@ -88,56 +88,80 @@ class Legend(PaintLayer):
         return chosen(_OPTIONS, z.tolist()) == "each"
 
     def insets(self, z: Vector, geometry: Geometry) -> Insets:
-        return Insets(bottom=self._laid_out(geometry.canvas)[1]) if self.shown(z) else Insets()
+        return Insets(bottom=self._laid_out(geometry)[1]) if self.shown(z) else Insets()
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         shown = self.shown(z)
-        side = geometry.canvas
-        texts, strip = self._laid_out(side)
-        ink = labels(side, texts, Box(0, side - strip, side, side)) if shown else None
+        texts, strip = self._laid_out(geometry)
+        top = geometry.height - strip
+        where = Box(0, top, *geometry.canvas)
+        ink = labels(geometry.canvas, texts, where) if shown else None
 
         def paint(canvas: Pixels, box: Box) -> None:
             if ink is not None:
-                canvas[side - strip :] = 255
+                canvas[top:] = 255
                 ink.blend(canvas, _BLACK)
 
         return paint
 
-    def _laid_out(self, side: int) -> tuple[list[Label], int]:
-        """The labels and the height of their strip."""
-        cap = max(_LEAST_CAP, round(self.height * side))
-        lines = self._wrapped(cap, side)
-        pitch = round(_PITCH * cap)
-        strip = pitch * len(lines)
-        if strip > side * _MOST_STRIP:
+    def _laid_out(self, geometry: Geometry) -> tuple[list[Label], int]:
+        """The labels and the height of their strip; all smaller where a picture is narrow."""
+        width, height = geometry.canvas
+        for cap in range(self._cap(geometry), 0, -1):
+            lines = self._wrapped(cap, width)
+            pitch = round(_PITCH * cap)
+            strip = pitch * len(lines)
+            if max(_widths(self.entries, cap)) > _room(cap, width) or strip > height * _MOST_STRIP:
+                continue
+            top = height - strip
+            placed = [
+                Label(text, cap, x, top + (row + 0.5) * pitch)
+                for row, line in enumerate(lines)
+                for text, x in line
+            ]
+            return placed, strip
+        return [], 0
+
+    def _check(self, geometry: Geometry) -> None:
+        """UsageError if the entries do not fit in letters of the wished height."""
+        cap = self._cap(geometry)
+        width, height = geometry.canvas
+        for entry, needed in zip(self.entries, _widths(self.entries, cap), strict=True):
+            if needed > _room(cap, width):
+                raise UsageError(
+                    f"legend entry {entry!r} is wider than a canvas of {width} px; shorten it"
+                )
+        lines = self._wrapped(cap, width)
+        if round(_PITCH * cap) * len(lines) > height * _MOST_STRIP:
             raise UsageError(
-                f"a legend of {len(lines)} lines takes over a third of {side} px; "
+                f"a legend of {len(lines)} lines takes over a third of {height} px; "
                 "give fewer entries"
             )
-        top = side - strip
-        return [
-            Label(t, cap, x, top + (row + 0.5) * pitch)
-            for row, line in enumerate(lines)
-            for t, x in line
-        ], strip
+
+    def _cap(self, geometry: Geometry) -> int:
+        return max(_LEAST_CAP, round(self.height * geometry.side))
 
     def _wrapped(self, cap: int, side: int) -> list[list[tuple[str, float]]]:
         """The entries of each line, with the middle of each."""
         gap = round(_BETWEEN * cap)
         lines: list[list[tuple[str, float]]] = [[]]
         at = gap / 2
-        for entry in self.entries:
-            width = glyphs.drawn(entry, cap).shape[1]
-            if width > side - gap:
-                raise UsageError(
-                    f"legend entry {entry!r} is wider than a canvas of {side} px; shorten it"
-                )
+        for entry, width in zip(self.entries, _widths(self.entries, cap), strict=True):
             if at + width > side - gap / 2:
                 lines.append([])
                 at = gap / 2
             lines[-1].append((entry, at + width / 2))
             at += width + gap
         return lines
+
+
+def _widths(entries: tuple[str, ...], cap: int) -> list[int]:
+    return [glyphs.drawn(entry, cap).shape[1] for entry in entries]
+
+
+def _room(cap: int, side: int) -> int:
+    """Pixels across that one entry may take."""
+    return side - round(_BETWEEN * cap)
 
 
 def _listed(entries: Iterable[str]) -> tuple[str, ...]:

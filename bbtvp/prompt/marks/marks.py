@@ -52,7 +52,7 @@ _KEPT = 16
 
 @final
 class Look(NamedTuple):
-    """What the variables stand for. Lengths are shares of the canvas."""
+    """What the variables stand for. Lengths are shares of the canvas' shorter side."""
 
     layout: str
     divisions: int
@@ -107,8 +107,9 @@ class Marks(PaintLayer):
     margin is there only if anchors stand in it; it is white, along the left and the top edge, and
     at least as wide as its labels. The image is placed in what is left, so that nothing covers it
     and it is resampled once. Lines and dots partition the image itself, not the canvas. Lengths are
-    shares of the canvas: thickness 1/250 (3 px at 768, at least 1), dots 1/120 (at least 3 px),
-    labels at least 6 px unless their cell is smaller: all labels shrink together until each fits.
+    shares of the canvas' shorter side: thickness 1/250 (3 px at 768, at least 1), dots 1/120 (at
+    least 3 px), labels at least 6 px unless their cell is smaller: all labels shrink together until
+    each fits.
 
     `phase`: shift of all lines and dots, as a share of a division, -0.25..0.25. Not searched: fixed
     heights always cut the same content, so a held-out check with another phase shows whether luck
@@ -177,13 +178,12 @@ class Marks(PaintLayer):
         return z
 
     def insets(self, z: Vector, geometry: Geometry) -> Insets:
-        margin = self._margin(self.look(z), geometry.canvas)
+        margin = self._margin(self.look(z), geometry.side)
         return Insets(left=margin, top=margin)
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         look = self.look(z)
-        side = geometry.canvas
-        margin = self._margin(look, side)
+        margin = self._margin(look, geometry.side)
         kept: dict[Box, tuple[Ink, Ink]] = {}
 
         def paint(canvas: Pixels, box: Box) -> None:
@@ -192,7 +192,7 @@ class Marks(PaintLayer):
             if box not in kept:
                 if len(kept) >= _KEPT:
                     kept.clear()
-                kept[box] = self._drawn(look, side, box, margin)
+                kept[box] = self._drawn(look, geometry, box, margin)
             canvas[:, :margin] = 255
             canvas[:margin] = 255
             colors = (
@@ -214,16 +214,19 @@ class Marks(PaintLayer):
         needed = max(size for name in names for size in drawn(name, cap).shape) + 2 * _pad(cap)
         return int(min(max(round(look.margin * side), needed), side // _MOST_MARGIN))
 
-    def _drawn(self, look: Look, side: int, box: Box, margin: int) -> tuple[Ink, Ink]:
+    def _drawn(self, look: Look, geometry: Geometry, box: Box, margin: int) -> tuple[Ink, Ink]:
         """The lines or dots, and the labels, for an image in this box."""
+        side = geometry.side
+        canvas = geometry.canvas
         cells = _Cells(look, self.phase, side, box)
         cover = round(255 * look.alpha)
         if look.layout == "dots":
-            marks = dots(side, [(x, y) for y in cells.middles(1) for x in cells.middles(0)], cover)
+            places = [(x, y) for y in cells.middles(1) for x in cells.middles(0)]
+            marks = dots(canvas, places, cover)
         else:
-            marks = lines(side, box, cells.cuts(1), cells.cuts(0), cover)
-        within = Box(0, 0, side, side) if look.place == "margin" else box
-        return marks, labels(side, _placed(look, cells, _cap(look, side), margin), within)
+            marks = lines(canvas, box, cells.cuts(1), cells.cuts(0), cover)
+        within = Box(0, 0, *canvas) if look.place == "margin" else box
+        return marks, labels(canvas, _placed(look, cells, _cap(look, side), margin), within)
 
 
 def _cap(look: Look, side: int) -> int:

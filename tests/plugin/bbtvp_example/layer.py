@@ -37,8 +37,8 @@ class Lamp(PaintLayer):
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         params = self.params(z, geometry)
-        across = np.linspace(-1, 1, geometry.canvas)
-        radius = (across[:, None] ** 2 + across**2) / 2
+        across, down = (np.linspace(-1, 1, side) for side in geometry.canvas)
+        radius = (down[:, None] ** 2 + across**2) / 2
         factor = params["light"] * (1 - params["fall"] * radius[..., None])
 
         def paint(canvas: Pixels, box: Box) -> None:
