@@ -111,7 +111,7 @@ class CheckInputs:
     @classmethod
     def load(
         cls,
-        prompt: Path,
+        prompt: Path | None,
         task: str,
         models: Sequence[str],
         *,
@@ -121,13 +121,14 @@ class CheckInputs:
     ) -> CheckInputs:
         """Load all of it.
 
-        question: of a task that is a folder or a file; by default the one in the bundle. labels: of
-        a table, likewise.
+        prompt: None for the identity. question: of a task that is a folder or a file; by default
+        the one in the bundle. labels: of a table, likewise.
         """
         from bbtvp.models import load_model
+        from bbtvp.prompt import PromptSpace
         from bbtvp.verify.inputs import open_prompt
 
-        opened = open_prompt(prompt)
+        opened = open_prompt(PromptSpace.identity() if prompt is None else prompt)
         found = opened.task(task, **asked(question, labels))
         say(f"question: {found.question}")
         given = model_options(options)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,21 +16,23 @@ from bbtvp.cli.checks import (
     CheckInputs,
     asking_options,
     labels_option,
-    prompt_argument,
     question_option,
     tested_models_option,
     tested_task_option,
 )
 from bbtvp.cli.options import give, json_flag, number_option, out_option, say
+from bbtvp.cli.rivals import RivalArguments, ask_rivals, rival_arguments, rival_options, rival_plan
+from bbtvp.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from bbtvp.verify import Proof, ProofPlan
+    from bbtvp.rivals import RivalTable
+    from bbtvp.verify import Proof, Rule
 
 points = click.FloatRange(0, 100, max_open=True)
 
 
 @click.command()
-@prompt_argument
+@click.argument("prompt", required=False, type=click.Path(path_type=Path))
 @tested_task_option
 @tested_models_option("A model to verify on; repeat for more.")
 @click.option(
@@ -61,6 +66,7 @@ points = click.FloatRange(0, 100, max_open=True)
     type=click.IntRange(0),
     help="Unprompted images, no test images, to fit an output calibration on; 0: none.",
 )
+@rival_options
 @asking_options
 @out_option("Run folder: makes the verification resumable, keeps its picture.")
 @click.option(
@@ -72,7 +78,7 @@ points = click.FloatRange(0, 100, max_open=True)
 @json_flag
 def verify(
     *,
-    prompt: Path,
+    prompt: Path | None,
     task: str,
     models: tuple[str, ...],
     sources: tuple[str, ...],
@@ -82,6 +88,8 @@ def verify(
     max_harm: float,
     sequential: bool,
     calibration: int,
+    rivals: str | None,
+    rival_queries: int,
     usd: float | None,
     reader: str,
     seed: int,
@@ -95,37 +103,26 @@ def verify(
 
     Zero-shot, the empty-frame control, the prompt and, where there is one, its sentence alone are
     asked about the same test images. The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
+    With --rivals, what a user would do instead is asked too; see docs/rivals.md.
     """
-    from bbtvp.jobs.result import result
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.progress import Progress
-    from bbtvp.verify import Rule, needless_proof, plan_proof
-    from bbtvp.verify import verify as prove
+    from bbtvp.verify import Rule
 
+    if prompt is None and rivals is None:
+        raise UsageError("name the PROMPT to verify, or what to ask instead of one (--rivals all)")
     began = time.monotonic()
+    beside = None if rivals is None else rival_arguments(rivals, reader, rival_queries)
     inputs = CheckInputs.load(
         prompt, task, models, question=question, labels=labels, options=options
     )
     rule = Rule(min_gain / 100, max_harm / 100)
-    needless = inputs.prompt.is_identity
     if dry_run:
-        planned = plan_proof(
-            inputs.prompt,
-            inputs.task,
-            () if needless else inputs.models,
-            reader=reader,
-            calibration=calibration,
-            rule=rule,
-        )
-        _show_plan(inputs, planned, as_json)
+        _show_plan(inputs, rule, beside, reader=reader, calibration=calibration, as_json=as_json)
         return
-    proof = (
-        needless_proof(inputs.task.name, rule)
-        if needless
-        else prove(
-            inputs.prompt,
-            inputs.task,
-            inputs.models,
+    with _proof_folder(out, beside) as folder:
+        proof = _proved(
+            inputs,
             source=sources or inputs.facts.get("source_models"),
             reader=reader,
             rule=rule,
@@ -134,62 +131,125 @@ def verify(
             facts=inputs.facts,
             usd=usd,
             seed=seed,
-            out=out,
+            out=folder,
             watch=Progress(say, sys.stderr),
         )
-    )
-    if out is not None and not needless:
+        table = beside and ask_rivals(
+            inputs, beside, sources=sources, usd=usd, seed=seed, out=folder
+        )
+    if out is not None and proof.rows:
         save_gallery(proof, out / "gallery.png")
     if as_json:
         seconds = time.monotonic() - began
-        give(
-            result(
-                None,
-                proof,
-                task=inputs.task.name,
-                seed=seed,
-                prompt=str(prompt),
-                seconds=seconds,
-            )
-        )
+        give(_document(inputs, proof, table, prompt=prompt, seed=seed, seconds=seconds))
     else:
-        _show_proof(proof, details)
+        _show_proof(proof, table, details, unproven=prompt is None)
     if proof.saved:
         say(f"looking early saved {proof.saved} test images, in every arm")
-    sys.exit(proof.verdict.exit_code)
+    sys.exit(0 if prompt is None else proof.verdict.exit_code)
 
 
-def _show_proof(proof: Proof, details: bool) -> None:
+def _proved(inputs: CheckInputs, *, rule: Rule, **options: Any) -> Proof:
+    """The proof; of the identity, which needs none, its verdict alone."""
+    from bbtvp.verify import needless_proof
+    from bbtvp.verify import verify as prove
+
+    if inputs.prompt.is_identity:
+        return needless_proof(inputs.task.name, rule)
+    return prove(inputs.prompt, inputs.task, inputs.models, rule=rule, **options)
+
+
+@contextmanager
+def _proof_folder(out: Path | None, beside: RivalArguments | None) -> Iterator[Path | None]:
+    """Where the proof is kept: with rivals always somewhere.
+
+    They find its answers there, and do not ask for them again.
+    """
+    if out is not None or beside is None:
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _document(
+    inputs: CheckInputs,
+    proof: Proof,
+    table: RivalTable | None,
+    *,
+    prompt: Path | None,
+    seed: int,
+    seconds: float,
+) -> dict[str, Any]:
+    from bbtvp.jobs.result import result
+
+    found = result(
+        None, proof, task=inputs.task.name, seed=seed, prompt=str(prompt or ""), seconds=seconds
+    )
+    return found if table is None else {**found, "rivals": table.as_json()}
+
+
+def _show_proof(
+    proof: Proof, table: RivalTable | None, details: bool, *, unproven: bool = False
+) -> None:
+    """Print the proof, unless there was no prompt to prove, and the rivals."""
+    from bbtvp.report.rivals import rivals_text
     from bbtvp.report.terminal import proof_details, proof_table, verdict_lines
 
-    if not proof.rows:
-        click.echo(verdict_lines(proof))
-        return
-    click.echo(f"\n{verdict_lines(proof)}\n\n{proof_table(proof)}")
-    if details:
-        click.echo(f"\n{proof_details(proof)}")
-    else:
-        click.echo("per class, controls, noise and the rule: --details")
+    blocks = [] if unproven else [verdict_lines(proof)]
+    if proof.rows:
+        more = "per class, controls, noise and the rule: --details"
+        blocks.append(f"{proof_table(proof)}\n{'' if details else more}".rstrip())
+    if proof.rows and details:
+        blocks.append(proof_details(proof))
+    if table is not None:
+        blocks.append(rivals_text(table))
+    click.echo(("\n" if proof.rows else "") + "\n\n".join(blocks))
 
 
-def _show_plan(inputs: CheckInputs, planned: ProofPlan, as_json: bool) -> None:
+def _show_plan(
+    inputs: CheckInputs,
+    rule: Rule,
+    beside: RivalArguments | None,
+    *,
+    reader: str,
+    calibration: int,
+    as_json: bool,
+) -> None:
     """Print the arms, the image queries, the costs, and what the test images can show."""
     from bbtvp.cli.plan import tell
     from bbtvp.report.progress import describe_power
-    from bbtvp.verify import needless_proof
+    from bbtvp.verify import needless_proof, plan_proof
 
-    if inputs.prompt.is_identity:
-        tell(planned.as_json(), [str(needless_proof(inputs.task.name).verdict)], {}, as_json)
-        return
+    needless = inputs.prompt.is_identity
+    planned = plan_proof(
+        inputs.prompt,
+        inputs.task,
+        () if needless else inputs.models,
+        reader=reader,
+        calibration=calibration,
+        rule=rule,
+    )
+    document = planned.as_json()
     lines = []
+    if needless and beside is None:
+        lines.append(str(needless_proof(inputs.task.name).verdict))
     for share in planned.shares:
         arms = ", ".join(share.arms).replace("_", " ")
         lines.append(
             f"{share.model}: {arms} on {planned.images} test images; "
             f"at most {share.queries:,} image queries"
         )
-    lines.append(f"together: at most {planned.queries:,} image queries")
-    costs = inputs.costs([share.queries for share in planned.shares])
-    tell(planned.as_json(), lines, costs, as_json)
-    if not as_json:
+    if not needless:
+        lines.append(f"together: at most {planned.queries:,} image queries")
+    costs = {} if needless else inputs.costs([share.queries for share in planned.shares])
+    if beside is not None:
+        document["rivals"] = rival_plan(inputs, beside)
+        lines.append(
+            "rivals: {}; at most {:,} image queries".format(
+                ", ".join(document["rivals"]["arms"]), document["rivals"]["queries"]
+            )
+        )
+    tell(document, lines, costs, as_json)
+    if not as_json and not needless:
         click.echo(describe_power(planned))

@@ -34,7 +34,7 @@ from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.endpoint.several import ACCEPTED, seen_several, several
 from bbtvp.endpoint.transport import HttpResponse, Transport
-from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request, Shown
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request, Shown, Usage
 
 
 @final
@@ -209,6 +209,11 @@ class Endpoint(Model):
     def max_cost(self, request: Request) -> float:
         asked, answered = self._context.tokens(request)
         return self._context.usd(asked, answered, batch=self.settings.batch)
+
+    def cost_of(self, usage: Usage) -> float | None:
+        if self._context.price is None or not usage.input_tokens:
+            return None
+        return self._context.usd(usage.input_tokens, usage.output_tokens, batch=self.settings.batch)
 
     def fitting_canvas(self, wanted: int) -> int:
         return fitting_canvas(self.api.service, self.api.image_name, wanted)

@@ -25,7 +25,7 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models.budget import Budget
 from bbtvp.models.cache import ReplyCache
-from bbtvp.models.exchange import Outcome, QueryFailed, Request
+from bbtvp.models.exchange import Outcome, QueryFailed, Request, Usage
 from bbtvp.models.port import Model, Probe
 
 REQUESTS_PER_CALL = 128
@@ -92,6 +92,9 @@ class MeteredModel(Model):
     def answered(self, requests: Sequence[Request]) -> list[bool]:
         """Whether each request has been answered before, so that it costs no image query now."""
         return [self.cache.recall(key) is not None for key in self._keys(requests)]
+
+    def cost_of(self, usage: Usage) -> float | None:
+        return self.model.cost_of(usage)
 
     def _keys(self, requests: Sequence[Request]) -> list[str]:
         identity = self.model.identity.encode()

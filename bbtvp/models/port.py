@@ -20,7 +20,7 @@ from typing import final
 
 from bbtvp.core.origin import Origin
 from bbtvp.models.budget import Budget
-from bbtvp.models.exchange import Outcome, Request
+from bbtvp.models.exchange import Outcome, Request, Usage
 
 ANY_NUMBER = 10_000
 """Images of a request of a model that sets no limit of its own."""
@@ -133,6 +133,13 @@ class Model(ABC):
         0 for a local model, and where no price is known.
         """
         return 0.0
+
+    def cost_of(self, usage: Usage) -> float | None:
+        """The US dollars that an answer of this usage costs, whether it is paid for now or was.
+
+        None for a local model, and where no price or no count of tokens is known.
+        """
+        return usage.usd or None
 
     def fitting_canvas(self, wanted: int) -> int:
         """The side in pixels, nearest to `wanted`, of a square image that is not resampled."""

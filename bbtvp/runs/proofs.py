@@ -14,6 +14,9 @@ from bbtvp.runs.records import FILE as JOURNAL
 FOLDER = "verify"
 """Where they lie in a run folder, each in a folder of its own."""
 
+RIVALS_DOCUMENT = "rivals.json"
+"""The table of the rivals that were asked beside a proof, in the proof's folder."""
+
 _DIGITS = 12
 """Digits of a digest that a folder is named by."""
 

@@ -214,6 +214,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "source_model": run.model.spec,
         "source_models": [model.spec for model in run.models],
         "queries": dict(run.queries),
+        **({"usd": run.usd} if run.usd else {}),
         "validation": [
             {"arm": arm.name, "accuracy": arm.accuracy, "loss": arm.loss} for arm in run.arms
         ],

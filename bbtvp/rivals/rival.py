@@ -1,0 +1,106 @@
+"""What a rival is: a name, what it needs of a model, and how it is made ready for a task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple, final
+
+from bbtvp.models import Capabilities, Model, Outcome, QueryFailed
+from bbtvp.rivals.procedure import Asked, Procedure
+from bbtvp.search import Reader
+from bbtvp.tasks import Task
+
+
+@final
+class TuningCost(NamedTuple):
+    """What it cost to make a rival ready: image queries, and US dollars.
+
+    usd: None where the model's price is not known.
+    """
+
+    queries: int = 0
+    usd: float | None = None
+
+    @classmethod
+    def of(cls, model: Model, outcomes: Iterable[Outcome]) -> TuningCost:
+        """The cost of these image queries to the model."""
+        found = list(outcomes)
+        return cls(len(found), usd_of(model, found))
+
+
+def usd_of(model: Model, outcomes: Iterable[Outcome]) -> float | None:
+    """What image queries cost at the model's price, also those that were paid for before.
+
+    None if the price of one of them is not known.
+    """
+    costs = [
+        outcome.usage.usd if isinstance(outcome, QueryFailed) else model.cost_of(outcome.usage)
+        for outcome in outcomes
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+@final
+@dataclass(frozen=True)
+class Tuning:
+    """What a rival is made ready with: training and validation images, never test images.
+
+    queries: the most image queries that a searched rival may send. folder: where a search keeps its
+    run; None keeps it in memory.
+    """
+
+    task: Task
+    model: Model
+    reader: Reader
+    queries: int
+    seed: int = 0
+    folder: Path | None = None
+
+    @property
+    def asked(self) -> Asked:
+        """The model, the task and the reader."""
+        return Asked(self.model, self.task, self.reader)
+
+
+@final
+class Tuned(NamedTuple):
+    """A rival that is ready. note: what was chosen, or what a reader must know; it may be empty."""
+
+    procedure: Procedure
+    cost: TuningCost = TuningCost()
+    note: str = ""
+
+
+class Rival(ABC):
+    """Something that a user would do instead of a visual prompt.
+
+    A subclass is a frozen dataclass whose fields are its constants.
+    """
+
+    name: ClassVar[str]
+    """Its name in tables and on the command line."""
+    about: ClassVar[str]
+    """What it does, in a line."""
+    source: ClassVar[str] = "-"
+    """The publication that it follows."""
+
+    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
+        """Why a model of these capabilities cannot do it on this task; "" if it can."""
+        return ""
+
+    def most_queries(self, tuning: Tuning) -> int:
+        """The most image queries that `prepare` sends."""
+        return 0
+
+    @property
+    def queries_per_image(self) -> int:
+        """Image queries for each image once it is ready."""
+        return 1
+
+    @abstractmethod
+    def prepare(self, tuning: Tuning) -> Tuned:
+        """Make it ready for a task. Raises as `bbtvp.search.ask` does."""
