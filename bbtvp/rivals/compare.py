@@ -64,7 +64,7 @@ class RivalPlan(NamedTuple):
 
 
 @final
-class _Arm(NamedTuple):
+class _ReadyArm(NamedTuple):
     """An arm that is ready."""
 
     name: str
@@ -76,7 +76,7 @@ class _Arm(NamedTuple):
 
 
 @final
-class _Found(NamedTuple):
+class _ArmAnswers(NamedTuple):
     """What an arm answered on one model. scores: (test images,), NaN without an answer."""
 
     scores: Vector
@@ -153,7 +153,7 @@ def compare_rivals(
         watch=watch,
     )
     with session:
-        comparison = _Comparison(session, given, source or facts.get("source_models"))
+        comparison = _RivalComparison(session, given, source or facts.get("source_models"))
         if not session.prompt.is_identity:
             comparison.add_prompt(facts)
         comparison.prepare(chosen, strict=ALL not in named, queries=tuning)
@@ -164,7 +164,7 @@ def compare_rivals(
 
 
 @final
-class _Comparison:
+class _RivalComparison:
     """Makes the arms ready on the source model, and asks all models in each."""
 
     def __init__(
@@ -182,7 +182,9 @@ class _Comparison:
         self._others = [model for i, model in enumerate(models) if i != first]
         self._left_out: dict[str, str] = {}
         self._arms = [
-            _Arm(ZERO_SHOT, "the image and the question as they are", OneQuery(), TuningCost(), "")
+            _ReadyArm(
+                ZERO_SHOT, "the image and the question as they are", OneQuery(), TuningCost(), ""
+            )
         ]
 
     def add_prompt(self, facts: Mapping[str, Any]) -> None:
@@ -191,7 +193,7 @@ class _Comparison:
         arm = OneQuery(self._session.prompt)
         cost = TuningCost(queries, facts.get("usd"))
         note = "" if queries else "its bundle does not say what its search cost"
-        self._arms.append(_Arm(PROMPT, "the prompt that is proved", arm, cost, note))
+        self._arms.append(_ReadyArm(PROMPT, "the prompt that is proved", arm, cost, note))
 
     def prepare(self, rivals: Sequence[Rival], *, strict: bool, queries: int) -> None:
         """Make the rivals ready. strict: one that cannot be asked is a UsageError."""
@@ -217,7 +219,7 @@ class _Comparison:
 
     def _add(self, rival: Rival, tuned: Tuned) -> None:
         self._arms.append(
-            _Arm(rival.name, rival.about, tuned.procedure, tuned.cost, tuned.note, rival)
+            _ReadyArm(rival.name, rival.about, tuned.procedure, tuned.cost, tuned.note, rival)
         )
 
     def table(self) -> RivalTable:
@@ -244,10 +246,10 @@ class _Comparison:
             *self._session.cost,
         )
 
-    def _ask(self, model: MeteredModel) -> dict[str, _Found]:
+    def _ask(self, model: MeteredModel) -> dict[str, _ArmAnswers]:
         """The answers of a model by arm; an arm that it cannot do is left out."""
         asked = Asked(model, self._task, self._session.reader(model))
-        found: dict[str, _Found] = {}
+        found: dict[str, _ArmAnswers] = {}
         for arm in self._arms:
             if arm.rival and arm.rival.obstacle(model.capabilities, self._task):
                 continue
@@ -260,7 +262,7 @@ class _Comparison:
                     self._left_out[arm.name] = str(error)
                 continue
             scores = answers.answers.correct
-            found[arm.name] = _Found(scores, answers)
+            found[arm.name] = _ArmAnswers(scores, answers)
             if np.isfinite(scores).any():
                 score = float(np.nanmean(scores))
                 self._session.watch(RivalAsked(arm.name, model.spec, score))
@@ -283,7 +285,7 @@ class _Comparison:
     def _gain(self, before: Vector, after: Vector) -> PairedGain:
         return paired_gain(before, after, seed=self._session.seed)
 
-    def _row(self, arm: _Arm, found: _Found, zero_shot: Vector) -> RivalRow:
+    def _row(self, arm: _ReadyArm, found: _ArmAnswers, zero_shot: Vector) -> RivalRow:
         answers = found.answers
         notes = [arm.note] if arm.note else []
         if answers.fell_back:
