@@ -19,7 +19,7 @@ import numpy as np
 from bbtvp.adapters.ray_pool import SENDS, LostBatch, WorkerPool, connect, free_places
 from bbtvp.adapters.ray_worker import RequestOutline
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Budget, Model, Outcome, QueryFailed, Request
+from bbtvp.models import Budget, Model, Outcome, Probe, QueryFailed, Request
 
 SHARE = 4
 """Parts per worker where a model does not say how it batches.
@@ -87,6 +87,17 @@ class RayModel(Model):
     @property
     def identity(self) -> str:
         return self._identity
+
+    def probe_images(self, images: int, budget: Budget) -> Probe | None:
+        """See `Model`; one worker finds out, and the others do when they are asked."""
+        if images <= self.capabilities.images:
+            return None
+        (found,) = self._pool.run("probe_images", [images])
+        if isinstance(found, LostBatch):
+            raise ModelError(f"{self.spec}: workers die on {images} images: {found.reason}")
+        if isinstance(found, Probe):
+            self.capabilities = found.capabilities
+        return found if isinstance(found, Probe) else None
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests, from any thread. Raises ModelError if no worker is left."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError
-from bbtvp.models import Capabilities, Model, Outcome, Request, Shown, load_model
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Request, Shown, load_model
 
 
 @runtime_checkable
@@ -113,6 +113,15 @@ class Worker:
             return None
         try:
             return model.batches([outline.blank() for outline in outlines])
+        except BbtvpError as error:
+            return error
+
+    def probe_images(self, images: int) -> Probe | BbtvpError | None:
+        """Find out whether the model takes so many images in a request."""
+        if self._model is None:  # never: the driver asks those that loaded
+            return ModelError(f"{self._spec} is not loaded")
+        try:
+            return self._model.probe_images(images, Budget())
         except BbtvpError as error:
             return error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from bbtvp.adapters.hf.prompts import answer_prompt
 from bbtvp.adapters.hf.scoring import Ids, Scorer
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
-from bbtvp.models import Request
+from bbtvp.models import Request, Shown
 
 LABELS = ("cat", "two dogs", "a red car")
 
@@ -62,14 +63,12 @@ def check(
     """
     asked = requests()
     labels = [ids(PROBE, label) for label in LABELS]
-    # A model in float16 may keep a part in float32, as BLIP-2 does: the coarsest weights decide.
-    dtypes = {weight.dtype for weight in scorer.model.parameters()}
-    limit = max(TOLERANCE.get(dtype, TOLERANCE[torch.float32]) for dtype in dtypes)
+    limit = _limit(scorer)
 
     def apart(cached: bool, parts: Sequence[Sequence[Request]]) -> float:
         scorer.cached = cached
         found = torch.cat([scorer(inputs(part), labels) for part in parts])
-        return float(((found - reference).abs() - _RELATIVE * reference.abs()).max())
+        return _apart(found, reference)
 
     try:
         reference = _reference(spec, inputs, labels, scorer, asked)
@@ -122,6 +121,65 @@ def check_prompt(
             f"{spec}: the prompt has {len(ours)} tokens here and {len(theirs)} in transformers' "
             "own chat; report it, or go on with check=false"
         )
+
+
+def check_several(
+    inputs: Callable[[Sequence[Request]], dict[str, Any]],
+    ids: Callable[[str, str], Ids],
+    scorer: Scorer,
+    images: int,
+) -> bool:
+    """Whether requests of `images` images are scored right in one batch; if not, one at a time.
+
+    Raises ModelError for a model that takes no such request, that does not look at the first of its
+    images, or that scores it wrong in either way.
+    """
+    one, other = requests()
+    rest = tuple(Shown(one.image, "A text.") for _ in range(images - 2))
+    asked = [
+        replace(one, context=(Shown(first, "A text."), *rest)) for first in (one.image, other.image)
+    ]
+    labels = [ids(PROBE, label) for label in LABELS]
+    cached = scorer.cached
+    try:
+        scorer.cached = False
+        reference = torch.cat([scorer(inputs([request]), labels) for request in asked])
+        scorer.cached = cached
+        alone = torch.cat([scorer(inputs([request]), labels) for request in asked])
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and is_full(error):
+            raise
+        raise ModelError(f"the model fails on them ({one_line(error)})") from error
+    finally:
+        scorer.cached = cached
+    limit = _limit(scorer)
+    if torch.equal(reference[0], reference[1]):
+        raise ModelError("the first of them changes nothing")
+    if not _close(alone, reference, limit):
+        raise ModelError("their log-probabilities change from one forward pass to the next")
+    try:
+        return _close(scorer(inputs(asked), labels), reference, limit)
+    except REFUSALS as error:
+        if isinstance(error, RuntimeError) and is_full(error):
+            raise
+        return False
+
+
+def _close(found: Tensor, reference: Tensor, limit: float) -> bool:
+    return _apart(found, reference) <= limit
+
+
+def _apart(found: Tensor, reference: Tensor) -> float:
+    """Return the largest difference in nats, without what two right ways may differ by."""
+    if found.shape != reference.shape:
+        return float("inf")
+    return float(((found - reference).abs() - _RELATIVE * reference.abs()).max())
+
+
+def _limit(scorer: Scorer) -> float:
+    # A model in float16 may keep a part in float32, as BLIP-2 does: the coarsest weights decide.
+    dtypes = {weight.dtype for weight in scorer.model.parameters()}
+    return max(TOLERANCE.get(dtype, TOLERANCE[torch.float32]) for dtype in dtypes)
 
 
 def _reference(

@@ -16,7 +16,7 @@ from transformers import GenerationMixin
 
 from bbtvp.adapters.hf.labels import AnswerPlace, answer_place, label_ids
 from bbtvp.adapters.hf.layout import PROBE, REFUSALS, image_layout, in_layout, one_line
-from bbtvp.adapters.hf.prompts import prompt_text
+from bbtvp.adapters.hf.prompts import prompt_text, several_text
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.models import Request
@@ -124,6 +124,7 @@ class Prompts:
         so that a question need not be prepared for two."""
         self._text = lru_cache(KNOWN)(self._read)
         self._place = lru_cache(KNOWN)(self._find_place)
+        self._several_widths = lru_cache(KNOWN)(self._read_several_widths)
         self.label_ids = lru_cache(KNOWN)(self._label_ids)
         asked = self._text(PROBE, _SHAPE).ids
         if own and end and asked[-len(end) :] == end:
@@ -139,6 +140,9 @@ class Prompts:
 
         A model that gets no tokens beside the image counts as one token.
         """
+        if request.context:
+            shown = tuple((part.image.shape, part.text) for part in request.context)
+            return self._several_widths(request.text, request.image.shape, shown)
         return self._text(request.text, request.image.shape).widths
 
     def inputs(self, requests: Sequence[Request]) -> dict[str, Any]:
@@ -149,6 +153,8 @@ class Prompts:
         where the question is drawn into the image, or has no place. Raises ModelError for an image
         or a question that the processor refuses.
         """
+        if any(request.context for request in requests):
+            return self._several(requests)
         texts = [self._text(request.text, request.image.shape) for request in requests]
         images = [request.image for request in requests]
         rows = [text.rows for text in texts if text.rows is not None]
@@ -159,12 +165,33 @@ class Prompts:
                 written = {key: torch.cat([row[key] for row in rows]) for key in rows[0]}
                 return {key: seen[key] for key in seen if key not in told} | written
         whole = self._whole(images, [request.text for request in requests])
-        if _widths(whole) != texts[0].widths:
+        self._check_widths(whole, texts[0].widths)
+        return whole
+
+    def _several(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the inputs for requests that show images before their own."""
+        images = [[part.image for part in each.context] + [each.image] for each in requests]
+        prompts = [
+            several_text(self.processor, [part.text for part in each.context], each.text)
+            for each in requests
+        ]
+        whole = self._prepared(images, prompts)
+        self._check_widths(whole, self.widths(requests[0]))
+        return whole
+
+    def _read_several_widths(
+        self, text: str, shape: tuple[int, ...], shown: tuple[tuple[tuple[int, ...], str], ...]
+    ) -> tuple[int, ...]:
+        blanks = [np.zeros(each, np.uint8) for each in (*(one for one, _ in shown), shape)]
+        prompt = several_text(self.processor, [words for _, words in shown], text)
+        return _widths(self._prepared([blanks], [prompt]))
+
+    def _check_widths(self, inputs: dict[str, Any], expected: tuple[int, ...]) -> None:
+        if _widths(inputs) != expected:
             raise ModelError(
                 f"{type(self.processor).__name__} writes a prompt whose length depends on what the "
                 "image shows, so images cannot be compared; give another model"
             )
-        return whole
 
     def _label_ids(self, text: str, label: str) -> tuple[int, ...]:
         """Return the token ids of a label as the answer to a question; () if it has none."""
@@ -204,12 +231,19 @@ class Prompts:
         return in_layout(list(map(Image.fromarray, images)), self._layout)
 
     def _whole(self, images: Sequence[Pixels], texts: Sequence[str]) -> dict[str, Any]:
+        prompts = [prompt_text(self.processor, text) for text in texts]
+        return self._prepared([[image] for image in images], prompts)
+
+    def _prepared(
+        self, images: Sequence[Sequence[Pixels]], prompts: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return the model's inputs for full prompts and the images of each."""
         try:
             with self._lock:
-                inputs = self._processed(images, texts)
-            ids = inputs.get("input_ids", texts)
-            if len(ids) != len(texts):  # ShieldGemma asks each of its policies
-                raise ValueError(f"{len(ids)} prompts for {len(texts)} questions")
+                inputs = self._processed(images, prompts)
+            ids = inputs.get("input_ids", prompts)
+            if len(ids) != len(prompts):  # ShieldGemma asks each of its policies
+                raise ValueError(f"{len(ids)} prompts for {len(prompts)} questions")
         except REFUSALS as error:
             raise ModelError(
                 f"{type(self.processor).__name__} cannot prepare this image with this question "
@@ -217,20 +251,20 @@ class Prompts:
             ) from error
         return self._reader.chosen(_without_end(inputs, self._end))
 
-    def _processed(self, images: Sequence[Pixels], texts: Sequence[str]) -> dict[str, Any]:
-        """Return what the processor makes of images and questions, as transformers would ask it."""
-        prompts = [prompt_text(self.processor, text) for text in texts]
+    def _processed(
+        self, images: Sequence[Sequence[Pixels]], prompts: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return what the processor makes of images and prompts, as transformers would ask it."""
         if not getattr(self.processor, "chat_template", None):
+            pictures = self._pictures([image for (image,) in images])
             return dict(
-                self.processor(
-                    images=self._pictures(images), text=prompts, return_tensors="pt", padding=True
-                )
+                self.processor(images=pictures, text=prompts, return_tensors="pt", padding=True)
             )
         chats = []
-        for image, prompt in zip(images, prompts, strict=True):
-            picture = {"type": "image", "image": Image.fromarray(image)}
+        for shown, prompt in zip(images, prompts, strict=True):
+            first, *rest = ({"type": "image", "image": Image.fromarray(image)} for image in shown)
             text = {"type": "text", "text": prompt}
-            chats.append([{"role": "user", "content": [picture, text]}])
+            chats.append([{"role": "user", "content": [first, text, *rest]}])
         return dict(
             self.processor.apply_chat_template(
                 chats,

@@ -7,12 +7,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any, final
 
 import torch
 
 from bbtvp.adapters.hf.batches import FULL, BatchSizer
-from bbtvp.adapters.hf.check import check, check_prompt
+from bbtvp.adapters.hf.check import check, check_prompt, check_several
 from bbtvp.adapters.hf.frame import ImageProcessor
 from bbtvp.adapters.hf.inputs import Prompts, placed
 from bbtvp.adapters.hf.layout import PROBE
@@ -26,6 +27,7 @@ from bbtvp.models import (
     LabelScore,
     Model,
     Outcome,
+    Probe,
     QueryFailed,
     Reply,
     Request,
@@ -69,6 +71,8 @@ class HuggingFaceModel(Model):
         prompt = answer_prompt(processor, PROBE)
         if note := thought_note(spec, prompt):
             warnings.warn(note, ThoughtWarning, stacklevel=2)
+        self._several_alone = False
+        """Whether requests of several images run one at a time."""
         self._frame = ImageProcessor(processor.image_processor)
         self.capabilities = Capabilities(
             logprobs=prompt.closed,
@@ -91,6 +95,25 @@ class HuggingFaceModel(Model):
         after = _state(self.model)
         if any(after[name] is not value for name, value in before.items()):
             self._turn = threading.Lock()
+
+    def probe_images(self, images: int, budget: Budget) -> Probe | None:
+        """See `Model`. The model itself is tried, which costs no image query."""
+        if images <= self.capabilities.images:
+            return None
+        try:
+            with self._turn, _exact(self.model.device):
+                together = check_several(self._inputs, self._ids_of, self._scorer, images)
+        except ModelError as error:
+            return Probe(self.capabilities, (f"{images} images in a request: {error}",), 0, 0.0)
+        self._several_alone = self._several_alone or not together
+        self.capabilities = replace(self.capabilities, images=images)
+        return Probe(self.capabilities, (f"{images} images in a request: accepted",), 0, 0.0)
+
+    def _need_images(self, images: int) -> None:
+        """Raise UsageError where the model does not take so many images in a request."""
+        found = self.probe_images(images, Budget())
+        if found is not None and self.capabilities.images < images:
+            raise UsageError(f"{self.spec}: {found.findings[0]}; show fewer")
 
     @property
     def identity(self) -> str:
@@ -120,9 +143,10 @@ class HuggingFaceModel(Model):
 
         A request that does not fit in memory, alone in a forward pass, is a failed query. Raises
         ModelError if that is so of all of them and the model never answered any, and for whatever
-        the processor or the model raises.
+        the processor or the model raises; UsageError for more images than the model takes.
         """
         outcomes: dict[int, Outcome] = {}
+        self._need_images(max((request.images for request in requests), default=1))
         with told(self.spec, *UNFIT):
             for indices in self.batches(requests):
                 chosen = [requests[i] for i in indices]
@@ -147,10 +171,13 @@ class HuggingFaceModel(Model):
                 form: tuple[object, ...] = ("text", request.max_tokens)
             else:
                 form = tuple(self._ids_of(request.text, label) for label in request.labels)
-            buckets[(self._prompts.widths(request), request.image.shape, form)].append(i)
+            shapes = tuple(part.image.shape for part in (*request.context, request))
+            buckets[(self._prompts.widths(request), shapes, form)].append(i)
         found = []
         for indices in buckets.values():
             size = self.sizer.rows(self._width(requests[indices[0]]))
+            if requests[indices[0]].context and self._several_alone:
+                size = 1
             found += [indices[start : start + size] for start in range(0, len(indices), size)]
         return found
 

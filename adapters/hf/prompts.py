@@ -8,6 +8,7 @@ answer: by the template's own switch, or by writing the mark that ends it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from bbtvp.adapters.hf.layout import REFUSALS, image_layout, one_line
@@ -62,8 +63,23 @@ def prompt_text(processor: Any, question: str) -> str:
     return f"{image_layout(processor).placeholder}{question}"
 
 
-def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
+def several_text(processor: Any, before: Sequence[str], question: str) -> str:
+    """Return the full text prompt for several images.
+
+    Each stands before its text, and the last one before the question. Raises ModelError for a
+    processor without a chat template: nothing says where its images go.
+    """
+    if not getattr(processor, "chat_template", None):
+        raise ModelError(
+            f"{type(processor).__name__} has no chat template, so it takes one image in a request"
+        )
+    return answer_prompt(processor, question, before).text
+
+
+def answer_prompt(processor: Any, question: str, before: Sequence[str] = ()) -> AnswerPrompt:
     """Return the prompt of a processor's chat template, with its thought closed if it opens one.
+
+    before: the texts of the images that are shown before the question's own.
 
     A template with a switch for thinking is told not to think, also where it leaves it to the model
     to open the thought. A processor without a template opens no thought.
@@ -71,12 +87,12 @@ def answer_prompt(processor: Any, question: str) -> AnswerPrompt:
     template = getattr(processor, "chat_template", None)
     if not template:
         return AnswerPrompt("")
-    text = rendered(processor, question)
+    text = rendered(processor, question, before=before)
     opened = _opened(text, question)
     for switch in _SWITCHES:
         if switch not in str(template):
             continue
-        off = rendered(processor, question, **{switch: False})
+        off = rendered(processor, question, before=before, **{switch: False})
         if off != text and not _opened(off, question):
             return AnswerPrompt(off, opened, note=f"thinking is switched off ({switch}=False)")
     if not opened:
@@ -105,23 +121,54 @@ def thought_note(spec: str, prompt: AnswerPrompt) -> str:
     return f"{told}, so labels cannot be scored; give a model that does not think"
 
 
-def rendered(processor: Any, question: str, answer: Any = None, **switches: bool) -> str:
-    """Return a processor's chat template applied to one image and one question.
+def rendered(
+    processor: Any,
+    question: str,
+    answer: Any = None,
+    *,
+    before: Sequence[str] = (),
+    **switches: bool,
+) -> str:
+    """Return a processor's chat template applied to an image and a question.
 
-    answer: the content of the model's turn; by default the template invites it to answer. Raises
+    answer: the content of the model's turn; by default the template invites it to answer. before:
+    the texts of the images that are shown before the question's own. All are in one turn, or each
+    in a turn of the user's where the template would move the images of a turn to its front. Raises
     ModelError for a template that cannot be rendered.
     """
-    # Only whether there is an image is seen by a template, some look for its key.
-    content = [{"type": "image", "image": "image"}, {"type": "text", "text": question}]
-    chat: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    shown = [_shown(text) for text in (*before, question)]
+    if before and not _keeps_order(processor):
+        chat = [{"role": "user", "content": parts} for parts in shown]
+    else:
+        chat = [{"role": "user", "content": [part for parts in shown for part in parts]}]
     if answer is not None:
         chat.append({"role": "assistant", "content": answer})
+    return _applied(processor, chat, add_generation_prompt=answer is None, **switches)
+
+
+def _shown(text: str) -> list[dict[str, str]]:
+    # Only whether there is an image is seen by a template, some look for its key.
+    picture = {"type": "image", "image": "image"}
+    return [picture, {"type": "text", "text": text}] if text else [picture]
+
+
+def _keeps_order(processor: Any) -> bool:
+    """Whether a chat template leaves an image that stands between two texts where it is."""
+    first = "alpha"
+    second = "omega"
+    texts = [{"type": "text", "text": text} for text in (first, second)]
+    picture = _shown("")
+
+    def between(*parts: dict[str, str]) -> str:
+        text = _applied(processor, [{"role": "user", "content": list(parts)}])
+        return text.rpartition(first)[2].partition(second)[0]
+
+    return between(*picture, texts[0], *picture, texts[1]) != between(*picture, *texts)
+
+
+def _applied(processor: Any, chat: Sequence[dict[str, Any]], **options: bool) -> str:
     try:
-        return str(
-            processor.apply_chat_template(
-                chat, add_generation_prompt=answer is None, tokenize=False, **switches
-            )
-        )
+        return str(processor.apply_chat_template(list(chat), tokenize=False, **options))
     except REFUSALS as error:
         raise ModelError(
             f"the chat template of {type(processor).__name__} cannot be used for an image and a "

@@ -25,7 +25,7 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models.budget import Budget
 from bbtvp.models.cache import ReplyCache
-from bbtvp.models.exchange import Outcome, QueryFailed, Request, Usage
+from bbtvp.models.exchange import Outcome, QueryFailed, Reply, Request, Usage
 from bbtvp.models.port import Model, Probe
 
 REQUESTS_PER_CALL = 128
@@ -80,7 +80,7 @@ class MeteredModel(Model):
                 unasked[key] = request
             else:
                 answers[key] = known
-        _check_images(self.model, unasked.values())
+        self._check_images(unasked.values(), budget)
         if unasked:
             budget.check(len(unasked), sum(map(self.model.max_cost, unasked.values())))
         for call in self._calls(unasked):
@@ -111,12 +111,32 @@ class MeteredModel(Model):
         items = list(unasked.items())
         return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 
-    def _send(self, call: Mapping[str, Request], budget: Budget) -> dict[str, Outcome]:
+    def _check_images(self, requests: Iterable[Request], budget: Budget) -> None:
+        """Raise UsageError where a request holds more images than the model takes."""
+        held = max((request.images for request in requests), default=1)
+        if held <= self.model.capabilities.images:
+            return
+        probe = self.model.probe_images(held, self._noting(budget))
+        if probe is not None and probe.queries:
+            budget.book([Reply(usage=Usage(attempts=probe.queries, usd=probe.usd))])
+        most = self.model.capabilities.images
+        if held > most:
+            takes = "one image" if most == 1 else f"at most {most} images"
+            raise UsageError(
+                f"{self.spec} takes {takes} in a request, and this one holds {held}; "
+                "show fewer images before the question's own"
+            )
+
+    def _noting(self, budget: Budget) -> Budget:
+        """The budget, noting every attempt first where attempts can be lost by a kill."""
         noted = self.model.is_endpoint and not self.model.lasting
-        noting = _NotedBudget(budget, self.cache) if noted else budget
+        return _NotedBudget(budget, self.cache) if noted else budget
+
+    def _send(self, call: Mapping[str, Request], budget: Budget) -> dict[str, Outcome]:
+        noting = self._noting(budget)
         found = self.model.query(list(call.values()), noting)
         outcomes = dict(zip(call, map(_finite, found), strict=True))
-        self.cache.record(budget.phase, list(outcomes.items()), noted=noted)
+        self.cache.record(budget.phase, list(outcomes.items()), noted=noting is not budget)
         budget.book(outcomes.values())
         return outcomes
 
@@ -163,15 +183,3 @@ def _finite(outcome: Outcome) -> Outcome:
     if all(math.isfinite(score.logprob) for score in outcome.scores or ()):
         return outcome
     return QueryFailed("a log-probability is not a finite number", outcome.usage)
-
-
-def _check_images(model: Model, requests: Iterable[Request]) -> None:
-    """Raise UsageError where a request holds more images than the model takes."""
-    most = model.capabilities.images
-    held = max((request.images for request in requests), default=0)
-    if held > most:
-        takes = "one image" if most == 1 else f"at most {most} images"
-        raise UsageError(
-            f"{model.spec} takes {takes} in a request, and this one holds {held}; "
-            "show fewer images before the question's own"
-        )
