@@ -11,6 +11,7 @@ It needs numpy and Pillow only.
 """
 
 from bbtvp.prompt.coordinator import Coordinator as Coordinator
+from bbtvp.prompt.exemplars import Exemplars as Exemplars
 from bbtvp.prompt.frame import Frame as Frame
 from bbtvp.prompt.guidance import Guidance as Guidance
 from bbtvp.prompt.identity import Identity as Identity

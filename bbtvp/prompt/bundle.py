@@ -3,6 +3,8 @@
 - `manifest.json`: schema, canvas, its shape unless it is square, layers, z (exact float64), theta
   for human eyes, free meta, the SHA-256 of the other files and of the manifest itself;
 - `z.npy`: z instead, where it has over 100 values;
+- `exemplar-….png`: the images of the task that the prompt shows; such a bundle **holds data**, and
+  its meta says `contains_data`;
 - `frame.png`: the frame layer, RGBA, transparent where a square image goes; only with a frame
   layer.
 
@@ -18,10 +20,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -33,6 +36,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.errors import BundleError, UsageError
 from bbtvp.core.files import atomic_write
+from bbtvp.prompt.exemplars import MOST_EXEMPLARS, PREFIX
 from bbtvp.prompt.image import DAMAGED
 from bbtvp.prompt.layer import MAX_CANVAS, MIN_CANVAS, Layer
 from bbtvp.prompt.layers import LAYERS
@@ -45,9 +49,13 @@ _MANIFEST = "manifest.json"
 _Z = "z.npy"
 _FRAME = "frame.png"
 _LIMITS = {_MANIFEST: 8 << 20, _Z: 128 << 20, _FRAME: 32 << 20}
-"""The most bytes that are read of each file; also the only names that are read, and their order in
-the file.
+"""The most bytes that are read of each file; also their order in the file."""
+_EXEMPLAR = re.compile(rf"{PREFIX}[0-9a-f]{{16}}\.png")
+_EXEMPLAR_LIMIT = 16 << 20
+"""The names of the exemplars' pictures, which come last, and the most bytes of one. No other names
+are read.
 """
+_LARGEST = sum(_LIMITS.values()) + MOST_EXEMPLARS * _EXEMPLAR_LIMIT
 _INLINE = 100
 """Up to so many values, z stands in the manifest."""
 _AGAIN = "get the bundle from its author again"
@@ -60,6 +68,7 @@ class Bundle:
     """What a bundle holds.
 
     z: (d,) float64. frame: (canvas, canvas, 4) uint8 RGBA, None without a frame layer.
+    files: those of the layers, by name (`Layer.files`).
     """
 
     canvas: int
@@ -69,6 +78,7 @@ class Bundle:
     meta: dict[str, Any]
     frame: Pixels | None
     shape: Shape = "square"
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
 
 @final
@@ -95,7 +105,7 @@ def write(path: Path, bundle: Bundle) -> None:
     if path.suffix == SUFFIX:
         atomic_write(path, _packed(files))
         return
-    for name in _LIMITS.keys() - files.keys():
+    for name in set(_names_in(path)) - files.keys():
         (path / name).unlink(missing_ok=True)
     for name in reversed(files):  # the manifest last: cut off before it, the digests do not hold
         atomic_write(path / name, files[name])
@@ -109,9 +119,7 @@ def read(path: Path) -> Bundle:
     Whether the frame is the one that z gives is checked by `Prompt.load`.
     """
     try:
-        return _bundle(
-            _folder(path) if path.is_dir() else _unpacked(_bounded(path, sum(_LIMITS.values())))
-        )
+        return _bundle(_folder(path) if path.is_dir() else _unpacked(_bounded(path, _LARGEST)))
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such bundle; check the path") from error
     except OSError as error:
@@ -128,6 +136,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
     others = {} if inline else {_Z: _npy(bundle.z)}
     if bundle.frame is not None:
         others[_FRAME] = _png(bundle.frame)
+    others |= dict(sorted(bundle.files.items()))
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "canvas": bundle.canvas,
@@ -152,10 +161,12 @@ def _bundle(files: Mapping[str, bytes]) -> Bundle:
     for name in found.keys() | manifest.files.keys():
         if found.get(name) != manifest.files.get(name):
             raise BundleError(f"{name} is missing, altered or not listed in {_MANIFEST}; {_AGAIN}")
+    held = {name: data for name, data in files.items() if name not in _LIMITS}
     return Bundle(
         canvas=manifest.canvas,
         shape=manifest.shape,
-        layers=tuple(map(layer_of, manifest.layers)),
+        files=held,
+        layers=tuple(_with_files(layer_of(config), held) for config in manifest.layers),
         z=_z(manifest, files),
         theta=manifest.theta,
         meta=dict(manifest.meta),
@@ -208,6 +219,13 @@ def layer_of(config: Mapping[str, JsonValue]) -> Layer:
         raise BundleError(f"layer {kind!r}: {error.errors()[0]['msg']}; {_AGAIN}") from error
     except UsageError as error:
         raise BundleError(f"layer {kind!r}: {error}") from error
+
+
+def _with_files(layer: Layer, files: Mapping[str, bytes]) -> Layer:
+    try:
+        return layer.with_files(files)
+    except UsageError as error:
+        raise BundleError(f"layer {layer.kind!r}: {error}; {_AGAIN}") from error
 
 
 def _z(manifest: _Manifest, files: Mapping[str, bytes]) -> Vector:
@@ -307,18 +325,26 @@ def _plausible(entry: zipfile.ZipInfo) -> bool:
 
     Other entries are left out, and the comparison of bytes then fails.
     """
-    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= _LIMITS.get(
-        entry.filename, -1
-    )
+    limit = _limit(entry.filename)
+    return entry.compress_type == zipfile.ZIP_STORED and entry.file_size <= limit
+
+
+def _limit(name: str) -> int:
+    """The most bytes of a file of this name; −1 for a name that no bundle has."""
+    return _EXEMPLAR_LIMIT if _EXEMPLAR.fullmatch(name) else _LIMITS.get(name, -1)
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The files of a bundle that lie in a folder, in their order."""
+    if not folder.is_dir():
+        return []
+    exemplars = sorted(path.name for path in folder.iterdir() if _EXEMPLAR.fullmatch(path.name))
+    return [*(name for name in _LIMITS if (folder / name).exists()), *exemplars]
 
 
 def _folder(path: Path) -> dict[str, bytes]:
     """The files of a folder; others that lie there are not looked at."""
-    return {
-        name: _bounded(path / name, limit)
-        for name, limit in _LIMITS.items()
-        if (path / name).exists()
-    }
+    return {name: _bounded(path / name, _limit(name)) for name in _names_in(path)}
 
 
 def _bounded(path: Path, limit: int) -> bytes:

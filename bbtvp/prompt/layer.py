@@ -174,6 +174,11 @@ class Layer(ABC):
     speaks: ClassVar[bool] = False
     """True for a layer that puts words around the question, and does nothing to the image."""
 
+    @property
+    def alters_image(self) -> bool:
+        """Whether it does something to the image itself, and not only to what goes with it."""
+        return not self.speaks
+
     @abstractmethod
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         """The variables in the order of z; their number is the layer's dimension.
@@ -210,6 +215,14 @@ class Layer(ABC):
     def context(self, z: Vector, geometry: Geometry) -> tuple[Shown, ...]:
         """Images that this z shows before the image itself; none, for most layers."""
         return ()
+
+    def files(self, z: Vector) -> Mapping[str, bytes]:
+        """Files that a bundle of this z holds for the layer, by name; none, for most layers."""
+        return {}
+
+    def with_files(self, files: Mapping[str, bytes]) -> Layer:
+        """The layer with its files among those of a bundle. UsageError for one that is not its."""
+        return self
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
         """Points where a search may begin, as variables by kind; the others are 0.

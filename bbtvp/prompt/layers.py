@@ -8,6 +8,7 @@ from typing import Any
 
 from bbtvp.core.plugins import Registry
 from bbtvp.prompt.coordinator import Coordinator
+from bbtvp.prompt.exemplars import Exemplars
 from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.identity import Identity
@@ -28,6 +29,7 @@ _OURS: tuple[type[Layer], ...] = (
     Coordinator,
     Marks,
     Legend,
+    Exemplars,
     Guidance,
     Identity,
 )

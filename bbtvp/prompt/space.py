@@ -51,8 +51,8 @@ class PromptSpace:
     they are given in: placement, tone (the image only), frame (the rest), overlays, marks, legend;
     see `layers`. Each kind at most once; without a Placement the image fills the canvas, and
     without a Frame the rest is mid grey (128). `Identity` goes with no other layer
-    but words (`Layer.speaks`): the image goes as it is, and the canvas says nothing. UsageError for
-    a composition that cannot be rendered.
+    that alters the image (`Layer.alters_image`): the image goes as it is, and the canvas says
+    nothing. UsageError for a composition that cannot be rendered.
     """
 
     layers: tuple[Layer, ...]
@@ -70,9 +70,10 @@ class PromptSpace:
             raise UsageError("two layers of one kind; give each kind once")
         if Identity.kind not in given:
             given.setdefault(Placement.kind, Placement())
-        elif not all(layer.speaks for kind, layer in given.items() if kind != Identity.kind):
+        elif any(layer.alters_image for kind, layer in given.items() if kind != Identity.kind):
             raise UsageError(
-                "the layer identity leaves the image as it is; it goes with no other but words"
+                "the layer identity leaves the image as it is; it goes with no other but words "
+                "and exemplars that are images of their own"
             )
         ordered = sorted(given.values(), key=lambda layer: (layer.order, layer.kind))
         object.__setattr__(self, "layers", tuple(ordered))
@@ -201,6 +202,15 @@ class PromptSpace:
             for layer in self.layers
             for shown in layer.context(self._part(layer, checked), self.geometry)
         )
+
+    def files(self, z: Vector) -> dict[str, bytes]:
+        """The files that a bundle of this z holds for its layers, by name."""
+        checked = self._checked(z)
+        return {
+            name: data
+            for layer in self.layers
+            for name, data in layer.files(self._part(layer, checked)).items()
+        }
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
         """`base` with `active` as the variables of these layers.
@@ -401,6 +411,11 @@ class Prompt:
         return self.space.context(self.z)
 
     @property
+    def contains_data(self) -> bool:
+        """Whether images of the task are part of the prompt, and so of its bundle."""
+        return bool(self.space.files(self.z))
+
+    @property
     def keeps_image(self) -> bool:
         """Whether the prompt leaves every image as it is, with words or without."""
         return self.space.keeps_image
@@ -443,8 +458,9 @@ class Prompt:
 
         See `bbtvp.prompt.bundle`.
 
-        `meta`: free JSON to keep with it (task, model, accuracy). UsageError if it is not JSON,
-        OSError if the disk refuses.
+        `meta`: free JSON to keep with it (task, model, accuracy). A bundle that holds images of the
+        task says so there: `contains_data`. UsageError if it is not JSON, OSError if the disk
+        refuses.
         """
         from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
 
@@ -453,9 +469,10 @@ class Prompt:
             self.space.layers,
             self.z,
             self.theta,
-            dict(meta or {}),
+            {**(meta or {}), **({"contains_data": True} if self.contains_data else {})},
             self.frame,
             self.space.shape,
+            self.space.files(self.z),
         )
         bundle.write(Path(path).expanduser(), content)
 
@@ -471,6 +488,7 @@ class Prompt:
         content = bundle.read(Path(path).expanduser())
         try:
             prompt = cls(PromptSpace(content.layers, content.canvas, content.shape), content.z)
+            prompt.space.files(prompt.z)  # raises for one that is missing
         except UsageError as error:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):
