@@ -73,13 +73,14 @@ class HandPrompt:
     """A prompt that is written by hand, not searched: see `PromptLike`.
 
     edit: what is done to each image. before, after: texts around the question. shown: images that
-    are sent before the one asked about.
+    are sent before the one asked about. reply_tokens: what an answer needs.
     """
 
     edit: Callable[[Pixels], Pixels] = unchanged
     before: str = ""
     after: str = ""
     shown: tuple[Shown, ...] = ()
+    reply_tokens: int = 0
 
     def render(self, image: Pixels, /) -> Pixels:
         return self.edit(image)

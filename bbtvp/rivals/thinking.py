@@ -28,6 +28,6 @@ class ChainOfThought(Rival):
     max_tokens: int = 1024
 
     def prepare(self, tuning: Tuning) -> Tuned:
-        prompt = HandPrompt(after=_INSTRUCTION)
+        prompt = HandPrompt(after=_INSTRUCTION, reply_tokens=self.max_tokens)
         note = "" if tuning.reader.name == "text" else "read as text"
-        return Tuned(OneQuery(prompt, TextReader(self.max_tokens)), note=note)
+        return Tuned(OneQuery(prompt, TextReader()), note=note)

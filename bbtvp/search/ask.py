@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, final
+from typing import NamedTuple, Protocol, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
+from bbtvp.core.shown import Shown
 from bbtvp.models import Model, Outcome, QueryFailed, Request
 from bbtvp.search.evaluation import MISSING
 from bbtvp.search.readers import Reader, Reading, ReadingStatus
@@ -36,6 +37,34 @@ class PromptLike(Protocol):
 
     def ask(self, question: str, /) -> str:
         """The text that is sent for this question."""
+
+    def context(self) -> tuple[Shown, ...]:
+        """The images that are sent before this one, each with its text."""
+
+    @property
+    def reply_tokens(self) -> int:
+        """Tokens that an answer to its words needs; 0 where they ask for no more than usual."""
+
+
+@final
+class Beside(NamedTuple):
+    """What a request holds beside an image and a question: see `PromptLike`."""
+
+    context: tuple[Shown, ...] = ()
+    reply_tokens: int = 0
+
+    @classmethod
+    def of(cls, prompt: PromptLike | None) -> Beside:
+        """That of a prompt; nothing without one."""
+        return cls() if prompt is None else cls(prompt.context(), prompt.reply_tokens)
+
+    def put(self, request: Request) -> Request:
+        """The request with it. Only a text reply needs more room."""
+        if self.context:
+            request = replace(request, context=self.context)
+        if request.labels is None and self.reply_tokens > request.max_tokens:
+            request = replace(request, max_tokens=self.reply_tokens)
+        return request
 
 
 @final
@@ -135,6 +164,7 @@ def ask(
     *,
     images: Sequence[Pixels] | None = None,
     questions: Sequence[str] | None = None,
+    beside: Sequence[Beside] | None = None,
     repeats: int = 1,
     replicate: int = 0,
 ) -> Answers:
@@ -142,26 +172,36 @@ def ask(
 
     images: what is sent in place of the rendered samples, as it is, in one call to the model.
     Without it, `BATCH` images at a time are rendered and sent. questions: the texts that are sent
-    in place of the task's. repeats: answers for each image, which is worth its cost only for a
-    model that does not always answer the same; loss and correctness are then means. replicate: the
-    number of the first of these draws; each number is asked for separately (see `Request`).
+    in place of the task's. beside: what goes with them, in place of what the prompt says. repeats:
+    answers for each image, which is worth its cost only for a model that does not always answer the
+    same; loss and correctness are then means. replicate: the number of the first of these draws;
+    each number is asked for separately (see `Request`).
 
     A failed query is missing data. Raises ModelError if the model is down, BudgetReached if a
     metered model would pass a cap, and UsageError if the reader does not fit the task.
     """
     texts = _texts(task, samples, prompt) if questions is None else questions
+    around = [Beside.of(prompt)] * len(samples) if beside is None else beside
     draws = range(replicate, replicate + repeats)
 
-    def send(batch: Sequence[Sample], shown: Sequence[Pixels], words: Sequence[str]) -> Answers:
-        requests = requests_for(reader, task, batch, images=shown, questions=words, draws=draws)
-        return _read(reader, task, batch, model.query(requests), repeats)
+    def send(places: slice, shown: Sequence[Pixels]) -> Answers:
+        requests = requests_for(
+            reader,
+            task,
+            samples[places],
+            images=shown,
+            questions=texts[places],
+            beside=around[places],
+            draws=draws,
+        )
+        return _read(reader, task, samples[places], model.query(requests), repeats)
 
     if images is not None:
-        return send(samples, images, texts)
+        return send(slice(None), images)
     parts = []
     for start in range(0, len(samples), BATCH):
-        batch = samples[start : start + BATCH]
-        parts.append(send(batch, _shown(batch, prompt), texts[start : start + BATCH]))
+        places = slice(start, start + BATCH)
+        parts.append(send(places, _shown(samples[places], prompt)))
     return Answers.joined(parts)
 
 
@@ -172,11 +212,15 @@ def requests_for(
     *,
     images: Sequence[Pixels],
     questions: Sequence[str],
+    beside: Sequence[Beside],
     draws: range = range(1),
 ) -> list[Request]:
     """What is sent for these samples: each request once for each draw, one after the other."""
-    rows = zip(images, questions, samples, strict=True)
-    once = [reader.request(image, question, task, sample) for image, question, sample in rows]
+    rows = zip(images, questions, beside, samples, strict=True)
+    once = [
+        around.put(reader.request(image, question, task, sample))
+        for image, question, around, sample in rows
+    ]
     return [
         replace(request, replicate=draw) if draw else request for request in once for draw in draws
     ]

@@ -11,7 +11,7 @@ from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
 from bbtvp.prompt import Prepared, PromptSpace
-from bbtvp.search.ask import FAILED, Answers, ask, requests_for
+from bbtvp.search.ask import FAILED, Answers, Beside, ask, requests_for
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
 from bbtvp.search.readers import Reader, Reading
@@ -52,12 +52,16 @@ def check_terms(surrogate: Surrogate | None, fca: float, tse: float) -> None:
 
 
 class SampleQuery(NamedTuple):
-    """What is asked about one sample: pixels, a question, and the number of the source model."""
+    """What is asked about one sample: pixels, a question, and the number of the source model.
+
+    beside: what goes with them.
+    """
 
     sample: Sample
     image: Pixels
     question: str
     owner: int
+    beside: Beside = Beside()
 
 
 @final
@@ -126,6 +130,7 @@ class Objective:
                         [query.sample for query in own],
                         images=[query.image for query in own],
                         questions=[query.question for query in own],
+                        beside=[query.beside for query in own],
                         repeats=self.repeats,
                     )
                 )
@@ -159,6 +164,7 @@ class Objective:
                 [query.sample],
                 images=[query.image],
                 questions=[query.question],
+                beside=[query.beside],
                 draws=range(self.repeats),
             )
             costs.append(self.models[query.owner].answered(requests).count(False))
@@ -170,12 +176,14 @@ class Objective:
         if z is None:
             images = [sample.pixels() for sample in samples]
             questions = plain
+            beside = Beside()
         else:
             render = self.space.renderer(z)
             images = [render(self.prepared(sample)) for sample in samples]
             questions = [self.space.ask(z, question) for question in plain]
-        owners = self.owners(len(samples))
-        return list(map(SampleQuery, samples, images, questions, owners))
+            beside = Beside(self.space.context(z), self.space.reply_tokens(z))
+        rows = zip(samples, images, questions, self.owners(len(samples)), strict=True)
+        return [SampleQuery(*row, beside) for row in rows]
 
     def owners(self, count: int) -> list[int]:
         """The source model of each of the `count` images of a minibatch."""

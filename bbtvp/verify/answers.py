@@ -50,6 +50,7 @@ class ModelAnswers:
                     batch,
                     images=sent.images,
                     questions=sent.questions,
+                    beside=[sent.beside] * len(batch),
                     replicate=sent.replicate,
                 )
                 known = [self.arms[arm]] if arm in self.arms else []

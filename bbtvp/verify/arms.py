@@ -7,6 +7,7 @@ from typing import NamedTuple, final
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.prompt import Prompt
+from bbtvp.search.ask import Beside
 from bbtvp.tasks import Sample, Task
 
 ARMS = ("zero_shot", "empty_frame", "prompted")
@@ -22,11 +23,15 @@ AGAIN = "again"
 
 @final
 class ArmQueries(NamedTuple):
-    """The images and questions of an arm, and the number of its draw (see `Request.replicate`)."""
+    """The images and questions of an arm, and the number of its draw (see `Request.replicate`).
+
+    beside: what goes with each of them.
+    """
 
     images: list[Pixels]
     questions: list[str]
     replicate: int = 0
+    beside: Beside = Beside()
 
 
 def arms_of(prompt: Prompt) -> tuple[str, ...]:
@@ -52,13 +57,18 @@ def arm_queries(
     found = {
         "zero_shot": ArmQueries(raw, plain),
         "empty_frame": ArmQueries([control.render(pixels) for pixels in raw], plain),
-        "prompted": ArmQueries(prompted, [prompt.ask(question) for question in plain]),
+        "prompted": ArmQueries(
+            prompted, [prompt.ask(question) for question in plain], beside=Beside.of(prompt)
+        ),
     }
     if arms_of(prompt) != ARMS:
         # The raw image, so that this arm differs from zero-shot in the sentence alone.
-        sentence = prompt.space.arms(prompt.z)["sentence_only"]
-        found["sentence_only"] = ArmQueries(raw, [sentence.ask(question) for question in plain])
-        found["image_only"] = ArmQueries(prompted, plain)
+        halves = prompt.space.arms(prompt.z)
+        sentence = halves["sentence_only"]
+        found["sentence_only"] = ArmQueries(
+            raw, [sentence.ask(question) for question in plain], beside=Beside.of(sentence)
+        )
+        found["image_only"] = ArmQueries(prompted, plain, beside=Beside.of(halves["image_only"]))
     if twice:
         found[AGAIN] = ArmQueries(raw, plain, replicate=1)
     return found

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bbtvp.core.arrays import Pixels
+from bbtvp.core.shown import Shown
 from bbtvp.models import Budget, Outcome, QueryFailed, Request
 from bbtvp.search import LogProbReader, TextReader, ask
-from bbtvp.search.ask import BATCH
+from bbtvp.search.ask import BATCH, Beside, requests_for
 from tests.support import LABELS, Eye, Flaky, Recorder, Wrapper, patterns
 
 TASK = patterns()
@@ -32,6 +33,18 @@ def test_answers_keep_the_order_the_failures_and_the_scores() -> None:
     assert ask(Eye(), TextReader(), TASK, samples).scores == (None,) * 4
 
 
+def test_what_goes_beside_an_image_is_sent_and_only_a_text_gets_more_room() -> None:
+    example = Shown(np.zeros((8, 8, 3), np.uint8), "rows")
+    around = [Beside((example,), 99)] * 2
+    samples = TASK.train[:2]
+    pictures = [sample.pixels() for sample in samples]
+    for reader, room in ((TextReader(), 99), (LogProbReader(), 16)):
+        asked = requests_for(
+            reader, TASK, samples, images=pictures, questions=["?", "?"], beside=around
+        )
+        assert [(one.context, one.max_tokens) for one in asked] == [((example,), room)] * 2
+
+
 def test_images_are_rendered_a_batch_at_a_time_and_sent_as_the_prompt_makes_them() -> None:
     class Half:
         def render(self, image: Pixels) -> Pixels:
@@ -39,6 +52,11 @@ def test_images_are_rendered_a_batch_at_a_time_and_sent_as_the_prompt_makes_them
 
         def ask(self, question: str) -> str:
             return f"{question} Look closely."
+
+        def context(self) -> tuple[Shown, ...]:
+            return ()
+
+        reply_tokens = 0
 
     model = Recorder()
     samples = [TASK.train[i % 3] for i in range(BATCH + 5)]
