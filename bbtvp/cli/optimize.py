@@ -79,6 +79,12 @@ _UNFIT = re.compile(r"[\s/'\"{}\\]")
     "[default: the class folders, or the distinct answers of a table if they are few].",
 )
 @option(
+    "--definitions",
+    metavar="FILE",
+    group=MODEL,
+    help="What the labels mean, for --words task: a .toml or .json file of labels and texts.",
+)
+@option(
     "-M",
     "model_pairs",
     multiple=True,
@@ -109,6 +115,7 @@ def optimize(
     settings: tuple[str, ...],
     question: str | None,
     labels: str | None,
+    definitions: str | None,
     model_pairs: tuple[str, ...],
     as_json: bool,
     **flags: Any,
@@ -130,7 +137,8 @@ def optimize(
     given = {name: value for name, value in flags.items() if value not in (None, False)}
     watched = {"unread": MOST_UNREAD} if sys.stdin.isatty() and sys.stderr.isatty() else {}
     config = SearchConfig.of({**watched, **given, **settings_of(settings)})
-    loaded = load_task(task, **asked(question, labels))
+    defined = {"definitions": definitions} if definitions else {}
+    loaded = load_task(task, **asked(question, labels), **defined)
     options = model_options(model_pairs)
     if dry_run:
         with without_keys():

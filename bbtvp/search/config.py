@@ -154,9 +154,19 @@ class SearchConfig:
         default="default",
         metadata=_about(
             "what is searched",
-            "Preset: default, tone, frame, tvp, annotate; +LAYER adds a layer to it.",
+            "Preset: default, tone, frame, tvp, annotate, words; +LAYER adds a layer to it.",
             everyday=True,
             settled=True,
+        ),
+    )
+    words: str | None = field(
+        default=None,
+        metadata=_about(
+            "what is searched",
+            "Wordings around the question, for a prompt with guidance: a file with one on each "
+            "line, task, bundled; repeat it for several (docs/words.md).",
+            settled=True,
+            repeats=BETWEEN,
         ),
     )
     canvas: int | None = field(

@@ -134,7 +134,9 @@ def look_ahead(
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
     """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
-    return bounds(models, setup.plan.queries, [setup.space.canvas], map(task.ask, task.train))
+    longest = max(map(task.ask, task.train), key=len)
+    texts = [setup.space.ask(z, longest) for z in setup.space.starts()]
+    return bounds(models, setup.plan.queries, [setup.space.canvas], texts)
 
 
 def _stops_after(estimates: Mapping[str, Estimate], plan: Plan, usd: float | None) -> int | None:

@@ -16,6 +16,7 @@ from bbtvp.search.config import SearchConfig
 from bbtvp.search.engines import Engines
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.search.readers import Reader, choose_reader
+from bbtvp.search.words import worded
 from bbtvp.tasks import Sample, Task
 
 LARGEST_CANVAS = 768
@@ -47,6 +48,11 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
     space = config.prompt
     if isinstance(space, str):
         space = preset(space, config.canvas or choose_canvas(task, models))
+        space = worded(space, config.words, task)
+    elif config.words is not None:
+        raise UsageError(
+            "--words goes with a preset; give a PromptSpace its own: Guidance(wordings=…)"
+        )
     reader = choose_reader(config.reader, models, task, normalise=config.normalise)
     plan = make_plan(space, config, training=len(task.train), validation=len(task.validation))
     return Setup(space, reader, plan, Engines(space, plan, config))

@@ -16,6 +16,9 @@ from bbtvp.search.validation import Arm
 from bbtvp.stats import bootstrap_mean
 from bbtvp.tasks import Task
 
+_FLAGS = frozenset({"question", "labels", "definitions"})
+"""Options of a task that the command line has."""
+
 
 @final
 class ValidationGain(NamedTuple):
@@ -79,13 +82,15 @@ def next_command(task: Task, models: Sequence[Model], folder: Path | None) -> st
     in_python = f"bbtvp.verify(run.prompt, run.task, run.models{where})"
     origins = [model.origin for model in models]
     loaded = task.origin
-    if folder is None or loaded is None or not loaded.options.keys() <= {"question", "labels"}:
+    if folder is None or loaded is None or not loaded.options.keys() <= _FLAGS:
         return in_python
     known = [origin for origin in origins if origin is not None]
     if len(known) < len(origins) or any(o.options != known[0].options for o in known):
         return in_python
     words = ["bbtvp", "verify", str(folder / BUNDLE), "--task", loaded.spec]
     for name, value in loaded.options.items():
+        if name == "definitions":  # the bundle holds the words that they gave
+            continue
         words += [f"--{name}", value if isinstance(value, str) else "|".join(value) or "none"]
     for origin in known:
         words += ["--model", origin.spec]

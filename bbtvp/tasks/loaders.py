@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bbtvp.core.errors import DataError, UsageError
+from bbtvp.tasks.definitions import definitions_of
 from bbtvp.tasks.folder import read_folder
 from bbtvp.tasks.labels import fill_labels, parse_labels, settle_labels
 from bbtvp.tasks.loading import LoadReport, PassedOver
@@ -41,6 +42,7 @@ def load(
     seed: int = 0,
     limit: int | None = None,
     metric: str | None = None,
+    definitions: Mapping[str, str] | Path | str | None = None,
 ) -> Task:
     """The task in a folder or a table file; images are checked to exist, and not yet decoded.
 
@@ -57,7 +59,8 @@ def load(
     that all rows share, or the distinct answers of a table if they are few (`bbtvp.tasks.labels`),
     or else free answers. `limit`: at most so many samples per split, each answer in its proportion.
     `metric`: how replies are scored, by its name (a plug-in's too); by default "accuracy" with
-    labels, or else "exact".
+    labels, or else "exact". `definitions`: what labels mean, as a mapping or as a .toml or .json
+    file of one; by default the column `definition` of a table.
 
     Raises DataError with the file and the lines for anything that cannot be used, UsageError for a
     bad option.
@@ -78,7 +81,16 @@ def load(
     )
     name = path.resolve().name.removesuffix(path.suffix if path.is_file() else "")
     scored = metric or ("exact" if free else "accuracy")
-    task = Task(name, template, found.labels, train, validation, test, metric=scored)
+    task = Task(
+        name,
+        template,
+        found.labels,
+        train,
+        validation,
+        test,
+        metric=scored,
+        definitions=definitions_of(definitions, rows, found.labels),
+    )
     report = LoadReport((*read.notes, *found.notes), read.passed_over)
     object.__setattr__(task, "loading", report)  # frozen for all others
     return task

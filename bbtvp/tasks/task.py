@@ -90,8 +90,9 @@ class Task:
 
     `question` is a template over the sample's fields: "is there a {object} in the image?", in which
     {labels} stands for the answers allowed. `labels` are these; None means free answers. `metric`
-    is a name in `bbtvp.tasks.metrics.METRICS`, a plug-in's included. The search sees train, the
-    choice of the winner sees validation, and only verification sees test.
+    is a name in `bbtvp.tasks.metrics.METRICS`, a plug-in's included. `definitions`: what labels
+    mean, for wordings that say so; the digest leaves them out, for no question holds them. The
+    search sees train, the choice of the winner sees validation, and only verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
     allowed, a label without training images) or UsageError (an unknown metric, a template that the
@@ -105,6 +106,7 @@ class Task:
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
     metric: str = "accuracy"
+    definitions: Mapping[str, str] = field(default_factory=dict)
     origin: Origin | None = field(default=None, init=False, repr=False)
     """What `load_task` was called with; None for a task made or changed in Python
     (`dataclasses.replace` drops it).
@@ -120,6 +122,7 @@ class Task:
             )
         if self.labels is not None:
             _check_labels(f"task {self.name!r}", self.labels)
+        check_definitions(self.definitions, self.labels)
         _check_splits(self.splits)
         for samples in self.splits.values():
             for sample in samples:
@@ -276,6 +279,15 @@ def _check_labels(where: str, labels: Sequence[str]) -> None:
                 f"{where}: the labels {seen[key]!r} and {label!r} read the same; merge them"
             )
         seen[key] = label
+
+
+def check_definitions(definitions: Mapping[str, str], labels: Sequence[str] | None) -> None:
+    """DataError for the definition of what is no label, and for an empty one."""
+    for label, said in definitions.items():
+        if label not in (labels or ()):
+            raise DataError(f"a definition of an {unknown('label', label, labels or ())}")
+        if not said.strip():
+            raise DataError(f"the definition of {label!r} is empty; write one, or leave it out")
 
 
 def _check_splits(splits: Mapping[str, Sequence[Sample]]) -> None:

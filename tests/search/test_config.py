@@ -25,6 +25,7 @@ OTHER: dict[str, str] = {
     "usd": "2.5",
     "minutes": "3",
     "prompt": "tone",
+    "words": "bundled",
     "canvas": "64",
     "seed": "4",
     "method": "cma",
