@@ -18,6 +18,7 @@ from PIL import Image
 
 from bbtvp.prompt import Prompt, open_image, preset
 from bbtvp.zoo.catalogue import weights
+from bbtvp.zoo.suites import SUITES
 from tests.support import SIDE, Flaky, bbtvp, folder_of_patterns, install_plugin
 
 LLAVA = weights() / "llava"
@@ -364,6 +365,15 @@ def test_a_benchmark_can_be_planned_without_a_query(images: Path) -> None:
         "seed": 0,
     }
     assert not Path("runs").exists()
+
+
+def test_a_suite_stands_for_its_tasks(images: Path) -> None:
+    command = ("bench", "--methods", "tone", "--models", "eye/down", "--dry-run", "--json")
+    plan = one_document(bbtvp(*command, "--tasks", f"suite/wide-dev,{images}").out)["plan"]
+    assert [cell["task"] for cell in plan] == [*SUITES["suite/wide-dev"], str(images)]
+    refused = bbtvp(*command, "--tasks", "suite/wid")
+    assert refused.code == 2
+    assert "did you mean suite/wide" in refused.err
 
 
 # -- exit 2: usage ---------------------------------------------------------------------------------

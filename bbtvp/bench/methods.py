@@ -60,7 +60,7 @@ def _optimize(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
         "surrogate": surrogate,
         "queries": job.budget,
         "seed": job.seed,
-        # The bench measures what a search finds, whether or not its run would deploy it.
+        # A cell keeps what its search found; `bbtvp.bench.deployed` puts the identity in its place.
         "keep_best": True,
     }
     run = optimize(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.bench import methods, plots, tables
 from bbtvp.bench.cells import BenchCell, cell_id, from_bits, slug
+from bbtvp.bench.deployed import Scored, deployed
 from bbtvp.bench.tables import AnswerPair, Harm, Interval, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write, atomic_write_json
@@ -29,7 +30,14 @@ Gains are points over zero-shot on the held-out test images: means over tasks an
 each of which counts the same, of the mean over seeds. Brackets: 95 % bootstrap intervals that
 resample tasks, sources and seeds. Others: models that the search never asked. Below zero-shot:
 (source, target, task) places significantly below the target's own zero-shot, by an exact sign-flip
-test over images with seeds pooled, at 5 %, Holm over the places of the method."""
+test over images with seeds pooled, at 5 %, Holm over the places of the method. Below the empty
+frame: the same against the empty frame."""
+
+SCORED_AS = {
+    "deployed": "Scored: what a run deploys, which is the image as it is where validation found no "
+    "gain.",
+    "found": "Scored: what the searches found, whether or not validation kept it.",
+}
 
 CellDocument = Mapping[str, Any]
 
@@ -43,6 +51,9 @@ class Findings(NamedTuple):
     harms: dict[tuple[str, int], Harm]
     against: list[tuple[str, int, Interval | None, Interval | None]]
     """Method, budget, and its paired difference to the reference: gain on the source, transfer."""
+    below_empty: dict[tuple[str, int], Harm]
+    """As `harms`, against the empty frame on the models that were shown it."""
+    scored: Scored
 
 
 def collect(folder: Path) -> list[CellDocument]:
@@ -77,22 +88,33 @@ def _place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
     return cell["method"], cell["budget"], cell["task"], cell["source"], cell["seed"]
 
 
-def findings(documents: Iterable[CellDocument]) -> Findings:
-    """Rows, summaries, harm and comparisons."""
-    kept = list(documents)
+def findings(documents: Iterable[CellDocument], scored: Scored = "deployed") -> Findings:
+    """Rows, summaries, harm and comparisons, of what runs deploy or of what searches found."""
+    kept = list(documents) if scored == "found" else deployed(documents)
     rows = [row for document in kept for row in document["rows"]]
+    return Findings(
+        rows,
+        tables.summaries(rows),
+        _harms(kept, "zero_shot"),
+        _against(rows),
+        _harms(kept, "empty_frame"),
+        scored,
+    )
+
+
+def _harms(documents: Iterable[CellDocument], arm: str) -> dict[tuple[str, int], Harm]:
+    """How often each method is below or above an arm, where the arm was shown."""
     places: dict[tuple[str, int], dict[tuple[str, str, str], list[AnswerPair]]] = defaultdict(
         lambda: defaultdict(list)
     )
-    for document in kept:
+    for document in documents:
         cell = document["cell"]
+        of_method = places[cell["method"], cell["budget"]]
         for target, arms in document["targets"].items():
-            pair = (from_bits(arms["zero_shot"]), from_bits(arms["prompted"]))
-            places[cell["method"], cell["budget"]][cell["source"], target, cell["task"]].append(
-                pair
-            )
-    harms = {key: tables.harm(of_method) for key, of_method in places.items()}
-    return Findings(rows, tables.summaries(rows), harms, _against(rows))
+            if arms[arm] is not None:
+                pair = (from_bits(arms[arm]), from_bits(arms["prompted"]))
+                of_method[cell["source"], target, cell["task"]].append(pair)
+    return {key: tables.harm(of_method) for key, of_method in places.items()}
 
 
 def _against(
@@ -123,26 +145,34 @@ def document(found: Findings, failures: Sequence[Mapping[str, str]] = ()) -> dic
     ]
     return {
         "schema": SCHEMA,
+        "scored": found.scored,
         "rows": found.rows,
-        "summary": [_summary_json(summary, found.harms) for summary in found.summaries],
+        "summary": [_summary_json(summary, found) for summary in found.summaries],
         "against_default": against,
         "methods": [methods.get(name).describe() for name in named],
         "failures": list(failures),
     }
 
 
-def _summary_json(summary: Summary, harms: Mapping[tuple[str, int], Harm]) -> dict[str, Any]:
-    harm = harms[summary.method, summary.budget]
+def _summary_json(summary: Summary, found: Findings) -> dict[str, Any]:
+    key = summary.method, summary.budget
     values = {
         key: _interval_json(value) if isinstance(value, Interval) else value
         for key, value in summary._asdict().items()
     }
+    return {
+        **values,
+        "harm": _harm_json(found.harms[key]),
+        "below_empty_frame": _harm_json(found.below_empty[key]),
+    }
+
+
+def _harm_json(harm: Harm) -> dict[str, Any]:
     worst = [
         dict(zip(("source", "target", "task", "gain", "p_holm"), row, strict=True))
         for row in harm.worst
     ]
-    counted = {"places": harm.places, "below": harm.below, "above": harm.above, "worst": worst}
-    return {**values, "harm": counted}
+    return {"places": harm.places, "below": harm.below, "above": harm.above, "worst": worst}
 
 
 def _interval_json(found: Interval | None) -> dict[str, Any] | None:
@@ -174,17 +204,20 @@ _HEAD = (
     "gain on others",
     "ratio",
     "below zero-shot",
+    "below empty frame",
 )
 
 
 def main_table(found: Findings) -> str:
     """One line for each method and budget."""
     ordered = sorted(found.summaries, key=lambda s: (s.budget, -s.gain.mean))
-    lines = [_summary_line(s, found.harms[s.method, s.budget]) for s in ordered]
+    lines = [_summary_line(summary, found) for summary in ordered]
     return markdown_table([_HEAD, *lines])
 
 
-def _summary_line(summary: Summary, harm: Harm) -> tuple[str, ...]:
+def _summary_line(summary: Summary, found: Findings) -> tuple[str, ...]:
+    key = summary.method, summary.budget
+    harms = (found.harms[key], found.below_empty[key])
     return (
         summary.method,
         str(summary.budget or "–"),
@@ -196,7 +229,7 @@ def _summary_line(summary: Summary, harm: Harm) -> tuple[str, ...]:
         spanned(summary.over_empty),
         spanned(summary.transfer),
         spanned(summary.ratio, "{:.2f}".format),
-        f"{harm.below} of {harm.places}",
+        *(f"{harm.below} of {harm.places}" if harm.places else "–" for harm in harms),
     )
 
 
@@ -208,11 +241,13 @@ def markdown(found: Findings) -> str:
         "",
         EXPLAINED,
         "",
+        SCORED_AS[found.scored],
+        "",
         main_table(found),
         "",
         "## Against the default, on the same cells",
         "",
-        _against_table(found),
+        against_table(found),
         "",
         "## Image queries to reach a gain",
         "",
@@ -230,7 +265,8 @@ def markdown(found: Findings) -> str:
     return "\n".join(text)
 
 
-def _against_table(found: Findings) -> str:
+def against_table(found: Findings) -> str:
+    """One line for each method and budget but the default: its paired difference to the default."""
     lines = [
         (method, str(budget), spanned(gain), spanned(carry))
         for method, budget, gain, carry in found.against

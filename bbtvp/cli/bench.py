@@ -24,6 +24,7 @@ from bbtvp.core.errors import BbtvpError, UsageError, unknown
 
 if TYPE_CHECKING:
     from bbtvp.bench.cells import BenchCell, BenchGrid
+    from bbtvp.bench.deployed import Scored
     from bbtvp.bench.run import BenchSettings
     from bbtvp.jobs.runner import JobResult
 
@@ -72,7 +73,7 @@ def _specs_option(name: str, help: str) -> Callable[..., Any]:
 
 @click.command(help=HELP, short_help="Compare methods under one count of image queries.")
 @click.option("--methods", multiple=True, metavar="NAMES", help="Methods [default: see --list].")
-@_specs_option("--tasks", "Tasks [default: the suite of ten; see bbtvp tasks].")
+@_specs_option("--tasks", "Tasks, or a suite of them [default: suite/old; see bbtvp tasks].")
 @_specs_option("--models", "Source models [default: all miniatures].")
 @_specs_option("--targets", "Models to try prompts on [default: all miniatures].")
 @click.option(
@@ -86,6 +87,12 @@ def _specs_option(name: str, help: str) -> Callable[..., Any]:
     "--controls",
     choices=["all", "source"],
     help="Models that are shown the empty frame too; source saves a third of the verification.",
+)
+@choice_option(
+    "--scored",
+    choices=["deployed", "found"],
+    help="The prompt that is reported: what a run deploys, the image as it is where validation "
+    "found no gain; or what the search found. Both come from the same cells.",
 )
 @jobs_option("Processes, one thread each.")
 @out_option("Folder DIR.", default="runs/bench", show_default=True)
@@ -108,6 +115,7 @@ def bench(
     seeds: int,
     test_limit: int | None,
     controls: str,
+    scored: Scored,
     jobs: int,
     out: Path,
     options: tuple[str, ...],
@@ -123,7 +131,7 @@ def bench(
         _list(as_json)
         return
     if only_report:
-        _report(out, [], as_json)
+        _report(out, [], scored, as_json)
         return
     grid = _grid(
         methods=listed(methods),
@@ -137,7 +145,7 @@ def bench(
     if dry_run:
         _plan(grid, settings, as_json)
     else:
-        _report(out, _run(grid, settings, jobs), as_json)
+        _report(out, _run(grid, settings, jobs), scored, as_json)
 
 
 def _grid(
@@ -153,7 +161,7 @@ def _grid(
     from bbtvp.bench.cells import BenchGrid
     from bbtvp.bench.methods import DEFAULT, get
     from bbtvp.zoo.catalogue import members
-    from bbtvp.zoo.tasks import SUITE
+    from bbtvp.zoo.suites import expanded
 
     zoo = [f"zoo/{name}" for name in members()]
     sources = models or zoo
@@ -162,7 +170,7 @@ def _grid(
         _check_model(spec)
     return BenchGrid(
         methods=tuple(get(name).axis for name in methods or DEFAULT),
-        tasks=tuple(tasks or (f"zoo/{name}" for name in SUITE)),
+        tasks=tuple(expanded(tasks or ["suite/old"])),
         sources=tuple(sources),
         targets=tuple(tried),
         budgets=tuple(budgets),
@@ -229,16 +237,19 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _report(out: Path, failures: list[dict[str, str]], as_json: bool) -> None:
+def _report(out: Path, failures: list[dict[str, str]], scored: Scored, as_json: bool) -> None:
     """Write the files, show the main table or the document. BbtvpError if cells failed."""
     from bbtvp.bench import report
 
-    found = report.findings(report.collect(out))
+    found = report.findings(report.collect(out), scored)
     rows, page, curves, *matrices = report.write(out, found, failures)
     if as_json:
         give(report.document(found, failures))
     else:
         click.echo(report.main_table(found))
+        if found.against:
+            click.echo(f"\n{report.against_table(found)}")
+        say(report.SCORED_AS[scored])
     pictures = f"{curves} and {len(matrices)} transfer matrices"
     say(f"report: {page}   rows: {rows}   pictures: {pictures}")
     if failures:

@@ -12,6 +12,10 @@
     seed = [0, 1, 2]
     verify = true                   # lists of verify and also are never multiplied
 
+    [[grid]]
+    task = "suite/wide-dev"         # a suite is the list of its tasks; see bbtvp.zoo.suites
+    model = "zoo/llava"
+
     [[job]]                         # one job; a list of models is one search on several
     name = "both"
     task = "photos/"
@@ -37,9 +41,13 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.jobs.job import KEYS, SearchJob
 from bbtvp.runs.upgrade import REMOVED
 from bbtvp.search.config import OLD_NAMES
+from bbtvp.zoo.suites import expanded
 
 VARIABLE = "BBTVP_JOB_"
 _TABLES = ("defaults", "models", "grid", "job")
+_OF_TASKS = ("task", "also")
+"""Keys that take a suite."""
+
 _WHOLE = ("verify", "also")
 """Keys of a grid whose lists are values, and are not multiplied."""
 
@@ -114,14 +122,20 @@ _NamedRow = tuple[str, dict[str, Any]]
 def _single(path: Path, content: Mapping[str, Any]) -> Iterator[_NamedRow]:
     defaults = _table(path, content, "defaults")
     for number, table in enumerate(_tables(path, content, "job"), start=1):
-        row = {**defaults, **table}
+        row = _with_suites(path, {**defaults, **table})
+        if isinstance(row.get("task"), list):
+            raise UsageError(
+                f"{path}, job {number}: a job has one task; write [[grid]] for a job on each of "
+                "several"
+            )
         named = row.get("name") or "-".join(_words(row, ("task", "model")))
         yield f"job {number} ({named})", {**row, "name": named}
 
 
 def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[_NamedRow]:
-    defaults = _table(path, content, "defaults")
-    for number, table in enumerate(_tables(path, content, "grid"), start=1):
+    defaults = _with_suites(path, _table(path, content, "defaults"))
+    for number, written in enumerate(_tables(path, content, "grid"), start=1):
+        table = _with_suites(path, written)
         lists = {
             key: value
             for key, value in table.items()
@@ -139,6 +153,23 @@ def _multiplied(path: Path, content: Mapping[str, Any]) -> Iterator[_NamedRow]:
             words += _words(row, [key for key in lists if key not in ("task", "model")])
             name = "-".join(words)
             yield f"grid {number} ({name})", {**row, "name": name}
+
+
+def _with_suites(path: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with the tasks of a suite in place of its name."""
+    found = dict(row)
+    for key in _OF_TASKS:
+        given = found.get(key)
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            continue  # a row that is not valid is refused with its key, later
+        try:
+            tasks = expanded(names)
+        except UsageError as error:
+            raise UsageError(f"{path}: {error}") from error
+        if tasks != names:
+            found[key] = tasks
+    return found
 
 
 def _words(row: Mapping[str, Any], keys: tuple[str, ...] | list[str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 Subjects: digits, shapes, counting, reasoning, hallucination (negatives drawn at random),
 hallucination-popular, hallucination-adversarial (POPE's samplings, Li et al., arXiv 2305.10355).
-Shifts: see `shifts.py`; none = as trained. The same scenes under every shift, so that shifts can be
-compared.
+Shifts: see `bbtvp.zoo.shifts`; none = as trained. The same scenes under every shift, so that shifts
+can be compared. Lists of tasks: see `bbtvp.zoo.suites`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,12 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
 from bbtvp.tasks import Sample, Task
 from bbtvp.zoo import scenes
-from bbtvp.zoo.shifts import SHIFTS, STRENGTH
+from bbtvp.zoo.shifts import SHIFTS
+from bbtvp.zoo.shifts.strengths import STRENGTH
 
 SIZES = {"train": 256, "validation": 128, "test": 500}
 DIGITS = {"train": range(1000, 1200), "validation": range(1200, 1300), "test": range(1300, 1797)}
 """UCI digits of each split: disjoint, and disjoint from those that trained the zoo."""
-
-SUITE = (
-    "digits-low-contrast",
-    "digits-noise",
-    "shapes-dark",
-    "shapes-blur",
-    "counting-low-contrast",
-    "counting-noise",
-    "reasoning-bright",
-    "reasoning-noise",
-    "hallucination-low-contrast",
-    "hallucination-blur",
-)
-"""Ten tasks for tables and benchmarks: each subject under two shifts, and half of them (noise,
-blur) shifts that no single layer of a prompt undoes.
-"""
 
 SUBJECTS = {"digits": "digit", "shapes": "shape", "counting": "count", "reasoning": "pair"}
 POPE = {
@@ -81,8 +66,7 @@ def load(name: str, *, question: str | None = None, limit: int | None = None) ->
         raise unknown("task", f"zoo/{name}", [f"zoo/{known}" for known in names()])
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} leaves no test samples; give at least 1")
-    shift = next((s for s in SHIFTS if name.endswith(f"-{s}")), "")
-    subject = name.removesuffix(f"-{shift}") if shift else name
+    subject, shift = parts(name)
     train, validation, test = (_samples(subject, shift, split) for split in SIZES)
     template = question or QUESTIONS.get(subject, POPE_QUESTION)
     return Task(
@@ -90,11 +74,25 @@ def load(name: str, *, question: str | None = None, limit: int | None = None) ->
     )
 
 
+def parts(name: str) -> tuple[str, str]:
+    """The subject and the shift of a task; the shift is "" for a task as trained."""
+    fitting = [shift for shift in SHIFTS if name.endswith(f"-{shift}")]
+    shift = max(fitting, key=len, default="")  # "motion-blur" ends in another shift's name
+    return name.removesuffix(f"-{shift}"), shift
+
+
 @lru_cache(maxsize=12)
 def _samples(subject: str, shift: str, split: str) -> tuple[Sample, ...]:
+    return samples(subject, shift, split, STRENGTH[subject].get(shift, 0.0))
+
+
+def samples(subject: str, shift: str, split: str, strength: float) -> tuple[Sample, ...]:
+    """The samples of a split under a shift of any strength; shift "" is none.
+
+    Equal subject, shift and split give equal scenes and equal draws at every strength.
+    """
     drawn = _pope(subject, split) if subject in POPE else _plain(subject, split)
     rng = stream(0, "zoo-shift", subject, shift, split)
-    strength = STRENGTH[subject].get(shift, 0.0)
     return tuple(
         Sample(
             f"{split}-{i:04d}",
@@ -179,11 +177,7 @@ def describe() -> list[dict[str, object]]:
     """Name, question and labels of every built-in task, without drawing its images. JSON-able."""
     rows: list[dict[str, object]] = []
     for name in names():
-        subject = next(
-            s
-            for s in sorted((*SUBJECTS, *POPE), key=len, reverse=True)
-            if name == s or name.startswith(f"{s}-")
-        )
+        subject, _ = parts(name)
         question = QUESTIONS.get(subject, POPE_QUESTION)
         rows.append(
             {

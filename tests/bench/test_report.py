@@ -127,3 +127,33 @@ def test_a_row_counts_the_images_that_were_answered_in_all_arms() -> None:
     assert found["sentence_only"] is None
     with pytest.raises(ModelError, match="answered no test image"):
         row(cell, "a", {"zero_shot": "--", "empty_frame": None, "prompted": "11"}, 90)
+
+
+def without_gain(document: dict[str, Any]) -> dict[str, Any]:
+    """The same cell, had validation found no gain."""
+    return {**document, "queries": {"search": 700}, "facts": {"improved": False}}
+
+
+def test_where_validation_found_no_gain_the_image_as_it_is_is_scored() -> None:
+    harmful = without_gain(finished("default", 1000, answers(0, 20), answers(0, 20)))
+    useful = finished("default", 1000, answers(18), answers(12), seed=1)
+    deployed = report.findings([harmful, useful])
+    found = report.findings([harmful, useful], "found")
+    assert [row["gain"] for row in deployed.rows] == [0, 0, 18 / 60, 12 / 60]
+    assert [row["gain"] for row in found.rows] == [-20 / 60, -20 / 60, 18 / 60, 12 / 60]
+    assert deployed.rows[0]["queries"] == 700  # the search was paid for all the same
+    assert report.document(deployed)["scored"] == "deployed"
+    assert "what a run deploys" in report.markdown(deployed)
+    assert "what the searches found" in report.markdown(found)
+
+
+def test_prompts_that_the_empty_frame_beats_are_counted_apart() -> None:
+    document = finished("default", 1000, answers(2), answers(2))
+    for arms in document["targets"].values():
+        arms["empty_frame"] = answers(20)
+    document["targets"]["b"]["empty_frame"] = None  # --controls source
+    found = report.findings([document])
+    (summary,) = report.document(found)["summary"]
+    assert (summary["harm"]["places"], summary["harm"]["below"]) == (2, 0)
+    assert (summary["below_empty_frame"]["places"], summary["below_empty_frame"]["below"]) == (1, 1)
+    assert "1 of 1" in report.main_table(found).splitlines()[-1]

@@ -1,4 +1,4 @@
-"""The demo's figures: `python tests/benchmarks/demo.py [--seeds 3] [--tasks NAME … | suite]`.
+"""The demo's figures: `python tests/benchmarks/demo.py [--seeds 3] [--tasks NAME … | suite/old]`.
 
 Runs `bbtvp demo` once per task and seed, each in a new process and an empty folder, and prints
 gains over zero-shot and over the empty frame, transfer, image queries, time and peak memory, with
@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from bbtvp.cli import DEMO_TASK
-from bbtvp.zoo.tasks import SUITE
+from bbtvp.zoo.suites import expanded
 
 
 def demo(task: str, seed: int) -> dict[str, Any]:
@@ -104,10 +104,10 @@ def main() -> None:
         "--tasks",
         nargs="+",
         default=[DEMO_TASK],
-        help="zoo/NAME …, or suite for the ten of the card",
+        help="zoo/NAME …, or a suite: suite/old has the ten of the card",
     )
     args = parser.parse_args()
-    for task in [f"zoo/{name}" for name in SUITE] if args.tasks == ["suite"] else args.tasks:
+    for task in expanded(args.tasks):
         runs = []
         for seed in range(args.seeds):
             runs.append(demo(task, seed))

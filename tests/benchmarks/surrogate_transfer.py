@@ -29,7 +29,7 @@ from bbtvp.prompt import PromptSpace, preset
 from bbtvp.search import LogProbReader, ask
 from bbtvp.surrogate import Surrogate, load_surrogate
 from bbtvp.tasks import Sample, Task
-from bbtvp.zoo import tasks
+from bbtvp.zoo import suites, tasks
 from bbtvp.zoo.catalogue import independent, weights
 
 RELATED = "paligemma"
@@ -123,7 +123,7 @@ def main() -> None:
         space: PromptSpace = preset("tone", 64)
         zs: Matrix = np.random.default_rng(0).normal(size=(args.candidates, space.dim))
         rows: list[list[tuple[float, float]]] = []
-        for name in tasks.SUITE:
+        for name in suites.OLD:
             task = tasks.load(name)
             samples = task.test[: args.images]
             rendered = [[space.render(z, sample.pixels()) for sample in samples] for z in zs]

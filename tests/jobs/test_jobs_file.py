@@ -12,6 +12,7 @@ from bbtvp.core.origin import Origin
 from bbtvp.jobs import SearchJob, read_jobs
 from bbtvp.prompt.channel import Channel
 from bbtvp.search import SearchConfig
+from bbtvp.zoo.suites import SUITES
 
 GRID = """
 [defaults]
@@ -159,3 +160,30 @@ def test_a_very_long_name_still_makes_a_folder() -> None:
     one, other = (SearchJob(name="x" * 300 + end, task="t", model="m/n").folder for end in "ab")
     assert len(one) == len(other) == 120
     assert one != other
+
+
+def test_a_suite_is_the_list_of_its_tasks() -> None:
+    grid = """
+    [[grid]]
+    task = ["suite/wide-dev", "photos/"]
+    model = "zoo/llava"
+    seed = [0, 1]
+    also = ["suite/old"]
+    """
+    jobs = read_jobs(written(grid))
+    wide = SUITES["suite/wide-dev"]
+    assert [job.task for job in jobs[::2]] == [*wide, "photos/"]
+    assert jobs[0].also == SUITES["suite/old"]
+    assert jobs[1].name == f"{wide[0]}-zoo/llava-seed=1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[job]]\ntask = "suite/old"\nmodel = "zoo/llava"', "a job has one task"),
+        ('[[grid]]\ntask = "suite/wide-"\nmodel = "zoo/llava"', "did you mean suite/wide"),
+    ],
+)
+def test_a_suite_in_the_wrong_place_or_with_the_wrong_name_is_told(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_jobs(written(text))

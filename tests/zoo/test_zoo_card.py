@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bbtvp.zoo import tasks
+from bbtvp.zoo import suites
 from bbtvp.zoo.catalogue import card, members
 from bbtvp.zoo.training.card import CLEAN, ceiling_table, members_table, recipes_table
 
-TASK = f"zoo/{tasks.SUITE[0]}"
+TASK = f"zoo/{suites.OLD[0]}"
 
 
 def cell(model: str, vp: float, tvp: float) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def test_the_control_stands_beside_the_ceilings() -> None:
 
 def test_a_cell_that_was_not_measured_stays_empty() -> None:
     text = ceiling_table([cell("zoo/llava", 0.5, 0.5)])
-    assert f"| zoo/{tasks.SUITE[1]} | |" in squeezed(text)
+    assert f"| zoo/{suites.OLD[1]} | |" in squeezed(text)
 
 
 @pytest.mark.skipif(

@@ -16,7 +16,8 @@ from bbtvp.core.errors import UsageError
 from bbtvp.tasks import Sample
 from bbtvp.tasks.registry import load_task
 from bbtvp.zoo import scenes, tasks
-from bbtvp.zoo.shifts import SHIFTS, STRENGTH
+from bbtvp.zoo.shifts import SHIFTS, TONED, WIDE
+from bbtvp.zoo.shifts.strengths import STRENGTH
 
 SUBJECTS = (*tasks.SUBJECTS, *tasks.POPE)
 subjects = pytest.mark.parametrize("subject", SUBJECTS)
@@ -28,17 +29,36 @@ def pixels_of(samples: tuple[Sample, ...]) -> list[bytes]:
 
 def test_the_names_are_every_subject_with_every_shift() -> None:
     names = tasks.names()
-    assert len({*names}) == len(names) == len(SUBJECTS) * (1 + len(SHIFTS)) == 42
+    assert len({*names}) == len(names) == len(SUBJECTS) * (1 + len(SHIFTS)) == 133
     for name in (
         "digits",
         "counting-dark",
         "hallucination-popular-blur",
         "hallucination-low-contrast",
+        "counting-motion-blur",
     ):
         assert name in names
 
 
-@pytest.mark.parametrize("name", tasks.names())
+def test_a_name_is_read_as_its_subject_and_its_longest_shift() -> None:
+    assert tasks.parts("hallucination-popular-motion-blur") == (
+        "hallucination-popular",
+        "motion-blur",
+    )
+    assert tasks.parts("hallucination-popular") == ("hallucination-popular", "")
+    for name in tasks.names():
+        subject, shift = tasks.parts(name)
+        assert subject in SUBJECTS
+        assert shift in ("", *SHIFTS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if tasks.parts(name)[1] in WIDE else ())
+        for name in tasks.names()
+    ],
+)
 def test_every_task_loads_as_it_is_described(name: str) -> None:
     task = load_task(f"zoo/{name}")
     (described,) = [row for row in tasks.describe() if row["task"] == f"zoo/{name}"]
@@ -49,7 +69,10 @@ def test_every_task_loads_as_it_is_described(name: str) -> None:
     }
     assert {split: len(samples) for split, samples in task.splits.items()} == tasks.SIZES
     for samples in task.splits.values():
-        assert all(sample.pixels().shape == (64, 64, 3) for sample in samples)
+        sizes = {sample.pixels().shape for sample in samples}
+        assert len(sizes) == 1
+        if tasks.parts(name)[1] not in ("clutter", "rotation"):  # these show more than the scene
+            assert sizes == {(64, 64, 3)}
         assert {sample.answer for sample in samples} == {*(task.labels or ())}
     for sample in task.test[:20]:
         assert "{" not in task.ask(sample)
@@ -82,7 +105,7 @@ def test_digits_of_the_splits_and_of_the_training_are_disjoint() -> None:
 )
 def test_every_shift_shows_the_same_scenes(subject: str) -> None:
     plain = tasks.load(subject)
-    for shift in SHIFTS:
+    for shift in TONED:
         shifted = tasks.load(f"{subject}-{shift}")
         strength = STRENGTH[subject][shift]
         for split, samples in plain.splits.items():

@@ -12,7 +12,7 @@ from bbtvp.models import load_model
 from bbtvp.surrogate import load_surrogate
 from bbtvp.zoo import catalogue, scenes, tasks
 from bbtvp.zoo.families import FAMILIES
-from bbtvp.zoo.shifts import SHIFTS
+from bbtvp.zoo.shifts import TONED
 from bbtvp.zoo.training.card import CLEAN, accuracy
 from bbtvp.zoo.training.recipes import REACHED, RECIPES
 
@@ -76,7 +76,7 @@ def test_a_shift_leaves_the_default_source_something_to_gain_and_something_to_se
     subject: str,
 ) -> None:
     model = load_model("zoo/llava", batch=64)
-    for shift in SHIFTS:
+    for shift in TONED:
         name = f"{subject}-{shift}"
         found = accuracy(model, name)
         constant = tasks.chance(tasks.load(name))

@@ -41,7 +41,7 @@ from bbtvp.search import LogProbReader, ask
 from bbtvp.stats import paired_gain
 from bbtvp.surrogate import wording
 from bbtvp.tasks import Sample, Task
-from bbtvp.zoo import tasks
+from bbtvp.zoo import suites, tasks
 from bbtvp.zoo.catalogue import members, surrogate, weights
 from bbtvp.zoo.member import Member
 
@@ -174,7 +174,7 @@ def main() -> None:
         prog="python -m bbtvp.zoo.training.ceiling", description=__doc__
     )
     parser.add_argument("--models", nargs="+", default=members(), help="miniatures, without zoo/")
-    parser.add_argument("--tasks", nargs="+", default=list(tasks.SUITE), help="tasks, without zoo/")
+    parser.add_argument("--tasks", nargs="+", default=list(suites.OLD), help="tasks, without zoo/")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--out", type=Path, default=weights() / "ceilings.json")

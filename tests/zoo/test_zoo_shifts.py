@@ -1,0 +1,134 @@
+"""The thirteen wide shifts: what each does to a picture, and the rule that sets its strength."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.rng import stream
+from bbtvp.models import load_model
+from bbtvp.zoo import scenes, tasks
+from bbtvp.zoo.shifts import SHIFTS, STRONGEST, TONED, WIDE
+from bbtvp.zoo.shifts.strengths import ABOVE_THE_MIDDLE, STRENGTH, SUBJECTS
+from bbtvp.zoo.training import strengths
+
+wide = pytest.mark.parametrize("shift", WIDE)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Pixels:
+    return scenes.draw("count", stream(3, "a picture")).pixels
+
+
+def shifted(shift: str, picture: Pixels, strength: float, seed: int = 0) -> Pixels:
+    return SHIFTS[shift](picture, strength, np.random.default_rng(seed))
+
+
+def changed(before: Pixels, after: Pixels) -> float:
+    """The mean change of a level."""
+    return float(np.abs(before.astype(float) - after).mean())
+
+
+def test_there_are_at_least_twelve_and_each_has_a_strength_for_every_subject() -> None:
+    assert len(WIDE) >= 12
+    assert not {*WIDE} & {*TONED}
+    assert {*STRONGEST} == {*WIDE}
+    assert {*STRENGTH} == {*tasks.SUBJECTS, *tasks.POPE}
+    for row in STRENGTH.values():
+        assert {*row} == {*SHIFTS}
+        assert all(0 < row[shift] <= STRONGEST[shift] for shift in WIDE)
+
+
+@wide
+def test_no_strength_changes_little_and_half_the_strongest_much(
+    shift: str, picture: Pixels
+) -> None:
+    before = picture.copy()
+    faint, half = (shifted(shift, picture, share * STRONGEST[shift]) for share in (0.0, 0.5))
+    np.testing.assert_array_equal(picture, before)
+    assert changed(picture, faint) < 3  # a JPEG of quality 100 halves the colour resolution
+    assert half.dtype == np.uint8
+    if shift in ("rotation", "clutter"):
+        assert half.shape > picture.shape
+    else:
+        assert half.shape == picture.shape
+        assert changed(picture, half) > changed(picture, faint) + 0.5
+
+
+@wide
+def test_equal_draws_give_equal_pictures_of_one_size(shift: str, picture: Pixels) -> None:
+    strength = STRONGEST[shift] / 2
+    once, again = (shifted(shift, picture, strength) for _ in range(2))
+    others = [shifted(shift, picture, strength, seed) for seed in range(1, 6)]
+    np.testing.assert_array_equal(once, again)
+    assert {other.shape for other in others} == {once.shape}
+    alike = all(np.array_equal(once, other) for other in others)
+    assert alike == (shift in ("jpeg", "outline"))  # functions of the picture alone
+
+
+@pytest.mark.parametrize("shift", ["rotation", "perspective", "clutter"])
+def test_a_pose_keeps_all_of_the_picture(shift: str) -> None:
+    """A red dot in each corner is still there: four of them, whatever the side."""
+    picture = np.full((64, 64, 3), 30, np.uint8)
+    for row in (4, 54):
+        for column in (4, 54):
+            picture[row : row + 6, column : column + 6] = (230, 20, 20)
+    for seed in range(4):
+        after = shifted(shift, picture, STRONGEST[shift] / 3, seed).astype(int)
+        red = (after[:, :, 0] > 120) & (after[:, :, 1] < 80) & (after[:, :, 2] < 80)
+        rows, columns = np.nonzero(red)
+        middle = np.median(rows), np.median(columns)
+        quarters = {
+            (bool(row > middle[0]), bool(column > middle[1]))
+            for row, column in zip(rows, columns, strict=True)
+        }
+        assert len(quarters) == 4
+
+
+def test_a_share_is_a_share() -> None:
+    grey = np.full((64, 64, 3), 100, np.uint8)
+    salted = shifted("salt-pepper", grey, 0.3)
+    assert abs((salted[:, :, 0] != 100).mean() - 0.3) < 0.03
+    covered = shifted("occlusion", grey, 0.25)
+    assert (covered == 128).all(axis=2).mean() == 0.25
+    assert shifted("clutter", grey, 1.5).shape == (160, 160, 3)
+
+
+# -- the rule --------------------------------------------------------------------------------------
+def test_bisection_finds_where_a_falling_accuracy_meets_the_middle() -> None:
+    asked: list[float] = []
+
+    def accuracy(strength: float) -> float:
+        asked.append(strength)
+        return 0.9 - 0.08 * strength
+
+    found = strengths.bisect(accuracy, 0.5, 10.0)
+    assert found == (5.0, 0.5, pytest.approx(0.5), True)
+    assert asked == [10.0, 5.0]  # no more than it needs
+
+
+def test_a_shift_too_weak_for_the_middle_takes_its_strongest_and_says_so() -> None:
+    found = strengths.bisect(lambda strength: 0.9 - 0.01 * strength, 0.5, 10.0)
+    assert found == (10.0, 0.5, pytest.approx(0.8), False)
+
+
+def test_what_is_said_to_be_above_the_middle_has_its_strongest() -> None:
+    for subject, shift in ABOVE_THE_MIDDLE:
+        assert STRENGTH[subject][shift] == STRONGEST[shift]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_the_strengths_are_those_of_the_rule(subject: str) -> None:
+    """On the training split, where they were set: within 5 points, or on the side that is told."""
+    model = load_model("zoo/llava", batch=64)
+    for shift in WIDE:
+        middle = strengths.middle(model, subject)
+        task = tasks.load(subject)
+        samples = tasks.samples(subject, shift, "train", STRENGTH[subject][shift])
+        found = strengths.right(model, task, samples)
+        if (subject, shift) in ABOVE_THE_MIDDLE:
+            assert found > middle
+        else:
+            assert found == pytest.approx(middle, abs=0.05), (shift, found, middle)
