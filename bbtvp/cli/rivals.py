@@ -22,7 +22,7 @@ rival_options = together(
     ),
     number_option(
         "--rival-queries",
-        default=400,
+        default=1000,
         type=click.IntRange(1),
         help="Image queries that a searched rival may send.",
     ),

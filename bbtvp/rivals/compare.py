@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Vector
-from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.core.errors import ModelError, UnreadReplies, UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import AnyModel, MeteredModel, Model, as_models
 from bbtvp.prompt import Prompt, PromptSpace
@@ -35,8 +35,8 @@ from bbtvp.tasks import Task
 from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.session import CheckSession
 
-TUNING = 400
-"""Image queries that a searched rival may send by default."""
+TUNING = 1000
+"""Image queries that a searched rival may send by default, as many as a search of a prompt."""
 
 
 @final
@@ -181,6 +181,7 @@ class _RivalComparison:
         self._source = session.model(models[first])
         self._others = [model for i, model in enumerate(models) if i != first]
         self._left_out: dict[str, str] = {}
+        self._searched: list[TuningCost] = []
         self._arms = [
             _ReadyArm(
                 ZERO_SHOT, "the image and the question as they are", OneQuery(), TuningCost(), ""
@@ -203,19 +204,27 @@ class _RivalComparison:
                 raise UsageError(f"{rival.name} cannot be asked: {self._source.spec} {obstacle}")
             if obstacle:
                 self._left_out[rival.name] = obstacle
+        budget = self._source.budget
+        folder = self._session.folder
+        tuning = Tuning(
+            self._task,
+            self._source,
+            self._session.reader(self._source),
+            queries,
+            seed=self._session.seed,
+            folder=None if folder is None else folder / "rivals",
+            usd=None if budget.usd_cap is None else budget.usd_left,
+        )
         for rival in rivals:
             if rival.name in self._left_out:
                 continue
-            folder = self._session.folder
-            tuning = Tuning(
-                self._task,
-                self._source,
-                self._session.reader(self._source),
-                queries,
-                self._session.seed,
-                None if folder is None else folder / rival.name,
-            )
-            self._add(rival, rival.prepare(tuning))
+            try:
+                self._add(rival, rival.prepare(tuning))
+            except (UsageError, ModelError, UnreadReplies) as error:
+                if strict:
+                    raise
+                self._left_out[rival.name] = str(error)
+        self._searched = [tuned.cost for tuned in tuning.known.values()]
 
     def _add(self, rival: Rival, tuned: Tuned) -> None:
         self._arms.append(
@@ -235,6 +244,7 @@ class _RivalComparison:
         scores = {name: one.scores for name, one in found.items()}
         rows = ranked(beaten(rows, scores))
         choice, advice = recommended(rows, images)
+        cost = self._session.cost
         return RivalTable(
             self._task.name,
             self._source.spec,
@@ -243,7 +253,10 @@ class _RivalComparison:
             choice,
             advice,
             self._left_out,
-            *self._session.cost,
+            queries=cost.queries + sum(search.queries for search in self._searched),
+            failed=cost.failed,
+            refused=cost.refused,
+            usd=cost.usd + sum(search.usd or 0.0 for search in self._searched),
         )
 
     def _ask(self, model: MeteredModel) -> dict[str, _ArmAnswers]:

@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.core.rng import stream
 from bbtvp.prompt import PromptSpace, Restore
 from bbtvp.prompt.layer import Box
 from bbtvp.rivals.procedure import HandPrompt, OneQuery, unchanged
-from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost
+from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, best_on_validation
 
 _LARGEST = 2048
 """Pixels of the longer side up to which an image is doubled."""
@@ -86,14 +85,6 @@ class HandMade(Rival):
         return len(BY_HAND) * min(self.images, len(tuning.task.validation))
 
     def prepare(self, tuning: Tuning) -> Tuned:
-        pool = tuning.task.validation
-        order = stream(tuning.seed, "rivals", "validation").permutation(len(pool))
-        held = [pool[i] for i in order[: self.images]]
         tried = {name: OneQuery(HandPrompt(edit)) for name, edit in BY_HAND.items()}
-        found = {name: one.ask(tuning.asked, held) for name, one in tried.items()}
-        scores = {
-            name: float(np.nan_to_num(one.answers.correct).mean()) for name, one in found.items()
-        }
-        best = max(scores, key=lambda name: scores[name])
-        asked = (outcome for one in found.values() for outcome in one.outcomes)
+        best, asked = best_on_validation(tuning, tried, self.images)
         return Tuned(tried[best], TuningCost.of(tuning.model, asked), note=best)

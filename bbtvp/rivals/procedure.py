@@ -90,3 +90,25 @@ class HandPrompt:
 
     def context(self) -> tuple[Shown, ...]:
         return self.shown
+
+
+@final
+@dataclass(frozen=True)
+class Beyond:
+    """A prompt with further images before the one asked about."""
+
+    prompt: PromptLike
+    shown: tuple[Shown, ...]
+
+    def render(self, image: Pixels, /) -> Pixels:
+        return self.prompt.render(image)
+
+    def ask(self, question: str, /) -> str:
+        return self.prompt.ask(question)
+
+    def context(self) -> tuple[Shown, ...]:
+        return (*self.prompt.context(), *self.shown)
+
+    @property
+    def reply_tokens(self) -> int:
+        return self.prompt.reply_tokens

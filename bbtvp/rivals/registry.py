@@ -6,14 +6,25 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from bbtvp.core.errors import unknown
+from bbtvp.rivals.closer import CloserLook
+from bbtvp.rivals.examples import FewShot, ReferencePicture
 from bbtvp.rivals.handmade import HandMade
 from bbtvp.rivals.rival import Rival
 from bbtvp.rivals.thinking import ChainOfThought
 from bbtvp.rivals.vote import Vote
+from bbtvp.rivals.words import WordsAlone
 
-RIVALS: Mapping[str, Rival] = MappingProxyType(
-    {rival.name: rival for rival in (ChainOfThought(), HandMade(), Vote())}
+_BUILT_IN: tuple[Rival, ...] = (
+    ChainOfThought(),
+    FewShot(),
+    HandMade(),
+    ReferencePicture(),
+    Vote(),
+    WordsAlone(),
+    CloserLook(),
 )
+
+RIVALS: Mapping[str, Rival] = MappingProxyType({rival.name: rival for rival in _BUILT_IN})
 
 ALL = "all"
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, NamedTuple, final
 
+import numpy as np
+
+from bbtvp.core.rng import stream
 from bbtvp.models import Capabilities, Model, Outcome, QueryFailed
 from bbtvp.rivals.procedure import Asked, Procedure
 from bbtvp.search import Reader
@@ -30,6 +33,11 @@ class TuningCost(NamedTuple):
         found = list(outcomes)
         return cls(len(found), usd_of(model, found))
 
+    def plus(self, other: TuningCost) -> TuningCost:
+        """Both together; the dollars of both, where both are known."""
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        return TuningCost(self.queries + other.queries, usd)
+
 
 def usd_of(model: Model, outcomes: Iterable[Outcome]) -> float | None:
     """What image queries cost at the model's price, also those that were paid for before.
@@ -49,8 +57,9 @@ def usd_of(model: Model, outcomes: Iterable[Outcome]) -> float | None:
 class Tuning:
     """What a rival is made ready with: training and validation images, never test images.
 
-    queries: the most image queries that a searched rival may send. folder: where a search keeps its
-    run; None keeps it in memory.
+    queries: the most image queries that a searched rival may send. usd: the most that it may cost.
+    folder: where searches keep their runs; None keeps them in memory. known: what was made ready
+    and another rival builds on, by name.
     """
 
     task: Task
@@ -59,6 +68,8 @@ class Tuning:
     queries: int
     seed: int = 0
     folder: Path | None = None
+    usd: float | None = None
+    known: dict[str, Tuned] = field(default_factory=dict, compare=False)
 
     @property
     def asked(self) -> Asked:
@@ -104,3 +115,19 @@ class Rival(ABC):
     @abstractmethod
     def prepare(self, tuning: Tuning) -> Tuned:
         """Make it ready for a task. Raises as `bbtvp.search.ask` does."""
+
+
+def best_on_validation(
+    tuning: Tuning, tried: Mapping[str, Procedure], images: int
+) -> tuple[str, list[Outcome]]:
+    """The procedure with the highest score on validation, of equals the first; and what was asked.
+
+    images: at most so many validation images for each.
+    """
+    pool = tuning.task.validation
+    order = stream(tuning.seed, "rivals", "validation").permutation(len(pool))
+    held = [pool[i] for i in order[:images]]
+    found = {name: one.ask(tuning.asked, held) for name, one in tried.items()}
+    scores = {name: float(np.nan_to_num(one.answers.correct).sum()) for name, one in found.items()}
+    best = max(scores, key=lambda name: scores[name])
+    return best, [outcome for one in found.values() for outcome in one.outcomes]

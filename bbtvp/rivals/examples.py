@@ -1,0 +1,119 @@
+"""Examples in the request: labelled training images, or one picture of them beside words."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+from typing import ClassVar, final
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from bbtvp.core.arrays import Pixels
+from bbtvp.core.rng import stream
+from bbtvp.core.shown import Shown
+from bbtvp.models import Capabilities
+from bbtvp.rivals.procedure import Beyond, HandPrompt, OneQuery
+from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, best_on_validation
+from bbtvp.rivals.words import searched_words
+from bbtvp.tasks import Sample, Task
+
+
+def balanced(train: Sequence[Sample], k: int, seed: int, draw: int = 0) -> list[Sample]:
+    """`k` training samples, or all if there are fewer; each answer in turn, in a drawn order."""
+    order = stream(seed, "rivals", "examples", draw).permutation(len(train))
+    by_answer: dict[str, list[Sample]] = defaultdict(list)
+    for i in order:
+        by_answer[train[i].answer].append(train[i])
+    in_turn = chain.from_iterable(zip_longest(*by_answer.values()))
+    return [sample for sample in in_turn if sample is not None][:k]
+
+
+def lacks_images(capabilities: Capabilities, needed: int) -> str:
+    """Why a model cannot take so many images in a request; "" if it can."""
+    if capabilities.images >= needed:
+        return ""
+    taken = "one image" if capabilities.images == 1 else f"{capabilities.images} images"
+    return f"takes {taken} in a request, and {needed} are needed"
+
+
+@final
+@dataclass(frozen=True)
+class FewShot(Rival):
+    """`k` training images, each with its question and its answer, before the image asked about.
+
+    They are drawn once, each answer in turn, and are the same for every image.
+    """
+
+    name: ClassVar[str] = "few-shot"
+    about: ClassVar[str] = "5 labelled training images before the question"
+    source: ClassVar[str] = "many-shot in-context learning, arXiv 2405.09798"
+
+    k: int = 5
+
+    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
+        return lacks_images(capabilities, min(self.k, len(task.train)) + 1)
+
+    def prepare(self, tuning: Tuning) -> Tuned:
+        task = tuning.task
+        chosen = balanced(task.train, self.k, tuning.seed)
+        shown = tuple(
+            Shown(sample.pixels(), f"{task.ask(sample)} {sample.answer}") for sample in chosen
+        )
+        answers = ", ".join(sample.answer for sample in chosen)
+        return Tuned(OneQuery(HandPrompt(shown=shown)), note=f"examples of {answers}"[:120])
+
+
+_TILE = 224
+"""Side in pixels of an example in a reference picture."""
+
+
+@final
+@dataclass(frozen=True)
+class ReferencePicture(Rival):
+    """The words of the rival "words", and one reference picture of examples before the image.
+
+    It has the form of MPO, a text and a reference image, and not its search: the best of `draws`
+    pictures of up to `k` training images, and of none, is taken on validation.
+    """
+
+    name: ClassVar[str] = "mpo"
+    about: ClassVar[str] = "searched words with one reference picture of labelled examples"
+    source: ClassVar[str] = "the form of MPO, arXiv 2510.09201; not its search"
+
+    k: int = 6
+    draws: int = 3
+    images: int = 64
+
+    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
+        return lacks_images(capabilities, 2)
+
+    def most_queries(self, tuning: Tuning) -> int:
+        held = min(self.images, len(tuning.task.validation))
+        return tuning.queries + (self.draws + 1) * held
+
+    def prepare(self, tuning: Tuning) -> Tuned:
+        words = searched_words(tuning)
+        tried = {"no reference picture": words.procedure}
+        if isinstance(words.procedure, OneQuery) and words.procedure.prompt is not None:
+            for draw in range(self.draws):
+                chosen = balanced(tuning.task.train, self.k, tuning.seed, draw + 1)
+                prompt = Beyond(words.procedure.prompt, (_reference(chosen),))
+                tried[f"reference picture {draw + 1}"] = OneQuery(prompt)
+        best, asked = best_on_validation(tuning, tried, self.images)
+        cost = TuningCost.of(tuning.model, asked).plus(words.cost)
+        return Tuned(tried[best], cost, f"{words.note}; {best}")
+
+
+def _reference(chosen: Sequence[Sample]) -> Shown:
+    """One picture of the samples from left to right, and the text that names their answers."""
+    tiles = [_tile(sample.pixels()) for sample in chosen]
+    answers = ", ".join(sample.answer for sample in chosen)
+    text = f"This is a reference picture. From left to right it shows examples of: {answers}."
+    return Shown(np.concatenate(tiles, axis=1), text)
+
+
+def _tile(pixels: Pixels) -> Pixels:
+    return np.asarray(ImageOps.pad(Image.fromarray(pixels), (_TILE, _TILE), color=(128,) * 3))
