@@ -13,7 +13,7 @@ from bbtvp.bench.cells import BenchCell
 from bbtvp.bench.rows import row
 
 Scored = Literal["deployed", "found"]
-SCORED: tuple[str, ...] = get_args(Scored)
+SCORED: tuple[Scored, ...] = get_args(Scored)
 
 
 def deployed(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
