@@ -2,6 +2,7 @@
 
     load_model("ocr/rapidocr")  # pip install 'bbtvp[ocr]'; its weights come with it
     load_model("ocr/tesseract", psm=7, lang="deu")  # where the program tesseract is installed
+    load_model("ocr/ddddocr")  # one line that fills the picture: pip install 'bbtvp[ocr-line]'
 
 The labels of a task are then words on signs, labels or displays, or the answers are free.
 """
@@ -22,7 +23,7 @@ from bbtvp.models import FunctionModel, Model
 
 
 def load(name: str, **options: Any) -> Model:
-    """The engine of this name, `rapidocr` or `tesseract`, as a model.
+    """The engine of this name, `rapidocr`, `tesseract` or `ddddocr`, as a model.
 
     Raises UsageError for another name, for an option that the engine does not take, and where the
     engine is not installed.
@@ -50,6 +51,8 @@ def rapidocr(*, side: int = 736) -> Model:
             "Global.log_level": "critical",
             "Det.limit_type": "max",
             "Det.limit_side_len": side,
+            # more threads wait for each other in a loop: three times the work for one small image
+            "EngineConfig.onnxruntime.intra_op_num_threads": 1,
         }
     )
 
@@ -91,4 +94,29 @@ def tesseract(
     )
 
 
-_ENGINES: dict[str, Callable[..., Model]] = {"rapidocr": rapidocr, "tesseract": tesseract}
+def ddddocr() -> Model:
+    """ddddocr on ONNX Runtime, with the weights that its wheel brings.
+
+    It was made for captchas and looks for no text: a picture is one line that fills it, and case is
+    often lost.
+    """
+    try:
+        import ddddocr as library
+    except ImportError as error:
+        raise UsageError(
+            f"ocr/ddddocr needs ddddocr ({error}): pip install -c constraints.txt 'bbtvp[ocr-line]'"
+        ) from error
+    engine = library.DdddOcr(show_ad=False)
+
+    def read(image: Image.Image) -> str:
+        return str(engine.classification(image))
+
+    versions = f"ddddocr {version('ddddocr')}, onnxruntime {version('onnxruntime')}"
+    return FunctionModel(read, name="ocr/ddddocr", version=versions, deterministic=True)
+
+
+_ENGINES: dict[str, Callable[..., Model]] = {
+    "ddddocr": ddddocr,
+    "rapidocr": rapidocr,
+    "tesseract": tesseract,
+}

@@ -67,3 +67,17 @@ def test_an_engine_that_is_unknown_or_not_there_is_named(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "rapidocr", None)
     with pytest.raises(UsageError, match=r"pip install .*bbtvp\[ocr\]"):
         load_model("ocr/rapidocr")
+
+
+@pytest.mark.skipif(find_spec("ddddocr") is None, reason="needs the extra ocr-line")
+def test_a_line_that_fills_the_picture_is_read() -> None:
+    model = load_model("ocr/ddddocr")
+    lines = [sign(word).image[44:84, 12:116] for word in ("STOP", "HOME")]
+    read = model.query([Request(line, "which word?") for line in lines])
+    assert [one.text.upper() for one in read if isinstance(one, Reply)] == ["STOP", "HOME"]
+
+
+def test_a_line_reader_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ddddocr", None)
+    with pytest.raises(UsageError, match=r"pip install .*bbtvp\[ocr-line\]"):
+        load_model("ocr/ddddocr")

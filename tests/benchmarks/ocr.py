@@ -1,0 +1,407 @@
+"""Real readers of text on signs: `python tests/benchmarks/ocr.py --out FOLDER [--signs report]`.
+
+Three engines that nobody here trained and that share nothing: RapidOCR, Tesseract, and ddddocr
+(pip install 'bbtvp[ocr]'; Tesseract is a program). Each of the first two is a source once; the
+prompt is then asked of all three. Arms on the same test images: the image as it is, the empty
+frame, the prompt, and recipes of Pillow and OpenCV as one would write them by hand, of which a user
+would take the best on the validation images.
+
+Signs are drawn: words in several fonts, sizes and colours on a plate with a texture, then damaged.
+There are two sets that share neither words nor fonts nor seeds: "develop" to try things on, and
+"report" for figures. Every answer is kept in the folder: a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import atexit
+import ctypes
+import hashlib
+import io
+import json
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
+
+import bbtvp
+from bbtvp.core.arrays import Pixels
+from bbtvp.models import FunctionModel
+from bbtvp.search.ask import ask
+from bbtvp.search.readers import TextReader
+from bbtvp.stats import paired_gain
+
+SOURCES = ("rapidocr", "tesseract")
+TARGETS = (*SOURCES, "ddddocr")
+QUESTION = "which word is on the sign?"
+TRAIN, VALIDATION = 96, 128
+PICKED = 48
+"""Validation images on which a recipe by hand is picked."""
+
+
+class SignSet(NamedTuple):
+    """What one set of signs shares with no other."""
+
+    words: tuple[str, ...]
+    fonts: tuple[str, ...]
+    seed: int
+
+
+SETS = {
+    "develop": SignSet(
+        ("STOP", "EXIT", "OPEN", "SALE", "TAXI", "SLOW", "HOTEL", "TOLL"),
+        ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif"),
+        1,
+    ),
+    "report": SignSet(
+        ("BRIDGE", "MARKET", "POLICE", "PARKING", "STATION", "BAKERY", "GARDEN", "DANGER"),
+        ("STIXGeneralBol", "cmss10", "DejaVuSansMono-Bold", "cmb10"),
+        2,
+    ),
+}
+
+
+# -- signs -----------------------------------------------------------------------------------------
+def sign(word: str, fonts: Sequence[str], size: tuple[int, int], rng: random.Random) -> Image.Image:
+    """A word on a plate with a soft texture; the word takes most of its width or height."""
+    width, height = size
+    dark = tuple(rng.randint(0, 90) for _ in range(3))
+    light = tuple(rng.randint(170, 255) for _ in range(3))
+    ink, plate = (dark, light) if rng.random() < 0.7 else (light, dark)
+    image = Image.new("RGB", size, plate)
+    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
+    path = folder / f"{rng.choice(list(fonts))}.ttf"
+    wanted = rng.uniform(0.62, 0.82) * width
+    at_100 = ImageFont.truetype(str(path), 100).getlength(word)
+    font = ImageFont.truetype(str(path), min(wanted / at_100 * 100, 0.7 * height))
+    centre = (
+        width / 2 + rng.uniform(-0.05, 0.05) * width,
+        height / 2 + rng.uniform(-0.08, 0.08) * height,
+    )
+    ImageDraw.Draw(image).text(centre, word, ink, font, anchor="mm")
+    grain = np.random.default_rng(rng.randrange(2**32)).normal(0, 24, (height // 8, width // 8))
+    texture = Image.fromarray(grain.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    return _image(np.asarray(image, np.float64) + np.asarray(texture)[..., None])
+
+
+def _image(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
+
+
+def _noisy(values: np.ndarray, deviation: float, rng: random.Random) -> Image.Image:
+    noise = np.random.default_rng(rng.randrange(2**32)).normal(0, deviation, values.shape)
+    return _image(values + noise)
+
+
+def dark(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Little light, with the noise of the sensor."""
+    return _noisy(np.asarray(image, np.float64) * strength, 1.2, rng)
+
+
+def pale(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Little contrast around a level of its own, with a little noise."""
+    values = np.asarray(image, np.float64)
+    return _noisy(rng.uniform(90, 200) + (values - values.mean()) * strength, 1.2, rng)
+
+
+def blur(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Out of focus, a Gaussian."""
+    return image.filter(ImageFilter.GaussianBlur(strength))
+
+
+def small(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Few pixels: the picture is that much smaller."""
+    size = (round(image.width * strength), round(image.height * strength))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def noise(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Gaussian noise of that deviation, in levels."""
+    return _noisy(np.asarray(image, np.float64), strength, rng)
+
+
+def jpeg(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Few pixels, and JPEG at that quality."""
+    data = io.BytesIO()
+    small(image, 0.6, rng).save(data, "JPEG", quality=round(strength))
+    return Image.open(data).convert("RGB")
+
+
+def uneven(image: Image.Image, strength: float, rng: random.Random) -> Image.Image:
+    """Light that falls off to one side, and little contrast."""
+    width, height = image.size
+    angle = rng.uniform(0, 2 * np.pi)
+    along = (
+        np.cos(angle) * np.linspace(-1, 1, width)
+        + np.sin(angle) * np.linspace(-1, 1, height)[:, None]
+    )
+    light = strength ** ((along + 1.42) / 2.84)
+    values = np.asarray(image, np.float64)
+    return _noisy((values.mean() + (values - values.mean()) * 0.35) * light[..., None], 1.2, rng)
+
+
+class Damage(NamedTuple):
+    """What is done to a sign of `size` pixels, at a strength drawn for each picture."""
+
+    apply: Callable[[Image.Image, float, random.Random], Image.Image]
+    weakest: float
+    strongest: float
+    size: tuple[int, int] = (192, 96)
+
+
+DAMAGES = {
+    "dark": Damage(dark, 0.09, 0.025),
+    "pale": Damage(pale, 0.10, 0.025),
+    "blur": Damage(blur, 2.5, 6.0),
+    "small": Damage(small, 0.26, 0.12),
+    "noise": Damage(noise, 30, 140),
+    "jpeg": Damage(jpeg, 9, 2),
+    "uneven": Damage(uneven, 0.5, 0.03),
+    "wide": Damage(pale, 0.10, 0.025, (320, 80)),
+}
+
+
+def signs(name: str, damage: str, seed: int, test: int) -> bbtvp.Task:
+    """A task; the test images are the same for every seed."""
+    of = SETS[name]
+    kind = DAMAGES[damage]
+
+    def split(part: str, count: int, key: object) -> tuple[bbtvp.Sample, ...]:
+        rng = random.Random(f"{of.seed} {damage} {part} {key}")
+        samples = []
+        for i in range(count):
+            word = of.words[i % len(of.words)]
+            strength = kind.weakest * (kind.strongest / kind.weakest) ** rng.random()
+            picture = kind.apply(sign(word, of.fonts, kind.size, rng), strength, rng)
+            samples.append(bbtvp.Sample(f"{part}-{i}", word, picture))
+        return tuple(samples)
+
+    return bbtvp.Task(
+        f"signs-{damage}",
+        QUESTION,
+        of.words,
+        train=split("train", TRAIN, seed),
+        validation=split("validation", VALIDATION, seed),
+        test=split("test", test, 0),
+    )
+
+
+# -- recipes by hand -------------------------------------------------------------------------------
+def _twice(image: Image.Image) -> Image.Image:
+    return image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC)
+
+
+def _clahe(image: Image.Image) -> Image.Image:
+    luma, blue, red = image.convert("YCbCr").split()
+    equalised = cv2.createCLAHE(2.0, (8, 8)).apply(np.asarray(luma))
+    return Image.merge("YCbCr", (Image.fromarray(equalised), blue, red)).convert("RGB")
+
+
+def _autocontrast(image: Image.Image) -> Image.Image:
+    return ImageOps.autocontrast(image, cutoff=1)
+
+
+def _sharpen(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.UnsharpMask(2, 150, 3))
+
+
+HAND: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda image: image,
+    "autocontrast": _autocontrast,
+    "x2": _twice,
+    "sharpen": _sharpen,
+    "clahe": _clahe,
+    "autocontrast + x2": lambda image: _twice(_autocontrast(image)),
+}
+
+
+# -- engines ---------------------------------------------------------------------------------------
+class Tesseract:
+    """The library of the program tesseract in this process: the same answers, in less time."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL("libtesseract.so.5")
+        pointer = ctypes.c_void_p
+        for name, arguments in {
+            "Init3": [pointer, ctypes.c_char_p, ctypes.c_char_p],
+            "SetPageSegMode": [pointer, ctypes.c_int],
+            "SetImage": [pointer, ctypes.c_char_p, *[ctypes.c_int] * 4],
+            "ClearAdaptiveClassifier": [pointer],
+            "GetUTF8Text": [pointer],
+            "Clear": [pointer],
+            "End": [pointer],
+        }.items():
+            self._function(name).argtypes = arguments
+        self._library.TessDeleteText.argtypes = [pointer]
+        self._library.TessBaseAPICreate.restype = pointer
+        self._library.TessBaseAPIGetUTF8Text.restype = pointer
+        self._api = self._library.TessBaseAPICreate()
+        self._call("Init3", None, b"eng")
+        self._call("SetPageSegMode", 6)
+        atexit.register(self._call, "End")
+
+    def __call__(self, image: Image.Image) -> str:
+        self._call("SetImage", image.tobytes(), *image.size, 3, 3 * image.width)
+        self._call("ClearAdaptiveClassifier")  # it would remember the images before
+        text = self._call("GetUTF8Text")
+        words = ctypes.string_at(text).decode("utf-8").split()
+        self._library.TessDeleteText(text)
+        self._call("Clear")
+        return " ".join(words)
+
+    def _function(self, name: str) -> Any:
+        return getattr(self._library, f"TessBaseAPI{name}")
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        return self._function(name)(self._api, *arguments)
+
+
+def engine(name: str, folder: Path) -> FunctionModel:
+    """`ocr/NAME`, which remembers in a file what it has read."""
+    made = bbtvp.load_model(f"ocr/{name}")
+    if not isinstance(made, FunctionModel):
+        raise TypeError(f"{made.spec} is no function")
+    function = Tesseract() if name == "tesseract" else made.function
+    path = folder / f"{name}.jsonl"
+    known = dict(map(json.loads, path.read_text("utf-8").splitlines())) if path.exists() else {}
+
+    def read(image: Image.Image) -> str:
+        key = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()[:32]
+        if key not in known:
+            known[key] = function(image)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([key, known[key]]) + "\n")
+        return str(known[key])
+
+    version = made.identity.partition(" ")[2]
+    return FunctionModel(read, name=made.spec, version=version, deterministic=True, timeout=None)
+
+
+def score(
+    model: FunctionModel,
+    task: bbtvp.Task,
+    samples: Sequence[bbtvp.Sample],
+    images: Sequence[Pixels],
+) -> list[int]:
+    """1 right, 0 wrong, for these pictures of the samples."""
+    right = ask(model, TextReader(), task, samples, images=images).correct
+    return [int(value) for value in right]
+
+
+def by_hand(recipe: str, samples: Sequence[bbtvp.Sample]) -> list[Pixels]:
+    """The pictures that a recipe makes of these samples."""
+    return [np.asarray(HAND[recipe](Image.fromarray(sample.pixels()))) for sample in samples]
+
+
+def best_by_hand(model: FunctionModel, task: bbtvp.Task) -> str:
+    """The recipe that reads most of the first validation images right."""
+    held = task.validation[:PICKED]
+    right = {name: sum(score(model, task, held, by_hand(name, held))) for name in HAND}
+    return max(right, key=lambda name: right[name])
+
+
+def measured(
+    models: dict[str, FunctionModel], task: bbtvp.Task, source: str, seed: int, args: Any
+) -> dict[str, Any]:
+    """One search and what it gains: right or wrong for each arm, engine and test image."""
+    fields = dict(pair.split("=", 1) for pair in args.setting)
+    run = bbtvp.optimize(
+        task,
+        models[source],
+        queries=args.queries,
+        seed=seed,
+        **{k: _value(v) for k, v in fields.items()},
+    )
+    space, z = run.prompt.space, run.prompt.z
+    empty = space.empty_frame(z)
+    recipe = best_by_hand(models[source], task)
+    pictures = {
+        "as it is": by_hand("as it is", task.test),
+        "empty": [empty.render(sample.pixels()) for sample in task.test],
+        "prompt": [run.prompt.render(sample.pixels()) for sample in task.test],
+        "hand": by_hand(recipe, task.test),
+    }
+    return {
+        "task": task.name,
+        "source": source,
+        "seed": seed,
+        "spent": sum(run.queries.values()),
+        "improved": run.improved,
+        "params": space.params(z),
+        "recipe": recipe,
+        "right": {
+            arm: {name: score(model, task, task.test, images) for name, model in models.items()}
+            for arm, images in pictures.items()
+        },
+    }
+
+
+def _value(text: str) -> Any:
+    """A setting's value: JSON, or the words as they are."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def line(found: dict[str, Any]) -> str:
+    """One search in one line, in points."""
+    right = found["right"]
+    parts = []
+    for name in TARGETS:
+        zero = right["as it is"][name]
+        gains = []
+        for arm in ("empty", "prompt", "hand"):
+            gain = paired_gain(zero, right[arm][name])
+            low, high = gain.ci
+            mark = "*" if low > 0 or high < 0 else ""
+            gains.append(f"{arm} {100 * gain.gain:+.0f}{mark}")
+        parts.append(f"{name} {100 * statistics.mean(zero):.0f}: {', '.join(gains)}")
+    what = "kept" if found["improved"] else "identity"
+    return (
+        f"{found['task']} from {found['source']} seed {found['seed']} ({found['spent']} queries, "
+        f"{what}, by hand {found['recipe']}) | {' | '.join(parts)}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--signs", default="develop", choices=SETS)
+    parser.add_argument("--damages", nargs="+", default=list(DAMAGES), choices=DAMAGES)
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--test", type=int, default=100, help="test images of each task")
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--setting", nargs="*", default=[], help="KEY=VALUE of SearchConfig")
+    parser.add_argument("--name", default="default", help="what the rows are called")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    models = {name: engine(name, args.out) for name in TARGETS}
+    rows = args.out / f"{args.name}.jsonl"
+    done = list(map(json.loads, rows.read_text("utf-8").splitlines())) if rows.exists() else []
+    for seed in args.seeds:
+        for damage in args.damages:
+            task = signs(args.signs, damage, seed, args.test)
+            for source in args.sources:
+                cell = (task.name, source, seed)
+                found = next(
+                    (row for row in done if (row["task"], row["source"], row["seed"]) == cell), None
+                )
+                if found is None:
+                    found = measured(models, task, source, seed, args)
+                    with rows.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(found) + "\n")
+                print(line(found), flush=True)
+
+
+if __name__ == "__main__":
+    main()
