@@ -24,11 +24,15 @@ _DIGITS = 12
 @final
 @dataclass(frozen=True)
 class KeptProof:
-    """One proof: its folder, the document that `verify` wrote, and its journal."""
+    """One proof: its folder, the document that `verify` wrote, and its journal.
+
+    rivals: the table of the rivals that were asked beside it; None if none were.
+    """
 
     folder: Path
     document: Mapping[str, Any]
     recording: Recording
+    rivals: Mapping[str, Any] | None = None
 
     @property
     def task(self) -> str:
@@ -65,5 +69,6 @@ def kept_proofs(folder: Path, prompt: str, own_task: str) -> tuple[KeptProof, ..
     for place in check_folders(folder, FOLDER, prompt):
         document = read_document(place / check_document(FOLDER))
         if document and (place / JOURNAL).exists():
-            found.append(KeptProof(place, document, Recording.read(place)))
+            rivals = read_document(place / RIVALS_DOCUMENT)
+            found.append(KeptProof(place, document, Recording.read(place), rivals))
     return tuple(sorted(found, key=lambda proof: proof.task != own_task))

@@ -24,6 +24,7 @@ from bbtvp.report.html.curve import curve_of
 from bbtvp.report.html.gallery import SCANNED, Gallery, gallery_of
 from bbtvp.report.html.pictures import colour_card, figure_uri, image_uri
 from bbtvp.report.html.replies import replies_view
+from bbtvp.report.html.rivals import rivals_view
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, p_value, percent, plain, points
 from bbtvp.report.pictures import matrix_figure
@@ -69,10 +70,12 @@ def report(
         gallery, no_images = _gallery(run, loader or Loader(), words)
     replies = replies_view(run, words, (loader or Loader()) if images else None)
     proofs = [_proof(proof, words) for proof in run.proofs]
+    rivals = list(filter(None, (rivals_view(proof, words) for proof in run.proofs)))
     checks = _checks(run, words, images=images)
     matrix = _matrix(run, words) if len(proofs) > 1 else None
     sections = {
         "proof": proofs,
+        "rivals": rivals,
         "matrix": matrix,
         "gallery": True,
         "replies": replies,
@@ -94,6 +97,7 @@ def report(
         word=_word(run),
         sources=[model["spec"] for model in run.record["models"]],
         proofs=proofs,
+        rivals=rivals,
         gallery=gallery,
         no_images=no_images,
         replies=replies,

@@ -30,6 +30,7 @@ from bbtvp.report.html.curve import curve_of
 from bbtvp.report.html.gallery import gallery_of
 from bbtvp.report.html.pictures import colour_card, image_uri
 from bbtvp.report.html.report import report
+from bbtvp.rivals import compare_rivals
 from bbtvp.runs.folder import RunFolder
 from bbtvp.tasks.registry import load_task
 from bbtvp.verify import verify
@@ -395,3 +396,23 @@ def test_the_first_screen_names_the_constant_answer_and_replies_without_an_answe
     assert "10 → 2" in first and "7 → 2" in first and "3 → 0" in first
     assert "25.0 %" in first and {"en": "Best constant", "ja": "最良の定数回答"}[language] in first
     assert {"en": "cut short", "ja": "途中で打ち切り"}[language] in page
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_rivals_beside_a_proof(language: str) -> None:
+    made("run")
+    proved("run", "eye/near", "eye/far")
+    assert {"id": "rivals", "aria-labelledby": "rivals-head"} not in check_page(
+        report(Path("run"), language), language
+    ).all("section")
+    table = compare_rivals(
+        str(images()),
+        ["eye/near", "eye/far"],
+        prompt=Path("run"),
+        rivals=["vote"],
+        out="run",
+    )
+    page = check_page(report(Path("run"), language), language)
+    assert {"id": "rivals", "aria-labelledby": "rivals-head"} in page.all("section")
+    for row in table.rows:
+        assert row.name in page.text and f"{100 * row.paired.after:.1f} %" in page.text
