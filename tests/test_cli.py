@@ -329,7 +329,9 @@ def test_tasks_can_be_listed() -> None:
     rows = one_document(bbtvp("tasks", "--json").out)["tasks"]
     assert {"task", "question", "labels"} == rows[0].keys()
     assert "zoo/digits-low-contrast" in {row["task"] for row in rows}
-    assert "zoo/digits-low-contrast" in bbtvp("tasks").out
+    listed = bbtvp("tasks")
+    assert "zoo/digits-low-contrast" in listed.out
+    assert "suite/wide (26)" in listed.err
 
 
 def test_the_methods_of_a_benchmark_can_be_listed() -> None:

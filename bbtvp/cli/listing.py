@@ -32,15 +32,18 @@ def models(as_json: bool) -> None:
 @click.command()
 @json_flag
 def tasks(as_json: bool) -> None:
-    """The built-in tasks."""
+    """The built-in tasks, and the lists of them that have a name."""
+    from bbtvp.zoo.suites import SUITES
     from bbtvp.zoo.tasks import describe
 
     rows = describe()
     if as_json:
-        give({"tasks": rows})
+        give({"tasks": rows, "suites": {name: list(tasks) for name, tasks in SUITES.items()}})
         return
     for row in rows:
         click.echo(f"{row['task']:<38} {row['question']}")
+    suites = ", ".join(f"{name} ({len(tasks)})" for name, tasks in SUITES.items())
+    say(f"lists of tasks, for bench --tasks and grids of run: {suites}")
     say(
         "your own: a folder with one sub-folder per class, or a .csv / .jsonl file with the "
         "columns image and answer"

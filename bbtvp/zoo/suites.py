@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import NoReturn
 
-from bbtvp.core.errors import unknown
+from bbtvp.core.errors import UsageError, unknown
 from bbtvp.zoo.shifts import WIDE
 from bbtvp.zoo.shifts.strengths import SUBJECTS
 
@@ -70,3 +71,12 @@ def expanded(specs: Iterable[str]) -> list[str]:
         else:
             raise unknown("suite", spec, SUITES)
     return found
+
+
+def load(name: str) -> NoReturn:
+    """Raise UsageError: a suite stands for many tasks where one is asked for."""
+    tasks = expanded([PREFIX + name])
+    raise UsageError(
+        f"{PREFIX}{name} is a list of {len(tasks)} tasks, and here goes one, such as {tasks[0]}; "
+        "bbtvp bench --tasks and a grid of bbtvp run take the list"
+    )

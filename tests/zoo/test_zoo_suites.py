@@ -8,6 +8,7 @@ import pytest
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import UsageError
+from bbtvp.tasks.registry import load_task
 from bbtvp.zoo import suites, tasks
 from bbtvp.zoo.shifts import SHIFTS, WIDE
 from bbtvp.zoo.shifts.strengths import STRENGTH, SUBJECTS
@@ -89,3 +90,10 @@ def test_a_name_stands_for_its_tasks_among_others() -> None:
 def test_an_unknown_suite_names_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean suite/wide"):
         suites.expanded(["suite/wid"])
+
+
+def test_a_suite_where_one_task_is_asked_for_is_told() -> None:
+    with pytest.raises(UsageError, match="a list of 13 tasks, and here goes one, such as zoo/"):
+        load_task("suite/wide-dev")
+    with pytest.raises(UsageError, match="did you mean suite/wide"):
+        load_task("suite/wid")
