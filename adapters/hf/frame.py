@@ -30,6 +30,7 @@ from bbtvp.adapters.hf.views import PHASES, Axis, Floats, Integers, lines, place
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError
 from bbtvp.core.rng import stream
+from bbtvp.models import Delivered
 from bbtvp.models.preprocessing import Preprocessed
 
 _SIDES = (768, 384, 96)
@@ -48,6 +49,8 @@ _LOST = 0.01
 """Share of the numbers that may show a pixel in one test image and none in another."""
 _ALIKE = 0.1
 """Most that a number of the output, of a range of 1, changes with the size of a smooth image."""
+_ENOUGH = 4
+"""Sides of the picture that a processor makes, above which a larger one tells no more of it."""
 _STEPS = 6
 """Most canvases that are tried for one that fits."""
 
@@ -82,6 +85,7 @@ class ImageProcessor:
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self.side = cache(self._side)
+        self.delivered = cache(self._delivered)
 
     def measure(self, width: int, height: int, *, frame: int) -> Preprocessed:
         """Measure what it makes of a canvas; see `Preprocessor`."""
@@ -142,6 +146,24 @@ class ImageProcessor:
                 return side
             side = made
         return wanted
+
+    def _delivered(self, width: int, height: int) -> Delivered:
+        """Return what arrives of a picture. Raises ModelError as `measure` does.
+
+        Where all pictures are made one size, a smaller one of the same shape is looked at: it is
+        measured sooner, and arrives alike.
+        """
+        side = self.side()
+        longer = max(width, height)
+        if side is not None and longer > _ENOUGH * side:
+            shorter = max(1, round(min(width, height) * _ENOUGH * side / longer))
+            return self.delivered(
+                *((_ENOUGH * side, shorter) if width >= height else (shorter, _ENOUGH * side))
+            )
+        view = self._measured(width, height).views[0]
+        shown = (view.box.right - view.box.left, view.box.bottom - view.box.top)
+        size = (max(1, round(part * scale)) for part, scale in zip(shown, view.scale, strict=True))
+        return Delivered(*size, whole=shown == (width, height))
 
     def _measured(self, width: int, height: int) -> _Measured:
         try:

@@ -24,6 +24,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import (
     Budget,
     Capabilities,
+    Delivered,
     LabelScore,
     Model,
     Outcome,
@@ -137,6 +138,13 @@ class HuggingFaceModel(Model):
             return self._frame.fitting(wanted)
         except ModelError:
             return wanted
+
+    def delivered(self, width: int, height: int) -> Delivered | None:
+        """Return what the processor makes of a picture; None if it cannot be measured."""
+        try:
+            return self._frame.delivered(width, height)
+        except ModelError:
+            return None
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer all requests; nothing is sent anywhere.

@@ -13,8 +13,8 @@ from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.coordinator import Coordinator
 from bbtvp.search import SearchConfig, optimize
+from bbtvp.search.canvas import choose_canvas
 from bbtvp.search.config import options
-from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Task
 
 SURROGATE = "zoo/clip"

@@ -26,7 +26,7 @@ from bbtvp.models import Budget, MeteredModel
 from bbtvp.optim import Optimiser, optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.search import Journal, LogProbReader, Reader, ask, choose_reader
-from bbtvp.search.setup import choose_canvas
+from bbtvp.search.canvas import choose_canvas
 from bbtvp.search.steps import journalled, mark_of
 from bbtvp.tasks import Sample
 

@@ -13,7 +13,7 @@ from bbtvp.bench.calibration import training_scores
 from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Vector
 from bbtvp.core.rng import derived_seed
-from bbtvp.search.setup import choose_canvas
+from bbtvp.search.canvas import choose_canvas
 from bbtvp.surrogate import ares_student
 
 

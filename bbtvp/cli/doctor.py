@@ -80,7 +80,7 @@ def doctor(
     \b
     Try:
       bbtvp doctor --model openai/gpt-6-luna               the canvas that fits, and its cost
-      bbtvp doctor --model openai/gpt-6-luna --canvas 2000 refused, with the size that is needed
+      bbtvp doctor --model openai/gpt-6-luna --canvas 2000 scaled down, and the size that passes
       bbtvp doctor --model anthropic/claude-haiku-5-5 --image photo.jpg --format jpeg
       bbtvp doctor --model openai-api/ollama/qwen3-vl:8b --probe
     """  # noqa: D301

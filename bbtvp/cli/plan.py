@@ -49,7 +49,7 @@ def show_plan(task: Task, models: Sequence[Model], config: SearchConfig, as_json
     found = look_ahead(task, models, config, setup)
     names = "+".join(model.spec for model in models)
     say(
-        f"{task.name} on {names}, canvas {setup.space.canvas} px, {setup.space.dim} variables; "
+        f"{task.name} on {names}, {setup.space.canvas_text}, {setup.space.dim} variables; "
         f"answers read as {setup.reader.name}"
         + (" until a probe finds more" if found.costs else "")
     )

@@ -28,6 +28,8 @@ MARGIN = 1.1
 """A count is an estimate, by the vendors' own words."""
 SEEN_MARGIN = 1.5
 """What was billed for the probe's image says less about an image of another size."""
+_MOST_SIZES = 32
+"""Sizes that a vendor is asked about: pictures of their own shapes may have a size each."""
 FEWEST = 64
 """Tokens below which a bill for the probe's image is not taken to be true."""
 
@@ -70,7 +72,7 @@ class ImageTokens:
     def _count(self, size: tuple[int, int]) -> int | None:
         """Ask once for each size, and no more once the vendor did not answer."""
         with self._lock:
-            if size not in self._counted and self.count:
+            if size not in self._counted and self.count and len(self._counted) < _MOST_SIZES:
                 found = self.count(size)
                 if found is None:
                     self.count = None

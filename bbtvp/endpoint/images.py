@@ -3,7 +3,7 @@
     encode(pixels)                               exactly those pixels, as PNG
     plan("openai", "gpt-6-luna", 2000)           scaled to 1600 x 1600, 3,000 tokens
     largest_canvas("openai", "gpt-6-luna")       1600: the largest canvas that is not resampled
-    check("openai", "gpt-6-luna", 2000, 90_000)  raises UsageError: use --canvas 1600
+    shrunk("openai", "gpt-6-luna", 2000)         says so; check raises UsageError for a refusal
 
 The vendors' rules are data: see `endpoint.limits`.
 """
@@ -203,13 +203,12 @@ def check(
     images: int = 1,
     limits: Limits | None = None,
 ) -> None:
-    """Raise UsageError for an image that would be refused or scaled down.
+    """Raise UsageError for an image that would be refused; `shrunk` tells of one that is resized.
 
     images: how many its request holds. The message names the size that is needed.
     """
-    table = limits or Limits.load()
     size = _pair(canvas)
-    known, seen = _facts(table, service, model, size)
+    known, _ = _facts(limits or Limits.load(), service, model, size)
     for excess in _excess(known, service, size, bytes, format):
         raise UsageError(excess)
     crowd = known.crowd
@@ -218,13 +217,32 @@ def check(
             f"{service} refuses images over {crowd.side} px on a side in a request of more than "
             f"{crowd.above} images; use --canvas {crowd.side} or less, or show fewer images"
         )
-    if seen.scale is not None and seen.scale < 1:
-        best = largest_canvas(service, model, limits=table)
-        last = seen.steps[0]
-        raise UsageError(
-            f"{service}/{model} would scale an image of {size[0]} x {size[1]} px, and the prompt "
-            f"with it, to {last.width} x {last.height}; use --canvas {best}"
-        )
+
+
+def resized(
+    service: str, model: str, canvas: Size, *, limits: Limits | None = None
+) -> ResizeResult:
+    """Return what the vendor's rule does to an image, and its tokens."""
+    return _facts(limits or Limits.load(), service, model, _pair(canvas))[1]
+
+
+def shrunk(service: str, model: str, canvas: Size, *, limits: Limits | None = None) -> str | None:
+    """Return what to tell of an image that the vendor scales down; None if it does not.
+
+    A picture that is sent as it is may be larger than what the model takes; a prompt drawn for a
+    canvas should not be.
+    """
+    table = limits or Limits.load()
+    size = _pair(canvas)
+    found = resized(service, model, size, limits=table)
+    if found.scale is None or found.scale >= 1:
+        return None
+    best = largest_canvas(service, model, limits=table)
+    last = found.steps[0]
+    return (
+        f"{service}/{model} scales an image of {size[0]} x {size[1]} px, and a prompt with it, "
+        f"to {last.width} x {last.height}; a square of {best} px passes as it is"
+    )
 
 
 def most_images(service: str, model: str, *, limits: Limits | None = None) -> int | None:

@@ -15,7 +15,7 @@ from bbtvp.core.digest import canonical_json
 from bbtvp.endpoint.counting import ImageTokens
 from bbtvp.endpoint.faults import redact
 from bbtvp.endpoint.forced import WRAPPING
-from bbtvp.endpoint.images import check, check_request, encode, text_tokens
+from bbtvp.endpoint.images import check, check_request, encode, shrunk, text_tokens
 from bbtvp.endpoint.known import reply_tokens
 from bbtvp.endpoint.labels import label_scores
 from bbtvp.endpoint.pending import PendingRequest, RefusedReply, UnusableReply
@@ -101,7 +101,7 @@ class ImageQuery(PendingRequest):
     def __init__(
         self, context: QueryContext, request: Request, features: ApiFeatures, *, batch: bool = False
     ) -> None:
-        """Raises UsageError for an image that the vendor would refuse or resample."""
+        """Raises UsageError for an image that the vendor would refuse."""
         asked, answered = context.tokens(request)
         super().__init__(context.usd(asked, answered, batch=batch), asked + answered)
         self.request = request
@@ -121,7 +121,10 @@ class ImageQuery(PendingRequest):
         self.key = reply_key(api.url, self.body, request.replicate, how)
 
     def _encoded(self) -> list[EncodedPart]:
-        """Encode every image. Raises UsageError for one that would be refused or resampled."""
+        """Encode every image; tell of one that the vendor scales down.
+
+        Raises UsageError for one that would be refused.
+        """
         api = self._context.api
         settings = self._context.settings
         shown = shown_in(self.request)
@@ -136,6 +139,8 @@ class ImageQuery(PendingRequest):
                 format=settings.format,
                 images=len(shown),
             )
+            if told := shrunk(api.service, api.image_name, _size(part)):
+                self._context.say(told)
             parts.append(EncodedPart(image, part.text))
         return parts
 

@@ -16,7 +16,7 @@ from bbtvp.endpoint.batch import BatchRunner
 from bbtvp.endpoint.caller import Caller
 from bbtvp.endpoint.counting import counter
 from bbtvp.endpoint.fleet import Fleet
-from bbtvp.endpoint.images import encode, fitting_canvas, most_images
+from bbtvp.endpoint.images import encode, fitting_canvas, most_images, resized
 from bbtvp.endpoint.inquiry import inquire
 from bbtvp.endpoint.known import check_lifetime
 from bbtvp.endpoint.limiter import RateLimiter
@@ -34,7 +34,18 @@ from bbtvp.endpoint.query import ImageQuery, ProbeQuery, QueryContext
 from bbtvp.endpoint.settings import EndpointSettings
 from bbtvp.endpoint.several import ACCEPTED, seen_several, several
 from bbtvp.endpoint.transport import HttpResponse, Transport
-from bbtvp.models import Budget, Capabilities, Model, Outcome, Probe, Reply, Request, Shown, Usage
+from bbtvp.models import (
+    Budget,
+    Capabilities,
+    Delivered,
+    Model,
+    Outcome,
+    Probe,
+    Reply,
+    Request,
+    Shown,
+    Usage,
+)
 
 
 @final
@@ -217,6 +228,22 @@ class Endpoint(Model):
 
     def fitting_canvas(self, wanted: int) -> int:
         return fitting_canvas(self.api.service, self.api.image_name, wanted)
+
+    def delivered(self, width: int, height: int) -> Delivered | None:
+        found = resized(self.api.service, self.api.image_name, (width, height))
+        if found.scale is None:
+            return None
+        across, down = (max(1, round(side * found.scale)) for side in (width, height))
+        return Delivered(across, down)
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        return resized(self.api.service, self.api.image_name, (width, height)).tokens
+
+    def image_usd(self, width: int, height: int) -> float | None:
+        tokens = self.image_tokens(width, height)
+        if tokens is None or self._context.price is None:
+            return None
+        return self._context.usd(tokens, 0, batch=self.settings.batch)
 
     def need_price(self) -> None:
         Prices.load(self.settings.prices).need(self.api.service, self.api.model)

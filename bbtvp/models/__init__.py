@@ -19,6 +19,7 @@ from bbtvp.models.function import model as model
 from bbtvp.models.metered import MeteredModel as MeteredModel
 from bbtvp.models.metered import probe_model as probe_model
 from bbtvp.models.port import Capabilities as Capabilities
+from bbtvp.models.port import Delivered as Delivered
 from bbtvp.models.port import Model as Model
 from bbtvp.models.port import Probe as Probe
 from bbtvp.models.registry import AnyModel as AnyModel

@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 from bbtvp.core.origin import Origin
 from bbtvp.models.budget import Budget
@@ -64,6 +64,22 @@ class Probe:
     findings: tuple[str, ...]
     queries: int
     usd: float
+
+
+@final
+class Delivered(NamedTuple):
+    """What of a picture arrives at a model, after all resizing that is known.
+
+    width, height: in pixels of what is shown. whole: whether nothing of the picture is cut off.
+    """
+
+    width: int
+    height: int
+    whole: bool = True
+
+    def __str__(self) -> str:
+        cut = "" if self.whole else ", its middle only"
+        return f"{self.width} x {self.height} px{cut}"
 
 
 class Model(ABC):
@@ -144,6 +160,18 @@ class Model(ABC):
     def fitting_canvas(self, wanted: int) -> int:
         """The side in pixels, nearest to `wanted`, of a square image that is not resampled."""
         return wanted
+
+    def delivered(self, width: int, height: int) -> Delivered | None:
+        """What arrives of a picture of so many pixels; None where that is not known."""
+        return None
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        """The tokens that a picture of so many pixels is expected to take; None if not known."""
+        return None
+
+    def image_usd(self, width: int, height: int) -> float | None:
+        """What these tokens cost, in US dollars; 0 for a local model, None if not known."""
+        return 0.0
 
     def need_price(self) -> None:  # noqa: B027
         """Raise UsageError for a paid model of unknown price: no cap on money can hold."""

@@ -25,6 +25,7 @@ from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay
 from bbtvp.prompt.placement import Placement as Placement
 from bbtvp.prompt.presets import preset as preset
+from bbtvp.prompt.presets import takes_any_shape as takes_any_shape
 from bbtvp.prompt.rendering import Prepared as Prepared
 from bbtvp.prompt.rendering import Renderer as Renderer
 from bbtvp.prompt.restore import Restore as Restore

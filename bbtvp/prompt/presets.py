@@ -12,7 +12,7 @@ from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.layers import LAYERS
 from bbtvp.prompt.marks.marks import Marks
-from bbtvp.prompt.placement import Placement
+from bbtvp.prompt.placement import Placement, Shape
 from bbtvp.prompt.space import PromptSpace
 from bbtvp.prompt.tone import Tone
 from bbtvp.prompt.wordings import bundled
@@ -32,8 +32,19 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
 }
 
 
-def preset(name: str, canvas: int = 224) -> PromptSpace:
+_SQUARE = ("tvp", "frame")
+"""Presets of TVP's geometry, whose canvas is a square."""
+
+
+def takes_any_shape(name: str) -> bool:
+    """Whether the preset may be drawn on canvases of the pictures' own shapes."""
+    return name.partition("+")[0] not in _SQUARE
+
+
+def preset(name: str, canvas: int = 224, shape: Shape = "square") -> PromptSpace:
     """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
+
+    shape: see `PromptSpace`; with "picture" `canvas` bounds the longer side.
 
     `<preset>+<layer>` adds a layer with its default options, a plug-in's too: "tone+overlay".
 
@@ -47,7 +58,7 @@ def preset(name: str, canvas: int = 224) -> PromptSpace:
     base, *added = name.split("+")
     if base not in _PRESETS:
         raise unknown("prompt preset", base, _PRESETS)
-    return PromptSpace((*_PRESETS[base], *map(_by_default, added)), canvas)
+    return PromptSpace((*_PRESETS[base], *map(_by_default, added)), canvas, shape)
 
 
 def _by_default(kind: str) -> Layer:

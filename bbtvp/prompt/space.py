@@ -148,6 +148,14 @@ class PromptSpace:
             for first, count in layer.choices(self.geometry)
         )
 
+    @property
+    def canvas_text(self) -> str:
+        """The canvas in words, such as "canvas 224 px"."""
+        if self.keeps_image:
+            return "images as they are"
+        own = "of the image's own shape, at most " if self.shape == "picture" else ""
+        return f"canvas {own}{self.canvas} px"
+
     def dim_of(self, kinds: Collection[str]) -> int:
         """The number of variables of these layers. UsageError for a kind that is not here."""
         return int(self._mask(kinds).sum())
@@ -374,7 +382,7 @@ class Prompt:
     def __repr__(self) -> str:
         kinds = "+".join(layer.kind for layer in self.space.layers)
         return (
-            f"Prompt({kinds}, {self.space.dim} variables, canvas {self.space.canvas} px, "
+            f"Prompt({kinds}, {self.space.dim} variables, {self.space.canvas_text}, "
             f"{self.digest[:12]})"
         )
 

@@ -23,7 +23,7 @@ from bbtvp.models.preprocessing import Preprocessor
 from bbtvp.models.registry import PROVIDERS
 from bbtvp.prompt import Prompt, open_image, preset
 from bbtvp.report.arrival import Arrival
-from bbtvp.search.setup import LARGEST_CANVAS, USUAL_CANVAS, canvas_seen
+from bbtvp.search.canvas import LARGEST_CANVAS, USUAL_CANVAS, canvas_seen
 
 SCHEMA = "bbtvp.doctor/1"
 QUERIES = 1000

@@ -22,6 +22,7 @@ def preflight_text(found: Preflight) -> str:
     parts += [f"warning: {warning}" for warning in found.warnings]
     if not found.inspection.thorough:
         parts.append(_looked(found))
+    parts += [f"delivered pixels: {one}" for one in found.delivered]
     parts.append(describe_plan(found.plan))
     parts += [f"{spec}: {cost}" for spec, cost in found.costs.items()]
     return "\n".join(parts)

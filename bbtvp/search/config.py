@@ -173,7 +173,7 @@ class SearchConfig:
         default=None,
         metadata=_about(
             "what is searched",
-            "Side of the canvas in pixels; by default from the model and the images.",
+            "Side of a square canvas in pixels; by default an image keeps its own shape and size.",
             settled=True,
             ge=8,
             le=2048,
@@ -498,7 +498,8 @@ def _restored(name: str, value: Mapping[str, Any]) -> PromptSpace | Channel:
     """A prompt space or a channel from its record."""
     try:
         if name == "prompt":
-            return PromptSpace(tuple(map(layer_of, value["layers"])), value["canvas"])
+            layers = tuple(map(layer_of, value["layers"]))
+            return PromptSpace(layers, value["canvas"], value.get("shape", "square"))
         quality = value.get("jpeg")
         return Channel(**{**value, "jpeg": None if quality is None else tuple(quality)})
     except (TypeError, LookupError) as error:

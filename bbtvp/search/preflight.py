@@ -17,6 +17,8 @@ from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.models import Model
+from bbtvp.prompt import PromptSpace
+from bbtvp.search.canvas import Delivery, deliveries, picture_sizes
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.plan import Plan, describe_plan
 from bbtvp.search.setup import Setup
@@ -43,7 +45,8 @@ class Preflight:
     costs: the most that each endpoint costs, by spec. shown: the smallest true gain that the test
     images show with a probability of 80 %, None if they are too few for any. stops_after: image
     queries after which the cap on money ends the search, None if it does not. missing: keys and
-    prices that the search needs and does not find, in words.
+    prices that the search needs and does not find, in words. delivered: what of the training
+    images arrives at each model.
     """
 
     task: Task
@@ -55,6 +58,7 @@ class Preflight:
     shown: float | None
     stops_after: int | None
     missing: tuple[str, ...]
+    delivered: tuple[Delivery, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,6 +90,7 @@ class Preflight:
             "usd_cap": self.usd,
             "cap_stops_after": self.stops_after,
             "missing": list(self.missing),
+            "delivered": [one.as_json() for one in self.delivered],
             "warnings": list(self.warnings),
         }
 
@@ -129,7 +134,13 @@ def look_ahead(
         smallest_gain(len(task.test), margin=MIN_GAIN),
         _stops_after(estimates, setup.plan, config.usd),
         tuple(_missing(models, config)),
+        _delivered(task, models, setup.space),
     )
+
+
+def _delivered(task: Task, models: Sequence[Model], space: PromptSpace) -> tuple[Delivery, ...]:
+    canvases = None if space.keeps_image else space.canvases
+    return tuple(deliveries(models, picture_sizes(task), canvases))
 
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:

@@ -118,6 +118,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "the prompt was made for a canvas of {canvas} px, which {model} resamples; "
             "{fitting} px it would take as it is"
         ),
+        "delivered": "the median test image, {image}, arrives at {model} in {arrives}",
+        "delivered-in-part": (
+            "of the median test image, {image}, the middle arrives at {model}, in {part}"
+        ),
         "canvas-blurred": (
             "the prompt was made for a canvas of {canvas} px; the processor of {model} makes "
             "it {side} px, blurred"

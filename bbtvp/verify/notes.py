@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bbtvp.models import Model
+from bbtvp.models import Delivered, Model
 from bbtvp.prompt import Prompt
+from bbtvp.prompt.layer import Size
+from bbtvp.search.canvas import deliveries, picture_sizes
 from bbtvp.tasks import Task
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify.controls import shortened
@@ -41,13 +43,16 @@ def overlap_note(shared: Overlap, task: Task) -> tuple[Message, ...]:
     return (message("seen-alike", images=images, alike=alike),) if alike else ()
 
 
-def canvas_note(prompt: Prompt, model: Model) -> list[Message]:
+def canvas_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
     """A note where the model does not see the canvas as it was made.
 
-    A processor may make it up to two times smaller: the search chooses the canvas for that.
+    A processor may make it up to two times smaller: the search chooses the canvas for that. Where
+    each image has a canvas of its own, what arrives of the median test image.
     """
     if prompt.keeps_image:
         return []
+    if prompt.space.shape == "picture":
+        return _delivery_note(prompt, model, task)
     canvas = prompt.space.canvas
     side = model.capabilities.image_side
     fitting = model.fitting_canvas(canvas)
@@ -58,6 +63,21 @@ def canvas_note(prompt: Prompt, model: Model) -> list[Message]:
     if side is not None and canvas > 2 * side:
         return [message("canvas-loses-detail", model=model.spec, canvas=canvas, side=side)]
     return []
+
+
+def _delivery_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
+    (found,) = deliveries([model], picture_sizes(task, "test"), prompt.space.canvases)
+    own = found.median.own
+    arrives = found.median.arrives
+    if arrives is None:
+        return []
+    if not arrives.whole:
+        return [message("delivered-in-part", model=model.spec, image=_px(own), part=_px(arrives))]
+    return [message("delivered", model=model.spec, image=_px(own), arrives=_px(arrives))]
+
+
+def _px(size: Size | Delivered) -> str:
+    return f"{size.width} x {size.height} px"
 
 
 def fact_notes(facts: Mapping[str, Any], task: Task) -> tuple[Message, ...]:

@@ -288,7 +288,7 @@ class _Proving:
                 notes.append(
                     message("settled-early", model=row.model, asked=row.images, images=images)
                 )
-            notes += canvas_note(answers.prompt, answers.model.model)
+            notes += canvas_note(answers.prompt, answers.model.model, self._session.task)
             rows[i] = row
             shown[i] = _examples(answers, examples)
             self._session.watch(ModelVerified(row))

@@ -118,16 +118,14 @@ def test_the_second_variable_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "GOOGLE_API_KEY is set" in run("--model", "gemini/gemini-2.5-flash").output
 
 
-def test_a_canvas_that_is_scaled_down_is_refused_with_the_size_that_is_needed() -> None:
+def test_a_canvas_that_is_scaled_down_is_told_with_the_size_that_passes() -> None:
     found = document("--model", "openai/gpt-4o", "--canvas", "1024")
-    assert found["refused"].endswith("use --canvas 768")
+    assert (found["refused"], found["largest_canvas"]) == (None, 768)
     assert [step["width"] for step in found["steps"]] == [768, 768]
     assert found["image_tokens"] == {"expected": 765, "at_most": 765}
-    assert (
-        "refused  openai/gpt-4o would scale"
-        in run("--model", "openai/gpt-4o", "--canvas", "1024").output
-    )
-    assert document("--model", "openai/gpt-4o", "--canvas", "768")["refused"] is None
+    text = run("--model", "openai/gpt-4o", "--canvas", "1024").output
+    assert "warning  scaled down to 75% of its side" in text
+    assert document("--model", "openai/gpt-4o", "--canvas", "768")["warnings"] != found["warnings"]
 
 
 def test_the_canvas_is_chosen_to_fit(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from bbtvp.endpoint.images import (
     input_tokens,
     largest_canvas,
     plan,
+    shrunk,
 )
 from bbtvp.endpoint.limits import SHIPPED, Limits
 from bbtvp.endpoint.resizing import ResizeResult, ResizeStep
@@ -282,6 +283,7 @@ def test_the_largest_canvas_passes_and_the_next_does_not(service: str, model: st
     assert largest is not None
     assert plan(service, model, largest).scale == 1
     check(service, model, largest, 1000)
+    assert shrunk(service, model, largest) is None
     following = plan(service, model, largest + 1)
     assert (
         following.scale is None
@@ -306,6 +308,7 @@ def test_the_largest_canvases_are_those_that_are_published() -> None:
 def test_a_canvas_that_fits_is_refused_by_nobody(service: str, model: str, wanted: int) -> None:
     fitting = fitting_canvas(service, model, wanted)
     check(service, model, fitting, 1000)
+    assert shrunk(service, model, fitting) is None
     if (service, model) in KNOWN:
         assert plan(service, model, fitting).scale == 1
     if plan(service, model, wanted).scale == 1:
@@ -320,12 +323,15 @@ def test_text_counts_by_its_length_and_the_image_never_by_its_file(characters: i
 
 
 # -- refusals --------------------------------------------------------------------------------------
-def test_an_image_that_would_be_scaled_down_is_refused_with_the_size_that_is_needed() -> None:
-    with pytest.raises(
-        UsageError, match=r"scale an image of 1024 x 1024 px, .*, to 768 x 768; use --canvas 768$"
-    ):
-        check("openai", "gpt-4o", 1024, 90_000)
-    check("openai", "gpt-4o", 768, 90_000)
+def test_an_image_that_is_scaled_down_is_told_with_the_size_that_passes() -> None:
+    check("openai", "gpt-4o", (3000, 2000), 90_000)  # a photo that is sent as it is
+    told = shrunk("openai", "gpt-4o", 1024)
+    assert told == (
+        "openai/gpt-4o scales an image of 1024 x 1024 px, and a prompt with it, to 768 x 768; "
+        "a square of 768 px passes as it is"
+    )
+    assert shrunk("openai", "gpt-4o", 768) is None
+    assert shrunk("gemini", "gemini-3-pro", 5000) is None  # how it resizes is not documented
 
 
 def test_an_image_that_is_too_large_is_refused_with_the_size_that_is_needed() -> None:

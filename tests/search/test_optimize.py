@@ -15,8 +15,8 @@ from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Request
 from bbtvp.prompt import Prompt
 from bbtvp.search import Run, optimize
+from bbtvp.search.canvas import choose_canvas
 from bbtvp.search.events import SearchEvent, StageSkipped
-from bbtvp.search.setup import choose_canvas
 from bbtvp.tasks import Sample
 from bbtvp.verify import verify
 from tests.support import LABELS, SIDE, Eye, Flaky, Recorder, patterns

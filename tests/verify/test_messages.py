@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbtvp.jobs.result import result
+from bbtvp.models import Delivered
 from bbtvp.prompt import Prompt, PromptSpace, Tone
 from bbtvp.stats import PairedGain
 from bbtvp.tasks.overlap import Overlap
@@ -65,7 +66,14 @@ MORE = judge(Rule(), [NARROW]).more_images or 0
 
 def resampled() -> list[Message]:
     with patch.object(Vendor, "fitting_canvas", return_value=32):
-        return canvas_note(flat(64), Vendor())
+        return canvas_note(flat(64), Vendor(), TASK)
+
+
+def delivered(*, whole: bool) -> list[Message]:
+    space = PromptSpace((Tone(),), 12, "picture")
+    arriving = Delivered(9, 10, whole)
+    with patch.object(Vendor, "delivered", return_value=arriving):
+        return canvas_note(space.prompt(space.neutral()), Vendor(), TASK)
 
 
 class Case(NamedTuple):
@@ -185,13 +193,23 @@ CASES = {
         f"{MADE_FOR} 64 px, which vendor/eye/near resamples; 32 px it would take as it is",
         {"model": "vendor/eye/near", "canvas": 64, "fitting": 32},
     ),
+    "delivered": Case(
+        lambda: delivered(whole=True),
+        "the median test image, 16 x 16 px, arrives at vendor/eye/near in 9 x 10 px",
+        {"model": "vendor/eye/near", "image": "16 x 16 px", "arrives": "9 x 10 px"},
+    ),
+    "delivered-in-part": Case(
+        lambda: delivered(whole=False),
+        "of the median test image, 16 x 16 px, the middle arrives at vendor/eye/near, in 9 x 10 px",
+        {"model": "vendor/eye/near", "image": "16 x 16 px", "part": "9 x 10 px"},
+    ),
     "canvas-blurred": Case(
-        lambda: canvas_note(flat(SIDE // 2), Eye()),
+        lambda: canvas_note(flat(SIDE // 2), Eye(), TASK),
         f"{MADE_FOR} 8 px; the processor of eye/near makes it 16 px, blurred",
         {"model": "eye/near", "canvas": 8, "side": 16},
     ),
     "canvas-loses-detail": Case(
-        lambda: canvas_note(flat(64), Eye()),
+        lambda: canvas_note(flat(64), Eye(), TASK),
         f"{MADE_FOR} 64 px; the processor of eye/near makes it 16 px, "
         "and details of two pixels are lost",
         {"model": "eye/near", "canvas": 64, "side": 16},
