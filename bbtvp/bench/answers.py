@@ -46,7 +46,8 @@ class PromptedSplit:
     @cached_property
     def digest(self) -> str:
         """Digest of all that is sent: equal pixels and texts are one split, however made."""
-        marks: list[bytes] = []
+        context = self.prompt.context() if self.prompt else ()
+        marks = [mark for shown in context for mark in (_mark(shown.image), shown.text.encode())]
         for sample in self.task.test:
             pixels, text = self._shown(sample)
             marks += [_mark(pixels), text.encode()]

@@ -17,7 +17,7 @@ from bbtvp.runs.recording import Recording, key_of
 from bbtvp.runs.records import stored_reader
 from bbtvp.runs.tally import UNPROMPTED
 from bbtvp.search import Reader, Reading
-from bbtvp.search.ask import reading_of
+from bbtvp.search.ask import Beside, reading_of, requests_for
 from bbtvp.search.preview import Preview, SeenReply
 from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loads
@@ -68,9 +68,14 @@ class RecordedReplies:
             return None
         return reading_of(*found, self._task, sample)
 
-    def seen(self, pixels: Pixels, question: str, sample: Sample) -> SeenReply | None:
-        """The reply to these pixels as it is shown; None where they were not asked about."""
-        found = self._found(pixels, question, sample)
+    def seen(
+        self, pixels: Pixels, question: str, sample: Sample, beside: Beside = Beside()
+    ) -> SeenReply | None:
+        """The reply to these pixels as it is shown; None where they were not asked about.
+
+        beside: what went with them.
+        """
+        found = self._found(pixels, question, beside, sample)
         if found is None:
             return None
         outcome, reader = found
@@ -78,12 +83,19 @@ class RecordedReplies:
         return SeenReply.of(outcome, reading, reader, self._task, sample)
 
     def _found(
-        self, pixels: Pixels, question: str, sample: Sample
+        self, pixels: Pixels, question: str, beside: Beside, sample: Sample
     ) -> tuple[Outcome, Reader] | None:
         for reader in self._readers:
             if reader.name != "text" and self._task.sample_labels(sample) is None:
                 continue
-            request = reader.request(pixels, question, self._task, sample)
+            (request,) = requests_for(
+                reader,
+                self._task,
+                [sample],
+                images=[pixels],
+                questions=[question],
+                beside=[beside],
+            )
             asked = self._queries.get(key_of(request, self._identity))
             if asked:
                 return asked[-1].query.outcome(), reader
@@ -162,15 +174,16 @@ def _validation_replies(run: RunFolder, task: Task) -> Iterator[RunReply]:
     for arm, prompt in arms.items():
         for place, sample in enumerate(samples):
             number = place % len(models)  # each image is asked of one source, in turn
-            shown = models[number].seen(*_asked(task, sample, prompt), sample)
+            pixels, question, beside = _asked(task, sample, prompt)
+            shown = models[number].seen(pixels, question, sample, beside)
             if shown is not None:
                 yield RunReply(VALIDATION, arm, specs[number], shown)
 
 
-def _asked(task: Task, sample: Sample, prompt: Prompt | None) -> tuple[Pixels, str]:
+def _asked(task: Task, sample: Sample, prompt: Prompt | None) -> tuple[Pixels, str, Beside]:
     if prompt is None:
-        return sample.pixels(), task.ask(sample)
-    return prompt.render(sample.pixels()), prompt.ask(task.ask(sample))
+        return sample.pixels(), task.ask(sample), Beside()
+    return prompt.render(sample.pixels()), prompt.ask(task.ask(sample)), Beside.of(prompt)
 
 
 def _proof_replies(run: RunFolder, proof: KeptProof, task: Task) -> Iterator[RunReply]:
@@ -182,7 +195,7 @@ def _proof_replies(run: RunFolder, proof: KeptProof, task: Task) -> Iterator[Run
     for sample in task.test:
         for arm, sent in arm_queries(run.prompt, task, [sample], twice=False).items():
             for spec, known in replies.items():
-                shown = known.seen(sent.images[0], sent.questions[0], sample)
+                shown = known.seen(sent.images[0], sent.questions[0], sample, sent.beside)
                 if shown is not None:
                     yield RunReply(PROOF, arm, spec, shown)
 

@@ -43,7 +43,8 @@ def distinct_arms(prompt: Prompt) -> tuple[str, ...]:
     """The arms that send something of their own; the others are answered by what these sent."""
     if prompt.is_identity:
         return ("zero_shot",)
-    return ("zero_shot", "prompted") if prompt.keeps_image else arms_of(prompt)
+    alone = prompt.keeps_image and not prompt.context()
+    return ("zero_shot", "prompted") if alone else arms_of(prompt)
 
 
 def arm_queries(
