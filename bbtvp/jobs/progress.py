@@ -9,6 +9,7 @@ from typing import Any, final
 from bbtvp.core.lock import Owner
 from bbtvp.runs.records import DAMAGED
 from bbtvp.runs.tally import Tally
+from bbtvp.search.choice import is_of
 from bbtvp.search.plan import Plan, Stage
 
 
@@ -45,7 +46,7 @@ class SearchProgress:
         if not begun:
             return stages[0]
         last = begun[-1]
-        ended = stages[last].name in self._tally.validated
+        ended = self._ended(stages[last])
         return stages[min(last + ended, len(stages) - 1)]
 
     @property
@@ -59,13 +60,20 @@ class SearchProgress:
         if plan is None or not plan.queries:
             return None
         tally = self._tally
-        done = plan.held * min(len(tally.validated), 1 + len(plan.stages))
+        validated = bool(tally.validated) * plan.held
+        done = validated + sum(
+            plan.choosing(number) for number, stage in enumerate(plan.stages) if self._ended(stage)
+        )
         if tally.generations:
             done += plan.extra
         for stage in plan.stages:
-            ended = stage.name in tally.validated
-            done += stage.queries if ended else stage.cost * tally.generations[stage.name]
+            begun = stage.cost * tally.generations[stage.name]
+            done += stage.queries if self._ended(stage) else min(stage.queries, begun)
         return min(1.0, done / plan.queries)
+
+    def _ended(self, stage: Stage) -> bool:
+        """Whether validation has chosen among what a stage found."""
+        return any(is_of(name, stage) for name in self._tally.validated)
 
     def seconds_left(self, owner: Owner | None, now: datetime) -> float | None:
         """Seconds until the end at the pace since the owner took the folder.

@@ -248,6 +248,17 @@ class PromptSpace:
             named[kind]["sentence"] = sentence
         return named
 
+    def describe(self, z: Vector) -> str:
+        """What z changes, in a few words: the parameters that are not those of z = 0."""
+        neutral = self.params(self.neutral())
+        changed = [
+            f"{kind} {name} {value if isinstance(value, str) else format(value, '.3g')}"
+            for kind, named in self.params(z).items()
+            for name, value in named.items()
+            if value != neutral[kind].get(name) and name != "sentence"
+        ]
+        return ", ".join(changed) or "the image as it is"
+
     def prepare(self, pixels: Pixels) -> Prepared:
         """The work on (H, W, 3) uint8 pixels that no z changes, kept to render many z.
 

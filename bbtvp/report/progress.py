@@ -11,6 +11,7 @@ from bbtvp.report.preflight import preflight_lines
 from bbtvp.search.events import (
     ArmValidated,
     GenerationDone,
+    RaceWon,
     RepliesSeen,
     SearchEvent,
     SearchPlanned,
@@ -18,7 +19,6 @@ from bbtvp.search.events import (
     StageSkipped,
     StageStopped,
     StageUnvalidated,
-    StartChosen,
 )
 from bbtvp.search.plan import describe_plan
 from bbtvp.search.validation import Arm
@@ -59,9 +59,8 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"
             if arm.cut:
                 yield f"  {_cut_short(arm)}"
-        case StartChosen():
-            where = f"starting point {event.chosen}" if event.chosen else "the image as it is"
-            yield f"search begins at {where}: best mean fall of the loss {event.fall or 0:.3f}"
+        case RaceWon():
+            yield f"race: {event.recipe}, mean fall of the loss {event.fall:.3f}"
         case StageStopped() | StageSkipped() | StageUnvalidated():
             yield f"{event.stage}: {_STAGE_ENDS[type(event)]}{event.why}"
         case GenerationDone():

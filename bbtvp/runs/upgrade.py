@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 REMOVED: Mapping[str, Any] = MappingProxyType(
-    {"arbiter": False, "paired": False, "control": False, "race": 1}
+    {"arbiter": False, "paired": False, "control": False, "race": 1, "starts": 1}
 )
 """Name and default value of each option that was removed."""
 

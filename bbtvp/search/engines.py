@@ -15,7 +15,8 @@ from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import gradient_rank, method_for, nowhere
 from bbtvp.search.plan import Plan, Stage
 from bbtvp.search.surrogacy import gradients_near
-from bbtvp.surrogate import Guide, active_part
+from bbtvp.search.variables import Places, searched
+from bbtvp.surrogate import Guide
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 
@@ -33,43 +34,49 @@ class Engines:
         self.config = config
         self._name, self._rank = gradient_rank(config.method)
         for stage in plan.stages:
-            x0 = np.zeros(space.dim_of(stage.kinds))
-            self._make(stage, x0, nowhere if config.guided else None)
+            places = searched(space, stage.kinds, config)
+            if len(places):
+                guide = nowhere if config.guided else None
+                self._make(stage, space.neutral(), places, guide)
 
     def begin(
         self,
         stage: Stage,
         base: Vector,
-        start: Vector,
+        places: Places,
         *,
         head: Head | None = None,
         samples: Sequence[Sample] = (),
     ) -> Optimiser:
-        """A new search over the variables of a stage, from `start` on.
+        """A new search over the variables at these places, from `base` (dim,) on.
 
-        base, start: (dim,) whole search vectors; what the stage does not search stays as in `base`.
-        head, samples: the surrogate that guides, and the images that it looks at.
+        What the stage does not search stays as in `base`. head, samples: the surrogate that guides,
+        and the images that it looks at.
         """
-        x0 = active_part(self.space, stage.kinds, start)
         if head is None:
-            return self._make(stage, x0)
+            return self._make(stage, base, places)
         guide = Guide(head, self.space, samples, kinds=stage.kinds).over(base)
         if self._rank is None:
-            return self._make(stage, x0, guide)
+            return self._make(stage, base, places, guide)
         gradients = gradients_near(
-            head, self.space, samples, kinds=stage.kinds, start=start, seed=self.config.seed
+            head, self.space, samples, kinds=stage.kinds, start=base, seed=self.config.seed
         )
-        return self._make(stage, x0, guide, gradients)
+        return self._make(stage, base, places, guide, gradients)
 
     def _make(
-        self, stage: Stage, x0: Vector, guide: Any = None, gradients: Matrix | None = None
+        self,
+        stage: Stage,
+        base: Vector,
+        places: Places,
+        guide: Any = None,
+        gradients: Matrix | None = None,
     ) -> Optimiser:
         """The optimiser of a stage.
 
         gradients: (m, d) that span the subspace of `NAME@gK`; where there are fewer than K, random
         directions follow.
         """
-        dim = self.space.dim_of(stage.kinds)
+        dim = len(places)
         subspace = None
         if self._rank is not None:
             rows = np.eye(1, dim) if gradients is None else gradients
@@ -82,17 +89,14 @@ class Engines:
             seed,
             popsize=stage.popsize,
             budget=stage.popsize * stage.generations,
-            x0=x0,
+            x0=base[places],
             guide=guide,
-            choices=self._choices(stage),
+            choices=self._choices(places),
             subspace=subspace,
             **self.config.method_options,
         )
 
-    def _choices(self, stage: Stage) -> tuple[tuple[int, int], ...]:
-        """The categorical groups of this stage, by their place among its variables."""
-        whole = np.arange(self.space.dim)
-        slices = self.space.slices
-        places = np.concatenate([whole[slices[kind]] for kind in slices if kind in stage.kinds])
+    def _choices(self, places: Places) -> tuple[tuple[int, int], ...]:
+        """The categorical groups among these places, by their order there."""
         at = {int(place): i for i, place in enumerate(places)}
         return tuple((at[first], count) for first, count in self.space.choices if first in at)

@@ -61,16 +61,16 @@ class ArmValidated:
 
 @final
 @dataclass(frozen=True)
-class StartChosen:
-    """The starting points of a stage were compared.
+class RaceWon:
+    """The recipes of a stage have raced.
 
-    chosen: the number of the one that is taken, 0 for the image as it is. fall: how far the best
-    one lowers the loss, None where that is unknown.
+    recipe: the winner in words. fall: its mean fall of the loss against the neutral point, 0 where
+    that point won.
     """
 
     stage: str
-    chosen: int
-    fall: float | None
+    recipe: str
+    fall: float
 
 
 @final
@@ -124,7 +124,7 @@ SearchEvent: TypeAlias = (
     | SearchPlanned
     | RepliesSeen
     | ArmValidated
-    | StartChosen
+    | RaceWon
     | GenerationDone
     | StageStopped
     | StageSkipped

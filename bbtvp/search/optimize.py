@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -241,7 +241,7 @@ def _identity(
         "models": [model.identity for model in models],
         "prompt": setup.space.config(),
         "reader": setup.reader.settings,
-        "plan": asdict(setup.plan),
+        "plan": setup.plan.as_json(),
         "surrogate": surrogate.spec if surrogate else None,
     }
 

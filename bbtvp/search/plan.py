@@ -8,23 +8,42 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import popsize_for
+from bbtvp.search.variables import searched
 
 SECOND_STAGE_FROM = 2000
 """Budget from which a second stage is worth its queries."""
 
 VALIDATION_SHARE = 0.128
-"""Of the budget, for each arm on validation."""
+"""Of the budget, for each arm on validation; the unprompted arm and one more without a race."""
+
+AFTER_RACE_SHARE = 0.1
+"""The same where validation chooses among several finalists."""
+
+RACE_SHARE = 0.2
+"""Of the budget, at most, for the race of the recipes."""
 
 CHECK = 16
-"""Training images on which the points where a search may begin are compared with each other."""
+"""Training images on which a single recipe is compared with the neutral point."""
+
+FEWEST = 4
+"""Images of the first rung of a race, at least."""
+
+CHILDREN = 3
+"""Pairs of good recipes that join a race after its first rung."""
+
+FINALISTS = 4
+"""Prompts among which validation chooses, at most, after a race."""
+
+FIRST_LOOK = 1 / 4
+"""Share of the validation images that all finalists are asked about; the best two get the rest."""
 
 
 @final
@@ -33,7 +52,7 @@ class Stage:
     """One search over the variables of some layers.
 
     kinds: these layers. It asks about `generations` × `popsize` candidates, each on `images`
-    images. cost: image queries of one generation.
+    images. cost: image queries of one generation, 0 where the race leaves nothing to search.
     """
 
     name: str
@@ -51,49 +70,98 @@ class Stage:
 
 @final
 @dataclass(frozen=True)
-class Plan:
-    """Stages in order, and the number of validation images for each arm.
+class Rung:
+    """One round of a race: so many prompts, each on the same new images."""
 
-    The arms are the unprompted images, then the winner of each stage. prime: training images whose
-    answers a surrogate learns from. starts: points where the search may begin. repeats: answers per
-    image. patience: a stage ends after so many generations in a row without a lower mean loss; 0
-    never does.
+    prompts: int
+    images: int
+
+    @property
+    def queries(self) -> int:
+        """Image queries of the round, with one answer per image."""
+        return self.prompts * self.images
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """The race, the stages in order, and the rounds of the choice on validation.
+
+    validation: images for the unprompted arm, and for each arm that is asked about all of them.
+    prime: training images whose answers a surrogate learns from. rungs: the rounds of the race, the
+    neutral point among the prompts. looks: the rounds of the choice after the first stage; later
+    stages have one finalist. repeats: answers per image. patience: a stage ends after so many
+    generations in a row without a lower mean loss; 0 never does.
     """
 
     stages: tuple[Stage, ...]
     validation: int
     prime: int = 0
-    starts: int = 1
+    rungs: tuple[Rung, ...] = ()
+    looks: tuple[Rung, ...] = ()
     repeats: int = 1
     patience: int = 0
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
-        """From what `dataclasses.asdict` gives, as a journal keeps it.
+        """From what `as_json` gives, as a journal keeps it, of this version or an earlier one.
 
         LookupError or TypeError for anything else.
         """
-        stages = (
-            Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in described["stages"]
+        values = dict(described)
+        compared = values.pop("starts", 1)
+        if compared > 1:
+            values["rungs"] = [{"prompts": compared, "images": CHECK}]
+        stages = tuple(
+            Stage(**{**stage, "kinds": tuple(stage["kinds"])}) for stage in values["stages"]
         )
-        return cls(**{**described, "stages": tuple(stages)})
+        rounds = {
+            name: tuple(Rung(**rung) for rung in values.get(name, ()))
+            for name in ("rungs", "looks")
+        }
+        return cls(**{**values, "stages": stages, **rounds})
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON-able; without a race it is what earlier versions wrote."""
+        written = asdict(self)
+        return {
+            name: value for name, value in written.items() if value or name not in _LATER_FIELDS
+        }
 
     @property
     def held(self) -> int:
-        """Image queries of one arm on validation."""
+        """Image queries of one arm on all validation images."""
         return self.validation * self.repeats
+
+    def choosing(self, stage: int) -> int:
+        """Image queries of the choice on validation after the stage of this number."""
+        if stage or not self.looks:
+            return self.held
+        return sum(look.queries for look in self.looks) * self.repeats
+
+    def chosen_after(self, stage: int) -> int:
+        """Image queries of all choices from this stage on."""
+        return sum(self.choosing(number) for number in range(stage, len(self.stages)))
+
+    def after(self, stage: int) -> int:
+        """Image queries of the stages after this one, with their choices."""
+        later = sum(each.queries for each in self.stages[stage + 1 :])
+        return later + self.chosen_after(stage + 1)
 
     @property
     def extra(self) -> int:
         """Image queries that are neither a generation's nor validation's."""
-        check = CHECK * self.starts if self.starts > 1 else 0
-        return (self.prime + check) * self.repeats
+        return (self.prime + sum(rung.queries for rung in self.rungs)) * self.repeats
 
     @property
     def queries(self) -> int:
         """The most the run will spend, without retries and failures."""
         generations = sum(stage.queries for stage in self.stages)
-        return generations + self.held * (1 + len(self.stages)) + self.extra
+        return generations + self.held + self.chosen_after(0) + self.extra
+
+
+_LATER_FIELDS = ("rungs", "looks")
+"""Fields of `Plan` that earlier versions did not write."""
 
 
 def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, validation: int) -> Plan:
@@ -108,13 +176,15 @@ def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, valida
         tuple(stages),
         validation,
         prime=min(config.prime, training),
-        starts=len(space.starts()) + config.warm,
         repeats=config.repeats,
         patience=config.patience,
     )
-    if plan := _divided(trial, config.queries):
+    racing = _Racing(len(space.starts()), warm=config.warm, training=training)
+    if plan := _divided(trial, racing, config.queries):
         return plan
-    least = next(more for more in itertools.count(config.queries + 1) if _divided(trial, more))
+    least = next(
+        more for more in itertools.count(config.queries + 1) if _divided(trial, racing, more)
+    )
     raise UsageError(
         f"{config.queries} image queries do not reach one generation; give at least {least}"
     )
@@ -133,45 +203,118 @@ def describe_plan(plan: Plan) -> str:
     parts = [
         f"{stage.name}: {stage.generations} × {stage.popsize} candidates × {stage.images} images"
         for stage in plan.stages
+        if stage.generations
     ]
-    if plan.starts > 1:
-        parts.insert(0, f"{plan.starts} starting points × {CHECK} images")
+    if plan.rungs:
+        parts.insert(0, f"race: {_rounds(plan.rungs)}")
     if plan.prime:
         parts.insert(0, f"{plan.prime} training images to prime the surrogate")
+    if plan.looks:
+        parts.append(f"choice on validation: {_rounds(plan.looks)}")
     return (
         f"{'; then '.join(parts)}; {plan.validation} validation images per arm; "
         f"at most {plan.queries} image queries"
     )
 
 
+def _rounds(rungs: Sequence[Rung]) -> str:
+    return ", ".join(f"{rung.prompts} prompts × {rung.images} images" for rung in rungs)
+
+
 def _stage(
     space: PromptSpace, kinds: tuple[str, ...], config: SearchConfig, *, images: int
 ) -> Stage:
     """A stage with its sizes, and no generations yet."""
-    popsize = config.popsize or popsize_for(config.method, space.dim_of(kinds))
-    return Stage("+".join(kinds), kinds, popsize, images, 0, popsize * images * config.repeats)
+    dim = len(searched(space, kinds, config))
+    name = "+".join(kinds)
+    if not dim:
+        return Stage(name, kinds, 0, images, 0, 0)
+    popsize = config.popsize or popsize_for(config.method, dim)
+    return Stage(name, kinds, popsize, images, 0, popsize * images * config.repeats)
 
 
-def _divided(trial: Plan, budget: int) -> Plan | None:
+def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     """The plan with its generations and validation images, as many as `trial` at most.
 
     None if they do not fit in.
     """
     stages = trial.stages if budget >= SECOND_STAGE_FROM else trial.stages[:1]
-    validation = min(trial.validation, max(4, round(budget * VALIDATION_SHARE / trial.repeats)))
-    plan = replace(trial, validation=validation)
-    search = (budget - plan.held * (1 + len(stages)) - plan.extra) // len(stages)
-    if any(search < stage.cost for stage in stages):
+    share = budget / trial.repeats
+    held = AFTER_RACE_SHARE if racing.starts > 1 else VALIDATION_SHARE
+    validation = min(trial.validation, max(4, round(share * held)))
+    plan = replace(trial, stages=stages, validation=validation, looks=racing.looks(validation))
+    room = budget * RACE_SHARE if stages[0].cost else budget - plan.queries
+    plan = replace(plan, rungs=racing.rungs(room / trial.repeats))
+    search = (budget - plan.queries) // len(stages)
+    if search < max(0, *(stage.cost for stage in stages)):
         return None
-    full = tuple(replace(stage, generations=search // stage.cost) for stage in stages)
-    return replace(plan, stages=full)
+    full = (
+        replace(stage, generations=search // stage.cost if stage.cost else 0) for stage in stages
+    )
+    return replace(plan, stages=tuple(full))
+
+
+@final
+@dataclass(frozen=True)
+class _Racing:
+    """What the sizes of a race depend on.
+
+    starts: recipes of the space, the neutral point among them. warm: whether the surrogate adds
+    one. training: images of that split.
+    """
+
+    starts: int
+    warm: bool
+    training: int
+
+    def rungs(self, budget: float) -> tuple[Rung, ...]:
+        """The rounds of a race for about so many image queries.
+
+        Each halves the recipes and doubles their images (successive halving: Karnin et al., 2013).
+        Where the budget is too small, there are no children, then only the first recipes race. One
+        recipe alone is compared with the neutral point on `CHECK` images.
+        """
+        recipes = self.starts + self.warm
+        if recipes < 2:
+            return ()
+        if recipes == 2:
+            return (Rung(2, min(CHECK, self.training)),)
+        sizes = self._sizes(recipes, CHILDREN)
+        while recipes > 2 and _cost(sizes, FEWEST) > budget:
+            sizes = self._sizes(recipes, 0)
+            recipes -= 1
+        images = max(FEWEST, int(budget / _cost(sizes, 1)))
+        return tuple(
+            Rung(size, min(self.training, images * 2**number)) for number, size in enumerate(sizes)
+        )
+
+    def looks(self, validation: int) -> tuple[Rung, ...]:
+        """The rounds of the choice on validation: all finalists, then two of them."""
+        if self.starts < 2:
+            return ()
+        first = math.ceil(validation * FIRST_LOOK)
+        return (Rung(FINALISTS, first), Rung(2, validation - first))
+
+    def _sizes(self, recipes: int, children: int) -> list[int]:
+        """Recipes of each rung, with the children that join after the first."""
+        sizes = [recipes]
+        while recipes > FINALISTS:
+            recipes = math.ceil(recipes / 2)
+            if len(sizes) == 1:
+                recipes += min(children, recipes - 1)
+            sizes.append(recipes)
+        return sizes
+
+
+def _cost(sizes: Sequence[int], images: int) -> int:
+    return sum(size * images * 2**number for number, size in enumerate(sizes))
 
 
 def _groups(space: PromptSpace) -> list[tuple[str, ...]]:
     """The layers of each stage: few, meaningful variables first, then those of the fine layers."""
-    searched = [layer for layer in space.layers if space.dim_of((layer.kind,))]
-    if not searched:
+    searched_layers = [layer for layer in space.layers if space.dim_of((layer.kind,))]
+    if not searched_layers:
         raise UsageError("this prompt has no variables to search; choose another preset")
-    coarse = tuple(layer.kind for layer in searched if not layer.fine)
-    fine = tuple(layer.kind for layer in searched if layer.fine)
+    coarse = tuple(layer.kind for layer in searched_layers if not layer.fine)
+    fine = tuple(layer.kind for layer in searched_layers if layer.fine)
     return [group for group in (coarse, fine) if group]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, final
 
 import numpy as np
 
-from bbtvp.core.arrays import Vector
+from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget
@@ -112,6 +112,29 @@ class Validation:
             done.get("attempts", 1.0),
             done.get("cut", ""),
         )
+
+    def look(self, name: str, z: Matrix, count: int) -> Matrix:
+        """(k, n) losses of k prompts on the first `count` images; asked once, then journalled.
+
+        NaN where a query failed or was not asked, because of a cap that was met.
+        """
+        mark = mark_of(z)
+        done = journalled(self.journal, name, mark)
+        if done is None:
+            self._begin()
+            samples = self.held[:count]
+            try:
+                losses = self.objective.score(z, samples).losses
+            except BudgetReached:
+                losses = self.objective.score(z, samples, known=True).losses
+            rows = [
+                [each if np.isfinite(each) else None for each in row] for row in losses.tolist()
+            ]
+            ids = [sample.id for sample in samples]
+            done = self.journal.write_step(
+                name, z=mark, samples=ids, losses=rows, **attempts_note(self.budget)
+            )
+        return np.array(done["losses"], np.float64).reshape(len(z), -1)
 
     def _ask(self, z: Vector | None) -> tuple[list[Reading], BudgetReached | None]:
         """Readings of the validation images, and the cap that left some of them without one."""

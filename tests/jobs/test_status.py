@@ -28,7 +28,7 @@ from bbtvp.models import Reply, Usage
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
 from bbtvp.runs.tally import Tally
-from bbtvp.search.plan import Plan, Stage
+from bbtvp.search.plan import Plan, Rung, Stage
 from tests.jobs.made import edit, lines, made, proved
 from tests.support import ROOT, Eye, Flaky, Vendor, bbtvp, install_plugin
 
@@ -121,7 +121,7 @@ def test_a_plan_is_read_from_what_the_journal_keeps_of_it() -> None:
         Stage("tone", ("tone",), 7, 4, 9, 28),
         Stage("frame", ("frame", "overlay"), 8, 4, 5, 32),
     )
-    plan = Plan(stages, 24, prime=3, starts=2, repeats=2)
+    plan = Plan(stages, 24, prime=3, rungs=(Rung(2, 16),), repeats=2)
     kept = json.loads(json.dumps(asdict(plan)))
     assert plan_of({"plan": kept}) == plan
     for other in (

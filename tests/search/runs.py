@@ -12,10 +12,12 @@ import numpy as np
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget, LabelScore, Model, Outcome, Reply, Request
+from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.prompt.channel import Channel
+from bbtvp.prompt.restore import Restore
 from bbtvp.runs.records import FILE
 from bbtvp.search import Run, optimize
-from tests.support import Eye, Wrapper, patterns
+from tests.support import SIDE, Eye, Wrapper, patterns
 
 
 @final
@@ -72,6 +74,13 @@ class Stubborn(Wrapper):
         ]
 
 
+RESTORED = PromptSpace((Restore(("autocontrast", "equalize", "median")), Tone(("contrast",))), 64)
+"""A space that proposes recipes."""
+
+HIDING = PromptSpace((Placement(), Tone(("contrast",)), Frame()), SIDE)
+"""A space whose second stage has nothing to show."""
+
+
 def far() -> Eye:
     return Eye("eye/far", prejudice="columns")
 
@@ -90,6 +99,10 @@ KINDS: dict[str, Kind] = {
     "channel": Kind(lambda: [Eye()], {"images": 4, "channel": Channel()}),
     "text, repeats": Kind(lambda: [Fickle()], {"images": 2, "repeats": 2, "reader": "text"}),
     "cma": Kind(lambda: [Eye()], {"images": 4, "method": "cma"}),
+    "race": Kind(lambda: [Eye()], {"images": 4, "popsize": 4, "budget": 400, "prompt": RESTORED}),
+    "hidden frame": Kind(
+        lambda: [Eye()], {"images": 1, "popsize": 16, "budget": 2000, "prompt": HIDING}
+    ),
 }
 BUDGET = 200
 

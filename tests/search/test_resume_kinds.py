@@ -111,7 +111,7 @@ def test_a_search_with_a_surrogate_is_the_same_run_too(clip: Surrogate, tmp_path
     kind = Kind(lambda: [Eye()], {"images": 4, **options, "budget": 180})
     check_resumed(kind, tmp_path, (0.4,))
     found = steps(tmp_path / "whole")
-    assert {step["scale"][0] for name, step in found.items() if name[-1].isdigit()} == {
+    assert {step["scale"][0] for step in found.values() if "scale" in step} == {
         found["tone/0"]["scale"][0]
     }
     assert found["tone/0"]["scale"][0] > 0

@@ -25,11 +25,11 @@ from bbtvp.search import (
     SearchConfig,
     optimize,
 )
-from bbtvp.search.events import SearchEvent, StageStopped, StartChosen
+from bbtvp.search.events import SearchEvent, StageStopped
 from bbtvp.search.plan import CHECK, make_plan
-from bbtvp.search.validation import Validation, paired
+from bbtvp.search.validation import Validation
 from bbtvp.surrogate import Surrogate
-from tests.search.runs import KINDS, Fickle, Listener, Stubborn, Torn, far, search, steps
+from tests.search.runs import KINDS, Fickle, Stubborn, far, search, steps
 from tests.support import SIDE, Eye, Flaky, Recorder, patterns
 from tests.surrogate.conftest import tiny_clip
 
@@ -252,84 +252,9 @@ def annotated(model: Any, out: Path, **options: Any) -> Any:
     )
 
 
-def test_a_start_that_pays_is_where_the_search_begins(tmp_path: Path) -> None:
-    """The model sees only where it is told to report: the starts with that sentence are the second
-    and the fourth.
-    """
-    model = Recorder(Listener())
-    told: list[SearchEvent] = []
-    run = annotated(model, tmp_path, watch=told.append)
-    start = steps(tmp_path)["placement+tone+marks+guidance/start"]
-    assert start["chosen"] in (1, 3)
-    assert start["fall"] > start["noise"] >= 0
-    assert len(start["samples"]) == len(set(start["samples"])) == CHECK
-    assert [event.chosen for event in told if isinstance(event, StartChosen)] == [start["chosen"]]
-    space = preset("annotate", 64)
-    compared = model.calls[2]
-    assert len(compared) == 6 * CHECK
-    texts = {space.ask(z, TASK.question) for z in space.starts()}
-    assert {request.text for request in compared} == texts
-    first = model.calls[3][0]  # gp asks about its start first
-    assert first.text == space.ask(space.starts()[start["chosen"]], TASK.question)
-    assert run.improved
-
-
-def test_starts_are_compared_as_the_paired_check_says(tmp_path: Path) -> None:
-    annotated(Listener(), tmp_path)
-    start = steps(tmp_path)["placement+tone+marks+guidance/start"]
-    samples = [sample for one in start["samples"] for sample in TASK.train if sample.id == one]
-    space = preset("annotate", 64)
-    losses = (
-        Objective(TASK, space, Listener(), LogProbReader())
-        .score(np.stack(space.starts()), samples)
-        .losses
-    )
-    falls = [paired(losses[0], row) for row in losses]
-    assert max(falls)[0] == pytest.approx(start["fall"])
-    assert falls[start["chosen"]] == pytest.approx((start["fall"], start["noise"]))
-
-
-def test_a_start_that_does_not_pay_is_not_taken(tmp_path: Path) -> None:
-    annotated(Stubborn(), tmp_path)
-    start = steps(tmp_path)["placement+tone+marks+guidance/start"]
-    assert (start["chosen"], start["fall"]) == (0, 0)
-
-
-def test_a_start_that_pays_by_less_than_its_noise_is_not_taken(tmp_path: Path) -> None:
-    """It gains on one image what it nearly loses on another."""
-    annotated(Stubborn(), tmp_path / "first")
-    ids = steps(tmp_path / "first")["placement+tone+marks+guidance/start"]["samples"]
-    space = preset("annotate", 64)
-    chosen = [sample for sample in TASK.train if sample.id in ids and sample.answer != "rows"][:2]
-    good, bad = (space.render(space.neutral(), sample.pixels()) for sample in chosen)
-    annotated(Torn(good, bad), tmp_path / "second")
-    start = steps(tmp_path / "second")["placement+tone+marks+guidance/start"]
-    assert start["chosen"] == 0
-    assert 0 < start["fall"] < start["noise"]
-
-
-def test_what_could_not_be_compared_is_not_taken(tmp_path: Path) -> None:
-    """All but one image failed for every other start: no spread, no choice."""
-    space = preset("annotate", 64)
-    plain = {space.render(space.neutral(), sample.pixels()).tobytes() for sample in TASK.train}
-    seen: list[str] = []
-
-    def refuses(request: Any) -> bool:
-        seen.append(request.text)
-        return (
-            "report" in request.text
-            and request.image.tobytes() in plain
-            and seen.count(request.text) > 1
-        )
-
-    annotated(Flaky(Listener(), refuses=refuses), tmp_path)
-    start = steps(tmp_path)["placement+tone+marks+guidance/start"]
-    assert start["chosen"] != 1
-
-
 def test_presets_without_starts_ask_about_none(tmp_path: Path) -> None:
     search(KINDS["gp"], out=tmp_path)
-    assert not any(name.endswith("/start") for name in steps(tmp_path))
+    assert not any(name.startswith(("race/", "choice/")) for name in steps(tmp_path))
 
 
 def test_a_warm_start_costs_a_check_of_two_points(clip: Surrogate, tmp_path: Path) -> None:
@@ -337,9 +262,8 @@ def test_a_warm_start_costs_a_check_of_two_points(clip: Surrogate, tmp_path: Pat
     optimize(
         TASK, model, budget=240, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path
     )
-    start = steps(tmp_path)["tone/start"]
-    assert start["chosen"] in (0, 1)
-    assert (start["chosen"] == 1) == (start["fall"] > start["noise"])
+    start = steps(tmp_path)["race/0"]
+    assert "race/1" not in steps(tmp_path)
     check = {request.image.tobytes() for request in model.calls[2]}
     assert CHECK <= len(check) <= 2 * CHECK
     assert {s.pixels().tobytes() for s in TASK.train if s.id in start["samples"]} <= check
@@ -362,12 +286,11 @@ def test_a_warm_start_is_kept_only_where_the_queried_model_agrees(
     optimize(
         task, model, budget=200, prompt="tone", images=4, surrogate=clip, warm=True, out=tmp_path
     )
-    assert steps(tmp_path)["tone/start"]["chosen"] == int(taken)
     first = [s for one in generations(tmp_path)[0]["samples"] for s in task.train if s.id == one]
     start = preset("tone", SIDE).prompt(point if taken else np.zeros(3))
     begun = {request.image.tobytes() for call in model.calls[:4] for request in call}
     assert {start.render(sample.pixels()).tobytes() for sample in first} <= begun
-    assert len(steps(tmp_path)["tone/start"]["samples"]) == CHECK
+    assert len(steps(tmp_path)["race/0"]["samples"]) == CHECK
 
 
 @pytest.mark.parametrize("reader", ["logprob", "text"])

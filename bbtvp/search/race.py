@@ -1,0 +1,171 @@
+"""The race: which of the recipes that the layers propose is worth searching around.
+
+A recipe is a point of the prompt space that a layer proposes: an operation, a size, a wording, a
+look of marks. The race is successive halving (Karnin et al., 2013) over paired losses: all recipes
+of a rung are asked about the same images, each is scored by its mean fall of the loss against the
+neutral point there, and the better half goes on to twice as many new images.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, final
+
+import numpy as np
+
+from bbtvp.core.arrays import Matrix, Vector
+from bbtvp.core.rng import stream
+from bbtvp.models import Budget
+from bbtvp.prompt import PromptSpace
+from bbtvp.runs.journal import Journal
+from bbtvp.search.objective import Objective
+from bbtvp.search.plan import CHILDREN, Plan, Rung
+from bbtvp.search.steps import journalled, mark_of
+from bbtvp.search.validation import attempts_note, paired
+from bbtvp.tasks import Sample
+
+_INHERITED = 0.5
+"""Images that a child's inherited score counts for, as a share of those its parents saw."""
+
+
+@final
+class Placed(NamedTuple):
+    """How a recipe ended: its mean fall of the loss against the neutral point, and its noise."""
+
+    z: Vector
+    fall: float
+    noise: float
+
+
+@final
+@dataclass
+class _Runner:
+    """A recipe in the race. falls: of its loss, by image. score, weight: what it inherited."""
+
+    z: Vector
+    losses: list[float] = field(default_factory=list)
+    neutral: list[float] = field(default_factory=list)
+    inherited: float = 0.0
+    weight: float = 0.0
+
+    @property
+    def seen(self) -> int:
+        return len(self.losses)
+
+    def placed(self) -> Placed:
+        fall, noise = paired(np.array(self.neutral), np.array(self.losses))
+        return Placed(self.z, fall, noise)
+
+    @property
+    def score(self) -> float:
+        """Its mean fall, and what it inherited, each with its weight in images."""
+        own = np.array(self.neutral) - np.array(self.losses)
+        own = own[np.isfinite(own)]
+        total = len(own) + self.weight
+        if not total:
+            return 0.0
+        return float((own.sum() + self.weight * self.inherited) / total)
+
+
+@final
+class Race:
+    """Successive halving over recipes; each rung is asked once, then read from the journal."""
+
+    def __init__(
+        self, objective: Objective, plan: Plan, *, journal: Journal, budget: Budget, seed: int
+    ) -> None:
+        self.objective = objective
+        self.plan = plan
+        self.journal = journal
+        self.budget = budget
+        train = objective.task.train
+        order = stream(seed, "race").permutation(len(train))
+        self._images = itertools.cycle([train[i] for i in order])
+
+    def run(self, recipes: Sequence[Vector]) -> list[Placed]:
+        """The recipes of the last rung, the best first; recipes: the neutral point first.
+
+        A recipe that is not better than the neutral point by its noise comes after it. The best of
+        k that are equal seems better by √(2 ln k) standard errors, so the bar rises with their
+        number. Spends the image queries of the plan's rungs. Raises BudgetReached at a cap.
+        """
+        first = self.plan.rungs[0]
+        runners = [_Runner(z) for z in recipes[: first.prompts]]
+        for number, rung in enumerate(self.plan.rungs):
+            if number:
+                runners = self._next(runners, rung, with_children=number == 1)
+            self._ask(number, rung, runners)
+        return _ranked([runner.placed() for runner in runners])
+
+    def _next(
+        self, runners: Sequence[_Runner], rung: Rung, *, with_children: bool
+    ) -> list[_Runner]:
+        """Those that go on: the neutral point, the best others, and their children."""
+        neutral, *others = runners
+        ranked = sorted(others, key=lambda runner: -runner.score)
+        children = _children(self.objective.space, ranked) if with_children else []
+        places = rung.prompts - 1 - len(children)
+        return [neutral, *ranked[:places], *children]
+
+    def _ask(self, number: int, rung: Rung, runners: Sequence[_Runner]) -> None:
+        samples = list(itertools.islice(self._images, rung.images))
+        z = np.stack([runner.z for runner in runners])
+        losses = self._losses(f"race/{number}", z, samples)
+        for runner, row in zip(runners, losses, strict=True):
+            runner.losses += row.tolist()
+            runner.neutral += losses[0].tolist()
+
+    def _losses(self, name: str, z: Matrix, samples: Sequence[Sample]) -> Matrix:
+        """(k, n) losses, NaN where a query failed."""
+        mark = mark_of(z)
+        done = journalled(self.journal, name, mark)
+        if done is None:
+            table = self.objective.score(z, samples).losses
+            rows = [[v if np.isfinite(v) else None for v in row] for row in table.tolist()]
+            done = self.journal.write_step(
+                name,
+                z=mark,
+                samples=[sample.id for sample in samples],
+                losses=rows,
+                **attempts_note(self.budget),
+            )
+        return np.array(done["losses"], np.float64)
+
+
+def _ranked(placed: Sequence[Placed]) -> list[Placed]:
+    """Best first, the neutral point before all that do not beat it by more than luck."""
+    luck = np.sqrt(1 + 2 * np.log(max(1, len(placed) - 1)))
+    neutral, *others = placed
+    others.sort(key=lambda one: -one.fall)
+    better = [one for one in others if one.fall > luck * one.noise]
+    return [*better, neutral, *(one for one in others if one.fall <= luck * one.noise)]
+
+
+def _children(space: PromptSpace, ranked: Sequence[_Runner]) -> list[_Runner]:
+    """What the best pairs make together, with the better parent's score as a first estimate."""
+    found: list[_Runner] = []
+    known = [runner.z for runner in ranked]
+    pairs = sorted(itertools.combinations(range(len(ranked)), 2), key=sum)
+    for better, other in pairs:
+        z = combined(space, ranked[better].z, ranked[other].z)
+        if any(np.array_equal(z, one) for one in known):
+            continue
+        known.append(z)
+        parent = ranked[better]
+        found.append(_Runner(z, inherited=parent.score, weight=_INHERITED * parent.seen))
+        if len(found) == CHILDREN:
+            break
+    return found
+
+
+def combined(space: PromptSpace, better: Vector, other: Vector) -> Vector:
+    """`better`, with the choices and variables of `other` where `better` is neutral."""
+    z = better.copy()
+    grouped = {place: group for group in space.choices for place in range(group[0], sum(group))}
+    for place in range(space.dim):
+        first, count = grouped.get(place, (place, 1))
+        if not better[first : first + count].any():
+            z[place] = other[place]
+    return z

@@ -1,0 +1,180 @@
+"""The race of the recipes, and the choice among the finalists that it brings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bbtvp.models import Model
+from bbtvp.prompt import Placement, PromptSpace, Tone, preset
+from bbtvp.prompt.restore import Restore
+from bbtvp.search import Run, SearchConfig, optimize
+from bbtvp.search.events import ArmValidated, GenerationDone, RaceWon, SearchEvent
+from bbtvp.search.plan import Plan, describe_plan, make_plan
+from bbtvp.search.race import combined
+from bbtvp.search.variables import searched, that_matter
+from tests.search.runs import HIDING, KINDS, RESTORED, Listener, Stubborn, steps
+from tests.support import Eye, Recorder, patterns
+
+TASK = patterns()
+ANNOTATED = preset("annotate", 64)
+
+
+def run(model: Model, out: Path | None = None, **options: Any) -> Run:
+    given = {"queries": 400, "prompt": RESTORED, "images": 4, "popsize": 4, "out": out}
+    return optimize(TASK, model, **{**given, **options})
+
+
+def plan(space: PromptSpace, queries: int, **options: Any) -> Plan:
+    config = SearchConfig(queries=queries, **options)
+    return make_plan(space, config, training=256, validation=128)
+
+
+# -- the plan --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("queries", [250, 500, 1000, 2000, 5000])
+@pytest.mark.parametrize("space", [RESTORED, ANNOTATED])
+def test_the_race_has_a_fifth_of_the_budget_at_most(space: PromptSpace, queries: int) -> None:
+    made = plan(space, queries)
+    assert 0.05 * queries < made.extra <= 0.2 * queries
+    sizes = [rung.prompts for rung in made.rungs]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(rung.images >= 4 for rung in made.rungs)
+    assert made.stages[0].generations >= 1
+    assert made.held + made.chosen_after(0) < 0.45 * queries
+
+
+def test_the_plan_says_what_the_race_and_the_choice_cost() -> None:
+    made = plan(RESTORED, 1000)
+    said = describe_plan(made)
+    first = made.rungs[0]
+    assert f"race: {first.prompts} prompts × {first.images} images" in said
+    assert "choice on validation: 4 prompts × 25 images, 2 prompts × 75 images" in said
+    assert f"at most {made.queries} image queries" in said
+
+
+@pytest.mark.parametrize("space", [RESTORED, preset("tone")])
+def test_a_plan_is_read_back_from_a_journal(space: PromptSpace) -> None:
+    made = plan(space, 1000)
+    assert Plan.of(made.as_json()) == made
+
+
+def test_the_plan_of_a_space_without_recipes_is_what_it_was() -> None:
+    made = plan(preset("tone"), 1000)
+    assert set(made.as_json()) == {"stages", "validation", "prime", "repeats", "patience"}
+
+
+def test_with_choices_alone_the_race_has_what_validation_leaves() -> None:
+    space = PromptSpace((Restore(),), 64)
+    made = plan(space, 1000)
+    assert made.stages[0].generations == 0
+    assert made.extra > 400
+    found = optimize(TASK, Eye(), queries=300, prompt=space)
+    assert found.improved
+
+
+# -- the race --------------------------------------------------------------------------------------
+def test_the_recipe_that_helps_wins_and_is_searched_around() -> None:
+    told: list[SearchEvent] = []
+    found = run(Eye(), watch=told.append)
+    (race,) = [event for event in told if isinstance(event, RaceWon)]
+    assert re.search("autocontrast|equalize", race.recipe) and race.fall > 0
+    assert found.improved
+    assert found.best.theta["restore"]["light"] in ("autocontrast", "equalize")
+
+
+def test_every_recipe_of_a_rung_sees_the_same_images_and_none_twice(tmp_path: Path) -> None:
+    model = Recorder(Eye())
+    run(model, tmp_path)
+    made = make_plan(
+        RESTORED, SearchConfig(queries=400, images=4, popsize=4), training=48, validation=64
+    )
+    rungs = [step for name, step in steps(tmp_path).items() if name.startswith("race/")]
+    assert len(rungs) == len(made.rungs)
+    for rung, step in zip(made.rungs, rungs, strict=True):
+        assert len(step["samples"]) == rung.images
+        assert np.shape(step["losses"]) == (rung.prompts, rung.images)
+    seen = [sample for step in rungs for sample in step["samples"]]
+    assert len(set(seen)) == len(seen)
+
+
+def test_where_nothing_helps_the_neutral_point_wins() -> None:
+    told: list[SearchEvent] = []
+    found = run(Stubborn(), watch=told.append)
+    (race,) = [event for event in told if isinstance(event, RaceWon)]
+    assert (race.recipe, race.fall) == ("the image as it is", 0)
+    assert not found.improved and found.prompt.is_identity
+
+
+def test_a_sentence_that_helps_is_found_by_the_race() -> None:
+    """The model sees only where it is told to report."""
+    found = run(Listener(), prompt=ANNOTATED, queries=500)
+    assert found.best.theta["guidance"]["wording"] == "report"
+    assert found.improved
+
+
+def test_a_child_has_the_choices_of_both_and_the_betters_where_they_disagree() -> None:
+    space = PromptSpace((Placement(search=("zoom",)), Restore(), Tone(("contrast",))), 64)
+    layer = Restore()
+
+    def point(*operations: str, zoom: float = 0.0) -> np.ndarray:
+        z = space.embed(layer.start(*operations), ("restore",), space.neutral())
+        return space.embed(np.array([zoom]), ("placement",), z)
+
+    child = combined(space, point("median"), point("equalize", zoom=1.0))
+    assert np.array_equal(child, point("median", "equalize", zoom=1.0))
+    child = combined(space, point("equalize"), point("autocontrast"))
+    assert np.array_equal(child, point("equalize"))
+
+
+def test_children_race_from_the_second_rung_on(tmp_path: Path) -> None:
+    space = PromptSpace((Restore(), Tone(("contrast",))), 64)
+    run(Eye(), tmp_path, prompt=space, queries=1000)
+    first, second, *_ = (
+        step["losses"] for name, step in steps(tmp_path).items() if name.startswith("race/")
+    )
+    assert len(first) == 7 and len(second) == 7, "four go on, the neutral point and three children"
+
+
+# -- what is searched after it ---------------------------------------------------------------------
+def test_choices_are_fixed_after_the_race_and_idle_variables_are_left_out() -> None:
+    kinds = ("placement", "tone", "marks", "guidance")
+    places = searched(ANNOTATED, kinds, SearchConfig())
+    chosen = {at for first, count in ANNOTATED.choices for at in range(first, first + count)}
+    assert not chosen & set(places.tolist())
+    picture = ANNOTATED.prepare(TASK.train[0].pixels())
+    names = [
+        ANNOTATED.names[at] for at in that_matter(ANNOTATED, places, ANNOTATED.neutral(), [picture])
+    ]
+    assert names == ["placement.crop", "tone.contrast"]
+    drawn = that_matter(ANNOTATED, places, ANNOTATED.starts()[2], [picture])
+    assert len(drawn) > len(names)
+
+
+# -- the choice ------------------------------------------------------------------------------------
+def test_the_best_two_of_a_first_look_are_asked_about_all_images(tmp_path: Path) -> None:
+    told: list[SearchEvent] = []
+    found = run(Eye(), tmp_path, watch=told.append)
+    look = steps(tmp_path)["choice/restore+tone"]
+    names = [name for name in steps(tmp_path) if name.startswith("validation/")]
+    assert len(look["losses"]) > 2 and len(names) == 3
+    arms = [event.arm for event in told if isinstance(event, ArmValidated)]
+    assert [arm.kept for arm in arms] == [True, True, False]
+    assert len(found.arms) == 3 and found.arms[1].gain > 0
+
+
+# -- what a stage does not need --------------------------------------------------------------------
+def test_what_a_hidden_stage_does_not_need_is_spent_on_the_one_before() -> None:
+    told: list[SearchEvent] = []
+    found = optimize(TASK, Eye(), watch=told.append, **KINDS["hidden frame"].options)
+    made = make_plan(
+        HIDING, SearchConfig(queries=2000, images=1, popsize=16), training=48, validation=64
+    )
+    planned = made.stages[0].generations
+    done = [event for event in told if isinstance(event, GenerationDone)]
+    assert len(made.stages) == 2
+    assert len(done) == (made.stages[0].queries + made.after(0)) // 16 > planned
+    assert [arm.name for arm in found.arms] == ["unprompted", "tone"]
