@@ -41,8 +41,8 @@ class Placed(NamedTuple):
 
 @final
 @dataclass
-class _Runner:
-    """A recipe in the race. falls: of its loss, by image. score, weight: what it inherited."""
+class _Entrant:
+    """A recipe in the race. losses, neutral: its own and those of the neutral point, by image. score, weight: what it inherited."""
 
     z: Vector
     losses: list[float] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Race:
         number. Spends the image queries of the plan's rungs. Raises BudgetReached at a cap.
         """
         first = self.plan.rungs[0]
-        runners = [_Runner(z) for z in recipes[: first.prompts]]
+        runners = [_Entrant(z) for z in recipes[: first.prompts]]
         for number, rung in enumerate(self.plan.rungs):
             if number:
                 runners = self._next(runners, rung, with_children=number == 1)
@@ -100,8 +100,8 @@ class Race:
         return _ranked([runner.placed() for runner in runners])
 
     def _next(
-        self, runners: Sequence[_Runner], rung: Rung, *, with_children: bool
-    ) -> list[_Runner]:
+        self, runners: Sequence[_Entrant], rung: Rung, *, with_children: bool
+    ) -> list[_Entrant]:
         """Those that go on: the neutral point, the best others, and their children."""
         neutral, *others = runners
         ranked = sorted(others, key=lambda runner: -runner.score)
@@ -109,7 +109,7 @@ class Race:
         places = rung.prompts - 1 - len(children)
         return [neutral, *ranked[:places], *children]
 
-    def _ask(self, number: int, rung: Rung, runners: Sequence[_Runner]) -> None:
+    def _ask(self, number: int, rung: Rung, runners: Sequence[_Entrant]) -> None:
         samples = list(itertools.islice(self._images, rung.images))
         z = np.stack([runner.z for runner in runners])
         losses = self._losses(f"race/{number}", z, samples)
@@ -143,9 +143,9 @@ def _ranked(placed: Sequence[Placed]) -> list[Placed]:
     return [*better, neutral, *(one for one in others if one.fall <= luck * one.noise)]
 
 
-def _children(space: PromptSpace, ranked: Sequence[_Runner]) -> list[_Runner]:
+def _children(space: PromptSpace, ranked: Sequence[_Entrant]) -> list[_Entrant]:
     """What the best pairs make together, with the better parent's score as a first estimate."""
-    found: list[_Runner] = []
+    found: list[_Entrant] = []
     known = [runner.z for runner in ranked]
     pairs = sorted(itertools.combinations(range(len(ranked)), 2), key=sum)
     for better, other in pairs:
@@ -154,7 +154,7 @@ def _children(space: PromptSpace, ranked: Sequence[_Runner]) -> list[_Runner]:
             continue
         known.append(z)
         parent = ranked[better]
-        found.append(_Runner(z, inherited=parent.score, weight=_INHERITED * parent.seen))
+        found.append(_Entrant(z, inherited=parent.score, weight=_INHERITED * parent.seen))
         if len(found) == CHILDREN:
             break
     return found
