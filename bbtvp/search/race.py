@@ -42,7 +42,10 @@ class Placed(NamedTuple):
 @final
 @dataclass
 class _Entrant:
-    """A recipe in the race. losses, neutral: its own and those of the neutral point, by image. score, weight: what it inherited."""
+    """A recipe in the race, its losses and those of the neutral point on the same images.
+
+    inherited, weight: a first estimate of its fall, and the images that it counts for.
+    """
 
     z: Vector
     losses: list[float] = field(default_factory=list)
