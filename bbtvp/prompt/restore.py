@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
@@ -29,6 +30,8 @@ _NONE = "none"
 
 _CUTOFF = 1
 """Percent of the pixels at each end that autocontrast may clip."""
+_SMOOTHED = 0.5
+"""Differences of levels that are smoothed, as a share of the picture's range of luma."""
 _LIGHT_SHARE = 1 / 8
 """Standard deviation of the blur that stands for the light, as a share of the longer side."""
 _CAST_LIMIT = 4.0
@@ -68,13 +71,15 @@ def _median(image: Image.Image) -> Image.Image:
     return image.filter(ImageFilter.MedianFilter(3))
 
 
+def _wide_median(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.MedianFilter(5))
+
+
 def _smooth(image: Image.Image) -> Image.Image:
-    smoothed = _opencv().bilateralFilter(np.asarray(image), d=7, sigmaColor=40, sigmaSpace=3)
+    low, high = np.percentile(np.asarray(image.convert("L")), [_CUTOFF, 100 - _CUTOFF])
+    spread = max(1.0, float(high - low) * _SMOOTHED)
+    smoothed = _opencv().bilateralFilter(np.asarray(image), 7, sigmaColor=spread, sigmaSpace=3)
     return Image.fromarray(smoothed)
-
-
-def _sharpen(image: Image.Image) -> Image.Image:
-    return image.filter(ImageFilter.UnsharpMask(radius=2, percent=150, threshold=2))
 
 
 @final
@@ -89,8 +94,8 @@ _GROUPS = ("noise", "light")
 
 _OPERATIONS: Mapping[str, _Choice] = {
     "median": _Choice("noise", _median),
+    "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
-    "sharpen": _Choice("noise", _sharpen),
     "autocontrast": _Choice("light", _autocontrast),
     "equalize": _Choice("light", _equalize),
     "white-balance": _Choice("light", _white_balance),
@@ -109,8 +114,8 @@ class Restore(PaintLayer):
 
     In this order, at most one of each group, "none" first, so z = 0 changes no bit:
 
-    - noise: "median" of 3 × 3 pixels, against salt and pepper; "smooth", a bilateral filter, which
-      keeps edges (OpenCV); "sharpen", an unsharp mask of two pixels;
+    - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
+      7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
       flattens the histogram of luma; "white-balance" makes the channels' means equal (grey world,
       each gain within 1/4..4); "flatten" divides by the light, a blur of 1/8 of the longer side;
@@ -122,9 +127,8 @@ class Restore(PaintLayer):
 
     operations: tuple[str, ...] = (
         "median",
-        "sharpen",
+        "wide-median",
         "autocontrast",
-        "equalize",
         "white-balance",
         "flatten",
     )
@@ -165,10 +169,16 @@ class Restore(PaintLayer):
         )
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
-        """Each operation alone."""
+        """Each operation against noise with each for light, then each alone.
+
+        Light that is mended shows the noise, so one of the two alone often gains nothing.
+        """
         if any(_OPERATIONS[name].needs_opencv for name in self.operations):
             _opencv()
-        return [{self.kind: self.start(name)} for name in self.operations]
+        groups = [names[1:] for names in self._options().values()]
+        pairs = list(itertools.product(*groups)) if len(groups) > 1 else []
+        alone = [(name,) for name in self.operations]
+        return [{self.kind: self.start(*names)} for names in (*pairs, *alone)]
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         used = [_OPERATIONS[name] for name in self._chosen(z).values() if name != _NONE]
