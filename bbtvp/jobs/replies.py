@@ -47,6 +47,9 @@ class RunReply:
         return {"part": self.part, "arm": self.arm, "model": self.model, **asdict(self.reply)}
 
 
+_NOTHING = Beside()
+
+
 @final
 class RecordedReplies:
     """What one model replied, as a journal holds it.
@@ -69,7 +72,7 @@ class RecordedReplies:
         return reading_of(*found, self._task, sample)
 
     def seen(
-        self, pixels: Pixels, question: str, sample: Sample, beside: Beside = Beside()
+        self, pixels: Pixels, question: str, sample: Sample, beside: Beside = _NOTHING
     ) -> SeenReply | None:
         """The reply to these pixels as it is shown; None where they were not asked about.
 

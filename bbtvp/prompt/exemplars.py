@@ -139,8 +139,7 @@ class Exemplars(PaintLayer):
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         if self.form == "strip":
-            for one in self.sets:
-                self._cell(len(one), geometry)
+            self._check_strip(geometry)
         return tuple(f"set_{name}" for name in self._options)
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
@@ -223,6 +222,15 @@ class Exemplars(PaintLayer):
         return found
 
     # -- the strip ---------------------------------------------------------------------------------
+    def _check_strip(self, geometry: Geometry) -> None:
+        """Raise UsageError for canvases on which a strip cannot be told."""
+        if not geometry.shared:
+            raise UsageError("a strip of exemplars needs one canvas for all images; give --canvas")
+        for one in self.sets:
+            cell = self._cell(len(one), geometry)
+            for place in one:
+                self._caption(self.exemplars[place].caption, cell, 0, 0)
+
     def _strip(self, geometry: Geometry) -> Size:
         if self.place == "right":
             return Size(round(geometry.width * _STRIP), geometry.height)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, final
+from typing import NamedTuple, Protocol, TypeAlias, final
 
 import numpy as np
 
@@ -29,6 +29,10 @@ REFUSED = FAILED._replace(status="refused")
 """The reading of a query that the model or a filter refused."""
 
 
+Context: TypeAlias = tuple[Shown, ...]
+"""Images that are sent before the one that is asked about, each with its text."""
+
+
 class PromptLike(Protocol):
     """What changes an image and a question before they are sent: a `Prompt`, or half of one."""
 
@@ -38,7 +42,7 @@ class PromptLike(Protocol):
     def ask(self, question: str, /) -> str:
         """The text that is sent for this question."""
 
-    def context(self) -> tuple[Shown, ...]:
+    def context(self) -> Context:
         """The images that are sent before this one, each with its text."""
 
     @property
@@ -50,7 +54,7 @@ class PromptLike(Protocol):
 class Beside(NamedTuple):
     """What a request holds beside an image and a question: see `PromptLike`."""
 
-    context: tuple[Shown, ...] = ()
+    context: Context = ()
     reply_tokens: int = 0
 
     @classmethod

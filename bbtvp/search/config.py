@@ -169,6 +169,17 @@ class SearchConfig:
             repeats=BETWEEN,
         ),
     )
+    exemplars: int = field(
+        default=0,
+        metadata=_about(
+            "what is searched",
+            "Most training images, with their answers, that are shown with every image; 0 for none "
+            "(docs/exemplars.md).",
+            settled=True,
+            ge=0,
+            le=16,
+        ),
+    )
     canvas: int | None = field(
         default=None,
         metadata=_about(

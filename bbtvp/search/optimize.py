@@ -158,7 +158,7 @@ def optimize(
         budget = _budget(journal, probes, config)
         searcher = Searcher(
             _objective(
-                task,
+                setup.task,
                 [MeteredModel(m, journal, budget=budget) for m in models],
                 config,
                 setup=setup,
@@ -252,9 +252,19 @@ def _probes(models: Sequence[Model], config: SearchConfig) -> dict[str, Probe]:
     for model in models:
         caps = Budget(config.queries, usd_cap=config.usd, seconds=config.seconds)
         probe = probe_model(model, caps)
+        several = model.probe_images(1 + config.exemplars, caps) if model.is_endpoint else None
         if probe is not None:
-            found[model.spec] = probe
+            found[model.spec] = probe if several is None else _joined(probe, several)
     return found
+
+
+def _joined(probe: Probe, several: Probe) -> Probe:
+    return Probe(
+        several.capabilities,
+        (*probe.findings, *several.findings),
+        probe.queries + several.queries,
+        probe.usd + several.usd,
+    )
 
 
 def _budget(journal: Journal, probes: Mapping[str, Probe], config: SearchConfig) -> Budget:

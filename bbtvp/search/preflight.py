@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.errors import UsageError
-from bbtvp.endpoint.prices import Estimate
+from bbtvp.endpoint.prices import Estimate, dollars
 from bbtvp.endpoint.remote import bounds
 from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace
+from bbtvp.search.ask import Context
 from bbtvp.search.canvas import Delivery, deliveries, picture_sizes
 from bbtvp.search.config import SearchConfig
+from bbtvp.search.exemplars import describe_exemplars, largest_context
 from bbtvp.search.plan import Plan, describe_plan
 from bbtvp.search.setup import Setup
 from bbtvp.stats import images_needed, smallest_gain
@@ -32,6 +34,9 @@ MIN_GAIN = 0.02
 
 SMALL_GAIN = 0.10
 """A test split that cannot show a gain of so much is called small."""
+
+_DEPLOYED = 1000
+"""Images for which the cost of a deployed prompt is given."""
 
 _NAMED = 3
 """Files that are named of those of one kind."""
@@ -46,7 +51,8 @@ class Preflight:
     images show with a probability of 80 %, None if they are too few for any. stops_after: image
     queries after which the cap on money ends the search, None if it does not. missing: keys and
     prices that the search needs and does not find, in words. delivered: what of the training
-    images arrives at each model.
+    images arrives at each model. examples: what it means that training images are shown, in words;
+    () if none are.
     """
 
     task: Task
@@ -59,6 +65,7 @@ class Preflight:
     stops_after: int | None
     missing: tuple[str, ...]
     delivered: tuple[Delivery, ...] = ()
+    examples: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -70,6 +77,7 @@ class Preflight:
         """What should be seen before the search, the gravest first."""
         return (
             *self.missing,
+            *self.examples,
             *_of_images(self.inspection, self.task),
             *_of_splits(self.task),
             *self._of_money(),
@@ -135,6 +143,7 @@ def look_ahead(
         _stops_after(estimates, setup.plan, config.usd),
         tuple(_missing(models, config)),
         _delivered(task, models, setup.space),
+        (*describe_exemplars(setup.space), *_cost_of_examples(task, models, setup.space)),
     )
 
 
@@ -145,9 +154,45 @@ def _delivered(task: Task, models: Sequence[Model], space: PromptSpace) -> tuple
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
     """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
+    return _bounds(
+        task, models, setup.space, setup.plan.queries, context=largest_context(setup.space)
+    )
+
+
+def _bounds(
+    task: Task,
+    models: Sequence[Model],
+    space: PromptSpace,
+    queries: int | Sequence[int],
+    *,
+    context: Context,
+) -> dict[str, Estimate]:
     longest = max(map(task.ask, task.train), key=len)
-    texts = [setup.space.ask(z, longest) for z in setup.space.starts()]
-    return bounds(models, setup.plan.queries, [setup.space.canvas], texts)
+    texts = [space.ask(z, longest) for z in space.starts()]
+    return bounds(models, queries, [space.canvas], texts, context)
+
+
+def _cost_of_examples(task: Task, models: Sequence[Model], space: PromptSpace) -> Iterator[str]:
+    """What the largest set adds to each query of an endpoint, and to 1,000 deployed images."""
+    context = largest_context(space)
+    if not context:
+        return
+    each = [_DEPLOYED] * len(models)
+    without = _bounds(task, models, space, each, context=())
+    for spec, cost in _bounds(task, models, space, each, context=context).items():
+        tokens = cost.input_tokens // _DEPLOYED
+        fewer = without[spec].input_tokens // _DEPLOYED
+        money = ""
+        if cost.usd_bound is not None:
+            usd = without[spec].usd_bound or 0.0
+            money = (
+                f"; {_DEPLOYED:,} deployed images cost at most {dollars(cost.usd_bound)}, "
+                f"without examples {dollars(usd)}"
+            )
+        yield (
+            f"with examples a query to {spec} holds up to {1 + len(context)} images and "
+            f"{tokens:,} tokens, without {fewer:,}{money}"
+        )
 
 
 def _stops_after(estimates: Mapping[str, Estimate], plan: Plan, usd: float | None) -> int | None:

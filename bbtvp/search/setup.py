@@ -11,6 +11,7 @@ from bbtvp.prompt import PromptSpace, preset
 from bbtvp.search.canvas import choose_space
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.engines import Engines
+from bbtvp.search.exemplars import check_exemplars, with_exemplars
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.search.readers import Reader, choose_reader
 from bbtvp.search.words import worded
@@ -19,8 +20,12 @@ from bbtvp.tasks import Task
 
 @final
 class Setup(NamedTuple):
-    """What is fixed before the first query."""
+    """What is fixed before the first query.
 
+    task: as it is searched, without the training images that are shown as examples.
+    """
+
+    task: Task
     space: PromptSpace
     reader: Reader
     plan: Plan
@@ -43,6 +48,9 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
         raise UsageError(
             "--words goes with a preset; give a PromptSpace its own: Guidance(wordings=…)"
         )
+    if config.exemplars:
+        space, task = with_exemplars(space, task, models, most=config.exemplars, seed=config.seed)
+    check_exemplars(space, task)
     reader = choose_reader(config.reader, models, task, normalise=config.normalise)
     plan = make_plan(space, config, training=len(task.train), validation=len(task.validation))
-    return Setup(space, reader, plan, Engines(space, plan, config))
+    return Setup(task, space, reader, plan, Engines(space, plan, config))

@@ -17,6 +17,7 @@ from bbtvp.models import AnyModel, Model, as_models
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.search.events import silent
+from bbtvp.search.exemplars import check_exemplars
 from bbtvp.stats import holm
 from bbtvp.tasks import Sample
 from bbtvp.tasks.overlap import Overlap, overlap
@@ -176,6 +177,7 @@ def verify(
     planned = plan_proof(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch(ProofPlanned(len(models), planned))
     shared = overlap(task)
+    check_exemplars(prompt.space, task)
     session = CheckSession(
         PROOFS,
         prompt,

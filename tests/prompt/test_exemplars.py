@@ -108,9 +108,10 @@ def test_a_strip_that_cannot_be_told_is_refused() -> None:
     with pytest.raises(UsageError, match="too small on a canvas of 48 x 48 px; use a larger"):
         PromptSpace((layer(form="strip"),), 48)
     wide = Exemplars.of([(picture(9), "", "a very long answer indeed")], [(0,)], form="strip")
-    made = PromptSpace((wide,), 96)
     with pytest.raises(UsageError, match="too wide for a strip of 24 px"):
-        made.render(made.starts()[1], picture(9))
+        PromptSpace((wide,), 96)
+    with pytest.raises(UsageError, match="needs one canvas for all images; give --canvas"):
+        PromptSpace((layer(form="strip"),), SIDE, "picture")
     with pytest.raises(UsageError, match="cannot be drawn"):
         Exemplars.of([(picture(9), "", "犬")], [(0,)], form="strip")
 

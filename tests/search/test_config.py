@@ -26,6 +26,7 @@ OTHER: dict[str, str] = {
     "minutes": "3",
     "prompt": "tone",
     "words": "bundled",
+    "exemplars": 3,
     "canvas": "64",
     "seed": "4",
     "method": "cma",
