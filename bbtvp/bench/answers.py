@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 from filelock import FileLock
 
-from bbtvp.bench.cells import from_bits, slug, to_bits
+from bbtvp.bench.cells import pack_scores, slug, unpack_scores
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.files import atomic_write_json
@@ -24,8 +24,8 @@ from bbtvp.tasks import Sample, Task
 class SplitAnswers(NamedTuple):
     """Answers on a test split of n samples.
 
-    correct: (n,) 1 right, 0 wrong, NaN failed. scores: (n, labels) log-probabilities of the labels;
-    None where they were not kept, or the model gives none.
+    correct: (n,) scores, 1 right, 0 wrong, between if graded, NaN failed. scores: (n, labels)
+    log-probabilities of the labels; None where they were not kept, or the model gives none.
     """
 
     correct: Vector
@@ -92,7 +92,7 @@ class AnswerCache:
                 document = {
                     "model": model.spec,
                     "task": task.name,
-                    "correct": to_bits(found.correct),
+                    "correct": pack_scores(found.correct),
                 }
                 if keep_scores:
                     scored = calibrates(reader, task)
@@ -114,5 +114,5 @@ def _rounded(scores: Matrix | None) -> Any:
 def _from_json(document: dict[str, Any]) -> SplitAnswers:
     scores = document.get("scores")
     return SplitAnswers(
-        from_bits(document["correct"]), None if scores is None else np.array(scores, np.float64)
+        unpack_scores(document["correct"]), None if scores is None else np.array(scores, np.float64)
     )

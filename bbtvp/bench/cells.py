@@ -1,4 +1,4 @@
-"""The grid of cells, their names on disk, and answers as strings of bits."""
+"""The grid of cells, their names on disk, and how a cell keeps its scores."""
 
 from __future__ import annotations
 
@@ -6,17 +6,21 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import UsageError
+from bbtvp.stats import is_right_or_wrong
 
 CELL_SCHEMA = "bbtvp.bench.cell/1"
 SLUG = 100
 """Characters of a name on disk, before its digest."""
+
+PackedScores: TypeAlias = str | list[float | None]
+"""The scores of the test images in one arm; see `pack_scores`."""
 
 
 @final
@@ -127,12 +131,20 @@ def cell_id(cell: BenchCell, constants: Any) -> str:
     return f"{named}--{mark}"
 
 
-def to_bits(correct: Vector) -> str:
-    """(n,) 1 right, 0 wrong, NaN failed → one character per image: "1", "0", "-"."""
-    return "".join("-" if np.isnan(value) else "1" if value else "0" for value in correct)
+def pack_scores(scores: Vector) -> PackedScores:
+    """(n,) scores, NaN where a query failed, as a cell keeps them.
+
+    Right and wrong answers are one character per image, "1", "0", or "-" for a failed one; graded
+    scores a list, with None for a failed one.
+    """
+    if not is_right_or_wrong(scores[~np.isnan(scores)]):
+        return [None if np.isnan(value) else float(value) for value in scores]
+    return "".join("-" if np.isnan(value) else "1" if value else "0" for value in scores)
 
 
-def from_bits(bits: str) -> Vector:
-    """The reverse of `to_bits`."""
-    codes = np.frombuffer(bits.encode(), np.uint8)
+def unpack_scores(packed: PackedScores) -> Vector:
+    """The reverse of `pack_scores`."""
+    if not isinstance(packed, str):
+        return np.array([np.nan if value is None else value for value in packed], np.float64)
+    codes = np.frombuffer(packed.encode(), np.uint8)
     return np.where(codes == ord("1"), 1.0, np.where(codes == ord("0"), 0.0, np.nan))

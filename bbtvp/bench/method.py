@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from bbtvp.bench.answers import SplitAnswers
-from bbtvp.bench.cells import MethodAxis, from_bits, to_bits
+from bbtvp.bench.cells import MethodAxis, pack_scores, unpack_scores
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
@@ -70,7 +70,7 @@ class MethodOutcome:
             self.prompt.save(bundle)
         document = {
             "prompt": None if self.prompt is None else self.prompt.digest,
-            "correct": None if self.correct is None else to_bits(self.correct),
+            "correct": None if self.correct is None else pack_scores(self.correct),
             "queries": dict(self.queries),
             "failed": self.failed,
             "facts": dict(self.facts),
@@ -84,7 +84,7 @@ class MethodOutcome:
             return None
         document = json.loads((folder / OUTCOME).read_text("utf-8"))
         prompt = Prompt.load(folder / BUNDLE) if document["prompt"] else None
-        correct = None if document["correct"] is None else from_bits(document["correct"])
+        correct = None if document["correct"] is None else unpack_scores(document["correct"])
         return cls(prompt, correct, document["queries"], document["failed"], document["facts"])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.bench import methods, plots, tables
-from bbtvp.bench.cells import BenchCell, cell_id, from_bits, slug
+from bbtvp.bench.cells import BenchCell, cell_id, slug, unpack_scores
 from bbtvp.bench.deployed import Scored, deployed
 from bbtvp.bench.tables import AnswerPair, Harm, Interval, Summary, carried, own
 from bbtvp.core.errors import DataError, UsageError
@@ -112,7 +112,7 @@ def _harms(documents: Iterable[CellDocument], arm: str) -> dict[tuple[str, int],
         of_method = places[cell["method"], cell["budget"]]
         for target, arms in document["targets"].items():
             if arms[arm] is not None:
-                pair = (from_bits(arms[arm]), from_bits(arms["prompted"]))
+                pair = (unpack_scores(arms[arm]), unpack_scores(arms["prompted"]))
                 of_method[cell["source"], target, cell["task"]].append(pair)
     return {key: tables.harm(of_method) for key, of_method in places.items()}
 

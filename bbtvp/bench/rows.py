@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from bbtvp.bench.cells import BenchCell, from_bits
+from bbtvp.bench.cells import BenchCell, PackedScores, unpack_scores
 from bbtvp.core.errors import ModelError
 from bbtvp.stats import paired_gain
 
 
 def row(
-    cell: BenchCell, target: str, arms: Mapping[str, str | None], queries: int
+    cell: BenchCell, target: str, arms: Mapping[str, PackedScores | None], queries: int
 ) -> dict[str, Any]:
-    """A row of rows.json: accuracies and paired gains on one target.
+    """A row of rows.json: mean scores and paired gains on one target.
 
-    arms: the bits of each arm, None for an arm that the method does not have. Accuracies are shares
-    of the `n` test images that were answered in all arms. empty_frame and the figures over it are
+    arms: the scores of each arm, None for an arm that the method does not have. Means are over
+    the `n` test images that were answered in all arms. empty_frame and the figures over it are
     None for a method that places no image, sentence_only for a prompt without a sentence.
 
     ModelError if no image was answered in all arms.
     """
-    found = {arm: from_bits(bits) for arm, bits in arms.items() if bits is not None}
+    found = {arm: unpack_scores(packed) for arm, packed in arms.items() if packed is not None}
     sentence = found.get("sentence_only")
     answered = np.isfinite(np.stack(list(found.values()))).all(axis=0)
     if not answered.any():

@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from bbtvp.bench import methods
 from bbtvp.bench.answers import AnswerCache, PromptedSplit, SplitAnswers
-from bbtvp.bench.cells import CELL_SCHEMA, BenchCell, BenchGrid, cell_id, to_bits
+from bbtvp.bench.cells import CELL_SCHEMA, BenchCell, BenchGrid, PackedScores, cell_id, pack_scores
 from bbtvp.bench.method import Method, MethodInput, MethodOutcome
 from bbtvp.bench.rows import row
 from bbtvp.core.errors import UsageError
@@ -200,8 +200,8 @@ class BenchBatch(Batch[BenchCell]):
 
     def _tried(
         self, cell: BenchCell, task: Task, outcome: MethodOutcome, answers: AnswerCache
-    ) -> dict[str, dict[str, str | None]]:
-        """The bits of each arm, by model."""
+    ) -> dict[str, dict[str, PackedScores | None]]:
+        """The scores of each arm, by model."""
         portable = outcome.correct is None
         views = _views(task, outcome)
         unframed = {arm: view for arm, view in views.items() if arm != "empty_frame"}
@@ -227,19 +227,19 @@ class BenchBatch(Batch[BenchCell]):
         outcome: MethodOutcome,
         views: Mapping[str, PromptedSplit],
         answers: AnswerCache,
-    ) -> dict[str, str | None]:
-        """The bits of each arm on the test split; None for an arm that the method has not."""
-        arms: dict[str, str | None] = dict.fromkeys(ARMS)
-        arms["zero_shot"] = arms["prompted"] = to_bits(self._zero_shot(model, task).correct)
+    ) -> dict[str, PackedScores | None]:
+        """The scores of each arm on the test split; None for an arm that the method has not."""
+        arms: dict[str, PackedScores | None] = dict.fromkeys(ARMS)
+        arms["zero_shot"] = arms["prompted"] = pack_scores(self._zero_shot(model, task).correct)
         if outcome.correct is not None:
-            arms["prompted"] = to_bits(outcome.correct)
+            arms["prompted"] = pack_scores(outcome.correct)
         controls = {
             self._unprompted(task).digest,
             *(view.digest for arm, view in views.items() if arm != "prompted"),
         }
         for arm, view in views.items():
             home = self._shared if view.digest in controls else answers
-            arms[arm] = to_bits(home.get(model, view).correct)
+            arms[arm] = pack_scores(home.get(model, view).correct)
         return arms
 
 

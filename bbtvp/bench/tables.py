@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.rng import stream
-from bbtvp.stats import holm
+from bbtvp.stats import holm, sign_flip_p
 
 RESAMPLES = 2000
 ALPHA = 0.05
@@ -246,7 +246,7 @@ class Harm(NamedTuple):
 
 
 AnswerPair = tuple[Vector, Vector]
-"""(n,) zero-shot and prompted answers of one seed: 1, 0 or NaN."""
+"""(n,) zero-shot and prompted scores of one seed: 1, 0, between if graded, or NaN."""
 
 
 def harm(places: Mapping[tuple[str, str, str], Sequence[AnswerPair]]) -> Harm:
@@ -257,8 +257,8 @@ def harm(places: Mapping[tuple[str, str, str], Sequence[AnswerPair]]) -> Harm:
     if not places:
         return Harm(0, 0, 0, ())
     changes = [_changes(pairs) for pairs in places.values()]
-    summed = [np.nan_to_num(each).sum(axis=0).astype(np.intp) for each in changes]
-    adjusted = holm([sign_flip(each) for each in summed])
+    summed = [np.nan_to_num(each).sum(axis=0) for each in changes]
+    adjusted = holm([_p_of(each) for each in summed])
     means = [float(np.nansum(each) / max(np.isfinite(each).sum(), 1)) for each in changes]
     rows = [
         (*name, mean, float(p))
@@ -270,8 +270,15 @@ def harm(places: Mapping[tuple[str, str, str], Sequence[AnswerPair]]) -> Harm:
 
 
 def _changes(pairs: Sequence[AnswerPair]) -> Matrix:
-    """(seeds, n) −1, 0 or 1; NaN where either answer is missing."""
+    """(seeds, n) −1, 0 or 1, between for graded scores; NaN where either answer is missing."""
     return np.stack([after - before for before, after in pairs])
+
+
+def _p_of(summed: Vector) -> float:
+    """The p of 'no change' of these changes (n,), each summed over seeds."""
+    if not (summed == np.rint(summed)).all():
+        return sign_flip_p(summed)
+    return sign_flip(summed.astype(np.intp))
 
 
 def sign_flip(changes: NDArray[np.intp]) -> float:

@@ -311,7 +311,7 @@ def _effect(
         task.name,
         "own" if task is session.task else "other",
         paired,
-        holm_p=paired.mcnemar_p,
+        holm_p=paired.p,
         shift=shift,
         yes=_yes(task, before, after, session.seed),
         error_before=_error(task, before, truths),
@@ -322,7 +322,7 @@ def _effect(
 
 def _adjusted(found: Sequence[TaskEffect]) -> tuple[TaskEffect, ...]:
     """Holm over all tasks."""
-    adjusted = holm([effect.paired.mcnemar_p for effect in found]).tolist()
+    adjusted = holm([effect.paired.p for effect in found]).tolist()
     return tuple(replace(effect, holm_p=p) for effect, p in zip(found, adjusted, strict=True))
 
 

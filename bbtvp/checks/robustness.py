@@ -237,7 +237,7 @@ class _Cell(NamedTuple):
     def row(self, paired: PairedGain, failed: int) -> CorruptionGain:
         kind = self.kind
         level = kind.levels[self.severity - 1]
-        p = paired.mcnemar_p
+        p = paired.p
         return CorruptionGain(
             kind.name, kind.family, self.severity, level, paired, holm_p=p, failed=failed
         )
@@ -260,7 +260,7 @@ class _Asking(NamedTuple):
                 f"{spec} answered no clean image with and without the prompt; "
                 "nothing can be said about it"
             )
-        clean = CorruptionGain("clean", "", 0, "", paired, holm_p=paired.mcnemar_p, failed=failed)
+        clean = CorruptionGain("clean", "", 0, "", paired, holm_p=paired.p, failed=failed)
         rows: list[CorruptionGain] = []
         changes: list[Vector] = []
         unanswered = []
@@ -355,7 +355,7 @@ def _known_mean(rows: Matrix) -> Vector:
 
 def _adjusted(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
     """Holm over all cells of all models."""
-    p = [cell.paired.mcnemar_p for model in models for cell in model.cells]
+    p = [cell.paired.p for model in models for cell in model.cells]
     adjusted = iter(holm(p).tolist())
     return tuple(
         replace(model, cells=tuple(replace(cell, holm_p=next(adjusted)) for cell in model.cells))

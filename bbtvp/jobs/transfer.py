@@ -78,7 +78,7 @@ class TransferCell(NamedTuple):
             "zero_shot": paired.before,
             "gain": paired.gain,
             "interval": paired.ci,
-            "p": paired.mcnemar_p,
+            "p": paired.p,
             "n": paired.n,
         }
 
@@ -192,7 +192,7 @@ def harmed(cells: Sequence[TransferCell]) -> list[TransferCell]:
 
     McNemar's test at 5 %, with Holm's correction over all cells.
     """
-    adjusted = holm([cell.paired.mcnemar_p for cell in cells])
+    adjusted = holm([cell.paired.p for cell in cells])
     found = [
         cell for cell, p in zip(cells, adjusted, strict=True) if cell.paired.gain < 0 and p < ALPHA
     ]

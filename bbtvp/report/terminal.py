@@ -105,8 +105,8 @@ def proof_details(proof: Proof) -> str:
             lines.append(
                 f"  asked the same twice  {share(row.noise)} of the images judged otherwise"
             )
-        if row.mcnemar_p_holm is not None:
-            lines.append(f"  McNemar p over all models (Holm)  {p_value(row.mcnemar_p_holm)}")
+        if row.holm_p is not None:
+            lines.append(f"  McNemar p over all models (Holm)  {p_value(row.holm_p)}")
         if row.detail:
             lines += _detail(row.detail)
         blocks.append("\n".join(lines))
@@ -174,7 +174,7 @@ def _cells(row: ProofRow) -> tuple[str, ...]:
         *shares,
         points(row.gain),
         interval(row.gain_ci95),
-        p_value(row.paired.mcnemar_p),
+        p_value(row.paired.p),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import ModelError, UsageError, unknown
 from bbtvp.models import Model, Reply, Request
-from bbtvp.tasks import UNPARSED, ReplyStatus, Sample, Task, per_sample, read_reply
+from bbtvp.tasks import ReplyStatus, Sample, Task, read_reply
 
 _NO_LABEL = -math.log(1e-4)
 """Nats that the true label is held to cost in a reply that names none."""
@@ -28,8 +28,8 @@ model or a filter refused is "refused", as a reply is that declines in words.
 class Reading(NamedTuple):
     """One reply, read.
 
-    loss: NaN where the query failed. answer: None where none could be parsed. correct: 1.0, 0.0, or
-    NaN where the query failed.
+    loss: NaN where the query failed. answer: None where none could be parsed. correct: the score,
+    1.0 or 0.0 for a right or wrong answer, between for a graded metric; NaN where the query failed.
     """
 
     loss: float
@@ -105,7 +105,7 @@ class LogProbReader(Reader):
             raise UsageError(
                 f"task {task.name} has free answers; use the text reader (--reader text)"
             )
-        return Request(pixels, question, labels)
+        return Request(pixels, question, labels, reply_limit(16, task))
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         labels = task.sample_labels(sample) or ()
@@ -157,10 +157,10 @@ def label_logprobs(reply: Reply, labels: int, normalise: str = "mean") -> np.nda
 @final
 @dataclass(frozen=True)
 class TextReader(Reader):
-    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one.
+    """Text alone: loss 0 for a right answer, 1 for a wrong or unparsed one, 1 − score if graded.
 
-    A label is parsed, never guessed. forced: the model is held to the task's labels, where it
-    offers that; the loss is the same.
+    A label is parsed, never guessed. max_tokens: of a reply, if the task does not ask for more.
+    forced: the model is held to the task's labels, where it offers that; the loss is the same.
     """
 
     max_tokens: int = 16
@@ -177,14 +177,22 @@ class TextReader(Reader):
 
     def request(self, pixels: Pixels, question: str, task: Task, sample: Sample) -> Request:
         labels = task.sample_labels(sample) if self.forced else None
-        return Request(pixels, question, labels, self.max_tokens, forced=labels is not None)
+        limit = reply_limit(self.max_tokens, task)
+        return Request(pixels, question, labels, limit, forced=labels is not None)
 
     def read(self, reply: Reply, task: Task, sample: Sample) -> Reading:
         if reply.text is None:
             raise ModelError("the model returned no text where text was asked for")
-        answer, status = read_reply(reply.text, task.sample_labels(sample), cut=reply.cut)
-        right = float(per_sample(task.scoring, [answer or UNPARSED], [sample.answer])[0])
-        return Reading(1.0 - right, answer, right, status)
+        labels = task.sample_labels(sample)
+        whole = task.scoring.whole
+        answer, status = read_reply(reply.text, labels, cut=reply.cut, whole=whole)
+        score = task.grade(answer, sample)
+        return Reading(1.0 - score, answer, score, status)
+
+
+def reply_limit(tokens: int, task: Task) -> int:
+    """The longest reply in tokens: the larger of the reader's limit and the task's."""
+    return max(tokens, task.max_tokens or 0)
 
 
 def choose_reader(

@@ -12,7 +12,7 @@ from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 
-_CELLS = 1_000_000
+CELLS = 1_000_000
 """Resampled values in memory at a time: 8 MB, however long the data."""
 
 
@@ -42,7 +42,7 @@ def bootstrap_mean(
         (kept,),
         np.mean,
         n_resamples=resamples,
-        batch=max(1, _CELLS // len(kept)),
+        batch=max(1, CELLS // len(kept)),
         confidence_level=confidence,
         method="percentile",
         rng=stream(seed, "stats", "bootstrap-mean"),
@@ -68,7 +68,7 @@ def paired_interval(
     if n < 1:
         raise UsageError("an interval needs at least 1 sample")
     draw = stream(seed, "stats", "paired-interval")
-    rows = max(1, _CELLS // n)
+    rows = max(1, CELLS // n)
     sizes = [min(rows, resamples - start) for start in range(0, resamples, rows)]
     found = np.concatenate([figure(draw.integers(0, n, (size, n))) for size in sizes])
     kept = found[np.isfinite(found)]

@@ -15,6 +15,7 @@ which a bootstrap interval has not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,21 @@ def score_interval(gained: int, lost: int, n: int, z: float) -> tuple[float, flo
 
     Each end alone is a one-sided limit of level Φ(−z).
     """
+    return limits(lambda margin: float(paired_z(gained, lost, n, margin)), (gained - lost) / n, z)
+
+
+def limits(z_at: Callable[[float], float], gain: float, z: float) -> tuple[float, float]:
+    """The interval of margins δ with |Z(δ)| ≤ z, within −1..1.
+
+    z_at: Z(δ), which falls. gain: where it is 0.
+    """
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
-    gain = (gained - lost) / n
     edge = 1 - 1e-12
 
     def end(sign: float) -> float:
         def beyond(margin: float) -> float:
-            return sign * float(paired_z(gained, lost, n, margin)) + z
+            return sign * z_at(margin) + z
 
         if abs(gain - sign) < 1e-9 or beyond(sign * edge) > 0:
             return sign

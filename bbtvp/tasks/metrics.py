@@ -2,7 +2,8 @@
 
 A prediction is what `prediction(reply, labels)` gives: a label, free text, UNPARSED (a reply that
 names no single label: wrong, and counted), or None / NaN (a failed query: missing data, left out of
-the score, and counted).
+the score, and counted). A score lies between 0 and 1: a metric of right and wrong gives 1 or 0, a
+graded one anything between.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeAlias, TypeGuard, final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bbtvp.core.errors import UsageError
 from bbtvp.core.plugins import Registry
+from bbtvp.tasks.grades.boxes import BOXES, box_problem, iou
+from bbtvp.tasks.grades.numbers import count_accuracy, count_problem, relaxed
+from bbtvp.tasks.grades.texts import anls, character_accuracy, token_f1, word_accuracy
+from bbtvp.tasks.grades.vqa import vqa_accuracy, vqa_match, vqa_problem
 from bbtvp.tasks.replies import UNPARSED, names, normalise, number
 
 __all__ = [
@@ -30,6 +37,7 @@ __all__ = [
     "accuracy",
     "confusion",
     "mean_absolute_error",
+    "metric_named",
     "number",
     "per_class",
     "per_sample",
@@ -54,6 +62,10 @@ class Score(NamedTuple):
     unparsed: int
 
 
+AcceptedAnswers: TypeAlias = Sequence[str | tuple[str, ...]]
+"""The right answer of each sample, or all that are accepted for it."""
+
+
 def _same_label(given: str, answer: str) -> bool:
     return given == answer or (
         _is_number(given) and _is_number(answer) and number(given) == number(answer)
@@ -76,20 +88,62 @@ def _mean(scores: NDArray[np.float64]) -> float:
     return float(scores.mean())
 
 
+def _any(answers: Sequence[str]) -> str:
+    return ""
+
+
 @final
 @dataclass(frozen=True)
 class Metric:
     """How replies are scored. Higher is better.
 
-    right: (prediction, answer) → whether this sample is right. The proof compares how many samples
-    turn right and wrong, so one sample scores 0 or 1. over: scores (n,) of 0 and 1, n at least 1 →
-    the value of the set; their mean by default. needs_labels: whether every sample must have a list
-    of allowed answers, which the prediction is then one of.
+    grade: (prediction, answer) → the score of one sample, from 0 to 1; a bool counts as 1 or 0. Of
+    several accepted answers the best grade counts. among: (prediction, answers) → the score, for a
+    metric that needs all answers of the sample at once. over: scores (n,), n at least 1 → the value
+    of the set; their mean by default. needs_labels: whether every sample must have a list of
+    allowed answers, which the prediction is then one of. problem: (answers) → why a sample with
+    these answers cannot be scored, "" if it can. whole: whether the prediction is the whole reply
+    and not the final statement in it, as for boxes in JSON. name: in messages, and in the digest of
+    a task.
     """
 
-    right: Callable[[str, str], bool]
+    grade: Callable[[str, str], float]
     over: Callable[[NDArray[np.float64]], float] = _mean
     needs_labels: bool = False
+    among: Callable[[str, Sequence[str]], float] | None = None
+    problem: Callable[[Sequence[str]], str] = _any
+    whole: bool = False
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or getattr(self.grade, "__name__", "a metric")
+
+    def score(self, given: str, answers: Sequence[str], where: str = "") -> float:
+        """The score of a prediction, 0 to 1.
+
+        where: what an error begins with. Raises UsageError if the function fails, or gives no
+        number from 0 to 1.
+        """
+        found: object
+        asked = f"{where}metric {str(self)!r} on the prediction {given!r}, answer {answers[0]!r}"
+        try:
+            if self.among is not None:
+                found = self.among(given, answers)
+            else:
+                # Checked before the best is taken: a NaN would hide behind max.
+                grades = [self.grade(given, answer) for answer in answers]
+                found = next((one for one in grades if not _is_score(one)), None)
+                found = max(grades) if found is None else found
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise UsageError(f"{asked}: {type(error).__name__}: {error}; mend it") from error
+        if not _is_score(found):
+            raise UsageError(f"{asked} gives {found!r}; return a number from 0 to 1")
+        return float(found)
+
+
+def _is_score(found: object) -> TypeGuard[float]:
+    number = isinstance(found, bool | int | float | np.bool_ | np.number)
+    return number and bool(0 <= found <= 1)  # type: ignore[operator]
 
 
 _BUILTIN: Mapping[str, Metric] = MappingProxyType(
@@ -97,6 +151,19 @@ _BUILTIN: Mapping[str, Metric] = MappingProxyType(
         "accuracy": Metric(_same_label, needs_labels=True),
         "exact": Metric(_exact),
         "contains": Metric(_contains),
+        "anls": Metric(anls),
+        "1-cer": Metric(character_accuracy),
+        "1-wer": Metric(word_accuracy),
+        "token-f1": Metric(token_f1),
+        "vqa": Metric(vqa_match, among=vqa_accuracy, problem=vqa_problem),
+        "relaxed": Metric(relaxed),
+        "count": Metric(count_accuracy, problem=count_problem),
+        **{
+            name: Metric(
+                partial(iou, form=form), problem=partial(box_problem, form=form), whole=True
+            )
+            for name, form in BOXES.items()
+        },
     }
 )
 METRICS = Registry(
@@ -106,30 +173,51 @@ METRICS = Registry(
     expected="a bbtvp.tasks.Metric",
     builtin=_BUILTIN,
 )
-"""Metrics by the name that a task states; plug-ins add to them.
+"""Metrics by the name that a task states; plug-ins add to them. docs/replies.md describes them.
 
 `accuracy`: the label is the answer, or the same number. `exact`: equal after `normalise`.
 `contains`: the answer occurs as a whole phrase in the reply (lenient: a reply that lists everything
-is right every time).
+is right every time). The others are graded (`bbtvp.tasks.grades`).
 """
 
 
-def per_sample(
-    metric: str | Metric, predictions: Predictions, answers: Sequence[str]
-) -> NDArray[np.float64]:
-    """(n,) float64: 1 right, 0 wrong or unparsed, NaN missing; what paired tests take.
+def metric_named(name: str) -> Metric:
+    """The metric that is registered under this name.
 
-    Raises UsageError for an unknown metric, ValueError if the lengths differ.
+    Raises UsageError for an unknown one, and for one in a file of code, which only the command line
+    and Python may name.
     """
-    right = _found(metric).right
+    if ":" in name:
+        raise UsageError(
+            f"the metric {name} is code, which is not run because a file names it; name it "
+            f"yourself: --metric {name}"
+        )
+    found: Metric = METRICS.load(name)
+    return found if found.name else replace(found, name=name)
+
+
+def per_sample(
+    metric: str | Metric, predictions: Predictions, answers: AcceptedAnswers
+) -> NDArray[np.float64]:
+    """(n,) float64: 1 right, 0 wrong or unparsed, between for a graded metric, NaN missing.
+
+    It is what paired tests take. Raises UsageError for an unknown metric, or one that gives no
+    score, and ValueError if the lengths differ.
+    """
+    found = _found(metric)
     pairs = zip(predictions, answers, strict=True)
     scores = [
-        math.nan if _missing(given) else float(right(str(given), answer)) for given, answer in pairs
+        math.nan if _missing(given) else found.score(str(given), _accepted(answer))
+        for given, answer in pairs
     ]
     return np.array(scores, dtype=np.float64)
 
 
-def score(metric: str | Metric, predictions: Predictions, answers: Sequence[str]) -> Score:
+def _accepted(answer: str | tuple[str, ...]) -> tuple[str, ...]:
+    return answer if isinstance(answer, tuple) else (answer,)
+
+
+def score(metric: str | Metric, predictions: Predictions, answers: AcceptedAnswers) -> Score:
     """The value of a set. Raises as `per_sample` does."""
     scores = per_sample(metric, predictions, answers)
     scored = scores[~np.isnan(scores)]
@@ -174,8 +262,7 @@ def mean_absolute_error(predictions: Predictions, answers: Sequence[str | float]
 
 
 def _found(metric: str | Metric) -> Metric:
-    found: Metric = metric if isinstance(metric, Metric) else METRICS.load(metric)
-    return found
+    return metric if isinstance(metric, Metric) else metric_named(metric)
 
 
 def _missing(given: object) -> bool:

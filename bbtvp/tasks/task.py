@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,8 @@ from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.origin import Origin
 from bbtvp.prompt.image import any_pixels, open_image
 from bbtvp.tasks.loading import LoadReport
-from bbtvp.tasks.metrics import METRICS, Metric
+from bbtvp.tasks.metrics import Metric, metric_named
+from bbtvp.tasks.own import own_metric
 from bbtvp.tasks.replies import fold
 
 
@@ -32,7 +33,8 @@ class Sample:
     0-255, or the file to read them from; a path as text becomes a `Path`, a PIL image pixels.
     `fields`: what the question template may use. `labels`: this sample's own options, if it has
     any. `group`: samples of one group, such as the images of one patient, stay in one split when
-    splits are drawn.
+    splits are drawn. `answers`: all answers that are accepted, where there are several and answers
+    are free; people's answers may repeat, and `answer` is one of them.
     """
 
     id: str
@@ -41,14 +43,20 @@ class Sample:
     fields: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     group: str | None = None
+    answers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for text in (self.id, self.answer, *self.fields.values(), *(self.labels or ())):
+        own = (*self.fields.values(), *(self.labels or ()), *self.answers)
+        for text in (self.id, self.answer, *own):
             # From a file name or JSON that is not Unicode; such a text has no digest.
             if _has_surrogate(text):
                 raise DataError(
                     f"sample {self.id!r}: {text!r} is not Unicode text; rename or correct it"
                 )
+        if self.answers and self.answer not in self.answers:
+            raise DataError(
+                f"sample {self.id!r}: the answer {self.answer!r} is not among the accepted ones"
+            )
         object.__setattr__(self, "image", _image_of(self.image))  # frozen for all others
         image = self.image
         if isinstance(image, Path):
@@ -72,6 +80,11 @@ class Sample:
             shown = str(image)
         return f"Sample({self.id!r}, {self.answer!r}, {shown})"
 
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """All answers that are accepted, at least `answer`."""
+        return self.answers or (self.answer,)
+
     def pixels(self) -> Pixels:
         """(H, W, 3) uint8, sRGB, 0-255, read-only.
 
@@ -90,9 +103,12 @@ class Task:
 
     `question` is a template over the sample's fields: "is there a {object} in the image?", in which
     {labels} stands for the answers allowed. `labels` are these; None means free answers. `metric`
-    is a name in `bbtvp.tasks.metrics.METRICS`, a plug-in's included. `definitions`: what labels
-    mean, for wordings that say so; the digest leaves them out, for no question holds them. The
-    search sees train, the choice of the winner sees validation, and only verification sees test.
+    is a name in `bbtvp.tasks.metrics.METRICS`, a plug-in's included, or a `Metric`, or a function
+    (prediction, answer) → score from 0 to 1, which is known by its name and its source text.
+    `definitions`: what labels mean, for wordings that say so; the digest leaves them out, for no
+    question holds them. `max_tokens`: the longest reply that the question needs; None leaves it to
+    the reader. The search sees train, the choice of the winner sees validation, and only
+    verification sees test.
 
     Raises DataError (an empty split, a repeated id, an image in two splits, an answer that is not
     allowed, a label without training images) or UsageError (an unknown metric, a template that the
@@ -105,8 +121,9 @@ class Task:
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     test: tuple[Sample, ...]
-    metric: str = "accuracy"
+    metric: str | Metric | Callable[[str, str], float] = "accuracy"
     definitions: Mapping[str, str] = field(default_factory=dict)
+    max_tokens: int | None = None
     origin: Origin | None = field(default=None, init=False, repr=False)
     """What `load_task` was called with; None for a task made or changed in Python
     (`dataclasses.replace` drops it).
@@ -115,7 +132,12 @@ class Task:
     """What the loader has to tell of the files that it read; None for a task made in Python."""
 
     def __post_init__(self) -> None:
-        METRICS.load(self.metric)  # UsageError for one that is not there
+        if not isinstance(self.metric, str | Metric):
+            object.__setattr__(self, "metric", own_metric(self.metric))  # frozen for all others
+        if self.max_tokens is not None and self.max_tokens < 1:
+            raise UsageError(
+                f"task {self.name!r}: max_tokens is {self.max_tokens}; give at least 1"
+            )
         if not self.question.strip():
             raise UsageError(
                 f"task {self.name!r} has an empty question; say what to ask about each image"
@@ -133,7 +155,7 @@ class Task:
         sizes = ", ".join(f"{len(samples)} {name}" for name, samples in self.splits.items())
         answers = "free answers" if self.labels is None else f"{len(self.labels)} labels"
         said = "".join(f"; {note}" for note in (self.loading.notes if self.loading else ()))
-        return f"<Task {self.name}: {self.question!r}, {answers}; {sizes}; {self.metric}{said}>"
+        return f"<Task {self.name}: {self.question!r}, {answers}; {sizes}; {self.scoring}{said}>"
 
     def _check_sample(self, sample: Sample) -> None:
         self.ask(sample)
@@ -142,17 +164,33 @@ class Task:
         labels = self.sample_labels(sample)
         if labels is None and self.scoring.needs_labels:
             raise UsageError(
-                f"sample {sample.id!r} has no labels, which {self.metric} needs; "
+                f"sample {sample.id!r} has no labels, which {self.scoring} needs; "
                 "add them or use metric 'exact'"
             )
         if labels is not None and sample.answer not in labels:
             raise DataError(f"sample {sample.id!r}: {unknown('answer', sample.answer, labels)}")
+        if labels is not None and len(set(sample.accepted)) > 1:
+            raise DataError(
+                f"sample {sample.id!r} has several answers and labels; keep one answer, or make "
+                "answers free (labels none)"
+            )
+        problem = self.scoring.problem(sample.accepted)
+        if problem:
+            raise DataError(f"sample {sample.id!r}: {problem}")
 
     @cached_property
     def scoring(self) -> Metric:
-        """How replies are scored: what is registered under the name `metric`."""
-        found: Metric = METRICS.load(self.metric)
-        return found
+        """How replies are scored: the metric. UsageError for a name that is not there."""
+        if isinstance(self.metric, str):
+            return metric_named(self.metric)
+        return self.metric if isinstance(self.metric, Metric) else own_metric(self.metric)
+
+    def grade(self, answer: str | None, sample: Sample) -> float:
+        """The score of an answer to this sample, 0 to 1; None, an answer not read, is no text.
+
+        UsageError names the sample and the value where the metric gives no score.
+        """
+        return self.scoring.score(answer or "", sample.accepted, f"sample {sample.id!r}: ")
 
     @property
     def splits(self) -> dict[str, tuple[Sample, ...]]:
@@ -191,7 +229,7 @@ class Task:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of name, question, labels, metric, and each split's samples in any order.
+        """Digest of name, question, labels, metric, limit, and each split's samples in any order.
 
         Pixels in memory count, byte for byte. An image file counts by its sample's id only: neither
         its bytes nor the folder that it lies in, so that the digest is quick, and the same on
@@ -201,7 +239,9 @@ class Task:
             name: sorted(_identity(sample) for sample in samples)
             for name, samples in self.splits.items()
         }
-        return digest_json([self.name, self.question, self.labels, self.metric, splits])
+        limit = [] if self.max_tokens is None else [self.max_tokens]
+        scored = self.metric if isinstance(self.metric, str) else str(self.scoring)
+        return digest_json([self.name, self.question, self.labels, scored, splits, *limit])
 
     def describe(self) -> dict[str, Any]:
         """A summary that can be written as JSON.
@@ -212,7 +252,8 @@ class Task:
             "name": self.name,
             "question": self.question,
             "labels": None if self.labels is None else list(self.labels),
-            "metric": self.metric,
+            "metric": str(self.scoring),
+            **({} if self.max_tokens is None else {"max_tokens": self.max_tokens}),
             "digest": self.digest,
             "splits": {
                 name: self._describe_split(samples) for name, samples in self.splits.items()
@@ -258,7 +299,9 @@ def _has_surrogate(text: str) -> bool:
 def _identity(sample: Sample) -> str:
     image = sample.image
     pixels = None if isinstance(image, Path) else digest(str(image.shape).encode(), image.tobytes())
-    return digest_json([sample.id, sample.answer, dict(sample.fields), sample.labels, pixels])
+    several = [sample.answers] if sample.answers else []
+    fields = dict(sample.fields)
+    return digest_json([sample.id, sample.answer, fields, sample.labels, pixels, *several])
 
 
 def label_key(label: str) -> str:

@@ -32,6 +32,9 @@ gives it is said to have collapsed to it."""
 _FEWEST = 10
 """Images on which an answer is wrong, below which nothing is said of a collapse to it."""
 
+_RIGHT = 0.5
+"""Score from which an answer counts as right where answers are counted."""
+
 OVERUSED = 0.25
 """By how much the share of an answer among the replies must exceed its share among the truths to be
 noted.
@@ -91,24 +94,27 @@ class ReplyCounts(NamedTuple):
 
 
 def best_constant(task: Task, samples: Sequence[Sample]) -> str:
-    """The one answer that is right for most of these samples; of equal ones the first by name.
+    """The one answer with the best score over these samples; of equal ones the first by name.
 
     It is taken from their true answers. Of free answers the 50 commonest are tried, for a lenient
-    metric may find one answer right for several truths.
+    or graded metric may find one answer right for several truths.
     """
-    truths = Counter(sample.answer for sample in samples)
-    tried = sorted(truths, key=lambda answer: (-truths[answer], answer))[:_TRIED]
+    truths = Counter(sample.accepted for sample in samples)
+    named: Counter[str] = Counter()
+    for accepted, count in truths.items():
+        named.update(dict.fromkeys(accepted, count))
+    tried = sorted(named, key=lambda answer: (-named[answer], answer))[:_TRIED]
     counts = np.array(list(truths.values()))
 
-    def right(answer: str) -> float:
+    def total(answer: str) -> float:
         return float(counts @ per_sample(task.scoring, [answer] * len(truths), list(truths)))
 
-    return max(tried, key=right)
+    return max(tried, key=total)
 
 
 def constant_correct(task: Task, answer: str, samples: Sequence[Sample]) -> Vector:
-    """(n,) 1 where this answer is right for the sample, else 0."""
-    truths = [sample.answer for sample in samples]
+    """(n,) the score of this answer to each sample: 1 where it is right, else 0, unless graded."""
+    truths = [sample.accepted for sample in samples]
     found: Vector = per_sample(task.scoring, [answer] * len(samples), truths)
     return found
 
@@ -116,7 +122,7 @@ def constant_correct(task: Task, answer: str, samples: Sequence[Sample]) -> Vect
 def hardest_constant(
     task: Task, best: str, samples: Sequence[Sample], said: Iterable[str | None]
 ) -> tuple[str, Vector]:
-    """The constant answer that is right more often on these samples, and where it is right.
+    """The constant answer with the better score on these samples, and its scores (n,).
 
     It is `best`, or the commonest of the answers that were given. The latter matters for free
     answers: a reply that lists everything may be right by a lenient metric every time.
@@ -152,7 +158,7 @@ def collapse(
     second = common_answer(after, images)
     if second.answer is None:
         return Collapse(first, second, 0.0, 0.0, collapsed=False)
-    right = constant_correct(task, second.answer, samples) > 0
+    right = constant_correct(task, second.answer, samples) >= _RIGHT
     given = _gives(second.answer, after)
     wrong = ~right
     everywhere = wrong.sum() >= _FEWEST and given[wrong].mean() >= COLLAPSED

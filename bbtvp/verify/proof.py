@@ -117,9 +117,10 @@ class Proof:
 
 def _gain_line(row: ProofRow) -> str:
     low, high = row.paired.ci
+    unit = "of the score" if row.paired.graded else "right"
     return (
-        f"{row.model} {100 * row.paired.before:.1f} -> {100 * row.paired.after:.1f} % right, gain "
-        f"{100 * row.paired.gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] "
+        f"{row.model} {100 * row.paired.before:.1f} -> {100 * row.paired.after:.1f} % {unit}, "
+        f"gain {100 * row.paired.gain:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}] "
         f"on {row.paired.n} images"
     )
 
@@ -325,9 +326,7 @@ class _Proving:
         before = answers.correct("zero_shot")[used]
         after = answers.correct("prompted")[used]
         read = read_before(answers.arms["zero_shot"])[used]
-        found = Evidence(
-            answers.spec, decides, *ChangedAnswers.of(before, after), int(unseen.sum())
-        )
+        found = Evidence(answers.spec, decides, ChangedAnswers.of(before, after), int(unseen.sum()))
         if not used.any():
             return found
         return found._replace(
@@ -346,10 +345,8 @@ class _Proving:
 
 
 def _adjusted(rows: Sequence[ProofRow]) -> tuple[ProofRow, ...]:
-    adjusted = holm([row.paired.mcnemar_p for row in rows])
-    return tuple(
-        replace(row, mcnemar_p_holm=float(p)) for row, p in zip(rows, adjusted, strict=True)
-    )
+    adjusted = holm([row.paired.p for row in rows])
+    return tuple(replace(row, holm_p=float(p)) for row, p in zip(rows, adjusted, strict=True))
 
 
 def _examples(answers: ModelAnswers, limit: int) -> tuple[Example, ...]:

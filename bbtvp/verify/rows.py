@@ -10,7 +10,7 @@ import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError
-from bbtvp.stats import PairedGain, paired_gain, score_interval
+from bbtvp.stats import PairedGain, paired_gain
 from bbtvp.verify.answers import ModelAnswers
 from bbtvp.verify.arms import AGAIN
 from bbtvp.verify.controls import (
@@ -21,6 +21,7 @@ from bbtvp.verify.controls import (
     reply_counts,
 )
 from bbtvp.verify.detail import ProofDetail, proof_detail
+from bbtvp.verify.verdict import ChangedAnswers
 
 _COUNTS = {3: "three", 5: "five"}
 
@@ -40,12 +41,13 @@ class ProofRow:
     left without an answer. None and nothing in a row made by hand.
 
     `gain_ci95` is a paired bootstrap interval. In a sequential proof it is the repeated interval of
-    the score test, which holds at every look. mcnemar_p_holm: adjusted for all models. failed:
+    the score test, which holds at every look. holm_p: `paired.p`, adjusted for all models. failed:
     queries without an answer. unparsed: prompted replies that named no single label. images: test
     images asked about. noise: share of images whose zero-shot answer is judged differently the
-    second time, 0 for a model that always answers the same, None where it is not known.
+    second time (of graded scores the mean difference), 0 for a model that always answers the same,
+    None where it is not known.
 
-    sentence_only, image_only: accuracy of each half of a prompt with a Guidance layer on the same
+    sentence_only, image_only: mean score of each half of a prompt with a Guidance layer on the same
     images, else None. A gain that the sentence alone has too does not come from the picture.
     """
 
@@ -60,7 +62,7 @@ class ProofRow:
     image_only: float | None = None
     noise: float | None = None
     over_calibration: PairedGain | None = None
-    mcnemar_p_holm: float | None = None
+    holm_p: float | None = None
     detail: ProofDetail | None = None
     constant_answer: str | None = None
     over_constant: PairedGain | None = None
@@ -74,17 +76,17 @@ class ProofRow:
 
     @property
     def zero_shot(self) -> float:
-        """Accuracy without the prompt, 0 to 1."""
+        """Mean score without the prompt, 0 to 1: the accuracy, unless answers are graded."""
         return self.paired.before
 
     @property
     def empty_frame(self) -> float:
-        """Accuracy of the empty-frame control, 0 to 1."""
+        """Mean score of the empty-frame control, 0 to 1."""
         return self.over_frame.before
 
     @property
     def prompted(self) -> float:
-        """Accuracy with the prompt, 0 to 1."""
+        """Mean score with the prompt, 0 to 1."""
         return self.paired.after
 
     @property
@@ -125,7 +127,7 @@ class ProofRow:
             "images": self.images,
             "gained": self.paired.gained,
             "lost": self.paired.lost,
-            "mcnemar_p_holm": self.mcnemar_p_holm,
+            f"{self.paired.p_name}_holm": self.holm_p,
             "noise": self.noise,
             "calibrated": beyond and beyond.before,
             "over_calibrated": beyond and beyond.gain,
@@ -167,7 +169,8 @@ def proof_row(
     kept = {arm: values[answered] for arm, values in main.items()}
     gain = paired_gain(kept["zero_shot"], kept["prompted"], seed=seed)
     if repeated_z is not None:
-        gain = gain._replace(ci=score_interval(gain.gained, gain.lost, gain.n, repeated_z))
+        changed = ChangedAnswers.of(kept["zero_shot"], kept["prompted"])
+        gain = gain._replace(ci=changed.interval(repeated_z))
     samples, before, after = answers.said(answered)
     named, always = hardest_constant(answers.task, constant, samples, after)
     calibrated = answers.calibrated()

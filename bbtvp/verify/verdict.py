@@ -1,7 +1,8 @@
 """Go, no-go or undecided: the rule of the verdict, its evidence, and its reasons.
 
 The models that decide are the sources, or all models if none is a source. A model's gain is judged
-by the paired score test (`bbtvp.stats.score`), one-sided at `LEVEL`:
+by the paired score test (`bbtvp.stats.score`; for graded scores `bbtvp.stats.graded`), one-sided at
+`LEVEL`:
 
     go         every model that decides is shown to gain more than `min_gain`, for the right reason,
                and no other model is shown to lose more than `max_harm`
@@ -14,7 +15,7 @@ by the paired score test (`bbtvp.stats.score`), one-sided at `LEVEL`:
 The right reason is that the model sees better. So a go is withheld unless the same test, at the
 same level, shows
 
-- that the prompted answers are right more often than the best constant answer (`Constant`);
+- that the prompted answers do better than the best constant answer (`Constant`);
 - if some of the gain lies on images whose unprompted reply could not be read, that the gain on the
   other images exceeds `min_gain` too (`Evidence.read`). Where it is shown that less than `HARDLY`
   of the unprompted replies can be read, there was no answer before to compare with. The prompted
@@ -26,6 +27,7 @@ margin.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, final
@@ -34,7 +36,17 @@ import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.stats import holm, images_needed, paired_z
+from bbtvp.stats import (
+    graded_images_needed,
+    graded_interval,
+    graded_z,
+    holm,
+    images_needed,
+    is_right_or_wrong,
+    null_spread,
+    paired_z,
+    score_interval,
+)
 from bbtvp.stats.power import Z
 from bbtvp.verify.controls import Collapse, shortened
 from bbtvp.verify.messages import Message, message
@@ -104,31 +116,70 @@ class Rule:
 
 @final
 class ChangedAnswers(NamedTuple):
-    """Of n images, on how many the prompted answer is right and another is not, and the reverse."""
+    """Of n images, on how many the prompted answer is right and another is not, and the reverse.
+
+    Of graded scores: on how many the score is higher, and lower. differences: (n,) by how much;
+    None where answers are right or wrong.
+    """
 
     gained: int
     lost: int
     n: int
+    differences: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, other: Vector, prompted: Vector) -> ChangedAnswers:
-        """other, prompted: (n,) 1 where the answer is right, else 0."""
-        return cls(int((prompted > other).sum()), int((prompted < other).sum()), len(prompted))
+        """other, prompted: (n,) scores: 1 where the answer is right, else 0, unless graded."""
+        plain = is_right_or_wrong(other, prompted)
+        return cls(
+            int((prompted > other).sum()),
+            int((prompted < other).sum()),
+            len(prompted),
+            None if plain else tuple((prompted - other).tolist()),
+        )
 
     def at(self, margin: float) -> float:
         """Z, above 0 where the gain exceeds the margin; 0 without images."""
-        return float(paired_z(self.gained, self.lost, self.n, margin)) if self.n else 0.0
+        if not self.n:
+            return 0.0
+        if self.differences is not None:
+            return graded_z(self.differences, margin)
+        return float(paired_z(self.gained, self.lost, self.n, margin))
 
     @property
     def gain(self) -> float:
+        if self.differences is not None:
+            return math.fsum(self.differences) / self.n
         return (self.gained - self.lost) / self.n if self.n else 0.0
+
+    def interval(self, z: float) -> tuple[float, float]:
+        """The gains that the score test does not reject at |Z| = z."""
+        if self.differences is not None:
+            return graded_interval(self.differences, z)
+        return score_interval(self.gained, self.lost, self.n, z)
+
+    def images_for(self, margin: float) -> int | None:
+        """Images that settle the gain against the margin with a probability of 80 %.
+
+        What was seen is taken for true; None if no number of them would.
+        """
+        if self.differences is not None:
+            spread = null_spread(self.differences, margin)
+            distance = abs(self.gain - margin)
+            return graded_images_needed(distance, spread)
+        # Half an image is added to each share against zeros.
+        gained = (self.gained + 0.5) / (self.n + 1)
+        lost = (self.lost + 0.5) / (self.n + 1)
+        above = gained - lost > margin
+        gain, other = (gained - lost, lost) if above else (lost - gained, gained)
+        return images_needed(gain, other, margin=margin if above else -margin)
 
 
 @final
 class Constant(NamedTuple):
     """The best constant answer, and what the prompted answers do beside it.
 
-    answer: as it is named. accuracy, prompted: shares of right answers. changed: from the constant
+    answer: as it is named. accuracy, prompted: mean scores. changed: from the constant
     answer to the prompted ones. collapsed: the answer that the prompted model gives whatever it is
     shown, with its share among the replies with the prompt and without it; None of a model that
     does not.
@@ -142,7 +193,7 @@ class Constant(NamedTuple):
 
     @classmethod
     def of(cls, answer: str, always: Vector, prompted: Vector, gathered: Collapse) -> Constant:
-        """always, prompted: (n,) where the constant answer and the prompted ones are right."""
+        """always, prompted: (n,) the scores of the constant answer and of the prompted ones."""
         common = gathered.after
         fallen = gathered.collapsed and common.answer is not None
         return cls(
@@ -156,10 +207,10 @@ class Constant(NamedTuple):
 
 @final
 class Evidence(NamedTuple):
-    """What the verdict knows of one model: how many of n answers changed.
+    """What the verdict knows of one model: how its answers changed.
 
-    decides: see the module. gained: wrong answers that became right; lost: the reverse. n: images
-    that were answered in all arms, of `asked`. z: the value of Z that shows a gain. below_z: the
+    decides: see the module. changed: the answers of the images that were answered in all arms, of
+    `asked`. z: the value of Z that shows a gain. below_z: the
     value of −Z that shows too little, in a sequential proof; in others Holm's p-values show it.
     constant: None where it is not known, and not tested. read: the answers that changed on the
     images whose unprompted reply was read; None where all were.
@@ -167,9 +218,7 @@ class Evidence(NamedTuple):
 
     model: str
     decides: bool
-    gained: int
-    lost: int
-    n: int
+    changed: ChangedAnswers
     asked: int
     z: float = Z
     below_z: float | None = None
@@ -181,8 +230,9 @@ class Evidence(NamedTuple):
         return self.n < (1 - FAILING) * self.asked + 1e-9
 
     @property
-    def changed(self) -> ChangedAnswers:
-        return ChangedAnswers(self.gained, self.lost, self.n)
+    def n(self) -> int:
+        """Images that were answered in all arms."""
+        return self.changed.n
 
     def at(self, margin: float) -> float:
         return self.changed.at(margin)
@@ -206,7 +256,7 @@ class Evidence(NamedTuple):
     @property
     def tested(self) -> ChangedAnswers | None:
         """The images whose reply was read before, where the gain must be shown on them too."""
-        if self.read is None or self.hardly_read or self.read.gained == self.gained:
+        if self.read is None or self.hardly_read or self.read.gained == self.changed.gained:
             return None
         return self.read
 
@@ -409,17 +459,9 @@ def _more_for_a_go(test: _Test) -> int | None:
 
 
 def _more_images(test: _Test) -> int | None:
-    """How many more images would settle it with a probability of 80 %; None if no number would.
-
-    The shares seen are taken for the true ones, with half an image added to each against zeros.
-    """
-    changed = test.changed
-    gained = (changed.gained + 0.5) / (changed.n + 1)
-    lost = (changed.lost + 0.5) / (changed.n + 1)
-    above = gained - lost > test.margin
-    gain, other = (gained - lost, lost) if above else (lost - gained, gained)
-    wanted = images_needed(gain, other, margin=test.margin if above else -test.margin)
-    return None if wanted is None else max(1, round((wanted - changed.n) * test.scale))
+    """How many more images would settle it with a probability of 80 %; None if no number would."""
+    wanted = test.changed.images_for(test.margin)
+    return None if wanted is None else max(1, round((wanted - test.changed.n) * test.scale))
 
 
 UNJUDGED = Verdict("undecided", Rule(), (message("nothing-judged"),))

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from bbtvp.bench import methods
-from bbtvp.bench.cells import BenchCell, BenchGrid, MethodAxis, cell_id, from_bits, slug, to_bits
+from bbtvp.bench.cells import (
+    BenchCell,
+    BenchGrid,
+    MethodAxis,
+    cell_id,
+    pack_scores,
+    slug,
+    unpack_scores,
+)
 from bbtvp.core.errors import UsageError
 from bbtvp.optim import optimiser
 
@@ -72,8 +80,14 @@ def test_a_cell_is_named_by_all_that_decides_it() -> None:
 
 def test_bits_come_back() -> None:
     correct = np.array([1.0, 0.0, np.nan, 1.0])
-    assert to_bits(correct) == "10-1"
-    assert np.array_equal(from_bits("10-1"), correct, equal_nan=True)
+    assert pack_scores(correct) == "10-1"
+    assert np.array_equal(unpack_scores("10-1"), correct, equal_nan=True)
+
+
+def test_graded_scores_come_back() -> None:
+    graded = np.array([1.0, 0.25, np.nan, 0.0])
+    assert pack_scores(graded) == [1.0, 0.25, None, 0.0]
+    assert np.array_equal(unpack_scores(pack_scores(graded)), graded, equal_nan=True)
 
 
 # -- methods ---------------------------------------------------------------------------------------

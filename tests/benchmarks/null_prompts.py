@@ -148,7 +148,7 @@ def evidence(truth: Labels, before: Labels, after: Labels, *, best: int) -> Evid
     return Evidence(
         "a/model",
         True,
-        *ChangedAnswers.of(first, second),
+        ChangedAnswers.of(first, second),
         len(truth),
         constant=Constant("?", float(always.mean()), float(second.mean()), changed),
         read=None if read.all() else ChangedAnswers.of(first[read], second[read]),

@@ -19,7 +19,7 @@ from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, paired_gain, paired_interval, roc_auc, score_interval
 from bbtvp.stats.power import Z
 from bbtvp.verify.planning import SequentialDesign
-from bbtvp.verify.verdict import Evidence, Rule, judge, settled
+from bbtvp.verify.verdict import ChangedAnswers, Evidence, Rule, judge, settled
 
 LOST = 0.10
 RULE = Rule()
@@ -52,8 +52,11 @@ def words(
     found = {"go": 0, "no-go": 0, "undecided": 0}
     rows = [list(tables(f"other {i}", runs, n, -harm, lost + harm)) for i in range(others)]
     for run, (better, worse) in enumerate(tables("source", runs, n, gain, lost)):
-        evidence = [Evidence("source", True, better, worse, n, n)]
-        evidence += [Evidence(f"other {i}", False, *row[run], n, n) for i, row in enumerate(rows)]
+        evidence = [Evidence("source", True, ChangedAnswers(better, worse, n), n)]
+        evidence += [
+            Evidence(f"other {i}", False, ChangedAnswers(*row[run], n), n)
+            for i, row in enumerate(rows)
+        ]
         found[judge(rule, evidence).word] += 1
     return {word: count / runs for word, count in found.items()}
 
@@ -75,16 +78,15 @@ def early(runs: int, n: int, gain: float, lost: float = LOST) -> dict[str, float
         for k, end in enumerate(looks.ends):
             z = float(looks.z[k])
             below = float(looks.below_z[k])
-            evidence = Evidence(
-                "source", True, int(seen[k, 0]), int(seen[k, 1]), end, end, z, below
-            )
+            changed = ChangedAnswers(int(seen[k, 0]), int(seen[k, 1]), end)
+            evidence = Evidence("source", True, changed, end, z, below)
             if settled(RULE, evidence):
                 break
         word = judge(RULE, [evidence]).word
         go = go + (word == "go")
         no = no + (word == "no-go")
         asked = asked + end
-        low, high = score_interval(evidence.gained, evidence.lost, end, float(looks.limit_z[k]))
+        low, high = changed.interval(float(looks.limit_z[k]))
         held += low <= gain <= high
     return {
         "go": go / runs,

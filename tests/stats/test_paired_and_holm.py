@@ -110,7 +110,7 @@ def test_a_higher_confidence_is_wider() -> None:
         ([], [], "nothing to compare"),
         ([np.nan, 1], [1, np.nan], "nothing to compare"),
         ([1, 0], [1], "differ in length"),
-        ([0.5, 1], [1, 1], "must be 0, 1 or NaN"),
+        ([1.5, 1], [1, 1], "must lie in 0..1"),
         ([[1, 0]], [[1, 1]], "one per sample"),
     ],
 )

@@ -50,7 +50,7 @@ def judged(*evidence: Evidence, rule: Rule | None = None) -> Sequence[Message]:
 
 
 def source(gained: int, lost: int, n: int = 500, asked: int = 500) -> Evidence:
-    return Evidence("a/source", True, gained, lost, n, asked)
+    return Evidence("a/source", True, ChangedAnswers(gained, lost, n), asked)
 
 
 def beside(changed: ChangedAnswers, collapsed: tuple[str, float, float] | None = None) -> Evidence:
@@ -58,8 +58,8 @@ def beside(changed: ChangedAnswers, collapsed: tuple[str, float, float] | None =
     return source(100, 20)._replace(constant=Constant("cat", 0.4, 0.42, changed, collapsed))
 
 
-OTHER = Evidence("a/other", False, 10, 60, 500, 500)
-NARROW = Evidence("a/b", True, 700, 490, 10_000, 10_000)
+OTHER = Evidence("a/other", False, ChangedAnswers(10, 60, 500), 500)
+NARROW = Evidence("a/b", True, ChangedAnswers(700, 490, 10_000), 10_000)
 MORE = judge(Rule(), [NARROW]).more_images or 0
 """Hundreds of thousands: written with a comma."""
 

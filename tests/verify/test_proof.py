@@ -179,8 +179,8 @@ def test_another_prompt_or_model_in_the_same_folder_is_welcome(tmp_path: Path) -
     other = Recorder(Eye("eye/far", prejudice="columns"))
     both = verify(prompt(), TASK, [model, other], out=tmp_path)
     assert model.calls == []
-    assert replace(both.rows[0], mcnemar_p_holm=0.0) == replace(first.rows[0], mcnemar_p_holm=0.0)
-    assert both.rows[0].mcnemar_p_holm == 2 * first.rows[0].mcnemar_p_holm, "of two tests"
+    assert replace(both.rows[0], holm_p=0.0) == replace(first.rows[0], holm_p=0.0)
+    assert both.rows[0].holm_p == 2 * first.rows[0].holm_p, "of two tests"
     assert other.asked
 
 

@@ -10,19 +10,19 @@ from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, score_interval
 from bbtvp.verify.messages import message
 from bbtvp.verify.planning import SequentialDesign
-from bbtvp.verify.verdict import Evidence, Rule, judge, settled
+from bbtvp.verify.verdict import ChangedAnswers, Evidence, Rule, judge, settled
 
 RULE = Rule()
 
 
 def source(gained: int, lost: int, n: int = 500, asked: int | None = None) -> Evidence:
-    return Evidence("a/source", True, gained, lost, n, asked or n)
+    return Evidence("a/source", True, ChangedAnswers(gained, lost, n), asked or n)
 
 
 def other(
     gained: int, lost: int, n: int = 500, asked: int | None = None, name: str = "a/other"
 ) -> Evidence:
-    return Evidence(name, False, gained, lost, n, asked or n)
+    return Evidence(name, False, ChangedAnswers(gained, lost, n), asked or n)
 
 
 def test_a_clear_gain_is_a_go() -> None:
@@ -145,14 +145,13 @@ def test_looking_early_errs_no_more_and_asks_less() -> None:
             counts = np.zeros(3, int)
             for k, size in enumerate(np.diff((0, *looks.ends))):
                 counts += draw.multinomial(size, [gain + 0.1, 0.1, 0.8 - gain])
-                found = Evidence(
-                    "a", True, int(counts[0]), int(counts[1]), looks.ends[k], n, float(looks.z[k])
-                )
+                changed = ChangedAnswers(int(counts[0]), int(counts[1]), looks.ends[k])
+                found = Evidence("a", True, changed, n, float(looks.z[k]))
                 if settled(RULE, found):
                     break
             asked += looks.ends[k]
             go += found.at(0.02) >= found.z
-            low, high = score_interval(found.gained, found.lost, found.n, float(looks.limit_z[k]))
+            low, high = changed.interval(float(looks.limit_z[k]))
             held += low <= gain <= high
         return go / runs, 1 - asked / runs / n, held / runs
 

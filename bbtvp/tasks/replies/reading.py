@@ -46,11 +46,14 @@ _BEGINNING = 1000
 _ENDING = 3000
 
 
-def read_reply(text: str, labels: Sequence[str] | None, *, cut: bool = False) -> ReadReply:
+def read_reply(
+    text: str, labels: Sequence[str] | None, *, cut: bool = False, whole: bool = False
+) -> ReadReply:
     """The answer that a reply gives: one of the labels, or its final answer if there are none.
 
     cut: the reply ended at the limit of tokens. Then only what is finished counts: a reply that is
-    a label and no more, a leading "Yes,", a whole sentence, a closed tag.
+    a label and no more, a leading "Yes,", a whole sentence, a closed tag. whole: a free answer is
+    all that the reply says, for a metric that finds its answer there.
 
     >>> read_reply("It might be red. Answer: blue", ("red", "blue"))
     ReadReply(answer='blue', status='answered')
@@ -61,7 +64,7 @@ def read_reply(text: str, labels: Sequence[str] | None, *, cut: bool = False) ->
     if shown.cut:
         return ReadReply(None, "cut")
     if labels is None:
-        return _read_free(shown.text, cut=cut)
+        return _read_whole(shown.text, cut) if whole else _read_free(shown.text, cut=cut)
     found = _find(shown.text, table(tuple(labels)), cut=cut)
     if found is not None:
         return ReadReply(found.label, "answered")
@@ -209,6 +212,13 @@ def _read_free(shown: str, *, cut: bool) -> ReadReply:
     if cut or status == "refused" or not whole:
         return ReadReply(None, status)
     return ReadReply(whole, "answered")
+
+
+def _read_whole(shown: str, cut: bool) -> ReadReply:
+    status = _status(shown, cut=cut)
+    if cut or status == "refused" or not shown.strip():
+        return ReadReply(None, status)
+    return ReadReply(shown.strip(), "answered")
 
 
 def _states(statement: Statement, clauses: Clauses) -> bool:
