@@ -175,7 +175,7 @@ def _better(name: str, scores: Mapping[str, Vector]) -> tuple[str, ...]:
     if not others:
         return ()
     pairs = [paired_gain(scores[name], scores[other]) for other in others]
-    adjusted = holm([pair.mcnemar_p for pair in pairs])
+    adjusted = holm([pair.p for pair in pairs])
     found = zip(others, pairs, adjusted, strict=True)
     return tuple(other for other, pair, p in found if pair.gain > 0 and p <= LEVEL)
 
