@@ -36,8 +36,22 @@ def apply(*, prompt: Path, images: tuple[Path, ...], out: Path) -> None:
     question = "YOUR QUESTION"
     if loaded.ask(question) != question:
         say(f"this prompt has words that go with the image; ask: {loaded.ask(question)}")
+    for number, shown in enumerate(loaded.context(), 1):
+        example = examples_folder(out) / f"exemplar-{number}.png"
+        Image.fromarray(shown.image).save(example)
+        said = " ".join(shown.text.split())
+        say(f"before every image send {example}, then the text: {said}")
+    if loaded.contains_data:
+        say("this prompt holds training images of its task: keep them where the task may be")
     if loaded.reply_tokens:
         say(f"an answer to these words needs up to {loaded.reply_tokens} tokens")
+
+
+def examples_folder(out: Path) -> Path:
+    """Where the images go that a prompt shows before every image: beside the prompted ones."""
+    folder = out.parent if out.suffix.lower() == ".png" else out
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def prompted_files(images: Sequence[Path], out: Path) -> list[Path]:

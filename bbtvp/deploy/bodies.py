@@ -9,12 +9,16 @@ A turn of the user is searched; what a tool returned and what the model said is 
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, final
 
 from bbtvp.deploy.json_edit import Path
+
+_NOT_COPIED = ("cache_control", "cachePoint", "id")
+"""Keys of a part that belong to it alone."""
 
 Part: TypeAlias = "ImagePart | TextPart | Unreachable"
 
@@ -34,6 +38,11 @@ class ImagePart:
     bare: bool = False
 
     @property
+    def part(self) -> Path:
+        """The path of the part of the turn that holds it."""
+        return self.data[:_PART]
+
+    @property
     def base64(self) -> str:
         """The image's bytes in base64."""
         return self.value if self.media else self.value.partition(",")[2]
@@ -43,6 +52,46 @@ class ImagePart:
         if self.media is None:
             return {self.data: f"data:image/{format};base64,{base64}"}
         return {self.data: base64, self.media: format if self.bare else f"image/{format}"}
+
+
+_PART = 4
+"""Keys and positions that lead to a part: the turns, a turn, its parts, a part."""
+
+
+def example_parts(
+    api: str, body: Mapping[str, Any], image: ImagePart, files: Sequence[ExampleFile]
+) -> list[dict[str, Any]]:
+    """Return parts for images that are shown before one of the body, each before its text.
+
+    They have the form of that image's own part, with its level of detail, for instance.
+    """
+    found: dict[str, Any] = dict(body)
+    for key in image.part:
+        found = found[key]  # type: ignore[index]
+    model = {key: value for key, value in found.items() if key not in _NOT_COPIED}
+    parts = []
+    for file in files:
+        part = copy.deepcopy(model)
+        for path, value in image.edits(file.base64, file.format).items():
+            _put(part, path[_PART:], value)
+        parts.append(part)
+        if file.text:
+            parts.append(_LAYOUTS[api].words(file.text))
+    return parts
+
+
+class ExampleFile(NamedTuple):
+    """An image in base64 with its format, such as "png", and the text that follows it."""
+
+    base64: str
+    format: str
+    text: str
+
+
+def _put(part: Any, path: Path, value: str) -> None:
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
 
 
 @final
@@ -191,17 +240,25 @@ def _of_url(path: Path, url: Any) -> Part:
 
 
 class _Layout(NamedTuple):
-    """An API's names: of the list of turns, of a turn's parts, and how a part is read."""
+    """An API's names: of the list of turns, of a turn's parts, and how a part is read.
+
+    kind: the type of a part of words, "" where parts have none.
+    """
 
     turns: str
     content: str
     parts: Callable[[Path, Mapping[str, Any]], Iterator[Part]]
+    kind: str = ""
+
+    def words(self, text: str) -> dict[str, Any]:
+        """A part of these words."""
+        return {"type": self.kind, "text": text} if self.kind else {"text": text}
 
 
 _LAYOUTS = {
-    "chat": _Layout("messages", "content", _chat_part),
-    "responses": _Layout("input", "content", _response_part),
-    "messages": _Layout("messages", "content", _message_part),
+    "chat": _Layout("messages", "content", _chat_part, "text"),
+    "responses": _Layout("input", "content", _response_part, "input_text"),
+    "messages": _Layout("messages", "content", _message_part, "text"),
     "gemini": _Layout("contents", "parts", _gemini_part),
     "converse": _Layout("messages", "content", _converse_part),
 }

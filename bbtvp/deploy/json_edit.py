@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from bbtvp.core.errors import DataError
@@ -36,18 +36,23 @@ def parse(text: str) -> dict[str, Any]:
     return found
 
 
-def replaced(text: str, edits: Mapping[Path, str]) -> str:
-    """Replace the strings at some paths of a JSON text.
+def replaced(
+    text: str, edits: Mapping[Path, str], before: Mapping[Path, Sequence[Any]] | None = None
+) -> str:
+    """Replace the strings at some paths of a JSON text, and put items before objects of lists.
 
-    text: valid JSON, as `parse` accepts it. edits: path to the new string. Raises KeyError for a
-    path without a string.
+    text: valid JSON, as `parse` accepts it. edits: path to the new string. before: path of an
+    object in a list to the items that go before it. Raises KeyError for a path without such a
+    value.
     """
-    left = dict(edits)
+    left = {path: json.dumps(value) for path, value in edits.items()}
+    for path, items in (before or {}).items():
+        left[path] = "".join(f"{json.dumps(item, ensure_ascii=False)}, " for item in items)
     parts = []
     done = 0
-    for path, start, end in _strings(text):
+    for path, start, end in _values(text):
         if path in left:
-            parts += [text[done:start], json.dumps(left.pop(path))]
+            parts += [text[done:start], left.pop(path)]
             done = end
             if not left:
                 break
@@ -56,10 +61,11 @@ def replaced(text: str, edits: Mapping[Path, str]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _strings(text: str) -> Iterator[tuple[Path, int, int]]:
-    """Yield each string value: its path, and its start and end with the quotes.
+def _values(text: str) -> Iterator[tuple[Path, int, int]]:
+    """Yield each string, its path, and its start and end with the quotes; and each object.
 
-    A loop with a stack, because a hostile body may be nested as deep as `json.loads` allows.
+    Of an object, start and end are where it begins. A loop with a stack, because a hostile body may
+    be nested as deep as `json.loads` allows.
     """
     stack: list[str | int] = []  # for each open container, the key or the position that is read
     key_next = False
@@ -75,6 +81,8 @@ def _strings(text: str) -> Iterator[tuple[Path, int, int]]:
             else:
                 yield tuple(stack), start, at
         elif mark in "{[":
+            if mark == "{":
+                yield tuple(stack), token.start(1), token.start(1)
             stack.append("" if mark == "{" else 0)
             key_next = mark == "{"
         elif mark in "}]":

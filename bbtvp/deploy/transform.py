@@ -6,10 +6,20 @@ import base64
 import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import final
+from functools import lru_cache
+from typing import Any, final
 
 from bbtvp.core.errors import DataError, unknown
-from bbtvp.deploy.bodies import APIS, ImagePart, Part, TextPart, Unreachable, user_turns
+from bbtvp.deploy.bodies import (
+    APIS,
+    ExampleFile,
+    ImagePart,
+    Part,
+    TextPart,
+    Unreachable,
+    example_parts,
+    user_turns,
+)
 from bbtvp.deploy.json_edit import Path, parse, replaced
 from bbtvp.endpoint.images import encode
 from bbtvp.prompt import Prompt
@@ -35,6 +45,9 @@ def transform_request(
 ) -> TransformedRequest:
     """Apply a prompt to all images that the user sends, and its sentence to the question.
 
+    Images that the prompt shows go before the first of them, each with its text, as parts of the
+    same form.
+
     body: JSON in UTF-8. api: "chat", "responses", "messages", "gemini" or "converse"; see
     `bbtvp.deploy.bodies`. format, quality: how prompted images are encoded, "png", "jpeg" or
     "webp"; "png" keeps every pixel.
@@ -52,21 +65,36 @@ def transform_request(
     try:
         text = body.decode("utf-8")
         edits: dict[Path, str] = {}
+        before: dict[Path, list[dict[str, Any]]] = {}
         images = 0
-        for turn in user_turns(api, parse(text)):
+        parsed = parse(text)
+        shown = _files(prompt, format, quality)
+        for turn in user_turns(api, parsed):
             found = [] if prompt.is_identity else list(_images(turn))
             for image in [] if prompt.keeps_image else found:
                 edits |= _prompted(image, prompt, format, quality)
             if found:
                 edits |= _asked(turn, prompt)
+            if found and shown and not before:
+                before[found[0].part] = example_parts(api, parsed, found[0], shown)
             images += len(found)
     except UnicodeDecodeError:
         return TransformedRequest(body, left="the body is not UTF-8")
     except DataError as error:
         return TransformedRequest(body, left=str(error))
-    if not edits:
+    if not edits and not before:
         return TransformedRequest(body)
-    return TransformedRequest(replaced(text, edits).encode("utf-8"), images)
+    return TransformedRequest(replaced(text, edits, before).encode("utf-8"), images)
+
+
+@lru_cache(maxsize=8)
+def _files(prompt: Prompt, format: str, quality: int) -> list[ExampleFile]:
+    """Return the images that a prompt shows, encoded once."""
+    files = []
+    for shown in prompt.context():
+        data = encode(shown.image, format, quality).data
+        files.append(ExampleFile(base64.b64encode(data).decode("ascii"), format, shown.text))
+    return files
 
 
 def _images(turn: list[Part]) -> Iterator[ImagePart]:

@@ -16,7 +16,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.deploy import APIS, api_of, transform_request
-from bbtvp.prompt import Guidance, Identity, Prompt, PromptSpace
+from bbtvp.prompt import Exemplars, Guidance, Identity, Layer, Prompt, PromptSpace
 from tests.deploy.conftest import QUESTION, bodies
 
 
@@ -69,6 +69,68 @@ def test_the_sentence_goes_before_the_first_words_beside_the_picture(
     words = json.dumps(json.loads(done.body), ensure_ascii=False)
     assert words.count(speaking.ask(QUESTION)) == words.count(QUESTION) == 1
     assert speaking.ask("One word.") not in words
+
+
+EXAMPLES = [np.full((20, 30, 3), level, np.uint8) for level in (60, 180)]
+
+
+def showing(*layers: Layer) -> Prompt:
+    shown = [(image, f"Answer: {name}", name) for image, name in zip(EXAMPLES, "ab", strict=True)]
+    space = PromptSpace((Exemplars.of(shown, [(0, 1)]), *layers), 64)
+    return space.prompt(space.starts()[1])
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_what_is_shown_before_goes_in_as_parts_of_the_same_form(
+    api: str, picture: str, pixels: Pixels
+) -> None:
+    body = bodies(picture)[api]
+    prompt = showing()
+    done = transform_request(encoded(body, indent=2), api, prompt)
+    assert (done.images, done.left) == (1, "")
+    (before,) = [parts_of(turn, api) for turn in turns_of(body, api)]
+    (after,) = [parts_of(turn, api) for turn in turns_of(json.loads(done.body), api)]
+    place = next(i for i, part in enumerate(before) if picture in json.dumps(part))
+    added = after[place : place + 4]
+    assert after[:place] == before[:place]
+    assert after[place + 5 :] == before[place + 1 :]
+    for part, image in zip((*added[::2], after[place + 4]), [*EXAMPLES, None], strict=True):
+        assert keys_of(part) == keys_of(before[place])
+        expected = prompt.render(pixels) if image is None else image
+        assert np.array_equal(decoded(data_of(part)), expected)
+    assert [part["text"] for part in added[1::2]] == ["Answer: a", "Answer: b"]
+    words = next(part for part in before if "text" in part)
+    assert [keys_of(part) for part in added[1::2]] == [keys_of(words)] * 2
+
+
+def test_examples_go_once_before_an_image_that_is_left_as_it_is(picture: str) -> None:
+    body = bodies(picture)["messages"]
+    (turn,) = body["messages"]
+    turn["content"][0]["cache_control"] = {"type": "ephemeral"}
+    body["messages"] = [turn, {"role": "assistant", "content": "rows"}, turn]
+    done = transform_request(encoded(body), "messages", showing(Identity()))
+    assert done.body.decode().count(picture) == 2
+    assert done.body.decode().count("Answer: a") == 1
+    assert done.body.decode().count("cache_control") == 2
+
+
+def turns_of(body: Any, api: str) -> list[Any]:
+    turns = body[{"responses": "input", "gemini": "contents"}.get(api, "messages")]
+    return [turn for turn in turns if turn.get("role", "user") == "user"]
+
+
+def parts_of(turn: Any, api: str) -> list[Any]:
+    return list(turn["parts" if api == "gemini" else "content"])
+
+
+def keys_of(part: Any) -> Any:
+    return {key: keys_of(value) for key, value in part.items()} if isinstance(part, dict) else ""
+
+
+def data_of(part: Any) -> str:
+    """The longest text in a part: its base64."""
+    texts = [data_of(value) if isinstance(value, dict) else str(value) for value in part.values()]
+    return max(texts, key=len).rpartition(",")[2]
 
 
 def test_all_pictures_of_all_turns_of_the_user(prompt: Prompt, picture: str) -> None:
