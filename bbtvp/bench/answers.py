@@ -16,7 +16,9 @@ from bbtvp.core.digest import digest, digest_json
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import InMemoryCache, MeteredModel, Model
 from bbtvp.prompt import Prompt
-from bbtvp.search import ask, choose_reader
+from bbtvp.rivals.table import UseCost
+from bbtvp.search import Reader, ask, choose_reader
+from bbtvp.search.ask import Beside
 from bbtvp.search.calibration import calibrates
 from bbtvp.tasks import Sample, Task
 
@@ -25,11 +27,13 @@ class SplitAnswers(NamedTuple):
     """Answers on a test split of n samples.
 
     correct: (n,) scores, 1 right, 0 wrong, between if graded, NaN failed. scores: (n, labels)
-    log-probabilities of the labels; None where they were not kept, or the model gives none.
+    log-probabilities of the labels; None where they were not kept, or the model gives none. use:
+    what an image costs; None in files of older versions.
     """
 
     correct: Vector
     scores: Matrix | None
+    use: UseCost | None = None
 
 
 @final
@@ -46,8 +50,12 @@ class PromptedSplit:
     @cached_property
     def digest(self) -> str:
         """Digest of all that is sent: equal pixels and texts are one split, however made."""
-        context = self.prompt.context() if self.prompt else ()
-        marks = [mark for shown in context for mark in (_mark(shown.image), shown.text.encode())]
+        beside = Beside.of(self.prompt)
+        marks = [
+            mark for shown in beside.context for mark in (_mark(shown.image), shown.text.encode())
+        ]
+        # Nothing beside the image and the question leaves the digest what it always was.
+        marks += [b"%d" % beside.reply_tokens] if beside.reply_tokens else []
         for sample in self.task.test:
             pixels, text = self._shown(sample)
             marks += [_mark(pixels), text.encode()]
@@ -76,12 +84,19 @@ class AnswerCache:
         self.folder = folder
         self.asked = 0
 
+    def has(self, model: Model, split: PromptedSplit) -> bool:
+        """Whether the answers of the model on this split are there."""
+        return self._path(model, split, choose_reader("auto", model, split.task)).exists()
+
+    def _path(self, model: Model, split: PromptedSplit, reader: Reader) -> Path:
+        mark = digest_json([model.spec, repr(reader), split.task.digest, split.digest])[:16]
+        return self.folder / f"{slug(model.spec, split.task.name)}--{mark}.json"
+
     def get(self, model: Model, split: PromptedSplit, *, keep_scores: bool = False) -> SplitAnswers:
         """Answers of the model on the whole split, read as `verify` would read them."""
         task = split.task
         reader = choose_reader("auto", model, task)
-        mark = digest_json([model.spec, repr(reader), task.digest, split.digest])[:16]
-        path = self.folder / f"{slug(model.spec, task.name)}--{mark}.json"
+        path = self._path(model, split, reader)
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):  # another worker may be asking the same
             document = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -93,6 +108,7 @@ class AnswerCache:
                     "model": model.spec,
                     "task": task.name,
                     "correct": pack_scores(found.correct),
+                    "use": UseCost.of(model, found.outcomes, len(task.test))._asdict(),
                 }
                 if keep_scores:
                     scored = calibrates(reader, task)
@@ -113,6 +129,9 @@ def _rounded(scores: Matrix | None) -> Any:
 
 def _from_json(document: dict[str, Any]) -> SplitAnswers:
     scores = document.get("scores")
+    use = document.get("use")
     return SplitAnswers(
-        unpack_scores(document["correct"]), None if scores is None else np.array(scores, np.float64)
+        unpack_scores(document["correct"]),
+        None if scores is None else np.array(scores, np.float64),
+        use and UseCost(**use),
     )

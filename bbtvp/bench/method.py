@@ -6,7 +6,7 @@ The function gets a task, a model and a budget (`MethodInput`) and gives a `Meth
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -18,12 +18,13 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.files import atomic_write_json
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.rivals.table import UseCost
 from bbtvp.runs.upgrade import removed_option
 from bbtvp.search.events import Watch, silent
 from bbtvp.surrogate import Surrogate
 from bbtvp.tasks import Task
 
-MethodKind = Literal["ours", "peer", "control", "output", "white-box"]
+MethodKind = Literal["ours", "peer", "control", "output", "white-box", "rival"]
 OUTCOME = "outcome.json"
 BUNDLE = "prompt.vprompt"
 
@@ -36,6 +37,8 @@ class MethodInput:
     A method sends `model` at most `budget` image queries, and uses train and validation only.
     folder: where its journal goes. surrogate: loads a surrogate by its spec. zero_shot: gives the
     model's answers on the unprompted test images, for methods that change answers and not images.
+    targets: loads the models that are tried besides, for methods that are asked in a way of their
+    own.
     """
 
     task: Task
@@ -46,6 +49,7 @@ class MethodInput:
     surrogate: Callable[[str], Surrogate]
     zero_shot: Callable[[], SplitAnswers]
     watch: Watch = silent
+    targets: Callable[[], Sequence[Model]] = tuple
 
 
 @final
@@ -55,6 +59,8 @@ class MethodOutcome:
 
     A prompt is tried on every model. Answers are the source's: `correct` is (n test images,) 1, 0
     or NaN. Neither means the unprompted image. queries: image queries by phase. facts: JSON-able.
+    answers: of a method that asks in a way of its own, by model, each as `correct`. use: what an
+    image costs once it is deployed; None for what the prompted or unprompted image costs.
     """
 
     prompt: Prompt | None = None
@@ -62,6 +68,12 @@ class MethodOutcome:
     queries: Mapping[str, int] = field(default_factory=dict)
     failed: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
+    answers: Mapping[str, Vector] = field(default_factory=dict)
+    use: UseCost | None = None
+
+    def lacks(self, models: Iterable[str]) -> bool:
+        """Whether it has answers, and none of one of these models."""
+        return bool(self.answers) and not set(models) <= set(self.answers)
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder; the document last, because it says that all is there."""
@@ -74,6 +86,8 @@ class MethodOutcome:
             "queries": dict(self.queries),
             "failed": self.failed,
             "facts": dict(self.facts),
+            "answers": {model: pack_scores(found) for model, found in self.answers.items()},
+            "use": self.use and self.use._asdict(),
         }
         atomic_write_json(folder / OUTCOME, document)
 
@@ -85,7 +99,17 @@ class MethodOutcome:
         document = json.loads((folder / OUTCOME).read_text("utf-8"))
         prompt = Prompt.load(folder / BUNDLE) if document["prompt"] else None
         correct = None if document["correct"] is None else unpack_scores(document["correct"])
-        return cls(prompt, correct, document["queries"], document["failed"], document["facts"])
+        answers = document.get("answers") or {}
+        use = document.get("use")
+        return cls(
+            prompt,
+            correct,
+            document["queries"],
+            document["failed"],
+            document["facts"],
+            {model: unpack_scores(bits) for model, bits in answers.items()},
+            use and UseCost(**use),
+        )
 
 
 MethodFunction = Callable[[MethodInput, Mapping[str, Any]], MethodOutcome]

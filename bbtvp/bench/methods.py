@@ -9,6 +9,7 @@ from typing import Any
 
 from bbtvp.bench import calibration, peers, student, whitebox
 from bbtvp.bench.method import Method, MethodFunction, MethodInput, MethodKind, MethodOutcome
+from bbtvp.bench.rivals import rival_methods
 from bbtvp.core.errors import unknown
 from bbtvp.prompt import Placement, PromptSpace, preset
 from bbtvp.prompt.coordinator import Coordinator
@@ -347,7 +348,7 @@ _PEERS = (
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType(
-    {method.name: method for method in (*_OURS, *_CONTROLS, *_OUTPUT, *_PEERS)}
+    {method.name: method for method in (*_OURS, *_CONTROLS, *_OUTPUT, *rival_methods(), *_PEERS)}
 )
 
 DEFAULT = (

@@ -205,6 +205,8 @@ _HEAD = (
     "ratio",
     "below zero-shot",
     "below empty frame",
+    "queries / image",
+    "$ / 1,000 images",
 )
 
 
@@ -230,6 +232,8 @@ def _summary_line(summary: Summary, found: Findings) -> tuple[str, ...]:
         spanned(summary.transfer),
         spanned(summary.ratio, "{:.2f}".format),
         *(f"{harm.below} of {harm.places}" if harm.places else "–" for harm in harms),
+        "–" if summary.per_image is None else f"{summary.per_image:g}",
+        "–" if summary.usd_per_1000 is None else f"{summary.usd_per_1000:,.3f}",
     )
 
 

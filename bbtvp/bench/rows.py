@@ -9,14 +9,20 @@ import numpy as np
 
 from bbtvp.bench.cells import BenchCell, PackedScores, unpack_scores
 from bbtvp.core.errors import ModelError
+from bbtvp.rivals.table import UseCost
 from bbtvp.stats import paired_gain
 
 
 def row(
-    cell: BenchCell, target: str, arms: Mapping[str, PackedScores | None], queries: int
+    cell: BenchCell,
+    target: str,
+    arms: Mapping[str, PackedScores | None],
+    queries: int,
+    use: UseCost | None = None,
 ) -> dict[str, Any]:
     """A row of rows.json: mean scores and paired gains on one target.
 
+    use: what an image costs on the source once the method is deployed, None if it is not known.
     arms: the scores of each arm, None for an arm that the method does not have. Means are over
     the `n` test images that were answered in all arms. empty_frame and the figures over it are
     None for a method that places no image, sentence_only for a prompt without a sentence.
@@ -49,5 +55,7 @@ def row(
         "sentence_only": None if sentence is None else float(sentence[answered].mean()),
         "over_empty_frame": None if over is None else over.gain,
         "over_empty_frame_ci95": None if over is None else list(over.ci),
+        "queries_per_image": use and use.queries,
+        "usd_per_1000": use and use.usd_per_1000,
         "failed": sum(int(np.isnan(values).sum()) for values in found.values()),
     }

@@ -30,6 +30,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.core.files import atomic_write_json
 from bbtvp.jobs.runner import Batch, BatchWatch, Document, JobResult, JobWatch, run_batch
 from bbtvp.models import Model, load_model
+from bbtvp.rivals.table import UseCost
 from bbtvp.search.events import silent
 from bbtvp.surrogate import load_surrogate
 from bbtvp.tasks import Task
@@ -158,9 +159,13 @@ class BenchBatch(Batch[BenchCell]):
         folder = self.place(cell)
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "run.lock"):  # a cell of another budget may be the same run
-            outcome = MethodOutcome.load(folder) or self._search(cell, method, folder, watch)
+            outcome = MethodOutcome.load(folder)
+            if outcome is None or outcome.lacks(self.grid.asked(cell.source)):
+                outcome = self._search(cell, method, folder, watch)
         searched = time.monotonic() - began
-        targets = self._tried(cell, task, outcome, AnswerCache(folder / "answers"))
+        own = AnswerCache(folder / "answers")
+        targets = self._tried(cell, task, outcome, own)
+        use = self._use(cell, task, outcome, own)
         queries = sum(outcome.queries.values())
         return {
             "schema": CELL_SCHEMA,
@@ -176,7 +181,7 @@ class BenchBatch(Batch[BenchCell]):
                 "cpu": round(time.process_time() - cpu, 2),
             },
             "targets": targets,
-            "rows": [row(cell, target, arms, queries) for target, arms in targets.items()],
+            "rows": [row(cell, target, arms, queries, use) for target, arms in targets.items()],
         }
 
     def _search(
@@ -193,6 +198,7 @@ class BenchBatch(Batch[BenchCell]):
             self._surrogate,
             lambda: self._zero_shot(model, task),
             watch,
+            lambda: [self._model(spec) for spec in self.grid.targets],
         )
         outcome = method.run(given, method.constants)
         outcome.save(folder)
@@ -215,7 +221,25 @@ class BenchBatch(Batch[BenchCell]):
                 answers,
             )
             for spec in (self.grid.asked(cell.source) if portable else [cell.source])
+            if not outcome.answers or spec in outcome.answers
         }
+
+    def _use(
+        self, cell: BenchCell, task: Task, outcome: MethodOutcome, answers: AnswerCache
+    ) -> UseCost | None:
+        """What an image costs on the source once the method is deployed."""
+        if outcome.use is not None:
+            return outcome.use
+        model = self._model(cell.source)
+        prompted = _views(task, outcome).get("prompted")
+        if prompted is None:
+            return self._zero_shot(model, task).use
+        # All of these answers are there; an empty frame lies with those that cells share.
+        return (
+            (self._shared if self._shared.has(model, prompted) else answers)
+            .get(model, prompted)
+            .use
+        )
 
     def _zero_shot(self, model: Model, task: Task) -> SplitAnswers:
         return self._shared.get(model, self._unprompted(task), keep_scores=True)
@@ -233,6 +257,8 @@ class BenchBatch(Batch[BenchCell]):
         arms["zero_shot"] = arms["prompted"] = pack_scores(self._zero_shot(model, task).correct)
         if outcome.correct is not None:
             arms["prompted"] = pack_scores(outcome.correct)
+        if model.spec in outcome.answers:
+            arms["prompted"] = pack_scores(outcome.answers[model.spec])
         controls = {
             self._unprompted(task).digest,
             *(view.digest for arm, view in views.items() if arm != "prompted"),

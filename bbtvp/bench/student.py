@@ -13,6 +13,7 @@ from bbtvp.bench.calibration import training_scores
 from bbtvp.bench.method import MethodInput, MethodOutcome
 from bbtvp.core.arrays import Vector
 from bbtvp.core.rng import derived_seed
+from bbtvp.rivals.table import UseCost
 from bbtvp.search.canvas import choose_canvas
 from bbtvp.surrogate import ares_student
 
@@ -47,4 +48,10 @@ def learn(job: MethodInput, constants: Mapping[str, Any]) -> MethodOutcome:
         "agreement": student.student.fit.agreement,
         "gap": student.student.fit.gap,
     }
-    return MethodOutcome(correct=correct, queries=asked.queries, failed=asked.failed, facts=facts)
+    return MethodOutcome(
+        correct=correct,
+        queries=asked.queries,
+        failed=asked.failed,
+        facts=facts,
+        use=UseCost(0, 0, 0, 0.0),
+    )

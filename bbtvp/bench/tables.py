@@ -59,6 +59,8 @@ class Summary(NamedTuple):
     transfer: Interval | None
     transfer_over_empty: Interval | None
     ratio: Interval | None
+    per_image: float | None = None
+    usd_per_1000: float | None = None
 
 
 CellValue = Callable[[Sequence[BenchRow]], float | None]
@@ -69,7 +71,7 @@ def own(key: str) -> CellValue:
     """The figure `key` on the source."""
 
     def value(rows: Sequence[BenchRow]) -> float | None:
-        found = [row[key] for row in rows if row["target"] == row["source"]]
+        found = [row.get(key) for row in rows if row["target"] == row["source"]]
         return None if not found or found[0] is None else float(found[0])
 
     return value
@@ -178,6 +180,10 @@ def ratio(above: Mapping[CellPlace, float], below: Mapping[CellPlace, float]) ->
     return Interval(one.mean / other.mean, *_ends(upper[kept] / lower[kept]))
 
 
+def _mean(found: Mapping[CellPlace, float]) -> float | None:
+    return Cube(found).mean if found else None
+
+
 def summaries(rows: Iterable[BenchRow]) -> list[Summary]:
     """One for each method and budget."""
     found = []
@@ -200,6 +206,8 @@ def summaries(rows: Iterable[BenchRow]) -> list[Summary]:
                 interval(carry),
                 interval(figures(part, carried("over_empty_frame"))),
                 ratio(carry, gains),
+                _mean(figures(part, own("queries_per_image"))),
+                _mean(figures(part, own("usd_per_1000"))),
             )
         )
     return found

@@ -86,6 +86,7 @@ class Tuned(NamedTuple):
     note: str = ""
 
 
+@dataclass(frozen=True)
 class Rival(ABC):
     """Something that a user would do instead of a visual prompt.
 

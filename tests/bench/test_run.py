@@ -44,6 +44,8 @@ KEYS = {
     "mcnemar_p",
     "over_empty_frame",
     "over_empty_frame_ci95",
+    "queries_per_image",
+    "usd_per_1000",
     "failed",
 }
 
@@ -200,6 +202,30 @@ def test_a_folder_takes_more_seeds_and_more_targets(images: Path, counting: type
     }
     refused = bbtvp(*command(images, "b", "--test-limit", 5, methods=methods))
     assert refused.code == 2 and "test_limit None, not 5" in refused.err
+
+
+def test_rivals_are_asked_on_all_models_and_show_what_an_image_takes(
+    images: Path, counting: type[Counting]
+) -> None:
+    methods = "vote[k=3],zoom,hand-made,zero-shot"
+    first = ("bench", "--methods", methods, "--tasks", images, "--models", "eye/near")
+    assert bbtvp(*first, "--targets", "eye/near", "--out", "b").code == 0
+    before = len(counting.asked)
+    assert bbtvp(*first, "--targets", "eye/near,eye/far", "--out", "b").code == 0
+    # A further target is asked, and the source is not asked again.
+    assert {asked[:7] for asked in counting.asked[before:]} == {"eye/far"}
+    rows = {(row["method"].partition("[")[0], row["target"]): row for row in rows_of("b")}
+    assert len(rows) == 4 * 2
+    taken = {name: rows[name, "eye/far"]["queries_per_image"] for name, _ in rows}
+    assert taken == {"vote": 3, "zoom": 2, "hand-made": 1, "zero-shot": 1}
+    assert rows["hand-made", "eye/near"]["queries"] > 0 == rows["vote", "eye/near"]["queries"]
+    assert "queries / image" in Path("b/report.md").read_text("utf-8")
+
+
+def test_a_rival_that_a_model_cannot_do_fails_alone(images: Path) -> None:
+    ran = bbtvp(*command(images, "b", methods="few-shot,zero-shot"))
+    assert ran.code == 1 and "few-shot cannot be asked: eye/near takes one image" in ran.err
+    assert {row["method"] for row in rows_of("b")} == {"zero-shot"}
 
 
 def test_a_folder_is_for_one_process(images: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_model_of_one_image_cannot_be_shown_examples() -> None:
 
 def test_one_reference_picture_beside_the_words_that_were_found() -> None:
     model = Recorder(Reader(lambda request: seen(request.image) if request.context else "?", 2))
-    table = compare_rivals(TASK, [model], rivals=["mpo"], tuning=500)
+    table = compare_rivals(TASK, [model], rivals=["mpo"], tuning=800)
     pictures = [request.context for request in model.asked if request.context]
     assert {len(context) for context in pictures} == {1}
     assert "reference picture" in row(table, "mpo").note
@@ -94,10 +94,10 @@ def test_words_alone_are_searched_and_named() -> None:
     model = Recorder(
         Reader(lambda request: "?" if request.text == TASK.question else seen(request.image))
     )
-    table = compare_rivals(TASK, [model], rivals=["words"], tuning=500)
+    table = compare_rivals(TASK, [model], rivals=["words"], tuning=800)
     words = row(table, "words")
     assert table.choice == "words" and "words alone are enough" in table.advice
-    assert 0 < words.tuning.queries <= 500
+    assert 0 < words.tuning.queries <= 800
     assert words.tuning.usd == pytest.approx(0.01 * words.tuning.queries)
     assert table.queries == words.tuning.queries + 2 * len(TASK.test)
     raw = {sample.pixels().tobytes() for sample in TASK.test}
@@ -106,9 +106,9 @@ def test_words_alone_are_searched_and_named() -> None:
 
 def test_a_search_of_words_is_continued(tmp_path: Path) -> None:
     model = Recorder(Reader(lambda request: seen(request.image)))
-    first = compare_rivals(TASK, [model], rivals=["words"], tuning=500, out=tmp_path)
+    first = compare_rivals(TASK, [model], rivals=["words"], tuning=800, out=tmp_path)
     asked = len(model.asked)
-    again = compare_rivals(TASK, [model], rivals=["words"], tuning=500, out=tmp_path)
+    again = compare_rivals(TASK, [model], rivals=["words"], tuning=800, out=tmp_path)
     assert len(model.asked) == asked
     assert again.as_json() == first.as_json()
 
