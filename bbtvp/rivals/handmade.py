@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import ClassVar, final
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.prompt import PromptSpace, Restore
@@ -43,11 +43,13 @@ def _doubled(image: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
-_SHARPENED = _restored("sharpen")
+def _sharpened(image: Pixels) -> Pixels:
+    sharp = ImageFilter.UnsharpMask(radius=2, percent=150, threshold=2)
+    return np.asarray(Image.fromarray(image).filter(sharp))
 
 
 def _doubled_and_sharpened(image: Pixels) -> Pixels:
-    return _SHARPENED(_doubled(image))
+    return _sharpened(_doubled(image))
 
 
 _PILLOW: Mapping[str, Callable[[Pixels], Pixels]] = {
@@ -55,7 +57,7 @@ _PILLOW: Mapping[str, Callable[[Pixels], Pixels]] = {
     "autocontrast": _restored("autocontrast"),
     "equalize": _restored("equalize"),
     "x2": _doubled,
-    "sharpen": _SHARPENED,
+    "sharpen": _sharpened,
     "x2 and sharpen": _doubled_and_sharpened,
 }
 
