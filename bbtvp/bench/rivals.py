@@ -36,6 +36,7 @@ def _method(rival: Rival) -> Method:
         asdict(rival),
         "as written in bbtvp.rivals",
         budgeted=rival.name in SEARCHED,
+        seeded=rival.seeded,
     )
 
 

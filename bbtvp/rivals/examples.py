@@ -48,6 +48,7 @@ class FewShot(Rival):
     """
 
     name: ClassVar[str] = "few-shot"
+    seeded: ClassVar[bool] = True
     about: ClassVar[str] = "5 labelled training images before the question"
     source: ClassVar[str] = "many-shot in-context learning, arXiv 2405.09798"
 
@@ -80,6 +81,7 @@ class ReferencePicture(Rival):
     """
 
     name: ClassVar[str] = "mpo"
+    seeded: ClassVar[bool] = True
     about: ClassVar[str] = "searched words with one reference picture of labelled examples"
     source: ClassVar[str] = "the form of MPO, arXiv 2510.09201; not its search"
 

@@ -79,6 +79,7 @@ class HandMade(Rival):
     """
 
     name: ClassVar[str] = "hand-made"
+    seeded: ClassVar[bool] = True
     about: ClassVar[str] = "the best of autocontrast, equalize, x2, sharpen, CLAHE on validation"
 
     images: int = _ENOUGH

@@ -99,6 +99,8 @@ class Rival(ABC):
     """What it does, in a line."""
     source: ClassVar[str] = "-"
     """The publication that it follows."""
+    seeded: ClassVar[bool] = False
+    """Whether something is drawn when it is made ready."""
 
     def obstacle(self, capabilities: Capabilities, task: Task) -> str:
         """Why a model of these capabilities cannot do it on this task; "" if it can."""

@@ -20,6 +20,7 @@ class WordsAlone(Rival):
     """The wording that a search of the preset "words" finds, within `Tuning.queries`."""
 
     name: ClassVar[str] = "words"
+    seeded: ClassVar[bool] = True
     about: ClassVar[str] = "words alone: a searched wording, the image as it is"
     source: ClassVar[str] = "OPRO, arXiv 2309.03409, over published forms"
 
