@@ -35,8 +35,12 @@ class ArmQueries(NamedTuple):
 
 
 def arms_of(prompt: Prompt) -> tuple[str, ...]:
-    """The arms in which an image must be answered to count."""
-    return (*ARMS, *GUIDED) if any(layer.speaks for layer in prompt.space.layers) else ARMS
+    """The arms in which an image must be answered to count.
+
+    Words alone, with the image as it is, have no halves: they are the prompt.
+    """
+    speaks = any(layer.speaks for layer in prompt.space.layers)
+    return (*ARMS, *GUIDED) if speaks and not prompt.keeps_image else ARMS
 
 
 def distinct_arms(prompt: Prompt) -> tuple[str, ...]:

@@ -144,8 +144,15 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "{calibrated!p:.1f} %, and the prompt is not shown to do better"
         ),
         "sentence-does-it": (
-            "{model}: the sentence alone does as well as the prompt with its picture"
+            "{model}: the words alone reach {words!p:.1f} %, and the picture is not shown to add "
+            "to them ({gain!p:+.1f} points [{low!p:+.1f}, {high!p:+.1f}]); search them alone: "
+            "--prompt words"
         ),
+        "picture-adds": (
+            "{model}: the picture adds {gain!p:+.1f} points [{low!p:+.1f}, {high!p:+.1f}] to the "
+            "words alone, which reach {words!p:.1f} %"
+        ),
+        "words-alone": "the prompt is words alone: every image is sent as it is",
     }
 )
 """Code → English template. Gains, margins and rates are shares, −1 to 1; images are counts."""

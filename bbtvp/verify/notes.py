@@ -137,6 +137,24 @@ def row_notes(rows: Sequence[ProofRow]) -> list[Message]:
         beyond = row.over_calibration
         if row.gain > 0 and beyond is not None and beyond.ci[0] <= 0:
             found.append(message("calibration-does-it", model=row.model, calibrated=beyond.before))
-        if row.sentence_only is not None and row.gain > 0 and row.sentence_only >= row.prompted:
-            found.append(message("sentence-does-it", model=row.model))
+        found += _words_note(row)
     return found
+
+
+def _words_note(row: ProofRow) -> list[Message]:
+    """Whether the picture adds to the words, where the prompt gains and has both."""
+    beyond = row.over_words
+    if beyond is None or row.gain <= 0:
+        return []
+    low, high = beyond.ci
+    gain = beyond.gain
+    words = beyond.before
+    model = row.model
+    if low > 0:
+        return [message("picture-adds", model=model, words=words, gain=gain, low=low, high=high)]
+    return [message("sentence-does-it", model=model, words=words, gain=gain, low=low, high=high)]
+
+
+def words_note(prompt: Prompt) -> list[Message]:
+    """A note where the prompt is words alone."""
+    return [message("words-alone")] if prompt.keeps_image and not prompt.is_identity else []

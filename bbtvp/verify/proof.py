@@ -37,7 +37,14 @@ from bbtvp.verify.events import (
 )
 from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.messages import Message, message
-from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
+from bbtvp.verify.notes import (
+    canvas_note,
+    fact_notes,
+    overlap_note,
+    row_notes,
+    withheld,
+    words_note,
+)
 from bbtvp.verify.planning import SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession
@@ -147,10 +154,10 @@ def verify(
 
     prompt, task: also by their paths. models: one or several; a function is a model too.
 
-    A proof costs at most one image query per model, test image and arm. There are three arms, or
-    five for a prompt with a Guidance layer, and zero-shot a second time for a model that does not
-    always answer the same. Of the identity, which a search gives that found no gain, only the
-    unprompted images are asked about: its gain is 0, and the verdict no-go.
+    A proof costs at most one image query per model, test image and arm. There are three arms, five
+    for a prompt of words and a picture, two for words alone, and zero-shot a second time for a
+    model that does not always answer the same. Of the identity, which a search gives that found no
+    gain, only the unprompted images are asked about: its gain is 0, and the verdict no-go.
 
     source: the model, or models, that the search queried; by default those that the bundle names,
     where the prompt is given by its path. rule: of the verdict. calibration: so
@@ -210,7 +217,8 @@ def verify(
         if prompt.is_identity
         else judge(rule, proving.evidence, withheld(task, shared))
     )
-    notes = (*overlap_note(shared, task), *fact_notes(facts, task), *told, *row_notes(rows))
+    found = (*overlap_note(shared, task), *fact_notes(facts, task), *words_note(prompt))
+    notes = (*found, *told, *row_notes(rows))
     proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
     watch(ProofJudged(verdict, notes))
     origin = task.origin and asdict(task.origin)

@@ -47,8 +47,9 @@ class ProofRow:
     second time (of graded scores the mean difference), 0 for a model that always answers the same,
     None where it is not known.
 
-    sentence_only, image_only: mean score of each half of a prompt with a Guidance layer on the same
-    images, else None. A gain that the sentence alone has too does not come from the picture.
+    sentence_only, image_only: mean score of each half of a prompt with words on the same images,
+    else None. over_words: from the words alone, with the raw image, to prompted: what the picture adds.
+    None where the words of the prompt's own z are none.
     """
 
     model: str
@@ -60,6 +61,7 @@ class ProofRow:
     images: int
     sentence_only: float | None = None
     image_only: float | None = None
+    over_words: PairedGain | None = None
     noise: float | None = None
     over_calibration: PairedGain | None = None
     holm_p: float | None = None
@@ -113,6 +115,7 @@ class ProofRow:
         """The row of a `bbtvp.result/1` document, without keys that have no value."""
         beyond = self.over_calibration
         constant = self.over_constant
+        words = self.over_words
         found = {
             "model": self.model,
             "role": self.role,
@@ -124,6 +127,8 @@ class ProofRow:
             "unparsed": self.unparsed,
             "sentence_only": self.sentence_only,
             "image_only": self.image_only,
+            "over_sentence": words and words.gain,
+            "over_sentence_ci95": words and words.ci,
             "images": self.images,
             "gained": self.paired.gained,
             "lost": self.paired.lost,
@@ -187,6 +192,9 @@ def proof_row(
         images=len(answers.samples),
         sentence_only=_mean(kept, "sentence_only"),
         image_only=_mean(kept, "image_only"),
+        over_words=paired_gain(kept["sentence_only"], kept["prompted"], seed=seed)
+        if "sentence_only" in kept and answers.prompt.ask("")
+        else None,
         noise=_noise(correct, exact=answers.model.capabilities.deterministic),
         over_calibration=beyond,
         detail=proof_detail(answers, seed),

@@ -23,13 +23,20 @@ from hypothesis import strategies as st
 
 from bbtvp.jobs.result import result
 from bbtvp.models import Delivered
-from bbtvp.prompt import Prompt, PromptSpace, Tone
+from bbtvp.prompt import Prompt, PromptSpace, Tone, preset
 from bbtvp.stats import PairedGain
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify import ProofRow, Rule, needless_proof, verify
 from bbtvp.verify.controls import Collapse, CommonAnswer, ReplyCounts
 from bbtvp.verify.messages import MESSAGES, Message, fill, message
-from bbtvp.verify.notes import canvas_note, fact_notes, overlap_note, row_notes, withheld
+from bbtvp.verify.notes import (
+    canvas_note,
+    fact_notes,
+    overlap_note,
+    row_notes,
+    withheld,
+    words_note,
+)
 from bbtvp.verify.proof import Proof
 from bbtvp.verify.verdict import UNJUDGED, ChangedAnswers, Constant, Evidence, judge
 from tests.support import LABELS, SIDE, Eye, Vendor, patterns
@@ -38,6 +45,7 @@ TASK = patterns()
 FREE = replace(TASK, labels=None, metric="exact")
 GAIN = PairedGain(80, 0.5, 0.6, 0.1, (0.0, 0.2), 0.1, gained=12, lost=4)
 WORSE = PairedGain(80, 0.7, 0.6, -0.1, (-0.2, 0.1), 0.1, gained=4, lost=12)
+BETTER = PairedGain(80, 0.5, 0.7, 0.2, (0.1, 0.3), 0.01, gained=20, lost=4)
 ROW = ProofRow("a/b", "source", GAIN, over_frame=GAIN, failed=0, unparsed=0, images=80)
 
 
@@ -301,9 +309,20 @@ CASES = {
         {"model": "a/b", "answer": "cat", "share": 0.75, "earlier": 0.25, "true": 0.25},
     ),
     "sentence-does-it": Case(
-        lambda: row_notes([replace(ROW, sentence_only=0.6)]),
-        "a/b: the sentence alone does as well as the prompt with its picture",
-        {"model": "a/b"},
+        lambda: row_notes([replace(ROW, over_words=WORSE)]),
+        "a/b: the words alone reach 70.0 %, and the picture is not shown to add to them "
+        "(-10.0 points [-20.0, +10.0]); search them alone: --prompt words",
+        {"model": "a/b", "words": 0.7, "gain": -0.1, "low": -0.2, "high": 0.1},
+    ),
+    "picture-adds": Case(
+        lambda: row_notes([replace(ROW, over_words=BETTER)]),
+        "a/b: the picture adds +20.0 points [+10.0, +30.0] to the words alone, which reach 50.0 %",
+        {"model": "a/b", "words": 0.5, "gain": 0.2, "low": 0.1, "high": 0.3},
+    ),
+    "words-alone": Case(
+        lambda: words_note(preset("words").prompt(preset("words").neutral())),
+        "the prompt is words alone: every image is sent as it is",
+        {},
     ),
 }
 

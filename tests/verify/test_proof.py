@@ -15,13 +15,13 @@ import pytest
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Reply, Request
-from bbtvp.prompt import Frame, Guidance, Marks, Placement, Prompt, PromptSpace, Tone
+from bbtvp.prompt import Frame, Guidance, Identity, Marks, Placement, Prompt, PromptSpace, Tone
 from bbtvp.report.gallery import save_gallery
 from bbtvp.report.progress import Progress
 from bbtvp.report.terminal import proof_table
 from bbtvp.stats import paired_gain
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify import ProofRow, verify
+from bbtvp.verify import ProofRow, Rule, plan_proof, verify
 from bbtvp.verify.events import ProofEvent, ProofPlanned
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Recorder, Wrapper, pattern, patterns
 
@@ -282,6 +282,35 @@ def test_the_halves_by_hand() -> None:
     )
 
 
+def test_it_says_whether_the_picture_adds_to_the_words() -> None:
+    """The model obeys words: those that both halves have, then those that only the marks bring."""
+    proof = verify(guided(), TASK, [Obedient("through")], reader="text")
+    assert [note.code for note in proof.notes if "sentence" in note.code] == ["sentence-does-it"]
+    row = proof.rows[0]
+    assert row.over_words is not None
+    assert row.over_words.gain == row.prompted - (row.sentence_only or 0) == 0
+    proof = verify(guided(), TASK, [Obedient("column")], reader="text")
+    assert "picture-adds" in [note.code for note in proof.notes]
+    silent = verify(guided("none"), TASK, [Eye()])
+    assert silent.rows[0].over_words is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{question} Go through.", "Go through it: {question} Now.", "I go through {it}."]
+)
+def test_words_alone_are_asked_in_two_arms(text: str) -> None:
+    space = PromptSpace((Identity(), Guidance((text,))))
+    tried = space.prompt(space.starts()[1])
+    plan = plan_proof(tried, TASK, [Eye(logprobs=False)], reader="text", calibration=0, rule=Rule())
+    proof = verify(tried, TASK, [Obedient("through")], reader="text")
+    row = proof.rows[0]
+    assert proof.queries == plan.queries == 2 * 80
+    assert row.prompted == 1.0
+    assert row.empty_frame == row.zero_shot < 1
+    assert row.sentence_only is None
+    assert "words-alone" in [note.code for note in proof.notes]
+
+
 def test_a_failure_in_any_arm_drops_the_image_from_all() -> None:
     images, after = (
         [image.tobytes() for image in given] for given in (raw(), map(guided().render, raw()))
@@ -391,7 +420,7 @@ def test_a_row_is_json() -> None:
         "replies",
         "detail",
     }
-    halves = {"sentence_only", "image_only"}
+    halves = {"sentence_only", "image_only", "over_sentence", "over_sentence_ci95"}
     calibrated = {"calibrated", "over_calibrated", "over_calibrated_ci95"}
     row = verify(prompt(), TASK, [Eye()]).as_json()[0]
     assert json.loads(json.dumps(row, allow_nan=False)).keys() == keys
