@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,15 @@ from ray.cluster_utils import Cluster  # noqa: E402
 
 from bbtvp.core.errors import BbtvpError, ModelError, UsageError  # noqa: E402
 from bbtvp.core.rng import stream  # noqa: E402
-from bbtvp.models import Model, QueryFailed, Reply, Request, load_model  # noqa: E402
+from bbtvp.models import (  # noqa: E402
+    Budget,
+    Model,
+    QueryFailed,
+    Reply,
+    Request,
+    Shown,
+    load_model,
+)
 from bbtvp.runs.folder import BUNDLE  # noqa: E402
 from bbtvp.runs.records import FILE  # noqa: E402
 from bbtvp.search import optimize  # noqa: E402
@@ -164,6 +173,17 @@ def test_answers_are_those_of_one_process_to_the_bit(name: str, load: Loader) ->
     asked = various(120)
     assert many.query(asked) == local.query(asked)
     assert many.query(asked[::-1]) == local.query(asked[::-1])
+
+
+def test_requests_of_several_images_are_answered_as_in_one_process(load: Loader) -> None:
+    model = load("zoo/llava", workers=2)
+    alone = load_model("zoo/llava")
+    first, *asked = questions(5, labels=LABELS)
+    example = Shown(first.image, "Answer: rows")
+    asked = [replace(each, context=(example,)) for each in asked]
+    model.probe_images(2, Budget())
+    assert model.capabilities.images == 2
+    assert model.query(asked) == alone.query(asked)
 
 
 def test_batches_are_decided_without_pixels_and_stay_whole() -> None:

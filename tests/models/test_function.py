@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bbtvp.models import (
     QueryFailed,
     Reply,
     Request,
+    Shown,
 )
 from bbtvp.models.registry import as_models, load_model
 from bbtvp.runs.journal import Journal
@@ -565,3 +567,36 @@ def test_a_function_is_proved_and_checked() -> None:
     proof = bbtvp.verify(run.prompt, task, reads_patterns, source=run.model.spec)
     assert [row.model for row in proof.rows] == ["python/reads_patterns"]
     assert proof.rows[0].role == "source"
+
+
+# -- several images --------------------------------------------------------------------------------
+def named_by_examples(image, question, shown):
+    """The answer of the example whose colour the image has."""
+    nearest = {seen(picture): text for picture, text in shown}
+    return nearest.get(seen(image), "none")
+
+
+EXAMPLES = (Shown(request(250).image, "cherry"), Shown(request(5).image, "plum"))
+
+
+def test_a_function_with_a_parameter_shown_gets_the_images_before() -> None:
+    model = FunctionModel(named_by_examples)
+    asked = [replace(each, context=EXAMPLES) for each in REQUESTS[:2]] + REQUESTS[:1]
+    assert [reply.text for reply in model.query(asked)] == ["cherry", "plum", "none"]
+    assert model.capabilities.images > 100
+
+
+def test_a_batch_gets_a_list_for_each_image() -> None:
+    def many_named(images, questions, shown):
+        rows = zip(images, questions, shown, strict=True)
+        return [named_by_examples(image, question, before) for image, question, before in rows]
+
+    model = FunctionModel(many_named)
+    asked = [replace(each, context=EXAMPLES) for each in REQUESTS[:2]] + REQUESTS[:1]
+    assert [reply.text for reply in model.query(asked)] == ["cherry", "plum", "none"]
+
+
+def test_a_function_without_it_takes_one_image() -> None:
+    metered = MeteredModel(FunctionModel(one), InMemoryCache())
+    with pytest.raises(UsageError, match="python/one takes one image in a request"):
+        metered.query([replace(REQUESTS[0], context=EXAMPLES)])
