@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict, assert_never, final
 import click
 
 from bbtvp.cli.options import (
+    MAX_TOKENS_HELP,
+    METRIC_HELP,
     asked,
     json_flag,
     model_option_flag,
@@ -48,10 +50,19 @@ labels_option = click.option(
     help="The answers allowed, as for optimize [default: of a table, those that the prompt was "
     "searched with].",
 )
+scoring_options = together(
+    click.option("--metric", help=f"{METRIC_HELP} [default: as the prompt was searched]."),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(1),
+        help=f"{MAX_TOKENS_HELP} [default: as the prompt was searched].",
+    ),
+)
 asking_options = together(usd_option, prices_option, reader_option, seed_option, model_option_flag)
 check_options = together(
     question_option,
     labels_option,
+    scoring_options,
     number_option(
         "--limit",
         default=100,
@@ -77,6 +88,8 @@ class CheckArguments(TypedDict):
 
     question: str | None
     labels: str | None
+    metric: str | None
+    max_tokens: int | None
     limit: int
     usd: float | None
     reader: str
@@ -117,19 +130,21 @@ class CheckInputs:
         *,
         question: str | None,
         labels: str | None,
+        metric: str | None,
+        max_tokens: int | None,
         options: tuple[str, ...],
     ) -> CheckInputs:
         """Load all of it.
 
         prompt: None for the identity. question: of a task that is a folder or a file; by default
-        the one in the bundle. labels: of a table, likewise.
+        the one in the bundle. labels: of a table, metric and max_tokens likewise.
         """
         from bbtvp.models import load_model
         from bbtvp.prompt import PromptSpace
         from bbtvp.verify.inputs import open_prompt
 
         opened = open_prompt(PromptSpace.identity() if prompt is None else prompt)
-        found = opened.task(task, **asked(question, labels))
+        found = opened.task(task, **asked(question, labels, metric, max_tokens))
         say(f"question: {found.question}")
         given = model_options(options)
         models_loaded = [load_model(spec, **given) for spec in models]

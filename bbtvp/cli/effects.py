@@ -61,6 +61,8 @@ def effects(
         [model],
         question=shared["question"],
         labels=shared["labels"],
+        metric=shared["metric"],
+        max_tokens=shared["max_tokens"],
         options=shared["options"],
     )
     limit = shared["limit"]

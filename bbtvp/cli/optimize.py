@@ -20,7 +20,15 @@ from bbtvp.cli.groups import (
     list_settings,
     settings_of,
 )
-from bbtvp.cli.options import asked, give, model_options, own_prices, say
+from bbtvp.cli.options import (
+    MAX_TOKENS_HELP,
+    METRIC_HELP,
+    asked,
+    give,
+    model_options,
+    own_prices,
+    say,
+)
 
 option = partial(click.option, cls=GroupedOption)
 
@@ -79,6 +87,17 @@ _UNFIT = re.compile(r"[\s/'\"{}\\]")
     "[default: the class folders, or the distinct answers of a table if they are few].",
 )
 @option(
+    "--metric",
+    group=MODEL,
+    help=f"{METRIC_HELP} [default: accuracy with labels, else exact].",
+)
+@option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    group=MODEL,
+    help=f"{MAX_TOKENS_HELP} [default: 16].",
+)
+@option(
     "--definitions",
     metavar="FILE",
     group=MODEL,
@@ -115,6 +134,8 @@ def optimize(
     settings: tuple[str, ...],
     question: str | None,
     labels: str | None,
+    metric: str | None,
+    max_tokens: int | None,
     definitions: str | None,
     model_pairs: tuple[str, ...],
     as_json: bool,
@@ -138,7 +159,7 @@ def optimize(
     watched = {"unread": MOST_UNREAD} if sys.stdin.isatty() and sys.stderr.isatty() else {}
     config = SearchConfig.of({**watched, **given, **settings_of(settings)})
     defined = {"definitions": definitions} if definitions else {}
-    loaded = load_task(task, **asked(question, labels), **defined)
+    loaded = load_task(task, **asked(question, labels, metric, max_tokens), **defined)
     options = model_options(model_pairs)
     if dry_run:
         with without_keys():

@@ -59,12 +59,27 @@ def pairs_of(
     return options
 
 
-def asked(question: str | None, labels: str | None) -> dict[str, Any]:
+METRIC_HELP = (
+    "How replies are scored: exact, anls, 1-cer, token-f1, iou, … (docs/replies.md), or a function "
+    "of your own, FILE.py:FUNCTION, which is run"
+)
+MAX_TOKENS_HELP = "Tokens of the longest reply that the question needs"
+
+
+def asked(
+    question: str | None,
+    labels: str | None,
+    metric: str | None = None,
+    max_tokens: int | None = None,
+) -> dict[str, Any]:
     """Those options of a task that were given; of labels, "a,b" gives a sequence."""
+    from bbtvp.cli.metric import open_metric
     from bbtvp.tasks.labels import parse_labels
 
     found: dict[str, Any] = {"question": question} if question else {}
-    return found if labels is None else {**found, "labels": parse_labels(labels)}
+    found |= {} if labels is None else {"labels": parse_labels(labels)}
+    found |= {} if metric is None else {"metric": open_metric(metric)}
+    return found | ({} if max_tokens is None else {"max_tokens": max_tokens})
 
 
 def out_option(help: str, **settings: Any) -> Callable[..., Any]:

@@ -71,6 +71,8 @@ def robustness(
         models,
         question=shared["question"],
         labels=shared["labels"],
+        metric=shared["metric"],
+        max_tokens=shared["max_tokens"],
         options=shared["options"],
     )
     limit = shared["limit"]

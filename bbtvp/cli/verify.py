@@ -17,6 +17,7 @@ from bbtvp.cli.checks import (
     asking_options,
     labels_option,
     question_option,
+    scoring_options,
     tested_models_option,
     tested_task_option,
 )
@@ -43,6 +44,7 @@ points = click.FloatRange(0, 100, max_open=True)
 )
 @question_option
 @labels_option
+@scoring_options
 @number_option(
     "--min-gain",
     default=2.0,
@@ -84,6 +86,8 @@ def verify(
     sources: tuple[str, ...],
     question: str | None,
     labels: str | None,
+    metric: str | None,
+    max_tokens: int | None,
     min_gain: float,
     max_harm: float,
     sequential: bool,
@@ -114,7 +118,14 @@ def verify(
     began = time.monotonic()
     beside = None if rivals is None else rival_arguments(rivals, reader, rival_queries)
     inputs = CheckInputs.load(
-        prompt, task, models, question=question, labels=labels, options=options
+        prompt,
+        task,
+        models,
+        question=question,
+        labels=labels,
+        metric=metric,
+        max_tokens=max_tokens,
+        options=options,
     )
     rule = Rule(min_gain / 100, max_harm / 100)
     if dry_run:

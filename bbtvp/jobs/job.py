@@ -26,7 +26,8 @@ class SearchJob(BaseModel):
     """What a file of jobs may say of one.
 
     model: the source, or a list of several searched together. options: of all its models, as -M;
-    own: of single models, by spec. labels: as --labels, "a,b,c" or "none". search: the options of
+    own: of single models, by spec. labels: as --labels, "a,b,c" or "none". metric, max_tokens: as
+    --metric, by name, and --max-tokens. search: the options of
     `bbtvp optimize`, which a file names beside the other keys. verify: models to prove the prompt
     on, beside the sources; true for the sources alone. also: other tasks to prove it on. train: at
     most so many training images. The cap on money, `search.usd`, is one for search and proofs
@@ -40,6 +41,8 @@ class SearchJob(BaseModel):
     question: str | None = None
     labels: str | None = None
     train: int | None = Field(None, ge=1)
+    metric: str | None = None
+    max_tokens: int | None = Field(None, ge=1)
     model: str | tuple[str, ...]
     options: Mapping[str, OptionValue] = Field(default_factory=dict)
     own: Mapping[str, Mapping[str, OptionValue]] = Field(default_factory=dict)
@@ -94,7 +97,10 @@ class SearchJob(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """The search."""
-        asked = {"question": self.question, "labels": self.labels, "train": self.train}
+        asked = {
+            name: getattr(self, name)
+            for name in ("question", "labels", "train", "metric", "max_tokens")
+        }
         surrogate = self.search.surrogate
         return Recipe(
             Origin(self.task, {key: value for key, value in asked.items() if value is not None}),

@@ -35,6 +35,8 @@ _NOT_A_METHOD = (
     "usd",
     "minutes",
     "train",
+    "metric",
+    "max_tokens",
 )
 """Keys of a job that do not say by which method its prompt was found."""
 

@@ -211,6 +211,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "task": run.task.name,
         "question": run.task.question,
         "labels": run.task.labels and list(run.task.labels),
+        **scoring_facts(run.task),
         "source_model": run.model.spec,
         "source_models": [model.spec for model in run.models],
         "queries": dict(run.queries),
@@ -220,6 +221,16 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         ],
         "bbtvp": version("bbtvp"),
     }
+
+
+def scoring_facts(task: Task) -> dict[str, Any]:
+    """How replies are scored, where that is not what every loader takes, and the reply's limit."""
+    found: dict[str, Any] = {}
+    if str(task.scoring) not in ("accuracy", "exact"):
+        found["metric"] = str(task.scoring)
+    if task.max_tokens is not None:
+        found["max_tokens"] = task.max_tokens
+    return found
 
 
 def _identity(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from bbtvp.search.validation import Arm
 from bbtvp.stats import bootstrap_mean
 from bbtvp.tasks import Task
 
-_FLAGS = frozenset({"question", "labels", "definitions"})
+_FLAGS = frozenset({"question", "labels", "definitions", "metric", "max_tokens"})
 """Options of a task that the command line has."""
 
 
@@ -91,9 +91,14 @@ def next_command(task: Task, models: Sequence[Model], folder: Path | None) -> st
     for name, value in loaded.options.items():
         if name == "definitions":  # the bundle holds the words that they gave
             continue
-        words += [f"--{name}", value if isinstance(value, str) else "|".join(value) or "none"]
+        words += [f"--{name.replace('_', '-')}", _flag_value(value)]
     for origin in known:
         words += ["--model", origin.spec]
     for name, value in known[0].options.items():
         words += ["-M", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
     return shlex.join([*words, "--out", str(folder)])
+
+
+def _flag_value(value: Any) -> str:
+    """A value as a flag takes it; of labels, all of them."""
+    return "|".join(value) or "none" if isinstance(value, list) else str(value)

@@ -22,6 +22,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = MappingProxyType(
             *("class_name", "label_name", "ground_truth"),
         ),
         "split": ("split",),
+        "answers": ("answers",),
         "labels": ("labels",),
         "group": ("group",),
     }
@@ -55,6 +56,8 @@ def columns_of(names: Sequence[str]) -> dict[str, str]:
         chosen = role if role in names else next(of_role, None)
         if chosen is not None:
             found[role] = chosen
+    if "answers" in found:
+        found.setdefault("answer", "answer")  # the commonest of them
     return found
 
 

@@ -94,6 +94,8 @@ def _with_labels(labels: tuple[str, ...], rows: list[Row]) -> Labelled:
 
 def _inferred(path: Path, rows: list[Row]) -> Labelled:
     """The distinct answers as labels, if they are few and each occurs several times."""
+    if any(len(set(row.sample.accepted)) > 1 for row in rows):
+        return Labelled(None, rows, ("answers are free: some rows accept several",))
     counts = Counter(row.sample.answer for row in rows)
     why = _why_free(counts, len(rows)) or _why_not_in_train(rows, counts)
     if why is not None:

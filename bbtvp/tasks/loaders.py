@@ -48,10 +48,11 @@ def load(
 
     A folder has one sub-folder per class, and may have train, validation (or val) and test above
     them. A table has the columns image (a path relative to the table) and answer, under any usual
-    name (docs/data.md); it may have split, group, labels (this row's options: "red|blue", in .jsonl
-    a list) and id; every other column is a field for the question. Stated splits are kept; train
-    gives up its share for validation if only that is missing. Otherwise `seed` and the images
-    decide the splits, and samples of one group stay together.
+    name (docs/data.md), or answers, all that are accepted ("a|b", in .jsonl a list); it may have
+    split, group, labels (this row's options: "red|blue", in .jsonl a list) and id; every other
+    column is a field for the question. Stated splits are kept; train gives up its share for
+    validation if only that is missing. Otherwise `seed` and the images decide the splits, and
+    samples of one group stay together.
 
     `question`: the template, in which {labels} stands for the labels; by default the column of
     questions, or else "what is in the image?" with the labels. `labels`: the answers allowed, as a

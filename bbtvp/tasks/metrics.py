@@ -103,8 +103,8 @@ class Metric:
     of the set; their mean by default. needs_labels: whether every sample must have a list of
     allowed answers, which the prediction is then one of. problem: (answers) → why a sample with
     these answers cannot be scored, "" if it can. whole: whether the prediction is the whole reply
-    and not the final statement in it, as for boxes in JSON. name: in messages, and in the digest of
-    a task.
+    and not the final statement in it, as for boxes in JSON. name: in messages. version: tells
+    functions of one name apart; both are part of the digest of a task.
     """
 
     grade: Callable[[str, str], float]
@@ -114,6 +114,7 @@ class Metric:
     problem: Callable[[Sequence[str]], str] = _any
     whole: bool = False
     name: str = ""
+    version: str = ""
 
     def __str__(self) -> str:
         return self.name or getattr(self.grade, "__name__", "a metric")

@@ -13,8 +13,8 @@ from bbtvp.tasks.metrics import Metric
 def own_metric(function: Callable[[str, str], float], name: str = "") -> Metric:
     """The metric of a function (prediction, answer) → score from 0 to 1.
 
-    Its name is the function's, or the one that is given, with a digest of the source text, so that
-    a run goes on only with the same function. UsageError for what is no function.
+    Its name is the function's, or the one that is given, and its version a digest of the source
+    text, so that a run goes on only with the same function. UsageError for what is no function.
     """
     if not callable(function):
         raise UsageError(
@@ -22,7 +22,7 @@ def own_metric(function: Callable[[str, str], float], name: str = "") -> Metric:
             "function of a prediction and an answer"
         )
     try:
-        mark = f"#{digest(inspect.getsource(function).encode())[:8]}"
+        version = digest(inspect.getsource(function).encode())
     except (OSError, TypeError):  # made at a prompt, or in C
-        mark = ""
-    return Metric(function, name=f"{name or getattr(function, '__name__', 'own')}{mark}")
+        version = ""
+    return Metric(function, name=name or getattr(function, "__name__", "own"), version=version)

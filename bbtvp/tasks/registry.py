@@ -36,12 +36,17 @@ def as_task(given: Task | str | Path) -> Task:
     return given if isinstance(given, Task) else load_task(given)
 
 
+_EVERY = ("train", "metric", "max_tokens")
+"""Options of `load_task` that every loader has."""
+
+
 def load_task(spec: str | Path, **options: Any) -> Task:
     """The task that `spec` names; a `Path` is always a folder or a table. "~" is the home folder.
 
     `options` (question, labels, seed, limit, …) go to the loader.
 
-    train, for every loader: keep at most so many training images, each answer in its proportion.
+    For every loader: train, keep at most so many training images, each answer in its proportion;
+    metric, how replies are scored, as for `Task`; max_tokens, the longest reply that is needed.
 
     A path that exists, or ends in .csv or .jsonl, or begins with "." or "/", is read by `load`.
     Otherwise the first "/" or ":" splits the spec into a plug-in's name and what it is called with:
@@ -50,11 +55,14 @@ def load_task(spec: str | Path, **options: Any) -> Task:
     Raises UsageError with the nearest names for an unknown spec, and whatever the loader raises.
     """
     spec = _spelled(spec)
-    loaded = _loaded(spec, {name: value for name, value in options.items() if name != "train"})
+    own = {name: value for name, value in options.items() if name in _EVERY and value is not None}
+    loaded = _loaded(spec, {name: options[name] for name in options if name not in _EVERY})
     task = loaded
-    if options.get("train") is not None:
-        task = _with_fewer(task, options["train"])
-        object.__setattr__(task, "loading", loaded.loading)
+    if "train" in own:
+        task = _with_fewer(task, own.pop("train"))
+    if own:
+        task = replace(task, **own)
+    object.__setattr__(task, "loading", loaded.loading)
     object.__setattr__(task, "origin", Origin.of(spec, options))  # frozen for all others
     return task
 

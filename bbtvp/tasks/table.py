@@ -58,11 +58,12 @@ class TableRows(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """One row: stripped text by column, no empty ones; `labels` already apart."""
+    """One row: stripped text by column, no empty ones; labels and several answers already apart."""
 
     line: int
     values: Mapping[str, str]
     labels: tuple[str, ...] | None
+    answers: tuple[str, ...] = ()
 
 
 class _ReadTable(NamedTuple):
@@ -142,7 +143,7 @@ def _csv_table(path: Path) -> _ReadTable:
                     f"{_SEPARATORS[separator]} in quotes",
                 )
             else:
-                records.append(_csv_record(line, header, cells, columns.get("labels")))
+                records.append(_csv_record(line, header, cells, columns))
     except csv.Error as error:
         raise DataError(
             f"{path} line {reader.line_num + before}: not CSV ({error}); check the quotes"
@@ -156,12 +157,23 @@ def _csv_table(path: Path) -> _ReadTable:
 
 
 def _csv_record(
-    line: int, header: Sequence[str], cells: Sequence[str], options: str | None
+    line: int, header: Sequence[str], cells: Sequence[str], columns: Mapping[str, str]
 ) -> _Record:
     values = {name: cell for name, cell in zip(header, cells, strict=True) if cell and name}
-    given = None if options is None else values.pop(options, None)
-    labels = None if given is None else tuple(one.strip() for one in given.split("|"))
-    return _Record(line, values, labels)
+    labels = _parts(values.pop(columns.get("labels", "labels"), None))
+    answers = _parts(values.pop(columns.get("answers", ""), None)) or ()
+    if answers:
+        values.setdefault(columns["answer"], _commonest(answers))
+    return _Record(line, values, labels, answers)
+
+
+def _parts(cell: str | None) -> tuple[str, ...] | None:
+    return None if cell is None else tuple(one.strip() for one in cell.split("|"))
+
+
+def _commonest(answers: Sequence[str]) -> str:
+    """The commonest answer, of equals the first."""
+    return Counter(answers).most_common(1)[0][0]
 
 
 def _without_separator_line(text: str) -> tuple[str, str | None]:
@@ -258,11 +270,26 @@ def _json_record(
                 f"no column {column!r} (found: {', '.join(cells)}); {_nearest(column, list(cells))}"
             )
     labels = _json_labels(cells.pop(columns.get("labels", "labels"), None))
-    answer = cells[columns["answer"]]
-    if isinstance(answer, float):
-        cells[columns["answer"]] = _json_number(answer)
+    answers = _json_answers(cells.pop(columns.get("answers", ""), None))
+    answer = cells.get(columns["answer"])
+    if isinstance(answer, list):
+        answers = answers or _json_answers(answer)
+        answer = None
+    if answer is None and answers:
+        answer = _commonest(answers)
+    cells[columns["answer"]] = _json_number(answer)
     texts = {name: _json_text(name, cell) for name, cell in cells.items() if cell is not None}
-    return _Record(line, {name: text for name, text in texts.items() if text}, labels)
+    return _Record(line, {name: text for name, text in texts.items() if text}, labels, answers)
+
+
+def _json_answers(value: Any) -> tuple[str, ...]:
+    """All accepted answers: a list of texts, or of VQA's objects with the key "answer"."""
+    if value is None:
+        return ()
+    listed = value if isinstance(value, list) else [value]
+    plain = [one.get("answer") if isinstance(one, dict) else one for one in listed]
+    texts = (_json_text("answers", _json_number(one)) for one in plain if one is not None)
+    return tuple(text for text in texts if text)
 
 
 def _json_number(value: Any) -> Any:
@@ -389,7 +416,8 @@ def _row(
     options = None if record.labels is None else tuple(map(cell, record.labels))
     answer = cell(values[columns["answer"]])
     group = values.get(columns.get("group", ""))
-    sample = Sample(identity, answer, image, fields, options, group)
+    answers = tuple(map(cell, record.answers))
+    sample = Sample(identity, answer, image, fields, options, group, answers)
     return Row(sample, split, f"{path} line {record.line}")
 
 

@@ -240,7 +240,8 @@ class Task:
             for name, samples in self.splits.items()
         }
         limit = [] if self.max_tokens is None else [self.max_tokens]
-        scored = self.metric if isinstance(self.metric, str) else str(self.scoring)
+        own = self.scoring
+        scored = self.metric if isinstance(self.metric, str) else [str(own), own.version]
         return digest_json([self.name, self.question, self.labels, scored, splits, *limit])
 
     def describe(self) -> dict[str, Any]:

@@ -31,14 +31,15 @@ class OpenedPrompt(NamedTuple):
         """The task that is given, or loaded with these options of `load_task`.
 
         A folder or a file is by default asked the question that the prompt was searched with, and
-        a table takes the labels of that search.
+        scored as there; a table takes the labels of that search.
         """
         if isinstance(given, Task):
             return given
         path = Path(given).expanduser() if isinstance(given, str | Path) else None
         found = dict(options)
         if path is not None and path.exists():
-            names = ("question", "labels") if is_table(path.name) else ("question",)
+            names = ["question", "metric", "max_tokens"]
+            names += ["labels"] if is_table(path.name) else []
             found = {name: self.facts[name] for name in names if self.facts.get(name)} | found
         return load_task(given, **found)
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bbtvp.cli.metric import open_metric
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.tasks import Metric, Sample, Task, read_reply
 from bbtvp.tasks.grades.boxes import BOXES, read_box
 from bbtvp.tasks.metrics import METRICS, per_sample
+from bbtvp.tasks.registry import load_task
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 
@@ -159,7 +161,7 @@ def test_a_metric_that_gives_no_score_names_the_sample_and_the_value(
     function: Callable[[str, str], float], said: str
 ) -> None:
     task = task_of(function, answers=("stop", "halt"))
-    with pytest.raises(UsageError, match=f"sample 'test-1': metric '{function.__name__}#.*{said}"):
+    with pytest.raises(UsageError, match=f"sample 'test-1': metric '{function.__name__}'.*{said}"):
         task.grade("STOP", task.test[0])
 
 
@@ -185,6 +187,34 @@ def test_a_metric_in_a_file_is_named_by_the_user_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_metric(f"{tmp_path}/none.py:half")
     assert open_metric("anls") == "anls"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.csv", "image,answers\n{0}.png,stop|halt|stop\n"),
+        ("t.jsonl", '{{"image": "{0}.png", "answers": ["stop", "halt", "stop"]}}\n'),
+        ("t.jsonl", '{{"image": "{0}.png", "answer": ["stop", "halt", "stop"]}}\n'),
+        (
+            "t.jsonl",
+            (
+                '{{"image": "{0}.png", "answers": [{{"answer": "halt"}}, {{"answer": "stop"}}, '
+                '{{"answer": "stop"}}]}}\n'
+            ),
+        ),
+    ],
+)
+def test_tables_give_several_answers(tmp_path: Path, name: str, text: str) -> None:
+    rows = ""
+    for i in range(20):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        rows += text.format(i).removeprefix("image,answers\n" if i else "")
+    (tmp_path / name).write_text(rows, "utf-8")
+    task = load_task(tmp_path / name, question="what?", metric="anls", max_tokens=40)
+    sample = task.test[0]
+    assert (sample.answer, sorted(sample.accepted)) == ("stop", ["halt", "stop", "stop"])
+    assert task.labels is None and task.max_tokens == 40
+    assert task.grade("halt", sample) == 1
 
 
 def test_max_tokens_is_part_of_the_task() -> None:
