@@ -19,23 +19,41 @@ from bbtvp.rivals.rival import Rival, Tuned, Tuning
 from bbtvp.search import Answers, ask
 from bbtvp.search.ask import BATCH, Beside, PromptLike
 from bbtvp.tasks import Sample
+from bbtvp.tasks.grades.boxes import BOXES, read_box
 from bbtvp.tasks.replies import read_reply
 
-_PLACES: Mapping[str, tuple[int, int]] = MappingProxyType(
+
+@final
+class Region(NamedTuple):
+    """A part of a picture: its centre and its size, as shares of the sides, and its name."""
+
+    name: str
+    x: float
+    y: float
+    width: float = 0.5
+    height: float = 0.5
+
+
+_PLACES: Mapping[str, Region] = MappingProxyType(
     {
-        f"{vertical} {horizontal}": (row, column)
-        for (row, vertical), (column, horizontal) in product(
-            enumerate(("top", "middle", "bottom")), enumerate(("left", "center", "right"))
+        f"{vertical} {horizontal}": Region(f"{vertical} {horizontal}", x / 6, y / 6)
+        for (y, vertical), (x, horizontal) in product(
+            ((1, "top"), (3, "middle"), (5, "bottom")), ((1, "left"), (3, "center"), (5, "right"))
         )
     }
 )
-"""The nine places of a picture that a model may name, as (row, column)."""
+"""The nine places that a model may name: half of the picture around each cell of a 3 × 3 grid."""
 
 _EVERYWHERE = "everywhere"
+_BOX = BOXES["iou-1000"]
+_MARGIN = 1.5
+"""Sides of a crop, in those of the box that the model gave."""
+_LEAST = 0.2
+"""The least side of a crop, as a share of the picture's."""
 _WHERE = (
     "Do not answer this yet: {question}\n"
     "Which part of the picture must be looked at closely to answer it? Reply with one of these and "
-    "nothing else: {places}."
+    f"nothing else: {', '.join((*_PLACES, _EVERYWHERE))}; or with a box as {_BOX}."
 )
 _WHERE_TOKENS = 32
 _SMALL = 768
@@ -65,11 +83,11 @@ class CloserLook(Rival):
 class TwoPass(Procedure):
     """Asks where to look, and then the question about the whole picture and a crop of that place.
 
-    The model names one of nine places, or says that it must look everywhere. The crop has half of
-    the picture's width and height and comes from the image at its own resolution. A model that
-    takes several images in a request gets the crop after the whole; for any other they lie on one
-    canvas. Where the place cannot be read, the second query is the plain question. prompt: what is
-    done to the whole, to the crop and to the question.
+    The model names one of nine places, gives a box, or says that it must look everywhere. The crop
+    has half of the picture's width and height, or the box with a margin, and comes from the image
+    at its own resolution. A model that takes several images in a request gets the crop after the
+    whole; for any other they lie on one canvas. Where no place can be read, the second query is the
+    plain question. prompt: what is done to the whole, to the crop and to the question.
     """
 
     prompt: PromptLike = field(default_factory=HandPrompt)
@@ -93,13 +111,13 @@ class TwoPass(Procedure):
             [
                 Request(
                     self.prompt.render(picture),
-                    _WHERE.format(question=question, places=", ".join((*_PLACES, _EVERYWHERE))),
+                    _WHERE.format(question=question),
                     max_tokens=_WHERE_TOKENS,
                 )
                 for picture, question in zip(pictures, plain, strict=True)
             ]
         )
-        places = [_place(outcome) for outcome in first]
+        places = [_region(outcome) for outcome in first]
         sent = [
             self._second(picture, question, place, several=several)
             for picture, question, place in zip(pictures, plain, places, strict=True)
@@ -116,20 +134,22 @@ class TwoPass(Procedure):
         return ProcedureAnswers(found, (*first, *found.outcomes), places.count(None))
 
     def _second(
-        self, picture: Pixels, question: str, place: str | None, *, several: bool
+        self, picture: Pixels, question: str, region: Region | None, *, several: bool
     ) -> _SecondQuery:
         whole = self.prompt.render(picture)
         words = self.prompt.ask(question)
         beside = Beside.of(self.prompt)
-        if place is None or place == _EVERYWHERE:
+        if region is None or region == _WHOLE:
             return _SecondQuery(whole, words, beside)
-        crop = self.prompt.render(crop_at(picture, *_PLACES[place]))
+        crop = self.prompt.render(crop_of(picture, region))
         if several:
-            said = f"The picture before shows the whole; this one is a closer look at its {place}."
+            said = (
+                f"The picture before is the whole; this one is a closer look at its {region.name}."
+            )
             shown = beside._replace(context=(*beside.context, Shown(whole, "The whole picture.")))
             return _SecondQuery(crop, f"{said}\n{words}", shown)
         canvas, where = on_one_canvas(whole, crop)
-        said = f"The part {where} is a closer look at the {place} of the picture beside it."
+        said = f"The part {where} is a closer look at the {region.name} of the picture beside it."
         return _SecondQuery(canvas, f"{said}\n{words}", beside)
 
 
@@ -139,23 +159,38 @@ class _SecondQuery(NamedTuple):
     beside: Beside
 
 
-def _place(outcome: Outcome) -> str | None:
-    """The place that a reply names; None where it failed or cannot be read."""
+_WHOLE = Region(_EVERYWHERE, 0.5, 0.5, 1.0, 1.0)
+
+
+def _region(outcome: Outcome) -> Region | None:
+    """The region that a reply names; None where the query failed or no region can be read."""
     if not isinstance(outcome, Reply) or outcome.text is None:
         return None
-    return read_reply(outcome.text, (*_PLACES, _EVERYWHERE), cut=outcome.cut).answer
+    box = read_box(outcome.text, _BOX)
+    if box is not None:
+        most = _BOX.most or 1.0
+        left, top, right, bottom = (value / most for value in box)
+        return Region(
+            "part that you named",
+            (left + right) / 2,
+            (top + bottom) / 2,
+            max(_LEAST, _MARGIN * (right - left)),
+            max(_LEAST, _MARGIN * (bottom - top)),
+        )
+    named = read_reply(outcome.text, (*_PLACES, _EVERYWHERE), cut=outcome.cut).answer
+    return _PLACES.get(named or "", _WHOLE if named else None)
 
 
-def crop_at(picture: Pixels, row: int, column: int) -> Pixels:
-    """Half of the width and of the height around a cell of a 3 × 3 grid, doubled if it is small.
+def crop_of(picture: Pixels, region: Region) -> Pixels:
+    """The region, moved into the picture where it leaves it, and doubled if it is small.
 
-    picture: (H, W, 3) uint8. row, column: 0 to 2.
+    picture: (H, W, 3) uint8.
     """
     height, width = picture.shape[:2]
-    tall = max(1, height // 2)
-    wide = max(1, width // 2)
-    top = min(max(0, round((row + 0.5) * height / 3 - tall / 2)), height - tall)
-    left = min(max(0, round((column + 0.5) * width / 3 - wide / 2)), width - wide)
+    tall = min(height, max(1, round(region.height * height)))
+    wide = min(width, max(1, round(region.width * width)))
+    top = min(max(0, round(region.y * height - tall / 2)), height - tall)
+    left = min(max(0, round(region.x * width - wide / 2)), width - wide)
     crop = np.ascontiguousarray(picture[top : top + tall, left : left + wide])
     if max(tall, wide) >= _SMALL:
         return crop

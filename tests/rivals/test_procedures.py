@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Budget, Capabilities, FunctionModel, Model, Outcome, Reply, Request, Usage
 from bbtvp.rivals import RivalRow, RivalTable, compare_rivals
-from bbtvp.rivals.closer import crop_at, on_one_canvas
+from bbtvp.rivals.closer import Region, crop_of, on_one_canvas
 from bbtvp.rivals.examples import balanced
 from tests.support import LABELS, PATTERNS, SIDE, Eye, Recorder, patterns
 
@@ -171,11 +172,31 @@ def test_a_model_of_one_image_gets_both_on_one_canvas() -> None:
     assert {request.image.shape for request in second} == {(16, 32, 3)}
 
 
+@pytest.mark.parametrize(
+    ("said", "size"),
+    [
+        ("[500, 500, 900, 900]", 77),  # 1.5 × 0.4 of 64 px, doubled
+        ('{"bbox_2d": [0, 0, 10, 10]}', 26),  # no less than a fifth
+        ("everywhere", None),
+        ("[900, 900, 100, 100]", None),
+    ],
+)
+def test_a_box_in_the_models_own_words_is_cropped_with_a_margin(
+    said: str, size: int | None
+) -> None:
+    model = Recorder(
+        Reader(lambda request: said if "Do not answer" in request.text else "rows", images=2)
+    )
+    compare_rivals(_task_of_corners(), [model], rivals=["zoom"])  # type: ignore[arg-type]
+    crops = {request.image.shape[0] for request in model.asked if request.context}
+    assert crops == ({size - size % 2} if size else set())
+
+
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (2, 2), (300, 400), (1600, 1200)])
 def test_every_crop_lies_in_its_picture(shape: tuple[int, int]) -> None:
     picture = np.arange(shape[0] * shape[1] * 3, dtype=np.uint8).reshape(*shape, 3)
-    for place in range(9):
-        crop = crop_at(picture, *divmod(place, 3))
+    for x, y in product((0, 0.2, 0.5, 1), repeat=2):
+        crop = crop_of(picture, Region("there", x, y, 0.4, 1.5))
         assert crop.size and crop.dtype == np.uint8
     canvas, where = on_one_canvas(picture, crop)
     assert canvas.shape[:2] == (
