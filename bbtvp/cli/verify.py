@@ -45,11 +45,11 @@ points = click.FloatRange(0, 100, max_open=True)
 @question_option
 @labels_option
 @scoring_options
-@number_option(
+@click.option(
     "--min-gain",
-    default=2.0,
-    type=points,
-    help="Points that the source must gain for a go.",
+    type=click.FloatRange(-100, 100, min_open=True, max_open=True),
+    help="Points that the source must gain for a go [default: 2, or of a prompt that was searched "
+    "with --goal cost -2: it may lose as much].",
 )
 @number_option(
     "--max-harm",
@@ -88,7 +88,7 @@ def verify(
     labels: str | None,
     metric: str | None,
     max_tokens: int | None,
-    min_gain: float,
+    min_gain: float | None,
     max_harm: float,
     sequential: bool,
     calibration: int,
@@ -127,7 +127,8 @@ def verify(
         max_tokens=max_tokens,
         options=options,
     )
-    rule = Rule(min_gain / 100, max_harm / 100)
+    least = Rule.of(inputs.facts).min_gain if min_gain is None else min_gain / 100
+    rule = Rule(least, max_harm / 100)
     if dry_run:
         _show_plan(inputs, rule, beside, reader=reader, calibration=calibration, as_json=as_json)
         return

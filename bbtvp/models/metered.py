@@ -26,7 +26,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models.budget import Budget
 from bbtvp.models.cache import ReplyCache
 from bbtvp.models.exchange import Outcome, QueryFailed, Reply, Request, Usage
-from bbtvp.models.port import Model, Probe
+from bbtvp.models.port import Delivered, Model, Probe
 
 REQUESTS_PER_CALL = 128
 """Most requests in one call to a local model, where it does not say so itself (see
@@ -95,6 +95,15 @@ class MeteredModel(Model):
 
     def cost_of(self, usage: Usage) -> float | None:
         return self.model.cost_of(usage)
+
+    def delivered(self, width: int, height: int) -> Delivered | None:
+        return self.model.delivered(width, height)
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        return self.model.image_tokens(width, height)
+
+    def image_usd(self, width: int, height: int) -> float | None:
+        return self.model.image_usd(width, height)
 
     def _keys(self, requests: Sequence[Request]) -> list[str]:
         identity = self.model.identity.encode()

@@ -109,7 +109,7 @@ class Placement(Layer):
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
         if "size" not in self.search:
             return ()
-        return ((self._first_size, len(SIZES)),)
+        return ((self.size_places.start, len(SIZES)),)
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
         """Each size but the usual one."""
@@ -119,9 +119,9 @@ class Placement(Layer):
 
     def start(self, size: str) -> Vector:
         """A z that sends this size, all else at its middle. UsageError if it is not searched."""
-        checked_choice("size", (size,), SIZES if "size" in self.search else ())
+        checked_choice("size", (size,), SIZES)
         z = np.zeros(len(self._names))
-        z[self._names.index(f"size_{size}")] = 1.0
+        z[self.size_places.start + list(SIZES).index(size)] = 1.0
         return z
 
     def geometry(self, canvas: Size, *, shape: Shape = "square") -> Geometry:
@@ -170,15 +170,19 @@ class Placement(Layer):
         return tuple(name for chosen in self.search for name in expanded.get(chosen, (chosen,)))
 
     @property
-    def _first_size(self) -> int:
-        return self._names.index(f"size_{next(iter(SIZES))}")
+    def size_places(self) -> slice:
+        """The places of the size among this layer's variables. UsageError if it has none."""
+        if "size" not in self.search:
+            raise UsageError('this placement searches no size; give search=("size",)')
+        first = self._names.index(f"size_{next(iter(SIZES))}")
+        return slice(first, first + len(SIZES))
 
     def _size(self, z: Vector) -> str:
         """The name of the chosen size."""
         options = list(SIZES)
         if "size" not in self.search:
             return options[0]
-        return chosen(options, z[self._first_size :][: len(options)].tolist())
+        return chosen(options, z[self.size_places].tolist())
 
     @property
     def _largest_zoom(self) -> float:

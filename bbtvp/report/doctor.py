@@ -19,6 +19,7 @@ from bbtvp.endpoint.images import ImagePlan
 from bbtvp.endpoint.known import KnownModel, known, reply_tokens
 from bbtvp.endpoint.limits import Limits
 from bbtvp.endpoint.prices import Estimate, Price, Prices, estimate
+from bbtvp.endpoint.resizing import ResizeResult, ResizeStep
 from bbtvp.models.preprocessing import Preprocessor
 from bbtvp.models.registry import PROVIDERS
 from bbtvp.prompt import Prompt, open_image, preset
@@ -97,7 +98,7 @@ class Diagnosis:
     scaled. arrival: what arrives at a local model; None for others, and where none was measured.
     refused: why the endpoint would refuse the image, None if it would not. ended: what to do about
     a price of yours that has ended. known: what is known of the model. cost: of `QUERIES` image
-    queries.
+    queries. own_shape: what happens to the image in its own shape; None without one.
     """
 
     subject: ModelName
@@ -115,6 +116,7 @@ class Diagnosis:
     ended: str | None
     known: KnownModel
     cost: Estimate
+    own_shape: ImagePlan | None = None
 
     @property
     def survives(self) -> bool | None:
@@ -145,6 +147,7 @@ class Diagnosis:
             "refused": self.refused,
             "warnings": list(plan.warnings),
             "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
+            "own_shape": self.own_shape and _plan_json(self.own_shape),
             "price": price and price.model_dump(mode="json", exclude_none=True),
             "price_ended": self.ended,
             "usd_per_1000": self.cost.usd_bound,
@@ -167,6 +170,8 @@ class Diagnosis:
         yield self.subject.spec
         yield f"  image    {self.source} -> {canvas} -> {sent}"
         yield from (f"           {line}" for line in self._path())
+        if self.own_shape:
+            yield f"  as it is {_plan_text(self.own_shape)}"
         yield from (
             f"  warning  {warning}" for warning in self.plan.warnings if warning != self.refused
         )
@@ -233,6 +238,20 @@ class Diagnosis:
                 "whether the endpoint honours log-probabilities, forced labels, seed: "
                 "--probe asks it"
             )
+
+
+def _plan_json(plan: ImagePlan) -> dict[str, Any]:
+    return {
+        "sent": list(plan.sent),
+        "steps": list(map(str, plan.steps)),
+        "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
+    }
+
+
+def _plan_text(plan: ImagePlan) -> str:
+    steps = "; ".join(map(str, plan.steps)) or ("not resampled" if plan.scale == 1 else "unknown")
+    tokens = "" if plan.tokens is None else f"; {plan.tokens:,} image tokens expected"
+    return f"{plan.sent[0]} x {plan.sent[1]} px -> {steps}{tokens}"
 
 
 def diagnose(
@@ -314,7 +333,29 @@ def diagnose(
             prices=prices,
             limits=table,
         ),
+        _own_shape(subject.service, model, pixels, preprocessor, limits=table),
     )
+
+
+def _own_shape(
+    service: str,
+    model: str,
+    pixels: Pixels | None,
+    preprocessor: Preprocessor | None,
+    *,
+    limits: Limits,
+) -> ImagePlan | None:
+    """What happens to the image in its own shape, as a search sends it by default."""
+    if pixels is None:
+        return None
+    height, width = pixels.shape[:2]
+    measured = None
+    if preprocessor is not None:
+        found = preprocessor.measure(width, height, frame=1)
+        view = found.views[0]
+        step = ResizeStep("made" if found.whole else "its middle made", view.width, view.height)
+        measured = ResizeResult((step,), found.scale, None, 0)
+    return images.plan(service, model, (width, height), measured=measured, limits=limits)
 
 
 def _reply_tokens(subject: ModelName, facts: KnownModel) -> int:

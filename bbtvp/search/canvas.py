@@ -10,7 +10,7 @@ import numpy as np
 
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.models import Delivered, Model
-from bbtvp.prompt import PromptSpace, preset, takes_any_shape
+from bbtvp.prompt import Placement, Prompt, PromptSpace, preset, takes_any_shape
 from bbtvp.prompt.image import read_header
 from bbtvp.prompt.layer import MAX_CANVAS, MIN_CANVAS, Size
 from bbtvp.prompt.rendering import Canvases
@@ -163,6 +163,15 @@ class Delivery(NamedTuple):
                 for name, found in (("median", self.median), ("smallest", self.smallest))
             },
         }
+
+
+def sent_size(prompt: Prompt, own: Size) -> Size:
+    """The size at which a picture is sent with a prompt."""
+    if prompt.keeps_image:
+        return own
+    space = prompt.space
+    view = space.placement.view(prompt.z[space.slices.get(Placement.kind, slice(0, 0))])
+    return space.canvases.geometry(own, view.size).canvas
 
 
 def deliveries(

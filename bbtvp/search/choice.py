@@ -8,6 +8,7 @@ recommendation, the same half-way to neutral, the recipe that won the race, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, final
 
 import numpy as np
@@ -73,6 +74,12 @@ class Chooser:
             self.watch(ArmValidated(self.arms[-1]))
         kept = any(arm.kept for arm in self.arms[-len(answered) :])
         return Choice(finalists[best], answered[best], kept)
+
+    def keep(self, name: str, found: ArmLosses) -> None:
+        """Add an arm that is kept for another reason than its gain: it is cheaper, and no worse."""
+        arm = self._arm(name, found, self.base, bar=np.inf)
+        self.arms.append(replace(arm, kept=True))
+        self.watch(ArmValidated(self.arms[-1]))
 
     def _looked_at(self, stage: Stage, finalists: Mapping[str, Vector]) -> list[str]:
         """The finalists that are asked about all images: the best of a first look, in order."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 Combine: TypeAlias = Literal["mean", "worst"]
+Goal: TypeAlias = Literal["accuracy", "cost"]
 ReaderName: TypeAlias = Literal["auto", "logprob", "label", "text"]
 Normalise: TypeAlias = Literal["mean", "sum"]
 Group: TypeAlias = Literal["budget", "what is searched", "how it is searched", "surrogate"]
@@ -178,6 +179,14 @@ class SearchConfig:
             settled=True,
             ge=0,
             le=16,
+        ),
+    )
+    goal: Goal = field(
+        default="accuracy",
+        metadata=_about(
+            "what is searched",
+            "accuracy, or cost: then the smallest images that are shown to be read no worse.",
+            settled=True,
         ),
     )
     canvas: int | None = field(

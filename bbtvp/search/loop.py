@@ -12,6 +12,7 @@ from bbtvp.core.rng import derived_seed
 from bbtvp.models import Budget
 from bbtvp.prompt import Prompt
 from bbtvp.runs.journal import Journal
+from bbtvp.search.canvas import picture_sizes
 from bbtvp.search.choice import Chooser, finalists_of, ranked_finalists
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.events import RaceWon, RepliesSeen, StageSkipped, Watch
@@ -19,10 +20,11 @@ from bbtvp.search.objective import Objective
 from bbtvp.search.plan import Stage
 from bbtvp.search.race import Race
 from bbtvp.search.reserve import Reserve
+from bbtvp.search.saving import SavedSize, cheapest, prices
 from bbtvp.search.setup import Setup
 from bbtvp.search.stage import Allowance, More, StageSearch
 from bbtvp.search.surrogacy import head_of
-from bbtvp.search.validation import Arm, Validation
+from bbtvp.search.validation import Arm, ArmLosses, Validation
 from bbtvp.search.variables import searched, that_matter
 from bbtvp.surrogate import Surrogate, warm_start
 from bbtvp.surrogate.terms import Head
@@ -109,6 +111,12 @@ class Searcher:
                 incumbent = choice.losses if choice.kept else incumbent
             begun = True
         improved = any(arm.kept for arm in chooser.arms[1:])
+        if self.config.goal == "cost":
+            start = best if improved else self.space.neutral()
+            if saved := self._saved(start, incumbent if improved else chooser.base):
+                best = saved.z
+                chooser.keep(f"size {saved.size}", saved.losses)
+                improved = True
         return Search(
             self.space.prompt(best),
             improved,
@@ -116,6 +124,12 @@ class Searcher:
             dict(self.budget.spent),
             self.budget.failed,
         )
+
+    def _saved(self, z: Vector, incumbent: ArmLosses) -> SavedSize | None:
+        """The prompt sent smaller, where that is shown to be no worse."""
+        median = sorted(picture_sizes(self.objective.task), key=lambda one: one.longer)
+        priced = prices(self.space, self.objective.models[0], median[len(median) // 2])
+        return cheapest(self.space, z, incumbent, validation=self._validation, priced=priced)
 
     def _preview(self) -> None:
         """Show how the first replies are read. Raises UnreadReplies if too many give no answer."""

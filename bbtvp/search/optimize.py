@@ -23,7 +23,7 @@ from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.runs.folder import BUNDLE, check_folder
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
-from bbtvp.search.config import SearchConfig
+from bbtvp.search.config import Goal, SearchConfig
 from bbtvp.search.events import SearchPlanned, SearchPrepared, Watch, silent
 from bbtvp.search.loop import Search, Searcher
 from bbtvp.search.objective import Objective
@@ -54,7 +54,8 @@ class Run:
     identity, which leaves every image as it is, unless `keep_best` was given. `best`: the best
     prompt that was found, whether or not it improved. `queries`: image queries by phase, retries
     and failures counted. `refused`: of the failed, those that the model would not answer. `usd`:
-    what they cost, as far as prices are known. `gain`: of `best` on validation. `print(run)` shows
+    what they cost, as far as prices are known. `gain`: of `best` on validation. `goal`: what the
+    search was for. `print(run)` shows
     `summary()`.
     """
 
@@ -70,6 +71,7 @@ class Run:
     refused: int = 0
     usd: float = 0.0
     gain: ValidationGain | None = None
+    goal: Goal = "accuracy"
 
     def __repr__(self) -> str:
         names = "+".join(model.spec for model in self.models)
@@ -187,6 +189,7 @@ def optimize(
         budget.refused,
         budget.usd,
         gain,
+        config.goal,
     )
     if folder is not None:
         run.save(folder / BUNDLE)
@@ -208,6 +211,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
     """
     return {
         **({} if run.improved else {"improved": False}),
+        **({} if run.goal == "accuracy" else {"goal": run.goal}),
         "task": run.task.name,
         "question": run.task.question,
         "labels": run.task.labels and list(run.task.labels),

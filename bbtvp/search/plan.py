@@ -21,6 +21,14 @@ from bbtvp.search.variables import searched
 SECOND_STAGE_FROM = 2000
 """Budget from which a second stage is worth its queries."""
 
+SIZE_ARMS = 2
+"""Image queries that are kept for the choice of the size, as a multiple of those of one arm."""
+
+COST_SHARE = 0.16
+"""Of the budget, for each arm on validation where the cheapest size is sought: fewer than 135 right
+and wrong answers cannot show that a size is no worse.
+"""
+
 VALIDATION_SHARE = 0.128
 """Of the budget, for each arm on validation; the unprompted arm and one more without a race."""
 
@@ -91,7 +99,8 @@ class Plan:
     prime: training images whose answers a surrogate learns from. rungs: the rounds of the race, the
     neutral point among the prompts. looks: the rounds of the choice after the first stage; later
     stages have one finalist. repeats: answers per image. patience: a stage ends after so many
-    generations in a row without a lower mean loss; 0 never does.
+    generations in a row without a lower mean loss; 0 never does. sizes: image queries of the choice
+    of the size that is sent, as a multiple of one arm's; 0 where accuracy alone is the goal.
     """
 
     stages: tuple[Stage, ...]
@@ -101,6 +110,7 @@ class Plan:
     looks: tuple[Rung, ...] = ()
     repeats: int = 1
     patience: int = 0
+    sizes: int = 0
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
@@ -140,13 +150,16 @@ class Plan:
         return sum(look.queries for look in self.looks) * self.repeats
 
     def chosen_after(self, stage: int) -> int:
-        """Image queries of all choices from this stage on."""
-        return sum(self.choosing(number) for number in range(stage, len(self.stages)))
+        """Image queries of all choices from this stage on, that of the size among them."""
+        return self._chosen_from(stage) + self.held * self.sizes
 
     def after(self, stage: int) -> int:
         """Image queries of the stages after this one, with their choices."""
         later = sum(each.queries for each in self.stages[stage + 1 :])
-        return later + self.chosen_after(stage + 1)
+        return later + self._chosen_from(stage + 1)
+
+    def _chosen_from(self, stage: int) -> int:
+        return sum(self.choosing(number) for number in range(stage, len(self.stages)))
 
     @property
     def extra(self) -> int:
@@ -160,7 +173,7 @@ class Plan:
         return generations + self.held + self.chosen_after(0) + self.extra
 
 
-_LATER_FIELDS = ("rungs", "looks")
+_LATER_FIELDS = ("rungs", "looks", "sizes")
 """Fields of `Plan` that earlier versions did not write."""
 
 
@@ -178,6 +191,7 @@ def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, valida
         prime=min(config.prime, training),
         repeats=config.repeats,
         patience=config.patience,
+        sizes=SIZE_ARMS if config.goal == "cost" else 0,
     )
     racing = _Racing(len(space.starts()), warm=config.warm, training=training)
     if plan := _divided(trial, racing, config.queries):
@@ -211,6 +225,8 @@ def describe_plan(plan: Plan) -> str:
         parts.insert(0, f"{plan.prime} training images to prime the surrogate")
     if plan.looks:
         parts.append(f"choice on validation: {_rounds(plan.looks)}")
+    if plan.sizes:
+        parts.append(f"sizes to send: at most {plan.sizes * plan.held} image queries")
     return (
         f"{'; then '.join(parts)}; {plan.validation} validation images per arm; "
         f"at most {plan.queries} image queries"
@@ -241,6 +257,8 @@ def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     stages = trial.stages if budget >= SECOND_STAGE_FROM else trial.stages[:1]
     share = budget / trial.repeats
     held = AFTER_RACE_SHARE if racing.starts > 1 else VALIDATION_SHARE
+    if trial.sizes:
+        held = COST_SHARE
     validation = min(trial.validation, max(4, round(share * held)))
     plan = replace(trial, stages=stages, validation=validation, looks=racing.looks(validation))
     room = budget * RACE_SHARE if stages[0].cost else budget - plan.queries

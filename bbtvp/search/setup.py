@@ -14,6 +14,7 @@ from bbtvp.search.engines import Engines
 from bbtvp.search.exemplars import check_exemplars, with_exemplars
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.search.readers import Reader, choose_reader
+from bbtvp.search.saving import with_sizes
 from bbtvp.search.words import worded
 from bbtvp.tasks import Task
 
@@ -48,6 +49,8 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
         raise UsageError(
             "--words goes with a preset; give a PromptSpace its own: Guidance(wordings=…)"
         )
+    if config.goal == "cost":
+        space = with_sizes(space)
     if config.exemplars:
         space, task = with_exemplars(space, task, models, most=config.exemplars, seed=config.seed)
     check_exemplars(space, task)

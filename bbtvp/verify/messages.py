@@ -122,6 +122,14 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "delivered-in-part": (
             "of the median test image, {image}, the middle arrives at {model}, in {part}"
         ),
+        "image-cost": (
+            "{model}: image tokens (or pixels, where tokens are not known) change by "
+            "{share!p:+.0f} % with the prompt"
+        ),
+        "image-usd": (
+            "{model}: image tokens change by {share!p:+.0f} % with the prompt, which saves "
+            "${saved:.2f} for 1,000 images"
+        ),
         "canvas-blurred": (
             "the prompt was made for a canvas of {canvas} px; the processor of {model} makes "
             "it {side} px, blurred"

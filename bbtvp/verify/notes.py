@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bbtvp.models import Delivered, Model
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.layer import Size
-from bbtvp.search.canvas import deliveries, picture_sizes
+from bbtvp.search.canvas import deliveries, picture_sizes, sent_size
+from bbtvp.search.saving import price_of
 from bbtvp.tasks import Task
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify.controls import shortened
@@ -74,6 +76,25 @@ def _delivery_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
     if not arrives.whole:
         return [message("delivered-in-part", model=model.spec, image=_px(own), part=_px(arrives))]
     return [message("delivered", model=model.spec, image=_px(own), arrives=_px(arrives))]
+
+
+def saving_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
+    """A note where the size that is sent was searched, on what that saves."""
+    if "size" not in prompt.space.placement.search:
+        return []
+    own = picture_sizes(task, "test")
+    sent = [sent_size(prompt, size) for size in own]
+    before = [price_of(model, size) for size in own]
+    after = [price_of(model, size) for size in sent]
+    if math.fsum(before) == math.fsum(after):
+        return []
+    share = math.fsum(after) / math.fsum(before) - 1
+    dollars = [model.image_usd(*size) for size in (*own, *sent)]
+    known = [usd for usd in dollars if usd is not None]
+    if len(known) < len(dollars) or not any(known):
+        return [message("image-cost", model=model.spec, share=share)]
+    usd = 1000 * (math.fsum(known[: len(own)]) - math.fsum(known[len(own) :])) / len(own)
+    return [message("image-usd", model=model.spec, share=share, saved=usd)]
 
 
 def _px(size: Size | Delivered) -> str:

@@ -42,6 +42,7 @@ from bbtvp.verify.notes import (
     fact_notes,
     overlap_note,
     row_notes,
+    saving_note,
     withheld,
     words_note,
 )
@@ -181,7 +182,7 @@ def verify(
     task = opened_prompt.task(task)
     facts = opened_prompt.facts if facts is None else facts
     source = opened_prompt.facts.get("source_models") if source is None else source
-    rule = rule or Rule()
+    rule = rule or Rule.of(facts)
     planned = plan_proof(prompt, task, models, reader=reader, calibration=calibration, rule=rule)
     watch(ProofPlanned(len(models), planned))
     shared = overlap(task)
@@ -300,6 +301,7 @@ class _Proving:
                     message("settled-early", model=row.model, asked=row.images, images=images)
                 )
             notes += canvas_note(answers.prompt, answers.model.model, self._session.task)
+            notes += saving_note(answers.prompt, answers.model.model, self._session.task)
             rows[i] = row
             shown[i] = _examples(answers, examples)
             self._session.watch(ModelVerified(row))

@@ -28,7 +28,7 @@ margin.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
@@ -81,9 +81,10 @@ OVERLAPPING = 1 / 3
 @final
 @dataclass(frozen=True)
 class Rule:
-    """What a go takes. Both fields are shares, from 0 to below 1.
+    """What a go takes. Both fields are shares; max_harm from 0, min_gain from above -1, to below 1.
 
-    min_gain: the least gain that is worth a deployment; 0 asks only that there is one. max_harm:
+    min_gain: the least gain that is worth a deployment; 0 asks only that there is one, and below 0
+    it is a loss that a cheaper prompt may have: the test is then one of non-inferiority. max_harm:
     the loss on another model that forbids a deployment.
 
     Both are 2 points by default. A prompt must be shipped, versioned and checked for every new
@@ -95,12 +96,22 @@ class Rule:
     max_harm: float = 0.02
 
     def __post_init__(self) -> None:
-        for name in ("min_gain", "max_harm"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UsageError(
-                    f"{name} is {getattr(self, name)}; "
-                    "give a share from 0 up, below 1 (0.02: 2 points)"
-                )
+        if not -1 < self.min_gain < 1:
+            raise UsageError(
+                f"min_gain is {self.min_gain}; give a share between -1 and 1 (0.02: 2 points)"
+            )
+        if not 0 <= self.max_harm < 1:
+            raise UsageError(
+                f"max_harm is {self.max_harm}; give a share from 0 up, below 1 (0.02: 2 points)"
+            )
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any] | None) -> Rule:
+        """The usual rule for a bundle's facts: non-inferiority where its search was for cost."""
+        rule = cls()
+        if (facts or {}).get("goal") != "cost":
+            return rule
+        return cls(min_gain=-rule.max_harm)
 
     def __str__(self) -> str:
         return str(self._message())

@@ -133,6 +133,10 @@ def test_the_canvas_is_chosen_to_fit(tmp_path: Path) -> None:
     chosen = {spec: document("--model", spec, "--image", large)["canvas"] for spec in SERVICES}
     assert chosen["openai/gpt-4o"] == 768
     assert chosen["gemini/gemini-2.5-flash"] == 384
+    own = document("--model", "openai/gpt-4o", "--image", large)["own_shape"]
+    assert own["sent"] == [1500, 1000] and own["steps"][0] == "scaled down to 1152 x 768 px"
+    text = run("--model", "openai/gpt-4o", "--image", large).output
+    assert "as it is 1500 x 1000 px -> scaled down to 1152 x 768 px; cut into" in text
     assert chosen["bedrock/amazon.nova-lite-v1:0"] == 896
 
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from bbtvp.jobs.result import result
 from bbtvp.models import Delivered
-from bbtvp.prompt import Prompt, PromptSpace, Tone, preset
+from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone, preset
 from bbtvp.stats import PairedGain
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify import ProofRow, Rule, needless_proof, verify
@@ -34,6 +34,7 @@ from bbtvp.verify.notes import (
     fact_notes,
     overlap_note,
     row_notes,
+    saving_note,
     withheld,
     words_note,
 )
@@ -75,6 +76,22 @@ MORE = judge(Rule(), [NARROW]).more_images or 0
 def resampled() -> list[Message]:
     with patch.object(Vendor, "fitting_canvas", return_value=32):
         return canvas_note(flat(64), Vendor(), TASK)
+
+
+class Priced(Vendor):
+    """A vendor whose images cost a token a pixel, and a dollar a million."""
+
+    def image_tokens(self, width: int, height: int) -> int | None:
+        return width * height
+
+    def image_usd(self, width: int, height: int) -> float | None:
+        return width * height / 1e6
+
+
+def saved(model: Vendor) -> list[Message]:
+    placement = Placement(search=("size",))
+    prompt = PromptSpace((placement,), 64, "picture").prompt(placement.start("1/2"))
+    return saving_note(prompt, model, TASK)
 
 
 def delivered(*, whole: bool) -> list[Message]:
@@ -210,6 +227,18 @@ CASES = {
         lambda: delivered(whole=False),
         "of the median test image, 16 x 16 px, the middle arrives at vendor/eye/near, in 9 x 10 px",
         {"model": "vendor/eye/near", "image": "16 x 16 px", "part": "9 x 10 px"},
+    ),
+    "image-cost": Case(
+        lambda: saved(Vendor()),
+        "vendor/eye/near: image tokens (or pixels, where tokens are not known) change by -75 % "
+        "with the prompt",
+        {"model": "vendor/eye/near", "share": -0.75},
+    ),
+    "image-usd": Case(
+        lambda: saved(Priced()),
+        "vendor/eye/near: image tokens change by -75 % with the prompt, which saves $0.19 for "
+        "1,000 images",
+        {"model": "vendor/eye/near", "share": -0.75, "saved": 0.192},
     ),
     "canvas-blurred": Case(
         lambda: canvas_note(flat(SIDE // 2), Eye(), TASK),
