@@ -108,7 +108,7 @@ def test_what_is_withheld_is_undecided() -> None:
     assert verdict.as_json() == {"word": "undecided", "rule": rule, "reasons": [leaks.as_json()]}
 
 
-@pytest.mark.parametrize("values", [{"min_gain": -0.1}, {"max_harm": 1.0}])
+@pytest.mark.parametrize("values", [{"min_gain": -1.0}, {"max_harm": -0.1}, {"max_harm": 1.0}])
 def test_a_rule_needs_shares(values: dict[str, float]) -> None:
     with pytest.raises(UsageError, match="give a share"):
         Rule(**values)
@@ -172,3 +172,12 @@ def test_looks_are_equally_spaced_and_end_with_all() -> None:
     ]  # type: ignore[arg-type]
     several = SequentialDesign.of(500, 5)
     assert (several.below_z > several.z).all() and (several.limit_z > several.z).all()
+
+
+def test_a_prompt_that_was_searched_for_its_cost_may_lose_as_much_as_another_model() -> None:
+    rule = Rule.of({"goal": "cost"})
+    assert (rule.min_gain, rule.max_harm) == (-0.02, 0.02)
+    assert Rule.of({"task": "colours"}) == Rule.of(None) == Rule()
+    same = source(3, 3)
+    assert judge(rule, [same]).word == "go"
+    assert judge(Rule(), [same]).word == "no-go"
