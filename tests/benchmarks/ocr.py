@@ -370,6 +370,31 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
+def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A table of means over tasks and seeds, in points, for each source and engine.
+
+    In brackets: in how many cells the arm lies below the image as it is by more than noise (95 %).
+    """
+    lines = [
+        "| source | asked | cells | as it is | empty frame | prompt | by hand |",
+        "|---" * 7 + "|",
+    ]
+    for source in SOURCES:
+        own = [row["right"] for row in rows if row["source"] == source]
+        for name in TARGETS if own else ():
+            cells = []
+            for arm in ("empty", "prompt", "hand"):
+                gains = [paired_gain(right["as it is"][name], right[arm][name]) for right in own]
+                mean = statistics.mean(gain.gain for gain in gains)
+                worse = sum(gain.ci[1] < 0 for gain in gains)
+                cells.append(f"{100 * mean:+.1f} ({worse})")
+            zero = statistics.mean(statistics.mean(right["as it is"][name]) for right in own)
+            lines.append(
+                f"| {source} | {name} | {len(own)} | {100 * zero:.1f} % | {' | '.join(cells)} |"
+            )
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -388,6 +413,7 @@ def main() -> None:
     models = {name: engine(name, args.out) for name in TARGETS}
     rows = args.out / f"{args.name}.jsonl"
     done = list(map(json.loads, rows.read_text("utf-8").splitlines())) if rows.exists() else []
+    shown = []
     for seed in args.seeds:
         for damage in args.damages:
             task = signs(args.signs, damage, seed, args.test)
@@ -401,6 +427,8 @@ def main() -> None:
                     with rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(found) + "\n")
                 print(line(found), flush=True)
+                shown.append(found)
+    print("\n".join(summary(shown)))
 
 
 if __name__ == "__main__":
