@@ -20,6 +20,7 @@ from bbtvp.prompt.image import to_rgb as to_rgb
 from bbtvp.prompt.layer import Layer as Layer
 from bbtvp.prompt.layer import PaintLayer as PaintLayer
 from bbtvp.prompt.layers import LAYERS as LAYERS
+from bbtvp.prompt.margin import Margin as Margin
 from bbtvp.prompt.marks.legend import Legend as Legend
 from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay

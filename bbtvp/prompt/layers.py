@@ -13,6 +13,7 @@ from bbtvp.prompt.frame import Frame
 from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
+from bbtvp.prompt.margin import Margin
 from bbtvp.prompt.marks.legend import Legend
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.overlay import Overlay
@@ -24,6 +25,7 @@ _OURS: tuple[type[Layer], ...] = (
     Placement,
     Restore,
     Tone,
+    Margin,
     Frame,
     Overlay,
     Coordinator,
@@ -34,8 +36,8 @@ _OURS: tuple[type[Layer], ...] = (
     Identity,
 )
 """By rising `order`. What is drawn last is neither resampled nor recoloured: crop and canvas,
-restoration, tone, frame, overlays, marks, labels. Guidance draws nothing. Identity goes with no
-other layer.
+restoration, tone, margin, frame, overlays, marks, labels. Guidance draws nothing. Identity goes
+with no other layer.
 """
 
 _BUILTIN: Mapping[str, type[Layer]] = MappingProxyType({layer.kind: layer for layer in _OURS})

@@ -16,6 +16,7 @@ from bbtvp.prompt import (
     Guidance,
     Layer,
     Legend,
+    Margin,
     Marks,
     Overlay,
     Placement,
@@ -35,6 +36,7 @@ LAYERS: dict[str, Layer] = {
     "marks": Marks(phase=-0.125),
     "legend": Legend(("red fox", "#: cat (A)"), height=1 / 25),
     "guidance": Guidance(),
+    "margin": Margin(),
     "restore": Restore(("equalize", "clahe", "smooth", "median")),
 }
 
