@@ -159,7 +159,7 @@ class CheckInputs:
         # Zero-shot sends the image as it is, which may be larger than the canvas.
         sides = (max(canvas, *sample.pixels().shape[:2]) for sample in test)
         questions = (self.prompt.ask(self.task.ask(sample)) for sample in test)
-        return bounds(self.models, queries, sides, questions)
+        return bounds(self.models, queries, sides, questions, self.prompt.context())
 
     def announce(self, queries: int, as_json: bool) -> None:
         """Print the most image queries, and the most that they cost; nothing is asked."""

@@ -11,6 +11,7 @@ from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import SearchJob
 from bbtvp.models import Model
+from bbtvp.search.exemplars import largest_context
 from bbtvp.search.plan import describe_plan
 from bbtvp.search.preflight import costs
 from bbtvp.search.recipe import Loader
@@ -52,7 +53,8 @@ def plan(job: SearchJob, loader: Loader) -> JobPlan:
     searched = costs(task, models, setup)
     targets = [loader.model(job.origin(spec)) for spec in job.proved_on]
     queries = _proof_queries(job, loader, task, targets, setup)
-    proved = bounds(targets, queries, [setup.space.canvas], map(task.ask, task.train))
+    shown = largest_context(setup.space)
+    proved = bounds(targets, queries, [setup.space.canvas], map(task.ask, task.train), shown)
     estimates = [*searched.values(), *proved.values()]
     seconds = [one.seconds for one in estimates if one.seconds is not None]
     return JobPlan(

@@ -16,6 +16,7 @@ from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.shown import Shown
 from bbtvp.prompt.image import DAMAGED
 from bbtvp.prompt.layer import (
+    BACKGROUND,
     MAX_CANVAS,
     Box,
     Geometry,
@@ -197,6 +198,14 @@ class Exemplars(PaintLayer):
             if one.file in found and _mark(layer.pixels(one)) != one.picture:
                 raise UsageError(f"{one.file} is not the picture that the exemplar names")
         return layer
+
+    def without_data(self) -> Exemplars:
+        grey = {
+            one.file: _png(np.full_like(self.pixels(one), BACKGROUND))
+            for one in self.exemplars
+            if one.file in self.pictures
+        }
+        return replace(self, pictures=grey)
 
     def pixels(self, exemplar: Exemplar) -> Pixels:
         """(H, W, 3) uint8 pixels of an exemplar. UsageError where its picture is not here."""

@@ -224,6 +224,10 @@ class Layer(ABC):
         """The layer with its files among those of a bundle. UsageError for one that is not its."""
         return self
 
+    def without_data(self) -> Layer:
+        """The layer with grey in place of images of the task, to be looked at, never sent."""
+        return self
+
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
         """Points where a search may begin, as variables by kind; the others are 0.
 

@@ -434,6 +434,13 @@ class Prompt:
         """Whether images of the task are part of the prompt, and so of its bundle."""
         return bool(self.space.files(self.z))
 
+    def without_data(self) -> Prompt:
+        """The same prompt with grey in place of images of the task: for pages that others see."""
+        if not self.contains_data:
+            return self
+        layers = tuple(layer.without_data() for layer in self.space.layers)
+        return Prompt(PromptSpace(layers, self.space.canvas, self.space.shape), self.z)
+
     @property
     def keeps_image(self) -> bool:
         """Whether the prompt leaves every image as it is, with words or without."""

@@ -196,3 +196,17 @@ def test_a_bundle_without_a_picture_that_it_shows_is_not_loaded(tmp_path: Path) 
     (tmp_path / "manifest.json").write_text(text, "utf-8")
     with pytest.raises(BundleError, match="has no picture here"):
         Prompt.load(tmp_path)
+
+
+def test_a_page_that_others_see_gets_grey_in_place_of_the_pictures() -> None:
+    prompt = chosen(space(form="strip"), 2)
+    hidden = prompt.without_data()
+    image = picture(200, SIDE, SIDE)
+    shown = hidden.render(image)
+    assert hidden.digest == prompt.digest
+    assert np.array_equal(shown[:, :168], prompt.render(image)[:, :168])
+    strip = shown[:, 168:]
+    assert (strip == strip[..., :1]).all()
+    assert (strip == 128).all(axis=2).any()
+    plain = PromptSpace((Placement(),), SIDE)
+    assert plain.prompt(plain.neutral()).without_data().context() == ()

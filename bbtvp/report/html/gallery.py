@@ -58,7 +58,10 @@ class Gallery(NamedTuple):
 
 
 def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identity: str) -> Gallery:
-    """The gallery of one model. task: that of the proof; identity: the model's, as recorded."""
+    """The gallery of one model. task: that of the proof; identity: the model's, as recorded.
+
+    Examples that the prompt shows on the image are grey: they are training images.
+    """
     replies = RecordedReplies(proof.recording, task, identity)
     samples = task.test[:SCANNED]
     read = [(replies.reading(sample), replies.reading(sample, prompt)) for sample in samples]
@@ -88,7 +91,7 @@ def _pair(
         task.ask(sample),
         sample.answer,
         image_uri(pixels),
-        image_uri(prompt.render(pixels)),
+        image_uri(prompt.without_data().render(pixels)),
         _said(before),
         _said(after),
     )

@@ -307,7 +307,7 @@ def _prompt(run: RunFolder, words: Words) -> View:
     card = colour_card(prompt.space.canvas)
     sentence = prompt.theta.get(Guidance.kind, {}).get("sentence")
     return {
-        "card": {"before": image_uri(card), "after": image_uri(prompt.render(card))},
+        "card": {"before": image_uri(card), "after": image_uri(prompt.without_data().render(card))},
         "sentence": sentence,
         "theta": [[layer, _values(of, words)] for layer, of in prompt.theta.items()],
     }
