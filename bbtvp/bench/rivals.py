@@ -42,7 +42,7 @@ def _method(rival: Rival) -> Method:
 
 def _asked(rival: Rival, job: MethodInput) -> MethodOutcome:
     """Make the rival ready on the source, and ask all models about the test images."""
-    obstacle = rival.obstacle(job.model.capabilities, job.task)
+    obstacle = rival.obstacle(job.model, job.task)
     if obstacle:
         raise UsageError(f"{rival.name} cannot be asked: {job.model.spec} {obstacle}")
     with Journal(_config(rival, job), job.folder / "asked") as journal:
@@ -58,7 +58,7 @@ def _asked(rival: Rival, job: MethodInput) -> MethodOutcome:
         found = tuned.procedure.ask(source, job.task.test)
         answers = {job.model.spec: found.answers.correct}
         for model in job.targets():
-            if model.spec not in answers and not rival.obstacle(model.capabilities, job.task):
+            if model.spec not in answers and not rival.obstacle(model, job.task):
                 answers[model.spec] = tuned.procedure.ask(
                     asked(model), job.task.test
                 ).answers.correct

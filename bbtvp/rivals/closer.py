@@ -14,6 +14,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.shown import Shown
 from bbtvp.models import Outcome, Reply, Request
+from bbtvp.rivals.examples import takes_images
 from bbtvp.rivals.procedure import Asked, HandPrompt, Procedure, ProcedureAnswers
 from bbtvp.rivals.rival import Rival, Tuned, Tuning
 from bbtvp.search import Answers, ask
@@ -73,8 +74,11 @@ class CloserLook(Rival):
     def queries_per_image(self) -> int:
         return 2
 
+    def over(self, prompt: PromptLike) -> Procedure:
+        return TwoPass(prompt)
+
     def prepare(self, tuning: Tuning) -> Tuned:
-        several = tuning.model.capabilities.images > 1
+        several = takes_images(tuning.model, 2)
         return Tuned(TwoPass(), note="two pictures" if several else "both pictures on one canvas")
 
 
@@ -104,7 +108,7 @@ class TwoPass(Procedure):
         )
 
     def _batch(self, asked: Asked, samples: Sequence[Sample]) -> ProcedureAnswers:
-        several = asked.model.capabilities.images > 1
+        several = takes_images(asked.model, 2)
         pictures = [sample.pixels() for sample in samples]
         plain = [asked.task.ask(sample) for sample in samples]
         first = asked.model.query(

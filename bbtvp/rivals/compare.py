@@ -199,7 +199,7 @@ class _RivalComparison:
     def prepare(self, rivals: Sequence[Rival], *, strict: bool, queries: int) -> None:
         """Make the rivals ready. strict: one that cannot be asked is a UsageError."""
         for rival in rivals:
-            obstacle = rival.obstacle(self._source.capabilities, self._task)
+            obstacle = rival.obstacle(self._source, self._task)
             if obstacle and strict:
                 raise UsageError(f"{rival.name} cannot be asked: {self._source.spec} {obstacle}")
             if obstacle:
@@ -227,9 +227,18 @@ class _RivalComparison:
         self._searched = [tuned.cost for tuned in tuning.known.values()]
 
     def _add(self, rival: Rival, tuned: Tuned) -> None:
+        """An arm, and the same arm over the prompt where that makes one."""
         self._arms.append(
             _ReadyArm(rival.name, rival.about, tuned.procedure, tuned.cost, tuned.note, rival)
         )
+        ours = next((arm for arm in self._arms if arm.name == PROMPT), None)
+        both = None if ours is None else rival.over(self._session.prompt)
+        if ours is not None and both is not None:
+            name = f"{PROMPT}+{rival.name}"
+            about = f"{rival.about}, of the prompted images"
+            self._arms.append(
+                _ReadyArm(name, about, both, ours.cost.plus(tuned.cost), tuned.note, rival)
+            )
 
     def table(self) -> RivalTable:
         """Ask all models in all arms."""
@@ -264,11 +273,11 @@ class _RivalComparison:
         asked = Asked(model, self._task, self._session.reader(model))
         found: dict[str, _ArmAnswers] = {}
         for arm in self._arms:
-            if arm.rival and arm.rival.obstacle(model.capabilities, self._task):
+            if arm.rival and arm.rival.obstacle(model, self._task):
                 continue
             try:
                 answers = arm.procedure.ask(asked, self._task.test)
-            except ModelError as error:
+            except (ModelError, UsageError) as error:
                 if arm.rival is None:
                     raise
                 if model is self._source:

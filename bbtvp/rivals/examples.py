@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from typing import ClassVar, final
@@ -14,10 +14,14 @@ from PIL import Image, ImageOps
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.core.shown import Shown
-from bbtvp.models import Capabilities
-from bbtvp.rivals.procedure import Beyond, HandPrompt, OneQuery
-from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, best_on_validation
+from bbtvp.models import Model
+from bbtvp.prompt import Exemplars, Identity, Prompt, PromptSpace
+from bbtvp.prompt.exemplars import ExemplarForm
+from bbtvp.rivals.procedure import Asked, Beyond, OneQuery, Procedure, ProcedureAnswers
+from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, bare, best_on_validation
 from bbtvp.rivals.words import searched_words
+from bbtvp.search.canvas import choose_canvas
+from bbtvp.search.exemplars import shown_text, takes
 from bbtvp.tasks import Sample, Task
 
 
@@ -31,12 +35,9 @@ def balanced(train: Sequence[Sample], k: int, seed: int, draw: int = 0) -> list[
     return [sample for sample in in_turn if sample is not None][:k]
 
 
-def lacks_images(capabilities: Capabilities, needed: int) -> str:
-    """Why a model cannot take so many images in a request; "" if it can."""
-    if capabilities.images >= needed:
-        return ""
-    taken = "one image" if capabilities.images == 1 else f"{capabilities.images} images"
-    return f"takes {taken} in a request, and {needed} are needed"
+def takes_images(model: Model, needed: int) -> bool:
+    """Whether a model takes so many images in a request; a local one is tried."""
+    return takes(bare(model), needed)
 
 
 @final
@@ -44,27 +45,58 @@ def lacks_images(capabilities: Capabilities, needed: int) -> str:
 class FewShot(Rival):
     """`k` training images, each with its question and its answer, before the image asked about.
 
-    They are drawn once, each answer in turn, and are the same for every image.
+    They are drawn once, each answer in turn, and are the same for every image. A model that takes
+    fewer images in a request sees them in a strip on the image's own canvas, with their answers
+    as captions.
     """
 
     name: ClassVar[str] = "few-shot"
-    seeded: ClassVar[bool] = True
     about: ClassVar[str] = "5 labelled training images before the question"
     source: ClassVar[str] = "many-shot in-context learning, arXiv 2405.09798"
+    seeded: ClassVar[bool] = True
 
     k: int = 5
-
-    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
-        return lacks_images(capabilities, min(self.k, len(task.train)) + 1)
 
     def prepare(self, tuning: Tuning) -> Tuned:
         task = tuning.task
         chosen = balanced(task.train, self.k, tuning.seed)
-        shown = tuple(
-            Shown(sample.pixels(), f"{task.ask(sample)} {sample.answer}") for sample in chosen
-        )
+        side = choose_canvas(task, [bare(tuning.model)])
+        procedure = _Examples(_layers(task, chosen), side, len(chosen))
+        form = procedure.form(tuning.model)
+        procedure.prompt(form)  # a strip that cannot be told is an error before anything is asked
         answers = ", ".join(sample.answer for sample in chosen)
-        return Tuned(OneQuery(HandPrompt(shown=shown)), note=f"examples of {answers}"[:120])
+        said = {"images": "as images", "strip": "in a strip on the canvas"}[form]
+        return Tuned(procedure, note=f"{said}: {answers}"[:120])
+
+
+@final
+@dataclass(frozen=True)
+class _Examples(Procedure):
+    """The examples as a layer, in both forms; side: of the canvas of a strip, in pixels."""
+
+    layers: Mapping[ExemplarForm, Exemplars]
+    side: int
+    count: int
+
+    def ask(self, asked: Asked, samples: Sequence[Sample]) -> ProcedureAnswers:
+        return OneQuery(self.prompt(self.form(asked.model))).ask(asked, samples)
+
+    def form(self, model: Model) -> ExemplarForm:
+        """How they are shown to a model."""
+        return "images" if takes_images(model, self.count + 1) else "strip"
+
+    def prompt(self, form: ExemplarForm) -> Prompt:
+        """The prompt that shows them. UsageError for a strip that could not be told."""
+        layer = self.layers[form]
+        whole = (Identity(), layer) if form == "images" else (layer,)
+        space = PromptSpace(whole, self.side)
+        return space.prompt(space.embed(layer.start(0), (layer.kind,), space.neutral()))
+
+
+def _layers(task: Task, chosen: Sequence[Sample]) -> dict[ExemplarForm, Exemplars]:
+    shown = [(sample.pixels(), shown_text(task, sample), sample.answer) for sample in chosen]
+    forms: tuple[ExemplarForm, ...] = ("images", "strip")
+    return {form: Exemplars.of(shown, [range(len(chosen))], form=form) for form in forms}
 
 
 _TILE = 224
@@ -89,8 +121,8 @@ class ReferencePicture(Rival):
     draws: int = 3
     images: int = 64
 
-    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
-        return lacks_images(capabilities, 2)
+    def obstacle(self, model: Model, task: Task) -> str:
+        return "" if takes_images(model, 2) else "takes one image in a request, and two are needed"
 
     def most_queries(self, tuning: Tuning) -> int:
         held = min(self.images, len(tuning.task.validation))

@@ -11,9 +11,10 @@ from typing import ClassVar, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.rng import stream
-from bbtvp.models import Capabilities, Model, Outcome, QueryFailed
+from bbtvp.models import MeteredModel, Model, Outcome, QueryFailed
 from bbtvp.rivals.procedure import Asked, Procedure
 from bbtvp.search import Reader
+from bbtvp.search.ask import PromptLike
 from bbtvp.tasks import Task
 
 
@@ -37,6 +38,11 @@ class TuningCost(NamedTuple):
         """Both together; the dollars of both, where both are known."""
         usd = None if self.usd is None or other.usd is None else self.usd + other.usd
         return TuningCost(self.queries + other.queries, usd)
+
+
+def bare(model: Model) -> Model:
+    """The model behind the journal of a comparison, for what has a journal of its own."""
+    return model.model if isinstance(model, MeteredModel) else model
 
 
 def usd_of(model: Model, outcomes: Iterable[Outcome]) -> float | None:
@@ -102,8 +108,8 @@ class Rival(ABC):
     seeded: ClassVar[bool] = False
     """Whether something is drawn when it is made ready."""
 
-    def obstacle(self, capabilities: Capabilities, task: Task) -> str:
-        """Why a model of these capabilities cannot do it on this task; "" if it can."""
+    def obstacle(self, model: Model, task: Task) -> str:
+        """Why the model cannot do it on this task; "" if it can."""
         return ""
 
     def most_queries(self, tuning: Tuning) -> int:
@@ -114,6 +120,10 @@ class Rival(ABC):
     def queries_per_image(self) -> int:
         """Image queries for each image once it is ready."""
         return 1
+
+    def over(self, prompt: PromptLike) -> Procedure | None:
+        """The same on a prompt's images and words. None where that is no arm of its own."""
+        return None
 
     @abstractmethod
     def prepare(self, tuning: Tuning) -> Tuned:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from bbtvp.models import MeteredModel
 from bbtvp.prompt import Guidance
 from bbtvp.rivals.procedure import OneQuery
-from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost
+from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, bare
 from bbtvp.search import SearchConfig, optimize
 
 PRESET = "words"
@@ -35,10 +34,9 @@ def searched_words(tuning: Tuning) -> Tuned:
     """The words arm; searched once for all rivals that build on it."""
     if PRESET in tuning.known:
         return tuning.known[PRESET]
-    model = tuning.model
     run = optimize(
         tuning.task,
-        model.model if isinstance(model, MeteredModel) else model,
+        bare(tuning.model),
         config=SearchConfig(
             prompt=PRESET, queries=tuning.queries, seed=tuning.seed, usd=tuning.usd
         ),

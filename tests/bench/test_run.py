@@ -223,8 +223,8 @@ def test_rivals_are_asked_on_all_models_and_show_what_an_image_takes(
 
 
 def test_a_rival_that_a_model_cannot_do_fails_alone(images: Path) -> None:
-    ran = bbtvp(*command(images, "b", methods="few-shot,zero-shot"))
-    assert ran.code == 1 and "few-shot cannot be asked: eye/near takes one image" in ran.err
+    ran = bbtvp(*command(images, "b", methods="mpo,zero-shot"))
+    assert ran.code == 1 and "mpo cannot be asked: eye/near takes one image" in ran.err
     assert {row["method"] for row in rows_of("b")} == {"zero-shot"}
 
 

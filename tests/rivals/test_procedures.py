@@ -15,6 +15,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Budget, Capabilities, FunctionModel, Model, Outcome, Reply, Request, Usage
+from bbtvp.prompt import preset
 from bbtvp.rivals import RivalRow, RivalTable, compare_rivals
 from bbtvp.rivals.closer import Region, crop_of, on_one_canvas
 from bbtvp.rivals.examples import balanced
@@ -62,7 +63,8 @@ def test_examples_are_training_images_with_each_answer_in_turn() -> None:
     answers = [train[example.image.tobytes()] for example in shown[0]]
     assert len(answers) == 5 and set(answers) == set(LABELS)
     assert all(
-        example.text.endswith(f"? {a}") for example, a in zip(shown[0], answers, strict=True)
+        example.text.endswith(f"?\nAnswer: {a}")
+        for example, a in zip(shown[0], answers, strict=True)
     )
     # 600 tokens in and $0.01 an image query, as the usage says.
     assert row(table, "few-shot").use.input_tokens == 600
@@ -73,9 +75,22 @@ def test_more_examples_than_images_are_all_of_them() -> None:
     assert len(balanced(TASK.train[:3], 5, 0)) == 3
 
 
-def test_a_model_of_one_image_cannot_be_shown_examples() -> None:
+def test_a_model_of_one_image_sees_the_examples_in_a_strip() -> None:
+    model = Recorder(Reader(lambda request: "rows"))
+    large = tuple(
+        replace(s, image=np.kron(s.pixels(), np.ones((16, 16, 1), np.uint8))) for s in TASK.train
+    )
+    table = compare_rivals(replace(TASK, train=large), [model], rivals=["few-shot"])
+    assert "in a strip on the canvas" in row(table, "few-shot").note
+    shapes = {request.image.shape for request in model.asked}
+    assert shapes == {(16, 16, 3), (256, 256, 3)} and not any(r.context for r in model.asked)
+
+
+def test_what_a_model_cannot_do_is_an_error_or_left_out_with_the_reason() -> None:
     model = Recorder(Eye())
-    with pytest.raises(UsageError, match="few-shot cannot be asked: eye/near takes one image"):
+    with pytest.raises(UsageError, match="mpo cannot be asked: eye/near takes one image"):
+        compare_rivals(TASK, [model], rivals=["mpo"])
+    with pytest.raises(UsageError, match="a strip of 5 exemplars is too small"):
         compare_rivals(TASK, [model], rivals=["few-shot"])
     assert not model.asked
 
@@ -206,4 +221,16 @@ def test_every_crop_lies_in_its_picture(shape: tuple[int, int]) -> None:
 
 def test_a_function_that_takes_no_shown_images_is_one_of_one_image() -> None:
     own = FunctionModel(lambda image, question: "rows", name="mine/one")
-    assert "few-shot" in compare_rivals(TASK, [own], rivals=["all"], tuning=150).left_out
+    table = compare_rivals(TASK, [own], rivals=["all"], tuning=20)
+    assert set(table.left_out) == {"mpo", "words"}
+    assert "image queries do not reach" in table.left_out["words"]
+
+
+def test_the_closer_look_is_tried_over_the_prompt_too() -> None:
+    def say(request: Request) -> str:
+        return "top left" if "Do not answer" in request.text else seen(request.image)
+
+    prompt = preset("tone", SIDE).prompt(np.array([3.0, 0.0, 0.0]))
+    table = compare_rivals(TASK, [Reader(say, images=2)], prompt=prompt, rivals=["zoom"])
+    both = row(table, "prompt+zoom")
+    assert both.use.queries == 2 and both.paired.after != row(table, "zoom").paired.after
