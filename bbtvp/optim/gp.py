@@ -5,6 +5,7 @@ Every loss that was told counts, not only those of the last batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import final
 
@@ -50,10 +51,16 @@ class GaussianProcess(Optimiser):
     minimum of the posterior mean, not the luckiest candidate seen.
 
     For up to 64 variables; a group of `choices` enters the distances as the category chosen.
+
+    pull: what a squared unit of z costs in the recommendation, in standard deviations of the
+    losses: of points that the losses hold equal it is the one nearest to 0.
     """
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, pull: float = 0.0) -> None:
         super().__init__("gp", start, start.batch())
+        if not (math.isfinite(pull) and pull >= 0):
+            raise UsageError(f"the pull of gp is {pull}; give a number from 0 up")
+        self.pull = pull
         if self.dim > LIMIT:
             raise UsageError(
                 f"gp is for at most {LIMIT} variables, got {self.dim}: use cma, or cma-diagonal"
@@ -164,9 +171,9 @@ class GaussianProcess(Optimiser):
                 else [best, *(self._around(point, share, rng) for point in best)]
             )
             candidates = self._inside(np.vstack(near))
-            best = candidates[
-                np.argsort(self._surface.mean(self._shown(candidates)), kind="stable")[:ELITE]
-            ]
+            costs = self._surface.mean(self._shown(candidates))
+            costs += self.pull * (candidates**2).sum(axis=1)
+            best = candidates[np.argsort(costs, kind="stable")[:ELITE]]
         found: Vector = best[0]
         return found
 
@@ -174,7 +181,7 @@ class GaussianProcess(Optimiser):
         return point + share * self._scales() * rng.standard_normal((60, self.dim))
 
     def _options(self) -> dict[str, JSON]:
-        return {"kernel": "matern-5/2", "reach": REACH}
+        return {"kernel": "matern-5/2", "reach": REACH, "pull": self.pull}
 
 
 def categories(z: Matrix, choices: Choices) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.layers import LAYERS
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.placement import Placement, Shape
+from bbtvp.prompt.restore import Restore
 from bbtvp.prompt.space import PromptSpace
 from bbtvp.prompt.tone import Tone
 from bbtvp.prompt.wordings import bundled
@@ -24,8 +25,8 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
     "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
     "default": (
         Placement(search=("zoom",)),
+        Restore(),
         Tone(("contrast", "brightness", "gamma", "sharpness", "clarity", "saturation")),
-        Frame("dct"),
     ),
     "annotate": (Placement(search=("crop",)), Tone(("contrast",)), Marks(), Guidance()),
     "words": (Identity(), Guidance(tuple(bundled()))),
@@ -50,8 +51,8 @@ def preset(name: str, canvas: int = 224, shape: Shape = "square") -> PromptSpace
 
     "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at
     224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
-    canvas; contrast, brightness, gamma. "default": zoom, all of tone, and 72 for a frame in
-    whatever zoom leaves free. "annotate": marks over the image and the sentence that names them,
+    canvas; contrast, brightness, gamma. "default": zoom, restoration that follows the picture,
+    and all of tone. "annotate": marks over the image and the sentence that names them,
     with a crop and contrast; 25 variables for eleven choices, see `Marks`. "words": the image as it
     is, and the bundled wordings around the question, one variable each; see `Guidance`.
     """

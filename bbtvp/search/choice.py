@@ -7,6 +7,7 @@ recommendation, the same half-way to neutral, the recipe that won the race, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
@@ -69,8 +70,8 @@ class Chooser:
             return None
         best = _preferred(answered, self.base)
         for name in sorted(answered, key=lambda name: name != best):
-            bar = _luck(len(finalists)) if name == best else np.inf
-            self.arms.append(self._arm(name, answered[name], incumbent, bar=bar))
+            luck = _luck(answered, best) if name == best else np.inf
+            self.arms.append(self._arm(name, answered[name], incumbent, luck=luck))
             self.watch(ArmValidated(self.arms[-1]))
         kept = any(arm.kept for arm in self.arms[-len(answered) :])
         return Choice(finalists[best], answered[best], kept)
@@ -93,15 +94,15 @@ class Chooser:
         ranked = sorted(range(len(names)), key=lambda i: (not np.isfinite(means[i]), means[i], i))
         return [names[i] for i in sorted(ranked[: second.prompts])]
 
-    def _arm(self, name: str, found: ArmLosses, incumbent: ArmLosses, *, bar: float) -> Arm:
-        """The arm of a finalist, kept if it beats the incumbent by `bar` standard errors.
+    def _arm(self, name: str, found: ArmLosses, incumbent: ArmLosses, *, luck: float) -> Arm:
+        """The arm of a finalist, kept if it beats the incumbent by luck and one standard error.
 
         Fewer than `LEAST` images, for want of budget, keep nothing.
         """
         gain, stderr = paired(self.base.losses, found.losses)
         step, noise = paired(incumbent.losses, found.losses)
         answered = int(np.isfinite(self.base.losses - found.losses).sum())
-        beats = step > 0 and step > bar * noise
+        beats = step - luck > noise
         return Arm(
             name,
             float(np.nanmean(found.losses)),
@@ -161,12 +162,18 @@ def _preferred(answered: Mapping[str, ArmLosses], base: ArmLosses) -> str:
     return best
 
 
-def _luck(count: int) -> float:
-    """Standard errors by which the best of so many equal prompts seems better by chance.
+def _luck(answered: Mapping[str, ArmLosses], best: str) -> float:
+    """By how much the best of the finalists seems better than it is if all are equal.
 
-    1 for one prompt.
+    Half the expected size of the difference to another: √(2/π)/2 of its standard error. Finalists
+    that answer alike leave little to luck. 0 for a single one.
     """
-    return float(np.sqrt(1 + 2 * np.log(count)))
+    noises = [
+        paired(losses.losses, answered[best].losses)[1]
+        for name, losses in answered.items()
+        if name != best
+    ]
+    return math.sqrt(2 / math.pi) / 2 * max(noises, default=0.0)
 
 
 def _unprompted(losses: ArmLosses) -> Arm:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.rng import derived_seed
-from bbtvp.optim import Optimiser, Subspace, optimiser
+from bbtvp.optim import Factory, Optimiser, Subspace, optimiser
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import gradient_rank, method_for, nowhere
@@ -19,6 +19,11 @@ from bbtvp.search.variables import Places, searched
 from bbtvp.surrogate import Guide
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
+
+PULL = 0.03
+"""What a squared unit of z costs a recommendation, in standard deviations of the losses: what the
+source does not care about stays near neutral, for another model may care.
+"""
 
 
 @final
@@ -31,6 +36,7 @@ class Engines:
 
     def __init__(self, space: PromptSpace, plan: Plan, config: SearchConfig) -> None:
         self.space = space
+        self.plan = plan
         self.config = config
         self._name, self._rank = gradient_rank(config.method)
         for stage in plan.stages:
@@ -93,8 +99,13 @@ class Engines:
             guide=guide,
             choices=self._choices(places),
             subspace=subspace,
-            **self.config.method_options,
+            **self._options(method),
         )
+
+    def _options(self, method: str | Factory) -> Mapping[str, Any]:
+        """The options of the method; around a recipe `gp` is drawn to the neutral point."""
+        drawn = {"pull": PULL} if method == "gp" and self.plan.looks else {}
+        return {**drawn, **self.config.method_options}
 
     def _choices(self, places: Places) -> tuple[tuple[int, int], ...]:
         """The categorical groups among these places, by their order there."""

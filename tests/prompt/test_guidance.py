@@ -121,7 +121,7 @@ def test_a_legend_is_said_to_be_one_where_it_is_drawn() -> None:
 
 
 def test_without_guidance_a_question_is_as_it_was() -> None:
-    for name in ("tone", "default", "frame"):
+    for name in ("tone", "tvp", "frame"):
         space = preset(name, 32)
         assert space.ask(space.neutral(), QUESTION) == QUESTION
         assert space.prompt(space.neutral()).ask("") == ""

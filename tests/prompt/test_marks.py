@@ -58,7 +58,7 @@ def test_the_groups_of_a_space_are_those_of_its_choices() -> None:
         tuple(f"marks.ink_{name}" for name in INKS),
         tuple(f"guidance.wording_{name}" for name in ("none", "structure", "scan", "report")),
     ]
-    assert preset("default", 64).choices == ()
+    assert preset("tone", 64).choices == ()
 
 
 def test_the_largest_of_a_group_is_chosen_and_the_first_on_ties() -> None:

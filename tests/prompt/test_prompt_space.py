@@ -25,10 +25,10 @@ from bbtvp.prompt import (
     preset,
 )
 
-PRESETS = ("tvp", "frame", "tone", "default", "annotate")
+PRESETS = ("tvp", "frame", "tone", "default+frame", "annotate")
 SPACES = {name: preset(name, 32) for name in PRESETS}
-DEFAULT = SPACES["default"].dim
-"""Zoom, however many variables tone has by now, and 72 of the frame."""
+DEFAULT = SPACES["default+frame"].dim
+"""Zoom, however many variables restoration and tone have by now, and 72 of the frame."""
 
 
 def noise(height: int, width: int, seed: int = 0) -> Pixels:
@@ -65,7 +65,7 @@ def test_any_finite_z_and_any_image_give_one_uint8_canvas(
     assert np.array_equal(pixels, before)
 
 
-@pytest.mark.parametrize("name", ["tone", "default", "annotate"])
+@pytest.mark.parametrize("name", ["tone", "default+frame", "annotate"])
 @pytest.mark.parametrize("canvas", [8, 33, 224])
 def test_z_of_zero_is_the_identity(name: str, canvas: int) -> None:
     space = preset(name, canvas)
@@ -75,7 +75,7 @@ def test_z_of_zero_is_the_identity(name: str, canvas: int) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dim"),
-    [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default", DEFAULT), ("annotate", 25)],
+    [("tvp", 69_840), ("frame", 72), ("tone", 3), ("default+frame", DEFAULT), ("annotate", 25)],
 )
 def test_presets_at_224(name: str, dim: int) -> None:
     space = preset(name)
@@ -90,7 +90,7 @@ def test_an_unknown_preset() -> None:
 
 
 def test_a_renderer_keeps_nothing_of_an_image() -> None:
-    space = SPACES["default"]
+    space = SPACES["default+frame"]
     renderer = space.renderer(draw_z(space.dim, 3, 1.0))
     first = renderer(noise(20, 40))
     first_copy = first.copy()
@@ -214,7 +214,7 @@ def test_an_image_prepared_for_another_placement() -> None:
 
 @given(seed=st.integers(0, 99), kinds=st.sets(st.sampled_from(["placement", "tone", "frame"])))
 def test_embed_sets_these_layers_and_no_other(seed: int, kinds: set[str]) -> None:
-    space = SPACES["default"]
+    space = SPACES["default+frame"]
     base = draw_z(space.dim, seed, 1.0)
     active = np.full(space.dim_of(kinds), 9.0)
     z = space.embed(active, kinds, base)
@@ -224,7 +224,7 @@ def test_embed_sets_these_layers_and_no_other(seed: int, kinds: set[str]) -> Non
 
 
 def test_embed_refuses_other_lengths_and_kinds() -> None:
-    space = SPACES["default"]
+    space = SPACES["default+frame"]
     with pytest.raises(UsageError, match=r"2 values for the \d variables of tone"):
         space.embed(np.zeros(2), ["tone"], space.neutral())
     with pytest.raises(UsageError, match="unknown layer 'ton'; did you mean tone"):
@@ -248,7 +248,7 @@ def test_the_empty_frame_places_the_same_and_does_nothing_else(name: str, seed: 
 
 
 def test_apply_is_render_for_images_of_any_mode() -> None:
-    prompt = SPACES["default"].prompt(draw_z(DEFAULT, 5, 1.0))
+    prompt = SPACES["default+frame"].prompt(draw_z(DEFAULT, 5, 1.0))
     pixels = noise(30, 20)
     image = prompt.apply(Image.fromarray(pixels).convert("RGBA"))
     assert image.mode == "RGB"
@@ -275,7 +275,7 @@ def test_theta_is_json_of_the_named_parameters(name: str) -> None:
 
 
 def test_theta_at_zero_is_neutral() -> None:
-    theta = SPACES["default"].prompt(np.zeros(DEFAULT)).theta
+    theta = SPACES["default+frame"].prompt(np.zeros(DEFAULT)).theta
     assert theta["placement"] == {"zoom": 1, "x": 0, "y": 0}
     assert theta["tone"] == {name: name != "brightness" for name in theta["tone"]}
     assert not any(theta["frame"].values())
@@ -303,8 +303,8 @@ def test_the_digest_tells_prompts_apart() -> None:
 
 
 def test_the_frame_is_what_is_deployed_around_a_square_image() -> None:
-    prompt = SPACES["default"].prompt(
-        SPACES["default"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0))
+    prompt = SPACES["default+frame"].prompt(
+        SPACES["default+frame"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0))
     )
     frame = prompt.frame
     rendered = prompt.render(noise(50, 50))

@@ -58,7 +58,7 @@ def test_in_two_stages(tmp_path: Path) -> None:
     """Few variables by gp, then many by CMA-ES; broken off in the first, at the choice, and in the
     second.
     """
-    options = {"images": 8, "budget": 2000, "prompt": "default", "canvas": 32}
+    options = {"images": 8, "budget": 2000, "prompt": "default+frame", "canvas": 32}
     check_resumed(Kind(lambda: [Eye()], options), tmp_path, (0.3, 0.8))
 
 
