@@ -70,8 +70,8 @@ class Chooser:
             return None
         best = _preferred(answered, self.base)
         for name in sorted(answered, key=lambda name: name != best):
-            luck = _luck(answered, best) if name == best else np.inf
-            self.arms.append(self._arm(name, answered[name], incumbent, luck=luck))
+            bar = luck(answered, best) if name == best else np.inf
+            self.arms.append(self._arm(name, answered[name], incumbent, bar=bar))
             self.watch(ArmValidated(self.arms[-1]))
         kept = any(arm.kept for arm in self.arms[-len(answered) :])
         return Choice(finalists[best], answered[best], kept)
@@ -94,15 +94,15 @@ class Chooser:
         ranked = sorted(range(len(names)), key=lambda i: (not np.isfinite(means[i]), means[i], i))
         return [names[i] for i in sorted(ranked[: second.prompts])]
 
-    def _arm(self, name: str, found: ArmLosses, incumbent: ArmLosses, *, luck: float) -> Arm:
-        """The arm of a finalist, kept if it beats the incumbent by luck and one standard error.
+    def _arm(self, name: str, found: ArmLosses, incumbent: ArmLosses, *, bar: float) -> Arm:
+        """The arm of a finalist, kept if it beats the incumbent by `bar` and one standard error.
 
         Fewer than `LEAST` images, for want of budget, keep nothing.
         """
         gain, stderr = paired(self.base.losses, found.losses)
         step, noise = paired(incumbent.losses, found.losses)
         answered = int(np.isfinite(self.base.losses - found.losses).sum())
-        beats = step - luck > noise
+        beats = step - bar > noise
         return Arm(
             name,
             float(np.nanmean(found.losses)),
@@ -162,7 +162,7 @@ def _preferred(answered: Mapping[str, ArmLosses], base: ArmLosses) -> str:
     return best
 
 
-def _luck(answered: Mapping[str, ArmLosses], best: str) -> float:
+def luck(answered: Mapping[str, ArmLosses], best: str) -> float:
     """By how much the best of the finalists seems better than it is if all are equal.
 
     Half the expected size of the difference to another: √(2/π)/2 of its standard error. Finalists

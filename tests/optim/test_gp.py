@@ -292,3 +292,21 @@ def test_the_longest_run_fits() -> None:
     driven(search, bowl, 8)
     assert len(search._z) == KEPT < 8 * 90
     assert bowl.truth(search.recommend()) < 0.1 * bowl.truth(np.zeros(DIM))
+
+
+def test_a_pull_leaves_at_zero_what_no_loss_depends_on() -> None:
+    """Of three variables only the first counts; the others stay where they were told to."""
+
+    def loss(z: Matrix) -> Vector:
+        return np.asarray((z[:, 0] - 1) ** 2)
+
+    free = driven(gp(3, pull=0.0), loss, 6).recommend()
+    drawn = driven(gp(3, pull=0.03), loss, 6).recommend()
+    assert drawn[0] == pytest.approx(1, abs=0.4)
+    assert np.abs(drawn[1:]).max() < 0.2 < np.abs(free[1:]).max()
+
+
+@pytest.mark.parametrize("pull", [-1.0, float("nan")])
+def test_a_pull_is_a_number_from_zero_up(pull: float) -> None:
+    with pytest.raises(UsageError, match="give a number from 0 up"):
+        gp(pull=pull)

@@ -13,15 +13,18 @@ from bbtvp.models import Model
 from bbtvp.prompt import Placement, PromptSpace, Tone, preset
 from bbtvp.prompt.restore import Restore
 from bbtvp.search import Run, SearchConfig, optimize
+from bbtvp.search.choice import luck
 from bbtvp.search.events import ArmValidated, GenerationDone, RaceWon, SearchEvent
 from bbtvp.search.plan import Plan, describe_plan, make_plan
 from bbtvp.search.race import combined
+from bbtvp.search.validation import ArmLosses
 from bbtvp.search.variables import searched, that_matter
 from tests.search.runs import HIDING, KINDS, RESTORED, Listener, Stubborn, steps
 from tests.support import Eye, Recorder, patterns
 
 TASK = patterns()
 ANNOTATED = preset("annotate", 64)
+SIX = ("median", "wide-median", "autocontrast", "equalize", "white-balance", "flatten")
 
 
 def run(model: Model, out: Path | None = None, **options: Any) -> Run:
@@ -117,8 +120,8 @@ def test_a_sentence_that_helps_is_found_by_the_race() -> None:
 
 
 def test_a_child_has_the_choices_of_both_and_the_betters_where_they_disagree() -> None:
-    space = PromptSpace((Placement(search=("zoom",)), Restore(), Tone(("contrast",))), 64)
-    layer = Restore()
+    layer = Restore(SIX)
+    space = PromptSpace((Placement(search=("zoom",)), layer, Tone(("contrast",))), 64)
 
     def point(*operations: str, zoom: float = 0.0) -> np.ndarray:
         z = space.embed(layer.start(*operations), ("restore",), space.neutral())
@@ -131,12 +134,16 @@ def test_a_child_has_the_choices_of_both_and_the_betters_where_they_disagree() -
 
 
 def test_children_race_from_the_second_rung_on(tmp_path: Path) -> None:
-    space = PromptSpace((Restore(), Tone(("contrast",))), 64)
-    run(Eye(), tmp_path, prompt=space, queries=1000)
+    space = PromptSpace((Restore(SIX), Tone(("contrast",))), 64)
+    run(Eye(), tmp_path, prompt=space, queries=2000)
+    made = make_plan(
+        space, SearchConfig(queries=2000, images=4, popsize=4), training=48, validation=64
+    )
     first, second, *_ = (
         step["losses"] for name, step in steps(tmp_path).items() if name.startswith("race/")
     )
-    assert len(first) == 7 and len(second) == 7, "four go on, the neutral point and three children"
+    assert (len(first), len(second)) == (made.rungs[0].prompts, made.rungs[1].prompts)
+    assert len(second) > (len(first) + 1) // 2, "more than half: the children"
 
 
 # -- what is searched after it ---------------------------------------------------------------------
@@ -178,3 +185,18 @@ def test_what_a_hidden_stage_does_not_need_is_spent_on_the_one_before() -> None:
     assert len(made.stages) == 2
     assert len(done) == (made.stages[0].queries + made.after(0)) // 16 > planned
     assert [arm.name for arm in found.arms] == ["unprompted", "tone"]
+
+
+def test_what_is_kept_beats_the_images_as_they_are_by_luck_and_noise() -> None:
+    """Two finalists that answer alike leave little to luck; two that differ leave more."""
+    rng = np.random.default_rng(0)
+    base, noise, other = rng.normal(size=(3, 100))
+
+    def answered(*losses: np.ndarray) -> dict[str, ArmLosses]:
+        return {str(i): ArmLosses(row, 1.0, 1.0, "") for i, row in enumerate(losses)}
+
+    assert luck(answered(base), "0") == 0
+    alike = luck(answered(base, base + 0.01 * noise), "0")
+    apart = luck(answered(base, base + other), "0")
+    assert 0 < alike < apart
+    assert apart == pytest.approx(0.4 * other.std(ddof=1) / 10, rel=0.01)
