@@ -11,6 +11,7 @@ from bbtvp.report.preflight import preflight_lines
 from bbtvp.search.events import (
     ArmValidated,
     GenerationDone,
+    ProposerSkipped,
     RaceWon,
     RepliesSeen,
     SearchEvent,
@@ -19,8 +20,10 @@ from bbtvp.search.events import (
     StageSkipped,
     StageStopped,
     StageUnvalidated,
+    WordingsProposed,
 )
 from bbtvp.search.plan import describe_plan
+from bbtvp.search.proposer import ProposerCost
 from bbtvp.search.validation import Arm
 from bbtvp.verify import ProofPlan
 from bbtvp.verify.events import (
@@ -59,6 +62,8 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"
             if arm.cut:
                 yield f"  {_cut_short(arm)}"
+        case WordingsProposed() | ProposerSkipped():
+            yield from _proposer_lines(event)
         case RaceWon():
             yield f"race: {event.recipe}, mean fall of the loss {event.fall:.3f}"
         case StageStopped() | StageSkipped() | StageUnvalidated():
@@ -67,6 +72,15 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             return
         case _:
             assert_never(event)
+
+
+def _proposer_lines(event: WordingsProposed | ProposerSkipped) -> Iterator[str]:
+    if isinstance(event, ProposerSkipped):
+        yield f"proposer: {event.why}"
+        return
+    yield from (f"proposed: {text!r}" for text in event.texts)
+    yield from (f"refused, {each.why}: {each.text!r}" for each in event.refused)
+    yield f"proposer, round {event.number}: {ProposerCost(event.calls, event.usd)}"
 
 
 _STAGE_ENDS: Mapping[type, str] = MappingProxyType(

@@ -37,6 +37,9 @@ PROBE = "probe/"
 PREVIEW = "preview"
 """The name of the step that keeps the first replies, as they were shown."""
 
+PROPOSER = "proposer"
+"""The phase of a proposer's calls, which are no image queries."""
+
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What is raised by reading a line that no version wrote."""
 
@@ -214,11 +217,14 @@ class Spending:
 
     spent: image queries by phase, retries and failures counted. failed: queries that failed;
     refused: of these, those that the model would not answer. answered: queries with an answer that
-    was paid for. usd: US dollars.
+    was paid for. usd: US dollars, those of a proposer included. proposals, proposal_usd: calls of a
+    proposer of wordings, which are no image queries, and what they cost.
     """
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
+        self.proposals = 0
+        self.proposal_usd = 0.0
         self.failed = 0
         self.refused = 0
         self.answered = 0
@@ -252,6 +258,8 @@ class Spending:
         for query in replies.queries:
             if not replies.noted:
                 self._add(replies.phase, query.usage.attempts, query.usage.usd)
+            if replies.phase == PROPOSER:
+                continue
             if query.failure is not None:
                 self.failed += 1
                 self.refused += query.refused
@@ -259,7 +267,11 @@ class Spending:
                 self.answered += query.usage.attempts > 0
 
     def _add(self, phase: str, queries: int, usd: float) -> None:
-        self.spent[phase] += queries
+        if phase == PROPOSER:
+            self.proposals += queries
+            self.proposal_usd = max(0.0, self.proposal_usd + usd)
+        else:
+            self.spent[phase] += queries
         # An attempt is noted at its highest cost, which is then taken back: -1e-18 may be left.
         self.usd = max(0.0, self.usd + usd)
 

@@ -28,6 +28,7 @@ from typing import (
 )
 
 from bbtvp.core.errors import UsageError, unknown
+from bbtvp.models import Model
 from bbtvp.optim import Factory, method_name
 from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import layer_of
@@ -197,6 +198,15 @@ class SearchConfig:
             settled=True,
             ge=8,
             le=2048,
+        ),
+    )
+
+    proposer: Model | str | None = field(
+        default=None,
+        metadata=_about(
+            "what is searched",
+            "A model that proposes wordings from wrong answers, for a prompt with guidance: "
+            "openai/NAME, …; its calls are counted apart.",
         ),
     )
 
@@ -454,12 +464,18 @@ def _hints() -> Mapping[str, Any]:
 
 
 _WHOLE: Mapping[str, type] = MappingProxyType(
-    {"prompt": PromptSpace, "channel": Channel, "surrogate": Surrogate}
+    {"prompt": PromptSpace, "channel": Channel, "surrogate": Surrogate, "proposer": Model}
 )
 """Fields that also take an object that was made in Python."""
 
 _AS_TEXT: Mapping[str, Any] = MappingProxyType(
-    {"prompt": str, "channel": bool | None, "method": str, "surrogate": str | None}
+    {
+        "prompt": str,
+        "channel": bool | None,
+        "method": str,
+        "surrogate": str | None,
+        "proposer": str | None,
+    }
 )
 """What a file or a command line gives in its place."""
 
@@ -548,6 +564,8 @@ def _plain(value: Any) -> Any:
         return value.config()
     if isinstance(value, Channel):
         return asdict(value)
+    if isinstance(value, Model):
+        return value.spec
     if callable(value):
         return method_name(value)
     return dict(value) if isinstance(value, Mapping) else value

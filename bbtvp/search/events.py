@@ -16,6 +16,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.search.plan import Plan
 from bbtvp.search.preflight import Preflight
 from bbtvp.search.preview import Preview
+from bbtvp.search.proposals import Refused
 from bbtvp.search.validation import Arm
 
 
@@ -57,6 +58,29 @@ class ArmValidated:
     """One choice was asked about on the validation images."""
 
     arm: Arm
+
+
+@final
+@dataclass(frozen=True)
+class WordingsProposed:
+    """A round of a proposer: the texts that are tried, and those that were refused.
+
+    calls, usd: of the proposer so far; they are no image queries.
+    """
+
+    number: int
+    texts: tuple[str, ...]
+    refused: tuple[Refused, ...]
+    calls: int
+    usd: float
+
+
+@final
+@dataclass(frozen=True)
+class ProposerSkipped:
+    """A proposer gives no more wordings; the search goes on without."""
+
+    why: str
 
 
 @final
@@ -124,6 +148,8 @@ SearchEvent: TypeAlias = (
     | SearchPlanned
     | RepliesSeen
     | ArmValidated
+    | WordingsProposed
+    | ProposerSkipped
     | RaceWon
     | GenerationDone
     | StageStopped

@@ -28,6 +28,7 @@ from bbtvp.search.events import SearchPlanned, SearchPrepared, Watch, silent
 from bbtvp.search.loop import Search, Searcher
 from bbtvp.search.objective import Objective
 from bbtvp.search.preflight import look_ahead
+from bbtvp.search.proposer import ProposerCost, cost_of, proposed
 from bbtvp.search.readers import Reader
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.search.summary import (
@@ -55,8 +56,8 @@ class Run:
     prompt that was found, whether or not it improved. `queries`: image queries by phase, retries
     and failures counted. `refused`: of the failed, those that the model would not answer. `usd`:
     what they cost, as far as prices are known. `gain`: of `best` on validation. `goal`: what the
-    search was for. `print(run)` shows
-    `summary()`.
+    search was for. `proposals`: the calls of a proposer, which are no image queries; their dollars
+    are in `usd` too. `print(run)` shows `summary()`.
     """
 
     prompt: Prompt
@@ -72,6 +73,7 @@ class Run:
     usd: float = 0.0
     gain: ValidationGain | None = None
     goal: Goal = "accuracy"
+    proposals: ProposerCost | None = None
 
     def __repr__(self) -> str:
         names = "+".join(model.spec for model in self.models)
@@ -88,6 +90,7 @@ class Run:
         """A few lines: the gain on validation with its interval, the cost, and the next step."""
         cost = describe_cost(self.queries, failed=self.failed, refused=self.refused, usd=self.usd)
         lines = [f"validation: {self.gain}"] if self.gain else []
+        lines += [f"proposer: {self.proposals}"] if self.proposals else []
         return "\n".join([*lines, f"spent: {cost}", *self._next()])
 
     def _next(self) -> list[str]:
@@ -158,10 +161,14 @@ def optimize(
         if folder is not None:
             write_record(folder, task, models, surrogate=surrogate, arguments=config.as_record())
         budget = _budget(journal, probes, config)
+        metered = [MeteredModel(m, journal, budget=budget) for m in models]
+        if config.proposer is not None:
+            objective = _objective(setup.task, metered, config, setup=setup, surrogate=surrogate)
+            setup = proposed(objective, setup, config, journal=journal, budget=budget, watch=watch)
         searcher = Searcher(
             _objective(
                 setup.task,
-                [MeteredModel(m, journal, budget=budget) for m in models],
+                metered,
                 config,
                 setup=setup,
                 surrogate=surrogate,
@@ -176,6 +183,7 @@ def optimize(
         watch(_planned(setup, models, budget=budget, probes=probes))
         found = _found(searcher, config)
         gain = validation_gain(journal, found.arms)
+        proposals = cost_of(journal)
     run = Run(
         found.prompt if found.improved or config.keep_best else PromptSpace.identity(),
         found.improved,
@@ -190,6 +198,7 @@ def optimize(
         budget.usd,
         gain,
         config.goal,
+        proposals,
     )
     if folder is not None:
         run.save(folder / BUNDLE)

@@ -15,7 +15,7 @@ from bbtvp.search.exemplars import check_exemplars, with_exemplars
 from bbtvp.search.plan import Plan, make_plan
 from bbtvp.search.readers import Reader, choose_reader
 from bbtvp.search.saving import with_sizes
-from bbtvp.search.words import worded
+from bbtvp.search.words import check_proposer, worded
 from bbtvp.tasks import Task
 
 
@@ -54,6 +54,7 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
     if config.exemplars:
         space, task = with_exemplars(space, task, models, most=config.exemplars, seed=config.seed)
     check_exemplars(space, task)
+    check_proposer(space, config)
     reader = choose_reader(config.reader, models, task, normalise=config.normalise)
     plan = make_plan(space, config, training=len(task.train), validation=len(task.validation))
     return Setup(task, space, reader, plan, Engines(space, plan, config))

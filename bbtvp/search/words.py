@@ -15,6 +15,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Guidance, Marks, PromptSpace
 from bbtvp.prompt.guidance import WORDINGS
 from bbtvp.prompt.wordings import LONGEST, PLACE, Wording, bundled
+from bbtvp.search.config import SearchConfig
 from bbtvp.surrogate import BETWEEN
 from bbtvp.tasks import Task
 
@@ -38,12 +39,22 @@ def worded(space: PromptSpace, words: str | None, task: Task) -> PromptSpace:
         words = DEFAULT
     if words is None:
         return space
-    if not any(isinstance(layer, Guidance) for layer in space.layers):
+    if not _has_words(space):
         raise UsageError("wordings need a prompt that has words: add +guidance to --prompt")
     made = WORDINGS if any(isinstance(layer, Marks) for layer in space.layers) else ()
     guidance = Guidance((*made, *wordings_of(words, task)))
     kept = (layer for layer in space.layers if not isinstance(layer, Guidance))
     return replace(space, layers=(*kept, guidance))
+
+
+def check_proposer(space: PromptSpace, config: SearchConfig) -> None:
+    """UsageError for a proposer without a layer that could take its wordings."""
+    if config.proposer is not None and not _has_words(space):
+        raise UsageError("a proposer needs a prompt that has words: add +guidance to --prompt")
+
+
+def _has_words(space: PromptSpace) -> bool:
+    return any(isinstance(layer, Guidance) for layer in space.layers)
 
 
 def wordings_of(words: str, task: Task) -> tuple[Wording, ...]:

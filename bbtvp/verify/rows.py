@@ -48,8 +48,8 @@ class ProofRow:
     None where it is not known.
 
     sentence_only, image_only: mean score of each half of a prompt with words on the same images,
-    else None. over_words: from the words alone, with the raw image, to prompted: what the picture adds.
-    None where the words of the prompt's own z are none.
+    else None. over_words: from the words alone, with the raw image, to prompted: what the picture
+    adds. None where the words of the prompt's own z are none.
     """
 
     model: str

@@ -28,6 +28,7 @@ OTHER: dict[str, str] = {
     "words": "bundled",
     "exemplars": 3,
     "canvas": "64",
+    "proposer": "python/x",
     "seed": "4",
     "method": "cma",
     "method_options": '{"c": 0.5}',
