@@ -27,6 +27,7 @@ OTHER: dict[str, str] = {
     "prompt": "tone",
     "words": "bundled",
     "exemplars": 3,
+    "goal": "cost",
     "canvas": "64",
     "proposer": "python/x",
     "seed": "4",
