@@ -195,8 +195,10 @@ def _document(
 ) -> dict[str, Any]:
     from bbtvp.jobs.result import result
 
+    # Without a prompt there is no verdict on one.
+    proved = None if prompt is None else proof
     found = result(
-        None, proof, task=inputs.task.name, seed=seed, prompt=str(prompt or ""), seconds=seconds
+        None, proved, task=inputs.task.name, seed=seed, prompt=str(prompt or ""), seconds=seconds
     )
     return found if table is None else {**found, "rivals": table.as_json()}
 

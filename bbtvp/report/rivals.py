@@ -46,7 +46,7 @@ def rival_cells(row: RivalRow) -> tuple[str, ...]:
         points(row.paired.gain),
         interval(row.paired.ci),
         _NONE if row.mean_transfer is None else points(row.mean_transfer),
-        f"{row.tuning.queries:,}",
+        f"{row.tuning.queries:,}" + (f" (${row.tuning.usd:.2f})" if row.tuning.usd else ""),
         f"{use.queries:g}",
         f"{use.input_tokens:,.0f}" if use.input_tokens else _NONE,
         f"{use.output_tokens:,.0f}" if use.output_tokens else _NONE,

@@ -177,6 +177,7 @@ def test_without_a_prompt_the_cheapest_that_works(images: Path) -> None:
     assert ran.code == 0 and ran.out.startswith("advice: ") and "vote" in ran.out
     found = json.loads(bbtvp(*command, "--json").out)
     assert {arm["arm"] for arm in found["rivals"]["arms"]} == {"zero-shot", "hand-made", "vote"}
+    assert "verdict" not in found and found["models"] == []
     plan = bbtvp(*command, "--dry-run")
     assert "rivals: zero-shot, hand-made, vote; at most " in plan.out
 
