@@ -66,7 +66,7 @@ def _asked(rival: Rival, job: MethodInput) -> MethodOutcome:
         answers=answers,
         queries={"tuning": tuned.cost.queries},
         failed=found.answers.failed,
-        facts={"chosen": tuned.note},
+        facts={"chosen": tuned.note, "fell back": found.fell_back},
         use=UseCost.of(job.model, found.outcomes, len(job.task.test)),
     )
 
