@@ -28,6 +28,7 @@ from bbtvp.prompt.placement import Placement as Placement
 from bbtvp.prompt.presets import preset as preset
 from bbtvp.prompt.presets import takes_any_shape as takes_any_shape
 from bbtvp.prompt.rendering import Prepared as Prepared
+from bbtvp.prompt.rendering import PreparedImages as PreparedImages
 from bbtvp.prompt.rendering import Renderer as Renderer
 from bbtvp.prompt.restore import Restore as Restore
 from bbtvp.prompt.space import Prompt as Prompt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
@@ -142,7 +143,7 @@ class Placement(Layer):
             size=SIZES[self._size(z)],
         )
 
-    def fitted(self, source: Image.Image, geometry: Geometry) -> tuple[Image.Image, ...]:
+    def fitted(self, source: Image.Image, geometry: Geometry) -> tuple[Copy, ...]:
         """The part of placing that does not depend on z: copies, small to large.
 
         Any `place` starts from one of them.
@@ -162,7 +163,7 @@ class Placement(Layer):
         else:
             sizes = [fit(source.width, source.height, geometry.inside.longer)]
         whole = (0.0, 0.0, float(source.width), float(source.height))
-        return tuple(_resized(source, size, whole) for size in sizes)
+        return tuple(Copy(_resized(source, size, whole)) for size in sizes)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -197,8 +198,31 @@ class Placement(Layer):
         return max(0, smallest)
 
 
+@final
+class Copy:
+    """An image to place, and its pixels once they were asked for: Pillow is slow to give them."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """(H, W, 3) uint8."""
+        return np.asarray(self.image)
+
+    def shown(
+        self,
+        size: tuple[int, int],
+        part: tuple[float, float, float, float],
+        kind: Image.Resampling,
+    ) -> Pixels:
+        """Its pixels within these edges, at a size; the very pixels if nothing changes."""
+        resized = _resized(self.image, size, part, kind)
+        return self.pixels if resized is self.image else np.asarray(resized)
+
+
 def place(
-    copies: Sequence[Image.Image],
+    copies: Sequence[Copy],
     view: View,
     geometry: Geometry,
     canvas: Pixels,
@@ -214,19 +238,20 @@ def place(
     down = _Free.between(insets.top, insets.bottom, geometry.height, geometry.inside.height)
     inside = _fitted(geometry.canvas, across.inside, down.inside)
     longest = inside.longer * view.zoom
-    copy = next((copy for copy in copies if max(copy.size) >= longest), copies[-1])
+    copy = next((copy for copy in copies if max(copy.image.size) >= longest), copies[-1])
+    image = copy.image
     if geometry.own_shape:  # the very shape of the canvas, to the pixel
         full = _fitted(geometry.canvas, inside.width * view.zoom, inside.height * view.zoom)
     else:
-        full = fit(copy.width, copy.height, longest)
-    columns = _axis(full.width, copy.width, view.x, across, inside.width)
-    rows = _axis(full.height, copy.height, view.y, down, inside.height)
+        full = fit(image.width, image.height, longest)
+    columns = _axis(full.width, image.width, view.x, across, inside.width)
+    rows = _axis(full.height, image.height, view.y, down, inside.height)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
     # Of several copies the one taken is hardly larger than what is shown, and needs no wider
     # filter.
     kind = Image.Resampling.BILINEAR if len(copies) > 1 else Image.Resampling.BICUBIC
-    box.of(canvas)[...] = np.asarray(_resized(copy, (columns.size, rows.size), source, kind))
+    box.of(canvas)[...] = copy.shown((columns.size, rows.size), source, kind)
     return box
 
 

@@ -24,8 +24,10 @@ from bbtvp.prompt.layer import (
     PaintLayer,
     Size,
 )
-from bbtvp.prompt.placement import Placement, Shape, View, fit, place
+from bbtvp.prompt.placement import Copy, Placement, Shape, View, fit, place
 
+_MOST_PIXELS = 100_000_000
+"""Of all images that are kept prepared: up to 700 MB."""
 _KEPT = 16
 """Canvases whose painters a renderer keeps: most tasks have pictures of few shapes."""
 
@@ -66,19 +68,23 @@ class Prepared:
         self.size = Size(*source.size)
         self.canvases = canvases
         self._source: Image.Image | None = source
-        self._copies: dict[Geometry, tuple[Image.Image, ...]] = {}
+        self._copies: dict[Geometry, tuple[Copy, ...]] = {}
+        self.held = source.width * source.height
+        """Pixels that it keeps at first."""
         if canvases is None:
             return
-        self.copies(canvases.geometry(self.size))
+        copies = self.copies(canvases.geometry(self.size))
         if "size" not in canvases.placement.search:
             self._source = None  # a large picture is kept once, as small as it will be shown
+            self.held = 0
+        self.held += sum(copy.image.width * copy.image.height for copy in copies)
 
     @property
     def pixels(self) -> Pixels:
         """(H, W, 3): a copy of the image itself, where it was prepared for the identity."""
         return np.array(self._source)
 
-    def copies(self, geometry: Geometry) -> tuple[Image.Image, ...]:
+    def copies(self, geometry: Geometry) -> tuple[Copy, ...]:
         """The image as `place` wants it for this canvas; made once for each."""
         found = self._copies.get(geometry)
         if found is not None:
@@ -87,6 +93,29 @@ class Prepared:
             raise UsageError("this image was prepared for another canvas; prepare it again")
         made = self.canvases.placement.fitted(self._source, geometry)
         return self._copies.setdefault(geometry, made)
+
+
+@final
+class PreparedImages:
+    """Images that were prepared before, as long as they do not hold too many pixels together."""
+
+    def __init__(self, prepare: Callable[[Pixels], Prepared], most: int = _MOST_PIXELS) -> None:
+        self._prepare = prepare
+        self._most = most
+        self._kept: dict[str, Prepared] = {}
+        self._held = 0
+
+    def get(self, name: str, pixels: Callable[[], Pixels]) -> Prepared:
+        """The image of this name; it is decoded and prepared where it is not kept."""
+        found = self._kept.get(name)
+        if found is not None:
+            return found
+        made = self._prepare(pixels())
+        self._kept[name] = made
+        self._held += made.held
+        while self._held > self._most and len(self._kept) > 1:
+            self._held -= self._kept.pop(next(iter(self._kept))).held
+        return made
 
 
 @final

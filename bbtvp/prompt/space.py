@@ -30,7 +30,7 @@ from bbtvp.prompt.layer import (
     Layer,
     LayerPart,
 )
-from bbtvp.prompt.placement import Placement, Shape, place
+from bbtvp.prompt.placement import Copy, Placement, Shape, place
 from bbtvp.prompt.rendering import Canvases, Prepared, Renderer
 from bbtvp.prompt.wordings import put_around
 
@@ -328,7 +328,7 @@ class PromptSpace:
         scratch = np.empty((self.canvas, self.canvas, 3), np.uint8)
         pixel = Image.new("RGB", (1, 1))
         insets = ready.insets(self.geometry)
-        return place([pixel], ready.view, self.geometry, scratch, insets)
+        return place([Copy(pixel)], ready.view, self.geometry, scratch, insets)
 
     def config(self) -> dict[str, Any]:
         """JSON-able: canvas, shape and layers, enough to rebuild the space.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias, final
 
@@ -18,13 +19,17 @@ from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer, checked_choice,
 
 _Floats: TypeAlias = NDArray[np.float32]
 
-_LEVELS = np.arange(256) / 255
+_EVERY = np.arange(256, dtype=np.uint8)
+_LEVELS = _EVERY / 255
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Rec. 601 weights, as in Pillow's greyscale."""
 _CLARITY_RADIUS = 1 / 32
 """Standard deviation of the blur that clarity works against, as a share of the canvas' shorter
 side: details that wide. The shorter side, since a strip cut from a photo shows things as large.
 """
+_BAND = 1 << 18
+"""Numbers of a part of a picture that is worked on at a time."""
+_FEWEST_ROWS = 16
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
 _MARGIN = _BLUR_TAPS // 2
@@ -105,14 +110,16 @@ class Tone(PaintLayer):
             image = _clarified(np.ascontiguousarray(inside), clarity, radius)
             curve = _curve(values, float(image.sum(dtype=np.uint32)) / image.size / 255) * 255
             if saturation == sharpness == 1:
-                inside[...] = _levels(curve).take(image)
+                inside[...] = _mapped(_levels(curve), image)
                 return
             margin = 0 if sharpness == 1 else _MARGIN
-            toned = _saturated(_looked_up(curve, _framed(image, margin)), saturation)
-            finished = _levels(_sharpened(toned, sharpness))
-            inside[...] = finished[
-                margin : margin + image.shape[0], margin : margin + image.shape[1]
-            ]
+            framed = _framed(image, margin)
+            for rows in _bands(image):
+                band = framed[rows.start : rows.stop + 2 * margin]
+                toned = _saturated(_looked_up(curve, band), saturation)
+                finished = _levels(_sharpened(toned, sharpness))
+                height, width = finished.shape[:2]
+                inside[rows] = finished[margin : height - margin, margin : width - margin]
 
         return paint
 
@@ -144,6 +151,14 @@ def _value(span: _Range, z: float) -> float:
     return math.exp(bounded) if span.exponential else bounded
 
 
+def _bands(image: Pixels) -> Iterator[slice]:
+    """The rows of a picture in parts whose floats stay in a processor's cache."""
+    height, width = image.shape[:2]
+    rows = max(_FEWEST_ROWS, _BAND // (3 * width))
+    for start in range(0, height, rows):
+        yield slice(start, min(start + rows, height))
+
+
 def _curve(values: dict[str, float], mean: float) -> NDArray[np.float64]:
     """The 256 levels after contrast, brightness and gamma, in 0..1."""
     curve = mean + values.get("contrast", 1.0) * (_LEVELS - mean) + values.get("brightness", 0.0)
@@ -157,6 +172,19 @@ def _levels(values: NDArray[np.floating]) -> Pixels:
     values += 0.5
     levels: Pixels = values.astype(np.uint8)
     return levels
+
+
+def _mapped(levels: Pixels, image: Pixels) -> Pixels:
+    """Each level replaced by that of a table of 256, two at a time: half as many look-ups."""
+    if np.array_equal(levels, _EVERY):
+        return image
+    flat = image.reshape(-1)
+    pairs = flat[: len(flat) // 2 * 2].view("<u2")
+    table = (levels.astype("<u2")[:, None] << 8 | levels).reshape(-1)
+    mapped = np.empty_like(flat)
+    table.take(pairs, out=mapped[: 2 * len(pairs)].view("<u2"), mode="wrap")
+    mapped[2 * len(pairs) :] = levels[flat[2 * len(pairs) :]]
+    return mapped.reshape(image.shape)
 
 
 def _looked_up(curve: NDArray[np.float64], image: Pixels) -> _Floats:
@@ -181,14 +209,17 @@ def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
     """By Pillow's blur, in whole levels: at this width a level more or less does not show."""
     if gain == 1:
         return image
-    result = _MEMORY.floats("toned", image.shape)
-    wide = _MEMORY.floats("wide", image.shape)
-    result[...] = image
-    wide[...] = wide_blur(Image.fromarray(image), radius)
-    result -= wide
-    result *= np.float32(gain)
-    result += wide
-    return _levels(result)
+    blurred = wide_blur(Image.fromarray(image), radius)
+    clarified = np.empty_like(image)
+    for rows in _bands(image):
+        wide = _MEMORY.floats("wide", image[rows].shape)
+        result = _MEMORY.floats("toned", image[rows].shape)
+        wide[...] = blurred[rows]
+        np.subtract(image[rows], wide, out=result, casting="same_kind")
+        result *= np.float32(gain)
+        result += wide
+        clarified[rows] = _levels(result)
+    return clarified
 
 
 # -- sharpness -------------------------------------------------------------------------------------

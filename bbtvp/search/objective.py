@@ -10,7 +10,7 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.models import Model
-from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.prompt import Prepared, PreparedImages, PromptSpace
 from bbtvp.search.ask import FAILED, Answers, Beside, ask, requests_for
 from bbtvp.search.config import Combine
 from bbtvp.search.evaluation import MISSING, Evaluation, Scale, additive
@@ -103,14 +103,12 @@ class Objective:
         self.tse_weight = tse
         self.combine = combine
         self.free = tuple(free)
-        self._prepared: dict[str, Prepared] = {}
+        self._prepared = PreparedImages(space.prepare)
         self._clean: dict[str, Pixels] = {}
 
     def prepared(self, sample: Sample) -> Prepared:
         """The sample's image, decoded and fitted once."""
-        if sample.id not in self._prepared:
-            self._prepared[sample.id] = self.space.prepare(sample.pixels())
-        return self._prepared[sample.id]
+        return self._prepared.get(sample.id, sample.pixels)
 
     # -- image queries -----------------------------------------------------------------------------
     def ask(self, queries: Sequence[SampleQuery]) -> Answers:

@@ -260,7 +260,8 @@ def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     if trial.sizes:
         held = COST_SHARE
     validation = min(trial.validation, max(4, round(share * held)))
-    plan = replace(trial, stages=stages, validation=validation, looks=racing.looks(validation))
+    looks = () if trial.sizes else racing.looks(validation)  # the sizes are the finalists
+    plan = replace(trial, stages=stages, validation=validation, looks=looks)
     room = budget * RACE_SHARE if stages[0].cost else budget - plan.queries
     plan = replace(plan, rungs=racing.rungs(room / trial.repeats))
     search = (budget - plan.queries) // len(stages)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.core.rng import stream
-from bbtvp.prompt import Prepared, PromptSpace
+from bbtvp.prompt import Prepared, PreparedImages, PromptSpace
 from bbtvp.prompt.layer import Levels
 from bbtvp.surrogate.features import Features, Surrogate, token_distance, token_norm
 from bbtvp.surrogate.pullback import STEP, pullback
@@ -74,7 +74,7 @@ class Guide:
         self.step = step
         self.kinds = None if kinds is None else tuple(kinds)
         self.dim = space.dim if self.kinds is None else space.dim_of(self.kinds)
-        self._prepared: dict[str, Prepared] = {}
+        self._prepared = PreparedImages(space.prepare)
         self._clean: dict[str, torch.Tensor] = {}
 
     def __call__(self, z: Vector, samples: Sequence[Sample] | None = None) -> Matrix:
@@ -154,9 +154,7 @@ class Guide:
 
     def prepared(self, sample: Sample) -> Prepared:
         """The sample's image, decoded and fitted once."""
-        if sample.id not in self._prepared:
-            self._prepared[sample.id] = self.space.prepare(sample.pixels())
-        return self._prepared[sample.id]
+        return self._prepared.get(sample.id, sample.pixels)
 
     def rendered(self, z: Vector, samples: Sequence[Sample]) -> list[Pixels]:
         """The samples' images as the whole search vector z renders them."""

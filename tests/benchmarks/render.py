@@ -1,4 +1,4 @@
-"""Median milliseconds of a render, by preset and by layer, at 64 and 224 px: `python
+"""Median milliseconds of a render, by preset and by layer, at 64, 224 and 1,000 px: `python
 tests/benchmarks/render.py`.
 
 The number of runs may be given as an argument.
@@ -70,7 +70,7 @@ def main(runs: int) -> None:
         f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} "
         f"{'candidate ms':>12}"
     )
-    for canvas in (64, 224):
+    for canvas in (64, 224, 1000):
         pixels = stream(1, canvas).integers(0, 256, (canvas, canvas, 3), dtype=np.uint8)
         for name, (space, z) in spaces(canvas).items():
             prepared = space.prepare(pixels)

@@ -108,7 +108,7 @@ def test_offsets_move_a_small_image_and_pan_a_large_one() -> None:
 def test_a_large_source_is_reduced_once_for_all_z() -> None:
     space = PromptSpace((Placement(search=("zoom",)),), 32)
     prepared = space.prepare(noise(400, 300))
-    assert prepared.copies(space.geometry)[-1].size == (40, 53)
+    assert prepared.copies(space.geometry)[-1].image.size == (40, 53)
     z = np.array([0.7])
     assert np.array_equal(space.render(z, prepared), space.render(z, noise(400, 300)))
 

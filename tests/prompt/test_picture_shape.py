@@ -20,6 +20,7 @@ from bbtvp.prompt import (
     Marks,
     Overlay,
     Placement,
+    PreparedImages,
     Prompt,
     PromptSpace,
     Tone,
@@ -151,7 +152,7 @@ def test_sizes_are_a_choice_and_each_is_a_start() -> None:
     assert space.choices == ((1, len(SIZES)),)
     found = [space.params(z)["placement"]["size"] for z in space.starts()]
     assert found == list(SIZES)
-    with pytest.raises(UsageError, match="size .5."):
+    with pytest.raises(UsageError, match="unknown size"):
         Placement(search=("size",)).start("5")
 
 
@@ -166,3 +167,33 @@ def test_a_bundle_keeps_the_shape_and_a_square_one_does_not_say_it(tmp_path: Pat
     assert loaded.digest == prompt.digest
     assert np.array_equal(loaded.render(noise(50, 80)), prompt.render(noise(50, 80)))
     assert "shape" not in PromptSpace(LAYERS["default"], 96).config()
+
+
+# what is kept
+
+
+def test_only_so_many_pixels_are_kept_prepared() -> None:
+    space = PromptSpace((Placement(),), 64, "picture")
+    kept = PreparedImages(space.prepare, most=64 * 64 * 2)
+    opened: list[int] = []
+
+    def opening(number: int) -> Pixels:
+        opened.append(number)
+        return noise(64, 64, number)
+
+    for number in (0, 1, 1, 0, 2, 2, 1, 0):
+        prepared = kept.get(str(number), lambda number=number: opening(number))
+        assert np.array_equal(space.render(space.neutral(), prepared), noise(64, 64, number))
+    assert opened == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (64, 64), (41, 77), (300, 500)])
+def test_a_tone_in_parts_is_the_tone_of_the_whole(shape: tuple[int, int]) -> None:
+    pixels = noise(*shape)
+    space = PromptSpace((Tone(TONES),), 512, "picture")
+    z = np.random.default_rng(2).standard_normal(space.dim)
+    whole = space.render(z, pixels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bbtvp.prompt.tone._BAND", 1)
+        patch.setattr("bbtvp.prompt.tone._FEWEST_ROWS", 7)
+        assert np.array_equal(space.render(z, pixels), whole)

@@ -109,7 +109,7 @@ def test_all_candidates_of_a_generation_see_the_same_images(
     model = Recorder()
     monkeypatch.setattr(
         "bbtvp.prompt.space.Renderer.__call__",
-        lambda self, image: np.array(image.copies(self.geometry(image))[-1]),
+        lambda self, image: image.copies(self.geometry(image))[-1].pixels.copy(),
     )
     monkeypatch.setattr(
         "bbtvp.models.metered.MeteredModel.query", lambda self, requests: self.model.query(requests)
