@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
-from bbtvp.models import Budget, InMemoryCache, MeteredModel, Request
+from bbtvp.models import Budget, FunctionModel, InMemoryCache, MeteredModel, Request
 from bbtvp.prompt import Exemplars, Prompt, PromptSpace, Tone
+from bbtvp.runs.folder import BUNDLE
 from bbtvp.search import SearchConfig, optimize
 from bbtvp.search.events import SearchPrepared
 from bbtvp.search.exemplars import DRAWS, with_exemplars
@@ -162,3 +164,51 @@ def test_a_model_that_takes_fewer_images_than_a_prompt_shows_is_refused_in_one_l
     with pytest.raises(UsageError, match="takes one image in a request, and this one holds 2"):
         metered.query([request])
     assert metered.budget.total == 0
+
+
+# -- a model that needs them -----------------------------------------------------------------------
+WORDS = ("blick", "dax")
+"""Names that nobody can guess: only an example tells which colour is which."""
+
+
+def coloured(split: str, count: int) -> tuple[Sample, ...]:
+    found = []
+    for i in range(count):
+        pixels = noise(split, i) // 4
+        pixels[..., 2 * (i % 2)] += 150
+        found.append(Sample(f"{split}-{i}", WORDS[i % 2], pixels))
+    return tuple(found)
+
+
+COLOURS = Task(
+    "words",
+    "which one is this?",
+    WORDS,
+    coloured("train", 30),
+    coloured("held", 40),
+    coloured("t", 60),
+)
+
+
+def learner(image: Image.Image, question: str, shown: list[tuple[Image.Image, str]]) -> str:
+    """The answer of the example whose colour is nearest; without examples a guess."""
+    if not shown:
+        return WORDS[int(np.asarray(image)[0, 0, 1]) % 2]
+    mean = np.asarray(image, float).mean(axis=(0, 1))
+    far = [np.abs(np.asarray(one, float).mean(axis=(0, 1)) - mean).sum() for one, _ in shown]
+    return shown[int(np.argmin(far))][1].rpartition(" ")[2]
+
+
+def test_a_search_finds_examples_where_they_help_and_a_proof_shows_it(tmp_path: Path) -> None:
+    options = {"queries": 600, "prompt": "tone", "exemplars": 2, "out": tmp_path / "run"}
+    run = optimize(COLOURS, FunctionModel(learner, deterministic=True), **options)
+    assert run.improved
+    assert {shown.text.rpartition(" ")[2] for shown in run.prompt.context()} == set(WORDS)
+    again = optimize(COLOURS, FunctionModel(learner, deterministic=True), **options)
+    assert again.prompt.digest == run.prompt.digest
+    loaded = Prompt.load(tmp_path / "run" / BUNDLE)
+    assert loaded.contains_data
+    proof = verify(loaded, COLOURS, FunctionModel(learner, deterministic=True))
+    (row,) = proof.rows
+    assert row.prompted == 1.0
+    assert row.gain_ci95[0] > 0.3
