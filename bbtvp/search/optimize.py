@@ -20,6 +20,7 @@ from bbtvp.models import (
     probe_model,
 )
 from bbtvp.prompt import Prompt, PromptSpace
+from bbtvp.prompt.wordings import PLACE
 from bbtvp.runs.folder import BUNDLE, check_folder
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.record import write_record
@@ -90,6 +91,8 @@ class Run:
         """A few lines: the gain on validation with its interval, the cost, and the next step."""
         cost = describe_cost(self.queries, failed=self.failed, refused=self.refused, usd=self.usd)
         lines = [f"validation: {self.gain}"] if self.gain else []
+        asked = self.prompt.ask(PLACE)
+        lines += [f"words: {asked}"] if asked != PLACE else []
         lines += [f"proposer: {self.proposals}"] if self.proposals else []
         return "\n".join([*lines, f"spent: {cost}", *self._next()])
 

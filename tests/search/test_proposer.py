@@ -99,6 +99,7 @@ def test_the_search_finds_the_wording_that_the_proposer_gave(tmp_path: Path) -> 
     assert found.proposals.calls == len(asked)
     assert "proposer" not in found.queries
     assert sum(found.queries.values()) <= 800
+    assert f"words: {GOOD}" in found.summary()
     assert "calls, counted apart from image queries" in found.summary()
     first = next(event for event in events if isinstance(event, WordingsProposed))
     assert first.texts == (GOOD, "Look. {question}")
