@@ -24,6 +24,7 @@ def preflight_text(found: Preflight) -> str:
         parts.append(_looked(found))
     parts += [f"delivered pixels: {one}" for one in found.delivered]
     parts.append(describe_plan(found.plan))
+    parts += [str(found.proposals)] if found.proposals else []
     parts += [f"{spec}: {cost}" for spec, cost in found.costs.items()]
     return "\n".join(parts)
 

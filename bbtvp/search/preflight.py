@@ -23,6 +23,7 @@ from bbtvp.search.canvas import Delivery, deliveries, picture_sizes
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.exemplars import describe_exemplars, largest_context
 from bbtvp.search.plan import Plan, describe_plan
+from bbtvp.search.proposals import ProposalPlan, proposal_plan
 from bbtvp.search.setup import Setup
 from bbtvp.stats import images_needed, smallest_gain
 from bbtvp.tasks import Task
@@ -52,7 +53,7 @@ class Preflight:
     queries after which the cap on money ends the search, None if it does not. missing: keys and
     prices that the search needs and does not find, in words. delivered: what of the training
     images arrives at each model. examples: what it means that training images are shown, in words;
-    () if none are.
+    () if none are. proposals: what a proposer may be asked, None without one.
     """
 
     task: Task
@@ -66,6 +67,7 @@ class Preflight:
     missing: tuple[str, ...]
     delivered: tuple[Delivery, ...] = ()
     examples: tuple[str, ...] = ()
+    proposals: ProposalPlan | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -100,6 +102,7 @@ class Preflight:
             "missing": list(self.missing),
             "delivered": [one.as_json() for one in self.delivered],
             "warnings": list(self.warnings),
+            **({"proposer": self.proposals._asdict()} if self.proposals else {}),
         }
 
     def _of_money(self) -> Iterator[str]:
@@ -144,6 +147,7 @@ def look_ahead(
         tuple(_missing(models, config)),
         _delivered(task, models, setup.space),
         (*describe_exemplars(setup.space), *_cost_of_examples(task, models, setup.space)),
+        proposal_plan(config, len(setup.task.train)),
     )
 
 

@@ -7,15 +7,36 @@ and GEPA (Agrawal et al., arXiv 2507.19457), which reflects on wrong answers in 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, final
 
+from bbtvp.core.errors import UsageError
 from bbtvp.prompt.wordings import PLACE, Wording
+from bbtvp.search.config import SearchConfig
 from bbtvp.tasks import Task
 from bbtvp.tasks.replies import fold
 from bbtvp.tasks.replies.folding import UNSPACED
 
+ROUNDS = 2
+EACH = 4
+"""Proposals that are tried in one round."""
+
+CALLS = 2 * ROUNDS
+"""Cap on the proposer's calls, retries included."""
+
+IMAGES = 16
+"""Training images that a wording is tried on."""
+
+SHARE = 0.25
+"""Of the image queries of a run, at most, for trying proposals."""
+
+_FEWEST = 4
+GIVEN = 3
+"""Wordings of the search that are tried first, so that the proposer sees scores."""
+
+_TRIED = 1 + GIVEN + ROUNDS * EACH
 REPLY_TOKENS = 256
 """What an answer to a proposed wording may need: it is not known whether it asks for reasons."""
 
@@ -52,6 +73,38 @@ Think about what led to these mistakes. Then write {count} new wordings that dif
 above. Each holds {place} exactly once, changes nothing of what is asked, asks nothing else, is \
 true of every image of the task, and names none of the answers or all of them. Write each one \
 between <wording> and </wording>."""
+
+
+@final
+class ProposalPlan(NamedTuple):
+    """How many training images each of the wordings is tried on, and at most so many queries."""
+
+    images: int
+    queries: int
+
+    def __str__(self) -> str:
+        return (
+            f"proposer: at most {CALLS} calls, and {self.queries} of the image queries to try what "
+            "it gives"
+        )
+
+
+def proposal_plan(config: SearchConfig, training: int) -> ProposalPlan | None:
+    """What proposals may cost in image queries; None without a proposer.
+
+    UsageError for a budget that is too small to try any.
+    """
+    if config.proposer is None:
+        return None
+    each = _TRIED * config.repeats
+    images = min(IMAGES, training, int(SHARE * config.queries / each))
+    if images < min(_FEWEST, training):
+        least = math.ceil(_FEWEST * each / SHARE)
+        raise UsageError(
+            f"{config.queries} image queries are too few to try what a proposer gives; "
+            f"give at least {least}, or leave out --proposer"
+        )
+    return ProposalPlan(images, images * each)
 
 
 @final

@@ -8,12 +8,12 @@ image queries: they are counted and capped apart, and their dollars count for th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 
-from bbtvp.core.errors import BudgetReached, ModelError, UsageError
+from bbtvp.core.errors import BudgetReached, ModelError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget, MeteredModel, Model, QueryFailed, Request, as_model
 from bbtvp.prompt import Guidance, Identity, PromptSpace
@@ -28,34 +28,22 @@ from bbtvp.search.events import ProposerSkipped, Watch, WordingsProposed
 from bbtvp.search.objective import Objective
 from bbtvp.search.plan import make_plan
 from bbtvp.search.proposals import (
+    CALLS,
+    EACH,
+    GIVEN,
+    ROUNDS,
     Mistake,
+    ProposalPlan,
     Refused,
     ScoredWording,
     meta_prompt,
     parsed,
+    proposal_plan,
     sifted,
 )
 from bbtvp.search.setup import Setup
 from bbtvp.tasks import Sample
 
-ROUNDS = 2
-EACH = 4
-"""Proposals that are tried in one round."""
-
-CALLS = 2 * ROUNDS
-"""Cap on the proposer's calls, retries included."""
-
-IMAGES = 16
-"""Training images that a wording is tried on."""
-
-SHARE = 0.25
-"""Of the image queries of a run, at most, for trying proposals."""
-
-_FEWEST = 4
-_GIVEN = 3
-"""Wordings of the search that are tried first, so that the proposer sees scores."""
-
-_TRIED = 1 + _GIVEN + ROUNDS * EACH
 _MISTAKES = 5
 _KEPT = 4
 _REPLY = 1024
@@ -79,33 +67,6 @@ def cost_of(journal: Journal) -> ProposerCost | None:
     if not journal.proposals:
         return None
     return ProposerCost(journal.proposals, journal.proposal_usd)
-
-
-@final
-@dataclass(frozen=True)
-class ProposalPlan:
-    """How many training images each of the wordings is tried on, and at most so many queries."""
-
-    images: int
-    queries: int
-
-
-def proposal_plan(config: SearchConfig, training: int) -> ProposalPlan:
-    """What proposals may cost in image queries; nothing without a proposer.
-
-    UsageError for a budget that is too small to try any.
-    """
-    if config.proposer is None:
-        return ProposalPlan(0, 0)
-    each = _TRIED * config.repeats
-    images = min(IMAGES, training, int(SHARE * config.queries / each))
-    if images < min(_FEWEST, training):
-        least = int(np.ceil(_FEWEST * each / SHARE))
-        raise UsageError(
-            f"{config.queries} image queries are too few to try what a proposer gives; "
-            f"give at least {least}, or leave out --proposer"
-        )
-    return ProposalPlan(images, images * each)
 
 
 def with_proposals(space: PromptSpace, found: Sequence[Wording]) -> PromptSpace:
@@ -138,14 +99,13 @@ def proposed(
     objective: of the search. UsageError for a budget that is too small, and for a cap on money and
     a proposer of unknown price.
     """
-    given = config.proposer
-    if given is None:
-        return setup
-    proposer = as_model(given)
-    if config.usd is not None:
-        proposer.need_price()
     training = len(setup.task.train)
     plan = proposal_plan(config, training)
+    if plan is None or config.proposer is None:
+        return setup
+    proposer = as_model(config.proposer)
+    if config.usd is not None:
+        proposer.need_price()
     proposing = Proposing(
         objective, proposer, plan, journal=journal, budget=budget, seed=config.seed, watch=watch
     )
@@ -222,7 +182,7 @@ class Proposing:
         scored: _Scored = {}
         proposed: list[Wording] = []
         try:
-            scored = self._tried({}, [None, *known[:_GIVEN]])
+            scored = self._tried({}, [None, *known[:GIVEN]])
             for number in range(ROUNDS):
                 found = self._round(number, scored, known)
                 if not found:

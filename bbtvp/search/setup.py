@@ -54,7 +54,7 @@ def set_up(task: Task, models: Sequence[Model], config: SearchConfig) -> Setup:
     if config.exemplars:
         space, task = with_exemplars(space, task, models, most=config.exemplars, seed=config.seed)
     check_exemplars(space, task)
-    check_proposer(space, config)
+    check_proposer(space, config, len(task.train))
     reader = choose_reader(config.reader, models, task, normalise=config.normalise)
     plan = make_plan(space, config, training=len(task.train), validation=len(task.validation))
     return Setup(task, space, reader, plan, Engines(space, plan, config))

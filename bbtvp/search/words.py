@@ -16,6 +16,7 @@ from bbtvp.prompt import Guidance, Marks, PromptSpace
 from bbtvp.prompt.guidance import WORDINGS
 from bbtvp.prompt.wordings import LONGEST, PLACE, Wording, bundled
 from bbtvp.search.config import SearchConfig
+from bbtvp.search.proposals import proposal_plan
 from bbtvp.surrogate import BETWEEN
 from bbtvp.tasks import Task
 
@@ -47,10 +48,14 @@ def worded(space: PromptSpace, words: str | None, task: Task) -> PromptSpace:
     return replace(space, layers=(*kept, guidance))
 
 
-def check_proposer(space: PromptSpace, config: SearchConfig) -> None:
-    """UsageError for a proposer without a layer that could take its wordings."""
+def check_proposer(space: PromptSpace, config: SearchConfig, training: int) -> None:
+    """UsageError for a proposer without a layer for its wordings, or without queries to try them.
+
+    training: how many training images there are.
+    """
     if config.proposer is not None and not _has_words(space):
         raise UsageError("a proposer needs a prompt that has words: add +guidance to --prompt")
+    proposal_plan(config, training)
 
 
 def _has_words(space: PromptSpace) -> bool:

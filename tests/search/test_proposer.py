@@ -17,17 +17,21 @@ from bbtvp.core.errors import BudgetReached, UsageError
 from bbtvp.models import Budget, FunctionModel, Model, Outcome, Request
 from bbtvp.prompt import PromptSpace, Tone
 from bbtvp.prompt.wordings import Wording
-from bbtvp.search import Run, SearchEvent, optimize
+from bbtvp.report.preflight import preflight_text
+from bbtvp.search import Run, SearchConfig, SearchEvent, optimize
 from bbtvp.search.events import ProposerSkipped, WordingsProposed
+from bbtvp.search.preflight import look_ahead
 from bbtvp.search.proposals import (
+    CALLS,
     LONGEST_PROPOSAL,
+    ROUNDS,
     Mistake,
     ScoredWording,
     meta_prompt,
     parsed,
     sifted,
 )
-from bbtvp.search.proposer import CALLS, ROUNDS
+from bbtvp.search.setup import set_up
 from bbtvp.tasks import Sample, Task
 from tests.support import Wrapper
 
@@ -189,6 +193,16 @@ def test_what_cannot_be_is_said_before_anything_is_asked() -> None:
         run(proposing, prompt="tone", words=None)
     with pytest.raises(UsageError, match="a proposer needs"):
         run(proposing, prompt=PromptSpace((Tone(("contrast",)),), 16), words=None)
+
+
+def test_a_plan_says_what_a_proposer_may_be_asked() -> None:
+    config = SearchConfig(prompt="words", queries=1000, proposer="python/writer")
+    model = FunctionModel(sees, deterministic=True)
+    shapes = task()
+    found = look_ahead(shapes, [model], config, set_up(shapes, [model], config))
+    line = "proposer: at most 4 calls, and 192 of the image queries to try what it gives"
+    assert line in preflight_text(found)
+    assert found.as_json()["proposer"] == {"images": 16, "queries": 192}
 
 
 def test_its_dollars_count_for_the_cap_on_money() -> None:
