@@ -170,7 +170,8 @@ class Optimiser(ABC):
 
     `guided`: it needs a guide, so a search gives it a surrogate's gradients. `estimator`: a batch
     holds the finite differences of one step, so a search plans with its default `popsize` and not
-    with a population that grows with the variables.
+    with a population that grows with the variables. `categorical`: it is for choices, so a search
+    leaves them to it.
 
     Subclasses implement `_ask`, `_tell`, `_recommend` and `_options`; what reaches them is already
     checked. They draw from private generators only: numpy's global random state is left as it was.
@@ -178,6 +179,7 @@ class Optimiser(ABC):
 
     guided: ClassVar[bool] = False
     estimator: ClassVar[bool] = False
+    categorical: ClassVar[bool] = False
 
     def __init__(self, method: str, start: Start, popsize: int) -> None:
         self.method = method

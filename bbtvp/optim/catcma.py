@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class CatCma(Optimiser):
     Recommends the mean of the Gaussian and the likeliest category of each choice. `popsize`
     defaults to 4 + 3 ln(variables), a choice counting once.
     """
+
+    categorical: ClassVar[bool] = True
 
     def __init__(self, start: Start) -> None:
         if not start.choices:

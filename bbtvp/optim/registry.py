@@ -109,7 +109,7 @@ def optimiser(
 def factory(method: str | Factory) -> Factory:
     """What makes a method's optimisers; of "cma@48", those of "cma". UsageError if there is none.
 
-    Its attributes `guided` and `estimator`, where it has them, are those of `Optimiser`.
+    Its attributes `guided`, `estimator` and `categorical` are, where it has them, `Optimiser`'s.
     """
     if callable(method):
         return method

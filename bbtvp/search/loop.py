@@ -16,6 +16,7 @@ from bbtvp.search.canvas import picture_sizes
 from bbtvp.search.choice import Chooser, finalists_of, ranked_finalists
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.events import RaceWon, RepliesSeen, StageSkipped, Watch
+from bbtvp.search.methods import takes_whole_layers
 from bbtvp.search.objective import Objective
 from bbtvp.search.plan import Stage
 from bbtvp.search.race import Race
@@ -159,9 +160,11 @@ class Searcher:
             return ranked_finalists(stage, recipes)
         start = recipes[0]
         places = searched(self.space, stage.kinds, self.config)
-        if self.plan.looks:
+        if self.plan.looks and not takes_whole_layers(self.config.method):
             pictures = [self.objective.prepared(one) for one in self.objective.task.train[:2]]
             places = that_matter(self.space, places, start, pictures)
+        if not len(places):
+            return ranked_finalists(stage, recipes)
         optimiser = self._engines.begin(
             stage,
             start,

@@ -32,6 +32,18 @@ def is_guided(method: str | Factory) -> bool:
     return name != AUTO and bool(getattr(factory(name), "guided", False))
 
 
+def takes_whole_layers(method: str | Factory) -> bool:
+    """Whether a method searches all variables of a layer: choices, and what changes nothing, too.
+
+    One that follows a surrogate's gradient, one that is made for choices, and one that searches a
+    subspace of a given rank. UsageError for a method that is unknown.
+    """
+    name, rank = _parted(method)
+    if is_guided(method) or rank:
+        return True
+    return name != AUTO and bool(getattr(factory(name), "categorical", False))
+
+
 def gradient_rank(method: str | Factory) -> tuple[str | Factory, int | None]:
     """The optimiser, and the number K of `NAME@gK`, None without one.
 

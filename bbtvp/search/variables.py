@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bbtvp.core.arrays import Vector
 from bbtvp.prompt import Prepared, PromptSpace
 from bbtvp.search.config import SearchConfig
+from bbtvp.search.methods import takes_whole_layers
 
 Places = NDArray[np.intp]
 """(n,) rising places in z."""
@@ -19,13 +20,13 @@ def searched(space: PromptSpace, kinds: Collection[str], config: SearchConfig) -
     """The places of the variables of these layers that an optimiser searches.
 
     All of them, but for the categorical groups of a space that proposes recipes: there the race
-    has chosen. A method that follows a surrogate's gradient takes whole layers.
+    has chosen, unless the method takes whole layers.
     """
     whole = np.arange(space.dim)
     places = np.concatenate(
         [whole[:0], *(whole[where] for kind, where in space.slices.items() if kind in kinds)]
     )
-    if config.guided or len(space.starts()) == 1:
+    if takes_whole_layers(config.method) or len(space.starts()) == 1:
         return places
     chosen = [place for first, count in space.choices for place in range(first, first + count)]
     return np.setdiff1d(places, chosen)

@@ -45,6 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "gp": {"prompt": "tone", "images": 4},
     "cma, frame": {"prompt": "frame", "images": 2, "method": "cma"},
     "patience": {"prompt": "default", "images": 8, "patience": 3},
+    "race": {"prompt": "default", "images": 4, "popsize": 4},
     "text": {"prompt": "tone", "images": 4, "reader": "text"},
     "nevergrad": {"prompt": "tone", "images": 4, "method": "ng:TBPSA"},
 }

@@ -15,6 +15,7 @@ from bbtvp.prompt.restore import Restore
 from bbtvp.search import Run, SearchConfig, optimize
 from bbtvp.search.choice import luck
 from bbtvp.search.events import ArmValidated, GenerationDone, RaceWon, SearchEvent
+from bbtvp.search.methods import takes_whole_layers
 from bbtvp.search.plan import Plan, describe_plan, make_plan
 from bbtvp.search.race import combined
 from bbtvp.search.validation import ArmLosses
@@ -200,3 +201,16 @@ def test_what_is_kept_beats_the_images_as_they_are_by_luck_and_noise() -> None:
     apart = luck(answered(base, base + other), "0")
     assert 0 < alike < apart
     assert apart == pytest.approx(0.4 * other.std(ddof=1) / 10, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("method", "whole"),
+    [("auto", False), ("gp", False), ("cma", False), ("catcma", True), ("cma@2", True)],
+)
+def test_a_method_for_choices_and_one_in_a_subspace_take_whole_layers(
+    method: str, whole: bool
+) -> None:
+    assert takes_whole_layers(method) == whole
+    places = searched(RESTORED, ("restore", "tone"), SearchConfig(method=method))
+    assert len(places) == (RESTORED.dim if whole else 1)
+    assert run(Eye(), method=method).improved
