@@ -29,6 +29,7 @@ from bbtvp.rivals.table import (
 )
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.runs.proofs import RIVALS_DOCUMENT
+from bbtvp.search import choose_reader
 from bbtvp.search.events import silent
 from bbtvp.stats import PairedGain, paired_gain
 from bbtvp.tasks import Task
@@ -93,17 +94,26 @@ def plan_rivals(
     tuning: int = TUNING,
 ) -> RivalPlan:
     """The plan of a comparison, which asks nothing. UsageError for an unknown rival."""
-    from bbtvp.search import choose_reader
-
     chosen = rivals_named(rivals)
     given = Tuning(task, models[0], choose_reader(reader, models[0], task), tuning)
-    before = [ZERO_SHOT] if prompt is None or prompt.is_identity else [ZERO_SHOT, PROMPT]
-    each = len(before) + sum(rival.queries_per_image for rival in chosen)
+    arms = {ZERO_SHOT: 1}
+    ours = None if prompt is None or prompt.is_identity else prompt
+    if ours is not None:
+        arms[PROMPT] = 1
+    for rival in chosen:
+        arms[rival.name] = rival.queries_per_image
+        if ours is not None and rival.over(ours) is not None:
+            arms[_over(rival)] = rival.queries_per_image
     return RivalPlan(
         sum(rival.most_queries(given) for rival in chosen),
-        each * len(task.test) * len(models),
-        (*before, *(rival.name for rival in chosen)),
+        sum(arms.values()) * len(task.test) * len(models),
+        tuple(arms),
     )
+
+
+def _over(rival: Rival) -> str:
+    """The name of a rival's arm over the prompt."""
+    return f"{PROMPT}+{rival.name}"
 
 
 def compare_rivals(
@@ -234,11 +244,9 @@ class _RivalComparison:
         ours = next((arm for arm in self._arms if arm.name == PROMPT), None)
         both = None if ours is None else rival.over(self._session.prompt)
         if ours is not None and both is not None:
-            name = f"{PROMPT}+{rival.name}"
             about = f"{rival.about}, of the prompted images"
-            self._arms.append(
-                _ReadyArm(name, about, both, ours.cost.plus(tuned.cost), tuned.note, rival)
-            )
+            cost = ours.cost.plus(tuned.cost)
+            self._arms.append(_ReadyArm(_over(rival), about, both, cost, tuned.note, rival))
 
     def table(self) -> RivalTable:
         """Ask all models in all arms."""

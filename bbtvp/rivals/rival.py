@@ -26,7 +26,7 @@ class TuningCost(NamedTuple):
     """
 
     queries: int = 0
-    usd: float | None = None
+    usd: float | None = 0.0
 
     @classmethod
     def of(cls, model: Model, outcomes: Iterable[Outcome]) -> TuningCost:

@@ -16,7 +16,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.models import Budget, Capabilities, FunctionModel, Model, Outcome, Reply, Request, Usage
 from bbtvp.prompt import preset
-from bbtvp.rivals import RivalRow, RivalTable, compare_rivals
+from bbtvp.rivals import RivalRow, RivalTable, compare_rivals, plan_rivals
 from bbtvp.rivals.closer import Region, crop_of, on_one_canvas
 from bbtvp.rivals.examples import balanced
 from tests.support import LABELS, PATTERNS, SIDE, Eye, Recorder, patterns
@@ -232,5 +232,8 @@ def test_the_closer_look_is_tried_over_the_prompt_too() -> None:
 
     prompt = preset("tone", SIDE).prompt(np.array([3.0, 0.0, 0.0]))
     table = compare_rivals(TASK, [Reader(say, images=2)], prompt=prompt, rivals=["zoom"])
+    planned = plan_rivals(TASK, [Reader(say, images=2)], prompt=prompt, rivals=["zoom"])
+    assert planned.arms == ("zero-shot", "prompt", "zoom", "prompt+zoom")
+    assert table.queries <= planned.queries == 6 * len(TASK.test)
     both = row(table, "prompt+zoom")
     assert both.use.queries == 2 and both.paired.after != row(table, "zoom").paired.after
