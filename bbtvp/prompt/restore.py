@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, TypeAlias, final
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
@@ -23,6 +23,7 @@ from bbtvp.prompt.layer import (
     checked_choice,
     chosen,
 )
+from bbtvp.prompt.median import median_filtered
 
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
 
@@ -68,11 +69,11 @@ def _clahe(image: Image.Image) -> Image.Image:
 
 
 def _median(image: Image.Image) -> Image.Image:
-    return image.filter(ImageFilter.MedianFilter(3))
+    return Image.fromarray(median_filtered(np.asarray(image), 3))
 
 
 def _wide_median(image: Image.Image) -> Image.Image:
-    return image.filter(ImageFilter.MedianFilter(5))
+    return Image.fromarray(median_filtered(np.asarray(image), 5))
 
 
 def _smooth(image: Image.Image) -> Image.Image:
