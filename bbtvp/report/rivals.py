@@ -31,6 +31,9 @@ def rivals_text(table: RivalTable) -> str:
     text += [f"left out: {name}, {reason}" for name, reason in table.left_out.items()]
     if any(row.use.usd_per_1000 is None for row in table.rows):
         text.append(f"{table.model} has no known price: sorted by image queries, then tokens")
+    if table.detectable is not None:
+        seen = f"{100 * table.detectable:.1f} points (80 % power, one comparison)"
+        text.append(f"{table.images} test images show a difference of {seen}")
     missing = sum(row.failed for row in table.rows)
     if missing:
         text.append(f"failed queries: {missing} (missing data, in no figure above)")

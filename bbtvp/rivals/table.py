@@ -16,7 +16,7 @@ import numpy as np
 from bbtvp.core.arrays import Vector
 from bbtvp.models import Model, Outcome
 from bbtvp.rivals.rival import TuningCost, usd_of
-from bbtvp.stats import PairedGain, holm, paired_gain
+from bbtvp.stats import PairedGain, holm, paired_gain, smallest_gain
 
 ZERO_SHOT = "zero-shot"
 PROMPT = "prompt"
@@ -131,6 +131,11 @@ class RivalTable:
     def __str__(self) -> str:
         return self.advice
 
+    @property
+    def detectable(self) -> float | None:
+        """The difference of two arms that so many images show in 4 of 5 cases; None for none."""
+        return smallest_gain(self.images) if self.images else None
+
     def as_json(self) -> dict[str, Any]:
         """The `rivals` part of a `bbtvp.result/1` document."""
         return {
@@ -138,6 +143,7 @@ class RivalTable:
             "images": self.images,
             "choice": self.choice,
             "advice": self.advice,
+            "detectable_gain": self.detectable,
             "arms": [row.as_json() for row in self.rows],
             "left_out": dict(self.left_out),
             "queries": self.queries,

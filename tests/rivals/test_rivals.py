@@ -180,6 +180,8 @@ def test_without_a_prompt_the_cheapest_that_works(images: Path) -> None:
     assert "verdict" not in found and found["models"] == []
     plan = bbtvp(*command, "--dry-run")
     assert "rivals: zero-shot, hand-made, vote; at most " in plan.out
+    assert "72 test images show a difference of " in ran.out
+    assert 0.1 < found["rivals"]["detectable_gain"] < 0.3
 
 
 def test_beside_a_prompt_its_answers_are_not_asked_again(images: Path, tmp_path: Path) -> None:
