@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 from bbtvp.core.digest import digest
@@ -80,7 +80,7 @@ class MeteredModel(Model):
                 unasked[key] = request
             else:
                 answers[key] = known
-        self._check_images(unasked.values(), budget)
+        self.need_images(max((one.images for one in unasked.values()), default=1), budget)
         if unasked:
             budget.check(len(unasked), sum(map(self.model.max_cost, unasked.values())))
         for call in self._calls(unasked):
@@ -120,9 +120,12 @@ class MeteredModel(Model):
         items = list(unasked.items())
         return [dict(items[start : start + size]) for start in range(0, len(items), size)]
 
-    def _check_images(self, requests: Iterable[Request], budget: Budget) -> None:
-        """Raise UsageError where a request holds more images than the model takes."""
-        held = max((request.images for request in requests), default=1)
+    def need_images(self, held: int, budget: Budget | None = None) -> None:
+        """Raise UsageError if a request of `held` images is more than the model takes.
+
+        Where that is not known, it is found out within the budget, by default the model's own.
+        """
+        budget = self.budget if budget is None else budget
         if held <= self.model.capabilities.images:
             return
         probe = self.model.probe_images(held, self._noting(budget))

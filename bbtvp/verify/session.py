@@ -111,7 +111,8 @@ class CheckSession:
     def model(self, given: AnyModel) -> MeteredModel:
         """The model behind the journal, probed if it is an endpoint.
 
-        Raises as `as_model` and `probe_model` do.
+        Raises as `as_model` and `probe_model` do, and UsageError for one that takes fewer images in
+        a request than the prompt shows.
         """
         model = as_model(given)
         journal = self._journal
@@ -122,7 +123,9 @@ class CheckSession:
             self.watch(ModelProbed(model.spec, probe.findings))
         budget = journal.budget(usd_cap=self._usd)
         budget.phase = f"{self.check} {model.spec}"
-        return MeteredModel(model, journal, budget=budget)
+        metered = MeteredModel(model, journal, budget=budget)
+        metered.need_images(1 + len(self.prompt.context()))
+        return metered
 
     def reader(self, model: Model, task: Task | None = None) -> Reader:
         """How the model's replies are read; task: another than the session's."""

@@ -131,6 +131,14 @@ def test_an_example_that_is_a_test_image_is_refused_by_its_id(tmp_path: Path) ->
         verify(Prompt.load(tmp_path / "p.vprompt"), TASK, model(2))
 
 
+def test_a_proof_on_a_model_of_one_image_is_refused_before_anything_is_asked() -> None:
+    space = by_hand(TASK.train[0].pixels())
+    asked = model(1)
+    with pytest.raises(UsageError, match="takes one image in a request, and this one holds 2"):
+        verify(space.prompt(space.starts()[1]), TASK, asked)
+    assert not asked.asked
+
+
 # -- a search --------------------------------------------------------------------------------------
 def test_a_search_shows_them_and_never_scores_what_it_shows() -> None:
     asked = model(9)
