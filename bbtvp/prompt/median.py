@@ -52,8 +52,8 @@ def _middle_of_3(rows: Sequence[_Planes]) -> Pixels:
 def _middle_of_5(rows: Sequence[_Planes]) -> Pixels:
     """The same for five: once the rows are sorted too, 13 of the 25 values may be the median.
 
-    Of a value in row i and column j, at least (i + 1)(j + 1) values are no larger and (5 - i)(5 - j)
-    no smaller. Six of the others are below the median and six above.
+    Of a value in row i and column j, at least (i + 1)(j + 1) values are no larger, and at least
+    (5 - i)(5 - j) no smaller. Six of the others are below the median and six above.
     """
     table = [_sorted(row) for row in rows]
     return _median(
