@@ -11,6 +11,7 @@ from bbtvp.prompt.guidance import Guidance
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.layers import LAYERS
+from bbtvp.prompt.margin import Margin
 from bbtvp.prompt.marks.marks import Marks
 from bbtvp.prompt.placement import Placement, Shape
 from bbtvp.prompt.restore import Restore
@@ -27,6 +28,7 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
         Placement(search=("zoom",)),
         Restore(),
         Tone(("contrast", "brightness", "gamma", "sharpness", "clarity", "saturation")),
+        Margin(),
     ),
     "annotate": (Placement(search=("crop",)), Tone(("contrast",)), Marks(), Guidance()),
     "words": (Identity(), Guidance(tuple(bundled()))),
@@ -52,9 +54,10 @@ def preset(name: str, canvas: int = 224, shape: Shape = "square") -> PromptSpace
     "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at
     224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
     canvas; contrast, brightness, gamma. "default": zoom, restoration that follows the picture,
-    and all of tone. "annotate": marks over the image and the sentence that names them,
-    with a crop and contrast; 25 variables for eleven choices, see `Marks`. "words": the image as it
-    is, and the bundled wordings around the question, one variable each; see `Guidance`.
+    all of tone, and a margin in the picture's own colour. "annotate": marks over the image and the
+    sentence that names them, with a crop and contrast; 25 variables for eleven choices, see
+    `Marks`. "words": the image as it is, and the bundled wordings around the question, one variable
+    each; see `Guidance`.
     """
     base, *added = name.split("+")
     if base not in _PRESETS:
