@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bbtvp.cli.options import give, json_flag
-from bbtvp.report.figures import change, interval, points, share
+from bbtvp.report.figures import P_NAMES, change, interval, points, share
 
 if TYPE_CHECKING:
     from bbtvp.jobs.compare import Comparison
@@ -100,5 +100,5 @@ def _paired(found: Comparison) -> Iterator[str]:
     for model, row in found.paired.items():
         yield (
             f"{model}, the same {row.n} test images: {share(row.before)} → {share(row.after)}, "
-            f"second − first {change(row.gain, row.ci)}, McNemar p {row.mcnemar_p:.3g}"
+            f"second − first {change(row.gain, row.ci)}, {P_NAMES[row.graded]} p {row.p:.3g}"
         )

@@ -102,7 +102,10 @@ def _summary(found: Sequence[RunReply]) -> list[str]:
     lines = []
     for place in arms:
         own = [each for each in found if (each.part, each.arm, each.model) == place]
-        right = sum(each.reply.right is True for each in own)
+        right = f"{sum(each.reply.right is True for each in own)} of {len(own)} right"
+        graded = [each.reply.score for each in own if each.reply.score is not None]
+        if graded:
+            right = f"{right}, {len(graded)} with a score between"
         counts = [f"{count} {status}" for status, count in _counts(own).items()]
-        lines.append(f"{', '.join(place)}: {right} of {len(own)} right; {', '.join(counts)}")
+        lines.append(f"{', '.join(place)}: {right}; {', '.join(counts)}")
     return lines

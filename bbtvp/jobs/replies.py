@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, final
 
 from bbtvp.core.arrays import Pixels
@@ -44,7 +44,7 @@ class RunReply:
 
     def as_json(self) -> dict[str, Any]:
         """The reply, with where it belongs, in one JSON object."""
-        return {"part": self.part, "arm": self.arm, "model": self.model, **asdict(self.reply)}
+        return {"part": self.part, "arm": self.arm, "model": self.model, **self.reply.as_json()}
 
 
 _NOTHING = Beside()

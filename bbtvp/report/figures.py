@@ -13,6 +13,10 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+P_NAMES = {False: "McNemar", True: "sign-flip"}
+"""The tests of 'no change', by whether scores are graded (`PairedGain.graded`)."""
+
+
 def points(gain: float) -> str:
     """0.05 → "+5.0"."""
     return f"{100 * gain:+.1f}"

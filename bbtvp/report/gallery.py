@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bbtvp.verify import Proof
 
+HALF = 0.5
+"""Graded score from which an answer has a tick."""
+
 
 def save_gallery(proof: Proof, path: Path) -> None:
     """Write the examples of a proof as a PNG, the images above and the prompted ones below.
@@ -26,13 +29,19 @@ def save_gallery(proof: Proof, path: Path) -> None:
         f"{proof.task}: answers of {whose} before (above) and after the prompt", parse_math=False
     )
     for column, example in enumerate(shown):
-        pairs = ((example.before, example.answer_before), (example.after, example.answer_after))
-        for ax, (pixels, answer) in zip(axes[:, column], pairs, strict=True):
-            right = answer == example.truth
+        pairs = (
+            (example.before, example.answer_before, example.score_before),
+            (example.after, example.answer_after, example.score_after),
+        )
+        for ax, (pixels, answer, score) in zip(axes[:, column], pairs, strict=True):
+            right = score >= HALF
             ax.imshow(pixels, interpolation="nearest")
             color = "#1a7f37" if right else "#b42318"
+            grade = f" ({score:.2f})" if 0 < score < 1 else ""
             ax.set_title(
-                f"{'✓' if right else '✗'} {answer or '(none)'}", color=color, parse_math=False
+                f"{'✓' if right else '✗'} {answer or '(none)'}{grade}",
+                color=color,
+                parse_math=False,
             )
             ax.set_axis_off()
         below = axes[1, column]

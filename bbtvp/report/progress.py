@@ -58,7 +58,8 @@ def _search_lines(event: SearchEvent) -> Iterator[str]:
             yield from (f"  {reply.line}" for reply in preview.replies)
             yield preview.summary
         case ArmValidated(arm):
-            right = f"{100 * arm.accuracy:5.1f} % right"
+            unit = "of the score" if arm.graded else "right"
+            right = f"{100 * arm.accuracy:5.1f} % {unit}"
             yield f"validation: {arm.name:<16} {right}, loss {arm.loss:.3f}"
             if arm.cut:
                 yield f"  {_cut_short(arm)}"

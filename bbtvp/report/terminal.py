@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import indent
 
 from bbtvp.core.table import text_table
-from bbtvp.report.figures import change, interval, p_value, points, share
+from bbtvp.report.figures import P_NAMES, change, interval, p_value, points, share
 from bbtvp.verify import Proof, ProofDetail, ProofRow
 from bbtvp.verify.controls import ReplyCounts, shortened
 
@@ -35,7 +35,10 @@ def proof_table(proof: Proof) -> str:
     Shares are in percent, gains in points.
     """
     guided = any(row.sentence_only is not None for row in proof.rows)
-    head = (*HEAD, *GUIDED) if guided else HEAD
+    first = (
+        HEAD if not any(row.paired.graded for row in proof.rows) else (*HEAD[:-1], "sign-flip p")
+    )
+    head = (*first, *GUIDED) if guided else first
     lines = [head, *((*_cells(row), *(_halves(row) if guided else ())) for row in proof.rows)]
     text = [text_table(lines, left=2)]
     if proof.transfer is not None:
@@ -91,7 +94,8 @@ def proof_details(proof: Proof) -> str:
     blocks = [f"rule: {proof.verdict.rule}"]
     for row in proof.rows:
         paired = row.paired
-        changed = f"{paired.gained} gained, {paired.lost} lost"
+        turned = ("better", "worse") if paired.graded else ("gained", "lost")
+        changed = f"{paired.gained} {turned[0]}, {paired.lost} {turned[1]}"
         lines = [
             f"{row.model}: {row.n} of {row.images} images answered; {changed}",
             f"  over the empty frame  {change(row.over_frame.gain, row.over_frame.ci)}",
@@ -102,11 +106,15 @@ def proof_details(proof: Proof) -> str:
             over = change(beyond.gain, beyond.ci)
             lines.append(f"  over an output calibration ({share(beyond.before)})  {over}")
         if row.noise is not None:
-            lines.append(
-                f"  asked the same twice  {share(row.noise)} of the images judged otherwise"
+            judged = (
+                "mean change of the score" if paired.graded else "of the images judged otherwise"
             )
+            lines.append(f"  asked the same twice  {share(row.noise)} {judged}")
         if row.holm_p is not None:
-            lines.append(f"  McNemar p over all models (Holm)  {p_value(row.holm_p)}")
+            name = P_NAMES[paired.graded]
+            lines.append(
+                f"  {name[0].upper()}{name[1:]} p over all models (Holm)  {p_value(row.holm_p)}"
+            )
         if row.detail:
             lines += _detail(row.detail)
         blocks.append("\n".join(lines))

@@ -17,6 +17,7 @@ from bbtvp.core.shown import Shown
 from bbtvp.models import Model, Outcome, QueryFailed, Request
 from bbtvp.search.evaluation import MISSING
 from bbtvp.search.readers import Reader, Reading, ReadingStatus
+from bbtvp.stats import is_right_or_wrong
 from bbtvp.tasks import Sample, Task
 
 BATCH = 128
@@ -89,7 +90,8 @@ class Answers:
     def __repr__(self) -> str:
         asked = len(self.readings)
         answered = self.correct[np.isfinite(self.correct)]
-        right = f", {100 * answered.mean():.1f} % right" if len(answered) else ""
+        unit = "right" if is_right_or_wrong(answered) else "of the score"
+        right = f", {100 * answered.mean():.1f} % {unit}" if len(answered) else ""
         kinds = ("unparsed", "refused", "cut", "failed")
         missing = [f", {count} {kind}" for kind in kinds if (count := getattr(self, kind))]
         return f"Answers({asked} asked{right}{''.join(missing)})"
@@ -120,7 +122,7 @@ class Answers:
 
     @property
     def correct(self) -> Vector:
-        """(n,) 1 right, 0 wrong, NaN where the query failed."""
+        """(n,) 1 right, 0 wrong, between if graded, NaN where the query failed."""
         return np.array([reading.correct for reading in self.readings], np.float64)
 
     @property

@@ -113,6 +113,7 @@ class Chooser:
             answered=answered,
             planned=len(found.losses),
             cut=found.cut or self.base.cut,
+            graded=found.graded,
         )
 
 
@@ -184,4 +185,5 @@ def _unprompted(losses: ArmLosses) -> Arm:
         answered=int(np.isfinite(losses.losses).sum()),
         planned=len(losses.losses),
         cut=losses.cut,
+        graded=losses.graded,
     )

@@ -57,7 +57,7 @@ class SeenReply:
     labels, where only their log-probabilities came; the reason, where the query failed. answer: as
     it was read, or None. right: None where the query failed. named: where the answer is the
     likeliest label, the label that the text names, or None. unscored: labels were to be scored, and
-    the text was read instead.
+    the text was read instead. score: of a graded answer that is neither wholly right nor wrong.
     """
 
     sample: str
@@ -69,6 +69,7 @@ class SeenReply:
     right: bool | None
     named: str | None = None
     unscored: bool = False
+    score: float | None = None
 
     @classmethod
     def of(
@@ -85,7 +86,13 @@ class SeenReply:
             None if math.isnan(reading.correct) else reading.correct == 1,
             _named(outcome, task, sample),
             unscored=not isinstance(outcome, QueryFailed) and outcome.scores == (),
+            score=reading.correct if 0 < reading.correct < 1 else None,
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields; a score only where it is graded."""
+        found = asdict(self)
+        return {name: found[name] for name in found if name != "score" or self.score is not None}
 
     @property
     def shape(self) -> str:
@@ -98,6 +105,7 @@ class SeenReply:
         read = "no answer" if self.answer is None else repr(self.answer)
         kind = "" if self.status == "answered" else f" ({self.status})"
         mark = "right" if self.right else f"right is {self.truth!r}"
+        mark = mark if self.score is None else f"score {self.score:.2f}, {mark}"
         return f"{one_line(self.said, _SHOWN)!r} → {read}{kind}; {mark}"
 
 
@@ -175,7 +183,7 @@ class Preview:
 
     def as_json(self) -> dict[str, Any]:
         """The replies, their counts and the share without an answer."""
-        rows = [asdict(reply) for reply in self.replies]
+        rows = [reply.as_json() for reply in self.replies]
         return {"replies": rows, "counts": self.counts, "unread": self.unread}
 
 

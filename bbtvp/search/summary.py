@@ -13,7 +13,7 @@ from bbtvp.models import Model
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.journal import Journal
 from bbtvp.search.validation import Arm
-from bbtvp.stats import bootstrap_mean
+from bbtvp.stats import bootstrap_mean, is_right_or_wrong
 from bbtvp.tasks import Task
 
 _FLAGS = frozenset({"question", "labels", "definitions", "metric", "max_tokens"})
@@ -24,7 +24,8 @@ _FLAGS = frozenset({"question", "labels", "definitions", "metric", "max_tokens"}
 class ValidationGain(NamedTuple):
     """What the best prompt changed on the n validation images that were answered without it too.
 
-    before, after: accuracy, 0 to 1. gain: their difference; low, high: its 95 % bootstrap interval.
+    before, after: mean scores, 0 to 1. gain: their difference; low, high: its 95 % bootstrap
+    interval. graded: some scores lie between 0 and 1; else the means are shares of right answers.
     The prompt was chosen on these images, so the gain is a little too good: see `bbtvp.verify`.
     """
 
@@ -34,10 +35,12 @@ class ValidationGain(NamedTuple):
     gain: float
     low: float
     high: float
+    graded: bool = False
 
     def __str__(self) -> str:
+        unit = "of the score" if self.graded else "right"
         return (
-            f"{100 * self.before:.1f} -> {100 * self.after:.1f} % right, gain "
+            f"{100 * self.before:.1f} -> {100 * self.after:.1f} % {unit}, gain "
             f"{100 * self.gain:+.1f} points [{100 * self.low:+.1f}, {100 * self.high:+.1f}] "
             f"on {self.n} images"
         )
@@ -64,6 +67,7 @@ def validation_gain(journal: Journal, arms: Sequence[Arm]) -> ValidationGain | N
         found.mean,
         found.lo,
         found.hi,
+        not is_right_or_wrong(before[both], after[both]),
     )
 
 

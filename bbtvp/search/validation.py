@@ -20,6 +20,7 @@ from bbtvp.search.plan import Plan
 from bbtvp.search.preview import PREVIEWED, Preview, seen
 from bbtvp.search.readers import Reading
 from bbtvp.search.steps import journalled, mark_of, to_json
+from bbtvp.stats import is_right_or_wrong
 
 LEAST = 4
 """Fewest validation images that say anything at all."""
@@ -33,7 +34,8 @@ class Arm:
     gain: mean paired fall of the loss against the unprompted image, in the reader's unit, with its
     standard error. kept: whether it beats what was kept before by more than the noise. answered: on
     how many validation images of the `planned` ones the gain rests; both are 0 where that is not
-    known. cut: the cap that was met meanwhile, in words; "" if none was.
+    known. cut: the cap that was met meanwhile, in words; "" if none was. graded: `accuracy` is the
+    mean of scores between 0 and 1.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Arm:
     answered: int = 0
     planned: int = 0
     cut: str = ""
+    graded: bool = False
 
 
 @final
@@ -52,13 +55,14 @@ class ArmLosses(NamedTuple):
     """What was answered about one choice on the validation images.
 
     losses: (n,) NaN where a query failed or was not asked. accuracy: of those that were answered.
-    attempts: for each answer of the run until then. cut: as for an `Arm`.
+    attempts: for each answer of the run until then. cut, graded: as for an `Arm`.
     """
 
     losses: Vector
     accuracy: float
     attempts: float
     cut: str
+    graded: bool = False
 
 
 @final
@@ -106,11 +110,13 @@ class Validation:
         step = f"validation/{name}"
         mark = None if z is None else mark_of(z)
         done = journalled(self.journal, step, mark) or self._journal(step, mark, *self._ask(z))
+        scores = np.array(done["correct"], np.float64)
         return ArmLosses(
             np.array(done["losses"], np.float64),
-            float(np.nanmean(np.array(done["correct"], np.float64))),
+            float(np.nanmean(scores)),
             done.get("attempts", 1.0),
             done.get("cut", ""),
+            not is_right_or_wrong(scores[np.isfinite(scores)]),
         )
 
     def look(self, name: str, z: Matrix, count: int) -> Matrix:

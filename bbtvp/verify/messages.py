@@ -26,7 +26,7 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "rule": (
             "go if every source (every model, if none is among them) is shown to gain more "
             "than {min_gain!p:g} {min_gain!p:point|points}, also where its reply was read "
-            "without the prompt, and to be right more often than the best constant answer, "
+            "without the prompt, and to do better than the best constant answer, "
             "and no other is shown to lose more than {max_harm!p:g} "
             "{max_harm!p:point|points}; no-go if one is shown to gain less, or another to lose "
             "more; else undecided; one-sided at {level!p:g} %, for harm over all models together"
@@ -45,11 +45,11 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         ),
         "collapsed": (
             "the prompted replies of {model} are {answer!r} for {share!p:.0f} % of the images "
-            "({earlier!p:.0f} % without the prompt), whatever they show: {prompted!p:.1f} % are "
-            "right, and {constant!p:.1f} % by the best constant answer"
+            "({earlier!p:.0f} % without the prompt), whatever they show: that reaches "
+            "{prompted!p:.1f} %, and the best constant answer {constant!p:.1f} %"
         ),
         "not-above-constant": (
-            "with the prompt {model} is right on {prompted!p:.1f} % of {images} images, which is "
+            "with the prompt {model} reaches {prompted!p:.1f} % on {images} images, which is "
             "not shown to be more than the {constant!p:.1f} % of always saying {answer!r}"
         ),
         "parses-now": (
@@ -139,6 +139,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "it {side} px, and details of two pixels are lost"
         ),
         "noise": "{model}: {noise!p:.1f} % of the answers change when it is asked the same again",
+        "noise-graded": (
+            "{model}: the score of an image changes by {noise!p:.1f} points on average when it is "
+            "asked the same again"
+        ),
         "unread": (
             "{model}: without the prompt {unread} of {images} replies could not be read, with it "
             "{after}; a question that asks for one word, or more tokens, may gain as much"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -65,7 +66,10 @@ from bbtvp.verify.verdict import (
 @final
 @dataclass(frozen=True)
 class Example:
-    """A test image as it was and as prompted, with the model's answers."""
+    """A test image as it was and as prompted, with the model's answers and their scores.
+
+    A score is 0 to 1, NaN where the query failed.
+    """
 
     model: str
     before: Pixels
@@ -74,6 +78,8 @@ class Example:
     truth: str
     answer_before: str | None
     answer_after: str | None
+    score_before: float = math.nan
+    score_after: float = math.nan
 
 
 @final
@@ -372,6 +378,8 @@ def _examples(answers: ModelAnswers, limit: int) -> tuple[Example, ...]:
             sample.answer,
             before[i],
             after[i],
+            float(answers.correct("zero_shot")[i]),
+            float(answers.correct("prompted")[i]),
         )
         for i, sample in enumerate(answers.samples[:limit])
     )

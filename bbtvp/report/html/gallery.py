@@ -8,6 +8,7 @@ from typing import NamedTuple, final
 
 from bbtvp.jobs.replies import RecordedReplies
 from bbtvp.prompt import Prompt
+from bbtvp.report.gallery import HALF
 from bbtvp.report.html.pictures import image_uri
 from bbtvp.runs.proofs import KeptProof
 from bbtvp.search import Reading
@@ -21,10 +22,14 @@ EACH = 6
 
 @final
 class ShownAnswer(NamedTuple):
-    """An answer to one image, and whether it was right. answer: "" if the reply named none."""
+    """An answer to one image, and whether it was right. answer: "" if the reply named none.
+
+    score: 0 to 1; of a graded one, half counts as right.
+    """
 
     answer: str
     right: bool
+    score: float
 
 
 @final
@@ -48,7 +53,7 @@ class Gallery(NamedTuple):
     """The images that a page shows of one model.
 
     first: the first test images, whatever was answered. broken, mended: the first whose answer
-    became wrong, and right.
+    became wrong, and right; of graded answers, whose score fell, and rose, by half or more.
     """
 
     model: str
@@ -66,9 +71,9 @@ def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identit
     samples = task.test[:SCANNED]
     read = [(replies.reading(sample), replies.reading(sample, prompt)) for sample in samples]
 
-    def turned(before: float, after: float) -> Iterator[ImagePair]:
+    def turned(way: int) -> Iterator[ImagePair]:
         for sample, (first, second) in zip(samples, read, strict=True):
-            if first and second and (first.correct, second.correct) == (before, after):
+            if first and second and (second.correct - first.correct) * way >= HALF:
                 yield _pair(prompt, task, sample, first, second)
 
     return Gallery(
@@ -77,8 +82,8 @@ def gallery_of(proof: KeptProof, task: Task, prompt: Prompt, model: str, identit
             _pair(prompt, task, sample, *both)
             for sample, both in zip(samples[:EACH], read, strict=False)
         ),
-        tuple(islice(turned(1, 0), EACH)),
-        tuple(islice(turned(0, 1), EACH)),
+        tuple(islice(turned(-1), EACH)),
+        tuple(islice(turned(1), EACH)),
     )
 
 
@@ -98,6 +103,6 @@ def _pair(
 
 
 def _said(reading: Reading | None) -> ShownAnswer | None:
-    return (
-        None if reading is None else ShownAnswer(reading.answer or "", bool(reading.correct == 1))
-    )
+    if reading is None:
+        return None
+    return ShownAnswer(reading.answer or "", bool(reading.correct >= HALF), reading.correct)

@@ -63,7 +63,7 @@ def report(
     if (folder / JOBS).exists():
         return batch_report(folder, language)
     run = RunFolder(folder).load()
-    words = Words(language)
+    words = Words(language, graded=_is_graded(run))
     gallery = None
     no_images = words("images_left_out")
     if images:
@@ -114,6 +114,14 @@ def report(
         **_prompt(run, words),
         **checks,
     )
+
+
+def _is_graded(run: RunFolder) -> bool:
+    """Whether some score of the proofs, or else of the search, lies between 0 and 1."""
+    if run.proofs:
+        rows = (row for proof in run.proofs for row in proof.document["models"])
+        return any("sign_flip_p" in row for row in rows)
+    return any(one.paired.graded for one in curve_of(run.recording).validated)
 
 
 def _word(run: RunFolder) -> str:
@@ -215,12 +223,19 @@ _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("noise", percent),
     ("mcnemar_p", p_value),
     ("mcnemar_p_holm", p_value),
+    ("sign_flip_p", p_value),
+    ("sign_flip_p_holm", p_value),
     ("failed", str),
 )
 _WITHOUT = ("unparsed", "refused", "cut")
 """What becomes of a reply without an answer."""
 
-_HEADS = {"gain_ci95": "interval", "mcnemar_p": "mcnemar", "mcnemar_p_holm": "holm"}
+_HEADS = {
+    "gain_ci95": "interval",
+    "mcnemar_p": "mcnemar",
+    "mcnemar_p_holm": "holm",
+    "sign_flip_p_holm": "holm",
+}
 
 
 def _proof(proof: KeptProof, words: Words) -> View:

@@ -23,17 +23,22 @@ class Words:
     """Gives the sentences of the catalogue in one language.
 
     Called with a key and the values that the sentence names. KeyError for a key that is not there.
+    graded: of a run with graded scores, where the sentence KEY_graded stands for KEY if it is
+    there.
     """
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, *, graded: bool = False) -> None:
         if language not in LANGUAGES:
             raise unknown("language", language, LANGUAGES)
         self.language = language
+        self._graded = graded
         self._said = {key: row[language] for key, row in catalogue()["words"].items()}
         self._messages = {key: row.get(language) for key, row in catalogue()["messages"].items()}
 
     def __call__(self, key: str, **values: Any) -> str:
-        return str(self._said[key].format(**values))
+        other = f"{key}_graded"
+        chosen = other if self._graded and other in self._said else key
+        return str(self._said[chosen].format(**values))
 
     def message(self, message: Mapping[str, Any]) -> str:
         """A message of a proof. One that only a newer version knows stays English."""
