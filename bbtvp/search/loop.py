@@ -133,7 +133,11 @@ class Searcher:
         return cheapest(self.space, z, incumbent, validation=self._validation, priced=priced)
 
     def _preview(self) -> None:
-        """Show how the first replies are read. Raises UnreadReplies if too many give no answer."""
+        """Show how the first replies are read.
+
+        Raises UnreadReplies if too many give no answer, or are cut at a limit that nobody chose: to
+        choose it is cheaper than to search with replies that cannot be read.
+        """
         preview = self._validation.preview()
         if preview is None:
             return
@@ -144,6 +148,9 @@ class Searcher:
                 f"{preview.summary}. Without an answer: {shapes}. "
                 "To search all the same: -S unread=1"
             )
+        begun = self.journal.step("validation/unprompted") is not None
+        if preview.is_cut and self.objective.task.max_tokens is None and not begun:
+            raise UnreadReplies(f"{preview.summary}. To search all the same: --max-tokens 16")
 
     def _finalists(self, number: int, base: Vector, *, urgent: bool) -> dict[str, Vector]:
         """What one stage gives validation to choose from, by name; see `finalists_of`.

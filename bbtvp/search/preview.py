@@ -42,7 +42,8 @@ _ADVICE: Mapping[ReadingStatus, str] = MappingProxyType(
         "{labels}.'), or hold the model to the labels (--reader label)",
         "refused": "the model declines to answer: put the question in other words (--question), "
         "or take another model",
-        "cut": "the replies end before their answer: raise the limit (-M max_tokens=256)",
+        "cut": "the replies end before their answer: raise the limit (--max-tokens 64, or "
+        "-M max_tokens=1024 of a model that thinks)",
         "failed": "the queries fail: see what the endpoint does (bbtvp doctor --probe)",
     }
 )
@@ -130,6 +131,11 @@ class Preview:
     def unread(self) -> float:
         """Share of replies without an answer, 0 to 1."""
         return sum(reply.status != "answered" for reply in self.replies) / len(self.replies)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the limit of tokens ends more replies than may go without an answer."""
+        return self.counts.get("cut", 0) > MOST_UNREAD * len(self.replies)
 
     @property
     def shapes(self) -> list[tuple[str, int]]:

@@ -81,8 +81,9 @@ def graded_images_needed(
 ) -> int | None:
     """How many samples show a true mean difference of `gain` to lie above `margin`.
 
-    spread: the standard deviation of a difference. wanted: the probability with which they do. None
-    if that takes more than `MOST` samples, or if the gain is not above the margin.
+    spread: the standard deviation of a difference; `null_spread` is on the safe side. wanted: the
+    probability with which they do. None if that takes more than `MOST` samples, or if the gain is
+    not above the margin.
     """
     if gain <= margin + 1e-9:
         return None

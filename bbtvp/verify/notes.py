@@ -153,8 +153,10 @@ def row_notes(rows: Sequence[ProofRow]) -> list[Message]:
     found = []
     for row in rows:
         if row.noise:
-            code = "noise-graded" if row.paired.graded else "noise"
-            found.append(message(code, model=row.model, noise=row.noise))
+            if row.paired.graded:
+                found.append(message("noise-graded", model=row.model, noise=row.noise))
+            else:
+                found.append(message("noise", model=row.model, noise=row.noise))
         found += _reply_notes(row)
         beyond = row.over_calibration
         if row.gain > 0 and beyond is not None and beyond.ci[0] <= 0:

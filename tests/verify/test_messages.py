@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from bbtvp.jobs.result import result
 from bbtvp.models import Delivered
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone, preset
-from bbtvp.stats import PairedGain
+from bbtvp.stats import PairedGain, paired_gain
 from bbtvp.tasks.overlap import Overlap
 from bbtvp.verify import ProofRow, Rule, needless_proof, verify
 from bbtvp.verify.controls import Collapse, CommonAnswer, ReplyCounts
@@ -45,6 +45,7 @@ from tests.support import LABELS, SIDE, Eye, Vendor, patterns
 TASK = patterns()
 FREE = replace(TASK, labels=None, metric="exact")
 GAIN = PairedGain(80, 0.5, 0.6, 0.1, (0.0, 0.2), 0.1, gained=12, lost=4)
+GRADED = paired_gain([0.5, 0.25, 0.0], [0.5, 0.75, 0.25])
 WORSE = PairedGain(80, 0.7, 0.6, -0.1, (-0.2, 0.1), 0.1, gained=4, lost=12)
 BETTER = PairedGain(80, 0.5, 0.7, 0.2, (0.1, 0.3), 0.01, gained=20, lost=4)
 ROW = ProofRow("a/b", "source", GAIN, over_frame=GAIN, failed=0, unparsed=0, images=80)
@@ -256,6 +257,12 @@ CASES = {
         "a/b: 3.8 % of the answers change when it is asked the same again",
         {"model": "a/b", "noise": 0.0375},
     ),
+    "noise-graded": Case(
+        lambda: row_notes([replace(ROW, paired=GRADED, noise=0.0375)]),
+        "a/b: the score of an image changes by 3.8 points on average when it is asked the same "
+        "again",
+        {"model": "a/b", "noise": 0.0375},
+    ),
     "calibration-does-it": Case(
         lambda: row_notes([replace(ROW, over_calibration=WORSE)]),
         "a/b: a correction of its answers alone, without a prompt, reaches 70.0 %, "
@@ -264,7 +271,7 @@ CASES = {
     ),
     "not-above-constant": Case(
         lambda: judged(beside(ChangedAnswers(60, 50, 500))),
-        "with the prompt a/source is right on 42.0 % of 500 images, which is not shown to be more "
+        "with the prompt a/source reaches 42.0 % on 500 images, which is not shown to be more "
         "than the 40.0 % of always saying 'cat'",
         {
             "model": "a/source",
@@ -277,7 +284,7 @@ CASES = {
     "collapsed": Case(
         lambda: judged(beside(ChangedAnswers(60, 50, 500), ("cat", 0.99, 0.125))),
         "the prompted replies of a/source are 'cat' for 99 % of the images (12 % without the "
-        "prompt), whatever they show: 42.0 % are right, and 40.0 % by the best constant answer",
+        "prompt), whatever they show: that reaches 42.0 %, and the best constant answer 40.0 %",
         {
             "model": "a/source",
             "answer": "cat",
@@ -435,7 +442,7 @@ def test_result_and_proof_keep_messages_as_objects(stopped: Proof) -> None:
 def test_the_rule_in_english() -> None:
     assert str(Rule(0.01, 0.025)) == (
         "go if every source (every model, if none is among them) is shown to gain more than "
-        "1 point, also where its reply was read without the prompt, and to be right more often "
+        "1 point, also where its reply was read without the prompt, and to do better "
         "than the best constant answer, and no other is shown to lose more than 2.5 points; "
         "no-go if one is shown to gain less, or another to lose more; else undecided; "
         "one-sided at 5 %, for harm over all models together"
