@@ -5,6 +5,7 @@ guide does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -361,3 +362,24 @@ def test_gradients_for_a_subspace(clip: ClipSurrogate, task: Task) -> None:
     assert len(gradients_at(guide, zs[:1], "fca")) == 0
     with pytest.raises(UsageError, match="unknown grouping"):
         gradients_at(guide, zs, by="class")
+
+
+def test_images_of_several_shapes_each_have_the_gradient_of_their_own_canvas(
+    clip: ClipSurrogate, task: Task
+) -> None:
+    where = PromptSpace(
+        (Placement(0.6), Tone(), Frame("dct", size=4), Overlay()), CANVAS, "picture"
+    )
+    samples = [
+        replace(sample, image=sample.pixels()[: 8 + 4 * (i % 3)])
+        for i, sample in enumerate(task.train[:7])
+    ]
+    guide = Guide(ZeroShot(clip, task), where, samples, normalise=False)
+    z = random_z(where.dim)
+    assert len({image.shape for image in guide.rendered(z, samples)}) == 3
+    each = guide.per_sample(z, "task")
+    alone = [guide.per_sample(z, "task", [sample])[0] for sample in samples]
+    np.testing.assert_allclose(each, alone, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(guide(z)[0], each.mean(axis=0), rtol=1e-3, atol=1e-5)
+    with pytest.raises(UsageError, match="canvases of several sizes"):
+        pullback(where, z, [guide.prepared(one) for one in samples], np.zeros((1, 7, 8, 8, 3)))
