@@ -33,6 +33,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 import bbtvp
 from bbtvp.core.arrays import Pixels
 from bbtvp.models import FunctionModel
+from bbtvp.prompt import PromptSpace, Restore
 from bbtvp.search.ask import ask
 from bbtvp.search.readers import TextReader
 from bbtvp.stats import paired_gain
@@ -370,6 +371,23 @@ def line(found: dict[str, Any]) -> str:
     )
 
 
+def by_operation(models: dict[str, FunctionModel], task: bbtvp.Task) -> None:
+    """Print what each start of `Restore` gives on the test images; nothing is searched."""
+    layer = Restore(
+        ("median", "wide-median", "autocontrast", "white-balance", "flatten", "equalize", "clahe")
+    )
+    space = PromptSpace((layer,), 224, "picture")
+    for z in space.starts():
+        render = space.renderer(z)
+        images = [render(sample.pixels()) for sample in task.test]
+        right = {name: score(model, task, task.test, images) for name, model in models.items()}
+        chosen = " + ".join(
+            str(name) for name in space.params(z)["restore"].values() if name != "none"
+        )
+        means = (f"{name} {100 * statistics.mean(each):.0f}" for name, each in right.items())
+        print(task.name, chosen or "as it is", *means, sep=" | ", flush=True)
+
+
 def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
     """A table of means over tasks and seeds, in points, for each source and engine.
 
@@ -406,6 +424,9 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=100, help="test images of each task")
     parser.add_argument("--queries", type=int, default=1000)
     parser.add_argument("--setting", nargs="*", default=[], help="KEY=VALUE of SearchConfig")
+    parser.add_argument(
+        "--operations", action="store_true", help="score each restoration; search nothing"
+    )
     parser.add_argument("--name", default="default", help="what the rows are called")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -417,6 +438,9 @@ def main() -> None:
     for seed in args.seeds:
         for damage in args.damages:
             task = signs(args.signs, damage, seed, args.test)
+            if args.operations:
+                by_operation(models, task)
+                continue
             for source in args.sources:
                 cell = (task.name, source, seed)
                 found = next(
@@ -428,7 +452,7 @@ def main() -> None:
                         file.write(json.dumps(found) + "\n")
                 print(line(found), flush=True)
                 shown.append(found)
-    print("\n".join(summary(shown)))
+    print("\n".join(summary(shown)) if shown else "")
 
 
 if __name__ == "__main__":
