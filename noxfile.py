@@ -113,13 +113,16 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def extras(session: nox.Session) -> None:
-    """Tests of Ray, Hugging Face datasets, OCR and 8 bits. It installs them here."""
+    """Tests of Ray, Hugging Face datasets, OCR, OpenCV and 8 bits. It installs them here."""
     here = Path(sys.executable)
-    _install(session, here, "-c", "constraints.txt", "-e", ".[ray,datasets,ocr,memory]")
+    _install(
+        session, here, "-c", "constraints.txt", "-e", ".[ray,datasets,ocr,ocr-line,restore,memory]"
+    )
     files = (
         "tests/adapters/test_hf_memory.py",
         "tests/adapters/test_ocr.py",
         "tests/adapters/test_ray.py",
+        "tests/prompt/test_restore.py",
         "tests/tasks/formats/test_hub.py",
     )
     _pytest(session, *files, "-m", "not gpu")

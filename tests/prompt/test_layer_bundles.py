@@ -37,7 +37,7 @@ LAYERS: dict[str, Layer] = {
     "legend": Legend(("red fox", "#: cat (A)"), height=1 / 25),
     "guidance": Guidance(),
     "margin": Margin(),
-    "restore": Restore(("equalize", "clahe", "smooth", "median")),
+    "restore": Restore(("equalize", "flatten", "median")),
 }
 
 
