@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, final, get_args
 
@@ -165,15 +166,21 @@ class PromptSpace:
         return np.zeros(self.dim)
 
     def starts(self) -> list[Vector]:
-        """Points worth asking about first: the neutral one, then those that a layer proposes."""
+        """Points worth asking about first: the neutral one, then those that the layers propose.
+
+        The first of each layer comes before the second of any, for a small budget reaches only the
+        first few.
+        """
         layers = {layer.kind: layer for layer in self.layers}
+        proposed = (layer.starts(layers) for layer in self.layers)
         points = [self.neutral()]
-        for layer in self.layers:
-            for start in layer.starts(layers):
-                z = self.neutral()
-                for kind, part in start.items():
-                    z = self.embed(part, (kind,), z)
-                points.append(z)
+        for start in chain.from_iterable(zip_longest(*proposed)):
+            if start is None:
+                continue
+            z = self.neutral()
+            for kind, part in start.items():
+                z = self.embed(part, (kind,), z)
+            points.append(z)
         return points
 
     def arms(self, z: Vector) -> dict[str, Prompt]:

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt import Guidance, Marks, Placement, Prompt, PromptSpace, Tone, preset
+from bbtvp.prompt import (
+    Guidance,
+    Marks,
+    Placement,
+    Prompt,
+    PromptSpace,
+    Restore,
+    Tone,
+    preset,
+)
 from bbtvp.prompt.guidance import MOST, WORDINGS
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.wordings import LONGEST, Wording, bundled
@@ -168,6 +177,17 @@ def test_words_of_your_own_say_first_what_the_marks_are() -> None:
     rows = space.embed(starts[1][space.slices["marks"]], ("marks",), starts[-1])
     assert space.ask(rows, "Q?").startswith("Lines divide the image into 3 rows")
     assert space.ask(rows, "Q?").endswith("not part of the scene. Q? One word.")
+
+
+def test_the_starts_of_several_layers_come_in_turn() -> None:
+    """A small budget races only the first ones: no layer may fill the list."""
+    space = PromptSpace((Placement(), Restore(), Guidance(("Look.", "Wait."))), 32)
+    starts = [space.prompt(z).theta for z in space.starts()]
+    words = [theta["guidance"]["wording"] for theta in starts]
+    assert words[:5] == ["none", "none", "look", "none", "wait"]
+    alone = len(PromptSpace((Placement(), Restore()), 32).starts())
+    assert len(starts) == alone + 2
+    assert set(words[5:]) == {"none"}
 
 
 @pytest.mark.parametrize("target", ["p.vprompt", "folder"])
