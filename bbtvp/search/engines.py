@@ -36,7 +36,7 @@ class Engines:
 
     def __init__(self, space: PromptSpace, plan: Plan, config: SearchConfig) -> None:
         self.space = space
-        self.plan = plan
+        self._raced = len(space.starts()) > 1
         self.config = config
         self._name, self._rank = gradient_rank(config.method)
         for stage in plan.stages:
@@ -104,7 +104,7 @@ class Engines:
 
     def _options(self, method: str | Factory) -> Mapping[str, Any]:
         """The options of the method; around a recipe `gp` is drawn to the neutral point."""
-        drawn = {"pull": PULL} if method == "gp" and self.plan.looks else {}
+        drawn = {"pull": PULL} if method == "gp" and self._raced else {}
         return {**drawn, **self.config.method_options}
 
     def _choices(self, places: Places) -> tuple[tuple[int, int], ...]:

@@ -167,7 +167,7 @@ class Searcher:
             return ranked_finalists(stage, recipes)
         start = recipes[0]
         places = searched(self.space, stage.kinds, self.config)
-        if self.plan.looks and not takes_whole_layers(self.config.method):
+        if len(self.space.starts()) > 1 and not takes_whole_layers(self.config.method):
             pictures = [self.objective.prepared(one) for one in self.objective.task.train[:2]]
             places = that_matter(self.space, places, start, pictures)
         if not len(places):

@@ -252,7 +252,8 @@ def _stage(
 def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     """The plan with its generations and validation images, as many as `trial` at most.
 
-    None if they do not fit in.
+    With several finalists where they leave room for a generation, else with one. None if that does
+    not fit in either.
     """
     stages = trial.stages if budget >= SECOND_STAGE_FROM else trial.stages[:1]
     share = budget / trial.repeats
@@ -260,10 +261,16 @@ def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     if trial.sizes:
         held = COST_SHARE
     validation = min(trial.validation, max(4, round(share * held)))
+    plan = replace(trial, stages=stages, validation=validation)
     looks = () if trial.sizes else racing.looks(validation)  # the sizes are the finalists
-    plan = replace(trial, stages=stages, validation=validation, looks=looks)
+    return _filled(replace(plan, looks=looks), racing, budget) or _filled(plan, racing, budget)
+
+
+def _filled(plan: Plan, racing: _Racing, budget: int) -> Plan | None:
+    """The plan with its race, and the generations that the rest is enough for; None for none."""
+    stages = plan.stages
     room = budget * RACE_SHARE if stages[0].cost else budget - plan.queries
-    plan = replace(plan, rungs=racing.rungs(room / trial.repeats))
+    plan = replace(plan, rungs=racing.rungs(room / plan.repeats))
     search = (budget - plan.queries) // len(stages)
     if search < max(0, *(stage.cost for stage in stages)):
         return None
