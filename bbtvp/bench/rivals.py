@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -58,10 +59,11 @@ def _asked(rival: Rival, job: MethodInput) -> MethodOutcome:
         found = tuned.procedure.ask(source, job.task.test)
         answers = {job.model.spec: found.answers.correct}
         for model in job.targets():
-            if model.spec not in answers and not rival.obstacle(model, job.task):
-                answers[model.spec] = tuned.procedure.ask(
-                    asked(model), job.task.test
-                ).answers.correct
+            if model.spec in answers or rival.obstacle(model, job.task):
+                continue
+            with suppress(UsageError):  # what the source takes and this model does not
+                other = tuned.procedure.ask(asked(model), job.task.test)
+                answers[model.spec] = other.answers.correct
     return MethodOutcome(
         answers=answers,
         queries={"tuning": tuned.cost.queries},
