@@ -44,7 +44,7 @@ WIDE: Mapping[str, Shift] = MappingProxyType(
         "clutter": scene.clutter,
     }
 )
-"""Thirteen that no layer was made for."""
+"""Thirteen that no layer had been made for."""
 
 SHIFTS: Mapping[str, Shift] = MappingProxyType({**TONED, **WIDE})
 """By name, as in `zoo/counting-dark`."""

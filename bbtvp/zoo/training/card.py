@@ -221,7 +221,7 @@ above that and 70 %.
 
 `suite/wide` and `suite/wide-dev` stand for lists of tasks wherever a list is taken: `bbtvp bench
 --tasks suite/wide`, `task = "suite/wide"` in a grid of `bbtvp run`. The ten above are `suite/old`.
-Thirteen shifts that no layer was made for: `suite/wide` has each with two subjects (26 tasks, every
+Thirteen shifts that no layer had been made for: `suite/wide` has each with two subjects (26 tasks, every
 subject five or six times), `suite/wide-dev` with one other subject (13 tasks). Both were frozen
 before anything was tuned against these shifts; a test holds their digests. Tuning may look at
 `suite/wide-dev` only. Figures come from `suite/wide` and the independent members.
