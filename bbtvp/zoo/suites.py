@@ -1,7 +1,7 @@
 """Lists of built-in tasks by one name, which stands wherever a list of tasks is taken.
 
 suite/old       ten tasks with the first five shifts: each subject under two of them
-suite/wide      26 tasks with thirteen shifts that no layer had been made for: each with two subjects
+suite/wide      26 tasks with thirteen shifts that no layer had been made for, two subjects each
 suite/wide-dev  thirteen other tasks: each of the same shifts with one other subject
 
 `suite/wide` is for figures, `suite/wide-dev` for tuning; they share shifts, never a task. Subjects

@@ -221,10 +221,10 @@ above that and 70 %.
 
 `suite/wide` and `suite/wide-dev` stand for lists of tasks wherever a list is taken: `bbtvp bench
 --tasks suite/wide`, `task = "suite/wide"` in a grid of `bbtvp run`. The ten above are `suite/old`.
-Thirteen shifts that no layer had been made for: `suite/wide` has each with two subjects (26 tasks, every
-subject five or six times), `suite/wide-dev` with one other subject (13 tasks). Both were frozen
-before anything was tuned against these shifts; a test holds their digests. Tuning may look at
-`suite/wide-dev` only. Figures come from `suite/wide` and the independent members.
+Thirteen shifts that no layer had been made for: `suite/wide` has each with two subjects (26 tasks,
+every subject five or six times), `suite/wide-dev` with one other subject (13 tasks). Both were
+frozen before anything was tuned against these shifts; a test holds their digests. Tuning may look
+at `suite/wide-dev` only. Figures come from `suite/wide` and the independent members.
 
 The strengths come from one rule: the strength where the zero-shot accuracy of zoo/llava lies in the
 middle between chance and its accuracy without a shift, found by bisection on the training split
