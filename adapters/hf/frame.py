@@ -162,8 +162,10 @@ class ImageProcessor:
             )
         view = self._measured(width, height).views[0]
         shown = (view.box.right - view.box.left, view.box.bottom - view.box.top)
-        size = (max(1, round(part * scale)) for part, scale in zip(shown, view.scale, strict=True))
-        return Delivered(*size, whole=shown == (width, height))
+        wide, high = (
+            max(1, round(part * scale)) for part, scale in zip(shown, view.scale, strict=True)
+        )
+        return Delivered(wide, high, whole=shown == (width, height))
 
     def _measured(self, width: int, height: int) -> _Measured:
         try:

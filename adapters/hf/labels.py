@@ -83,7 +83,7 @@ def _before_answer(processor: Any, question: str, prompt: str) -> str | None:
     for content in ([{"type": "text", "text": _STAND_IN}], _STAND_IN):
         for switches in switched(processor):
             try:
-                turn = rendered(processor, question, content, **switches)
+                turn = rendered(processor, question, content, switches=switches)
             except ModelError:  # some templates refuse one form of the content
                 continue
             answer = turn.find(_STAND_IN, len(prompt))

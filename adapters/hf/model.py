@@ -179,7 +179,8 @@ class HuggingFaceModel(Model):
                 form: tuple[object, ...] = ("text", request.max_tokens)
             else:
                 form = tuple(self._ids_of(request.text, label) for label in request.labels)
-            shapes = tuple(part.image.shape for part in (*request.context, request))
+            before = (shown.image.shape for shown in request.context)
+            shapes = (*before, request.image.shape)
             buckets[(self._prompts.widths(request), shapes, form)].append(i)
         found = []
         for indices in buckets.values():

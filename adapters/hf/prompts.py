@@ -8,7 +8,8 @@ answer: by the template's own switch, or by writing the mark that ends it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from bbtvp.adapters.hf.layout import REFUSALS, image_layout, one_line
@@ -92,7 +93,7 @@ def answer_prompt(processor: Any, question: str, before: Sequence[str] = ()) -> 
     for switch in _SWITCHES:
         if switch not in str(template):
             continue
-        off = rendered(processor, question, before=before, **{switch: False})
+        off = rendered(processor, question, before=before, switches={switch: False})
         if off != text and not _opened(off, question):
             return AnswerPrompt(off, opened, note=f"thinking is switched off ({switch}=False)")
     if not opened:
@@ -127,14 +128,15 @@ def rendered(
     answer: Any = None,
     *,
     before: Sequence[str] = (),
-    **switches: bool,
+    switches: Mapping[str, bool] = MappingProxyType({}),
 ) -> str:
     """Return a processor's chat template applied to an image and a question.
 
     answer: the content of the model's turn; by default the template invites it to answer. before:
     the texts of the images that are shown before the question's own. All are in one turn, or each
-    in a turn of the user's where the template would move the images of a turn to its front. Raises
-    ModelError for a template that cannot be rendered.
+    in a turn of the user's where the template would move the images of a turn to its front.
+    switches: further options of the template. Raises ModelError for a template that cannot be
+    rendered.
     """
     shown = [_shown(text) for text in (*before, question)]
     if before and not _keeps_order(processor):
