@@ -163,6 +163,8 @@ class Searcher:
         self.budget.phase = "search"
         self._reserve.hold_back(kept, first=self.plan.extra + stage.cost if urgent else 0)
         recipes = [base] if number else self._raced(stage, base)
+        if not self.plan.looks:  # there is one finalist
+            recipes = recipes[:1]
         if not stage.generations:
             return ranked_finalists(stage, recipes)
         start = recipes[0]

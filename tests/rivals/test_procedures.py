@@ -221,7 +221,7 @@ def test_every_crop_lies_in_its_picture(shape: tuple[int, int]) -> None:
 
 def test_a_function_that_takes_no_shown_images_is_one_of_one_image() -> None:
     own = FunctionModel(lambda image, question: "rows", name="mine/one")
-    table = compare_rivals(TASK, [own], rivals=["all"], tuning=20)
+    table = compare_rivals(TASK, [own], rivals=["all"], tuning=12)
     assert set(table.left_out) == {"mpo", "words"}
     assert "image queries do not reach" in table.left_out["words"]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bbtvp.core.errors import UsageError
 from bbtvp.models import Model
 from bbtvp.prompt import Placement, PromptSpace, Tone, preset
 from bbtvp.prompt.restore import Restore
@@ -214,3 +215,17 @@ def test_a_method_for_choices_and_one_in_a_subspace_take_whole_layers(
     places = searched(RESTORED, ("restore", "tone"), SearchConfig(method=method))
     assert len(places) == (RESTORED.dim if whole else 1)
     assert run(Eye(), method=method).improved
+
+
+@pytest.mark.parametrize("prompt", ["default", "words", "default+guidance"])
+def test_every_small_budget_ends_in_a_prompt_or_in_the_least_that_would_do(prompt: str) -> None:
+    space = preset(prompt, 16)
+    queries = 1
+    while queries <= 320:
+        try:
+            found = run(Eye(), prompt=space, queries=queries, images=8, popsize=None)
+        except UsageError as error:
+            queries = int(str(error).rpartition(" ")[2])
+            continue
+        assert 0 < sum(found.queries.values()) <= queries
+        queries *= 2

@@ -151,8 +151,8 @@ def test_a_collapse_is_told_in_plain_words() -> None:
     proof = proved(THREE, always("It is hard to say."), always("hopper"))
     assert str(proof.verdict) == (
         "undecided: the prompted replies of a/parrot are 'hopper' for 100 % of the images (0 % "
-        "without the prompt), whatever they show: 33.3 % are right, and 33.3 % by the best "
-        "constant answer"
+        "without the prompt), whatever they show: that reaches 33.3 %, and the best constant "
+        "answer 33.3 %"
     )
     assert [note.code for note in proof.notes] == ["unread", "collapse"]
     row = proof.as_json()[0]
