@@ -91,8 +91,8 @@ class Race:
         """The recipes of the last rung, the best first; recipes: the neutral point first.
 
         A recipe that is not better than the neutral point by its noise comes after it. The best of
-        k that are equal seems better by √(2 ln k) standard errors, so the bar rises with their
-        number. Spends the image queries of the plan's rungs. Raises BudgetReached at a cap.
+        k others that are equal seems better by √(1 + 2 ln k) standard errors, so the bar rises with
+        their number. Spends the image queries of the plan's rungs. Raises BudgetReached at a cap.
         """
         first = self.plan.rungs[0]
         runners = [_Entrant(z) for z in recipes[: first.prompts]]
