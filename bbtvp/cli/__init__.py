@@ -15,6 +15,7 @@ import click
 from bbtvp.cli import (
     apply,
     bench,
+    bundle,
     compare,
     demo,
     doctor,
@@ -72,6 +73,7 @@ for command in (
     optimize.optimize,
     verify.verify,
     apply.apply,
+    bundle.bundle,
     proxy.proxy,
     report.report,
     replies.replies,
