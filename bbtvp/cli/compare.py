@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import give, json_flag
+from bbtvp.cli.options import give, json_flag, loader_with, own_metric_option
 from bbtvp.report.figures import P_NAMES, change, interval, points, share
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("first", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("second", metavar="RUN", type=click.Path(path_type=Path))
+@own_metric_option
 @json_flag
-def compare(*, first: Path, second: Path, as_json: bool) -> None:
+def compare(*, first: Path, second: Path, metric: str | None, as_json: bool) -> None:
     """Compare two runs: how they were called, their prompts, their cost and their proofs.
 
     No model is asked. Where both prompts were verified on the same images and model, they are
@@ -28,7 +29,7 @@ def compare(*, first: Path, second: Path, as_json: bool) -> None:
     """
     from bbtvp.jobs.compare import compare as compared
 
-    found = compared(first, second)
+    found = compared(first, second, loader_with(metric))
     if as_json:
         give(found.as_json())
     else:

@@ -6,11 +6,14 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bbtvp.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bbtvp.search.recipe import Loader
 
 
 def say(text: str) -> None:
@@ -63,6 +66,10 @@ METRIC_HELP = (
     "How replies are scored: exact, anls, 1-cer, token-f1, iou, … (docs/replies.md), or a function "
     "of your own, FILE.py:FUNCTION, which is run"
 )
+own_metric_option = click.option(
+    "--metric",
+    help="The metric in code that the run was called with, FILE.py:FUNCTION, which is run.",
+)
 MAX_TOKENS_HELP = "Tokens of the longest reply that the question needs"
 
 
@@ -80,6 +87,14 @@ def asked(
     found |= {} if labels is None else {"labels": parse_labels(labels)}
     found |= {} if metric is None else {"metric": open_metric(metric)}
     return found | ({} if max_tokens is None else {"max_tokens": max_tokens})
+
+
+def loader_with(metric: str | None) -> Loader:
+    """What loads the task of a run, with the metric that the user names again."""
+    from bbtvp.cli.metric import open_metric
+    from bbtvp.search.recipe import Loader
+
+    return Loader(None if metric is None else open_metric(metric))
 
 
 def out_option(help: str, **settings: Any) -> Callable[..., Any]:

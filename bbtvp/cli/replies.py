@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.options import choice_option, give, json_flag, say
+from bbtvp.cli.options import (
+    choice_option,
+    give,
+    json_flag,
+    loader_with,
+    own_metric_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from bbtvp.jobs.replies import RunReply
@@ -28,9 +35,17 @@ _KINDS = ("all", "wrong", "unread", "unparsed", "refused", "cut", "failed")
 @click.option("--arm", help="Of one arm: unprompted, prompted, zero_shot, empty_frame, ….")
 @click.option("--model", help="Of one model, by its name in the run.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most rows.")
+@own_metric_option
 @json_flag
 def replies(
-    *, run: Path, only: str, arm: str | None, model: str | None, limit: int, as_json: bool
+    *,
+    run: Path,
+    only: str,
+    arm: str | None,
+    model: str | None,
+    limit: int,
+    metric: str | None,
+    as_json: bool,
 ) -> None:
     """List what the models of a RUN replied, word for word, and how each reply was read.
 
@@ -42,11 +57,10 @@ def replies(
     from bbtvp.jobs.replies import first_replies, replies_of
     from bbtvp.runs.folder import RunFolder
     from bbtvp.search.preview import one_line
-    from bbtvp.search.recipe import Loader
 
     folder = RunFolder(run)
     try:
-        every = list(replies_of(folder, Loader()))
+        every = list(replies_of(folder, loader_with(metric)))
     except DataError as error:
         say(f"{error}; only the first replies, which the journal shows, are listed")
         every = first_replies(folder)

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import choice_option, give, json_flag, say
+from bbtvp.cli.options import (
+    choice_option,
+    give,
+    json_flag,
+    loader_with,
+    own_metric_option,
+    say,
+)
 
 SCHEMA = "bbtvp.report/1"
 
@@ -21,8 +28,17 @@ SCHEMA = "bbtvp.report/1"
 )
 @choice_option("--lang", choices=["en", "ja"], help="Language of the page.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Show test images.")
+@own_metric_option
 @json_flag
-def report(run: Path, output: Path | None, lang: str, images: bool, as_json: bool) -> None:
+def report(
+    *,
+    run: Path,
+    output: Path | None,
+    lang: str,
+    images: bool,
+    metric: str | None,
+    as_json: bool,
+) -> None:
     """Write one HTML file about a run, or about a folder of jobs.
 
     RUN is the --out of optimize or run. The page shows the verdict, then the proof, test images
@@ -33,7 +49,7 @@ def report(run: Path, output: Path | None, lang: str, images: bool, as_json: boo
     from bbtvp.core.files import atomic_write
     from bbtvp.report.html.report import report as reported
 
-    page = reported(run, lang, images=images).encode("utf-8")
+    page = reported(run, lang, images=images, loader=loader_with(metric)).encode("utf-8")
     path = output or run / ("report.html" if lang == "en" else f"report.{lang}.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, page)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.options import give, json_flag, out_option, prices_option, say
+from bbtvp.cli.options import (
+    give,
+    json_flag,
+    loader_with,
+    out_option,
+    own_metric_option,
+    prices_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from bbtvp.jobs.reproduce import Reproduction, ReproductionPlan
@@ -21,12 +29,21 @@ if TYPE_CHECKING:
 @click.option(
     "--replay", is_flag=True, help="Ask no model: take every answer from the journal of RUN."
 )
+@own_metric_option
 @prices_option
 @click.option(
     "--dry-run", is_flag=True, help="Say what differs here and what it would cost; ask nothing."
 )
 @json_flag
-def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_json: bool) -> None:
+def reproduce(
+    *,
+    run: Path,
+    out: Path | None,
+    replay: bool,
+    metric: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Make RUN again from its folder, and say whether the prompt is identical.
 
     If it is not, say where the two runs part, and why. RUN must be finished. With --replay no image
@@ -37,9 +54,8 @@ def reproduce(*, run: Path, out: Path | None, replay: bool, dry_run: bool, as_js
     from bbtvp.jobs.reproduce import reproduce as again
     from bbtvp.report.progress import Progress
     from bbtvp.search.events import silent
-    from bbtvp.search.recipe import Loader
 
-    loader = Loader()
+    loader = loader_with(metric)
     found = plan_reproduction(run, loader, replay=replay)
     for line in _before(found):
         say(line)

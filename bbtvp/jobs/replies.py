@@ -157,7 +157,7 @@ def _loaded(origin: Origin, digest: str, loader: Loads) -> Task:
     except (BbtvpError, OSError) as error:
         raise DataError(str(error)) from error
     if task.digest != digest:
-        raise DataError(f"the images or answers of {origin.spec} have changed since")
+        raise DataError(f"the images, answers or metric of {origin.spec} have changed since")
     return task
 
 

@@ -19,7 +19,7 @@ from bbtvp.search.events import Watch, silent
 from bbtvp.search.optimize import Run, optimize
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.surrogate import Surrogate, load_surrogate
-from bbtvp.tasks import Task
+from bbtvp.tasks import Metric, Task
 from bbtvp.tasks.registry import load_task
 
 _T = TypeVar("_T")
@@ -45,15 +45,17 @@ class Loads(Protocol):
 class Loader(Loads):
     """Tasks, models and surrogates, each loaded once, however many searches use it.
 
-    Safe to use from many threads.
+    metric: the metric in code that the user names again, which takes the place of the name that a
+    file holds, for no file may run code. Safe to use from many threads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str | Metric | None = None) -> None:
+        self._metric = metric
         self._loaded: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     def task(self, origin: Origin) -> Task:
-        return self._once("task", origin, load_task)
+        return self._once("task", origin, self._task)
 
     def model(self, origin: Origin) -> Model:
         """Raises UsageError for a program: a file that is loaded must not be able to run one."""
@@ -76,6 +78,11 @@ class Loader(Loads):
         """Let go of a model that nobody needs any more, so that the next one has room."""
         with self._lock:
             self._loaded.pop(_key("model", model), None)
+
+    def _task(self, spec: str, **options: Any) -> Task:
+        if self._metric is not None:
+            options = {**options, "metric": self._metric}
+        return load_task(spec, **options)
 
     def _once(self, kind: str, origin: Origin, load: Callable[..., _T]) -> _T:
         key = _key(kind, origin)
