@@ -196,17 +196,14 @@ def _private(path: Path) -> Ed25519PrivateKey:
         raise UsageError(f"{path}: this private key is open to others; run chmod 600 {path}")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (
-        TypeError,
-        ValueError,
-        UnsupportedAlgorithm,
-    ):  # the cause may quote the file: it is not chained
-        key = None
+    except (TypeError, ValueError, UnsupportedAlgorithm):
+        key = None  # and no cause below, which could quote the file
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UsageError(
             f"{path} is no Ed25519 key in PEM without a password; make one with bbtvp bundle keygen"
         )
-    return key
+    private: Ed25519PrivateKey = key
+    return private
 
 
 def _cryptography() -> tuple[Any, Any]:
