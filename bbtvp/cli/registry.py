@@ -1,0 +1,216 @@
+"""`bbtvp registry`: prompts that others find, with what holds on which model."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bbtvp.cli.options import give, json_flag, say
+
+if TYPE_CHECKING:
+    from bbtvp.registry import PromptRegistry, RegistryEntry
+
+STATUS_WORDS = ("verified", "ends", "undecided", "stale", "failed", "ended", "retired", "unproven")
+
+url_argument = click.argument("url")
+entry_argument = click.argument("entry")
+
+
+@click.group()
+def registry() -> None:
+    """Keep prompts, and what proofs and checks found about them, where others can read it.
+
+    URL is a folder, an object-store prefix such as s3://bucket/prompts (with fsspec's plug-in for
+    it), or, to read only, the address at which a web server shows such a folder. ENTRY is the first
+    digits of a bundle's or a prompt's digest. See docs/registry.md.
+    """
+
+
+@registry.command()
+@url_argument
+@json_flag
+def init(*, url: str, as_json: bool) -> None:
+    """Make a registry at URL; one that is there already stays as it is."""
+    from bbtvp.registry import PromptRegistry
+
+    found = PromptRegistry.create(url)
+    if as_json:
+        give({"url": found.url, "entries": len(found.list())})
+        return
+    click.echo(f"a registry of {len(found.list())} prompts: {found.url}")
+
+
+@registry.command()
+@url_argument
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@json_flag
+def add(*, url: str, files: tuple[Path, ...], as_json: bool) -> None:
+    """Add bundles, run folders with their proofs, or receipts (FILES) to the registry at URL."""
+    from bbtvp.registry import PromptRegistry
+
+    opened = PromptRegistry.open(url)
+    added = [opened.add(file) for file in files]
+    _show(opened, added, as_json)
+
+
+@registry.command("list")
+@url_argument
+@json_flag
+def list_entries(*, url: str, as_json: bool) -> None:
+    """List the prompts of the registry at URL."""
+    from bbtvp.registry import PromptRegistry
+
+    opened = PromptRegistry.open(url)
+    _show(opened, opened.list(), as_json)
+
+
+@registry.command()
+@url_argument
+@click.option("--task", help="A part of the name of the task.")
+@click.option("--model", help="A part of the name of a model that was asked.")
+@click.option("--status", type=click.Choice(STATUS_WORDS), help="How the prompt stands.")
+@json_flag
+def search(
+    *, url: str, task: str | None, model: str | None, status: str | None, as_json: bool
+) -> None:
+    """Find prompts in the registry at URL by task, model and status."""
+    from bbtvp.registry import PromptRegistry
+
+    opened = PromptRegistry.open(url)
+    _show(opened, opened.search(task=task, model=model, status=status), as_json)
+
+
+@registry.command()
+@url_argument
+@entry_argument
+@json_flag
+def show(*, url: str, entry: str, as_json: bool) -> None:
+    """Show one ENTRY of the registry at URL: every model, its last proof and its last check.
+
+    The bundle is read, and its digest compared.
+    """
+    from bbtvp.registry import PromptRegistry
+    from bbtvp.registry.records import today
+
+    opened = PromptRegistry.open(url)
+    found = opened.entry(entry)
+    with opened.bundle_file(found):
+        pass
+    if as_json:
+        give({"url": opened.url, **found.as_json(today())})
+        return
+    click.echo(_details(found, today()))
+    _tell(opened)
+
+
+@registry.command()
+@url_argument
+@entry_argument
+@click.option("--reason", required=True, help="Why the prompt is no longer to be used.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="The first day [default: today].")
+@json_flag
+def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json: bool) -> None:
+    """Take ENTRY back: its file stays, and says why and since when."""
+    from bbtvp.registry import PromptRegistry
+
+    opened = PromptRegistry.open(url)
+    found = opened.retire(entry, reason, since.date() if since else None)
+    twins = [
+        one.short
+        for one in opened.list()
+        if one.facts.prompt == found.facts.prompt and not one.retired
+    ]
+    if twins:
+        say(f"the same prompt is also in {', '.join(twins)}, which stay in use")
+    _show(opened, [found], as_json)
+
+
+@registry.command()
+@url_argument
+@json_flag
+def index(*, url: str, as_json: bool) -> None:
+    """Make index.json again from the files at URL, and say what is damaged."""
+    from bbtvp.registry import PromptRegistry
+
+    opened = PromptRegistry.open(url)
+    made = opened.rebuild()
+    if as_json:
+        give({"url": opened.url, "files": len(made.summaries), "damaged": made.damaged})
+        return
+    click.echo(f"{len(made.summaries)} files, {len(made.damaged)} damaged")
+    _tell(opened)
+
+
+def _show(opened: PromptRegistry, entries: list[RegistryEntry], as_json: bool) -> None:
+    """A table of entries, or their document, and what is wrong with the registry."""
+    from bbtvp.core.table import text_table
+    from bbtvp.registry.records import today
+
+    day = today()
+    if as_json:
+        give(
+            {
+                "url": opened.url,
+                "entries": [entry.as_json(day) for entry in entries],
+                "notes": list(opened.index.notes),
+                "damaged": opened.index.damaged,
+            }
+        )
+        return
+    rows = [["entry", "task", "status", "models"]]
+    rows += [
+        [
+            entry.short,
+            entry.facts.task or "-",
+            entry.status(day),
+            ", ".join(f"{one.model} {one}" for one in entry.standings(day)) or "-",
+        ]
+        for entry in entries
+    ]
+    click.echo(text_table(rows) if entries else "no prompts")
+    _tell(opened)
+
+
+def _tell(opened: PromptRegistry) -> None:
+    for note in opened.index.notes:
+        say(f"note: {note}")
+    for path, reason in opened.index.damaged.items():
+        say(f"damaged: {path}: {reason}")
+
+
+def _details(entry: RegistryEntry, day: date) -> str:
+    """An entry in lines: its facts, then a table of its models."""
+    from bbtvp.core.table import text_table
+    from bbtvp.report.figures import interval, points, share
+
+    facts = entry.facts
+    lines = [
+        f"bundle: {entry.digest}",
+        f"prompt: {facts.prompt}",
+        f"task: {facts.task or 'not said'}",
+        f"searched on: {', '.join(facts.sources) or 'not said'}",
+    ]
+    if facts.contains_data:
+        lines.append("it shows images of its task")
+    if entry.retired:
+        lines.append(f"retired since {entry.retired.since}: {entry.retired.reason}")
+    rows = [["model", "version", "date", "before", "prompted", "gain", "images", "status"]]
+    for one in entry.standings(day):
+        row = one.row
+        figures = ["-"] * 6
+        if row is not None:
+            figures = [
+                row.version or "-",
+                str(row.date or "-"),
+                share(row.zero_shot),
+                share(row.prompted),
+                f"{points(row.gain)} {interval(row.ci)}",
+                str(row.images),
+            ]
+        rows.append([one.model, *figures, str(one)])
+    lines.append(text_table(rows) if len(rows) > 1 else "no model was asked yet")
+    lines += [f"check of {c.date}, {c.model}: {c.found}: {c.reason}" for c in entry.checks]
+    return "\n".join(lines)

@@ -1,0 +1,231 @@
+"""The index: a summary of every file of a registry, made from them and from nothing else.
+
+It is a cache. Where the files can be listed, a reader compares the names, and reads what the index
+lacks; so an index that an interrupted or slower writer left behind hides nothing. A static web
+server lists nothing: there the index is believed, as far as names go.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeAlias, final
+
+from bbtvp.core.digest import digest
+from bbtvp.core.errors import BundleError, DataError
+from bbtvp.prompt import Prompt
+from bbtvp.prompt import bundle as bundles
+from bbtvp.registry.places import Location
+from bbtvp.registry.records import (
+    BASELINES,
+    BUNDLES,
+    CHECKS,
+    EVIDENCE,
+    FOLDERS,
+    INDEX,
+    INDEX_LIMIT,
+    NAMES,
+    RECEIPTS,
+    RECORD_LIMIT,
+    RETIRED,
+    SCHEMA,
+    BaselineFacts,
+    BundleFacts,
+    CheckRecord,
+    Damaged,
+    EvidenceRecord,
+    ProbeBaseline,
+    RegistryRecord,
+    Retirement,
+    document,
+    packed_json,
+    parsed,
+    unpacked,
+)
+
+BUNDLE_LIMIT = 512 << 20
+"""The most bytes of a bundle; most have a thousandth of it."""
+
+Summaries: TypeAlias = Mapping[str, RegistryRecord]
+"""Path → summary of the file: a record, or `Damaged`."""
+
+
+@final
+class RegistryIndex:
+    """The summaries of all files of a place.
+
+    notes: what was found that is not as it should be, in words.
+    """
+
+    def __init__(self, summaries: Summaries, notes: Iterable[str] = ()) -> None:
+        self.summaries = dict(sorted(summaries.items()))
+        self.notes = tuple(notes)
+
+    @classmethod
+    def read(cls, place: Location, *, anew: bool = False) -> RegistryIndex:
+        """The index of a place, brought up to date.
+
+        anew: make it from the files alone; only where they can be listed.
+        """
+        kept, problem = ({}, "") if anew and place.lists else _kept(place)
+        notes = [problem] if problem else []
+        if not place.lists:
+            if problem:
+                raise DataError(f"{place.url}: {problem}; ask its owner to run: registry index")
+            return cls(kept)
+        there = listed(place)
+        missing = [path for path in there if path not in kept]
+        if missing and kept:
+            notes.append(f"{INDEX} was behind by {len(missing)} files")
+        found = {path: kept[path] for path in there if path in kept}
+        return cls(found | {path: summary_of(place, path) for path in missing}, notes)
+
+    def packed(self) -> bytes:
+        """The bytes of `index.json`: equal files give equal bytes."""
+        files = {
+            path: record.model_dump(mode="json", by_alias=True)
+            for path, record in self.summaries.items()
+        }
+        return packed_json({"schema": SCHEMA, "files": files})
+
+    @property
+    def damaged(self) -> dict[str, str]:
+        """Path → what is wrong with the file."""
+        found = self.summaries.items()
+        return {path: record.damaged for path, record in found if isinstance(record, Damaged)}
+
+
+def listed(place: Location) -> list[str]:
+    """The paths of all files of a registry that have a name as one of its records has."""
+    return [
+        f"{folder}/{name}"
+        for folder in FOLDERS
+        for name in place.names(folder)
+        if NAMES[folder].fullmatch(name)
+    ]
+
+
+def summary_of(place: Location, path: str) -> RegistryRecord:
+    """The summary of one file; `Damaged` for one that is not what its name says."""
+    folder = path.partition("/")[0]
+    try:
+        data = place.read(path, BUNDLE_LIMIT if folder == BUNDLES else RECORD_LIMIT)
+        if data is None:
+            return Damaged(damaged="it is no plain file")
+        return _MADE[folder](path, data)
+    except (BundleError, DataError) as error:
+        return Damaged(damaged=str(error)[:400])
+
+
+def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
+    """The bundle digest and the facts of a bundle's bytes. BundleError if it cannot be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"bundle{bundles.SUFFIX}"
+        file.write_bytes(data)
+        try:
+            found = bundles.read(file)
+            prompt = Prompt.load(file)
+        except BundleError as error:
+            raise BundleError(str(error).replace(f"{file}: ", "")) from error
+        named = _digest_of(file)
+    meta = found.meta
+    sources = meta.get("source_models") or ()
+    return named, BundleFacts(
+        prompt=prompt.digest,
+        task=_text(meta.get("task")),
+        question=_text(meta.get("question")),
+        sources=[_text(one) for one in sources][:100] if isinstance(sources, list) else (),
+        licence=_text(meta.get("licence")),
+        contains_data=prompt.contains_data,
+        bytes=len(data),
+    )
+
+
+def _digest_of(file: Path) -> str:
+    with zipfile.ZipFile(file) as archive:
+        return str(json.loads(archive.read("manifest.json"))["digest"])
+
+
+def _kept(place: Location) -> tuple[dict[str, RegistryRecord], str]:
+    """The summaries of `index.json`, and what is wrong with it."""
+    data = place.read(INDEX, INDEX_LIMIT)
+    if data is None:
+        return {}, f"{INDEX} is missing"
+    try:
+        found = document(data)
+        if found.get("schema") != SCHEMA or not isinstance(found.get("files"), dict):
+            return {}, f"{INDEX} is not of the schema {SCHEMA}"
+        return {path: _record(path, value) for path, value in found["files"].items()}, ""
+    except DataError as error:
+        return {}, f"{INDEX} is damaged ({error})"
+
+
+def _record(path: str, value: Any) -> RegistryRecord:
+    folder, _, name = path.partition("/")
+    if folder not in NAMES or not NAMES[folder].fullmatch(name):
+        raise DataError(f"{path[:100]!r} is no file of a registry")
+    if isinstance(value, dict) and "damaged" in value:
+        return parsed(Damaged, value)
+    return parsed(_SUMMARIES[folder], value)
+
+
+def _text(value: Any) -> str:
+    return value[:4096] if isinstance(value, str) else ""
+
+
+def _bundle(path: str, data: bytes) -> RegistryRecord:
+    named, facts = bundle_facts(data)
+    match = NAMES[BUNDLES].fullmatch(path.partition("/")[2])
+    if match is None or match[1] != named:
+        raise DataError("its digest is not the one that it is named by")
+    return facts
+
+
+def checked(path: str, data: bytes) -> bytes:
+    """The bytes of a record, which must have the digest that it is named by; else DataError."""
+    folder, _, name = path.partition("/")
+    match = NAMES[folder].fullmatch(name)
+    if match is None or match[1] != digest(data):
+        raise DataError("its digest is not the one that it is named by")
+    return data
+
+
+def _plain(kind: type[RegistryRecord]) -> Callable[[str, bytes], RegistryRecord]:
+    return lambda path, data: unpacked(kind, checked(path, data))
+
+
+def _baseline(path: str, data: bytes) -> RegistryRecord:
+    found = unpacked(ProbeBaseline, checked(path, data))
+    return BaselineFacts(
+        prompt=found.prompt,
+        model=found.model,
+        task=found.task,
+        date=found.date,
+        images=len(found.samples),
+    )
+
+
+_MADE: Mapping[str, Callable[[str, bytes], RegistryRecord]] = MappingProxyType(
+    {
+        BUNDLES: _bundle,
+        RECEIPTS: _plain(EvidenceRecord),
+        EVIDENCE: _plain(EvidenceRecord),
+        RETIRED: _plain(Retirement),
+        BASELINES: _baseline,
+        CHECKS: _plain(CheckRecord),
+    }
+)
+_SUMMARIES: Mapping[str, type[RegistryRecord]] = MappingProxyType(
+    {
+        BUNDLES: BundleFacts,
+        RECEIPTS: EvidenceRecord,
+        EVIDENCE: EvidenceRecord,
+        RETIRED: Retirement,
+        BASELINES: BaselineFacts,
+        CHECKS: CheckRecord,
+    }
+)
