@@ -15,6 +15,7 @@ from typing import final
 import numpy as np
 
 from bbtvp.core.errors import BudgetReached
+from bbtvp.core.shown import Shown
 from bbtvp.models import Budget, Model, Outcome, QueryFailed, Reply, Request
 from bbtvp.testing.support import Contract, ensure
 
@@ -43,7 +44,7 @@ class _CountingBudget(Budget):
 
 
 class AdapterContract(Contract, ABC):
-    """Checks of a model: order of replies, label scores, forced replies, counts and caps.
+    """Checks of a model: order of replies, several images, label scores, counts and caps.
 
     Subclass it under a name that begins with Test, implement `make`, and run pytest. `make` gives a
     model that can be asked, for instance behind a server of your own. Each check asks fewer than
@@ -109,6 +110,24 @@ class AdapterContract(Contract, ABC):
             isinstance(outcome, Reply) and outcome.text in self.labels,
             f"one of {self.labels}, not {outcome!r}",
         )
+
+    def test_an_image_before_another_belongs_to_its_own_request(self) -> None:
+        model = self._made_and_probed()
+        model.probe_images(2, Budget())
+        if model.capabilities.images < 2:
+            return
+        example = Shown(self._request(250).image, f"Answer: {self.labels[0]}")
+        showing = replace(self._request(40), context=(example,))
+        requests = [self._request(200), showing, self._request(90)]
+        together = model.query(requests)
+        ensure(len(together) == 3, f"{len(together)} outcomes for 3 requests")
+        ensure(isinstance(together[1], Reply), f"a reply to two images, not {together[1]!r}")
+        if model.capabilities.deterministic:
+            alone = [model.query([request])[0] for request in requests]
+            ensure(
+                list(map(_content, together)) == list(map(_content, alone)),
+                "an image that one request shows changes no other reply",
+            )
 
     # -- counting ----------------------------------------------------------------------------------
     def test_every_attempt_is_counted(self) -> None:
