@@ -67,6 +67,7 @@ def load(
         Program(words, f"exec/{command}", patience),
         name=f"exec/{command}",
         version=_files_digest(words),
+        reports="",  # the files may call any model
         usd=_number("usd", usd),
         concurrency=concurrency,
         deterministic=deterministic,

@@ -48,6 +48,7 @@ VERDICT: Mapping[str, tuple[type, ...]] = {"verdict": (dict,), "notes": (list,)}
 
 MODEL: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("model", "role"), (str,)),
+    "version": (str, type(None)),
     **dict.fromkeys(("n", "failed", "unparsed", "images", "gained", "lost"), COUNT),
     **dict.fromkeys(
         ("zero_shot", "empty_frame", "prompted", "gain", "over_empty_frame", "mcnemar_p"), NUMBER

@@ -219,6 +219,7 @@ class HuggingFaceModel(Model):
             Reply(
                 text=tokenizer.decode(row, skip_special_tokens=True).strip(),
                 usage=Usage(width, len(row)),
+                version=self.capabilities.revision,
             )
             for row in written
         ]
@@ -248,7 +249,11 @@ class HuggingFaceModel(Model):
         tokens = [len(ids) for ids in labels]
         usage = Usage(max(self._prompts.widths(requests[0])), sum(tokens))
         rows = self._scorer(inputs, labels).tolist()
-        return [Reply(scores=tuple(map(LabelScore, row, tokens)), usage=usage) for row in rows]
+        version = self.capabilities.revision
+        return [
+            Reply(scores=tuple(map(LabelScore, row, tokens)), usage=usage, version=version)
+            for row in rows
+        ]
 
 
 @contextmanager

@@ -206,7 +206,8 @@ class ImageQuery(PendingRequest):
         if request.labels is not None and not request.forced:
             scores = self._scores(parsed, request.labels, usd)
         usage = Usage(parsed.input_tokens or 0, parsed.output_tokens or 0, 1, usd)
-        self._reply = Reply(text, scores, usage, parsed.truncated)
+        version = self._context.shown(parsed.model)
+        self._reply = Reply(text, scores, usage, parsed.truncated, version)
         if self._context.store:
             self._context.store.keep(self.key, self._reply, model=self._context.api.spec)
         return usd

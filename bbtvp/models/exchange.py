@@ -92,13 +92,16 @@ class Reply:
     """A model's answer: a free `text`, or one score for each requested label.
 
     scores is empty if the model's answer came near no label. text may come with the scores: it is
-    what the model said, where that is shown. cut: the text ended at the limit of tokens.
+    what the model said, where that is shown. cut: the text ended at the limit of tokens. version:
+    of the model that answered, as the reply or the model's own files state it; "" where nothing
+    does.
     """
 
     text: str | None = None
     scores: tuple[LabelScore, ...] | None = None
     usage: Usage = field(default_factory=Usage)
     cut: bool = False
+    version: str = ""
 
 
 @final

@@ -70,12 +70,13 @@ class FunctionModel(Model):
 
     name: the model is called `python/NAME`, or NAME where it holds a slash; by default the
     function's own name. version: what tells the model from others of its name, such as that of its
-    weights; by default a digest of the function's source. batch: at most so many images in a call.
-    logprobs: the function returns a dict from label to probability, 0 to 1, or to log-probability,
-    at most 0. usd: US dollars that one image query costs. concurrency: calls at once; above 1 the
-    function must be safe to use from several threads. deterministic: equal images and questions get
-    equal replies. timeout: seconds that a call may take; None for no limit, and then one call at a
-    time is made in the thread that asks.
+    weights, which its replies report; by default a digest of the function's source, which they do
+    not: what the function calls may change. reports: what they report instead. batch: at most so
+    many images in a call. logprobs: the function returns a dict from label to probability, 0 to 1,
+    or to log-probability, at most 0. usd: US dollars that one image query costs. concurrency: calls
+    at once; above 1 the function must be safe to use from several threads. deterministic: equal
+    images and questions get equal replies. timeout: seconds that a call may take; None for no
+    limit, and then one call at a time is made in the thread that asks.
 
     A call that raises, hangs or returns something else is a failed query, with a line that says
     why. The identity is the name and the version: a run goes on only with the function that it was
@@ -88,6 +89,7 @@ class FunctionModel(Model):
         *,
         name: str | None = None,
         version: str = "",
+        reports: str | None = None,
         batch: int | None = None,
         logprobs: bool = False,
         usd: float = 0.0,
@@ -114,6 +116,7 @@ class FunctionModel(Model):
             forced=logprobs,
             images=ANY_NUMBER if "shown" in self._parameters.named else 1,
         )
+        self._version = version if reports is None else reports
         self._identity = f"{self.spec} {version or source_digest(function)}"
         self._calls = FunctionCalls(
             self._name, concurrency=concurrency, timeout=timeout, is_async=_is_async(function)
@@ -239,7 +242,7 @@ class FunctionModel(Model):
             text.encode()
         except UnicodeEncodeError:
             return self._failed(f"{self._name} returned a text that is not Unicode; decode it")
-        return Reply(text, usage=self._usage)
+        return self._reply(text)
 
     def _scored(self, found: Any, request: Request) -> Outcome:
         """Log-probabilities of the labels; without labels, or forced, the likeliest as text."""
@@ -253,9 +256,14 @@ class FunctionModel(Model):
         except ValueError as error:
             return self._failed(f"{self._name}: {error}")
         if request.labels is None or request.forced:
-            return Reply(str(max(logprobs, key=lambda label: logprobs[label])), usage=self._usage)
+            return self._reply(str(max(logprobs, key=lambda label: logprobs[label])))
         scores = tuple(LabelScore(logprobs[label], 1) for label in request.labels)
-        return Reply(scores=scores, usage=self._usage)
+        return self._reply(scores=scores)
+
+    def _reply(
+        self, text: str | None = None, scores: tuple[LabelScore, ...] | None = None
+    ) -> Reply:
+        return Reply(text, scores, self._usage, version=self._version)
 
     @property
     def _usage(self) -> Usage:

@@ -61,6 +61,7 @@ class MeteredModel(Model):
         self.capabilities = model.capabilities
         self.cache = cache
         self.budget = Budget() if budget is None else budget
+        self._versions: dict[str, None] = {}
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer from the cache or from the model, in calls of the size that it takes.
@@ -87,7 +88,20 @@ class MeteredModel(Model):
             sent = self._send(call, budget)
             answers |= sent
             self._check_failures(sent, answers)
+        for outcome in answers.values():
+            if isinstance(outcome, Reply):
+                self._versions[outcome.version] = None
         return [answers[key] for key in keys]
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Versions of the model that its replies report, cached ones included, the first first."""
+        return tuple(filter(None, self._versions))
+
+    @property
+    def unversioned(self) -> bool:
+        """Whether any reply reports no version of the model."""
+        return "" in self._versions
 
     def answered(self, requests: Sequence[Request]) -> list[bool]:
         """Whether each request has been answered before, so that it costs no image query now."""

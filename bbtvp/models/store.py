@@ -249,6 +249,8 @@ def _packed(reply: Reply) -> bytes:
     }
     if reply.cut:
         content["cut"] = True
+    if reply.version:
+        content["version"] = reply.version
     # A reply cut in the middle of an emoji holds half a surrogate pair: it is kept as it came.
     return canonical_json(content).encode("utf-8", "surrogatepass")
 
@@ -260,4 +262,5 @@ def _unpacked(packed: bytes) -> Reply:
         scores = tuple(LabelScore(*score) for score in content["scores"])
     input_tokens, output_tokens = content["tokens"]
     usage = Usage(input_tokens, output_tokens, attempts=0, usd=0.0)
-    return Reply(content["text"], scores, usage, content.get("cut", False))
+    cut = content.get("cut", False)
+    return Reply(content["text"], scores, usage, cut, content.get("version", ""))

@@ -100,6 +100,8 @@ def proof_details(proof: Proof) -> str:
             f"{row.model}: {row.n} of {row.images} images answered; {changed}",
             f"  over the empty frame  {change(row.over_frame.gain, row.over_frame.ci)}",
         ]
+        if row.version is not None:
+            lines.append(f"  reported version  {row.version}")
         lines += _control_lines(row)
         beyond = row.over_calibration
         if beyond is not None:

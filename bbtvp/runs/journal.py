@@ -28,6 +28,7 @@ from bbtvp.runs.records import (
     DAMAGED,
     FILE,
     PROBE,
+    REPLIES,
     SCHEMA,
     ConfigRecord,
     JournalRecord,
@@ -133,7 +134,7 @@ class Journal(Spending, ReplyCache):
             phase, [QueryRecord.of(key, outcome) for key, outcome in asked], noted
         )
         document: dict[str, Any] = {
-            "record": "replies",
+            "record": REPLIES[int(any(query.version for query in replies.queries))],
             "phase": phase,
             "got": [query.row for query in replies.queries],
         }

@@ -4,13 +4,15 @@ A journal is a file of JSON lines. The first line says what the run is; each lat
 three kinds.
 
     {"record": "config", "schema": …, …}           the configuration of the run
-    {"record": "replies", "phase": …, "got": […]}  all outcomes of one call to the model
+    {"record": "replies", "phase": …, "got": […]}  all outcomes of one call to the model; the
+                                                   record is "replies/2" if a row has a version
     {"record": "spent", "phase": …, …}             an attempt at a paid model, and its correction
     {"record": "step", "id": …, …}                 a generation, a choice, the end
 
 A row of "got" is [key, [input tokens, output tokens, attempts, US dollars], text, scores, reason of
 a failure], and `true` after these if the failure was a refusal, or if the text was cut off at the
-limit of tokens.
+limit of tokens. A row with seven fields has `true` or `false` there, and then the version of the
+model that the reply reports.
 
 A last line without a line break is being written, or was torn by a crash: no record is made of it.
 """
@@ -40,6 +42,11 @@ PREVIEW = "preview"
 PROPOSER = "proposer"
 """The phase of a proposer's calls, which are no image queries."""
 
+REPLIES = ("replies", "replies/2")
+"""Records of outcomes, without and with versions. Readers that know no versions refuse the second,
+which they would misread.
+"""
+
 DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What is raised by reading a line that no version wrote."""
 
@@ -55,7 +62,8 @@ class QueryRecord(NamedTuple):
 
     key: digest of the model's identity and the request. scores: [log-probability, tokens] for each
     label. failure: the reason of a failed query, None for an answer. refused: the failure was a
-    refusal. cut: the answer ended at the limit of tokens.
+    refusal. cut: the answer ended at the limit of tokens. version: of the model, as the reply
+    reports it; "" where it does not.
     """
 
     key: str
@@ -65,18 +73,28 @@ class QueryRecord(NamedTuple):
     failure: str | None
     refused: bool = False
     cut: bool = False
+    version: str = ""
 
     @classmethod
     def of(cls, key: str, outcome: Outcome) -> QueryRecord:
         """What is kept of an outcome."""
         if isinstance(outcome, Reply):
-            return cls(key, outcome.usage, outcome.text, outcome.scores, None, cut=outcome.cut)
+            return cls(
+                key,
+                outcome.usage,
+                outcome.text,
+                outcome.scores,
+                None,
+                cut=outcome.cut,
+                version=outcome.version,
+            )
         return cls(key, outcome.usage, None, None, outcome.reason, outcome.refused)
 
     @classmethod
     def of_row(cls, row: Sequence[Any]) -> QueryRecord:
         """From a row of "got". ValueError or TypeError if it is none."""
-        key, usage, text, scores, failure, *marked = row
+        key, usage, text, scores, failure, *more = row
+        marked, version = more + [False, ""][len(more) :]
         failed = failure is not None
         return cls(
             key,
@@ -86,6 +104,7 @@ class QueryRecord(NamedTuple):
             failure,
             refused=bool(marked) and failed,
             cut=bool(marked) and not failed,
+            version=_text(version),
         )
 
     @property
@@ -93,7 +112,10 @@ class QueryRecord(NamedTuple):
         """The row of "got", as JSON."""
         scores = None if self.scores is None else [list(score) for score in self.scores]
         row = [self.key, list(self.usage), self.text, scores, self.failure]
-        return [*row, True] if self.refused or self.cut else row
+        marked = self.refused or self.cut
+        if self.version:
+            return [*row, marked, self.version]
+        return [*row, True] if marked else row
 
     def outcome(self) -> Outcome:
         """The outcome as a model gives it."""
@@ -102,7 +124,7 @@ class QueryRecord(NamedTuple):
         scores = None
         if self.scores is not None:
             scores = tuple(LabelScore(*score) for score in self.scores)
-        return Reply(self.text, scores, self.usage, self.cut)
+        return Reply(self.text, scores, self.usage, self.cut, self.version)
 
 
 class RepliesRecord(NamedTuple):
@@ -189,9 +211,15 @@ def decoded(line: bytes) -> Any:
         return json.loads(line)
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a version is {type(value).__name__}, not text")
+    return value
+
+
 def _record(kind: object, fields: dict[str, Any]) -> JournalRecord | None:
     """A record after the first; None for a kind that this version does not know."""
-    if kind == "replies":
+    if kind in REPLIES:
         queries = [QueryRecord.of_row(row) for row in fields["got"]]
         return RepliesRecord(fields["phase"], queries, fields.get("noted", False))
     if kind == "spent":

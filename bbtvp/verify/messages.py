@@ -138,6 +138,14 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "the prompt was made for a canvas of {canvas} px; the processor of {model} makes "
             "it {side} px, and details of two pixels are lost"
         ),
+        "several-versions": (
+            "{model} reported {count} versions during the proof ({versions:, }): its figures mix "
+            "them"
+        ),
+        "version-missing": (
+            "some replies of {model} report no version, the others {versions:, }: they may come "
+            "from another one"
+        ),
         "noise": "{model}: {noise!p:.1f} % of the answers change when it is asked the same again",
         "noise-graded": (
             "{model}: the score of an image changes by {noise!p:.1f} points on average when it is "

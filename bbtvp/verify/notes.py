@@ -157,12 +157,25 @@ def row_notes(rows: Sequence[ProofRow]) -> list[Message]:
                 found.append(message("noise-graded", model=row.model, noise=row.noise))
             else:
                 found.append(message("noise", model=row.model, noise=row.noise))
+        found += _version_notes(row)
         found += _reply_notes(row)
         beyond = row.over_calibration
         if row.gain > 0 and beyond is not None and beyond.ci[0] <= 0:
             found.append(message("calibration-does-it", model=row.model, calibrated=beyond.before))
         found += _words_note(row)
     return found
+
+
+def _version_notes(row: ProofRow) -> list[Message]:
+    """Whether the replies are those of one known version of the model."""
+    versions = list(row.versions)
+    if len(versions) > 1:
+        return [
+            message("several-versions", model=row.model, count=len(versions), versions=versions)
+        ]
+    if versions and row.unversioned:
+        return [message("version-missing", model=row.model, versions=versions)]
+    return []
 
 
 def _words_note(row: ProofRow) -> list[Message]:

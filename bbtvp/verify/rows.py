@@ -50,6 +50,9 @@ class ProofRow:
     sentence_only, image_only: mean score of each half of a prompt with words on the same images,
     else None. over_words: from the words alone, with the raw image, to prompted: what the picture
     adds. None where the words of the prompt's own z are none.
+
+    versions: of the model, as its replies report them; empty where none does. unversioned: whether
+    some reply reports none.
     """
 
     model: str
@@ -70,6 +73,8 @@ class ProofRow:
     over_constant: PairedGain | None = None
     collapse: Collapse | None = None
     replies: Mapping[str, ReplyCounts] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
+    unversioned: bool = False
 
     @property
     def n(self) -> int:
@@ -101,6 +106,11 @@ class ProofRow:
         """The 95 % interval of `gain`."""
         return self.paired.ci
 
+    @property
+    def version(self) -> str | None:
+        """The version that replies report, all of them if several; None where none does."""
+        return ", ".join(self.versions) or None
+
     def unread(self, arm: str) -> int:
         """Replies of an arm that may hold an answer and could not be read: unparsed, or cut."""
         counts = self.replies.get(arm, ReplyCounts())
@@ -112,12 +122,14 @@ class ProofRow:
         return self.over_frame.gain
 
     def as_json(self) -> dict[str, Any]:
-        """The row of a `bbtvp.result/1` document, without keys that have no value."""
+        """The row of a `bbtvp.result/1` document, without keys that have no value.
+
+        The version is there always, null where it is not reported.
+        """
         beyond = self.over_calibration
         constant = self.over_constant
         words = self.over_words
         found = {
-            "model": self.model,
             "role": self.role,
             **self.paired.as_json("zero_shot", "prompted"),
             "empty_frame": self.empty_frame,
@@ -145,7 +157,8 @@ class ProofRow:
             "replies": {arm: counts._asdict() for arm, counts in self.replies.items()} or None,
             "detail": self.detail and self.detail.as_json(),
         }
-        return {name: value for name, value in found.items() if value is not None}
+        known = {name: value for name, value in found.items() if value is not None}
+        return {"model": self.model, "version": self.version, **known}
 
 
 def proof_row(
@@ -202,6 +215,8 @@ def proof_row(
         over_constant=paired_gain(always, kept["prompted"], seed=seed),
         collapse=collapse(answers.task, samples, before, after),
         replies=reply_counts({arm: answers.arms[arm] for arm in main}),
+        versions=answers.model.versions,
+        unversioned=answers.model.unversioned,
     )
 
 

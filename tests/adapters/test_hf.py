@@ -131,6 +131,17 @@ def reference_score(model: hf.HuggingFaceModel, request: Request, label: str) ->
 
 
 # -- labels ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("labels", [LABELS, None])
+def test_replies_report_the_digest_of_the_files(
+    labels: tuple[str, ...] | None, untrained: Folder
+) -> None:
+    model = load(untrained("llava"))
+    replies = model.query(requests(labels)[:2])
+    assert re.fullmatch("[0-9a-f]{12}", model.capabilities.revision)
+    versions = {reply.version for reply in replies if isinstance(reply, Reply)}
+    assert versions == {model.capabilities.revision}
+
+
 @families
 def test_a_label_scores_as_a_forward_pass_of_its_own_does(family: str, untrained: Folder) -> None:
     model = load(untrained(family), batch=4)

@@ -40,7 +40,7 @@ def test_a_search_by_batches_is_the_search_by_single_requests(
         assert sum(run.queries.values()) == sum(server.billed.values()) <= 300
         assert set(server.billed.values()) == {1}
         calls = (
-            (tmp_path / "batches" / "journal.jsonl").read_text("utf-8").count('"record":"replies"')
+            (tmp_path / "batches" / "journal.jsonl").read_text("utf-8").count('"record":"replies')
         )
         assert len(server.batches) == calls > 3
     with recorder(lambda asked: eye.reply(asked.json)) as single:

@@ -134,6 +134,8 @@ def test_nothing_is_paid_for_twice(eye: tuple[EyeServer, Recorder], tmp_path: Pa
         reply.text for reply in replies if isinstance(reply, Reply)
     ]
     assert all(outcome.usage.attempts == 0 for outcome in again)
+    versions = {reply.version for reply in [*replies, *again] if isinstance(reply, Reply)}
+    assert versions == {"eye"}
     endpoint(eye[1], tmp_path).query(requests(2, replicate=1))
     assert len(eye[1].asked) == sent + 2
     endpoint(eye[1], tmp_path, store=False).query(requests(2))

@@ -480,6 +480,18 @@ def test_names() -> None:
     assert FunctionModel(one, name="acme/one").spec == "acme/one"
 
 
+def test_a_function_reports_the_version_that_it_is_given_and_none_of_its_source() -> None:
+    asked = [Request(np.zeros((8, 8, 3), np.uint8), "which colour?")]
+    for model, version in [
+        (FunctionModel(one), ""),
+        (FunctionModel(one, version="weights of May"), "weights of May"),
+        (FunctionModel(one, version="weights of May", reports=""), ""),
+    ]:
+        (reply,) = model.query(asked)
+        assert isinstance(reply, Reply)
+        assert reply.version == version
+
+
 def test_the_decorator_gives_a_model_that_can_be_called() -> None:
     @bbtvp.model
     def plain(image, question):

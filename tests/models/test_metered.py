@@ -53,6 +53,36 @@ def test_an_answered_request_is_served_from_the_cache_at_no_cost() -> None:
     assert len(model.asked) == metered.budget.total == 4
 
 
+@final
+class Dated(Wrapper):
+    """A model that reports another version from one call on, and none after that."""
+
+    def __init__(self, *versions: str) -> None:
+        super().__init__()
+        self.versions = iter(versions)
+
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        version = next(self.versions)
+        return [
+            replace(outcome, version=version) if isinstance(outcome, Reply) else outcome
+            for outcome in super().query(requests, budget)
+        ]
+
+
+def test_the_versions_of_all_replies_are_known_cached_ones_included() -> None:
+    cache = InMemoryCache()
+    metered = MeteredModel(Dated("b", "a", "b", ""), cache)
+    assert (metered.versions, metered.unversioned) == ((), False)
+    for n in range(3):
+        metered.query(requests(2, first=2 * n))
+    assert (metered.versions, metered.unversioned) == (("b", "a"), False)
+    metered.query(requests(8))
+    assert (metered.versions, metered.unversioned) == (("b", "a"), True)
+    again = MeteredModel(Dated(), cache)
+    again.query(requests(4))
+    assert again.versions == ("b", "a")
+
+
 def test_a_request_of_more_images_than_the_model_takes_is_refused_before_it_is_asked() -> None:
     model = Recorder()
     metered = MeteredModel(model, InMemoryCache())

@@ -55,6 +55,13 @@ def test_a_kept_reply_is_recalled_and_costs_nothing(store: ReplyStore) -> None:
     assert store.recall("b") is None
 
 
+def test_the_version_of_the_model_is_kept(store: ReplyStore) -> None:
+    store.keep("a", Reply("yes", version="claude-5-20260901"), model="m")
+    found = store.recall("a")
+    assert found is not None
+    assert found.version == "claude-5-20260901"
+
+
 def test_another_process_recalls_it(store: ReplyStore) -> None:
     store.keep("a", Reply("yes", usage=Usage(9, 1)), model="m")
     environment = {**os.environ, "BBTVP_STORE": str(store.path)}

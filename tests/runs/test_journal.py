@@ -30,6 +30,8 @@ REPLIES: dict[str, Outcome] = {
     "b": Reply(text="drei \u2603 \U0001f600\n\x85\u2028 line"),
     "c": QueryFailed("HTTP 503", Usage(attempts=4)),
     "d": Reply(text="cut in an emoji: \ud83d", cut=True),
+    "e": Reply(text="rows", version="gpt-5-2026-03-01 fp_1"),
+    "f": Reply(text="ro", cut=True, version="gpt-5-2026-03-01 fp_2"),
 }
 
 
@@ -54,6 +56,29 @@ def test_a_resumed_journal_holds_what_was_written(tmp_path: Path) -> None:
         assert journal.step("tone/0") == {"z": "mark", "losses": [0.1, None]}
         assert journal.step("end") == {"kept": True}
         assert dict(journal.spent) == {"search": 3, "validation": 5}
+
+
+def test_a_version_is_kept_beside_replies_that_have_none(tmp_path: Path) -> None:
+    with Journal(CONFIG, tmp_path) as journal:
+        journal.record("search", [(key, REPLIES[key]) for key in "ab"])
+        journal.record("search", [(key, REPLIES[key]) for key in "cdef"])
+    records = [json.loads(line)["record"] for line in lines_of(tmp_path / FILE)]
+    assert records == ["config", "replies", "replies/2"]
+    with Journal(CONFIG, tmp_path) as journal:
+        assert {key: journal.recall(key) for key in "abdef"} == {
+            key: REPLIES[key] for key in "abdef"
+        }
+        assert (journal.failed, journal.answered) == (1, 5)
+
+
+@pytest.mark.parametrize("more", ["true,{}", "false,7", 'true,"v",null'])
+def test_a_row_with_a_version_that_is_none_is_damaged(more: str, tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    row = f'["a",[1,0,1,0.0],"yes",null,null,{more}]'
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f'{{"got":[{row}],"phase":"search","record":"replies/2"}}\n')
+    with pytest.raises(JournalError, match="line 6 is damaged"):
+        Journal(CONFIG, tmp_path)
 
 
 def test_a_text_that_looks_like_a_reply_is_none(tmp_path: Path) -> None:
@@ -100,7 +125,7 @@ def test_without_a_folder_it_remembers_until_the_process_ends(tmp_path: Path) ->
         journal.record("search", list(REPLIES.items()))
         journal.write_step("one", x=1)
         assert journal.recall("a") == REPLIES["a"]
-        assert (journal.spent.total(), journal.failed, journal.step("one")) == (8, 1, {"x": 1})
+        assert (journal.spent.total(), journal.failed, journal.step("one")) == (10, 1, {"x": 1})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -350,6 +350,18 @@ CASES = {
         "(-10.0 points [-20.0, +10.0]); search them alone: --prompt words",
         {"model": "a/b", "words": 0.7, "gain": -0.1, "low": -0.2, "high": 0.1},
     ),
+    "several-versions": Case(
+        lambda: row_notes([replace(ROW, versions=("gpt-4o-a fp_1", "gpt-4o-a fp_2"))]),
+        "a/b reported 2 versions during the proof (gpt-4o-a fp_1, gpt-4o-a fp_2): its figures mix "
+        "them",
+        {"model": "a/b", "count": 2, "versions": ["gpt-4o-a fp_1", "gpt-4o-a fp_2"]},
+    ),
+    "version-missing": Case(
+        lambda: row_notes([replace(ROW, versions=("gpt-4o-a",), unversioned=True)]),
+        "some replies of a/b report no version, the others gpt-4o-a: they may come from another "
+        "one",
+        {"model": "a/b", "versions": ["gpt-4o-a"]},
+    ),
     "picture-adds": Case(
         lambda: row_notes([replace(ROW, over_words=BETTER)]),
         "a/b: the picture adds +20.0 points [+10.0, +30.0] to the words alone, which reach 50.0 %",

@@ -138,6 +138,36 @@ def test_unparsed_replies_are_wrong_and_counted() -> None:
     assert row.n == 80
 
 
+@final
+class Updated(Wrapper):
+    """A model that its vendor updates after so many calls."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.calls = calls
+
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        self.calls -= 1
+        version = "eye-1" if self.calls >= 0 else "eye-2"
+        return [
+            replace(outcome, version=version) if isinstance(outcome, Reply) else outcome
+            for outcome in super().query(requests, budget)
+        ]
+
+
+def test_the_version_that_answered_is_in_the_row_and_none_is_guessed(tmp_path: Path) -> None:
+    (row,) = verify(prompt(), TASK, [Eye()]).rows
+    assert (row.version, row.as_json()["version"]) == (None, None)
+    for _ in range(2):  # the second time from the journal
+        proof = verify(prompt(), TASK, [Updated(99)], out=tmp_path)
+        assert proof.as_json()[0]["version"] == "eye-1"
+        assert [note.code for note in proof.notes] == []
+    mixed = verify(prompt(), TASK, [Updated(1)])
+    assert mixed.rows[0].versions == ("eye-1", "eye-2")
+    assert mixed.as_json()[0]["version"] == "eye-1, eye-2"
+    assert [note.code for note in mixed.notes] == ["several-versions"]
+
+
 def test_only_the_test_split_is_asked_about() -> None:
     model = Recorder()
     verify(SPACE.prompt(SPACE.neutral()), TASK, [model])
@@ -395,6 +425,7 @@ def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
 def test_a_row_is_json() -> None:
     keys = {
         "model",
+        "version",
         "role",
         "n",
         "zero_shot",

@@ -226,6 +226,7 @@ _ARMS: tuple[tuple[str, Callable[[Any], str]], ...] = (
     ("sign_flip_p", p_value),
     ("sign_flip_p_holm", p_value),
     ("failed", str),
+    ("version", lambda version: version or NONE),
 )
 _WITHOUT = ("unparsed", "refused", "cut")
 """What becomes of a reply without an answer."""
@@ -240,7 +241,9 @@ _HEADS = {
 
 def _proof(proof: KeptProof, words: Words) -> View:
     rows = proof.document["models"]
-    columns = [(key, shown) for key, shown in _ARMS if any(key in row for row in rows)]
+    columns = [
+        (key, shown) for key, shown in _ARMS if any(row.get(key) is not None for row in rows)
+    ]
     verdict = proof.document["verdict"]
     return {
         "task": proof.document["task"],
