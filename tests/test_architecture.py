@@ -174,7 +174,7 @@ RAISES_AGAIN = {
 }
 """Modules with a broad handler that ends in a raise, each with its reason."""
 GOES_ON = {
-    "bbtvp.deploy.proxy": "an application's request passes unchanged, whatever fails here",
+    "bbtvp.deploy.incoming": "an application's request passes unchanged, whatever fails here",
 }
 """Modules with a broad handler that goes on, each with its reason."""
 BROAD = ("Exception", "BaseException", "builtins.Exception", "builtins.BaseException")

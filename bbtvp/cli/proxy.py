@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -41,6 +41,21 @@ from bbtvp.core.errors import UsageError
     show_default=True,
     help="Share of the requests that is prompted; the others are the control.",
 )
+@click.option(
+    "--shadow",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Prompt nothing, but send this share of the requests a second time, prompted, and count "
+    "whether the answers are the same. Each copy is paid for by the client's key.",
+)
+@click.option(
+    "--shadow-most",
+    type=click.IntRange(0),
+    default=10_000,
+    show_default=True,
+    help="Copies that --shadow sends in all.",
+)
 @click.option("--sticky", help="The header whose value decides between the two, such as x-user.")
 @click.option(
     "--off-file",
@@ -48,11 +63,28 @@ from bbtvp.core.errors import UsageError
     help="While this file exists, nothing is prompted.",
 )
 @click.option(
+    "--fetch-images",
+    is_flag=True,
+    help="Fetch and prompt images that are given by their address, from the public internet only.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that prompt images; 0 for threads.  [default: one per core]",
+)
+@click.option(
+    "--grace",
+    type=click.IntRange(0),
+    default=60,
+    show_default=True,
+    help="Seconds that replies under way get to end, once the proxy is told to.",
+)
+@click.option(
     "--max-body",
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Largest request in MiB.",
+    help="Largest request that is prompted, in MiB; a larger one passes as it is.",
 )
 def proxy(
     *,
@@ -63,8 +95,13 @@ def proxy(
     port: int,
     format_: str,
     share: float,
+    shadow: float,
+    shadow_most: int,
     sticky: str | None,
     off_file: Path | None,
+    fetch_images: bool,
+    workers: int | None,
+    grace: int,
     max_body: int,
 ) -> None:
     """Prompt the images of an application on their way to UPSTREAM.
@@ -72,7 +109,8 @@ def proxy(
     Point the application's base URL at this proxy. Requests to chat completions, OpenAI's
     Responses, Anthropic's Messages, Gemini and Bedrock's Converse have their images prompted; all
     else passes as it is, and so does any request that cannot be prompted. Keys pass through and are
-    never stored. Health and metrics: /bbtvp/health, /bbtvp/metrics.
+    never stored. Health and metrics: /bbtvp/health, /bbtvp/metrics. Signals: USR1 switches
+    prompting off and USR2 on, HUP reads the bundles again, TERM ends it.
 
     \b
     Try:
@@ -81,33 +119,45 @@ def proxy(
     """  # noqa: D301
     if (bundle is None) == (routes_file is None):
         raise UsageError("give one prompt with --bundle, or a file of routes with --routes")
+    if shadow and share != 1:
+        raise UsageError("give --share or --shadow, not both")
     if not upstream.startswith(("http://", "https://")):
         raise UsageError(f"--upstream {upstream} must begin with https:// or http://")
-    run = _server()
-    from bbtvp.deploy.proxy import ProxySettings, proxy_app
+    _check_server()
+    from bbtvp.deploy.proxy import ProxySettings
     from bbtvp.deploy.routes import Route, read_routes
+    from bbtvp.deploy.server import serve
 
-    if routes_file is not None:
-        routes = read_routes(routes_file)
-    else:
-        routes = [Route.model_validate({"bundle": bundle, "share": share, "sticky": sticky})]
-    settings = ProxySettings(upstream, format=format_, off_file=off_file, max_body=max_body << 20)
-    app = proxy_app(routes, settings)
+    def routes() -> list[Route]:
+        if routes_file is not None:
+            return read_routes(routes_file)
+        rule = {"bundle": bundle, "share": share, "shadow": shadow, "sticky": sticky}
+        return [Route.model_validate(rule)]
+
+    settings = ProxySettings(
+        upstream,
+        format=format_,
+        off_file=off_file,
+        max_body=max_body << 20,
+        workers=os.cpu_count() or 1 if workers is None else workers,
+        fetch_images=fetch_images,
+        shadow_most=shadow_most,
+    )
     say(f"bbtvp proxy: http://{host}:{port} -> {upstream}; Ctrl-C ends it")
-    run(app, host=host, port=port, log_config=None, server_header=False, date_header=False)
+    serve(routes, settings, host=host, port=port, grace=grace)
 
 
-def _server() -> Any:
-    """Return uvicorn's `run`, with the proxy's own lines on stderr."""
+def _check_server() -> None:
+    """Raise UsageError where the extra is not installed; the proxy's own lines go to stderr."""
     import logging
 
     try:
+        import httpx  # noqa: F401
         import prometheus_client  # noqa: F401
         import starlette  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise UsageError(f"bbtvp proxy needs {error.name}: pip install 'bbtvp[proxy]'") from error
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for chatty in ("httpx", "httpcore", "uvicorn.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    return uvicorn.run

@@ -20,7 +20,7 @@ from bbtvp.deploy.json_edit import Path
 _NOT_COPIED = ("cache_control", "cachePoint", "id")
 """Keys of a part that belong to it alone."""
 
-Part: TypeAlias = "ImagePart | TextPart | Unreachable"
+Part: TypeAlias = "ImagePart | LinkedPart | TextPart | Unreachable"
 
 
 @final
@@ -47,11 +47,38 @@ class ImagePart:
         """The image's bytes in base64."""
         return self.value if self.media else self.value.partition(",")[2]
 
-    def edits(self, base64: str, format: str) -> dict[Path, str]:
+    def edits(self, base64: str, format: str) -> dict[Path, Any]:
         """Return what to write for another image in the same place. format: such as "png"."""
         if self.media is None:
             return {self.data: f"data:image/{format};base64,{base64}"}
         return {self.data: base64, self.media: format if self.bare else f"image/{format}"}
+
+
+@final
+@dataclass(frozen=True)
+class LinkedPart:
+    """An image that is given by its address on the web.
+
+    path: of the URL; of Anthropic's source as a whole (`whole`). why: what to say where it is not
+    fetched.
+    """
+
+    path: Path
+    url: str
+    why: str
+    whole: bool = False
+
+    def edits(self, base64: str, format: str) -> dict[Path, Any]:
+        """Return what to write for the image. format: such as "png"."""
+        if self.whole:
+            media = f"image/{format}"
+            return {self.path: {"type": "base64", "media_type": media, "data": base64}}
+        return {self.path: f"data:image/{format};base64,{base64}"}
+
+    @property
+    def part(self) -> Path:
+        """The path of the part of the turn that holds it."""
+        return self.path[:_PART]
 
 
 _PART = 4
@@ -59,7 +86,10 @@ _PART = 4
 
 
 def example_parts(
-    api: str, body: Mapping[str, Any], image: ImagePart, files: Sequence[ExampleFile]
+    api: str,
+    body: Mapping[str, Any],
+    image: ImagePart | LinkedPart,
+    files: Sequence[ExampleFile],
 ) -> list[dict[str, Any]]:
     """Return parts for images that are shown before one of the body, each before its text.
 
@@ -88,7 +118,7 @@ class ExampleFile(NamedTuple):
     text: str
 
 
-def _put(part: Any, path: Path, value: str) -> None:
+def _put(part: Any, path: Path, value: Any) -> None:
     for key in path[:-1]:
         part = part[key]
     part[path[-1]] = value
@@ -180,6 +210,9 @@ def _of_source(path: Path, source: Any) -> Part:
     known = isinstance(source, dict) and source.get("type") == "base64"
     if known and isinstance(source.get("data"), str) and "media_type" in source:
         return ImagePart((*path, "data"), source["data"], (*path, "media_type"))
+    if isinstance(source, dict) and source.get("type") == "url" and _on_the_web(source.get("url")):
+        why = "an image is given by its address; send it as base64"
+        return LinkedPart(path, source["url"], why, whole=True)
     return Unreachable("an image is given by URL or as a file of the vendor; send it as base64")
 
 
@@ -236,7 +269,12 @@ def _of_url(path: Path, url: Any) -> Part:
     head, comma, _ = url.partition(",")
     if comma and head.lower().startswith("data:") and head.lower().endswith(";base64"):
         return ImagePart(path, url)
-    return Unreachable("an image is given by its address; send it as a data URL in base64")
+    why = "an image is given by its address; send it as a data URL in base64"
+    return LinkedPart(path, url, why) if _on_the_web(url) else Unreachable(why)
+
+
+def _on_the_web(url: Any) -> bool:
+    return isinstance(url, str) and url.lower().startswith(("https://", "http://"))
 
 
 class _Layout(NamedTuple):

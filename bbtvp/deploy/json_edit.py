@@ -1,4 +1,4 @@
-"""Replace strings inside a JSON text, and leave every other byte as it is.
+"""Replace strings and objects inside a JSON text, and leave every other byte as it is.
 
 A body that is parsed and written again has other spaces, other escapes and another order of digits.
 An endpoint that signs or caches bodies sees a different request. So strings are replaced where they
@@ -37,13 +37,13 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def replaced(
-    text: str, edits: Mapping[Path, str], before: Mapping[Path, Sequence[Any]] | None = None
+    text: str, edits: Mapping[Path, Any], before: Mapping[Path, Sequence[Any]] | None = None
 ) -> str:
-    """Replace the strings at some paths of a JSON text, and put items before objects of lists.
+    """Replace values at some paths of a JSON text, and put items before objects of lists.
 
-    text: valid JSON, as `parse` accepts it. edits: path to the new string. before: path of an
-    object in a list to the items that go before it. Raises KeyError for a path without such a
-    value.
+    text: valid JSON, as `parse` accepts it. edits: path of a string or an object to the new value.
+    before: path of an object in a list to the items that go before it. Raises KeyError for a path
+    without such a value.
     """
     left = {path: json.dumps(value) for path, value in edits.items()}
     for path, items in (before or {}).items():
@@ -53,7 +53,8 @@ def replaced(
     for path, start, end in _values(text):
         if path in left:
             parts += [text[done:start], left.pop(path)]
-            done = end
+            is_object = path in edits and start == end
+            done = _DECODER.raw_decode(text, start)[1] if is_object else end
             if not left:
                 break
     if left:

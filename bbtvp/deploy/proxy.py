@@ -8,20 +8,17 @@ is counted. Keys pass through. Neither they nor images nor words are stored or l
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import final
 
 import anyio
-import anyio.to_thread
 import httpx
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from anyio.abc import TaskGroup
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -29,32 +26,18 @@ from starlette.routing import Mount
 from starlette.routing import Route as HttpRoute
 from starlette.types import Receive, Scope, Send
 
-from bbtvp.deploy.bodies import api_of
+from bbtvp.core.addresses import public_address
+from bbtvp.core.errors import DataError
+from bbtvp.deploy.exchange import Exchange, RequestBody, handed_on, refusal
+from bbtvp.deploy.fetching import ImageFetcher
+from bbtvp.deploy.incoming import Handled, Handler, examined
 from bbtvp.deploy.routes import IncomingRequest, Route
-from bbtvp.deploy.transform import TransformedRequest, transform_request
-from bbtvp.deploy.transport import HEADER
+from bbtvp.deploy.shadow import Shadow
+from bbtvp.deploy.telemetry import Telemetry
+from bbtvp.deploy.workers import Workers
 
 OWN = "/bbtvp"
 """Where the proxy answers itself: OWN/health and OWN/metrics."""
-
-GONE = 499
-"""The status of a request whose client left before the reply ended, as nginx counts it."""
-
-_HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-"""Headers of one connection, which a proxy does not hand on (RFC 9110, 7.6.1)."""
-
-_log = logging.getLogger(__name__)
 
 
 @final
@@ -63,7 +46,11 @@ class ProxySettings:
     """How a proxy runs.
 
     upstream: base URL of the vendor. off_file: while this file exists, nothing is prompted.
-    max_body: most bytes of a request. timeout: seconds without a byte from the upstream.
+    max_body: most bytes of a request that is prompted; a larger one passes as it is. timeout:
+    seconds without a byte from the upstream. workers: processes that prompt images, 0 for threads
+    of this one. fetch_images: whether images that are given by their address are fetched. resolve:
+    the address to fetch from, for a host and a port. shadow_at_once, shadow_most: copies in shadow
+    mode, at a time and in all.
     """
 
     upstream: str
@@ -72,22 +59,11 @@ class ProxySettings:
     off_file: Path | None = None
     max_body: int = 64 << 20
     timeout: float = 600.0
-
-
-@final
-@dataclass(frozen=True)
-class _Handled:
-    """What becomes of a request. outcome: prompted, control, left, off, failed or other."""
-
-    body: bytes
-    outcome: str = "other"
-    route: Route | None = None
-    images: int = 0
-    why: str = ""
-
-    @property
-    def label(self) -> str:
-        return self.route.label if self.route else ""
+    workers: int = 0
+    fetch_images: bool = False
+    resolve: Callable[[str, int], str] = public_address
+    shadow_at_once: int = 4
+    shadow_most: int = 10_000
 
 
 @final
@@ -104,22 +80,19 @@ class Proxy:
 
         transport: to the upstream, by default httpx's own.
         """
-        self.routes = tuple(routes)
         self.settings = settings
-        self.prompts = {route.label: route.prompt.digest[:12] for route in routes}
-        self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "bbtvp_requests", "Requests by outcome.", ("outcome", "route"), registry=self.registry
+        self.telemetry = Telemetry()
+        self.switched_off = False
+        self.prompts: Mapping[str, str] = {}
+        self._workers = self._loaded(routes)
+        self._fetcher = ImageFetcher(settings.resolve)
+        self._shadow = Shadow(
+            lambda incoming: self._prompted(incoming, copy=True),
+            self.telemetry,
+            at_once=settings.shadow_at_once,
+            most=settings.shadow_most,
         )
-        self._images = Counter(
-            "bbtvp_images", "Images that were prompted.", ("route",), registry=self.registry
-        )
-        self._added = Histogram(
-            "bbtvp_added_seconds", "Time that the proxy adds.", registry=self.registry
-        )
-        self._replies = Counter(
-            "bbtvp_upstream_replies", "Replies by status.", ("status",), registry=self.registry
-        )
+        self._upstream = httpx.URL(settings.upstream)
         self._timeout = httpx.Timeout(30.0, read=settings.timeout, write=settings.timeout)
         self._client = httpx.AsyncClient(
             transport=transport,
@@ -128,165 +101,203 @@ class Proxy:
             trust_env=False,
         )
 
+    @property
+    def off(self) -> bool:
+        """Whether nothing is prompted: by the signal, or by the file."""
+        file = self.settings.off_file
+        return self.switched_off or bool(file and file.exists())
+
+    def _loaded(self, routes: Sequence[Route]) -> Workers:
+        self.prompts = {route.label: route.prompt.digest[:12] for route in routes}
+        settings = self.settings
+        handler = Handler(tuple(routes), settings.format, settings.quality, settings.fetch_images)
+        return Workers(handler, settings.workers)
+
+    async def start(self) -> None:
+        """Start the workers."""
+        await self._workers.warm()
+
+    def reload(self, routes: Sequence[Route]) -> None:
+        """Take other routes for the requests to come. Raises BundleError, and keeps the old ones.
+
+        Requests under way end with the old ones.
+        """
+        old = self._workers
+        self._workers = self._loaded(routes)
+        old.close()
+
     async def aclose(self) -> None:
-        """Close the connections to the upstream."""
+        """End the copies under way, and close the connections to the upstream."""
+        await self._shadow.aclose()
         await self._client.aclose()
+        await self._fetcher.aclose()
+        self._workers.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one HTTP request on; the ASGI interface."""
         request = Request(scope, receive)
-        try:
-            body = await self._body(request)
-        except ClientDisconnect:
+        raw: bytes = scope["raw_path"]
+        # Only a path goes on to the upstream. "@other.host/" or "http://other.host/" behind its
+        # address would be another host, which would get the client's key.
+        if not raw.startswith(b"/") or b"#" in raw + scope["query_string"]:
+            await refusal(400, "the target of a request must be a path")(scope, receive, send)
             return
-        if body is None:
-            await _error(413, f"a request of over {self.settings.max_body:,} bytes")(
-                scope, receive, send
-            )
+        if {"content-length", "transfer-encoding"} <= set(request.headers):
+            await refusal(400, "a request has two lengths")(scope, receive, send)
             return
+        with suppress(ClientDisconnect):
+            await self._answer(request, send)
+
+    async def _answer(self, request: Request, send: Send) -> None:
+        path = str(request.scope["raw_path"], "ascii")
+        head = examined(request.method, path, request.headers)
+        if head.refused and request.headers.get("host") != self._upstream.netloc.decode():
+            await refusal(400, head.refused)(request.scope, request.receive, send)
+            return
+        body = await self._body(request, whole=head.api is not None)
+        why = head.why or head.refused
+        handled = Handled("left", why=why) if why else Handled()
+        incoming = None
         started = time.monotonic()
-        handled = await anyio.to_thread.run_sync(self._handled_or_not, request, body)
+        if head.api is not None and body.rest is not None:
+            handled = Handled("left", why=f"over {self.settings.max_body:,} bytes")
+        elif head.api is not None:
+            incoming = IncomingRequest(head.api, path, dict(request.headers), body.start)
+            handled = await self._prompted(incoming)
         added = time.monotonic() - started
-        status = GONE
+        exchange = Exchange(request, send, handled)
+        if handled.outcome == "shadow" and incoming is not None:
+            exchange.kept = self._shadow.begin(handled.label)
+        if handled.body is not None:
+            body = RequestBody(handled.body, None)
         try:
             async with anyio.create_task_group() as group:
-                group.start_soon(_cancelled_on_disconnect, receive, group.cancel_scope.cancel)
-                status = await self._passed_on(request, handled, send)
+                await self._passed_on(exchange, body, group)
                 group.cancel_scope.cancel()
         finally:
-            self._note(request, handled, status, added)
+            self.telemetry.request(
+                request.method,
+                path,
+                handled,
+                status=exchange.status,
+                added=added,
+                cut=exchange.cut,
+            )
+            if exchange.kept is not None and incoming is not None:
+                send_copy = partial(self._copy, request)
+                self._shadow.end(exchange.kept, incoming, handled.label, send_copy)
 
-    async def _body(self, request: Request) -> bytes | None:
-        """Return the whole body, None if it is too large."""
+    async def _body(self, request: Request, *, whole: bool) -> RequestBody:
+        """Read the body of a request that may be prompted, up to the limit; of others nothing."""
+        if not {"content-length", "transfer-encoding"} & set(request.headers):
+            return RequestBody(b"", None)
+        stream = request.stream()
         parts = []
         size = 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self.settings.max_body:
-                return None
-            parts.append(part)
-        return b"".join(parts)
+        if whole:
+            async for part in stream:
+                parts.append(part)
+                size += len(part)
+                if size > self.settings.max_body:
+                    break
+            else:
+                return RequestBody(b"".join(parts), None)
+        return RequestBody(b"".join(parts), stream)
 
-    def _handled_or_not(self, request: Request, body: bytes) -> _Handled:
-        # Whatever is wrong on our side, the application's request must not fail for it.
+    async def _prompted(self, incoming: IncomingRequest, *, copy: bool = False) -> Handled:
+        if self.off:
+            return Handled("off")
+        handled = await self._workers.handle(incoming, None, copy)
+        if not handled.links:
+            return handled
         try:
-            return self._handled(request, body)
-        except Exception as error:  # noqa: BLE001
-            # Without the error's own words, which may quote the request.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            _log.error("a request could not be prompted, and passes unchanged, at\n%s", where)
-            return _Handled(body, "failed", why=type(error).__name__)
+            fetched = await self._fetcher.fetch(handled.links)
+        except DataError as error:
+            self.telemetry.fetched("failed")
+            return replace(handled, why=str(error), links=())
+        self.telemetry.fetched("fetched")
+        return await self._workers.handle(incoming, fetched, True)
 
-    def _handled(self, request: Request, body: bytes) -> _Handled:
-        path = request.url.path
-        api = api_of(path)
-        if api is None or request.method != "POST":
-            return _Handled(body)
-        if "content-encoding" in request.headers:
-            return _Handled(body, "left", why="the body is compressed")
-        incoming = IncomingRequest(api, path, dict(request.headers), body)
-        route = next((route for route in self.routes if route.matches(incoming)), None)
-        if route is None:
-            return _Handled(body)
-        if self.settings.off_file and self.settings.off_file.exists():
-            return _Handled(body, "off", route)
-        if not route.prompts(incoming):
-            return _Handled(body, "control", route)
-        return self._prompted(incoming, route)
+    async def _passed_on(self, exchange: Exchange, body: RequestBody, group: TaskGroup) -> None:
+        """Send the request to the upstream, and its reply to the client.
 
-    def _prompted(self, incoming: IncomingRequest, route: Route) -> _Handled:
-        done: TransformedRequest = transform_request(
-            incoming.body,
-            incoming.api,
-            route.prompt,
-            format=self.settings.format,
-            quality=self.settings.quality,
-        )
-        if done.left:
-            return _Handled(incoming.body, "left", route, why=done.left)
-        outcome = "prompted" if done.images else "other"
-        return _Handled(done.body, outcome, route, done.images)
-
-    async def _passed_on(self, request: Request, handled: _Handled, send: Send) -> int:
-        """Send the request to the upstream, and its reply to the client; return the status."""
-        outgoing = httpx.Request(
-            request.method,
-            self._url(request),
-            headers=_handed_on(request.headers.raw, without=(b"host", b"content-length")),
-            content=handled.body,
-            extensions={"timeout": self._timeout.as_dict()},
-        )
+        group: where the wait for the client's leaving runs. Nothing else may read from the client
+        then, so it begins when the body was read.
+        """
+        request = exchange.request
+        watch = partial(_cancelled_on_disconnect, request.receive, group.cancel_scope.cancel)
+        began = time.monotonic()
         try:
-            reply = await self._client.send(outgoing, stream=True)
+            if body.rest is None:
+                group.start_soon(watch)
+            reply = await self._client.send(self._outgoing(request, body), stream=True)
+            if body.rest is not None:
+                group.start_soon(watch)
         except httpx.HTTPError as error:
             reason = f"the upstream cannot be reached ({type(error).__name__})"
-            await _error(502, reason)(request.scope, request.receive, send)
-            return 502
+            await exchange.refuse(502, reason)
+            return
         try:
-            await self._relayed(reply, handled, send)
+            await exchange.relay(reply, self._mark(exchange.handled))
+            if exchange.kept is not None:
+                exchange.kept.seconds = time.monotonic() - began
+        except httpx.HTTPError:
+            # The client must not take a half reply for a whole one: its connection is closed.
+            exchange.cut = True
         finally:
             with anyio.CancelScope(shield=True):
                 await reply.aclose()
-        return reply.status_code
 
-    def _url(self, request: Request) -> str:
-        """Return the upstream's URL for a request: its path and query as they came, escapes too."""
-        path = str(request.scope["raw_path"], "ascii")
-        query = request.url.query
-        return self.settings.upstream.rstrip("/") + path + (f"?{query}" if query else "")
+    def _mark(self, handled: Handled) -> str:
+        return f"{handled.label};{self.prompts.get(handled.label, '')}"
 
-    async def _relayed(self, reply: httpx.Response, handled: _Handled, send: Send) -> None:
-        headers = _handed_on(reply.headers.raw)
-        if handled.outcome == "prompted":
-            value = f"{handled.label};{self.prompts[handled.label]}"
-            headers.append((HEADER.encode(), value.encode()))
-        start = {"type": "http.response.start", "status": reply.status_code, "headers": headers}
-        await send(start)
-        # Raw: what the upstream compressed stays compressed.
-        async for part in reply.aiter_raw():
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+    async def _copy(self, request: Request, body: bytes) -> httpx.Response:
+        """Send a prompted copy of a request, without what would compress its reply."""
+        outgoing = self._outgoing(request, RequestBody(body, None))
+        outgoing.headers["accept-encoding"] = "identity"
+        return await self._client.send(outgoing, stream=True)
 
-    def _note(self, request: Request, handled: _Handled, status: int, added: float) -> None:
-        self._requests.labels(handled.outcome, handled.label).inc()
-        self._images.labels(handled.label).inc(handled.images)
-        self._replies.labels(str(status)).inc()
-        self._added.observe(added)
-        # The query of a URL may hold a key.
-        line = {
-            "method": request.method,
-            "path": request.url.path,
-            "outcome": handled.outcome,
-            "route": handled.label,
-            "images": handled.images,
-            "why": handled.why,
-            "status": status,
-            "added_ms": round(added * 1000, 1),
-        }
-        _log.info(json.dumps({key: value for key, value in line.items() if value != ""}))
+    def _outgoing(self, request: Request, body: RequestBody) -> httpx.Request:
+        # The target goes to the upstream as it came, escapes too: it is not written anew.
+        target = self._upstream.raw_path.rstrip(b"/") + request.scope["raw_path"]
+        query = request.scope["query_string"]
+        without = (b"host",) if body.rest is not None else (b"host", b"content-length")
+        return httpx.Request(
+            request.method,
+            self._upstream,
+            headers=handed_on(request.headers.raw, without),
+            content=body.content() if _has_body(request) else None,
+            extensions={
+                "timeout": self._timeout.as_dict(),
+                "target": target + (b"?" + query if query else b""),
+            },
+        )
 
 
 def proxy_app(
     routes: Sequence[Route],
     settings: ProxySettings,
     transport: httpx.AsyncBaseTransport | None = None,
+    *,
+    begin: Callable[[Proxy], None] = lambda _: None,
 ) -> Starlette:
     """Return the ASGI application of a proxy, with its health and its metrics.
 
-    transport: to the upstream, by default httpx's own. Raises BundleError for a prompt that cannot
-    be read.
+    transport: to the upstream, by default httpx's own. begin: is called with the proxy once it
+    runs. Raises BundleError for a prompt that cannot be read.
     """
     proxy = Proxy(routes, settings, transport)
 
     async def health(_: Request) -> Response:
-        off = bool(settings.off_file and settings.off_file.exists())
-        return JSONResponse({"ok": True, "off": off, "prompts": proxy.prompts})
+        return JSONResponse({"ok": True, "off": proxy.off, "prompts": dict(proxy.prompts)})
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(proxy.registry), media_type="text/plain; version=0.0.4")
+        return Response(proxy.telemetry.text(), media_type="text/plain; version=0.0.4")
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await proxy.start()
+        begin(proxy)
         yield
         await proxy.aclose()
 
@@ -301,19 +312,5 @@ async def _cancelled_on_disconnect(receive: Receive, cancel: Callable[[], None])
     cancel()
 
 
-def _handed_on(
-    headers: Sequence[tuple[bytes, bytes]], without: tuple[bytes, ...] = ()
-) -> list[tuple[bytes, bytes]]:
-    """Return the headers that are not of one connection, in their order."""
-    named = {
-        name.strip().lower()
-        for key, value in headers
-        if key.lower() == b"connection"
-        for name in value.split(b",")
-    }
-    dropped = {*named, *without, *(name.encode() for name in _HOP_BY_HOP)}
-    return [(key, value) for key, value in headers if key.lower() not in dropped]
-
-
-def _error(status: int, message: str) -> JSONResponse:
-    return JSONResponse({"error": {"type": "bbtvp_proxy", "message": message}}, status)
+def _has_body(request: Request) -> bool:
+    return bool({"content-length", "transfer-encoding"} & set(request.headers))

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Self, final
+from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import DataError, UsageError
@@ -26,7 +27,7 @@ _MODEL_IN_PATH = re.compile(r"/models?/([^/:]+)")
 @final
 @dataclass(frozen=True)
 class IncomingRequest:
-    """A request to a chat API. headers: names in lower case."""
+    """A request to a chat API. path: as it came, escaped. headers: names in lower case."""
 
     api: str
     path: str
@@ -37,7 +38,7 @@ class IncomingRequest:
     def model(self) -> str:
         """The model that is asked, "" if the request names none."""
         found = _MODEL_IN_PATH.search(self.path)
-        return found[1] if found else str(self._content.get("model", ""))
+        return unquote(found[1]) if found else str(self._content.get("model", ""))
 
     @property
     def question(self) -> str:
@@ -61,8 +62,10 @@ class Route(BaseModel):
 
     bundle: path of the prompt. name: in logs and metrics. model: a pattern, such as "gpt-*".
     header: name to value. question: a regular expression that is found in the user's words. share:
-    of the requests, 0 to 1; the others go through as they are, as control. sticky: the header whose
-    value decides between the two, such as a user's id; without it, the body decides.
+    of the requests, 0 to 1; the others go through as they are, as control. shadow: instead of a
+    share: all requests go through as they are, and this share of them is sent a second time,
+    prompted, for comparison. sticky: the header whose value decides, such as a user's id; without
+    it, the body decides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +76,7 @@ class Route(BaseModel):
     header: dict[str, str] = Field(default_factory=dict)
     question: re.Pattern[str] | None = None
     share: float = Field(default=1.0, ge=0.0, le=1.0)
+    shadow: float = Field(default=0.0, ge=0.0, le=1.0)
     sticky: str | None = None
 
     @field_validator("question", mode="before")
@@ -82,6 +86,12 @@ class Route(BaseModel):
             return re.compile(value) if isinstance(value, str) else value
         except re.error as error:
             raise ValueError(f"no regular expression ({error})") from error
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.shadow and self.share != 1:
+            raise ValueError("a route has a share or a shadow share, not both")
+        return self
 
     @cached_property
     def prompt(self) -> Prompt:
@@ -103,15 +113,17 @@ class Route(BaseModel):
             and (self.question is None or self.question.search(request.question) is not None)
         )
 
-    def prompts(self, request: IncomingRequest) -> bool:
-        """Return whether a request is among the share that is prompted.
+    def drawn(self, request: IncomingRequest) -> str:
+        """Return what a request is drawn for: "prompted", "control" or "shadow".
 
         Requests with the same value of the sticky header always have the same answer.
         """
         value = request.headers.get((self.sticky or "").lower())
-        key = request.body if value is None else value.encode()
+        key = request.body if value is None else value.encode("utf-8", "surrogateescape")
         drawn = int(digest(self.label.encode(), key)[:13], 16) / 16**13
-        return drawn < self.share
+        if self.shadow:
+            return "shadow" if drawn < self.shadow else "control"
+        return "prompted" if drawn < self.share else "control"
 
 
 class _RoutesFile(BaseModel):

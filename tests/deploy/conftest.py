@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.prompt import Prompt, preset
+from tests.adapters.recording import Recorder, recorder
+from tests.deploy.upstream_replies import REPLIES
 
 QUESTION = "Which pattern is this? Réponds en un mot."
 
@@ -118,3 +122,16 @@ def bodies(picture: str, question: str = QUESTION) -> dict[str, Any]:
             ],
         },
     }
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory, prompt: Prompt) -> Path:
+    path = tmp_path_factory.mktemp("bundles") / "pets.vprompt"
+    prompt.save(path)
+    return path
+
+
+@pytest.fixture
+def upstream() -> Iterator[Recorder]:
+    with recorder(REPLIES["chat"]) as server:
+        yield server

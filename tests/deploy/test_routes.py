@@ -23,7 +23,7 @@ ASKED = {"messages": [{"role": "user", "content": [{"type": "text", "text": "Whi
 def test_the_model_is_found_in_the_body_or_in_the_path() -> None:
     assert incoming(model="gpt-6").model == "gpt-6"
     assert incoming("gemini", "/v1beta/models/gemini-4:generateContent").model == "gemini-4"
-    assert incoming("converse", "/model/claude/converse").model == "claude"
+    assert incoming("converse", "/model/claude%3A0/converse").model == "claude:0"
     assert incoming().model == ""
     assert IncomingRequest("chat", "/v1/chat/completions", {}, b"\xff").model == ""
 
@@ -48,13 +48,20 @@ def test_all_that_is_given_must_match(rule: dict[str, Any], matches: bool) -> No
 
 def test_the_share_is_kept_and_sticks_to_a_header() -> None:
     route = Route.model_validate({"bundle": "a.vprompt", "share": 0.3})
-    drawn = [route.prompts(incoming(seed=i)) for i in range(2000)]
-    assert 0.25 < sum(drawn) / len(drawn) < 0.35
+    drawn = [route.drawn(incoming(seed=i)) for i in range(2000)]
+    assert 0.25 < drawn.count("prompted") / len(drawn) < 0.35
     sticky = route.model_copy(update={"sticky": "X-User"})
-    assert len({sticky.prompts(incoming(seed=i)) for i in range(50)}) == 1
-    for share in (0.0, 1.0):
+    assert len({sticky.drawn(incoming(seed=i)) for i in range(50)}) == 1
+    for share, outcome in ((0.0, "control"), (1.0, "prompted")):
         always = route.model_copy(update={"share": share})
-        assert {always.prompts(incoming(seed=i)) for i in range(50)} == {bool(share)}
+        assert {always.drawn(incoming(seed=i)) for i in range(50)} == {outcome}
+
+
+def test_a_shadow_share_is_drawn_among_requests_that_all_stay_as_they_are() -> None:
+    route = Route.model_validate({"bundle": "a.vprompt", "shadow": 0.3})
+    drawn = [route.drawn(incoming(seed=i)) for i in range(2000)]
+    assert set(drawn) == {"shadow", "control"}
+    assert 0.25 < drawn.count("shadow") / len(drawn) < 0.35
 
 
 def test_a_file_of_routes(tmp_path: Path, prompt: Prompt) -> None:
@@ -77,6 +84,7 @@ def test_a_file_of_routes(tmp_path: Path, prompt: Prompt) -> None:
         ('[[route]]\nbundle = "a"\nmodels = "b"', "models"),
         ('[[route]]\nbundle = "a"\nshare = 2', "share"),
         ('[[route]]\nbundle = "a"\nquestion = "("', "regular expression"),
+        ('[[route]]\nbundle = "a"\nshare = 0.5\nshadow = 0.5', "not both"),
         ("route = [", "not TOML"),
         ('[[route]]\nbundle = "a"\n[[route]]\nbundle = "a"', "give each a name"),
     ],
