@@ -130,6 +130,7 @@ def describe_power(plan: ProofPlan) -> str:
     if plan.seen is None:
         return f"{plan.images} test images are too few to show any gain"
     lost = f"{100 * plan.lost:g} % of the answers are spoilt"
+    lost += "; graded scores need fewer" if plan.graded else ""
     counts = [
         f"{count:,} for {100 * gain:g}" for gain, count in plan.needed.items() if count is not None
     ]

@@ -30,6 +30,7 @@ from bbtvp.tasks.replies import UNPARSED, names, normalise, number
 
 __all__ = [
     "METRICS",
+    "RIGHT_OR_WRONG",
     "UNPARSED",
     "Metric",
     "Predictions",
@@ -180,6 +181,10 @@ METRICS = Registry(
 `contains`: the answer occurs as a whole phrase in the reply (lenient: a reply that lists everything
 is right every time). The others are graded (`bbtvp.tasks.grades`).
 """
+
+
+RIGHT_OR_WRONG = ("accuracy", "exact", "contains")
+"""Metrics whose score is 0 or 1."""
 
 
 def metric_named(name: str) -> Metric:

@@ -16,6 +16,7 @@ from bbtvp.search.calibration import calibrates
 from bbtvp.stats import boundaries, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.tasks import Sample, Task
+from bbtvp.tasks.metrics import RIGHT_OR_WRONG
 from bbtvp.verify.arms import AGAIN, distinct_arms
 from bbtvp.verify.verdict import LEVEL, Rule
 
@@ -44,7 +45,9 @@ class ProofPlan:
 
     seen: the true gain that is shown to lie above the rule's `min_gain` with a probability of 80 %,
     if the prompt spoils a share `lost` of the answers; None if no gain is. needed: test images for
-    true gains of 5, 10 and 20 points; None where no number of them will do.
+    true gains of 5, 10 and 20 points; None where no number of them will do. Both take every score
+    as right or wrong. graded: scores may lie between; then fewer images show as much, because of
+    all changes with these means those from 0 to 1 and back vary most.
     """
 
     shares: tuple[ModelPlan, ...]
@@ -53,6 +56,7 @@ class ProofPlan:
     seen: float | None
     needed: dict[float, int | None]
     lost: float = LOST
+    graded: bool = False
 
     @property
     def queries(self) -> int:
@@ -69,6 +73,7 @@ class ProofPlan:
             "detectable_gain": self.seen,
             "images_needed": {f"{gain:g}": count for gain, count in self.needed.items()},
             "assumed_lost": self.lost,
+            "graded": self.graded,
         }
 
 
@@ -94,6 +99,7 @@ def plan_proof(
         pool,
         smallest_gain(images, margin=rule.min_gain),
         {gain: images_needed(gain, margin=rule.min_gain) for gain in (0.05, 0.1, 0.2)},
+        graded=str(task.scoring) not in RIGHT_OR_WRONG,
     )
 
 

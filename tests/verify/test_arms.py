@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bbtvp.core.errors import UsageError
+from bbtvp.core.rng import stream
 from bbtvp.models import (
     Budget,
     Capabilities,
@@ -24,8 +25,12 @@ from bbtvp.models import (
     Request,
 )
 from bbtvp.prompt import Frame, Placement, Prompt, PromptSpace, Tone
+from bbtvp.report.progress import describe_power
 from bbtvp.report.terminal import proof_details, verdict_lines
 from bbtvp.search.calibration import corrected, fitted, indices
+from bbtvp.stats import images_needed
+from bbtvp.stats.graded import graded_z
+from bbtvp.stats.power import Z
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Rule, plan_proof, verify
 from tests.support import (
@@ -360,6 +365,27 @@ def test_the_plan_is_an_upper_bound_for_every_kind_of_model() -> None:
         )  # the vendor's probe
     assert planned.seen is not None and 0.1 < planned.seen < 0.3
     assert planned.as_json()["images_needed"] == {"0.05": 1702, "0.1": 281, "0.2": 71}
+
+
+@pytest.mark.parametrize("half", [1.0, 0.5])
+def test_graded_changes_of_the_planned_means_are_shown_at_least_as_often(half: float) -> None:
+    """A gain of 10 points, and 10 points lost: by whole answers, or by halves twice as often."""
+    gained, lost = 0.2 / half, 0.1 / half
+    count = images_needed(0.1, margin=0.02)
+    assert count is not None
+    rng = stream(0, "graded power")
+    shares = [gained, lost, 1 - gained - lost]
+    drawn = rng.choice([half, -half, 0.0], size=(200, count), p=shares)
+    shown = np.mean([graded_z(differences, 0.02) >= Z for differences in drawn])
+    assert shown > (0.7 if half == 1 else 0.9)
+
+
+def test_the_plan_says_that_graded_scores_need_fewer_images() -> None:
+    for metric, graded in (("accuracy", False), ("anls", True)):
+        task = replace(TASK, metric=metric)
+        planned = plan_proof(PROMPT, task, [Eye()], reader="auto", calibration=0, rule=Rule())
+        assert planned.graded is graded
+        assert ("graded scores need fewer" in describe_power(planned)) is graded
 
 
 def test_failures_of_the_second_draw_drop_no_image() -> None:
