@@ -16,6 +16,7 @@ from bbtvp.cli import (
     apply,
     bench,
     bundle,
+    bundle_share,
     compare,
     demo,
     doctor,
@@ -94,6 +95,10 @@ for command in (
     listing.tasks,
 ):
     cli.add_command(command)
+
+
+for part in (bundle_share.keygen, bundle_share.pull):
+    bundle.bundle.add_command(part)
 
 
 def main() -> None:
