@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, final, get_args
+from typing import TYPE_CHECKING, Any, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,10 @@ from bbtvp.prompt.layer import (
 )
 from bbtvp.prompt.placement import Copy, Placement, Shape, place
 from bbtvp.prompt.rendering import Canvases, Prepared, Renderer
-from bbtvp.prompt.wordings import put_around
+from bbtvp.prompt.wordings import PLACE, put_around
+
+if TYPE_CHECKING:
+    from bbtvp.prompt.bundle import Bundle
 
 ARMS = ("identity", "sentence_only", "image_only", "both")
 """What a prompt with a sentence is taken apart into."""
@@ -428,6 +431,12 @@ class Prompt:
         return self.space.ask(self.z, question)
 
     @property
+    def words(self) -> str | None:
+        """What goes around the question, with {question} in its place; None for no words."""
+        asked = self.ask(PLACE)
+        return None if asked == PLACE else asked
+
+    @property
     def reply_tokens(self) -> int:
         """Tokens that an answer to the prompt's words needs; 0 where they ask for no more."""
         return self.space.reply_tokens(self.z)
@@ -491,21 +500,27 @@ class Prompt:
 
         See `bbtvp.prompt.bundle`.
 
-        `meta`: free JSON to keep with it (task, model, accuracy). A bundle that holds images of the
-        task says so there: `contains_data`. UsageError if it is not JSON, OSError if the disk
-        refuses.
+        `meta`: JSON to keep with it. What `bundle.About` documents (task, source_models, evidence,
+        licence, …) becomes a field of the bundle, all else stays free. A bundle that holds images
+        of the task says so: `contains_data`. UsageError if it is not JSON, or a documented field of
+        another type; OSError if the disk refuses.
         """
         from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
 
+        data = {"contains_data": True} if self.contains_data else {}
+        about, free = bundle.split({**(meta or {}), **data})
         content = bundle.Bundle(
-            self.space.canvas,
-            self.space.layers,
-            self.z,
-            self.theta,
-            {**(meta or {}), **({"contains_data": True} if self.contains_data else {})},
-            self.frame,
-            self.space.shape,
-            self.space.files(self.z),
+            canvas=self.space.canvas,
+            layers=self.space.layers,
+            z=self.z,
+            theta=self.theta,
+            about=about,
+            frame=self.frame,
+            shape=self.space.shape,
+            files=self.space.files(self.z),
+            free=free,
+            words=self.words,
+            reply_tokens=self.reply_tokens,
         )
         bundle.write(Path(path).expanduser(), content)
 
@@ -535,7 +550,23 @@ class Prompt:
                     f"{path}: this version gives another sentence for the layer {kind}; "
                     f"install the version that wrote the bundle"
                 )
+        if content.schema == bundle.SCHEMA:
+            _check_said(path, content, prompt)
         return prompt
+
+
+def _check_said(path: Path | str, content: Bundle, prompt: Prompt) -> None:
+    """Raise BundleError where what a bundle says to other readers is not what its prompt does."""
+    if content.words != prompt.words:
+        raise BundleError(
+            f"{path}: this version asks in other words; install the version that wrote the bundle"
+        )
+    if content.about.contains_data != prompt.contains_data:
+        held = "images of a task are in it" if prompt.contains_data else "no image of a task is"
+        said = str(content.about.contains_data).lower()
+        raise BundleError(
+            f"{path}: contains_data is {said}, and {held}; get the bundle from its author again"
+        )
 
 
 def _same(one: Pixels | None, other: Pixels | None) -> bool:

@@ -145,9 +145,9 @@ def test_a_bundle_has_only_the_pictures_of_its_set_without_metadata(tmp_path: Pa
     chosen(space(), 1).save(path)
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.startswith("exemplar-")]
-        meta = json.loads(archive.read("manifest.json"))["meta"]
+        manifest = json.loads(archive.read("manifest.json"))
         assert len(names) == 2
-        assert meta["contains_data"] is True
+        assert manifest["contains_data"] is True
         for name in names:
             with Image.open(io.BytesIO(archive.read(name))) as image:
                 assert image.info == {}
@@ -158,7 +158,7 @@ def test_a_prompt_that_shows_none_holds_none(tmp_path: Path) -> None:
     made.prompt(made.neutral()).save(tmp_path / "p.vprompt")
     with zipfile.ZipFile(tmp_path / "p.vprompt") as archive:
         assert archive.namelist() == ["manifest.json"]
-        assert "contains_data" not in json.loads(archive.read("manifest.json"))["meta"]
+        assert json.loads(archive.read("manifest.json"))["contains_data"] is False
     assert Prompt.load(tmp_path / "p.vprompt").context() == ()
 
 

@@ -209,6 +209,7 @@ def test_a_bundle_without_the_package_s_own_form_still_asks_the_same(tmp_path: P
     def older(manifest: dict[str, Any]) -> None:
         manifest["layers"][1]["wordings"][1]["text"] = "Think. {question}"
         manifest["theta"]["guidance"]["sentence"] = "Think. {question}"
+        manifest["words"] = "Think. {question}"
 
     forged(tmp_path, older)
     assert Prompt.load(tmp_path).ask("Q?") == "Think. Q?"
