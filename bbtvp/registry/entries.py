@@ -124,7 +124,7 @@ class RegistryEntry:
         """The entry, and how it stands with each model."""
         return {
             "bundle": self.digest,
-            **self.facts.model_dump(mode="json"),
+            **self.facts.model_dump(mode="json", exclude={"evidence"}),
             "status": self.status(day),
             "retired": self.retired and self.retired.model_dump(mode="json", by_alias=True),
             "models": [standing.as_json() for standing in self.standings(day)],
@@ -166,7 +166,8 @@ def entries_of(index: RegistryIndex) -> list[RegistryEntry]:
     """The entries of an index, by digest."""
     summaries = index.summaries
     rows = sorted(
-        (row for record in _of(EvidenceRecord, summaries) for row in record.rows),
+        [row for record in _of(EvidenceRecord, summaries) for row in record.rows]
+        + [row for facts in _bundles(summaries).values() for row in facts.evidence],
         key=lambda row: (_day(row), row.model_dump_json()),
     )
     checks = sorted(_of(CheckRecord, summaries), key=lambda one: (one.date, one.found, one.now))

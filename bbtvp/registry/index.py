@@ -7,10 +7,8 @@ server lists nothing: there the index is believed, as far as names go.
 
 from __future__ import annotations
 
-import json
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
@@ -19,6 +17,7 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import BundleError, DataError
 from bbtvp.prompt import Prompt
 from bbtvp.prompt import bundle as bundles
+from bbtvp.prompt.bundle import EvidenceEntry
 from bbtvp.registry.places import Location
 from bbtvp.registry.records import (
     BASELINES,
@@ -38,6 +37,7 @@ from bbtvp.registry.records import (
     CheckRecord,
     Damaged,
     EvidenceRecord,
+    EvidenceRow,
     ProbeBaseline,
     RegistryRecord,
     Retirement,
@@ -49,6 +49,9 @@ from bbtvp.registry.records import (
 
 BUNDLE_LIMIT = 512 << 20
 """The most bytes of a bundle; most have a thousandth of it."""
+
+_NEEDED = ("images", "zero_shot", "prompted", "gain", "ci", "verdict")
+"""What an entry of a bundle's evidence must say to count."""
 
 Summaries: TypeAlias = Mapping[str, RegistryRecord]
 """Path → summary of the file: a record, or `Damaged`."""
@@ -131,23 +134,27 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
             prompt = Prompt.load(file)
         except BundleError as error:
             raise BundleError(str(error).replace(f"{file}: ", "")) from error
-        named = _digest_of(file)
-    meta = found.meta
-    sources = meta.get("source_models") or ()
-    return named, BundleFacts(
+    about = found.about
+    return found.digest, BundleFacts(
         prompt=prompt.digest,
-        task=_text(meta.get("task")),
-        question=_text(meta.get("question")),
-        sources=[_text(one) for one in sources][:100] if isinstance(sources, list) else (),
-        licence=_text(meta.get("licence")),
+        task=_text(about.task),
+        question=_text(about.question),
+        sources=tuple(map(_text, about.source_models[:100])),
+        parent=about.parent,
+        licence=_text(about.licence),
         contains_data=prompt.contains_data,
         bytes=len(data),
+        evidence=evidence_of(prompt.digest, about.evidence),
     )
 
 
-def _digest_of(file: Path) -> str:
-    with zipfile.ZipFile(file) as archive:
-        return str(json.loads(archive.read("manifest.json"))["digest"])
+def evidence_of(prompt: str, entries: Sequence[EvidenceEntry]) -> tuple[EvidenceRow, ...]:
+    """The rows of a bundle's own evidence that have all figures; others prove nothing here."""
+    found = (
+        {**entry.model_dump(), "prompt": prompt, "task": entry.task or ""} for entry in entries
+    )
+    whole = (row for row in found if None not in [row[name] for name in _NEEDED])
+    return tuple(parsed(EvidenceRow, row) for row in whole)
 
 
 def _kept(place: Location) -> tuple[dict[str, RegistryRecord], str]:
@@ -173,8 +180,8 @@ def _record(path: str, value: Any) -> RegistryRecord:
     return parsed(_SUMMARIES[folder], value)
 
 
-def _text(value: Any) -> str:
-    return value[:4096] if isinstance(value, str) else ""
+def _text(value: str | None) -> str:
+    return (value or "")[:4096]
 
 
 def _bundle(path: str, data: bytes) -> RegistryRecord:

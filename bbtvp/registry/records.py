@@ -72,23 +72,6 @@ class RegistryRecord(BaseModel):
 
 
 @final
-class BundleFacts(RegistryRecord):
-    """What a bundle says of itself. prompt: the digest of its prompt. sources: models searched on.
-
-    contains_data: it shows images of its task. bytes: its size.
-    """
-
-    prompt: Digest
-    task: Text = ""
-    question: Text = ""
-    sources: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
-    parent: Digest | None = None
-    licence: Text = ""
-    contains_data: bool = False
-    bytes: Count = 0
-
-
-@final
 class Damaged(RegistryRecord):
     """A file that is not what its name says."""
 
@@ -119,6 +102,24 @@ class EvidenceRow(RegistryRecord):
     verdict: Text = ""
     role: Literal["source", "target"] | None = None
     receipt: Digest | None = None
+
+
+@final
+class BundleFacts(RegistryRecord):
+    """What a bundle says of itself. prompt: the digest of its prompt. sources: models searched on.
+
+    contains_data: it shows images of its task. bytes: its size. evidence: what it says of proofs.
+    """
+
+    prompt: Digest
+    task: Text = ""
+    question: Text = ""
+    sources: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    parent: Digest | None = None
+    licence: Text = ""
+    contains_data: bool = False
+    bytes: Count = 0
+    evidence: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)] = ()
 
 
 @final
@@ -185,8 +186,9 @@ class BaselineFacts(RegistryRecord):
 class CheckRecord(RegistryRecord):
     """What a check found. then, now: mean scores with the prompt, over the same images.
 
-    found: "holds"; "stale", if the prompted score fell or the gain did; or "open", if the image
-    queries did not suffice to exclude a fall of `drop`. version_changed: None where the model
+    found: "holds"; "stale", if the prompted score fell or the gain did, or if the answers changed
+    and a fall of `drop` is not excluded; or "open", if nothing changed as far as is known, and the
+    image queries did not suffice to exclude a fall. version_changed: None where the model
     reports none. ci: an interval of now − then. gain_then, gain_now: None where there were no image
     queries left to ask without the prompt.
     """

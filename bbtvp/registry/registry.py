@@ -31,7 +31,9 @@ from bbtvp.registry.records import (
     RECORD_LIMIT,
     RETIRED,
     SCHEMA,
+    BaselineFacts,
     EvidenceRecord,
+    EvidenceRow,
     RegistryRecord,
     Retirement,
     document,
@@ -43,6 +45,7 @@ from bbtvp.registry.records import (
 from bbtvp.runs.folder import BUNDLE, RunFolder
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.runs.proofs import KeptProof, check_document
+from bbtvp.verify import Proof
 
 _ROUNDS = 5
 """How often the index is written again because another writer came in between."""
@@ -133,6 +136,28 @@ class PromptRegistry:
         """The entry of a digest's first digits. UsageError for none, or several."""
         return entry_named(self.list(), name)
 
+    def asked(self, model: str) -> list[RegistryEntry]:
+        """The entries in use of which a model of this very name was asked.
+
+        UsageError if there are none.
+        """
+        found = [
+            one
+            for one in self.list()
+            if not one.retired
+            and (model in one.models or any(b.model == model for b in one.baselines))
+        ]
+        if not found:
+            raise UsageError(
+                f"no prompt in use has a proof on {model}; name one: bbtvp registry list {self.url}"
+            )
+        return found
+
+    def baselines(self) -> dict[str, BaselineFacts]:
+        """Path → facts of every baseline of a drift check."""
+        found = self.index.summaries.items()
+        return {path: one for path, one in found if isinstance(one, BaselineFacts)}
+
     def add(self, bundle: Path) -> RegistryEntry:
         """Add a bundle, or the bundle of a run folder with the proofs that the folder keeps.
 
@@ -149,6 +174,19 @@ class PromptRegistry:
                     self._put_record(EVIDENCE, record)
         self._publish()
         return self.entry(digest)
+
+    def add_proof(self, entry: RegistryEntry, proof: Proof) -> RegistryEntry:
+        """Add what a proof of an entry's prompt found, as of today.
+
+        UsageError for a proof of another prompt.
+        """
+        if proof.prompt != entry.facts.prompt:
+            raise UsageError(f"the proof is of another prompt than {entry.short}; verify this one")
+        document = {"task": proof.task, **proof.words()}
+        rows = [evidence_row(proof.prompt, document, row, today()) for row in proof.as_json()]
+        if rows:
+            self.keep(EVIDENCE, EvidenceRecord(rows=tuple(map(EvidenceRow.model_validate, rows))))
+        return self.entry(entry.digest)
 
     def retire(self, name: str, reason: str, since: date | None = None) -> RegistryEntry:
         """Take a prompt back: the file stays, and says why and since when.
@@ -279,7 +317,7 @@ def _evidence(prompt: str, proof: KeptProof) -> EvidenceRecord | None:
     file = proof.folder / check_document(PROOFS)
     day = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
     rows = [evidence_row(prompt, proof.document, row, day) for row in proof.document["models"]]
-    return EvidenceRecord(rows=tuple(rows)) if rows else None
+    return EvidenceRecord(rows=tuple(map(EvidenceRow.model_validate, rows))) if rows else None
 
 
 def evidence_row(prompt: str, proof: Any, row: Any, day: date) -> dict[str, Any]:
