@@ -29,6 +29,7 @@ from bbtvp.cli.options import (
     own_prices,
     say,
 )
+from bbtvp.core.errors import UsageError
 
 option = partial(click.option, cls=GroupedOption)
 
@@ -157,7 +158,10 @@ def optimize(
     began = time.monotonic()
     given = {name: value for name, value in flags.items() if value not in (None, False)}
     watched = {"unread": MOST_UNREAD} if sys.stdin.isatty() and sys.stderr.isatty() else {}
-    config = SearchConfig.of({**watched, **given, **settings_of(settings)})
+    chosen = {**given, **settings_of(settings)}
+    if "start" in chosen and "prompt" in chosen:  # also where it is the default
+        raise UsageError("--start brings the layers of its own prompt; leave out --prompt")
+    config = SearchConfig.of({**watched, **chosen})
     defined = {"definitions": definitions} if definitions else {}
     loaded = load_task(task, **asked(question, labels, metric, max_tokens), **defined)
     options = model_options(model_pairs)

@@ -53,7 +53,7 @@ def plan(job: SearchJob, loader: Loader) -> JobPlan:
     searched = costs(task, models, setup)
     targets = [loader.model(job.origin(spec)) for spec in job.proved_on]
     queries = _proof_queries(job, loader, task, targets, setup)
-    shown = largest_context(setup.space)
+    shown = largest_context(setup.space, setup.recipes)
     proved = bounds(targets, queries, [setup.space.canvas], map(task.ask, task.train), shown)
     estimates = [*searched.values(), *proved.values()]
     seconds = [one.seconds for one in estimates if one.seconds is not None]

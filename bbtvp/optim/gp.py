@@ -22,7 +22,8 @@ LIMIT = 64
 """Variables beyond which distances say too little to learn from hundreds of losses."""
 
 REACH = 3.0
-"""The search stays within this many `sigma` of `x0` in every variable."""
+"""The search stays within this many `sigma` of `x0` in every variable, unless it is told another.
+"""
 
 POOL = 100
 LOCAL = (0.6, 0.3, 0.12)
@@ -53,11 +54,18 @@ class GaussianProcess(Optimiser):
     For up to 64 variables; a group of `choices` enters the distances as the category chosen.
 
     pull: what a squared unit of z costs in the recommendation, in standard deviations of the
-    losses: of points that the losses hold equal it is the one nearest to 0.
+    losses: of points that the losses hold equal it is the one nearest to 0, or with `home` to `x0`.
+    reach: the search stays within so many `sigma` of `x0` in every variable.
     """
 
-    def __init__(self, start: Start, pull: float = 0.0) -> None:
+    def __init__(
+        self, start: Start, pull: float = 0.0, reach: float = REACH, home: bool = False
+    ) -> None:
         super().__init__("gp", start, start.batch())
+        if not (math.isfinite(reach) and reach > 0):
+            raise UsageError(f"the reach of gp is {reach}; give a number above 0")
+        self.reach = reach
+        self.home = home
         if not (math.isfinite(pull) and pull >= 0):
             raise UsageError(f"the pull of gp is {pull}; give a number from 0 up")
         self.pull = pull
@@ -115,12 +123,12 @@ class GaussianProcess(Optimiser):
 
     def _scales(self) -> Vector:
         """A step of 1 in each variable: its length scale, never the whole range."""
-        scales: Vector = np.minimum(self._surface.scales, REACH) * self.start.sigma
+        scales: Vector = np.minimum(self._surface.scales, self.reach) * self.start.sigma
         return scales
 
     def _inside(self, z: Matrix) -> Matrix:
         origin = self.start.origin()
-        reach = REACH * self.start.sigma
+        reach = self.reach * self.start.sigma
         return np.clip(z, origin - reach, origin + reach)
 
     def _shown(self, z: Matrix) -> Matrix:
@@ -172,7 +180,8 @@ class GaussianProcess(Optimiser):
             )
             candidates = self._inside(np.vstack(near))
             costs = self._surface.mean(self._shown(candidates))
-            costs += self.pull * (candidates**2).sum(axis=1)
+            centre = self.start.origin() if self.home else 0.0
+            costs += self.pull * ((candidates - centre) ** 2).sum(axis=1)
             best = candidates[np.argsort(costs, kind="stable")[:ELITE]]
         found: Vector = best[0]
         return found
@@ -181,7 +190,8 @@ class GaussianProcess(Optimiser):
         return point + share * self._scales() * rng.standard_normal((60, self.dim))
 
     def _options(self) -> dict[str, JSON]:
-        return {"kernel": "matern-5/2", "reach": REACH, "pull": self.pull}
+        home = {"home": True} if self.home else {}
+        return {"kernel": "matern-5/2", "reach": self.reach, "pull": self.pull, **home}
 
 
 def categories(z: Matrix, choices: Choices) -> NDArray[np.float64]:

@@ -23,6 +23,9 @@ from bbtvp.search.plan import FINALISTS, Plan, Stage
 from bbtvp.search.validation import LEAST, Arm, ArmLosses, Validation, paired
 from bbtvp.search.variables import Places
 
+START = "start"
+"""The name of the arm of a prompt that is refined."""
+
 TIE = 0.5
 """Finalists within so many standard errors of the best are held equal."""
 
@@ -51,6 +54,17 @@ class Chooser:
         self.base = validation.losses("unprompted", None)
         self.arms = [_unprompted(self.base)]
         watch(ArmValidated(self.arms[0]))
+
+    def begin(self, start: Vector) -> ArmLosses:
+        """Ask about the prompt that is refined: it is what there is to beat.
+
+        Its arm is kept if it beats the unprompted images. Raises BudgetReached if a cap left no
+        answer.
+        """
+        found = self.validation.losses(START, start)
+        self.arms.append(self._arm(START, found, self.base, bar=0.0))
+        self.watch(ArmValidated(self.arms[-1]))
+        return found
 
     def choose(
         self, stage: Stage, finalists: Mapping[str, Vector], incumbent: ArmLosses

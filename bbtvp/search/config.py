@@ -201,6 +201,15 @@ class SearchConfig:
         ),
     )
 
+    start: str | None = field(
+        default=None,
+        metadata=_about(
+            "what is searched",
+            "A bundle whose prompt is refined on the model: it brings its own layers "
+            "(docs/migrate.md).",
+            settled=True,
+        ),
+    )
     proposer: Model | str | None = field(
         default=None,
         metadata=_about(
@@ -378,6 +387,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, _checked(each, getattr(self, each.name)))
+        if self.start is not None:
+            self._check_start()
         if self.surrogate is None:
             self._check_without_surrogate()
         if 0 < self.prime < FEWEST_PRIMED:
@@ -390,6 +401,16 @@ class SearchConfig:
                 "a primed student has nothing to do: "
                 "add --warm, or a method that follows its gradient"
             )
+
+    def _check_start(self) -> None:
+        """A bundle brings its space and its own start."""
+        given = {each.name for each in fields(self) if getattr(self, each.name) != each.default}
+        for name in ("prompt", "canvas", "words", "exemplars", "proposer", "warm"):
+            if name in given:
+                raise UsageError(
+                    f"--start refines the prompt of a bundle, which has its own layers and canvas; "
+                    f"leave out --{name}, or search without --start"
+                )
 
     def _check_without_surrogate(self) -> None:
         if self.fca or self.tse:

@@ -14,6 +14,7 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import gradient_rank, method_for, nowhere
 from bbtvp.search.plan import Plan, Stage
+from bbtvp.search.refinement import GP_OPTIONS, STEP
 from bbtvp.search.surrogacy import gradients_near
 from bbtvp.search.variables import Places, searched
 from bbtvp.surrogate import Guide
@@ -103,8 +104,15 @@ class Engines:
         )
 
     def _options(self, method: str | Factory) -> Mapping[str, Any]:
-        """The options of the method; around a recipe `gp` is drawn to the neutral point."""
-        drawn = {"pull": PULL} if method == "gp" and self._raced else {}
+        """The options of the method; around a recipe `gp` is drawn to the neutral point.
+
+        Where a prompt is refined, the first steps are short, and `gp` is drawn to the start.
+        """
+        drawn: dict[str, Any] = {}
+        if method == "gp" and (self._raced or self.config.start is not None):
+            drawn["pull"] = PULL
+        if self.config.start is not None:
+            drawn |= {"sigma": STEP, **(GP_OPTIONS if method == "gp" else {})}
         return {**drawn, **self.config.method_options}
 
     def _choices(self, places: Places) -> tuple[tuple[int, int], ...]:

@@ -6,10 +6,11 @@ candidate is scored on an image whose answer it shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, final
 
+from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import Budget, Model
@@ -83,9 +84,9 @@ def check_exemplars(space: PromptSpace, task: Task) -> None:
             _check_layer(layer, task)
 
 
-def largest_context(space: PromptSpace) -> Context:
-    """What a space shows before an image at most: that of its starts with the most images."""
-    return max((space.context(z) for z in space.starts()), key=len)
+def largest_context(space: PromptSpace, points: Iterable[Vector]) -> Context:
+    """What a space shows before an image at most, of these points."""
+    return max((space.context(z) for z in points), key=len)
 
 
 def describe_exemplars(space: PromptSpace) -> Iterator[str]:

@@ -20,12 +20,13 @@ from bbtvp.search.methods import takes_whole_layers
 from bbtvp.search.objective import Objective
 from bbtvp.search.plan import Stage
 from bbtvp.search.race import Race
+from bbtvp.search.refinement import Outcome
 from bbtvp.search.reserve import Reserve
 from bbtvp.search.saving import SavedSize, cheapest, prices
 from bbtvp.search.setup import Setup
 from bbtvp.search.stage import Allowance, More, StageSearch
 from bbtvp.search.surrogacy import head_of
-from bbtvp.search.validation import Arm, ArmLosses, Validation
+from bbtvp.search.validation import Arm, ArmLosses, Validation, beats
 from bbtvp.search.variables import searched, that_matter
 from bbtvp.surrogate import Surrogate, warm_start
 from bbtvp.surrogate.terms import Head
@@ -38,6 +39,7 @@ class Search:
     """What a search found: the best prompt, and the arms on validation that it was chosen from.
 
     improved: whether it beat the unprompted image there; False too where a cap left no answer.
+    outcome: of a refinement, what took the place of its start, if anything did.
     """
 
     prompt: Prompt
@@ -45,6 +47,12 @@ class Search:
     arms: tuple[Arm, ...]
     queries: dict[str, int] = field(default_factory=dict)
     failed: int = 0
+    outcome: Outcome | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether a prompt is to be deployed: one that improved, or the start of a refinement."""
+        return self.outcome == "start" or (self.improved and self.outcome != "identity")
 
 
 @final
@@ -70,6 +78,7 @@ class Searcher:
         self.budget = budget
         self.surrogate = surrogate
         self.watch = watch
+        self._setup = setup
         self._engines = setup.engines
         self._validation = Validation(
             objective, self.plan, journal=journal, budget=budget, seed=config.seed
@@ -92,6 +101,10 @@ class Searcher:
         self._reserve.attempts = chooser.base.attempts
         best = self.space.neutral()
         incumbent = chooser.base
+        start = self._setup.start
+        if start is not None:
+            best = start.z
+            incumbent = chooser.begin(best)
         begun = False
         for number, stage in enumerate(self.plan.stages):
             if self.space.hidden(stage.kinds, best):
@@ -105,26 +118,40 @@ class Searcher:
                 self.watch(StageSkipped(stage.name, str(reached)))
                 continue
             choice = chooser.choose(stage, finalists, incumbent)
+            settled = begun or start is not None
             if choice is None:
-                best = best if begun else finalists[stage.name]
+                best = best if settled else finalists[stage.name]
             else:
-                best = choice.z if choice.kept or not begun else best
+                best = choice.z if choice.kept or not settled else best
                 incumbent = choice.losses if choice.kept else incumbent
             begun = True
+        outcome = None if start is None else self._outcome(chooser, incumbent)
         improved = any(arm.kept for arm in chooser.arms[1:])
+        if outcome is not None:
+            improved = beats(chooser.base.losses, incumbent.losses)
         if self.config.goal == "cost":
-            start = best if improved else self.space.neutral()
-            if saved := self._saved(start, incumbent if improved else chooser.base):
+            kept = improved if outcome is None else outcome != "identity"
+            base = best if kept else self.space.neutral()
+            if saved := self._saved(base, incumbent if kept else chooser.base):
                 best = saved.z
                 chooser.keep(f"size {saved.size}", saved.losses)
                 improved = True
+                outcome = outcome and "refined"
         return Search(
             self.space.prompt(best),
             improved,
             tuple(chooser.arms),
             dict(self.budget.spent),
             self.budget.failed,
+            outcome,
         )
+
+    @staticmethod
+    def _outcome(chooser: Chooser, incumbent: ArmLosses) -> Outcome:
+        """What is left of the start: `incumbent` is the start, or what beat it."""
+        if beats(incumbent.losses, chooser.base.losses):
+            return "identity"
+        return "refined" if any(arm.kept for arm in chooser.arms[2:]) else "start"
 
     def _saved(self, z: Vector, incumbent: ArmLosses) -> SavedSize | None:
         """The prompt sent smaller, where that is shown to be no worse."""
@@ -205,7 +232,7 @@ class Searcher:
         """Where the first stage may begin, the winner of the race first; `base` without a race."""
         if not self.plan.rungs:
             return [base]
-        recipes = self.space.starts()
+        recipes = self._setup.recipes
         if self.config.warm:
             recipes.append(self._warm_point(stage, base))
         race = Race(

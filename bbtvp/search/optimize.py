@@ -19,7 +19,7 @@ from bbtvp.models import (
     as_models,
     probe_model,
 )
-from bbtvp.prompt import Prompt, PromptSpace
+from bbtvp.prompt import Prompt, PromptSpace, bundle
 from bbtvp.prompt.wordings import PLACE
 from bbtvp.runs.folder import BUNDLE, check_folder
 from bbtvp.runs.journal import Journal
@@ -31,6 +31,7 @@ from bbtvp.search.objective import Objective
 from bbtvp.search.preflight import look_ahead
 from bbtvp.search.proposer import ProposerCost, cost_of, proposed
 from bbtvp.search.readers import Reader
+from bbtvp.search.refinement import StartedFrom, open_start
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.search.summary import (
     ValidationGain,
@@ -58,7 +59,8 @@ class Run:
     and failures counted. `refused`: of the failed, those that the model would not answer. `usd`:
     what they cost, as far as prices are known. `gain`: of `best` on validation. `goal`: what the
     search was for. `proposals`: the calls of a proposer, which are no image queries; their dollars
-    are in `usd` too. `print(run)` shows `summary()`.
+    are in `usd` too. `started`: of a refinement, where its start lies, and what became of it.
+    `print(run)` shows `summary()`.
     """
 
     prompt: Prompt
@@ -75,6 +77,7 @@ class Run:
     gain: ValidationGain | None = None
     goal: Goal = "accuracy"
     proposals: ProposerCost | None = None
+    started: StartedFrom | None = None
 
     def __repr__(self) -> str:
         names = "+".join(model.spec for model in self.models)
@@ -94,6 +97,7 @@ class Run:
         asked = self.prompt.ask(PLACE)
         lines += [f"words: {asked}"] if asked != PLACE else []
         lines += [f"proposer: {self.proposals}"] if self.proposals else []
+        lines += [f"refinement: {self.started}"] if self.started else []
         return "\n".join([*lines, f"spent: {cost}", *self._next()])
 
     def _next(self) -> list[str]:
@@ -107,7 +111,7 @@ class Run:
                 f"the best prompt that was found: {best}",
             ]
         proof = f"next, the proof: {next_command(self.task, self.models, self.folder)}"
-        if self.improved:
+        if self.improved or self.started is not None:
             return [proof]
         kept = "this prompt is not worth deploying"
         return [f"no gain on validation: {kept}; try another preset, or more queries", proof]
@@ -118,7 +122,13 @@ class Run:
         return self.models[0]
 
     def save(self, path: Path | str) -> None:
-        """Write the prompt as a bundle (see `Prompt.save`)."""
+        """Write the prompt as a bundle (see `Prompt.save`).
+
+        Of a refinement that keeps its start it is the bundle of the start, to the byte.
+        """
+        if self.started is not None and self.started.outcome == "start":
+            bundle.write(Path(path).expanduser(), bundle.read(self.started.path))
+            return
         self.prompt.save(path, bundle_facts(self))
 
 
@@ -187,8 +197,11 @@ def optimize(
         found = _found(searcher, config)
         gain = validation_gain(journal, found.arms)
         proposals = cost_of(journal)
+    started = None
+    if config.start is not None and found.outcome is not None:
+        started = StartedFrom(Path(config.start).expanduser(), found.outcome)
     run = Run(
-        found.prompt if found.improved or config.keep_best else PromptSpace.identity(),
+        found.prompt if found.kept or config.keep_best else PromptSpace.identity(),
         found.improved,
         found.arms,
         found.queries,
@@ -202,6 +215,7 @@ def optimize(
         gain,
         config.goal,
         proposals,
+        started,
     )
     if folder is not None:
         run.save(folder / BUNDLE)
@@ -270,16 +284,19 @@ def _identity(
         "reader": setup.reader.settings,
         "plan": setup.plan.as_json(),
         "surrogate": surrogate.spec if surrogate else None,
+        **({"start": setup.start.digest} if setup.start else {}),
     }
 
 
 def _probes(models: Sequence[Model], config: SearchConfig) -> dict[str, Probe]:
     """What each endpoint was found to do, by spec. Each probe keeps to the caps on its own."""
     found: dict[str, Probe] = {}
+    start = open_start(config)
+    shown = config.exemplars if start is None else len(start.context())
     for model in models:
         caps = Budget(config.queries, usd_cap=config.usd, seconds=config.seconds)
         probe = probe_model(model, caps)
-        several = model.probe_images(1 + config.exemplars, caps) if model.is_endpoint else None
+        several = model.probe_images(1 + shown, caps) if model.is_endpoint else None
         if probe is not None:
             found[model.spec] = probe if several is None else _joined(probe, several)
     return found

@@ -35,6 +35,9 @@ VALIDATION_SHARE = 0.128
 AFTER_RACE_SHARE = 0.1
 """The same where validation chooses among several finalists."""
 
+REFINED_SHARE = 0.16
+"""Of the budget, for each of the three arms on validation where a prompt is refined."""
+
 RACE_SHARE = 0.2
 """Of the budget, at most, for the race of the recipes."""
 
@@ -101,6 +104,7 @@ class Plan:
     stages have one finalist. repeats: answers per image. patience: a stage ends after so many
     generations in a row without a lower mean loss; 0 never does. sizes: image queries of the choice
     of the size that is sent, as a multiple of one arm's; 0 where accuracy alone is the goal.
+    started: whether a prompt is refined, which is an arm on validation too.
     """
 
     stages: tuple[Stage, ...]
@@ -111,6 +115,7 @@ class Plan:
     repeats: int = 1
     patience: int = 0
     sizes: int = 0
+    started: bool = False
 
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> Plan:
@@ -170,15 +175,25 @@ class Plan:
     def queries(self) -> int:
         """The most the run will spend, without retries and failures."""
         generations = sum(stage.queries for stage in self.stages)
-        return generations + self.held + self.chosen_after(0) + self.extra
+        first = self.held * (1 + self.started)
+        return generations + first + self.chosen_after(0) + self.extra
 
 
-_LATER_FIELDS = ("rungs", "looks", "sizes")
+_LATER_FIELDS = ("rungs", "looks", "sizes", "started")
 """Fields of `Plan` that earlier versions did not write."""
 
 
-def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, validation: int) -> Plan:
+def make_plan(
+    space: PromptSpace,
+    config: SearchConfig,
+    *,
+    training: int,
+    validation: int,
+    recipes: int | None = None,
+) -> Plan:
     """Divide the image queries of `config`, given the sizes of the two splits.
+
+    recipes: points where the search may begin, by default those of the space.
 
     Raises UsageError for a space without variables and a budget too small for one generation, with
     the smallest that would do.
@@ -192,8 +207,12 @@ def make_plan(space: PromptSpace, config: SearchConfig, *, training: int, valida
         repeats=config.repeats,
         patience=config.patience,
         sizes=SIZE_ARMS if config.goal == "cost" else 0,
+        started=config.start is not None,
     )
-    racing = _Racing(len(space.starts()), warm=config.warm, training=training)
+    count = len(space.starts()) if recipes is None else recipes
+    if trial.started and stages[0].cost:
+        count = 1  # the choices of the start stay: the budget goes to what lies near it
+    racing = _Racing(count, warm=config.warm, training=training)
     if plan := _divided(trial, racing, config.queries):
         return plan
     least = next(
@@ -258,11 +277,14 @@ def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
     stages = trial.stages if budget >= SECOND_STAGE_FROM else trial.stages[:1]
     share = budget / trial.repeats
     held = AFTER_RACE_SHARE if racing.starts > 1 else VALIDATION_SHARE
+    if trial.started:
+        held = REFINED_SHARE
     if trial.sizes:
         held = COST_SHARE
     validation = min(trial.validation, max(4, round(share * held)))
     plan = replace(trial, stages=stages, validation=validation)
-    looks = () if trial.sizes else racing.looks(validation)  # the sizes are the finalists
+    single = trial.sizes or trial.started  # the sizes are the finalists, or the start is one
+    looks = () if single else racing.looks(validation)
     return _filled(replace(plan, looks=looks), racing, budget) or _filled(plan, racing, budget)
 
 

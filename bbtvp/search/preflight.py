@@ -146,7 +146,7 @@ def look_ahead(
         _stops_after(estimates, setup.plan, config.usd),
         tuple(_missing(models, config)),
         _delivered(task, models, setup.space),
-        (*describe_exemplars(setup.space), *_cost_of_examples(task, models, setup.space)),
+        (*describe_exemplars(setup.space), *_cost_of_examples(task, models, setup)),
         proposal_plan(config, len(setup.task.train)),
     )
 
@@ -158,32 +158,31 @@ def _delivered(task: Task, models: Sequence[Model], space: PromptSpace) -> tuple
 
 def costs(task: Task, models: Sequence[Model], setup: Setup) -> dict[str, Estimate]:
     """Upper bounds of what the search costs on each source that is an endpoint, by spec."""
-    return _bounds(
-        task, models, setup.space, setup.plan.queries, context=largest_context(setup.space)
-    )
+    context = largest_context(setup.space, setup.recipes)
+    return _bounds(task, models, setup, setup.plan.queries, context=context)
 
 
 def _bounds(
     task: Task,
     models: Sequence[Model],
-    space: PromptSpace,
+    setup: Setup,
     queries: int | Sequence[int],
     *,
     context: Context,
 ) -> dict[str, Estimate]:
     longest = max(map(task.ask, task.train), key=len)
-    texts = [space.ask(z, longest) for z in space.starts()]
-    return bounds(models, queries, [space.canvas], texts, context)
+    texts = [setup.space.ask(z, longest) for z in setup.recipes]
+    return bounds(models, queries, [setup.space.canvas], texts, context)
 
 
-def _cost_of_examples(task: Task, models: Sequence[Model], space: PromptSpace) -> Iterator[str]:
+def _cost_of_examples(task: Task, models: Sequence[Model], setup: Setup) -> Iterator[str]:
     """What the largest set adds to each query of an endpoint, and to 1,000 deployed images."""
-    context = largest_context(space)
+    context = largest_context(setup.space, setup.recipes)
     if not context:
         return
     each = [_DEPLOYED] * len(models)
-    without = _bounds(task, models, space, each, context=())
-    for spec, cost in _bounds(task, models, space, each, context=context).items():
+    without = _bounds(task, models, setup, each, context=())
+    for spec, cost in _bounds(task, models, setup, each, context=context).items():
         tokens = cost.input_tokens // _DEPLOYED
         fewer = without[spec].input_tokens // _DEPLOYED
         money = ""

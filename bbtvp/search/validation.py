@@ -210,6 +210,12 @@ def attempts_note(budget: Budget) -> dict[str, float]:
     return {"attempts": attempts} if attempts > 1 else {}
 
 
+def beats(before: Vector, after: Vector) -> bool:
+    """Whether the loss falls from `before` to `after` by more than a standard error."""
+    fall, noise = paired(before, after)
+    return fall > noise
+
+
 def paired(before: Vector, after: Vector) -> tuple[float, float]:
     """Mean fall of the loss from `before` to `after`, and its standard error.
 

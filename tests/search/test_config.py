@@ -29,6 +29,7 @@ OTHER: dict[str, str] = {
     "exemplars": 3,
     "goal": "cost",
     "canvas": "64",
+    "start": "pets.vprompt",
     "proposer": "python/x",
     "seed": "4",
     "method": "cma",
@@ -76,11 +77,11 @@ def test_every_field_is_in_the_help_and_among_the_keys_of_a_job(name: str) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_field_is_read_from_text_and_kept_in_a_record(name: str) -> None:
-    helped = {} if name == "surrogate" else {"surrogate": "zoo/clip", "warm": True}
+    helped = {} if name in ("surrogate", "start") else {"surrogate": "zoo/clip", "warm": True}
     config = SearchConfig.of({**helped, name: OTHER[name]})
     assert getattr(config, name) != getattr(SearchConfig(), name)
     record = json.loads(json.dumps(config.as_record()))
-    assert SearchConfig.of({**record, "surrogate": "zoo/clip"}) == config
+    assert SearchConfig.of({**record, "surrogate": config.surrogate}) == config
     job = SearchJob.of({"task": "t", "model": "m/n", **helped, name: OTHER[name]})
     assert job.search == config
 
@@ -135,6 +136,10 @@ def test_a_flag_of_an_older_version_says_what_to_write(flag: str, said: str) -> 
         ({"prompt": {"layers": 3}}, "prompt is .*, which describes none"),
         ({"budget": 5, "queries": 6}, "budget and queries are one option"),
         ({"warm": True}, "a warm start and priming need a surrogate"),
+        ({"start": "a.vprompt", "prompt": "tone"}, "leave out --prompt, or search without --start"),
+        ({"start": "a.vprompt", "canvas": 64}, "leave out --canvas, or search without --start"),
+        ({"start": "a.vprompt", "words": "task"}, "leave out --words, or search without --start"),
+        ({"start": "a.vprompt", "exemplars": 2}, "leave out --exemplars, or search without"),
     ],
 )
 def test_what_cannot_be_is_refused(values: dict[str, Any], said: str) -> None:
