@@ -34,6 +34,12 @@ CHECKS = ("robustness", "effects", "saliency")
 """The checks other than the proof: the folder of each, and the name of its document."""
 
 
+def bundle_path(path: Path | str) -> Path:
+    """The bundle at a path: its own, or that of the run folder there."""
+    found = Path(path).expanduser()
+    return found / BUNDLE if (found / BUNDLE).is_file() else found
+
+
 def check_folder(path: Path) -> None:
     """Raise JournalError if a folder holds files and no part of a run: it is not for a run."""
     if not path.is_dir():

@@ -19,7 +19,7 @@ from bbtvp.models import (
     as_models,
     probe_model,
 )
-from bbtvp.prompt import Prompt, PromptSpace, bundle
+from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.prompt.wordings import PLACE
 from bbtvp.runs.folder import BUNDLE, check_folder
 from bbtvp.runs.journal import Journal
@@ -127,7 +127,7 @@ class Run:
         Of a refinement that keeps its start it is the bundle of the start, to the byte.
         """
         if self.started is not None and self.started.outcome == "start":
-            bundle.write(Path(path).expanduser(), bundle.read(self.started.path))
+            self.started.copy(Path(path).expanduser())
             return
         self.prompt.save(path, bundle_facts(self))
 
@@ -199,7 +199,7 @@ def optimize(
         proposals = cost_of(journal)
     started = None
     if config.start is not None and found.outcome is not None:
-        started = StartedFrom(Path(config.start).expanduser(), found.outcome)
+        started = StartedFrom.of(config.start, found.outcome)
     run = Run(
         found.prompt if found.kept or config.keep_best else PromptSpace.identity(),
         found.improved,
@@ -250,6 +250,7 @@ def bundle_facts(run: Run) -> dict[str, Any]:
             {"arm": arm.name, "accuracy": arm.accuracy, "loss": arm.loss} for arm in run.arms
         ],
         "bbtvp": version("bbtvp"),
+        **(run.started.facts if run.started else {}),
     }
 
 

@@ -16,8 +16,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias, final
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
+from bbtvp.core.files import atomic_write
 from bbtvp.models import Model
-from bbtvp.prompt import Exemplars, Prompt, PromptSpace
+from bbtvp.prompt import Exemplars, Prompt, PromptSpace, bundle
+from bbtvp.runs.folder import bundle_path
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.exemplars import takes
 from bbtvp.search.methods import takes_whole_layers
@@ -48,7 +50,7 @@ def open_start(config: SearchConfig) -> Prompt | None:
     """
     if config.start is None:
         return None
-    prompt = Prompt.load(Path(config.start).expanduser())
+    prompt = Prompt.load(bundle_path(config.start))
     if prompt.is_identity:
         raise UsageError(
             f"{config.start} leaves every image as it is, and nothing of it can be refined; search "
@@ -118,10 +120,37 @@ def alternatives(space: PromptSpace, start: Vector) -> list[Vector]:
 
 @final
 class StartedFrom(NamedTuple):
-    """What a run keeps of its start: where the bundle is, and what became of it."""
+    """What a run keeps of its start: its bundle, and what became of it.
+
+    digest: of the bundle. licence: as the bundle has it.
+    """
 
     path: Path
+    digest: str
+    licence: str | None
     outcome: Outcome
+
+    @classmethod
+    def of(cls, start: str, outcome: Outcome) -> StartedFrom:
+        """Of the bundle at this path, which is read once more."""
+        path = bundle_path(start)
+        found = bundle.read(path)
+        return cls(path, found.digest, found.about.licence, outcome)
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the bundle of a refined prompt says of it."""
+        if self.outcome != "refined":
+            return {}
+        licence = {} if self.licence is None else {"licence": self.licence}
+        return {"parent": self.digest, **licence}
+
+    def copy(self, path: Path) -> None:
+        """Write the start as it was."""
+        if self.path.is_file() and path.suffix == bundle.SUFFIX:
+            atomic_write(path, self.path.read_bytes())
+        else:
+            bundle.write(path, bundle.read(self.path))
 
     def __str__(self) -> str:
         said = {

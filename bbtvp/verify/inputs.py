@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Prompt, bundle
-from bbtvp.runs.folder import BUNDLE
+from bbtvp.runs.folder import bundle_path
 from bbtvp.tasks import Task
 from bbtvp.tasks.loaders import is_table
 from bbtvp.tasks.registry import load_task
@@ -55,7 +55,5 @@ def open_prompt(given: AnyPrompt) -> OpenedPrompt:
         raise UsageError(
             f"a prompt of type {type(given).__name__}; give run.prompt, or the path of a bundle"
         )
-    path = Path(given).expanduser()
-    if (path / BUNDLE).is_file():
-        path = path / BUNDLE
+    path = bundle_path(given)
     return OpenedPrompt(Prompt.load(path), bundle.read(path).meta)

@@ -10,7 +10,7 @@ import pytest
 
 from bbtvp.core.errors import BundleError, JournalError, UsageError
 from bbtvp.optim import optimiser
-from bbtvp.prompt import Guidance, Identity, Prompt, PromptSpace, Tone, preset
+from bbtvp.prompt import Guidance, Identity, Prompt, PromptSpace, Tone, bundle, preset
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.search import SearchConfig, optimize
 from bbtvp.search.exemplars import with_exemplars
@@ -38,6 +38,8 @@ def test_a_weak_start_is_refined_and_asked_beside_the_images_as_they_are(tmp_pat
     assert run.prompt.space == TONE
     assert run.prompt.digest != Prompt.load(start).digest
     assert run.arms[2].loss < run.arms[1].loss
+    made = bundle.read(tmp_path / "run" / BUNDLE)
+    assert made.parent == bundle.digest_of(start)
     assert Prompt.load(tmp_path / "run" / BUNDLE).digest == run.prompt.digest
 
 
