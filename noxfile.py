@@ -112,6 +112,14 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session
+def javascript(session: nox.Session) -> None:
+    """The tests of examples/javascript, the slow ones too. Installs Node here if there is none."""
+    if shutil.which("node") is None:
+        _install(session, Path(sys.executable), "-r", "tests/deploy/node.txt")
+    _pytest(session, "tests/deploy/test_javascript.py", "-m", "slow or not slow")
+
+
+@nox.session
 def extras(session: nox.Session) -> None:
     """Tests of Ray, Hugging Face datasets, OCR, OpenCV and 8 bits. It installs them here."""
     here = Path(sys.executable)
