@@ -18,7 +18,15 @@ from bbtvp.cli.checks import (
     tested_models_option,
     tested_task_option,
 )
-from bbtvp.cli.options import give, json_flag, model_options, number_option, out_option, say
+from bbtvp.cli.options import (
+    choice_option,
+    give,
+    json_flag,
+    model_options,
+    number_option,
+    out_option,
+    say,
+)
 
 if TYPE_CHECKING:
     from bbtvp.registry import PromptRegistry, RegistryEntry
@@ -288,6 +296,32 @@ def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json
     if twins:
         say(f"the same prompt is also in {', '.join(twins)}, which stay in use")
     _show(opened, [found], as_json)
+
+
+@registry.command()
+@url_argument
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("registry.html"),
+    show_default=True,
+    help="The file to write.",
+)
+@choice_option("--lang", choices=["en", "ja"], help="Language of the page.")
+@json_flag
+def page(*, url: str, output: Path, lang: str, as_json: bool) -> None:
+    """Write the registry at URL as one HTML page: prompt, model, version, date and verdict."""
+    from bbtvp.core.files import atomic_write
+    from bbtvp.registry import PromptRegistry
+    from bbtvp.report.html.registry import registry_page
+
+    made = registry_page(PromptRegistry.open(url), lang).encode()
+    atomic_write(output, made)
+    if as_json:
+        give({"file": str(output), "bytes": len(made), "language": lang})
+        return
+    click.echo(output)
 
 
 @registry.command()

@@ -47,7 +47,7 @@ def skills(rng: np.random.Generator, accuracy: float, noise: float, images: int)
         return (rng.random(images) < accuracy).astype(float)
     if noise == 1:
         return np.full(images, accuracy)
-    weight = (1 - noise) / noise
+    weight = noise / (1 - noise)  # Beta's spread leaves this share of the variance within an image
     return rng.beta(accuracy * weight, (1 - accuracy) * weight, images)
 
 
