@@ -300,6 +300,51 @@ def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json
 
 @registry.command()
 @url_argument
+@click.option("--model", required=True, help="The new model, as --model of verify.")
+@click.option("--task", help="A part of the name of the task [default: prompts of all tasks].")
+@json_flag
+def suggest(*, url: str, model: str, task: str | None, as_json: bool) -> None:
+    """Name the prompts that a new model is likely to gain from, by proofs on other models.
+
+    It is a forecast; no model is asked.
+    """
+    from bbtvp.core.table import text_table
+    from bbtvp.registry import PromptRegistry
+    from bbtvp.registry.suggest import suggest as suggested
+    from bbtvp.report.figures import interval, points
+
+    opened = PromptRegistry.open(url)
+    found = suggested(opened.list(), model, task)
+    if as_json:
+        give({"url": opened.url, "model": model, "suggestions": [one.as_json() for one in found]})
+        return
+    if not found:
+        click.echo("no evidence: no proof of a prompt in use" + (f" on {task}" if task else ""))
+        return
+    rows = [["entry", "task", "expected gain", "95 %", "worth it", "proofs", "same family"]]
+    rows += [
+        [
+            one.entry.short,
+            one.task or "-",
+            points(one.gain),
+            interval(one.interval),
+            f"{one.sureness} ({one.chance:.0%})",
+            str(one.proofs),
+            str(one.related),
+        ]
+        for one in found[:10]
+    ]
+    click.echo(text_table(rows))
+    best = found[0]
+    click.echo(
+        f"prove it: bbtvp registry verify {url} {best.entry.short} --task {best.task or 'TASK'} "
+        f"--model {model}"
+    )
+    _tell(opened)
+
+
+@registry.command()
+@url_argument
 @click.option(
     "-o",
     "--output",
