@@ -14,14 +14,25 @@ same model, and a successor of equal accuracy that answers a third of the images
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.rng import stream
-from bbtvp.registry.check import REPEATS
+from bbtvp.models import Budget, Capabilities, Model, Outcome, Reply, Request, load_model
+from bbtvp.prompt import Prompt
+from bbtvp.registry import PromptRegistry
+from bbtvp.registry.check import REPEATS, DriftOptions, check
 from bbtvp.registry.drift import DriftTest
+from bbtvp.tasks import Task
+from bbtvp.tasks.registry import load_task
 
 IMAGES = 200
 DROP = 0.10

@@ -2,7 +2,7 @@
 tests.benchmarks.proxy_faults`.
 
 The number of requests may be given as an argument; 10,000 take some minutes. Every picture is
-another one, so a picture that went to the wrong place would be seen. Counted: bodies at the upstream
+another one, so one that went to the wrong place would be seen. Counted: bodies at the upstream
 that are neither the prompted one nor, where the proxy says so, the plain one; replies that the
 upstream sent whole and a client that stayed did not get; half replies that look whole; descriptors
 that the proxy has open at the end beyond those at the start; memory.
