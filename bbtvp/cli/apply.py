@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import say
+from bbtvp.cli.options import say, signed_by_option
 from bbtvp.core.errors import UsageError
 
 
@@ -21,13 +21,14 @@ from bbtvp.core.errors import UsageError
     type=click.Path(path_type=Path),
     help="A .png file for one image, or a folder.",
 )
-def apply(*, prompt: Path, images: tuple[Path, ...], out: Path) -> None:
+@signed_by_option
+def apply(*, prompt: Path, images: tuple[Path, ...], out: Path, signed_by: tuple[str, ...]) -> None:
     """Put PROMPT on IMAGES: exactly the pixels to send to the model, as PNG."""
     from PIL import Image
 
     from bbtvp.prompt import Prompt, open_image
 
-    loaded = Prompt.load(prompt)
+    loaded = Prompt.load(prompt, signed_by=signed_by)
     targets = prompted_files(images, out)
     for image, target in zip(images, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import give, json_flag
+from bbtvp.cli.options import give, json_flag, signed_by_option
 
 
 @click.group()
@@ -16,13 +16,14 @@ def bundle() -> None:
 
 @bundle.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@signed_by_option
 @json_flag
-def show(*, file: Path, as_json: bool) -> None:
+def show(*, file: Path, signed_by: tuple[str, ...], as_json: bool) -> None:
     """Say what is in the bundle FILE."""
     from bbtvp.prompt import Prompt
     from bbtvp.prompt.bundle import read
 
-    prompt = Prompt.load(file)
+    prompt = Prompt.load(file, signed_by=signed_by)
     held = read(file)
     found = {
         "prompt": prompt.digest,
@@ -30,6 +31,7 @@ def show(*, file: Path, as_json: bool) -> None:
         "layers": [layer.kind for layer in prompt.space.layers],
         "variables": prompt.space.dim,
         "changes": prompt.space.describe(prompt.z),
+        **({"signed by": held.signature.public_key} if held.signature and signed_by else {}),
         **held.meta,
     }
     if as_json:

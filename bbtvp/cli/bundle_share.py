@@ -1,4 +1,4 @@
-"""`bbtvp bundle` keygen and pull: bundles that travel."""
+"""`bbtvp bundle` keygen, sign and pull: bundles that travel."""
 
 from __future__ import annotations
 
@@ -21,6 +21,23 @@ def keygen(*, key: Path) -> None:
     public = generate_key(key)
     say(f"{key} is the private key: keep it, and show it to nobody")
     click.echo(public)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--key",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The private key, as bbtvp bundle keygen writes it.",
+)
+def sign(*, file: Path, key: Path) -> None:
+    """Sign the bundle FILE, in place of an earlier signature."""
+    from bbtvp.bundles.signing import sign_bundle
+
+    signature = sign_bundle(file, key)
+    say(f"{file} is signed; who gets it gives the public key to --signed-by:")
+    click.echo(signature.public_key)
 
 
 @click.command()

@@ -133,17 +133,20 @@ class CheckInputs:
         metric: str | None,
         max_tokens: int | None,
         options: tuple[str, ...],
+        signed_by: Sequence[str] = (),
     ) -> CheckInputs:
         """Load all of it.
 
-        prompt: None for the identity. question: of a task that is a folder or a file; by default
-        the one in the bundle. labels: of a table, metric and max_tokens likewise.
+        prompt: None for the identity. signed_by: as of `Prompt.load`. question: of a task that is a
+        folder or a file; by default the one in the bundle. labels: of a table, metric and
+        max_tokens likewise.
         """
         from bbtvp.models import load_model
         from bbtvp.prompt import PromptSpace
         from bbtvp.verify.inputs import open_prompt
 
-        opened = open_prompt(PromptSpace.identity() if prompt is None else prompt)
+        given_prompt = PromptSpace.identity() if prompt is None else prompt
+        opened = open_prompt(given_prompt, signed_by=signed_by)
         found = opened.task(task, **asked(question, labels, metric, max_tokens))
         say(f"question: {found.question}")
         given = model_options(options)

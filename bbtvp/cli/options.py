@@ -121,6 +121,13 @@ def choice_option(*names: str, choices: Sequence[str], help: str) -> Callable[..
     )
 
 
+signed_by_option = click.option(
+    "--signed-by",
+    multiple=True,
+    metavar="PUBLIC",
+    help="Take the bundle only if this key signed it: 44 characters, or a .pub file; repeat for "
+    "more than one.",
+)
 json_flag = click.option(
     "--json",
     "as_json",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import say
+from bbtvp.cli.options import say, signed_by_option
 from bbtvp.core.errors import UsageError
 
 
@@ -18,6 +18,7 @@ from bbtvp.core.errors import UsageError
     help="Base URL of the vendor without the version, such as https://api.openai.com.",
 )
 @click.option("--bundle", type=click.Path(path_type=Path), help="The prompt for all requests.")
+@signed_by_option
 @click.option(
     "--routes",
     "routes_file",
@@ -90,6 +91,7 @@ def proxy(
     *,
     upstream: str,
     bundle: Path | None,
+    signed_by: tuple[str, ...],
     routes_file: Path | None,
     host: str,
     port: int,
@@ -119,6 +121,8 @@ def proxy(
     """  # noqa: D301
     if (bundle is None) == (routes_file is None):
         raise UsageError("give one prompt with --bundle, or a file of routes with --routes")
+    if routes_file is not None and signed_by:
+        raise UsageError("with --routes, a route says signed_by = [...] itself; leave --signed-by")
     if shadow and share != 1:
         raise UsageError("give --share or --shadow, not both")
     if not upstream.startswith(("http://", "https://")):
@@ -131,7 +135,13 @@ def proxy(
     def routes() -> list[Route]:
         if routes_file is not None:
             return read_routes(routes_file)
-        rule = {"bundle": bundle, "share": share, "shadow": shadow, "sticky": sticky}
+        rule = {
+            "bundle": bundle,
+            "signed_by": signed_by,
+            "share": share,
+            "shadow": shadow,
+            "sticky": sticky,
+        }
         return [Route.model_validate(rule)]
 
     settings = ProxySettings(

@@ -21,7 +21,7 @@ from bbtvp.cli.checks import (
     tested_models_option,
     tested_task_option,
 )
-from bbtvp.cli.options import give, json_flag, number_option, out_option, say
+from bbtvp.cli.options import give, json_flag, number_option, out_option, say, signed_by_option
 from bbtvp.cli.rivals import RivalArguments, ask_rivals, rival_arguments, rival_options, rival_plan
 from bbtvp.core.errors import UsageError
 
@@ -68,6 +68,7 @@ points = click.FloatRange(0, 100, max_open=True)
     type=click.IntRange(0),
     help="Unprompted images, no test images, to fit an output calibration on; 0: none.",
 )
+@signed_by_option
 @rival_options
 @asking_options
 @out_option("Run folder: makes the verification resumable, keeps its picture.")
@@ -92,6 +93,7 @@ def verify(
     max_harm: float,
     sequential: bool,
     calibration: int,
+    signed_by: tuple[str, ...],
     rivals: str | None,
     rival_queries: int,
     usd: float | None,
@@ -126,6 +128,7 @@ def verify(
         metric=metric,
         max_tokens=max_tokens,
         options=options,
+        signed_by=signed_by,
     )
     least = Rule.of(inputs.facts).min_gain if min_gain is None else min_gain / 100
     rule = Rule(least, max_harm / 100)

@@ -116,6 +116,8 @@ def check_signature(
     BundleError for a document that is not signed, is signed by another key, or whose signature is
     wrong; UsageError for a trusted key that cannot be read, or without the extra.
     """
+    if isinstance(trusted, str):
+        trusted = [trusted]
     keys = [public_key(text) for text in trusted]
     if signature is None:
         raise BundleError(f"the {kind} is not signed; ask its author for a signed one")

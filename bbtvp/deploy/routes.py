@@ -60,17 +60,19 @@ class IncomingRequest:
 class Route(BaseModel):
     """A prompt, and the requests that it is for: those that match all that is given.
 
-    bundle: path of the prompt. name: in logs and metrics. model: a pattern, such as "gpt-*".
-    header: name to value. question: a regular expression that is found in the user's words. share:
-    of the requests, 0 to 1; the others go through as they are, as control. shadow: instead of a
-    share: all requests go through as they are, and this share of them is sent a second time,
-    prompted, for comparison. sticky: the header whose value decides, such as a user's id; without
-    it, the body decides.
+    bundle: path of the prompt. signed_by: public keys, or files that hold one, of which one must
+    have signed it; none where its author does not matter. name: in logs and metrics. model: a
+    pattern, such as "gpt-*". header: name to value. question: a regular expression that is found in
+    the user's words. share: of the requests, 0 to 1; the others go through as they are, as control.
+    shadow: instead of a share: all requests go through as they are, and this share of them is sent
+    a second time, prompted, for comparison. sticky: the header whose value decides, such as a
+    user's id; without it, the body decides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     bundle: Path
+    signed_by: tuple[str, ...] = ()
     name: str = ""
     model: str = "*"
     header: dict[str, str] = Field(default_factory=dict)
@@ -95,8 +97,8 @@ class Route(BaseModel):
 
     @cached_property
     def prompt(self) -> Prompt:
-        """The prompt. Raises BundleError if it cannot be read."""
-        return Prompt.load(self.bundle)
+        """The prompt. Raises BundleError if it cannot be read, or is not signed as it must be."""
+        return Prompt.load(self.bundle, signed_by=self.signed_by)
 
     @property
     def label(self) -> str:

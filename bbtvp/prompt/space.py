@@ -5,7 +5,7 @@ A prompt is one point of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
@@ -20,6 +20,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.core.shown import Shown
+from bbtvp.core.signing import check_signature
 from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.image import any_pixels
 from bbtvp.prompt.layer import (
@@ -525,15 +526,20 @@ class Prompt:
         bundle.write(Path(path).expanduser(), content)
 
     @classmethod
-    def load(cls, path: Path | str) -> Prompt:
+    def load(cls, path: Path | str, *, signed_by: Sequence[str] = ()) -> Prompt:
         """Read a bundle, and make its frame and its sentence again.
 
-        BundleError if anything in it was altered or is not understood, or if another version of
-        bbtvp worded it.
+        signed_by: public keys, or files that hold one, of which one must have signed it; none where
+        its author does not matter (`bbtvp.core.signing`).
+
+        BundleError if anything in it was altered or is not understood, if another version of bbtvp
+        worded it, or if none of these keys signed it.
         """
         from bbtvp.prompt import bundle
 
         content = bundle.read(Path(path).expanduser())
+        if signed_by:
+            _check_signer(path, content, signed_by)
         try:
             prompt = cls(PromptSpace(content.layers, content.canvas, content.shape), content.z)
             prompt.space.files(prompt.z)  # raises for one that is missing
@@ -553,6 +559,14 @@ class Prompt:
         if content.schema == bundle.SCHEMA:
             _check_said(path, content, prompt)
         return prompt
+
+
+def _check_signer(path: Path | str, content: Bundle, signed_by: Sequence[str]) -> None:
+    """Raise BundleError for a bundle that none of these keys signed."""
+    try:
+        check_signature(content.digest, content.signature, signed_by, kind="bundle")
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
 
 
 def _check_said(path: Path | str, content: Bundle, prompt: Prompt) -> None:

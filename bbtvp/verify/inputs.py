@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, final
 
@@ -44,10 +44,11 @@ class OpenedPrompt(NamedTuple):
         return load_task(given, **found)
 
 
-def open_prompt(given: AnyPrompt) -> OpenedPrompt:
+def open_prompt(given: AnyPrompt, *, signed_by: Sequence[str] = ()) -> OpenedPrompt:
     """The prompt that is given, or in a bundle.
 
-    Raises BundleError for a bundle that cannot be read, UsageError for anything else.
+    signed_by: as of `Prompt.load`. Raises BundleError for a bundle that cannot be read or that none
+    of these keys signed, UsageError for anything else.
     """
     if isinstance(given, Prompt):
         return OpenedPrompt(given, {})
@@ -56,4 +57,4 @@ def open_prompt(given: AnyPrompt) -> OpenedPrompt:
             f"a prompt of type {type(given).__name__}; give run.prompt, or the path of a bundle"
         )
     path = bundle_path(given)
-    return OpenedPrompt(Prompt.load(path), bundle.read(path).meta)
+    return OpenedPrompt(Prompt.load(path, signed_by=signed_by), bundle.read(path).meta)

@@ -18,9 +18,12 @@ while reading, and every read has a limit.
 """
 
 from bbtvp.prompt.bundle.archive import SUFFIX as SUFFIX
+from bbtvp.prompt.bundle.archive import packed as packed
 from bbtvp.prompt.bundle.content import Bundle as Bundle
 from bbtvp.prompt.bundle.content import digest_of as digest_of
+from bbtvp.prompt.bundle.content import files_of as files_of
 from bbtvp.prompt.bundle.content import layer_of as layer_of
+from bbtvp.prompt.bundle.content import put_signature as put_signature
 from bbtvp.prompt.bundle.content import read as read
 from bbtvp.prompt.bundle.content import write as write
 from bbtvp.prompt.bundle.manifest import SCHEMA as SCHEMA

@@ -44,7 +44,7 @@ _LONGEST_NAME = 64
 def write_files(path: Path, files: dict[str, bytes]) -> None:
     """One file where the path ends in .vprompt, else a folder. OSError if the disk refuses."""
     if path.suffix == SUFFIX:
-        atomic_write(path, _packed(files))
+        atomic_write(path, packed(files))
         return
     for name in set(_names_in(path)) - files.keys():
         (path / name).unlink(missing_ok=True)
@@ -76,7 +76,7 @@ def read_files(path: Path, accept: Callable[[bytes], None]) -> dict[str, bytes]:
             _check_limit(entry.name, entry.size)
         files = {entry.name: _at(file, entry) for entry in entries}
         file.seek(0)
-        if len(files) < len(entries) or _packed(files) != file.read(size + 1):
+        if len(files) < len(entries) or packed(files) != file.read(size + 1):
             raise BundleError(f"the archive is not as bbtvp wrote it; {AGAIN}")
     return files
 
@@ -132,7 +132,7 @@ def _at(file: BinaryIO, entry: _StoredFile) -> bytes:
     return file.read(entry.size)
 
 
-def _packed(files: Mapping[str, bytes]) -> bytes:
+def packed(files: Mapping[str, bytes]) -> bytes:
     """A zip archive, stored, with no clock and no platform in it: equal files give equal bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
@@ -159,7 +159,8 @@ def _names_in(folder: Path) -> list[str]:
         return []
     exemplars = sorted(path.name for path in folder.iterdir() if _EXEMPLAR.fullmatch(path.name))
     known = (name for name in _LIMITS if (folder / name).exists())
-    return [*known, *exemplars][: len(_LIMITS) + MOST_EXEMPLARS]
+    found = sorted([*known, *exemplars], key=lambda name: name == SIGNATURE)
+    return found[: len(_LIMITS) + MOST_EXEMPLARS]
 
 
 def _folder(path: Path, accept: Callable[[bytes], None]) -> dict[str, bytes]:

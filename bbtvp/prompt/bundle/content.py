@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
@@ -109,8 +110,32 @@ def read(path: Path) -> Bundle:
 
     Whether the frame is the one that z gives is checked by `Prompt.load`.
     """
-    try:
+    with _named(path):
         return _bundle(read_files(path, _accept))
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Name to content of each file of a bundle, which is checked as `read` does.
+
+    They are in the order in which an archive holds them.
+    """
+    with _named(path):
+        files = read_files(path, _accept)
+        _bundle(files)
+        return files
+
+
+def put_signature(path: Path, signature: Signature) -> None:
+    """Put a signature into a bundle, in place of an earlier one; all else stays byte for byte."""
+    content = dumped(signature.as_json())
+    write_files(path, {**files_of(path), SIGNATURE: content})
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Put the path before what goes wrong in the block."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise BundleError(f"{path}: no such bundle; check the path") from error
     except OSError as error:
