@@ -78,7 +78,7 @@ class PromptRegistry:
             return cls.open(url)
         if not place.lists:
             place.write(MARKER, b"")  # raises: it can only be read
-        if others := place.names(""):
+        if others := [name for name in place.names("") if not name.startswith(".")]:
             raise UsageError(
                 f"{place.url} holds {others[0]!r} and is no registry; name an empty folder"
             )
