@@ -53,19 +53,16 @@ class GaussianProcess(Optimiser):
 
     For up to 64 variables; a group of `choices` enters the distances as the category chosen.
 
-    pull: what a squared unit of z costs in the recommendation, in standard deviations of the
-    losses: of points that the losses hold equal it is the one nearest to 0, or with `home` to `x0`.
+    pull: what a squared unit of distance from the start costs in the recommendation, in standard
+    deviations of the losses: of points that the losses hold equal it is the one nearest to x0.
     reach: the search stays within so many `sigma` of `x0` in every variable.
     """
 
-    def __init__(
-        self, start: Start, pull: float = 0.0, reach: float = REACH, home: bool = False
-    ) -> None:
+    def __init__(self, start: Start, pull: float = 0.0, reach: float = REACH) -> None:
         super().__init__("gp", start, start.batch())
         if not (math.isfinite(reach) and reach > 0):
             raise UsageError(f"the reach of gp is {reach}; give a number above 0")
         self.reach = reach
-        self.home = home
         if not (math.isfinite(pull) and pull >= 0):
             raise UsageError(f"the pull of gp is {pull}; give a number from 0 up")
         self.pull = pull
@@ -180,8 +177,7 @@ class GaussianProcess(Optimiser):
             )
             candidates = self._inside(np.vstack(near))
             costs = self._surface.mean(self._shown(candidates))
-            centre = self.start.origin() if self.home else 0.0
-            costs += self.pull * ((candidates - centre) ** 2).sum(axis=1)
+            costs += self.pull * ((candidates - self.start.origin()) ** 2).sum(axis=1)
             best = candidates[np.argsort(costs, kind="stable")[:ELITE]]
         found: Vector = best[0]
         return found
@@ -190,8 +186,7 @@ class GaussianProcess(Optimiser):
         return point + share * self._scales() * rng.standard_normal((60, self.dim))
 
     def _options(self) -> dict[str, JSON]:
-        home = {"home": True} if self.home else {}
-        return {"kernel": "matern-5/2", "reach": self.reach, "pull": self.pull, **home}
+        return {"kernel": "matern-5/2", "reach": self.reach, "pull": self.pull}
 
 
 def categories(z: Matrix, choices: Choices) -> NDArray[np.float64]:

@@ -125,6 +125,10 @@ class Placement(Layer):
         z[self.size_places.start + list(SIZES).index(size)] = 1.0
         return z
 
+    def at(self, values: Mapping[str, float]) -> Vector:
+        """A z with these values of its variables, all others 0."""
+        return np.array([values.get(name, 0.0) for name in self._names])
+
     def geometry(self, canvas: Size, *, shape: Shape = "square") -> Geometry:
         """The inside rectangle on a canvas of this size."""
         inside = Size(*(max(1, round(side * self.inside)) for side in canvas))

@@ -23,6 +23,7 @@ from bbtvp.prompt.layer import (
     checked_choice,
     chosen,
 )
+from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
 
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
@@ -35,8 +36,46 @@ _SMOOTHED = 0.5
 """Differences of levels that are smoothed, as a share of the picture's range of luma."""
 _LIGHT_SHARE = 1 / 8
 """Standard deviation of the blur that stands for the light, as a share of the longer side."""
+_TRIM_LIMIT = 1.6
+"""The most by which trimming enlarges a picture, about as much as the largest zoom."""
+_TRIM_MARGIN = 0.08
+"""What is left around the content, as a share of its longer side."""
+_TRIM_CONTRAST = 0.25
+"""Content differs from the edge's colour by more than this share of the picture's contrast."""
 _CAST_LIMIT = 4.0
 """The most by which white balance multiplies a channel: a picture of one colour is no cast."""
+
+
+def _trim(image: Image.Image) -> Image.Image:
+    """The part that differs from the edge's colour, in the picture's own shape."""
+    pixels = np.asarray(image, np.float32)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    away = np.abs(pixels - np.median(edge, axis=0)).max(axis=2)
+    content = away > _TRIM_CONTRAST * max(float(np.percentile(away, 99)), 1.0)
+    spans = [
+        _span(content.any(axis=axis), side) for axis, side in enumerate((image.width, image.height))
+    ]
+    share = max(
+        1 / _TRIM_LIMIT,
+        *(
+            (stop - start) / side + 2 * _TRIM_MARGIN
+            for (start, stop), side in zip(spans, image.size, strict=True)
+        ),
+    )
+    if share >= 1:
+        return image
+    left, top = (
+        min(max((start + stop) / 2 - share * side / 2, 0.0), side * (1 - share))
+        for (start, stop), side in zip(spans, image.size, strict=True)
+    )
+    box = (left, top, left + share * image.width, top + share * image.height)
+    return image.resize(image.size, Image.Resampling.BICUBIC, box=box)
+
+
+def _span(marked: np.ndarray[Any, np.dtype[np.bool_]], side: int) -> tuple[int, int]:
+    """First and last place that is marked, the last excluded; all where none is."""
+    places = np.flatnonzero(marked)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, side)
 
 
 def _autocontrast(image: Image.Image) -> Image.Image:
@@ -90,10 +129,11 @@ class _Choice(NamedTuple):
     needs_opencv: bool = False
 
 
-_GROUPS = ("noise", "light")
+_GROUPS = ("extent", "noise", "light")
 """In the order in which they are applied: light would amplify the noise."""
 
 _OPERATIONS: Mapping[str, _Choice] = {
+    "trim": _Choice("extent", _trim),
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
@@ -127,6 +167,7 @@ class Restore(PaintLayer):
     """
 
     operations: tuple[str, ...] = (
+        "trim",
         "median",
         "wide-median",
         "autocontrast",
@@ -170,16 +211,21 @@ class Restore(PaintLayer):
         )
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
-        """Each operation against noise with each for light, then each alone.
+        """Operations, alone and in pairs, and `looks` of the layers beside, in turn.
 
-        Light that is mended shows the noise, so one of the two alone often gains nothing.
+        A pair is the first operation against noise with one for light: light that is mended shows
+        the noise, so one of the two alone often gains nothing.
         """
         if any(_OPERATIONS[name].needs_opencv for name in self.operations):
             _opencv()
-        groups = [names[1:] for names in self._options().values()]
-        pairs = list(itertools.product(*groups)) if len(groups) > 1 else []
-        alone = [(name,) for name in self.operations]
-        return [{self.kind: self.start(*names)} for names in (*pairs, *alone)]
+        options = self._options()
+        pairs = itertools.product(options.get("noise", [])[1:2], options.get("light", [])[1:])
+        first, *others = [*pairs, *((name,) for name in self.operations)]
+        alone = [names for names in others if len(names) == 1]
+        rest = [names for names in others if len(names) > 1]
+        own = [{self.kind: self.start(*names)} for names in (first, *alone, *rest)]
+        mixed = itertools.zip_longest(own, looks(layers))
+        return [start for start in itertools.chain.from_iterable(mixed) if start is not None]
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         used = [_OPERATIONS[name] for name in self._chosen(z).values() if name != _NONE]

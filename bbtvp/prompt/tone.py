@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias, final
 
@@ -97,6 +97,10 @@ class Tone(PaintLayer):
             name: _value(_RANGES[name], at)
             for name, at in zip(self.variables, z.tolist(), strict=True)
         }
+
+    def at(self, values: Mapping[str, float]) -> Vector:
+        """A z with these values of its variables, all others 0."""
+        return np.array([values.get(name, 0.0) for name in self.variables])
 
     def painter(self, z: Vector, geometry: Geometry) -> Paint:
         values = self.params(z, geometry)

@@ -21,9 +21,9 @@ from bbtvp.surrogate import Guide
 from bbtvp.surrogate.terms import Head
 from bbtvp.tasks import Sample
 
-PULL = 0.03
-"""What a squared unit of z costs a recommendation, in standard deviations of the losses: what the
-source does not care about stays near neutral, for another model may care.
+PULL = 0.1
+"""What a squared unit of distance from the recipe costs a recommendation, in standard deviations of
+the losses: what the source does not care about stays as it was, for another model may care.
 """
 
 
@@ -104,12 +104,12 @@ class Engines:
         )
 
     def _options(self, method: str | Factory) -> Mapping[str, Any]:
-        """The options of the method; around a recipe `gp` is drawn to the neutral point.
+        """The options of the method; around a recipe `gp` is drawn to it.
 
-        Where a prompt is refined, the first steps are short, and `gp` is drawn to the start.
+        Where a prompt is refined, the first steps are short.
         """
         drawn: dict[str, Any] = {}
-        if method == "gp" and (self._raced or self.config.start is not None):
+        if method == "gp" and self._raced:
             drawn["pull"] = PULL
         if self.config.start is not None:
             drawn |= {"sigma": STEP, **(GP_OPTIONS if method == "gp" else {})}

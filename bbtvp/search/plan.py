@@ -38,13 +38,13 @@ AFTER_RACE_SHARE = 0.1
 REFINED_SHARE = 0.16
 """Of the budget, for each of the three arms on validation where a prompt is refined."""
 
-RACE_SHARE = 0.2
+RACE_SHARE = 0.35
 """Of the budget, at most, for the race of the recipes."""
 
 CHECK = 16
 """Training images on which a single recipe is compared with the neutral point."""
 
-FEWEST = 4
+FEWEST = 6
 """Images of the first rung of a race, at least."""
 
 CHILDREN = 3
@@ -291,7 +291,8 @@ def _divided(trial: Plan, racing: _Racing, budget: int) -> Plan | None:
 def _filled(plan: Plan, racing: _Racing, budget: int) -> Plan | None:
     """The plan with its race, and the generations that the rest is enough for; None for none."""
     stages = plan.stages
-    room = budget * RACE_SHARE if stages[0].cost else budget - plan.queries
+    left = budget - plan.queries
+    room = min(budget * RACE_SHARE, left - stages[0].cost) if stages[0].cost else left
     plan = replace(plan, rungs=racing.rungs(room / plan.repeats))
     search = (budget - plan.queries) // len(stages)
     if search < max(0, *(stage.cost for stage in stages)):

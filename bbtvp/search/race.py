@@ -9,6 +9,7 @@ neutral point there, and the better half goes on to twice as many new images.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
@@ -21,7 +22,7 @@ from bbtvp.models import Budget
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.journal import Journal
 from bbtvp.search.objective import Objective
-from bbtvp.search.plan import CHILDREN, Plan, Rung
+from bbtvp.search.plan import Plan, Rung
 from bbtvp.search.steps import journalled, mark_of
 from bbtvp.search.validation import attempts_note, paired
 from bbtvp.tasks import Sample
@@ -98,17 +99,16 @@ class Race:
         runners = [_Entrant(z) for z in recipes[: first.prompts]]
         for number, rung in enumerate(self.plan.rungs):
             if number:
-                runners = self._next(runners, rung, with_children=number == 1)
+                children = rung.prompts - math.ceil(len(runners) / 2) if number == 1 else 0
+                runners = self._next(runners, rung, children)
             self._ask(number, rung, runners)
         return _ranked([runner.placed() for runner in runners])
 
-    def _next(
-        self, runners: Sequence[_Entrant], rung: Rung, *, with_children: bool
-    ) -> list[_Entrant]:
-        """Those that go on: the neutral point, the best others, and their children."""
+    def _next(self, runners: Sequence[_Entrant], rung: Rung, most: int) -> list[_Entrant]:
+        """Those that go on: the neutral point, the best others, and at most so many children."""
         neutral, *others = runners
         ranked = sorted(others, key=lambda runner: -runner.score)
-        children = _children(self.objective.space, ranked) if with_children else []
+        children = _children(self.objective.space, ranked, most)
         places = rung.prompts - 1 - len(children)
         return [neutral, *ranked[:places], *children]
 
@@ -139,27 +139,26 @@ class Race:
 
 def _ranked(placed: Sequence[Placed]) -> list[Placed]:
     """Best first, the neutral point before all that do not beat it by more than luck."""
-    luck = np.sqrt(1 + 2 * np.log(max(1, len(placed) - 1)))
     neutral, *others = placed
     others.sort(key=lambda one: -one.fall)
-    better = [one for one in others if one.fall > luck * one.noise]
-    return [*better, neutral, *(one for one in others if one.fall <= luck * one.noise)]
+    better = [one for one in others if one.fall > one.noise]
+    return [*better, neutral, *(one for one in others if one.fall <= one.noise)]
 
 
-def _children(space: PromptSpace, ranked: Sequence[_Entrant]) -> list[_Entrant]:
+def _children(space: PromptSpace, ranked: Sequence[_Entrant], most: int) -> list[_Entrant]:
     """What the best pairs make together, with the better parent's score as a first estimate."""
     found: list[_Entrant] = []
     known = [runner.z for runner in ranked]
     pairs = sorted(itertools.combinations(range(len(ranked)), 2), key=sum)
     for better, other in pairs:
+        if len(found) >= most:
+            break
         z = combined(space, ranked[better].z, ranked[other].z)
         if any(np.array_equal(z, one) for one in known):
             continue
         known.append(z)
         parent = ranked[better]
         found.append(_Entrant(z, inherited=parent.score, weight=_INHERITED * parent.seen))
-        if len(found) == CHILDREN:
-            break
     return found
 
 

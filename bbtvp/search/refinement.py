@@ -37,7 +37,7 @@ without a start has 1.
 REACH = 8.0
 """How many of these the search may go from the start in each variable: as far as any other."""
 
-GP_OPTIONS: Mapping[str, Any] = MappingProxyType({"reach": REACH, "home": True})
+GP_OPTIONS: Mapping[str, Any] = MappingProxyType({"reach": REACH, "pull": 0.03})
 """What `gp` is told beside its step."""
 
 

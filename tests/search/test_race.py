@@ -42,12 +42,12 @@ def plan(space: PromptSpace, queries: int, **options: Any) -> Plan:
 # -- the plan --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("queries", [250, 500, 1000, 2000, 5000])
 @pytest.mark.parametrize("space", [RESTORED, ANNOTATED])
-def test_the_race_has_a_fifth_of_the_budget_at_most(space: PromptSpace, queries: int) -> None:
+def test_the_race_has_a_third_of_the_budget_at_most(space: PromptSpace, queries: int) -> None:
     made = plan(space, queries)
-    assert 0.05 * queries < made.extra <= 0.2 * queries
+    assert 0.05 * queries < made.extra <= 0.35 * queries
     sizes = [rung.prompts for rung in made.rungs]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(rung.images >= 4 for rung in made.rungs)
+    assert all(rung.images >= 6 for rung in made.rungs)
     assert made.stages[0].generations >= 1
     assert made.held + made.chosen_after(0) < 0.45 * queries
 

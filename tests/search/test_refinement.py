@@ -71,7 +71,7 @@ def test_the_first_candidates_lie_near_the_start(tmp_path: Path) -> None:
 
 
 def test_gp_goes_beyond_its_first_steps_where_that_pays() -> None:
-    search = optimiser("gp", 2, 0, sigma=STEP, x0=np.zeros(2), reach=8.0, home=True, pull=0.03)
+    search = optimiser("gp", 2, 0, sigma=STEP, x0=np.zeros(2), reach=8.0, pull=0.03)
     for _ in range(12):
         z = search.ask()
         search.tell(z, ((z - 2.0) ** 2).sum(axis=1))
@@ -79,7 +79,7 @@ def test_gp_goes_beyond_its_first_steps_where_that_pays() -> None:
 
 
 def test_of_equal_points_gp_recommends_the_start() -> None:
-    search = optimiser("gp", 2, 0, sigma=STEP, x0=np.full(2, 1.5), home=True, pull=0.03)
+    search = optimiser("gp", 2, 0, sigma=STEP, x0=np.full(2, 1.5), pull=0.03)
     for _ in range(4):
         z = search.ask()
         search.tell(z, np.zeros(len(z)))
