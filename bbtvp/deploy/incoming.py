@@ -128,7 +128,7 @@ def examined(method: str, path: str, headers: Mapping[str, str]) -> Examined:
 
 
 SIGNED = (
-    "this request is signed for its host and body (AWS Signature 4), so a proxy cannot pass it on; "
-    "use a Bedrock API key (AWS_BEARER_TOKEN_BEDROCK), or change the body before it is signed "
-    "(docs/deploy.md)"
+    "this request is signed for its host and body (AWS Signature 4), so no proxy can pass it on; "
+    "change the body before it is signed, or send a Bedrock API key (docs/deploy.md)"
 )
+"""Why Amazon's signed requests are refused."""

@@ -233,6 +233,8 @@ class Proxy:
             reply = await self._client.send(self._outgoing(request, body), stream=True)
             if body.rest is not None:
                 group.start_soon(watch)
+        except ClientDisconnect:  # in the middle of a body that is passed on as it comes
+            return
         except httpx.HTTPError as error:
             reason = f"the upstream cannot be reached ({type(error).__name__})"
             await exchange.refuse(502, reason)

@@ -69,6 +69,7 @@ def server_config(app: Starlette, *, host: str, port: int, grace: int) -> uvicor
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         timeout_keep_alive=IDLE_SECONDS,
@@ -147,6 +148,17 @@ class BoundedProtocol(H11Protocol):
         self._begin()
         self._served = True
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the place of an application that may be answering."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.abort()
+                return
+        super().send_400_response(msg)
 
     def pause_writing(self) -> None:
         """Note since when the client has not read."""

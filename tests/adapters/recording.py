@@ -48,12 +48,13 @@ class Recorder:
     """What a server was asked, and what it answers to everything: JSON, or a function from a
     request to JSON.
 
-    Text and bytes are sent as they are. status: of the next answers.
+    Text and bytes are sent as they are. status, kind: status and media type of the next answers.
     """
 
     url: str
     answer: Answer | Callable[[Asked], Answer]
     status: int = 200
+    kind: str = "application/json"
     asked: list[Asked] = field(default_factory=list)
 
     def reply(self, asked: Asked) -> bytes:
@@ -82,7 +83,7 @@ def recorder(answer: Answer | Callable[[Asked], Answer] = "{}") -> Iterator[Reco
             headers = {name.lower(): value for name, value in self.headers.items()}
             reply = kept.reply(Asked(self.command, self.path, headers, body))
             self.send_response(kept.status)
-            self.send_header("content-type", "application/json")
+            self.send_header("content-type", kept.kind)
             self.send_header("content-length", str(len(reply)))
             self.send_header("connection", "close")
             self.end_headers()

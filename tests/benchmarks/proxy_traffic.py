@@ -110,7 +110,7 @@ class Upstream:
 
     async def start(self) -> asyncio.Server:
         """Listen on a free port."""
-        server = await asyncio.start_server(self._serve, HOST, 0, backlog=1024)
+        server = await asyncio.start_server(self._serve, HOST, 0, backlog=1024, limit=1 << 22)
         self.url = f"http://{HOST}:{server.sockets[0].getsockname()[1]}"
         return server
 
@@ -146,7 +146,7 @@ async def read_request(reader: asyncio.StreamReader) -> Received:
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> Any:
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\r\n"), 16):
             yield await reader.readexactly(size)
             await reader.readexactly(2)
         await reader.readuntil(b"\r\n")
