@@ -117,6 +117,7 @@ class Diagnosis:
     known: KnownModel
     cost: Estimate
     own_shape: ImagePlan | None = None
+    several: int | None = None
 
     @property
     def survives(self) -> bool | None:
@@ -147,6 +148,7 @@ class Diagnosis:
             "refused": self.refused,
             "warnings": list(plan.warnings),
             "image_tokens": {"expected": plan.tokens, "at_most": plan.at_most},
+            "images_per_request": self.several,
             "own_shape": self.own_shape and _plan_json(self.own_shape),
             "price": price and price.model_dump(mode="json", exclude_none=True),
             "price_ended": self.ended,
@@ -205,6 +207,8 @@ class Diagnosis:
             yield f"the frame {'survives' if self.survives else 'does not survive'}"
         if self.largest is not None:
             yield f"the largest canvas that is known to pass unscaled: {self.largest} px"
+        if self.several is not None:
+            yield f"images in a request: at most {self.several:,}, by the table of limits"
         if not self.subject.local:
             expected = f"{self.plan.tokens:,} expected, " if self.plan.tokens is not None else ""
             yield f"image tokens: {expected}at most {self.plan.at_most:,}, by the table of limits"
@@ -231,6 +235,8 @@ class Diagnosis:
             yield "image tokens: the bound is an assumption"
         if self.price is None:
             yield "the price"
+        if self.several is None and not self.subject.local:
+            yield "whether a request may hold several images: --exemplars tries it"
         if self.known.thinks is None and not self.subject.local:
             yield "whether it thinks before it answers: --probe sees it"
         if not self.subject.local:
@@ -334,6 +340,7 @@ def diagnose(
             limits=table,
         ),
         _own_shape(subject.service, model, pixels, preprocessor, limits=table),
+        images.most_images(service, model, limits=table),
     )
 
 

@@ -141,6 +141,14 @@ def test_the_canvas_is_chosen_to_fit(tmp_path: Path) -> None:
 
 
 # -- an image of your own --------------------------------------------------------------------------
+def test_how_many_images_a_request_may_hold_is_told_where_it_is_documented() -> None:
+    assert document("--model", "bedrock/amazon.nova-lite-v1:0")["images_per_request"] > 1
+    assert "images in a request: at most 1,500" in run("--model", "openai/gpt-4o").output
+    found = document("--model", "openai-api/vllm/mine")
+    assert found["images_per_request"] is None
+    assert any("several images" in item for item in found["unknown"])
+
+
 def test_an_image_gives_its_exact_bytes(tmp_path: Path) -> None:
     path = photo(tmp_path / "photo.png")
     found = document("--model", "openai/gpt-4o", "--image", path)
