@@ -4,30 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple, final
 
 from bbtvp.core.errors import BundleError, UsageError
 from bbtvp.core.files import atomic_write
 from bbtvp.prompt import Prompt
-from bbtvp.prompt.bundle import SUFFIX
+from bbtvp.prompt.bundle import SUFFIX, digest_of
 
 
-def keep(data: bytes, out: Path, source: str) -> Prompt:
-    """Write the bytes of a bundle to `out`, a .vprompt file, if they load; return the prompt.
+@final
+class Loaded(NamedTuple):
+    """A bundle that loads: its prompt, and its digest."""
+
+    prompt: Prompt
+    digest: str
+
+
+def keep(data: bytes, out: Path, source: str) -> Loaded:
+    """Write the bytes of a bundle to `out`, a .vprompt file, if they load.
 
     source: what the error calls them. BundleError, and `out` stays as it is, for any other bytes;
     UsageError for another name; OSError if the disk refuses.
     """
     check_name(out)
+    found = loaded(data, source)
+    atomic_write(out, data)
+    return found
+
+
+def loaded(data: bytes, source: str) -> Loaded:
+    """What the bytes of a bundle are, checked as for any bundle. BundleError for any other bytes.
+
+    source: what the error calls them.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"incoming{SUFFIX}"
         path.write_bytes(data)
         try:
-            prompt = Prompt.load(path)
+            return Loaded(Prompt.load(path), digest_of(path))
         except BundleError as error:
             reason = str(error).removeprefix(f"{path}: ")
             raise BundleError(f"{source} is no usable bundle: {reason}") from error
-    atomic_write(out, data)
-    return prompt
 
 
 def check_name(out: Path) -> None:

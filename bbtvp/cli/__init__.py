@@ -97,7 +97,13 @@ for command in (
     cli.add_command(command)
 
 
-for part in (bundle_share.keygen, bundle_share.sign, bundle_share.pull):
+for part in (
+    bundle_share.keygen,
+    bundle_share.sign,
+    bundle_share.diff,
+    bundle_share.patch,
+    bundle_share.pull,
+):
     bundle.bundle.add_command(part)
 
 

@@ -1,4 +1,4 @@
-"""`bbtvp bundle` keygen, sign and pull: bundles that travel."""
+"""`bbtvp bundle` keygen, sign, diff, patch and pull: bundles that travel."""
 
 from __future__ import annotations
 
@@ -41,6 +41,46 @@ def sign(*, file: Path, key: Path) -> None:
 
 
 @click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="The patch, a .vpatch file."
+)
+@click.option(
+    "--with-data",
+    is_flag=True,
+    help="Let training images of the task into the patch, if only NEW shows them.",
+)
+@click.option(
+    "--with-frame",
+    is_flag=True,
+    help="Let the picture of the frame into the patch too, where patching says that it must be.",
+)
+def diff(*, old: Path, new: Path, out: Path, with_data: bool, with_frame: bool) -> None:
+    """Write what makes the bundle NEW of the bundle OLD, and nothing else of it."""
+    from bbtvp.bundles.patch import diff as write_patch
+
+    made = write_patch(old, new, out, with_data=with_data, with_frame=with_frame)
+    say(f"{out}: {made.size:,} bytes; it makes bundle {made.digest}")
+    if made.contains_data:
+        say("the patch holds training images of its task: keep it where the task may be")
+
+
+@click.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("difference", metavar="PATCH", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="The new .vprompt file."
+)
+def patch(*, old: Path, difference: Path, out: Path) -> None:
+    """Make the new bundle, byte for byte, of the bundle OLD and a PATCH from bbtvp bundle diff."""
+    from bbtvp.bundles.patch import patch as apply_patch
+
+    made = apply_patch(old, difference, out)
+    say(f"{out}: {made.size:,} bytes, bundle {made.digest}")
+
+
+@click.command()
 @click.argument("url")
 @click.option(
     "--sha256",
@@ -61,5 +101,5 @@ def pull(*, url: str, sha256: str, out: Path) -> None:
     from bbtvp.bundles.incoming import check_name, keep
 
     check_name(out)
-    prompt = keep(fetch(url, sha256), out, url)
-    say(f"{out}: {prompt!r}")
+    found = keep(fetch(url, sha256), out, url)
+    say(f"{out}: {found.prompt!r}, bundle {found.digest}")

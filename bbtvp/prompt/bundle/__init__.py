@@ -17,15 +17,19 @@ who alters a bundle on purpose can compute them anew. Nothing is unpickled, run,
 while reading, and every read has a limit.
 """
 
+from bbtvp.prompt.bundle.archive import FRAME as FRAME
 from bbtvp.prompt.bundle.archive import SUFFIX as SUFFIX
 from bbtvp.prompt.bundle.archive import packed as packed
 from bbtvp.prompt.bundle.content import Bundle as Bundle
 from bbtvp.prompt.bundle.content import digest_of as digest_of
 from bbtvp.prompt.bundle.content import files_of as files_of
 from bbtvp.prompt.bundle.content import layer_of as layer_of
+from bbtvp.prompt.bundle.content import png_of as png_of
 from bbtvp.prompt.bundle.content import put_signature as put_signature
 from bbtvp.prompt.bundle.content import read as read
+from bbtvp.prompt.bundle.content import undrawn as undrawn
 from bbtvp.prompt.bundle.content import write as write
+from bbtvp.prompt.bundle.manifest import MANIFEST as MANIFEST
 from bbtvp.prompt.bundle.manifest import SCHEMA as SCHEMA
 from bbtvp.prompt.bundle.manifest import About as About
 from bbtvp.prompt.bundle.manifest import EvidenceEntry as EvidenceEntry

@@ -125,6 +125,21 @@ def files_of(path: Path) -> dict[str, bytes]:
         return files
 
 
+def undrawn(files: Mapping[str, bytes]) -> Bundle:
+    """The bundle of these files, of which the picture of its frame is missing.
+
+    BundleError where anything else is not as `read` wants it.
+    """
+    return _bundle(files, drawn=False)
+
+
+def png_of(frame: Pixels) -> bytes:
+    """`frame.png` of (canvas, canvas, 4) uint8: equal bytes wherever Pillow has the same zlib."""
+    stream = io.BytesIO()
+    Image.fromarray(frame).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def put_signature(path: Path, signature: Signature) -> None:
     """Put a signature into a bundle, in place of an earlier one; all else stays byte for byte."""
     content = dumped(signature.as_json())
@@ -159,7 +174,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
     inline = bundle.z.size <= _INLINE
     others = {} if inline else {Z: _npy(bundle.z)}
     if bundle.frame is not None:
-        others[FRAME] = _png(bundle.frame)
+        others[FRAME] = png_of(bundle.frame)
     others |= dict(sorted(bundle.files.items()))
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
@@ -196,10 +211,12 @@ def _accept(manifest: bytes) -> None:
         check_schema(raw)
 
 
-def _bundle(files: Mapping[str, bytes]) -> Bundle:
+def _bundle(files: Mapping[str, bytes], *, drawn: bool = True) -> Bundle:
     manifest, schema = parsed(files[MANIFEST])
     found = {name: digest(data) for name, data in files.items() if name not in _UNLISTED}
     for name in found.keys() | manifest.files.keys():
+        if name == FRAME and not drawn:
+            continue
         if found.get(name) != manifest.files.get(name):
             raise BundleError(
                 f"{name:.80} is missing, altered or not listed in {MANIFEST}; {AGAIN}"
@@ -302,10 +319,4 @@ def _frame(data: bytes, canvas: int) -> Pixels:
 def _npy(z: Vector) -> bytes:
     stream = io.BytesIO()
     np.lib.format.write_array(stream, z.astype("<f8"), version=(1, 0), allow_pickle=False)
-    return stream.getvalue()
-
-
-def _png(frame: Pixels) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(frame).save(stream, "PNG")
     return stream.getvalue()
