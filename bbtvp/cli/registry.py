@@ -57,9 +57,9 @@ def init(*, url: str, as_json: bool) -> None:
 
     found = PromptRegistry.create(url)
     if as_json:
-        give({"url": found.url, "entries": len(found.list())})
+        give({"url": found.url, "entries": len(found.entries())})
         return
-    click.echo(f"a registry of {len(found.list())} prompts: {found.url}")
+    click.echo(f"a registry of {len(found.entries())} prompts: {found.url}")
 
 
 @registry.command()
@@ -83,7 +83,7 @@ def list_entries(*, url: str, as_json: bool) -> None:
     from bbtvp.registry import PromptRegistry
 
     opened = PromptRegistry.open(url)
-    _show(opened, opened.list(), as_json)
+    _show(opened, opened.entries(), as_json)
 
 
 @registry.command()
@@ -290,7 +290,7 @@ def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json
     found = opened.retire(entry, reason, since.date() if since else None)
     twins = [
         one.short
-        for one in opened.list()
+        for one in opened.entries()
         if one.facts.prompt == found.facts.prompt and not one.retired
     ]
     if twins:
@@ -314,7 +314,7 @@ def suggest(*, url: str, model: str, task: str | None, as_json: bool) -> None:
     from bbtvp.report.figures import interval, points
 
     opened = PromptRegistry.open(url)
-    found = suggested(opened.list(), model, task)
+    found = suggested(opened.entries(), model, task)
     if as_json:
         give({"url": opened.url, "model": model, "suggestions": [one.as_json() for one in found]})
         return

@@ -127,7 +127,7 @@ class EvidenceRecord(RegistryRecord):
     """The rows of one proof."""
 
     schema_: Literal["bbtvp.registry-evidence/1"] = Field(
-        "bbtvp.registry-evidence/1", alias="schema"
+        default="bbtvp.registry-evidence/1", alias="schema"
     )
     rows: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)]
 
@@ -136,7 +136,9 @@ class EvidenceRecord(RegistryRecord):
 class Retirement(RegistryRecord):
     """A prompt is no longer to be used. since: the first day of that."""
 
-    schema_: Literal["bbtvp.registry-retired/1"] = Field("bbtvp.registry-retired/1", alias="schema")
+    schema_: Literal["bbtvp.registry-retired/1"] = Field(
+        default="bbtvp.registry-retired/1", alias="schema"
+    )
     bundle: Digest
     reason: Text
     since: Day
@@ -156,7 +158,7 @@ class ProbeBaseline(RegistryRecord):
     """
 
     schema_: Literal["bbtvp.registry-baseline/1"] = Field(
-        "bbtvp.registry-baseline/1", alias="schema"
+        default="bbtvp.registry-baseline/1", alias="schema"
     )
     prompt: Digest
     model: Text
@@ -193,7 +195,9 @@ class CheckRecord(RegistryRecord):
     queries left to ask without the prompt.
     """
 
-    schema_: Literal["bbtvp.registry-check/1"] = Field("bbtvp.registry-check/1", alias="schema")
+    schema_: Literal["bbtvp.registry-check/1"] = Field(
+        default="bbtvp.registry-check/1", alias="schema"
+    )
     prompt: Digest
     model: Text
     versions: tuple[Text, ...] = ()

@@ -56,7 +56,7 @@ class PromptRegistry:
     """Prompts, what proofs and checks found about them, and which were taken back.
 
     >>> registry = PromptRegistry.create("memory://prompts-of-a-doctest")
-    >>> registry.list()
+    >>> registry.entries()
     []
 
     Files are written once and never changed; the index is made from them. So several writers may
@@ -112,7 +112,7 @@ class PromptRegistry:
             self._index = RegistryIndex.read(self._place)
         return self._index
 
-    def list(self) -> list[RegistryEntry]:
+    def entries(self) -> list[RegistryEntry]:
         """All entries, by digest."""
         return entries_of(self.index)
 
@@ -130,11 +130,11 @@ class PromptRegistry:
         stands with a model of that name.
         """
         when = day or today()
-        return [one for one in self.list() if _fits(one, task, model, status, when)]
+        return [one for one in self.entries() if _fits(one, task, model, status, when)]
 
     def entry(self, name: str) -> RegistryEntry:
         """The entry of a digest's first digits. UsageError for none, or several."""
-        return entry_named(self.list(), name)
+        return entry_named(self.entries(), name)
 
     def asked(self, model: str) -> list[RegistryEntry]:
         """The entries in use of which a model of this very name was asked.
@@ -143,7 +143,7 @@ class PromptRegistry:
         """
         found = [
             one
-            for one in self.list()
+            for one in self.entries()
             if not one.retired
             and (model in one.models or any(b.model == model for b in one.baselines))
         ]

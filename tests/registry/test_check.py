@@ -72,7 +72,7 @@ def registry() -> PromptRegistry:
 
 @pytest.fixture
 def entry(registry: PromptRegistry) -> RegistryEntry:
-    return registry.list()[0]
+    return registry.entries()[0]
 
 
 def test_the_first_check_makes_a_baseline_and_the_next_compares(

@@ -86,7 +86,7 @@ def test_a_prompt_with_its_proofs_is_added_found_shown_and_taken_back(url: str) 
     registry.add(bundle(1))
     registry.keep(EVIDENCE, row(1))
     again = PromptRegistry.open(url)
-    assert len(again.list()) == 2
+    assert len(again.entries()) == 2
     assert again.index.notes == ()
     (found,) = again.search(task="digits", model="llava", status="verified")
     with again.bundle_file(found) as file:
@@ -105,7 +105,7 @@ def test_a_prompt_with_its_proofs_is_added_found_shown_and_taken_back(url: str) 
 def test_a_web_server_shows_the_folder_and_nobody_can_write_there(served: str) -> None:
     PromptRegistry.create("prompts").add(bundle(1))
     registry = PromptRegistry.open(served)
-    (entry,) = registry.list()
+    (entry,) = registry.entries()
     with registry.bundle_file(entry) as file:
         assert Prompt.load(file).digest == prompt(1).digest
     with pytest.raises(UsageError, match="can only be read"):
@@ -123,11 +123,11 @@ def test_an_index_that_is_behind_is_noticed_and_hides_nothing(url: str) -> None:
     registry.add(bundle(2))
     place.write("index.json", behind)
     late = PromptRegistry.open(url)
-    assert len(late.list()) == 2
+    assert len(late.entries()) == 2
     assert late.index.notes == ("index.json was behind by 1 files",)
     place.write("index.json", b"{half")
     torn = PromptRegistry.open(url)
-    assert len(torn.list()) == 2
+    assert len(torn.entries()) == 2
     assert "damaged" in torn.index.notes[0]
     torn.rebuild()
     assert PromptRegistry.open(url).index.notes == ()
@@ -149,7 +149,7 @@ def test_two_writers_lose_nothing(url: str) -> None:
     writers = [PromptRegistry.open(url) for _ in range(4)]
     files = [bundle(number) for number in range(4)]
     for writer in writers:
-        assert writer.list() == []
+        assert writer.entries() == []
     threads = [
         threading.Thread(target=writer.add, args=(file,))
         for writer, file in zip(writers, files, strict=True)
@@ -159,7 +159,7 @@ def test_two_writers_lose_nothing(url: str) -> None:
     for thread in threads:
         thread.join()
     found = PromptRegistry.open(url)
-    assert len(found.list()) == 4
+    assert len(found.entries()) == 4
 
 
 def test_a_file_that_was_cut_off_is_named_and_mended_by_adding_it_again(url: str) -> None:
@@ -178,7 +178,7 @@ def test_a_file_that_was_cut_off_is_named_and_mended_by_adding_it_again(url: str
     ):
         pass
     mended = PromptRegistry.open(url)
-    assert mended.list() == []
+    assert mended.entries() == []
     mended.add(bundle(1))
     assert place.read(path, 1 << 20) == whole
     assert mended.index.damaged == {}
@@ -210,7 +210,7 @@ def test_a_hostile_index_is_not_believed(change: dict[str, object], said: str) -
     Path("prompts/index.json").write_text(json.dumps(index | change))
     registry = PromptRegistry.open("prompts")
     assert said in registry.index.notes[0]
-    assert len(registry.list()) == 1
+    assert len(registry.entries()) == 1
 
 
 def test_deep_and_large_json_of_a_web_server_is_refused_in_one_line(
@@ -219,12 +219,12 @@ def test_deep_and_large_json_of_a_web_server_is_refused_in_one_line(
     PromptRegistry.create("prompts")
     Path("prompts/index.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="damaged") as caught:
-        PromptRegistry.open(served).list()
+        PromptRegistry.open(served).entries()
     assert "\n" not in str(caught.value)
     monkeypatch.setattr("bbtvp.registry.index.INDEX_LIMIT", 1000)
     Path("prompts/index.json").write_bytes(b" " * 2000)
     with pytest.raises(DataError, match="over 1,000 bytes"):
-        PromptRegistry.open(served).list()
+        PromptRegistry.open(served).entries()
 
 
 def test_a_place_that_is_no_registry_or_a_newer_one() -> None:

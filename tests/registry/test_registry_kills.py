@@ -100,7 +100,7 @@ def test_killed_at_every_step_of_every_write(
             names = [path.name for path in Path("prompts").rglob("*.vprompt")]
             found = PromptRegistry.open("prompts")
             there = {name for name in names if not name.startswith(".")}
-            assert {f"{entry.digest}.vprompt" for entry in found.list()} == there
+            assert {f"{entry.digest}.vprompt" for entry in found.entries()} == there
             assert found.index.damaged == {}
         else:
             with pytest.raises(UsageError, match="bbtvp registry init"):

@@ -38,7 +38,7 @@ def registry_page(
     """
     words = Words(language)
     when = day or today()
-    entries = registry.list()
+    entries = registry.entries()
     models = sorted({model for entry in entries for model in entry.models})
     proofs = [(entry, row) for entry in entries for row in reversed(entry.evidence)]
     checks = [(entry, one) for entry in entries for one in reversed(entry.checks)]
