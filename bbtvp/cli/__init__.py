@@ -26,6 +26,7 @@ from bbtvp.cli import (
     optimize,
     proxy,
     registry,
+    registry_proofs,
     replies,
     report,
     reproduce,
@@ -105,6 +106,8 @@ for part in (
     bundle_share.pull,
 ):
     bundle.bundle.add_command(part)
+for part in (registry_proofs.verify, registry_proofs.check, registry_proofs.suggest):
+    registry.registry.add_command(part)
 
 
 def main() -> None:

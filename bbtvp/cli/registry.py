@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.checks import (
-    CheckInputs,
-    asking_options,
-    labels_option,
-    question_option,
-    scoring_options,
-    tested_models_option,
-    tested_task_option,
-)
 from bbtvp.cli.options import (
     choice_option,
     give,
     json_flag,
-    model_options,
-    number_option,
-    out_option,
     say,
 )
 
 if TYPE_CHECKING:
     from bbtvp.registry import PromptRegistry, RegistryEntry
 
-_CHECK_CODES = {"holds": 0, "baseline": 0, "stale": 4, "open": 5}
 STATUS_WORDS = ("verified", "ends", "undecided", "stale", "failed", "ended", "retired", "unproven")
 
 url_argument = click.argument("url")
@@ -72,7 +58,7 @@ def add(*, url: str, files: tuple[Path, ...], as_json: bool) -> None:
 
     opened = PromptRegistry.open(url)
     added = [opened.add(file) for file in files]
-    _show(opened, added, as_json)
+    show_entries(opened, added, as_json)
 
 
 @registry.command("list")
@@ -83,7 +69,7 @@ def list_entries(*, url: str, as_json: bool) -> None:
     from bbtvp.registry import PromptRegistry
 
     opened = PromptRegistry.open(url)
-    _show(opened, opened.entries(), as_json)
+    show_entries(opened, opened.entries(), as_json)
 
 
 @registry.command()
@@ -99,7 +85,7 @@ def search(
     from bbtvp.registry import PromptRegistry
 
     opened = PromptRegistry.open(url)
-    _show(opened, opened.search(task=task, model=model, status=status), as_json)
+    show_entries(opened, opened.search(task=task, model=model, status=status), as_json)
 
 
 @registry.command()
@@ -122,158 +108,7 @@ def show(*, url: str, entry: str, as_json: bool) -> None:
         give({"url": opened.url, **found.as_json(today())})
         return
     click.echo(_details(found, today()))
-    _tell(opened)
-
-
-@registry.command()
-@url_argument
-@entry_argument
-@tested_task_option
-@tested_models_option("A model to verify on; repeat for more.")
-@question_option
-@labels_option
-@scoring_options
-@click.option(
-    "--sequential",
-    is_flag=True,
-    help="Look after every tenth of the test images; stop as soon as the verdict is clear.",
-)
-@asking_options
-@out_option("Run folder: makes the verification resumable.")
-@json_flag
-def verify(
-    *,
-    url: str,
-    entry: str,
-    task: str,
-    models: tuple[str, ...],
-    question: str | None,
-    labels: str | None,
-    metric: str | None,
-    max_tokens: int | None,
-    sequential: bool,
-    usd: float | None,
-    reader: str,
-    seed: int,
-    options: tuple[str, ...],
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Prove ENTRY on held-out images, and add what was found to the registry at URL.
-
-    The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
-    """
-    from bbtvp.registry import PromptRegistry
-    from bbtvp.report.progress import Progress
-    from bbtvp.report.terminal import proof_table, verdict_lines
-    from bbtvp.verify import verify as prove
-
-    opened = PromptRegistry.open(url)
-    found = opened.entry(entry)
-    with opened.bundle_file(found) as file:
-        inputs = CheckInputs.load(
-            file,
-            task,
-            models,
-            question=question,
-            labels=labels,
-            metric=metric,
-            max_tokens=max_tokens,
-            options=options,
-        )
-    proof = prove(
-        inputs.prompt,
-        inputs.task,
-        inputs.models,
-        source=inputs.facts.get("source_models"),
-        reader=reader,
-        sequential=sequential,
-        facts=inputs.facts,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=Progress(say, sys.stderr),
-    )
-    added = opened.add_proof(found, proof)
-    if not as_json:
-        click.echo(f"{verdict_lines(proof)}\n{proof_table(proof)}")
-    _show(opened, [added], as_json)
-    sys.exit(proof.verdict.exit_code)
-
-
-@registry.command()
-@url_argument
-@click.argument("entry", required=False)
-@click.option("--model", required=True, help="The model to check.")
-@click.option("--probe", required=True, help="The task whose test images are the probe.")
-@number_option(
-    "--queries",
-    default=200,
-    type=click.IntRange(30),
-    help="The most image queries of a check, retries included.",
-)
-@number_option(
-    "--drop",
-    default=10.0,
-    type=click.FloatRange(0, 100, min_open=True, max_open=True),
-    help="Points of the score whose fall is to be found or excluded.",
-)
-@click.option("--rebase", is_flag=True, help="Make a new baseline; for after a new verification.")
-@question_option
-@labels_option
-@asking_options
-@out_option("Run folder: makes a check of today resumable.")
-@json_flag
-def check(
-    *,
-    url: str,
-    entry: str | None,
-    model: str,
-    probe: str,
-    queries: int,
-    drop: float,
-    rebase: bool,
-    question: str | None,
-    labels: str | None,
-    usd: float | None,
-    reader: str,
-    seed: int,
-    options: tuple[str, ...],
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Ask the model about a small probe again, and say whether ENTRY still holds on it.
-
-    Without ENTRY, every prompt in use with a proof or a baseline of this model is checked. The
-    first check of a prompt, a model and a probe makes its baseline. Exit codes: 0 holds or a new
-    baseline, 4 stale, 5 open.
-    """
-    from bbtvp.registry import PromptRegistry
-    from bbtvp.registry.check import DriftOptions, fresh_model
-    from bbtvp.registry.check import check as checked
-
-    opened = PromptRegistry.open(url)
-    settings = DriftOptions(queries, drop / 100, reader, usd, out, rebase)
-    given = model_options(options)
-    results = []
-    for one in [opened.entry(entry)] if entry else opened.asked(model):
-        with opened.bundle_file(one) as file:
-            inputs = CheckInputs.load(
-                file,
-                probe,
-                (),
-                question=question,
-                labels=labels,
-                metric=None,
-                max_tokens=None,
-                options=(),
-            )
-        results.append(checked(opened, one, fresh_model(model, given), inputs.task, settings))
-        if not as_json:
-            click.echo(f"{one.short} on {model}: {results[-1]}")
-    if as_json:
-        give({"url": opened.url, "checks": [result.as_json() for result in results]})
-    sys.exit(max((_CHECK_CODES[result.found] for result in results), default=0))
+    show_faults(opened)
 
 
 @registry.command()
@@ -295,52 +130,7 @@ def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json
     ]
     if twins:
         say(f"the same prompt is also in {', '.join(twins)}, which stay in use")
-    _show(opened, [found], as_json)
-
-
-@registry.command()
-@url_argument
-@click.option("--model", required=True, help="The new model, as --model of verify.")
-@click.option("--task", help="A part of the name of the task [default: prompts of all tasks].")
-@json_flag
-def suggest(*, url: str, model: str, task: str | None, as_json: bool) -> None:
-    """Name the prompts that a new model is likely to gain from, by proofs on other models.
-
-    It is a forecast; no model is asked.
-    """
-    from bbtvp.core.table import text_table
-    from bbtvp.registry import PromptRegistry
-    from bbtvp.registry.suggest import suggest as suggested
-    from bbtvp.report.figures import interval, points
-
-    opened = PromptRegistry.open(url)
-    found = suggested(opened.entries(), model, task)
-    if as_json:
-        give({"url": opened.url, "model": model, "suggestions": [one.as_json() for one in found]})
-        return
-    if not found:
-        click.echo("no evidence: no proof of a prompt in use" + (f" on {task}" if task else ""))
-        return
-    rows = [["entry", "task", "expected gain", "95 %", "worth it", "proofs", "same family"]]
-    rows += [
-        [
-            one.entry.short,
-            one.task or "-",
-            points(one.gain),
-            interval(one.interval),
-            f"{one.sureness} ({one.chance:.0%})",
-            str(one.proofs),
-            str(one.related),
-        ]
-        for one in found[:10]
-    ]
-    click.echo(text_table(rows))
-    best = found[0]
-    click.echo(
-        f"prove it: bbtvp registry verify {url} {best.entry.short} --task {best.task or 'TASK'} "
-        f"--model {model}"
-    )
-    _tell(opened)
+    show_entries(opened, [found], as_json)
 
 
 @registry.command()
@@ -382,10 +172,10 @@ def index(*, url: str, as_json: bool) -> None:
         give({"url": opened.url, "files": len(made.summaries), "damaged": made.damaged})
         return
     click.echo(f"{len(made.summaries)} files, {len(made.damaged)} damaged")
-    _tell(opened)
+    show_faults(opened)
 
 
-def _show(opened: PromptRegistry, entries: list[RegistryEntry], as_json: bool) -> None:
+def show_entries(opened: PromptRegistry, entries: list[RegistryEntry], as_json: bool) -> None:
     """A table of entries, or their document, and what is wrong with the registry."""
     from bbtvp.core.table import text_table
     from bbtvp.registry.records import today
@@ -412,10 +202,11 @@ def _show(opened: PromptRegistry, entries: list[RegistryEntry], as_json: bool) -
         for entry in entries
     ]
     click.echo(text_table(rows) if entries else "no prompts")
-    _tell(opened)
+    show_faults(opened)
 
 
-def _tell(opened: PromptRegistry) -> None:
+def show_faults(opened: PromptRegistry) -> None:
+    """Say what is wrong with the registry's files."""
     for note in opened.index.notes:
         say(f"note: {note}")
     for path, reason in opened.index.damaged.items():

@@ -1,13 +1,10 @@
 """Whether a prompt still holds on a model: the same small probe, asked on the first day and today.
 
-The probe is the test split of a task, or the first images of it in an order that is drawn once. The
-baseline, in the registry, holds the scores of the first day and salted digests of the samples: no
-image, no question and no label. Later checks find the same images again by these digests.
+The probe is the test split of a task, or the first images of it in an order that is drawn once.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +12,19 @@ from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 
-from bbtvp.core.arrays import Matrix, Vector
-from bbtvp.core.digest import canonical_json, digest
+from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.core.rng import stream
 from bbtvp.endpoint.remote import Endpoint
-from bbtvp.models import AnyModel, MeteredModel, Model, as_model, load_model
+from bbtvp.models import AnyModel, Model, as_model, load_model
+from bbtvp.registry.baseline import (
+    FEWEST,
+    KeptBaseline,
+    ProbeQuestions,
+    make_baseline,
+    newest_baseline,
+    probe_places,
+    score_table,
+)
 from bbtvp.registry.drift import (
     DROP,
     GAIN_LEVEL,
@@ -37,28 +41,17 @@ from bbtvp.registry.records import (
     CheckRecord,
     ProbeBaseline,
     today,
-    unpacked,
 )
 from bbtvp.registry.registry import PromptRegistry
-from bbtvp.search import ask
-from bbtvp.tasks import Sample, Task
+from bbtvp.tasks import Sample
 from bbtvp.verify.inputs import AnyTask, open_prompt
 from bbtvp.verify.session import CheckSession
 
 QUERIES = 200
 """The most image queries of a check."""
 
-REPEATS = 4
-"""How often a model that does not always answer the same is asked for the baseline."""
-
-FEWEST = 30
-"""Images of a probe below which a check says too little."""
-
 _GAIN_IMAGES = 30
 """Images asked without the prompt below which the gain is not tested."""
-
-_FOUND_AGAIN = 0.9
-"""The share of a baseline's images that a probe must still hold."""
 
 
 @final
@@ -104,7 +97,7 @@ class PromptCheck:
                 "images": len(first.samples),
                 "queries": first.queries,
                 "versions": list(first.versions),
-                "prompted": float(np.nanmean(_table(first.prompted))),
+                "prompted": float(np.nanmean(score_table(first.prompted))),
                 "zero_shot": float(np.nanmean(shares(first.zero_shot))),
             },
             "check": self.record and self.record.model_dump(mode="json", by_alias=True),
@@ -113,7 +106,7 @@ class PromptCheck:
     def __str__(self) -> str:
         if self.record is not None:
             return f"{self.found}: {self.record.reason}"
-        with_prompt = float(np.nanmean(_table(self.baseline.prompted)))
+        with_prompt = float(np.nanmean(score_table(self.baseline.prompted)))
         return (
             f"baseline: {100 * with_prompt:.1f} % with the prompt on "
             f"{len(self.baseline.samples)} images; run the same command again on a later day"
@@ -156,36 +149,12 @@ def check(
         metered = session.model(asked)
         asking = ProbeQuestions(session, metered)
         if kept is None:
-            baseline = _baseline(asking, options.queries)
+            baseline = make_baseline(asking, options.queries)
             registry.keep(BASELINES, baseline)
             return PromptCheck(registry.entry(entry.digest), baseline)
         record = _compared(asking, kept, options)
     registry.keep(CHECKS, record)
     return PromptCheck(registry.entry(entry.digest), kept.content, record)
-
-
-@final
-class KeptBaseline(NamedTuple):
-    """A baseline in a registry. digest: of its record."""
-
-    digest: str
-    content: ProbeBaseline
-
-
-def newest_baseline(
-    registry: PromptRegistry, entry: RegistryEntry, model: str, task: Task
-) -> KeptBaseline | None:
-    """The last baseline of an entry's prompt on a model and a probe; None if there is none."""
-    found = [
-        (one.date, path)
-        for path, one in registry.baselines().items()
-        if (one.prompt, one.model, one.task) == (entry.facts.prompt, model, task.name)
-    ]
-    if not found:
-        return None
-    path = max(found)[1]
-    name = path.rpartition("/")[2].partition(".")[0]
-    return KeptBaseline(name, unpacked(ProbeBaseline, registry.record(path)))
 
 
 def fresh_model(spec: str, options: Mapping[str, Any] | None = None) -> Model:
@@ -198,74 +167,12 @@ def fresh_model(spec: str, options: Mapping[str, Any] | None = None) -> Model:
     return load_model(spec, **{**given, "store": False}) if isinstance(model, Endpoint) else model
 
 
-@final
-class ProbeQuestions:
-    """Asks a model about samples, in one arm."""
-
-    def __init__(self, session: CheckSession, model: MeteredModel) -> None:
-        self.session = session
-        self.model = model
-        self._reader = session.reader(model)
-
-    def scores(self, samples: Sequence[Sample], prompted: bool, replicate: int = 0) -> Vector:
-        """(n,) scores, NaN where the query failed."""
-        if not samples:
-            return np.empty(0)
-        prompt = self.session.prompt if prompted else None
-        found = ask(
-            self.model, self._reader, self.session.task, samples, prompt, replicate=replicate
-        )
-        return np.asarray(found.correct, np.float64)
-
-
-def _baseline(asking: ProbeQuestions, queries: int) -> ProbeBaseline:
-    session = asking.session
-    task = session.task
-    order = stream(0, "registry", "probe", task.name).permutation(len(task.test))
-    samples = [task.test[i] for i in order[:queries]]
-    if len(samples) < FEWEST:
-        raise UsageError(
-            f"the probe {task.name} has {len(samples)} test images; a check needs {FEWEST} or more"
-        )
-    same = asking.model.capabilities.deterministic
-    repeats = 1 if same else REPEATS
-    session.announce((repeats + 1) * len(samples))
-    prompted = [asking.scores(samples, True, number) for number in range(repeats)]
-    plain = asking.scores(samples, False)
-    if np.isfinite(np.vstack(prompted)).any(axis=0).sum() < FEWEST:
-        raise DataError(f"{asking.model.spec} answered too few images for a baseline; try again")
-    salt = secrets.token_hex(16)
-    return ProbeBaseline(
-        prompt=session.prompt.digest,
-        model=asking.model.spec,
-        versions=_versions(asking.model),
-        date=today(),
-        task=task.name,
-        salt=salt,
-        samples=tuple(salted(salt, task, sample) for sample in samples),
-        deterministic=same,
-        prompted=tuple(map(_plain, prompted)),
-        zero_shot=_plain(plain),
-        queries=session.cost.queries,
-    )
-
-
-def salted(salt: str, task: Task, sample: Sample) -> str:
-    """The salted digest of a sample: of its pixels, the question about it, and its answer.
-
-    Who holds the very image can compute it; nobody else learns anything from it.
-    """
-    pixels = sample.pixels()
-    said = canonical_json([pixels.shape, task.ask(sample), sample.answer])
-    return digest(bytes.fromhex(salt), pixels.tobytes(), said.encode())
-
-
 def _compared(asking: ProbeQuestions, kept: KeptBaseline, options: DriftOptions) -> CheckRecord:
     baseline = kept.content
-    places = _places(asking.session.task, baseline)[: options.queries]
+    places = probe_places(asking.session.task, baseline)[: options.queries]
     samples = [sample for _, sample in places]
     columns = [column for column, _ in places]
-    old = _table(baseline.prompted)[:, columns]
+    old = score_table(baseline.prompted)[:, columns]
     budget = asking.model.budget
     budget.cap = options.queries
     asking.session.announce(options.queries)
@@ -307,7 +214,7 @@ def _gains(
     if count < _GAIN_IMAGES:
         return None
     plain = asking.scores(samples[:count], False)
-    old = mean_scores(_table(baseline.prompted)[:, columns[:count]])
+    old = mean_scores(score_table(baseline.prompted)[:, columns[:count]])
     then = old - shares(baseline.zero_shot)[list(columns[:count])]
     now = new[:count] - plain
     kept = np.isfinite(then) & np.isfinite(now)
@@ -325,7 +232,7 @@ def _record(
     options: DriftOptions,
 ) -> CheckRecord:
     baseline = kept.content
-    versions = _versions(asking.model)
+    versions = asking.model.versions
     changed = None
     if versions and baseline.versions:
         changed = not set(versions) <= set(baseline.versions)
@@ -384,34 +291,3 @@ def _version_words(old: Sequence[str], new: Sequence[str]) -> str:
     if set(new) <= set(old):
         return "the version is as before"
     return f"the version changed, {', '.join(old)} -> {', '.join(new)}"
-
-
-def _places(task: Task, baseline: ProbeBaseline) -> list[tuple[int, Sample]]:
-    """The baseline's images in the task: their columns, in its order, and the samples.
-
-    UsageError where too many are gone.
-    """
-    there = {salted(baseline.salt, task, sample): sample for sample in task.test}
-    found = [(column, there[name]) for column, name in enumerate(baseline.samples) if name in there]
-    if len(found) < _FOUND_AGAIN * len(baseline.samples):
-        raise UsageError(
-            f"{task.name} holds {len(found)} of the {len(baseline.samples)} images of the "
-            f"baseline of {baseline.date}; give the same probe, or make a new baseline: --rebase"
-        )
-    return found
-
-
-def _table(rows: Sequence[Sequence[float | None]]) -> Matrix:
-    """(R, n) float64, NaN for None. DataError for rows of unequal length."""
-    if len({len(row) for row in rows}) != 1:
-        raise DataError("the baseline's rows differ in length; make a new one: --rebase")
-    return np.array([shares(row) for row in rows])
-
-
-def _plain(scores: Vector) -> tuple[float | None, ...]:
-    return tuple(float(one) if np.isfinite(one) else None for one in scores)
-
-
-def _versions(model: MeteredModel) -> tuple[str, ...]:
-    """The versions that the replies report."""
-    return model.versions
