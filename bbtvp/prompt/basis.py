@@ -10,7 +10,7 @@ DCT-II. All variables stand in the order place, then channel (red, green, blue).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from typing import TypeVar, final
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Matrix, Pixels, Vector
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.prompt.layer import Geometry, Levels, centred
+from bbtvp.prompt.layer import MAX_VARIABLES, Geometry, Levels, centred
 
 _Level = TypeVar("_Level", bound=np.generic)
 
@@ -57,7 +57,15 @@ def bounded(z: Vector) -> Vector:
 
 
 def place_names(places: NDArray[np.int64]) -> tuple[str, ...]:
-    """`red_3_7` …: one name per (row, column) and channel, in the order of the variables."""
+    """`red_3_7` …: one name per (row, column) and channel, in the order of the variables.
+
+    UsageError for more than `MAX_VARIABLES`.
+    """
+    if len(places) * len(CHANNELS) > MAX_VARIABLES:
+        raise UsageError(
+            f"a pattern of {len(places) * len(CHANNELS)} variables; at most {MAX_VARIABLES}: "
+            "take a smaller canvas, or the basis dct"
+        )
     return tuple(
         f"{channel}_{row}_{column}" for row, column in places.tolist() for channel in CHANNELS
     )
@@ -86,19 +94,20 @@ def wave_names(size: int, side: int) -> tuple[str, ...]:
     return place_names(np.array(lowest(size)))
 
 
-def waves(z: Vector, size: int, geometry: Geometry) -> NDArray[np.float64]:
-    """(3, height, width): sums of the basis functions, each of mean square 1 over the canvas.
+def waves(z: Vector, size: int, geometry: Geometry) -> Iterator[NDArray[np.float64]]:
+    """A plane (height, width) for red, green and blue each, one at a time to save memory.
 
-    A canvas that is not square stretches them. One of fewer pixels than frequencies cannot hold
-    all of them, and shows the higher ones as lower ones.
+    They are sums of the basis functions, each of mean square 1 over the canvas. A canvas that is
+    not square stretches them. One of fewer pixels than frequencies cannot hold all of them, and
+    shows the higher ones as lower ones.
     """
     frequencies = np.array(lowest(size)).T
     count = int(frequencies.max()) + 1
-    table = np.zeros((3, count, count))
-    table[:, frequencies[0], frequencies[1]] = z.reshape(-1, 3).T
     down, across = (_cosines(side, count) for side in (geometry.height, geometry.width))
-    planes: NDArray[np.float64] = down @ table @ across.T
-    return planes
+    for values in z.reshape(-1, 3).T:
+        table = np.zeros((count, count))
+        table[frequencies[0], frequencies[1]] = values
+        yield down @ table @ across.T
 
 
 @lru_cache(maxsize=16)

@@ -38,6 +38,8 @@ PREFIX = "exemplar-"
 """How the names of the pictures begin in a bundle; the digest of the pixels and .png follow."""
 MOST_EXEMPLARS = 64
 """In all sets together."""
+MOST_PIXELS = 25_000_000
+"""Of the pictures of one set together."""
 
 _NONE = "none"
 _STRIP = 1 / 4
@@ -48,6 +50,8 @@ _LEAST_CAP = 5
 _CAPTION = 1 / 5
 """The caption's share of a cell's height."""
 _GAP = 2
+_LONGEST_CAPTION = 100
+_MOST_SETS = 10_000
 
 
 @final
@@ -102,12 +106,13 @@ class Exemplars(PaintLayer):
             raise UsageError("a set of exemplars is empty; give each set at least one")
         if len(self.exemplars) > MOST_EXEMPLARS:
             raise UsageError(f"{len(self.exemplars)} exemplars; give at most {MOST_EXEMPLARS}")
+        if len(self.sets) > _MOST_SETS:
+            raise UsageError(f"{len(self.sets)} sets of exemplars; give at most {_MOST_SETS}")
         for one in self.sets:
-            if not all(0 <= place < len(self.exemplars) for place in one):
-                raise UsageError(f"the set {one} names no exemplar of {len(self.exemplars)}")
+            _check_set(one, len(self.exemplars))
         if self.form == "strip":
             for exemplar in self.exemplars:
-                glyphs.checked(exemplar.caption)
+                _check_caption(exemplar.caption)
 
     @classmethod
     def of(
@@ -122,12 +127,16 @@ class Exemplars(PaintLayer):
         """Exemplars of (pixels, text, caption), each with no side over `side` pixels."""
         made = []
         pictures = {}
+        sizes = {}
         for pixels, text, caption in shown:
             small = _shrunk(pixels, side)
             exemplar = Exemplar(_mark(small), text, caption)
             made.append(exemplar)
             pictures[exemplar.file] = _png(small)
-        return cls(tuple(made), tuple(map(tuple, sets)), form, place, pictures)
+            sizes[exemplar.file] = small.shape[0] * small.shape[1]
+        layer = cls(tuple(made), tuple(map(tuple, sets)), form, place, pictures)
+        layer._check_pixels(sizes)
+        return layer
 
     @property
     def alters_image(self) -> bool:
@@ -191,12 +200,17 @@ class Exemplars(PaintLayer):
         return {one.file: self._file(one) for one in self.chosen(z)}
 
     def with_files(self, files: Mapping[str, bytes]) -> Exemplars:
-        known = {one.file for one in self.exemplars}
-        found = {name: data for name, data in files.items() if name in known}
-        layer = replace(self, pictures=found)
-        for one in self.exemplars:
-            if one.file in found and _mark(layer.pixels(one)) != one.picture:
-                raise UsageError(f"{one.file} is not the picture that the exemplar names")
+        known = {one.file: one.picture for one in self.exemplars}
+        layer = replace(
+            self, pictures={name: data for name, data in files.items() if name in known}
+        )
+        sizes = {}
+        for name, data in layer.pictures.items():
+            pixels = _pixels(name, data)
+            if _mark(pixels) != known[name]:
+                raise UsageError(f"{name} is not the picture that the exemplar names")
+            sizes[name] = pixels.shape[0] * pixels.shape[1]
+        layer._check_pixels(sizes)
         return layer
 
     def without_data(self) -> Exemplars:
@@ -209,13 +223,7 @@ class Exemplars(PaintLayer):
 
     def pixels(self, exemplar: Exemplar) -> Pixels:
         """(H, W, 3) uint8 pixels of an exemplar. UsageError where its picture is not here."""
-        try:
-            with Image.open(io.BytesIO(self._file(exemplar)), formats=("PNG",)) as image:
-                if max(image.size) > MAX_CANVAS:
-                    raise UsageError(f"{exemplar.file} has a side over {MAX_CANVAS} px")
-                return np.array(image.convert("RGB"))
-        except DAMAGED as error:
-            raise UsageError(f"{exemplar.file} cannot be decoded") from error
+        return _pixels(exemplar.file, self._file(exemplar))
 
     def config(self) -> dict[str, Any]:
         return {name: value for name, value in super().config().items() if name != "pictures"}
@@ -229,6 +237,16 @@ class Exemplars(PaintLayer):
         if found is None:
             raise UsageError(f"the exemplar {exemplar.file} has no picture here")
         return found
+
+    def _check_pixels(self, sizes: Mapping[str, int]) -> None:
+        """Raise UsageError if a set shows too many pixels. sizes: of pictures, by file name."""
+        for one in self.sets:
+            pixels = sum(sizes.get(self.exemplars[place].file, 0) for place in one)
+            if pixels > MOST_PIXELS:
+                raise UsageError(
+                    f"the exemplars of a set have {pixels} pixels, over {MOST_PIXELS}; "
+                    "give fewer or smaller ones"
+                )
 
     # -- the strip ---------------------------------------------------------------------------------
     def _check_strip(self, geometry: Geometry) -> None:
@@ -292,6 +310,32 @@ class Exemplars(PaintLayer):
                 "larger --canvas, or leave out --exemplars"
             )
         return Label(text, cap, left + cell.size.width / 2, below + cell.cap)
+
+
+def _pixels(name: str, data: bytes) -> Pixels:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if max(image.size) > MAX_CANVAS:
+                raise UsageError(f"{name} has a side over {MAX_CANVAS} px")
+            return np.array(image.convert("RGB"))
+    except DAMAGED as error:
+        raise UsageError(f"{name} cannot be decoded") from error
+
+
+def _check_set(places: Sequence[int], count: int) -> None:
+    if len(set(places)) < len(places):
+        raise UsageError("a set of exemplars names one twice; name each once")
+    if not all(0 <= place < count for place in places):
+        raise UsageError(f"the set {places!s:.80} names no exemplar of {count}")
+
+
+def _check_caption(caption: str) -> None:
+    if len(caption) > _LONGEST_CAPTION:
+        raise UsageError(
+            f"the caption {caption!r:.40}… has {len(caption)} characters; "
+            f"give at most {_LONGEST_CAPTION}"
+        )
+    glyphs.checked(caption)
 
 
 class _StripCell(NamedTuple):

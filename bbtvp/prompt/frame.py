@@ -115,8 +115,10 @@ class Frame(PaintLayer):
         if self.basis == "color":
             return np.broadcast_to(self._levels(self.amplitude * z), shape)
         if self.basis == "dct":
-            planes = self._levels(self._dct_scale * waves(z, self.size, geometry))
-            return np.ascontiguousarray(np.moveaxis(planes, 0, 2))
+            drawn = np.empty(shape, np.uint8)
+            for channel, plane in enumerate(waves(z, self.size, geometry)):
+                drawn[..., channel] = self._levels(self._dct_scale * plane)
+            return drawn
         levels = self._levels(self.amplitude * z).reshape(-1, 3)
         if self.basis == "blocks":
             coarse = np.full((self.size, self.size, 3), self._initial, np.uint8)

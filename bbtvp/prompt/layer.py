@@ -23,6 +23,8 @@ from bbtvp.core.shown import Shown
 MIN_CANVAS = 8
 MAX_CANVAS = 2048
 """Pixels a side."""
+MAX_VARIABLES = 1 << 20
+"""Of all layers of a prompt together: a stranger's bundle must not fill the memory."""
 
 BACKGROUND = 128
 """Level (0-255) of canvas pixels that neither the image nor a frame covers."""
@@ -223,6 +225,10 @@ class Layer(ABC):
     def with_files(self, files: Mapping[str, bytes]) -> Layer:
         """The layer with its files among those of a bundle. UsageError for one that is not its."""
         return self
+
+    def check_installed(self, z: Vector) -> None:
+        """Raise UsageError where this z needs a package that is not installed; most need none."""
+        return
 
     def without_data(self) -> Layer:
         """The layer with grey in place of images of the task, to be looked at, never sent."""

@@ -99,9 +99,10 @@ class Overlay(PaintLayer):
         """(height, width, 3): what is added before clipping, in whole levels."""
         scaled = self._scale * bounded(z)
         if self.basis == "dct":
-            return self._rounded(
-                np.ascontiguousarray(np.moveaxis(waves(scaled, self.size, geometry), 0, 2))
-            )
+            changes = np.empty((geometry.height, geometry.width, len(CHANNELS)), np.int16)
+            for channel, plane in enumerate(waves(scaled, self.size, geometry)):
+                changes[..., channel] = self._rounded(plane)
+            return changes
         levels = self._rounded(scaled)
         if self.basis == "blocks":
             return spread(levels.reshape(self.size, self.size, len(CHANNELS)), geometry)

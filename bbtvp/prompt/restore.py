@@ -88,17 +88,19 @@ def _equalize(image: Image.Image) -> Image.Image:
 
 def _white_balance(image: Image.Image) -> Image.Image:
     """Grey world: the mean of each channel becomes the mean of all."""
-    pixels = np.asarray(image, np.float32)
+    pixels = np.array(image, np.float32)
     means = np.maximum(pixels.mean(axis=(0, 1)), 1)
-    gains = np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
-    return _rounded(pixels * gains)
+    pixels *= np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
+    return _rounded(pixels)
 
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Divided by its own light, the luma of a wide blur, and brought back to its mean."""
     wide = Image.fromarray(wide_blur(image, max(image.size) * _LIGHT_SHARE))
     light = np.maximum(np.asarray(wide.convert("L"), np.float32), 1)[..., None]
-    return _rounded(np.asarray(image, np.float32) * (light.mean() / light))
+    pixels = np.array(image, np.float32)
+    pixels *= light.mean() / light
+    return _rounded(pixels)
 
 
 def _clahe(image: Image.Image) -> Image.Image:
@@ -227,10 +229,13 @@ class Restore(PaintLayer):
         mixed = itertools.zip_longest(own, looks(layers))
         return [start for start in itertools.chain.from_iterable(mixed) if start is not None]
 
-    def painter(self, z: Vector, geometry: Geometry) -> Paint:
-        used = [_OPERATIONS[name] for name in self._chosen(z).values() if name != _NONE]
-        if any(operation.needs_opencv for operation in used):
+    def check_installed(self, z: Vector) -> None:
+        if any(operation.needs_opencv for operation in self._used(z)):
             _opencv()
+
+    def painter(self, z: Vector, geometry: Geometry) -> Paint:
+        self.check_installed(z)
+        used = self._used(z)
 
         def paint(canvas: Pixels, box: Box) -> None:
             if not used:
@@ -242,6 +247,9 @@ class Restore(PaintLayer):
             inside[...] = np.asarray(image)
 
         return paint
+
+    def _used(self, z: Vector) -> list[_Choice]:
+        return [_OPERATIONS[name] for name in self._chosen(z).values() if name != _NONE]
 
     def _options(self) -> dict[str, list[str]]:
         """The names in each group that has any, "none" first."""
@@ -267,7 +275,10 @@ def _relit(image: Image.Image, change: _Operation) -> Image.Image:
 
 
 def _rounded(values: np.ndarray[Any, np.dtype[np.float32]]) -> Image.Image:
-    return Image.fromarray((np.clip(values, 0, 255) + 0.5).astype(np.uint8))
+    """Uses up the values."""
+    np.clip(values, 0, 255, out=values)
+    values += 0.5
+    return Image.fromarray(values.astype(np.uint8))
 
 
 def _opencv() -> Any:

@@ -25,6 +25,7 @@ from bbtvp.prompt.identity import Identity
 from bbtvp.prompt.image import any_pixels
 from bbtvp.prompt.layer import (
     MAX_CANVAS,
+    MAX_VARIABLES,
     MIN_CANVAS,
     Box,
     Geometry,
@@ -86,6 +87,11 @@ class PromptSpace:
         object.__setattr__(
             self, "_names", {layer.kind: layer.names(self.geometry) for layer in self.layers}
         )
+        if self.dim > MAX_VARIABLES:
+            raise UsageError(
+                f"{self.dim} variables; at most {MAX_VARIABLES}: take a smaller canvas, or another "
+                "basis"
+            )
 
     @cached_property
     def placement(self) -> Placement:
@@ -230,6 +236,13 @@ class PromptSpace:
             for layer in self.layers
             for name, data in layer.files(self._part(layer, checked)).items()
         }
+
+    def check(self, z: Vector) -> None:
+        """Raise UsageError where this z needs a file or a package that is not here."""
+        checked = self._checked(z)
+        for layer in self.layers:
+            layer.check_installed(self._part(layer, checked))
+            layer.files(self._part(layer, checked))
 
     def embed(self, active: Vector, kinds: Collection[str], base: Vector) -> Vector:
         """`base` with `active` as the variables of these layers.
@@ -499,18 +512,26 @@ class Prompt:
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
         """Write a bundle: one file where the path ends in .vprompt, else a folder.
 
-        See `bbtvp.prompt.bundle`.
-
-        `meta`: JSON to keep with it. What `bundle.About` documents (task, source_models, evidence,
-        licence, …) becomes a field of the bundle, all else stays free. A bundle that holds images
-        of the task says so: `contains_data`. UsageError if it is not JSON, or a documented field of
-        another type; OSError if the disk refuses.
+        See `bbtvp.prompt.bundle`, and `as_bundle` for meta. UsageError as there, OSError if the
+        disk refuses.
         """
         from bbtvp.prompt import bundle  # brings pydantic, which rendering does not need
 
+        bundle.write(Path(path).expanduser(), self.as_bundle(meta))
+
+    def as_bundle(self, meta: Mapping[str, Any] | None = None) -> Bundle:
+        """What a bundle of the prompt holds.
+
+        meta: JSON to keep with it. What `bundle.About` documents (task, source_models, evidence,
+        licence, …) becomes a field of the bundle, all else stays free. A bundle that holds images
+        of the task says so: `contains_data`. UsageError if it is not JSON, or a documented field of
+        another type.
+        """
+        from bbtvp.prompt import bundle
+
         data = {"contains_data": True} if self.contains_data else {}
         about, free = bundle.split({**(meta or {}), **data})
-        content = bundle.Bundle(
+        return bundle.Bundle(
             canvas=self.space.canvas,
             layers=self.space.layers,
             z=self.z,
@@ -523,7 +544,6 @@ class Prompt:
             words=self.words,
             reply_tokens=self.reply_tokens,
         )
-        bundle.write(Path(path).expanduser(), content)
 
     @classmethod
     def load(cls, path: Path | str, *, signed_by: Sequence[str] = ()) -> Prompt:
@@ -542,7 +562,7 @@ class Prompt:
             _check_signer(path, content, signed_by)
         try:
             prompt = cls(PromptSpace(content.layers, content.canvas, content.shape), content.z)
-            prompt.space.files(prompt.z)  # raises for one that is missing
+            prompt.space.check(prompt.z)
         except UsageError as error:
             raise BundleError(f"{path}: {error}") from error
         if not _same(content.frame, prompt.frame):

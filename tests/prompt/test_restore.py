@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.core.errors import UsageError
+from bbtvp.core.errors import BundleError, UsageError
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Restore, Tone
 from bbtvp.prompt.restore import _OPERATIONS
 
@@ -188,3 +189,15 @@ def test_what_opencv_is_needed_for(monkeypatch: pytest.MonkeyPatch) -> None:
     for attempt in refused:
         with pytest.raises(UsageError, match=r"needs OpenCV .*bbtvp\[restore\]"):
             attempt()
+
+
+def test_a_bundle_that_needs_opencv_says_so_in_one_line_when_it_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    space = PromptSpace((Restore(("smooth", "median")),), 32)
+    space.prompt(Restore(("smooth", "median")).start("smooth")).save(tmp_path / "p.vprompt")
+    space.prompt(Restore(("smooth", "median")).start("median")).save(tmp_path / "free.vprompt")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    Prompt.load(tmp_path / "free.vprompt")
+    with pytest.raises(BundleError, match=r"p\.vprompt: .*pip install .*bbtvp\[restore\]"):
+        Prompt.load(tmp_path / "p.vprompt")

@@ -24,13 +24,14 @@ from bbtvp.prompt.bundle.content import Bundle as Bundle
 from bbtvp.prompt.bundle.content import digest_of as digest_of
 from bbtvp.prompt.bundle.content import files_of as files_of
 from bbtvp.prompt.bundle.content import layer_of as layer_of
-from bbtvp.prompt.bundle.content import png_of as png_of
 from bbtvp.prompt.bundle.content import put_signature as put_signature
 from bbtvp.prompt.bundle.content import read as read
 from bbtvp.prompt.bundle.content import undrawn as undrawn
 from bbtvp.prompt.bundle.content import write as write
+from bbtvp.prompt.bundle.content import written as written
 from bbtvp.prompt.bundle.manifest import MANIFEST as MANIFEST
 from bbtvp.prompt.bundle.manifest import SCHEMA as SCHEMA
 from bbtvp.prompt.bundle.manifest import About as About
 from bbtvp.prompt.bundle.manifest import EvidenceEntry as EvidenceEntry
 from bbtvp.prompt.bundle.manifest import split as split
+from bbtvp.prompt.bundle.png import png_of as png_of

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-from PIL import Image
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from bbtvp.core.arrays import Pixels, Vector
@@ -34,13 +34,21 @@ from bbtvp.prompt.bundle.manifest import (
     parsed,
     parsed_signature,
 )
-from bbtvp.prompt.image import DAMAGED
+from bbtvp.prompt.bundle.png import checked_png, decoded, plain, png_of
+from bbtvp.prompt.exemplars import MOST_PIXELS
 from bbtvp.prompt.layer import Layer
 from bbtvp.prompt.layers import LAYERS
 from bbtvp.prompt.placement import Shape
 
 _INLINE = 100
 """Up to so many values, z stands in the manifest."""
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '<f8', 'fortran_order': False, "
+    rb"'shape': \((\d{1,9}),\), \} *\n",
+    re.DOTALL,
+)
+_LONGEST_HEADER = 1024
+"""A row of float64 as `numpy.save` writes it; its own reader evaluates the header as Python."""
 
 
 @final
@@ -92,7 +100,12 @@ class Bundle:
 
         It is the one of the file that the bundle was read from, or of the file that `write` makes.
         """
-        return self._read or str(json.loads(_files(self)[MANIFEST])["digest"])
+        return self._read or str(json.loads(written(self)[MANIFEST])["digest"])
+
+    def with_evidence(self, entries: Iterable[EvidenceEntry]) -> Bundle:
+        """The bundle with more entries of evidence; its signature, which was of another, goes."""
+        about = self.about.model_copy(update={"evidence": [*self.evidence, *entries]})
+        return replace(self, about=about, signature=None)
 
 
 def write(path: Path, bundle: Bundle) -> None:
@@ -100,7 +113,7 @@ def write(path: Path, bundle: Bundle) -> None:
 
     UsageError if the free facts are not JSON, OSError if the disk refuses.
     """
-    write_files(path, _files(bundle))
+    write_files(path, written(bundle))
 
 
 def read(path: Path) -> Bundle:
@@ -133,13 +146,6 @@ def undrawn(files: Mapping[str, bytes]) -> Bundle:
     return _bundle(files, drawn=False)
 
 
-def png_of(frame: Pixels) -> bytes:
-    """`frame.png` of (canvas, canvas, 4) uint8: equal bytes wherever Pillow has the same zlib."""
-    stream = io.BytesIO()
-    Image.fromarray(frame).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def put_signature(path: Path, signature: Signature) -> None:
     """Put a signature into a bundle, in place of an earlier one; all else stays byte for byte."""
     content = dumped(signature.as_json())
@@ -169,13 +175,13 @@ def digest_of(path: Path) -> str:
     return read(path).digest
 
 
-def _files(bundle: Bundle) -> dict[str, bytes]:
-    """Name to content of each file, in the order of the archive."""
+def written(bundle: Bundle) -> dict[str, bytes]:
+    """Name to content of each file that `write` makes, in the order of the archive."""
     inline = bundle.z.size <= _INLINE
     others = {} if inline else {Z: _npy(bundle.z)}
     if bundle.frame is not None:
         others[FRAME] = png_of(bundle.frame)
-    others |= dict(sorted(bundle.files.items()))
+    others |= {name: plain(data, name) for name, data in sorted(bundle.files.items())}
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "canvas": bundle.canvas,
@@ -191,14 +197,14 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
         "files": {name: digest(data) for name, data in others.items()},
     }
     try:
-        plain = json.loads(dumped(manifest))
+        said = json.loads(dumped(manifest))
     except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(
             f"what the bundle says is not JSON ({error}); give plain numbers, strings, lists "
             "and dicts"
         ) from error
     signed = {SIGNATURE: dumped(bundle.signature.as_json())} if bundle.signature else {}
-    return {MANIFEST: dumped({**plain, "digest": digest_json(plain)}), **others, **signed}
+    return {MANIFEST: dumped({**said, "digest": digest_json(said)}), **others, **signed}
 
 
 def _accept(manifest: bytes) -> None:
@@ -222,6 +228,7 @@ def _bundle(files: Mapping[str, bytes], *, drawn: bool = True) -> Bundle:
                 f"{name:.80} is missing, altered or not listed in {MANIFEST}; {AGAIN}"
             )
     held = {name: data for name, data in files.items() if name not in (*_UNLISTED, Z, FRAME)}
+    _check_pictures(held)
     signature = files.get(SIGNATURE)
     bundle = Bundle(
         canvas=manifest.canvas,
@@ -294,26 +301,25 @@ def _z(manifest: Manifest, files: Mapping[str, bytes]) -> Vector:
             return np.array(manifest.z, np.float64)
         except OverflowError as error:
             raise BundleError(f"z holds a number too large for float64; {AGAIN}") from error
-    stream = io.BytesIO(files[Z])
-    try:
-        version = np.lib.format.read_magic(stream)
-        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        z = np.frombuffer(stream.read(), "<f8")
-    except ValueError as error:
-        raise BundleError(f"{Z} cannot be read ({error}); {AGAIN}") from error
-    if (version, shape, dtype) != ((1, 0), z.shape, np.dtype("<f8")):
+    data = files[Z]
+    header = _NPY.match(data[:_LONGEST_HEADER])
+    if header is None or len(data) - header.end() != 8 * int(header[1]):
         raise BundleError(f"{Z} is not one row of float64; {AGAIN}")
-    return z.astype(np.float64)
+    return np.frombuffer(data, "<f8", offset=header.end()).astype(np.float64)
 
 
 def _frame(data: bytes, canvas: int) -> Pixels:
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if (image.mode, image.size) != ("RGBA", (canvas, canvas)):
-                raise BundleError(f"{FRAME} is not RGBA of {canvas} x {canvas} px; {AGAIN}")
-            return np.array(image)
-    except DAMAGED as error:
-        raise BundleError(f"{FRAME} cannot be decoded; {AGAIN}") from error
+    size = checked_png(data, FRAME, "RGBA")
+    if size != (canvas, canvas):
+        raise BundleError(f"{FRAME} is not RGBA of {canvas} x {canvas} px; {AGAIN}")
+    return decoded(data, FRAME, "RGBA")
+
+
+def _check_pictures(files: Mapping[str, bytes]) -> None:
+    """Raise BundleError for pictures that hold more than pixels, or too many pixels."""
+    pixels = sum(checked_png(data, name, "RGB").pixels for name, data in files.items())
+    if pixels > MOST_PIXELS:
+        raise BundleError(f"its exemplars have {pixels} pixels, over {MOST_PIXELS}; {AGAIN}")
 
 
 def _npy(z: Vector) -> bytes:

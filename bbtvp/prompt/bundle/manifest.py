@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -20,6 +21,12 @@ AGAIN = "get the bundle from its author again"
 NEWER = "install a newer bbtvp: pip install -U bbtvp"
 
 FIRST_SCHEMA = "bbtvp.prompt/1"
+_DEEPEST = 20
+_MOST_PARTS = 100_000
+_CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\(?:u00[01].|[bf])|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""In a spelt manifest: control characters but tab and line ends, and those that turn text
+around.
+"""
 _DIGEST = r"^[0-9a-f]{64}$"
 _STRICT = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 _OPEN = ConfigDict(extra="allow", **_STRICT)
@@ -213,12 +220,39 @@ def dumped(value: Any) -> bytes:
 def _json(data: bytes, name: str) -> Any:
     try:
         raw = json.loads(data)
+        _check_depth(raw, name)
+        text = data.decode()
         intact = dumped(raw) == data
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name} is not JSON; {AGAIN}") from error
     if not intact:
         raise BundleError(f"{name} was altered: it is not as bbtvp spells it; {AGAIN}")
+    if found := _CONTROL.search(text):
+        raise BundleError(
+            f"{name} holds a control character ({found.group().encode('unicode_escape')!r:.20}), "
+            f"which can hide or turn what a person reads; {AGAIN}"
+        )
     return raw
+
+
+def _check_depth(raw: Any, name: str) -> None:
+    """Raise BundleError for what is nested too deeply or has too many parts to be a manifest."""
+    level = [raw]
+    parts = 0
+    for _ in range(_DEEPEST):
+        level = [part for whole in level for part in _parts(whole)]
+        parts += len(level)
+        if not level:
+            return
+        if parts > _MOST_PARTS:
+            raise BundleError(f"{name} has over {_MOST_PARTS} values; {AGAIN}")
+    raise BundleError(f"{name} is nested deeper than {_DEEPEST} levels; {AGAIN}")
+
+
+def _parts(whole: Any) -> Iterable[Any]:
+    if isinstance(whole, dict):
+        return whole.values()
+    return whole if isinstance(whole, list) else ()
 
 
 def _validated(model: type[_Model], raw: Any, name: str) -> _Model:

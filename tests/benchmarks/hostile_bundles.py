@@ -1,0 +1,199 @@
+"""Hostile bundles: `python tests/benchmarks/hostile_bundles.py [--cases 100000] [--seed 0]`.
+
+Each case of `tests/prompt/hostile.py` is loaded in a process of its own limits, and what loads is
+rendered once on an image of 512 px. A case may end in a `BundleError` and in nothing else. Seconds
+are of the processor, so that a full machine does not count; memory is the peak of the whole
+process, Python included. An audit hook sees every file that is opened for writing, every process
+and every connection. Prints a table by kind of attack, and each fault with its number, which
+`--first N --cases 1` makes again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+MOST_SECONDS = 2.0
+MOST_MEGABYTES = 300.0
+_PATIENCE = 120.0
+"""Seconds of wall clock after which a case counts as one that hangs."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_FORBIDDEN = (
+    "os.system",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "subprocess.Popen",
+    "socket.connect",
+)
+
+
+class Outcome(NamedTuple):
+    """What became of a case."""
+
+    number: int
+    way: str
+    end: str
+    seconds: float
+    megabytes: float
+    wrote: tuple[str, ...]
+
+    @property
+    def faults(self) -> list[str]:
+        """What must not be."""
+        found = [] if self.end in ("refused", "rendered") else [self.end]
+        found += ["slow"] if self.seconds > MOST_SECONDS else []
+        found += ["large"] if self.megabytes > MOST_MEGABYTES else []
+        return found + [f"touched {one}" for one in self.wrote[:1]]
+
+
+def _peak() -> float:
+    """Megabytes of resident memory at the most, since `_forget`."""
+    with Path("/proc/self/status").open() as file:
+        line = next(line for line in file if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def _forget() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def work(pipe: Connection, seed: int, folder: str) -> None:
+    """Answer each number with its outcome."""
+    import numpy as np
+
+    from bbtvp.core.errors import BundleError
+    from bbtvp.prompt import Prompt
+    from tests.prompt import hostile
+
+    image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    touched: list[str] = []
+    watching = False
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if not watching:
+            return
+        if event in _FORBIDDEN or (event == "open" and (arguments[2] or 0) & _WRITES):
+            touched.append(f"{event} {arguments[0]}")
+
+    sys.addaudithook(watch)
+    hostile.seeds()
+    while True:
+        number = pipe.recv()
+        if number is None:
+            return
+        attacker = hostile.Attacker(seed, number)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            path = attacker.write(Path(place))
+            attacker.files.clear()
+            _forget()
+            touched.clear()
+            began = time.process_time()
+            watching = True
+            try:
+                prompt = Prompt.load(path)
+                prompt.render(image)
+                prompt.ask("Which?")
+                prompt.context()
+                end = "rendered"
+            except BundleError as error:
+                end = (
+                    "refused" if "\n" not in str(error) and len(str(error)) < 2000 else "long line"
+                )
+            except BaseException as error:  # noqa: BLE001  # the figure is that there is none
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                end = f"{type(error).__name__}: {error!s:.80} ({where.filename}:{where.lineno})"
+            watching = False
+            seconds = time.process_time() - began
+            prompt = None
+            pipe.send(Outcome(number, attacker.way, end, seconds, _peak(), tuple(touched)))
+
+
+class Worker:
+    """A process that is begun again when it dies or hangs."""
+
+    def __init__(self, seed: int, folder: str) -> None:
+        self._arguments = (seed, folder)
+        self._begin()
+
+    def _begin(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def outcome(self, number: int) -> Outcome:
+        """Of one case."""
+        try:
+            self._pipe.send(number)
+            if self._pipe.poll(_PATIENCE):
+                found: Outcome = self._pipe.recv()
+                return found
+            end = "hung"
+        except (EOFError, OSError):
+            end = "died"
+        self._process.kill()
+        self._process.join()
+        self._begin()
+        return Outcome(number, "?", end, 0.0, 0.0, ())
+
+    def end(self) -> None:
+        """Stop the process."""
+        self._pipe.send(None)
+        self._process.join()
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """One row for each kind of attack."""
+    rows = ["| attack | cases | refused | rendered | most seconds | most MB | faults |"]
+    rows += ["|---|---|---|---|---|---|---|"]
+    ways = collections.defaultdict(list)
+    for outcome in outcomes:
+        ways[outcome.way].append(outcome)
+    for way, found in [*sorted(ways.items()), ("all", outcomes)]:
+        ends = collections.Counter(outcome.end for outcome in found)
+        slowest = max(outcome.seconds for outcome in found)
+        largest = max(outcome.megabytes for outcome in found)
+        faults = sum(bool(outcome.faults) for outcome in found)
+        rows.append(
+            f"| {way} | {len(found)} | {ends['refused']} | {ends['rendered']} | {slowest:.2f} | "
+            f"{largest:.0f} | {faults} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    outcomes = []
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        worker = Worker(options.seed, folder)
+        for number in range(options.first, options.first + options.cases):
+            outcomes.append(worker.outcome(number))
+            if faults := outcomes[-1].faults:
+                print(f"case {number}: {'; '.join(faults)}: {outcomes[-1]}", flush=True)
+            if len(outcomes) % 5000 == 0:
+                print(f"{len(outcomes)} cases", file=sys.stderr, flush=True)
+        worker.end()
+    print(table(outcomes))
+
+
+if __name__ == "__main__":
+    main()
