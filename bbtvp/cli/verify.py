@@ -22,6 +22,7 @@ from bbtvp.cli.checks import (
     tested_task_option,
 )
 from bbtvp.cli.options import give, json_flag, number_option, out_option, say, signed_by_option
+from bbtvp.cli.receipt import receipt_arguments, receipt_options
 from bbtvp.cli.rivals import RivalArguments, ask_rivals, rival_arguments, rival_options, rival_plan
 from bbtvp.core.errors import UsageError
 
@@ -70,6 +71,7 @@ points = click.FloatRange(0, 100, max_open=True)
 )
 @signed_by_option
 @rival_options
+@receipt_options
 @asking_options
 @out_option("Run folder: makes the verification resumable, keeps its picture.")
 @click.option(
@@ -96,6 +98,10 @@ def verify(
     signed_by: tuple[str, ...],
     rivals: str | None,
     rival_queries: int,
+    receipt: Path | None,
+    allow: str | None,
+    key: Path | None,
+    salt_file: Path | None,
     usd: float | None,
     reader: str,
     seed: int,
@@ -109,7 +115,8 @@ def verify(
 
     Zero-shot, the empty-frame control, the prompt and, where there is one, its sentence alone are
     asked about the same test images. The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
-    With --rivals, what a user would do instead is asked too; see docs/rivals.md.
+    With --rivals, what a user would do instead is asked too; see docs/rivals.md. With --receipt,
+    what was found is written for others, without the data; see docs/service.md.
     """
     from bbtvp.report.gallery import save_gallery
     from bbtvp.report.progress import Progress
@@ -118,6 +125,9 @@ def verify(
     if prompt is None and rivals is None:
         raise UsageError("name the PROMPT to verify, or what to ask instead of one (--rivals all)")
     began = time.monotonic()
+    kept = receipt_arguments(receipt, allow, key, salt_file)
+    if kept and prompt is None:
+        raise UsageError("a receipt is of a PROMPT; name the bundle to verify")
     beside = None if rivals is None else rival_arguments(rivals, reader, rival_queries)
     inputs = CheckInputs.load(
         prompt,
@@ -135,6 +145,8 @@ def verify(
     if dry_run:
         _show_plan(inputs, rule, beside, reader=reader, calibration=calibration, as_json=as_json)
         return
+    if kept:
+        kept.check(inputs.task)
     with _proof_folder(out, beside) as folder:
         proof = _proved(
             inputs,
@@ -152,6 +164,8 @@ def verify(
         table = beside and ask_rivals(
             inputs, beside, sources=sources, usd=usd, seed=seed, out=folder
         )
+    if kept and prompt is not None:
+        kept.write(proof, inputs.task, prompt)
     if out is not None and proof.rows:
         save_gallery(proof, out / "gallery.png")
     if as_json:

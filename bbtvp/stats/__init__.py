@@ -21,7 +21,9 @@ from bbtvp.stats.intervals import bootstrap_mean as bootstrap_mean
 from bbtvp.stats.intervals import paired_interval as paired_interval
 from bbtvp.stats.multiple import holm as holm
 from bbtvp.stats.paired import PairedGain as PairedGain
+from bbtvp.stats.paired import counted_interval as counted_interval
 from bbtvp.stats.paired import is_right_or_wrong as is_right_or_wrong
+from bbtvp.stats.paired import mcnemar as mcnemar
 from bbtvp.stats.paired import paired_gain as paired_gain
 from bbtvp.stats.paired import sign_flip_p as sign_flip_p
 from bbtvp.stats.power import images_needed as images_needed

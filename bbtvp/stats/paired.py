@@ -115,10 +115,23 @@ def paired_gain(
         found = bootstrap_mean(difference, seed=seed, confidence=confidence, resamples=resamples)
         p = sign_flip_p(difference, seed=seed)
         return PairedGain(n, *means, found.mean, (found.lo, found.hi), None, gained, lost, p)
+    ci = counted_interval(gained, lost, n, seed=seed, confidence=confidence, resamples=resamples)
+    return PairedGain(n, *means, (gained - lost) / n, ci, mcnemar(gained, lost), gained, lost)
+
+
+def counted_interval(
+    gained: int,
+    lost: int,
+    n: int,
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+) -> tuple[float, float]:
+    """The interval that `paired_gain` gives right and wrong answers, from their counts alone."""
     table = np.array([lost, n - lost - gained, gained])
     draws = stream(seed, "stats", "paired-gain").multinomial(n, table / n, size=resamples)
-    ci = percentiles((draws[:, 2] - draws[:, 0]) / n, confidence)
-    return PairedGain(n, *means, (gained - lost) / n, ci, mcnemar(gained, lost), gained, lost)
+    return percentiles((draws[:, 2] - draws[:, 0]) / n, confidence)
 
 
 def is_right_or_wrong(*scores: Vector) -> bool:

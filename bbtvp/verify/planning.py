@@ -122,6 +122,23 @@ def _model_plan(
 
 
 @final
+class ProofSettings(NamedTuple):
+    """How a proof was made, so far as its figures depend on it.
+
+    deciding, others: models whose gain decides the verdict, and those that may only be harmed,
+    whether they were asked or not. The rest are options of `verify`.
+    """
+
+    reader: str = "auto"
+    normalise: str = "mean"
+    calibration: int = 0
+    sequential: bool = False
+    seed: int = 0
+    deciding: int = 0
+    others: int = 0
+
+
+@final
 @dataclass(frozen=True)
 class SequentialDesign:
     """After how many images each look of a sequential proof is, and the bounds of |Z| there.

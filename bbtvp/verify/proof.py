@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from bbtvp.core.arrays import Pixels, Vector
+from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.core.rng import stream
 from bbtvp.models import AnyModel, Model, as_models
@@ -36,6 +35,7 @@ from bbtvp.verify.events import (
     ProofPlanned,
     ProofWatch,
 )
+from bbtvp.verify.examples import Example, first_examples
 from bbtvp.verify.inputs import AnyPrompt, AnyTask, open_prompt
 from bbtvp.verify.messages import Message, message
 from bbtvp.verify.notes import (
@@ -47,7 +47,7 @@ from bbtvp.verify.notes import (
     withheld,
     words_note,
 )
-from bbtvp.verify.planning import SequentialDesign, plan_proof
+from bbtvp.verify.planning import ProofSettings, SequentialDesign, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession
 from bbtvp.verify.verdict import (
@@ -65,31 +65,13 @@ from bbtvp.verify.verdict import (
 
 @final
 @dataclass(frozen=True)
-class Example:
-    """A test image as it was and as prompted, with the model's answers and their scores.
-
-    A score is 0 to 1, NaN where the query failed.
-    """
-
-    model: str
-    before: Pixels
-    after: Pixels
-    question: str
-    truth: str
-    answer_before: str | None
-    answer_after: str | None
-    score_before: float = math.nan
-    score_after: float = math.nan
-
-
-@final
-@dataclass(frozen=True)
 class Proof:
     """The result of `verify`. Rows are in the order of the models.
 
     queries, failed, refused (of the failed), usd: what the proof cost, all processes together.
     examples: test images and answers of the first model. notes: what a reader of the figures must
-    know. saved: test images that a sequential proof did not ask about, over all models.
+    know. saved: test images that a sequential proof did not ask about, over all models. evidence:
+    what the verdict was judged by, a model each. settings: None for a proof made by hand.
     """
 
     task: str
@@ -103,6 +85,8 @@ class Proof:
     verdict: Verdict = UNJUDGED
     notes: tuple[Message, ...] = ()
     saved: int = 0
+    evidence: tuple[Evidence, ...] = ()
+    settings: ProofSettings | None = None
 
     def __repr__(self) -> str:
         gains = "; ".join(map(_gain_line, self.rows))
@@ -226,7 +210,18 @@ def verify(
     )
     found = (*overlap_note(shared, task), *fact_notes(facts, task), *words_note(prompt))
     notes = (*found, *told, *row_notes(rows))
-    proof = Proof(task.name, prompt.digest, rows, *cost, shown, verdict, notes, proving.saved)
+    proof = Proof(
+        task.name,
+        prompt.digest,
+        rows,
+        *cost,
+        shown,
+        verdict,
+        notes,
+        proving.saved,
+        tuple(proving.evidence),
+        ProofSettings(reader, normalise, calibration, sequential, seed, *proving.roles),
+    )
     watch(ProofJudged(verdict, notes))
     origin = task.origin and asdict(task.origin)
     session.save({"task": task.name, "origin": origin, "models": proof.as_json(), **proof.words()})
@@ -275,11 +270,17 @@ class _Proving:
         order = stream(self._session.seed, "verify", "order").permutation(len(test))
         self._samples = [test[i] for i in order]
         self._unseen = [i not in self._shared.places for i in order]
-        deciders = sum(map(self._decides, self._specs))
-        counts = {True: deciders, False: len(self._specs) - deciders}
+        deciding, others = self.roles
         self._designs = {
-            kind: SequentialDesign.of(len(test), count) for kind, count in counts.items()
+            True: SequentialDesign.of(len(test), deciding),
+            False: SequentialDesign.of(len(test), others),
         }
+
+    @property
+    def roles(self) -> tuple[int, int]:
+        """How many models decide the verdict, and how many do not."""
+        deciding = sum(map(self._decides, self._specs))
+        return deciding, len(self._specs) - deciding
 
     def _decides(self, spec: str) -> bool:
         return spec in self._sources or self._sources.isdisjoint(self._specs)
@@ -309,7 +310,7 @@ class _Proving:
             notes += canvas_note(answers.prompt, answers.model.model, self._session.task)
             notes += saving_note(answers.prompt, answers.model.model, self._session.task)
             rows[i] = row
-            shown[i] = _examples(answers, examples)
+            shown[i] = first_examples(answers, examples)
             self._session.watch(ModelVerified(row))
         return _adjusted([rows[i] for i in sorted(rows)]), shown[min(shown)], tuple(notes)
 
@@ -363,23 +364,3 @@ class _Proving:
 def _adjusted(rows: Sequence[ProofRow]) -> tuple[ProofRow, ...]:
     adjusted = holm([row.paired.p for row in rows])
     return tuple(replace(row, holm_p=float(p)) for row, p in zip(rows, adjusted, strict=True))
-
-
-def _examples(answers: ModelAnswers, limit: int) -> tuple[Example, ...]:
-    """The first test images, right or wrong: the good ones are not picked."""
-    before = answers.arms["zero_shot"].labels
-    after = answers.arms["prompted"].labels
-    return tuple(
-        Example(
-            answers.spec,
-            sample.pixels(),
-            answers.prompt.render(sample.pixels()),
-            answers.task.ask(sample),
-            sample.answer,
-            before[i],
-            after[i],
-            float(answers.correct("zero_shot")[i]),
-            float(answers.correct("prompted")[i]),
-        )
-        for i, sample in enumerate(answers.samples[:limit])
-    )

@@ -77,6 +77,9 @@ before.
 OVERLAPPING = 1 / 3
 """Share of test images that the other splits hold, from which the split is not trusted."""
 
+WITHHELD = ("split-leaks", "too-few-images", "one-answer")
+"""Codes of what can be wrong with the test split itself."""
+
 
 @final
 @dataclass(frozen=True)
