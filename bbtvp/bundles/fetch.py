@@ -44,16 +44,29 @@ def fetch(url: str, sha256: str, *, limit: int = MOST_BYTES, seconds: float = 60
     bytes. seconds: the most time. UsageError for a URL or a digest that is none; DataError, in one
     line without the URL's query, for all that a server can do.
     """
-    if not _SHA256.fullmatch(sha256):
-        raise UsageError(f"{sha256!r} is no SHA-256; give its 64 hex digits, as sha256sum does")
+    _check_digits(sha256)
     data = _downloaded(_checked(url), limit, time.monotonic() + seconds)
+    check_sha256(data, sha256, _shown(url))
+    return data
+
+
+def check_sha256(data: bytes, sha256: str, source: str) -> None:
+    """Raise DataError unless the bytes have this SHA-256, and UsageError if it is none.
+
+    source: what the error calls them.
+    """
+    _check_digits(sha256)
     found = hashlib.sha256(data).hexdigest()
     if not hmac.compare_digest(found, sha256.lower()):
         raise DataError(
-            f"{_shown(url)}: the SHA-256 of what is there is {found}, not {sha256.lower()}; "
+            f"{source}: the SHA-256 of what is there is {found}, not {sha256.lower()}; "
             "ask its author which is right"
         )
-    return data
+
+
+def _check_digits(sha256: str) -> None:
+    if not _SHA256.fullmatch(sha256):
+        raise UsageError(f"{sha256!r} is no SHA-256; give its 64 hex digits, as sha256sum does")
 
 
 def _downloaded(url: str, limit: int, deadline: float) -> bytes:

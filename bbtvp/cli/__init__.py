@@ -106,6 +106,7 @@ for part in (
     bundle_share.diff,
     bundle_share.patch,
     bundle_share.pull,
+    bundle_share.push,
 ):
     bundle.bundle.add_command(part)
 for part in (registry_proofs.verify, registry_proofs.check, registry_proofs.suggest):

@@ -1,4 +1,4 @@
-"""`bbtvp bundle` keygen, sign, diff, patch and pull: bundles that travel."""
+"""`bbtvp bundle` keygen, sign, diff, patch, pull and push: bundles that travel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import say
+from bbtvp.cli.options import say, signed_by_option
+from bbtvp.core.errors import UsageError
 
 
 @click.command()
@@ -84,22 +85,59 @@ def patch(*, old: Path, difference: Path, out: Path) -> None:
 @click.argument("url")
 @click.option(
     "--sha256",
-    required=True,
     metavar="DIGEST",
-    help="The SHA-256 of the file, 64 hex digits, from its author.",
+    help="The SHA-256 of the file, 64 hex digits, from its author; may be left out of hf:// alone.",
 )
+@signed_by_option
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the file goes."
 )
-def pull(*, url: str, sha256: str, out: Path) -> None:
+def pull(*, url: str, sha256: str | None, signed_by: tuple[str, ...], out: Path) -> None:
     """Bring the bundle at URL here, if its SHA-256 is DIGEST.
 
-    Nothing is read as a bundle before the digest is right, and nothing is written before the bundle
-    is.
+    URL is an https address, or hf://ORGANISATION/NAME[@REVISION] on the Hugging Face Hub. Nothing
+    is read as a bundle before the digest is right, and nothing is written before the bundle is.
     """
-    from bbtvp.bundles.fetch import fetch
     from bbtvp.bundles.incoming import check_name, keep
 
     check_name(out)
-    found = keep(fetch(url, sha256), out, url)
+    found = keep(_fetched(url, sha256), out, url, signed_by=signed_by)
     say(f"{out}: {found.prompt!r}, bundle {found.digest}")
+
+
+def _fetched(url: str, sha256: str | None) -> bytes:
+    from bbtvp.bundles.fetch import check_sha256, fetch
+
+    if not url.startswith("hf://"):
+        if sha256 is None:
+            raise UsageError("give the file's SHA-256, from its author, with --sha256")
+        return fetch(url, sha256)
+    from bbtvp.bundles.hub import HubAddress, HubBundle
+
+    address = HubAddress.parse(url)
+    data = HubBundle.from_pretrained(address.repo, revision=address.revision).path.read_bytes()
+    if sha256 is not None:
+        check_sha256(data, sha256, url)
+    return data
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("url")
+@click.option("--private", is_flag=True, help="If the repository is made, only its owner sees it.")
+@click.option(
+    "--with-data",
+    is_flag=True,
+    help="Upload a bundle that holds training images: everyone who reads there sees them.",
+)
+def push(*, file: Path, url: str, private: bool, with_data: bool) -> None:
+    """Upload the bundle FILE with its card to the Hugging Face Hub.
+
+    URL is hf://ORGANISATION/NAME[@BRANCH]; the repository is made if it is not there. The token is
+    the one of HF_TOKEN or of hf auth login.
+    """
+    from bbtvp.bundles.hub import HubAddress, HubBundle
+
+    address = HubAddress.parse(url)
+    options = {"branch": address.revision, "private": private or None}
+    click.echo(HubBundle(file).push_to_hub(address.repo, with_data=with_data, **options))

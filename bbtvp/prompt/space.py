@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, final, get_args
 
 import numpy as np
@@ -579,6 +580,42 @@ class Prompt:
         if content.schema == bundle.SCHEMA:
             _check_said(path, content, prompt)
         return prompt
+
+    def push_to_hub(
+        self, repo_id: str, *, meta: Mapping[str, Any] | None = None, **options: Any
+    ) -> str:
+        """Upload the prompt with its card to the Hugging Face Hub; return the commit's URL.
+
+        repo_id: "organisation/name"; it is made if it is not there. meta: as of `save`. options:
+        `private`, `token`, `branch`, `create_pr`, `commit_message`, and `with_data` for a prompt
+        that holds images of its task (`bbtvp.bundles.hub`). To upload a bundle as it is, signature
+        and evidence included: `bbtvp bundle push`.
+
+        UsageError for what is not to be uploaded; DataError, in one line, for all that the Hub
+        refuses.
+        """
+        from bbtvp.prompt.hubs import HUBS
+
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "prompt.vprompt"
+            self.save(path, meta)
+            return str(HUBS.load("huggingface")(path).push_to_hub(repo_id, **options))
+
+    @classmethod
+    def from_pretrained(
+        cls, repo_id: str | Path, *, signed_by: Sequence[str] = (), **options: Any
+    ) -> Prompt:
+        """The prompt of a repository on the Hugging Face Hub, "organisation/name".
+
+        A folder with a `prompt.vprompt` in it will do too. signed_by: as of `load`. options:
+        `revision`, `token`, `cache_dir`, `force_download`, `local_files_only`.
+
+        DataError, in one line, for all that the Hub refuses; BundleError as of `load`.
+        """
+        from bbtvp.prompt.hubs import HUBS
+
+        found = HUBS.load("huggingface").from_pretrained(repo_id, **options)
+        return cls.load(found.path, signed_by=signed_by)
 
 
 def _check_signer(path: Path | str, content: Bundle, signed_by: Sequence[str]) -> None:
