@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import numpy as np
-
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
+from bbtvp.prompt.pose import edge_colour
 
 
 @final
@@ -37,8 +36,7 @@ def _paint(canvas: Pixels, box: Box) -> None:
     image = box.of(canvas)
     if image.shape == canvas.shape:
         return
-    edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    colour = np.median(edge, axis=0).astype(np.uint8)
+    colour = edge_colour(image)
     canvas[: box.top] = colour
     canvas[box.bottom :] = colour
     canvas[box.top : box.bottom, : box.left] = colour

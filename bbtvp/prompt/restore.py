@@ -25,6 +25,7 @@ from bbtvp.prompt.layer import (
 )
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
+from bbtvp.prompt.pose import trimmed, upright
 
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
 
@@ -36,46 +37,8 @@ _SMOOTHED = 0.5
 """Differences of levels that are smoothed, as a share of the picture's range of luma."""
 _LIGHT_SHARE = 1 / 8
 """Standard deviation of the blur that stands for the light, as a share of the longer side."""
-_TRIM_LIMIT = 1.6
-"""The most by which trimming enlarges a picture, about as much as the largest zoom."""
-_TRIM_MARGIN = 0.08
-"""What is left around the content, as a share of its longer side."""
-_TRIM_CONTRAST = 0.25
-"""Content differs from the edge's colour by more than this share of the picture's contrast."""
 _CAST_LIMIT = 4.0
 """The most by which white balance multiplies a channel: a picture of one colour is no cast."""
-
-
-def _trim(image: Image.Image) -> Image.Image:
-    """The part that differs from the edge's colour, in the picture's own shape."""
-    pixels = np.asarray(image, np.float32)
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    away = np.abs(pixels - np.median(edge, axis=0)).max(axis=2)
-    content = away > _TRIM_CONTRAST * max(float(np.percentile(away, 99)), 1.0)
-    spans = [
-        _span(content.any(axis=axis), side) for axis, side in enumerate((image.width, image.height))
-    ]
-    share = max(
-        1 / _TRIM_LIMIT,
-        *(
-            (stop - start) / side + 2 * _TRIM_MARGIN
-            for (start, stop), side in zip(spans, image.size, strict=True)
-        ),
-    )
-    if share >= 1:
-        return image
-    left, top = (
-        min(max((start + stop) / 2 - share * side / 2, 0.0), side * (1 - share))
-        for (start, stop), side in zip(spans, image.size, strict=True)
-    )
-    box = (left, top, left + share * image.width, top + share * image.height)
-    return image.resize(image.size, Image.Resampling.BICUBIC, box=box)
-
-
-def _span(marked: np.ndarray[Any, np.dtype[np.bool_]], side: int) -> tuple[int, int]:
-    """First and last place that is marked, the last excluded; all where none is."""
-    places = np.flatnonzero(marked)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, side)
 
 
 def _autocontrast(image: Image.Image) -> Image.Image:
@@ -131,11 +94,12 @@ class _Choice(NamedTuple):
     needs_opencv: bool = False
 
 
-_GROUPS = ("extent", "noise", "light")
+_GROUPS = ("pose", "noise", "light")
 """In the order in which they are applied: light would amplify the noise."""
 
 _OPERATIONS: Mapping[str, _Choice] = {
-    "trim": _Choice("extent", _trim),
+    "deskew": _Choice("pose", upright),
+    "trim": _Choice("pose", trimmed),
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
@@ -157,6 +121,8 @@ class Restore(PaintLayer):
 
     In this order, at most one of each group, "none" first, so z = 0 changes no bit:
 
+    - pose: "deskew" turns a picture by at most 45 degrees, so that most of its edges are level or
+      plumb; "trim" cuts an even margin off, and enlarges the rest by 1.6 at most;
     - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
       7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
@@ -169,6 +135,7 @@ class Restore(PaintLayer):
     """
 
     operations: tuple[str, ...] = (
+        "deskew",
         "trim",
         "median",
         "wide-median",

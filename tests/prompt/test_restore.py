@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BundleError, UsageError
@@ -48,7 +49,7 @@ def test_nothing_chosen_changes_no_bit() -> None:
     assert np.array_equal(space.render(space.neutral(), scene()), scene())
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if name != "trim"])
+@pytest.mark.parametrize("name", [name for name in HERE if _OPERATIONS[name].group != "pose"])
 def test_each_operation_changes_the_picture_and_never_what_lies_around_it(name: str) -> None:
     layer = Restore((name,))
     space = PromptSpace((Placement(0.5), layer), 128)
@@ -107,6 +108,29 @@ def test_noise_falls_and_edges_stay(name: str) -> None:
     cleaned = restored(noisy, name).astype(float)
     assert cleaned[:, :28].std() < noisy[:, :28].std() * 0.6
     assert cleaned[:, 34].mean() - cleaned[:, 29].mean() > 100
+
+
+@pytest.mark.parametrize("degrees", [-40, -20, -7, 7, 20, 40])
+@pytest.mark.parametrize("size", [200, 600])
+def test_a_turned_picture_is_turned_back(degrees: int, size: int) -> None:
+    upright = np.full((size, size, 3), 200, np.uint8)
+    upright[size * 3 // 8 : size * 5 // 8, size // 3 : size * 2 // 3] = 40
+    image = Image.fromarray(upright)
+    turned = np.asarray(image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=(200,) * 3))
+    space = PromptSpace((ALL,), size)
+    mended = space.render(ALL.start("deskew"), turned)
+    assert distance(mended, upright) < distance(turned, upright) / 2
+
+
+@pytest.mark.parametrize("size", [40, 64, 300])
+def test_what_has_no_edges_at_right_angles_stays_as_it_is(size: int) -> None:
+    rows, columns = np.mgrid[:size, :size] - size / 2
+    disc = np.full((size, size, 3), 220, np.uint8)
+    disc[np.hypot(rows, columns) < size / 3] = 30
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    space = PromptSpace((ALL,), size)
+    for picture in (disc, noise):
+        assert np.array_equal(space.render(ALL.start("deskew"), picture), picture)
 
 
 def marked(rows: slice, columns: slice) -> Pixels:

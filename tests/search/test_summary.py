@@ -105,7 +105,7 @@ def test_short_words(run: bbtvp.Run) -> None:
         (task, "<Task patterns: "),
         (task.test[0], "Sample('test-0', 'rows', 16 x 16 px)"),
         (run, "Run(patterns on eye/near: improved, validation "),
-        (run.prompt, "Prompt(placement+restore+tone+margin, 16 variables, canvas 16 px, "),
+        (run.prompt, "Prompt(placement+restore+tone+margin, 17 variables, canvas 16 px, "),
         (Eye(), "Eye('eye/near')"),
         (model, "MeteredModel('eye/near')"),
         (answers, "Answers(8 asked, "),
