@@ -90,9 +90,17 @@ def transform_request(
         return TransformedRequest(body, left="the body is not UTF-8")
     except DataError as error:
         return TransformedRequest(body, left=str(error))
+    # A media type that stays is not written again: its own escapes stay too.
+    edits = {path: value for path, value in edits.items() if _at(parsed, path) != value}
     if not edits and not before:
         return TransformedRequest(body)
     return TransformedRequest(replaced(text, edits, before).encode("utf-8"), images)
+
+
+def _at(body: Any, path: Path) -> Any:
+    for key in path:
+        body = body[key]
+    return body
 
 
 def linked_images(body: bytes, api: str) -> tuple[str, ...]:
