@@ -57,8 +57,12 @@ def add(*, url: str, files: tuple[Path, ...], as_json: bool) -> None:
     from bbtvp.registry import PromptRegistry
 
     opened = PromptRegistry.open(url)
-    added = [opened.add(file) for file in files]
-    show_entries(opened, added, as_json)
+    added: dict[str, RegistryEntry] = {}
+    for file in files:
+        receipt = file.suffix == ".json" and file.is_file()
+        found = opened.add_receipt(file) if receipt else [opened.add(file)]
+        added |= {entry.digest: entry for entry in found}
+    show_entries(opened, list(added.values()), as_json)
 
 
 @registry.command("list")

@@ -17,6 +17,7 @@ from bbtvp.cli.checks import (
     tested_task_option,
 )
 from bbtvp.cli.options import give, json_flag, model_options, number_option, out_option, say
+from bbtvp.cli.receipt import receipt_arguments, receipt_options
 from bbtvp.cli.registry import (
     entry_argument,
     show_entries,
@@ -40,6 +41,7 @@ _CHECK_CODES = {"holds": 0, "baseline": 0, "stale": 4, "open": 5}
     is_flag=True,
     help="Look after every tenth of the test images; stop as soon as the verdict is clear.",
 )
+@receipt_options
 @asking_options
 @out_option("Run folder: makes the verification resumable.")
 @json_flag
@@ -54,6 +56,10 @@ def verify(
     metric: str | None,
     max_tokens: int | None,
     sequential: bool,
+    receipt: Path | None,
+    allow: str | None,
+    key: Path | None,
+    salt_file: Path | None,
     usd: float | None,
     reader: str,
     seed: int,
@@ -61,9 +67,11 @@ def verify(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Prove ENTRY on held-out images, and add what was found to the registry at URL.
+    """Prove ENTRY on held-out images, and add the receipt to the registry at URL.
 
-    The exit code is the verdict: 0 go, 4 no-go, 5 undecided.
+    The receipt is written here too, by default as ENTRY.receipt.json; it tells the names of the
+    task and of the models, unless --allow says otherwise. The exit code is the verdict: 0 go, 4
+    no-go, 5 undecided.
     """
     from bbtvp.registry import PromptRegistry
     from bbtvp.report.progress import Progress
@@ -72,6 +80,12 @@ def verify(
 
     opened = PromptRegistry.open(url)
     found = opened.entry(entry)
+    kept = receipt_arguments(
+        receipt or Path(f"{found.short}.receipt.json"),
+        "name,models" if allow is None else allow,
+        key,
+        salt_file,
+    )
     with opened.bundle_file(found) as file:
         inputs = CheckInputs.load(
             file,
@@ -83,20 +97,25 @@ def verify(
             max_tokens=max_tokens,
             options=options,
         )
-    proof = prove(
-        inputs.prompt,
-        inputs.task,
-        inputs.models,
-        source=inputs.facts.get("source_models"),
-        reader=reader,
-        sequential=sequential,
-        facts=inputs.facts,
-        usd=usd,
-        seed=seed,
-        out=out,
-        watch=Progress(say, sys.stderr),
-    )
-    added = opened.add_proof(found, proof)
+        if kept and not inputs.prompt.is_identity:
+            kept.check(inputs.task)
+        proof = prove(
+            inputs.prompt,
+            inputs.task,
+            inputs.models,
+            source=inputs.facts.get("source_models"),
+            reader=reader,
+            sequential=sequential,
+            facts=inputs.facts,
+            usd=usd,
+            seed=seed,
+            out=out,
+            watch=Progress(say, sys.stderr),
+        )
+        if kept and proof.rows:
+            kept.write(proof, inputs.task, file)
+            opened.add_receipt(kept.path)
+    added = opened.entry(found.digest)
     if not as_json:
         click.echo(f"{verdict_lines(proof)}\n{proof_table(proof)}")
     show_entries(opened, [added], as_json)

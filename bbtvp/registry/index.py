@@ -19,6 +19,7 @@ from bbtvp.prompt import Prompt
 from bbtvp.prompt import bundle as bundles
 from bbtvp.prompt.bundle import EvidenceEntry
 from bbtvp.registry.places import Location
+from bbtvp.registry.receipts import receipt_record
 from bbtvp.registry.records import (
     BASELINES,
     BUNDLES,
@@ -219,7 +220,7 @@ def _baseline(path: str, data: bytes) -> RegistryRecord:
 _MADE: Mapping[str, Callable[[str, bytes], RegistryRecord]] = MappingProxyType(
     {
         BUNDLES: _bundle,
-        RECEIPTS: _plain(EvidenceRecord),
+        RECEIPTS: receipt_record,
         EVIDENCE: _plain(EvidenceRecord),
         RETIRED: _plain(Retirement),
         BASELINES: _baseline,

@@ -85,6 +85,7 @@ class EvidenceRow(RegistryRecord):
     prompt: its digest; what was measured belongs to the prompt, whichever bundle holds it. version:
     of the model, as it reported it. images: those that were answered in all arms. ci: the 95 %
     interval of the gain. role: "source" for a model that the search asked. receipt: its digest.
+    signed_by: the public key whose signature of the receipt was checked.
     """
 
     prompt: Digest
@@ -102,6 +103,7 @@ class EvidenceRow(RegistryRecord):
     verdict: Text = ""
     role: Literal["source", "target"] | None = None
     receipt: Digest | None = None
+    signed_by: Text | None = None
 
 
 @final

@@ -21,6 +21,7 @@ from bbtvp.registry.index import (
     summary_of,
 )
 from bbtvp.registry.places import Location, open_place
+from bbtvp.registry.receipts import receipt_record
 from bbtvp.registry.records import (
     BUNDLES,
     CHECKS,
@@ -28,6 +29,7 @@ from bbtvp.registry.records import (
     FOLDERS,
     INDEX,
     MARKER,
+    RECEIPTS,
     RECORD_LIMIT,
     RETIRED,
     SCHEMA,
@@ -45,7 +47,8 @@ from bbtvp.registry.records import (
 from bbtvp.runs.folder import BUNDLE, RunFolder
 from bbtvp.runs.proofs import FOLDER as PROOFS
 from bbtvp.runs.proofs import KeptProof, check_document
-from bbtvp.verify import Proof
+from bbtvp.verify.receipt import read_receipt
+from bbtvp.verify.recount import recount
 
 _ROUNDS = 5
 """How often the index is written again because another writer came in between."""
@@ -175,18 +178,26 @@ class PromptRegistry:
         self._publish()
         return self.entry(digest)
 
-    def add_proof(self, entry: RegistryEntry, proof: Proof) -> RegistryEntry:
-        """Add what a proof of an entry's prompt found, as of today.
+    def add_receipt(self, path: Path) -> list[RegistryEntry]:
+        """Add a receipt; the entries whose prompt it is of.
 
-        UsageError for a proof of another prompt.
+        What can be computed again is. Raises DataError for what is no receipt, BundleError for a
+        wrong signature, and UsageError for a receipt of a prompt that is not in the registry.
         """
-        if proof.prompt != entry.facts.prompt:
-            raise UsageError(f"the proof is of another prompt than {entry.short}; verify this one")
-        document = {"task": proof.task, **proof.words()}
-        rows = [evidence_row(proof.prompt, document, row, today()) for row in proof.as_json()]
-        if rows:
-            self.keep(EVIDENCE, EvidenceRecord(rows=tuple(map(EvidenceRow.model_validate, rows))))
-        return self.entry(entry.digest)
+        receipt = read_receipt(path)
+        recount(receipt)
+        entries = [one for one in self.entries() if one.facts.prompt == receipt.prompt]
+        if not entries:
+            raise UsageError(
+                f"{path} is of the prompt {receipt.prompt[:12]}, which is not here; add its bundle "
+                f"first: bbtvp registry add {self.url} BUNDLE"
+            )
+        data = packed_json(receipt.model_dump(by_alias=True, mode="json"))
+        place = f"{RECEIPTS}/{receipt.digest}.json"
+        receipt_record(place, data)
+        self._put(place, data)
+        self._publish()
+        return [self.entry(one.digest) for one in entries]
 
     def retire(self, name: str, reason: str, since: date | None = None) -> RegistryEntry:
         """Take a prompt back: the file stays, and says why and since when.

@@ -265,8 +265,9 @@ class Bench:
         accuracy = scores.accuracy(self.truths)
         same = self.recorded(scores)
         self.run("unchanged", same, same)
-        drawn = stream(0, "flips", name).random(len(self.truths))
-        flips = frozenset(np.flatnonzero(drawn < DROP / accuracy).tolist())
+        right = np.flatnonzero(scores.prompted.argmax(axis=1) == self.truths)
+        count = round(DROP * len(self.truths))
+        flips = frozenset(stream(0, "flips", name).choice(right, count, replace=False).tolist())
         self.run("answers flipped", same, self.recorded(scores, spoils=flips.__contains__))
         for start in (0.5, 1.0):
             warm = self.recorded(scores, temperature=start)

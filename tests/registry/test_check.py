@@ -190,6 +190,9 @@ def test_the_commands_verify_and_check(tmp_path: Path) -> None:
     (shown,) = json.loads(verified.out)["entries"]
     assert verified.code in (0, 4, 5)
     assert shown["models"][0]["model"] == model
+    (receipt,) = Path("prompts/receipts").iterdir()
+    assert shown["models"][0]["evidence"]["receipt"] == receipt.stem
+    assert Path(f"{shown['bundle'][:12]}.receipt.json").exists()
     probe = ("--model", model, "--probe", "zoo/digits-low-contrast", "--queries", "60", "--json")
     first = bbtvp("registry", "check", "prompts", *probe)
     assert json.loads(first.out)["checks"][0]["found"] == "baseline"
