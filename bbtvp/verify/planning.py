@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
+from bbtvp.core.rng import stream
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import choose_reader
@@ -121,6 +123,11 @@ def _model_plan(
     return ModelPlan(model.spec, tuple(asked), len(asked) * len(task.test) + fitted)
 
 
+def looking_order(images: int, seed: int) -> NDArray[np.intp]:
+    """The order in which a sequential proof asks about so many test images."""
+    return stream(seed, "verify", "order").permutation(images)
+
+
 @final
 class ProofSettings(NamedTuple):
     """How a proof was made, so far as its figures depend on it.
@@ -154,12 +161,15 @@ class SequentialDesign:
     limit_z: Vector
 
     @classmethod
-    def of(cls, images: int, models: int) -> SequentialDesign:
-        """Equally spaced looks at so many test images, for so many models of one role."""
+    def of(cls, images: int, models: int, level: float = LEVEL) -> SequentialDesign:
+        """Equally spaced looks at so many test images, for so many models of one role.
+
+        level: of the test that shows a gain (`Rule.level`).
+        """
         count = max(1, min(_LOOKS, images // _LOOK))
         ends = np.unique(np.rint(np.linspace(0, images, count + 1)[1:]).astype(int))
         shares = (ends / images).tolist()
-        levels = (LEVEL, LEVEL / max(1, models), 0.025)
+        levels = (level, LEVEL / max(1, models), 0.025)
         return cls(tuple(ends.tolist()), *(boundaries(shares, level) for level in levels))
 
     def batches(self, samples: Sequence[Sample]) -> list[Sequence[Sample]]:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
-from bbtvp.core.rng import stream
 from bbtvp.models import AnyModel, Model, as_models
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.proofs import FOLDER as PROOFS
@@ -47,7 +46,7 @@ from bbtvp.verify.notes import (
     withheld,
     words_note,
 )
-from bbtvp.verify.planning import ProofSettings, SequentialDesign, plan_proof
+from bbtvp.verify.planning import ProofSettings, SequentialDesign, looking_order, plan_proof
 from bbtvp.verify.rows import ProofRow, proof_row
 from bbtvp.verify.session import CheckSession
 from bbtvp.verify.verdict import (
@@ -267,13 +266,13 @@ class _Proving:
     def look_early(self) -> None:
         """Ask in an order drawn by the seed, and look at the answers before all are in."""
         test = self._session.task.test
-        order = stream(self._session.seed, "verify", "order").permutation(len(test))
+        order = looking_order(len(test), self._session.seed)
         self._samples = [test[i] for i in order]
         self._unseen = [i not in self._shared.places for i in order]
         deciding, others = self.roles
         self._designs = {
-            True: SequentialDesign.of(len(test), deciding),
-            False: SequentialDesign.of(len(test), others),
+            True: SequentialDesign.of(len(test), deciding, self._rule.level),
+            False: SequentialDesign.of(len(test), others, self._rule.level),
         }
 
     @property
@@ -343,7 +342,13 @@ class _Proving:
         before = answers.correct("zero_shot")[used]
         after = answers.correct("prompted")[used]
         read = read_before(answers.arms["zero_shot"])[used]
-        found = Evidence(answers.spec, decides, ChangedAnswers.of(before, after), int(unseen.sum()))
+        found = Evidence(
+            answers.spec,
+            decides,
+            ChangedAnswers.of(before, after),
+            int(unseen.sum()),
+            self._rule.z,
+        )
         if not used.any():
             return found
         return found._replace(

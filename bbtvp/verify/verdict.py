@@ -84,19 +84,21 @@ WITHHELD = ("split-leaks", "too-few-images", "one-answer")
 @final
 @dataclass(frozen=True)
 class Rule:
-    """What a go takes. Both fields are shares; max_harm from 0, min_gain from above -1, to below 1.
+    """What a go takes. All fields are shares; max_harm from 0, min_gain from above -1, to below 1.
 
     min_gain: the least gain that is worth a deployment; 0 asks only that there is one, and below 0
     it is a loss that a cheaper prompt may have: the test is then one of non-inferiority. max_harm:
-    the loss on another model that forbids a deployment.
+    the loss on another model that forbids a deployment. level: of the test that shows a gain, above
+    0 and at most `LEVEL`; where several prompts are tried on the same test images, a share of it.
 
-    Both are 2 points by default. A prompt must be shipped, versioned and checked for every new
-    model, and for less than one answer in fifty that is seldom worth it. Smaller gains are also
+    The first two are 2 points by default. A prompt must be shipped, versioned and checked for every
+    new model, and for less than one answer in fifty that is seldom worth it. Smaller gains are also
     seldom larger than the noise of asking again.
     """
 
     min_gain: float = 0.02
     max_harm: float = 0.02
+    level: float = LEVEL
 
     def __post_init__(self) -> None:
         if not -1 < self.min_gain < 1:
@@ -107,6 +109,17 @@ class Rule:
             raise UsageError(
                 f"max_harm is {self.max_harm}; give a share from 0 up, below 1 (0.02: 2 points)"
             )
+        if not 0 < self.level <= LEVEL:
+            raise UsageError(
+                f"level is {self.level}; give a share above 0, at most {LEVEL} (0.025: 2.5 %)"
+            )
+
+    @property
+    def z(self) -> float:
+        """The value of Z that shows a gain."""
+        from scipy.stats import norm  # type: ignore[import-untyped]
+
+        return Z if self.level == LEVEL else float(norm.isf(self.level))
 
     @classmethod
     def of(cls, facts: Mapping[str, Any] | None) -> Rule:
@@ -125,7 +138,7 @@ class Rule:
         return {**said.values, "text": str(said)}
 
     def _message(self) -> Message:
-        return message("rule", min_gain=self.min_gain, max_harm=self.max_harm, level=LEVEL)
+        return message("rule", min_gain=self.min_gain, max_harm=self.max_harm, level=self.level)
 
 
 @final
@@ -261,7 +274,7 @@ class Evidence(NamedTuple):
 
         A few unread replies more, by chance, must not take the test on the read ones away.
         """
-        from scipy.stats import binom, norm  # type: ignore[import-untyped]
+        from scipy.stats import binom, norm
 
         if self.read is None:
             return False
