@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import BbtvpError, BudgetReached
-from bbtvp.jobs.migrate_compare import Beside, ask_both, beside_the_bundle, evidence_of
+from bbtvp.jobs.migrate_compare import AskedModel, ask_both, beside_the_bundle, evidence_of
 from bbtvp.jobs.migrate_cost import serving_costs
 from bbtvp.jobs.migration import (
     Decision,
@@ -149,7 +149,8 @@ class Migrator:
 
         Raises BudgetReached at the cap, and what a proof or a search raises.
         """
-        usd, queries = self.usd, self.queries
+        usd = self.usd
+        queries = self.queries
         folder = self.options.out / f"{_fit(moved.name)}-{moved.digest[:8]}"
         pair = _Pair(self, moved, new, folder)
         found, verdicts = pair.decided()
@@ -289,12 +290,12 @@ class _Pair:
             return None  # it was made to cost less: its absence is no gain
         own = f"{self.folder}/{self.moved.prompt.digest}"
         with self._session(self.folder, own) as session:
-            new = Beside(session, self.new)
+            new = AskedModel(session, self.new)
             found = self._beside(new)
             self.migrator.book(own, session.cost.queries, session.cost.usd)
         return found
 
-    def _beside(self, new: Beside) -> ModelsCompared:
+    def _beside(self, new: AskedModel) -> ModelsCompared:
         options = self.options
         most = self.rule.max_harm
         if options.old_model is None:
@@ -303,7 +304,7 @@ class _Pair:
             return beside_the_bundle(known, new, most, why)
         part = str(self.old_folder)
         with self._session(self.old_folder, part) as session:
-            old = Beside(session, options.old_model)
+            old = AskedModel(session, options.old_model)
             found = ask_both(self.moved.prompt, old, new, most, options.seed)
             self.migrator.book(part, session.cost.queries, session.cost.usd)
         return found

@@ -24,7 +24,7 @@ _TWO_SIDED = 1.959963984540054
 
 
 @final
-class Beside(NamedTuple):
+class AskedModel(NamedTuple):
     """A model that is asked, and the session that it is asked in."""
 
     session: CheckSession
@@ -51,7 +51,7 @@ class _Looked(NamedTuple):
 
 
 def ask_both(
-    prompt: Prompt, old: Beside, new: Beside, max_harm: float, seed: int
+    prompt: Prompt, old: AskedModel, new: AskedModel, max_harm: float, seed: int
 ) -> ModelsCompared:
     """Ask the old model with the prompt and the new one without it about the same test images.
 
@@ -72,7 +72,7 @@ def ask_both(
     return ModelsCompared(*means, changed.n, ends, looked.shown, True, said)
 
 
-def _asked(prompt: Prompt, old: Beside, new: Beside, max_harm: float, seed: int) -> _Looked:
+def _asked(prompt: Prompt, old: AskedModel, new: AskedModel, max_harm: float, seed: int) -> _Looked:
     task = old.session.task
     first = old.session.model(old.model)
     second = new.session.model(new.model)
@@ -96,7 +96,7 @@ def _asked(prompt: Prompt, old: Beside, new: Beside, max_harm: float, seed: int)
 
 
 def beside_the_bundle(
-    known: EvidenceEntry | None, new: Beside, max_harm: float, why: str
+    known: EvidenceEntry | None, new: AskedModel, max_harm: float, why: str
 ) -> ModelsCompared:
     """The new model without the prompt beside what the bundle says of the old one with it.
 

@@ -208,6 +208,11 @@ def main() -> None:
                     f"{key} {100 * one.mean:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
                     for key, one in figures.items()
                 )
+                row = found.row
+                if row is not None:
+                    low, high = row.gain_ci95
+                    tested = f"{100 * row.gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+                    shown = f"on {row.n} test images {tested}; held out {shown}"
                 mark = "ok   " if fine else "WRONG"
                 print(
                     f"{mark} {spec} {source} -> zoo/{name} seed {seed}: {found.decision}, "
