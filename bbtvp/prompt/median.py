@@ -7,7 +7,7 @@ at a time: columns are sorted once for all windows that share them, then rows of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias, final
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from bbtvp.core.arrays import Pixels
 
 _Planes: TypeAlias = list[Pixels]
 
-_BAND = 1 << 16
+_BAND = 1 << 17
 """Bytes of a part of the picture that is worked on at a time, so that all planes stay in cache."""
 _FEWEST_ROWS = 8
 
@@ -50,20 +50,76 @@ def _middle_of_3(rows: Sequence[_Planes]) -> Pixels:
 
 
 def _middle_of_5(rows: Sequence[_Planes]) -> Pixels:
-    """The same for five: once the rows are sorted too, 13 of the 25 values may be the median.
+    """The same for five: were the rows sorted too, 13 of the 25 values could be the median.
 
     Of a value in row i and column j, at least (i + 1)(j + 1) values are no larger, and at least
-    (5 - i)(5 - j) no smaller. Six of the others are below the median and six above.
+    (5 - i)(5 - j) no smaller. Six of the others are below the median and six above: so of each row
+    the largest two, the largest three, the middle three, the smallest three or two are left.
     """
-    table = [_sorted(row) for row in rows]
+    lowest, low, middle, high, highest = map(_paired, rows)
     return _median(
         [
-            table[i][j]
-            for i in range(5)
-            for j in range(5)
-            if (i + 1) * (j + 1) <= 13 and (5 - i) * (5 - j) <= 13
+            *(*_largest_2(lowest), *_largest_3(low), *_middle_3(middle)),
+            *(*_smallest_3(high), *_smallest_2(highest)),
         ]
     )
+
+
+@final
+class _Paired(NamedTuple):
+    """Five planes of a window: the smaller and the larger of two pairs, and the last."""
+
+    small: tuple[Pixels, Pixels]
+    large: tuple[Pixels, Pixels]
+    last: Pixels
+
+
+def _paired(planes: _Planes) -> _Paired:
+    small = np.minimum(planes[0], planes[1]), np.minimum(planes[2], planes[3])
+    large = np.maximum(planes[0], planes[1]), np.maximum(planes[2], planes[3])
+    return _Paired(small, large, planes[4])
+
+
+def _largest_2(five: _Paired) -> _Planes:
+    largest = np.maximum(*five.large)
+    second = np.maximum(np.minimum(*five.large), np.maximum(*five.small))
+    second = np.maximum(second, np.minimum(largest, five.last))
+    return [second, np.maximum(largest, five.last)]
+
+
+def _smallest_2(five: _Paired) -> _Planes:
+    smallest = np.minimum(*five.small)
+    second = np.minimum(np.maximum(*five.small), np.minimum(*five.large))
+    second = np.minimum(second, np.maximum(smallest, five.last))
+    return [second, np.minimum(smallest, five.last)]
+
+
+def _largest_3(five: _Paired) -> _Planes:
+    """Without the smallest of the first four, then without the smallest of what is left."""
+    left = np.maximum(*five.small)
+    first, second = five.large
+    smallest = np.minimum(left, first)
+    return [
+        np.maximum(left, first),
+        np.maximum(smallest, second),
+        np.maximum(np.minimum(smallest, second), five.last),
+    ]
+
+
+def _smallest_3(five: _Paired) -> _Planes:
+    left = np.minimum(*five.large)
+    first, second = five.small
+    largest = np.maximum(left, first)
+    return [
+        np.minimum(left, first),
+        np.minimum(largest, second),
+        np.minimum(np.maximum(largest, second), five.last),
+    ]
+
+
+def _middle_3(five: _Paired) -> _Planes:
+    last = np.minimum(np.maximum(five.last, np.minimum(*five.small)), np.maximum(*five.large))
+    return [np.maximum(*five.small), np.minimum(*five.large), last]
 
 
 def _median(planes: Sequence[Pixels]) -> Pixels:

@@ -150,7 +150,7 @@ class Placement(Layer):
     def fitted(self, source: Image.Image, geometry: Geometry) -> tuple[Copy, ...]:
         """The part of placing that does not depend on z: copies, small to large.
 
-        Any `place` starts from one of them.
+        Any `place` starts from one of them, which is made when it is first asked for.
 
         With no zoom searched there is one, of the final size. Else there are copies for a zoom of 1
         and for larger ones, none larger than the source; a source that is small already is kept as
@@ -166,8 +166,7 @@ class Placement(Layer):
             sizes = [geometry.inside]
         else:
             sizes = [fit(source.width, source.height, geometry.inside.longer)]
-        whole = (0.0, 0.0, float(source.width), float(source.height))
-        return tuple(Copy(_resized(source, size, whole)) for size in sizes)
+        return tuple(Copy(source, Size(*size)) for size in sizes)
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -204,10 +203,21 @@ class Placement(Layer):
 
 @final
 class Copy:
-    """An image to place, and its pixels once they were asked for: Pillow is slow to give them."""
+    """An image to place, at one size, and its pixels: each made once it is asked for."""
 
-    def __init__(self, image: Image.Image) -> None:
-        self.image = image
+    def __init__(self, source: Image.Image, size: Size) -> None:
+        self.size = size
+        self._source = source
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The source at this copy's size."""
+        source = self._source
+        return _resized(source, self.size, (0.0, 0.0, float(source.width), float(source.height)))
+
+    def settled(self) -> Copy:
+        """The same copy, made now, and without its source."""
+        return Copy(self.image, self.size)
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -242,14 +252,13 @@ def place(
     down = _Free.between(insets.top, insets.bottom, geometry.height, geometry.inside.height)
     inside = _fitted(geometry.canvas, across.inside, down.inside)
     longest = inside.longer * view.zoom
-    copy = next((copy for copy in copies if max(copy.image.size) >= longest), copies[-1])
-    image = copy.image
+    copy = next((copy for copy in copies if copy.size.longer >= longest), copies[-1])
     if geometry.own_shape:  # the very shape of the canvas, to the pixel
         full = _fitted(geometry.canvas, inside.width * view.zoom, inside.height * view.zoom)
     else:
-        full = fit(image.width, image.height, longest)
-    columns = _axis(full.width, image.width, view.x, across, inside.width)
-    rows = _axis(full.height, image.height, view.y, down, inside.height)
+        full = fit(*copy.size, longest)
+    columns = _axis(full.width, copy.size.width, view.x, across, inside.width)
+    rows = _axis(full.height, copy.size.height, view.y, down, inside.height)
     box = Box(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size)
     source = (columns.low, rows.low, columns.high, rows.high)
     # Of several copies the one taken is hardly larger than what is shown, and needs no wider

@@ -63,21 +63,27 @@ class Prepared:
     Opaque: `PromptSpace.prepare` makes it, and only a space of equal canvases can use it.
     """
 
-    def __init__(self, source: Image.Image, canvases: Canvases | None) -> None:
-        """canvases: None for the identity, which sends the image as it is."""
+    def __init__(
+        self, source: Image.Image, canvases: Canvases | None, *, once: bool = False
+    ) -> None:
+        """canvases: None for the identity, which sends the image as it is.
+
+        once: it is rendered once, so that only the copy that is shown needs to be made.
+        """
         self.size = Size(*source.size)
         self.canvases = canvases
         self._source: Image.Image | None = source
         self._copies: dict[Geometry, tuple[Copy, ...]] = {}
         self.held = source.width * source.height
         """Pixels that it keeps at first."""
-        if canvases is None:
+        if canvases is None or once:
             return
-        copies = self.copies(canvases.geometry(self.size))
+        geometry = canvases.geometry(self.size)
+        copies = self._copies[geometry] = tuple(copy.settled() for copy in self.copies(geometry))
         if "size" not in canvases.placement.search:
             self._source = None  # a large picture is kept once, as small as it will be shown
             self.held = 0
-        self.held += sum(copy.image.width * copy.image.height for copy in copies)
+        self.held += sum(copy.size.width * copy.size.height for copy in copies)
 
     @property
     def pixels(self) -> Pixels:

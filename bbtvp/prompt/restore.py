@@ -23,6 +23,7 @@ from bbtvp.prompt.layer import (
     checked_choice,
     chosen,
 )
+from bbtvp.prompt.levels import Floats, bands, floats_of, rounded
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
 from bbtvp.prompt.pose import trimmed, upright
@@ -39,6 +40,8 @@ _LIGHT_SHARE = 1 / 8
 """Standard deviation of the blur that stands for the light, as a share of the longer side."""
 _CAST_LIMIT = 4.0
 """The most by which white balance multiplies a channel: a picture of one colour is no cast."""
+_PIXELS_AT_ONCE = 1 << 13
+"""So many are added before the next ones become floats, so that they stay in cache."""
 
 
 def _autocontrast(image: Image.Image) -> Image.Image:
@@ -51,19 +54,41 @@ def _equalize(image: Image.Image) -> Image.Image:
 
 def _white_balance(image: Image.Image) -> Image.Image:
     """Grey world: the mean of each channel becomes the mean of all."""
-    pixels = np.array(image, np.float32)
-    means = np.maximum(pixels.mean(axis=(0, 1)), 1)
-    pixels *= np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
-    return _rounded(pixels)
+    pixels = np.asarray(image)
+    means = np.maximum(_means(pixels), 1)
+    gains = np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
+    table = rounded(np.arange(256, dtype=np.float32) * gains[:, None])
+    return image.point(table.reshape(-1).tolist())
+
+
+def _means(pixels: Pixels) -> Floats:
+    """(3,): of each channel, added one pixel after another in float32.
+
+    The order decides the last bits, and so do numpy's sums over both axes, at twice the time.
+    """
+    flat = pixels.reshape(-1)
+    channels = np.tile(np.arange(3), _PIXELS_AT_ONCE)
+    sums = np.zeros(3, np.float32)
+    for start in range(0, flat.size, channels.size):
+        part = floats_of(flat[start : start + channels.size], "summed")
+        np.add.at(sums, channels[: part.size], part)
+    np.true_divide(sums, np.intp(flat.size // 3), out=sums, casting="unsafe")
+    return sums
 
 
 def _flatten(image: Image.Image) -> Image.Image:
     """Divided by its own light, the luma of a wide blur, and brought back to its mean."""
-    wide = Image.fromarray(wide_blur(image, max(image.size) * _LIGHT_SHARE))
-    light = np.maximum(np.asarray(wide.convert("L"), np.float32), 1)[..., None]
-    pixels = np.array(image, np.float32)
-    pixels *= light.mean() / light
-    return _rounded(pixels)
+    pixels = np.asarray(image)
+    wide = Image.fromarray(wide_blur(image, max(image.size) * _LIGHT_SHARE)).convert("L")
+    mean = np.maximum(np.asarray(wide, np.float32), 1).mean()
+    light = np.asarray(wide.convert("RGB"))  # a level per value: numpy is slow at three per level
+    flat = np.empty_like(pixels)
+    for rows in bands(pixels):
+        gains = np.maximum(floats_of(light[rows], "light"), 1)
+        np.divide(mean, gains, out=gains)
+        gains *= floats_of(pixels[rows], "toned")
+        flat[rows] = rounded(gains)
+    return Image.fromarray(flat)
 
 
 def _clahe(image: Image.Image) -> Image.Image:
@@ -239,13 +264,6 @@ def _relit(image: Image.Image, change: _Operation) -> Image.Image:
     """The picture with its luma changed and its colour differences kept."""
     luma, blue, red = image.convert("YCbCr").split()
     return Image.merge("YCbCr", (change(luma), blue, red)).convert("RGB")
-
-
-def _rounded(values: np.ndarray[Any, np.dtype[np.float32]]) -> Image.Image:
-    """Uses up the values."""
-    np.clip(values, 0, 255, out=values)
-    values += 0.5
-    return Image.fromarray(values.astype(np.uint8))
 
 
 def _opencv() -> Any:

@@ -33,6 +33,7 @@ from bbtvp.prompt.layer import (
     Group,
     Layer,
     LayerPart,
+    Size,
 )
 from bbtvp.prompt.placement import Copy, Placement, Shape, place
 from bbtvp.prompt.rendering import Canvases, Prepared, Renderer
@@ -289,12 +290,16 @@ class PromptSpace:
 
         UsageError for other pixels.
         """
+        return self._prepared(pixels, once=False)
+
+    def _prepared(self, pixels: Pixels, *, once: bool) -> Prepared:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise UsageError(
                 f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
                 "as from open_image"
             )
-        return Prepared(Image.fromarray(pixels), None if self.keeps_image else self.canvases)
+        canvases = None if self.keeps_image else self.canvases
+        return Prepared(Image.fromarray(pixels), canvases, once=once)
 
     def ready(self, image: Pixels | Prepared) -> Prepared:
         """The image prepared for this space.
@@ -302,7 +307,7 @@ class PromptSpace:
         UsageError if it was prepared for another placement or canvas.
         """
         if not isinstance(image, Prepared):
-            return self.prepare(image)
+            return self._prepared(image, once=True)
         if image.canvases != (None if self.keeps_image else self.canvases):
             raise UsageError(
                 "this image was prepared for another placement or canvas; "
@@ -353,7 +358,7 @@ class PromptSpace:
         scratch = np.empty((self.canvas, self.canvas, 3), np.uint8)
         pixel = Image.new("RGB", (1, 1))
         insets = ready.insets(self.geometry)
-        return place([Copy(pixel)], ready.view, self.geometry, scratch, insets)
+        return place([Copy(pixel, Size(1, 1))], ready.view, self.geometry, scratch, insets)
 
     def config(self) -> dict[str, Any]:
         """JSON-able: canvas, shape and layers, enough to rebuild the space.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias, final
+from typing import ClassVar, NamedTuple, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt.blur import wide_blur
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer, checked_choice, soft
-
-_Floats: TypeAlias = NDArray[np.float32]
+from bbtvp.prompt.levels import MEMORY, Floats, bands, floats_of, rounded
 
 _EVERY = np.arange(256, dtype=np.uint8)
 _LEVELS = _EVERY / 255
@@ -27,9 +25,6 @@ _CLARITY_RADIUS = 1 / 32
 """Standard deviation of the blur that clarity works against, as a share of the canvas' shorter
 side: details that wide. The shorter side, since a strip cut from a photo shows things as large.
 """
-_BAND = 1 << 18
-"""Numbers of a part of a picture that is worked on at a time."""
-_FEWEST_ROWS = 16
 _BLUR_TAPS = 4
 """Four sums of neighbours per axis = the binomial kernel 1 4 6 4 1, a blur of one pixel."""
 _MARGIN = _BLUR_TAPS // 2
@@ -114,40 +109,18 @@ class Tone(PaintLayer):
             image = _clarified(np.ascontiguousarray(inside), clarity, radius)
             curve = _curve(values, float(image.sum(dtype=np.uint32)) / image.size / 255) * 255
             if saturation == sharpness == 1:
-                inside[...] = _mapped(_levels(curve), image)
+                inside[...] = _mapped(rounded(curve), image)
                 return
             margin = 0 if sharpness == 1 else _MARGIN
             framed = _framed(image, margin)
-            for rows in _bands(image):
+            for rows in bands(image):
                 band = framed[rows.start : rows.stop + 2 * margin]
                 toned = _saturated(_looked_up(curve, band), saturation)
-                finished = _levels(_sharpened(toned, sharpness))
+                finished = rounded(_sharpened(toned, sharpness))
                 height, width = finished.shape[:2]
                 inside[rows] = finished[margin : height - margin, margin : width - margin]
 
         return paint
-
-
-@final
-class _Memory(threading.local):
-    """Float32 arrays kept from image to image.
-
-    Memory fresh from the system costs more time than the arithmetic.
-
-    One of each name in each thread, as large as the largest asked for; what was in it is lost.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[str, _Floats] = {}
-
-    def floats(self, name: str, shape: tuple[int, ...]) -> _Floats:
-        size = math.prod(shape)
-        if name not in self._kept or self._kept[name].size < size:
-            self._kept[name] = np.empty(size, np.float32)
-        return self._kept[name][:size].reshape(shape)
-
-
-_MEMORY = _Memory()
 
 
 def _value(span: _Range, z: float) -> float:
@@ -155,27 +128,11 @@ def _value(span: _Range, z: float) -> float:
     return math.exp(bounded) if span.exponential else bounded
 
 
-def _bands(image: Pixels) -> Iterator[slice]:
-    """The rows of a picture in parts whose floats stay in a processor's cache."""
-    height, width = image.shape[:2]
-    rows = max(_FEWEST_ROWS, _BAND // (3 * width))
-    for start in range(0, height, rows):
-        yield slice(start, min(start + rows, height))
-
-
 def _curve(values: dict[str, float], mean: float) -> NDArray[np.float64]:
     """The 256 levels after contrast, brightness and gamma, in 0..1."""
     curve = mean + values.get("contrast", 1.0) * (_LEVELS - mean) + values.get("brightness", 0.0)
     result: NDArray[np.float64] = np.clip(curve, 0, 1) ** values.get("gamma", 1.0)
     return result
-
-
-def _levels(values: NDArray[np.floating]) -> Pixels:
-    """Clipped and rounded to uint8; uses up the values."""
-    np.clip(values, 0, 255, out=values)
-    values += 0.5
-    levels: Pixels = values.astype(np.uint8)
-    return levels
 
 
 def _mapped(levels: Pixels, image: Pixels) -> Pixels:
@@ -191,19 +148,19 @@ def _mapped(levels: Pixels, image: Pixels) -> Pixels:
     return mapped.reshape(image.shape)
 
 
-def _looked_up(curve: NDArray[np.float64], image: Pixels) -> _Floats:
-    result = _MEMORY.floats("toned", image.shape)
+def _looked_up(curve: NDArray[np.float64], image: Pixels) -> Floats:
+    result = MEMORY.floats("toned", image.shape)
     curve.astype(np.float32).take(
         image, out=result, mode="wrap"
     )  # no level is beyond the curve: the cheapest mode
     return result
 
 
-def _saturated(image: _Floats, gain: float) -> _Floats:
+def _saturated(image: Floats, gain: float) -> Floats:
     if gain == 1:
         return image
     matrix = gain * np.eye(3, dtype=np.float32) + (1 - gain) * _LUMA[:, None]
-    result = _MEMORY.floats("saturated", image.shape)
+    result = MEMORY.floats("saturated", image.shape)
     np.matmul(image.reshape(-1, 3), matrix.astype(np.float32), out=result.reshape(-1, 3))
     return result
 
@@ -215,14 +172,13 @@ def _clarified(image: Pixels, gain: float, radius: float) -> Pixels:
         return image
     blurred = wide_blur(Image.fromarray(image), radius)
     clarified = np.empty_like(image)
-    for rows in _bands(image):
-        wide = _MEMORY.floats("wide", image[rows].shape)
-        result = _MEMORY.floats("toned", image[rows].shape)
-        wide[...] = blurred[rows]
-        np.subtract(image[rows], wide, out=result, casting="same_kind")
+    for rows in bands(image):
+        wide = floats_of(blurred[rows], "wide")
+        result = floats_of(image[rows], "toned")
+        result -= wide
         result *= np.float32(gain)
         result += wide
-        clarified[rows] = _levels(result)
+        clarified[rows] = rounded(result)
     return clarified
 
 
@@ -245,7 +201,7 @@ def _framed(image: Pixels, margin: int) -> Pixels:
     return framed
 
 
-def _sharpened(image: _Floats, gain: float) -> _Floats:
+def _sharpened(image: Floats, gain: float) -> Floats:
     """In place, for an image framed by `_MARGIN`; what is left in the margins means nothing."""
     if gain == 1:
         return image
@@ -258,7 +214,7 @@ def _sharpened(image: _Floats, gain: float) -> _Floats:
     return image
 
 
-def _blurred(image: _Floats) -> _Floats:
+def _blurred(image: Floats) -> Floats:
     """A binomial blur, times 4 ** `_BLUR_TAPS`, of a framed image.
 
     Flat, in rows as long as the image's.
@@ -267,8 +223,8 @@ def _blurred(image: _Floats) -> _Floats:
     runs over the end of a row falls into its right margin.
     """
     now = image.reshape(-1)
-    spare = _MEMORY.floats("blurred", now.shape)
-    other = _MEMORY.floats("blurring", now.shape)
+    spare = MEMORY.floats("blurred", now.shape)
+    other = MEMORY.floats("blurring", now.shape)
     for shift in (image[0].size,) * _BLUR_TAPS + (3,) * _BLUR_TAPS:
         now = np.add(now[:-shift], now[shift:], out=spare[: now.size - shift])
         spare, other = other, spare

@@ -1,22 +1,27 @@
 """Median milliseconds of a render, by preset and by layer, at 64, 224 and 1,000 px: `python
-tests/benchmarks/render.py`.
-
-The number of runs may be given as an argument.
+tests/benchmarks/render.py [RUNS]`. One thread.
 
 "image": one more image of a candidate whose z is ready. "candidate": making a z ready, once for all
 its images.
+
+Then what a deployed prompt costs: a photo of 1,024 px to a canvas of 448 px, and a photo of one
+megapixel as it is, over random z of each preset; decoding and encoding are left out.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 
-import numpy as np
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 
-from bbtvp.core.arrays import Vector
+import numpy as np
+from PIL import Image
+
+from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.rng import stream
 from bbtvp.prompt import Coordinator, Frame, Legend, Marks, Overlay, Placement, PromptSpace, preset
 
@@ -64,8 +69,36 @@ def spaces(canvas: int) -> dict[str, tuple[PromptSpace, Vector]]:
     return found
 
 
+def photo(width: int, height: int) -> Pixels:
+    """Waves of all widths, and a little noise."""
+    down, across = np.mgrid[:height, :width][..., None] / np.array([37.0, 23.0, 11.0])
+    noise = stream(2, width, height).normal(0, 12, (height, width, 3))
+    return np.clip(128 + 60 * np.sin(across) + 40 * np.cos(down) + noise, 0, 255).astype(np.uint8)
+
+
+def print_deployed(runs: int) -> None:
+    """Print the table of deployed prompts: the middle, the best and the worst of random z."""
+    square = photo(1024, 1024)
+    print(f"{'Pillow: bicubic, 1,024 to 448 px':40} ", end="")
+    print(f"{median_ms(lambda: Image.fromarray(square).resize((448, 448)), runs):9.2f}")
+    cases = {
+        "1,024 px to 448": (448, "square", square),
+        "1 megapixel": (2048, "picture", photo(1155, 866)),
+    }
+    print(f"{'deployed':22} {'picture':>17} {'middle ms':>10} {'least':>9} {'most':>9}")
+    for case, (canvas, shape, pixels) in cases.items():
+        for name in ("tone", "default", "annotate"):
+            space = preset(name, canvas, shape)
+            times = []
+            for seed in range(24):
+                renderer = space.renderer(stream(seed, "deployed").standard_normal(space.dim))
+                times.append(median_ms(lambda: renderer(pixels), max(3, runs // 40)))  # noqa: B023
+            middle, least, most = statistics.median(times), min(times), max(times)
+            print(f"{name:22} {case:>17} {middle:10.2f} {least:9.2f} {most:9.2f}", flush=True)
+
+
 def main(runs: int) -> None:
-    """Print the table."""
+    """Print the tables."""
     print(
         f"{'preset or layer':22} {'canvas':>6} {'variables':>9} {'image ms':>9} "
         f"{'candidate ms':>12}"
@@ -78,6 +111,7 @@ def main(runs: int) -> None:
             image = median_ms(lambda: renderer(prepared), runs)  # noqa: B023  # called at once
             candidate = median_ms(lambda: space.renderer(z), runs)  # noqa: B023
             print(f"{name:22} {canvas:6} {space.dim:9} {image:9.3f} {candidate:12.3f}", flush=True)
+    print_deployed(runs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What a search costs beside the model: ask + tell + render, in milliseconds per image query.
 
     python tests/benchmarks/step.py [--canvas 224] [--photo 640 480] [--runs 5]
-        [--preset default] [--methods auto …]
+        [--preset default] [--shape square] [--methods auto …]
+    python tests/benchmarks/step.py --shape picture --canvas 2048 --photo 1155 866  # 1 megapixel
 
 One thread, no model: losses are those of a noisy bowl. A run is the first stage of a search with
 1,000 image queries: 10 generations of λ candidates on 8 photos of 640 x 480. Medians over runs,
@@ -21,7 +22,7 @@ import numpy as np
 
 from bbtvp.core.rng import stream
 from bbtvp.optim import optimiser
-from bbtvp.prompt import preset
+from bbtvp.prompt import PromptSpace, preset
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.methods import method_for
 from bbtvp.search.plan import make_plan
@@ -30,10 +31,9 @@ IMAGES = 8
 
 
 def seconds(
-    name: str, method: str, canvas: int, photo: tuple[int, int], seed: int
+    space: PromptSpace, method: str, photo: tuple[int, int], seed: int
 ) -> tuple[float, float, float, int]:
     """Seconds in ask, tell and render, and the image queries they were for."""
-    space = preset(name, canvas)
     stage = make_plan(space, SearchConfig(), training=256, validation=128).stages[0]
     dim = space.dim_of(stage.kinds)
     rng = stream(seed, "bench-step")
@@ -81,15 +81,13 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--preset", default="default")
+    parser.add_argument("--shape", choices=["square", "picture"], default="square")
     parser.add_argument("--methods", nargs="+", default=["auto", "cma"])
     args = parser.parse_args()
-    seconds(
-        args.preset, args.methods[0], args.canvas, args.photo, 99
-    )  # imports, and the first touch of memory
+    space = preset(args.preset, args.canvas, args.shape)
+    seconds(space, args.methods[0], args.photo, 99)  # imports, and the first touch of memory
     for method in args.methods:
-        rows = [
-            seconds(args.preset, method, args.canvas, args.photo, seed) for seed in range(args.runs)
-        ]
+        rows = [seconds(space, method, args.photo, seed) for seed in range(args.runs)]
         parts = [statistics.median(1000 * row[i] / row[3] for row in rows) for i in range(3)]
         total = statistics.median(1000 * sum(row[:3]) / row[3] for row in rows)
         print(

@@ -10,10 +10,11 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
-from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
+from bbtvp.prompt import Frame, Placement, PromptSpace, Tone, preset
 from bbtvp.prompt.basis import spread
 from bbtvp.prompt.blur import _enlarged
 from bbtvp.prompt.layer import Size
+from bbtvp.prompt.placement import Shape
 
 ALL_TONES = ("contrast", "brightness", "gamma", "saturation", "sharpness")
 
@@ -109,8 +110,21 @@ def test_a_large_source_is_reduced_once_for_all_z() -> None:
     space = PromptSpace((Placement(search=("zoom",)),), 32)
     prepared = space.prepare(noise(400, 300))
     assert prepared.copies(space.geometry)[-1].image.size == (40, 53)
+    assert prepared.held == sum(
+        copy.size.width * copy.size.height for copy in prepared.copies(space.geometry)
+    )
     z = np.array([0.7])
     assert np.array_equal(space.render(z, prepared), space.render(z, noise(400, 300)))
+
+
+@pytest.mark.parametrize("shape", ["square", "picture"])
+def test_a_prepared_picture_gives_the_bytes_of_the_picture_itself(shape: Shape) -> None:
+    space = preset("default", 96, shape)
+    pixels = noise(200, 130)
+    prepared = space.prepare(pixels)
+    for seed in range(20):
+        z = np.random.default_rng(seed).standard_normal(space.dim)
+        assert np.array_equal(space.render(z, prepared), space.render(z, pixels))
 
 
 @pytest.mark.parametrize("inside", [0.0, -1.0, 1.01, float("nan")])

@@ -194,6 +194,6 @@ def test_a_tone_in_parts_is_the_tone_of_the_whole(shape: tuple[int, int]) -> Non
     z = np.random.default_rng(2).standard_normal(space.dim)
     whole = space.render(z, pixels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bbtvp.prompt.tone._BAND", 1)
-        patch.setattr("bbtvp.prompt.tone._FEWEST_ROWS", 7)
+        patch.setattr("bbtvp.prompt.levels._BAND", 1)
+        patch.setattr("bbtvp.prompt.levels._FEWEST_ROWS", 7)
         assert np.array_equal(space.render(z, pixels), whole)

@@ -14,6 +14,7 @@ from PIL import Image
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BundleError, UsageError
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Restore, Tone
+from bbtvp.prompt.blur import wide_blur
 from bbtvp.prompt.restore import _OPERATIONS
 
 HERE = tuple(
@@ -90,6 +91,27 @@ def test_white_balance_undoes_a_cast() -> None:
     cast = (neutral * (1.0, 0.7, 0.5)).astype(np.uint8)
     means = restored(cast, "white-balance").mean(axis=(0, 1))
     assert np.ptp(means) < 1 < np.ptp(cast.mean(axis=(0, 1)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (260, 301), (900, 611)])
+@pytest.mark.parametrize("name", ["white-balance", "flatten"])
+def test_it_is_the_plain_formula_to_the_bit(name: str, shape: tuple[int, int]) -> None:
+    """The last picture's sums are beyond the whole numbers that float32 holds."""
+    rng = np.random.default_rng(len(name))
+    pixels = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    pixels[..., 0] //= 2
+    values = pixels.astype(np.float32)
+    if name == "flatten":
+        wide = Image.fromarray(wide_blur(Image.fromarray(pixels), max(shape) / 8)).convert("L")
+        light = np.maximum(np.asarray(wide, np.float32), 1)[..., None]
+        values *= light.mean() / light
+    else:
+        means = np.maximum(values.mean(axis=(0, 1)), 1)
+        values *= np.clip(means.mean() / means, 1 / 4, 4)
+    expected = (np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+    layer = Restore((name,))
+    space = PromptSpace((layer,), 2048, "picture")
+    assert np.array_equal(space.render(layer.start(name), pixels), expected)
 
 
 def test_flattening_undoes_uneven_light() -> None:
