@@ -12,14 +12,14 @@ export class Margin extends Layer {
       if (picture.width === canvas.width && picture.height === canvas.height) {
         return;
       }
-      const colour = [0, 1, 2].map((channel) => edgeMedian(picture, channel));
+      const colour = [0, 1, 2].map((channel) => Math.floor(edgeMedian(picture, channel)));
       canvas.around(box, (...edges) => canvas.fill(...edges, colour));
     };
   }
 }
 
-/** Of all four edges, so that corners count twice; of the two middle levels the mean, cut off. */
-function edgeMedian({ width, height, data }, channel) {
+/** Of all four edges, so that corners count twice: the mean of the two middle levels. */
+export function edgeMedian({ width, height, data }, channel) {
   const at = (x, y) => data[3 * (y * width + x) + channel];
   const levels = [];
   for (let x = 0; x < width; x += 1) {
@@ -30,5 +30,5 @@ function edgeMedian({ width, height, data }, channel) {
   }
   levels.sort((one, other) => one - other);
   const middle = levels.length / 2;
-  return Math.floor((levels[middle - 1] + levels[middle]) / 2);
+  return (levels[middle - 1] + levels[middle]) / 2;
 }

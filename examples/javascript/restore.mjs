@@ -4,16 +4,22 @@ import { wideBlur } from "./blur.mjs";
 import { PromptError } from "./errors.mjs";
 import { Layer } from "./layer.mjs";
 import { greyOf, histogramOf, relit } from "./luma.mjs";
+import { edgeMedian } from "./margin.mjs";
 import { medianFiltered } from "./median.mjs";
 import { largest } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
+import { BICUBIC, resized } from "./resize.mjs";
 import { mapped } from "./tone.mjs";
 
 const { fround } = Math;
 const CUT_SHARE = 100;
 const LIGHT_SHARE = 1 / 8;
 const CAST_LIMIT = 4;
+const TRIM_LIMIT = 1.6;
+const TRIM_MARGIN = 0.08;
+const TRIM_CONTRAST = 0.25;
 const IDENTITY = Array.from({ length: 256 }, (_, level) => level);
+const EXTENT = { trim };
 const NOISE = {
   median: (picture) => medianFiltered(picture, 3),
   "wide-median": (picture) => medianFiltered(picture, 5),
@@ -30,7 +36,7 @@ const LIGHT = {
 export class Restore extends Layer {
   static kind = "restore";
   static order = 5;
-  static defaults = { operations: ["median", "wide-median", "autocontrast", "white-balance", "flatten"] };
+  static defaults = { operations: [] };
 
   dimension() {
     return this.#groups().reduce((sum, { names }) => sum + names.length, 0);
@@ -49,7 +55,7 @@ export class Restore extends Layer {
 
   /** The names of each group that has any, "none" first, and what they do. */
   #groups() {
-    const groups = [NOISE, LIGHT].map((known) => ({
+    const groups = [EXTENT, NOISE, LIGHT].map((known) => ({
       known,
       names: ["none", ...this.operations.filter((name) => name in known)],
     }));
@@ -71,6 +77,65 @@ export class Restore extends Layer {
 }
 
 function needsOpenCv() {}
+
+/** The part that differs from the edge's colour, in the picture's own shape. */
+function trim(picture) {
+  const { width, height } = picture;
+  const away = distances(picture);
+  const limit = TRIM_CONTRAST * Math.max(percentile99(away), 1);
+  const [columns, rows] = spansOf(away, width, (distance) => distance > limit);
+  const shareOf = ([start, stop], side) => (stop - start) / side + 2 * TRIM_MARGIN;
+  const share = Math.max(1 / TRIM_LIMIT, shareOf(columns, width), shareOf(rows, height));
+  if (share >= 1) {
+    return picture;
+  }
+  const first = ([start, stop], side) =>
+    Math.min(Math.max((start + stop) / 2 - (share * side) / 2, 0), side * (1 - share));
+  const [left, top] = [first(columns, width), first(rows, height)];
+  const edges = { left, top, right: left + share * width, bottom: top + share * height };
+  return resized(picture, width, height, BICUBIC, edges);
+}
+
+/** How far each pixel is from the median colour of the picture's edge. */
+function distances(picture) {
+  const colour = [0, 1, 2].map((channel) => edgeMedian(picture, channel));
+  const { data } = picture;
+  return Float32Array.from({ length: data.length / 3 }, (_, at) =>
+    Math.max(...colour.map((level, channel) => Math.abs(data[3 * at + channel] - level))),
+  );
+}
+
+/** The 99th percentile, interpolated in float32 as numpy does. */
+function percentile99(values) {
+  const sorted = values.slice().sort();
+  const place = fround(fround(sorted.length - 1) * fround(0.99));
+  if (place >= sorted.length - 1) {
+    return sorted.at(-1);
+  }
+  const [low, high] = sorted.subarray(Math.floor(place));
+  const share = fround(place - Math.floor(place));
+  const step = fround(high - low);
+  if (share >= 0.5) {
+    return fround(high - fround(step * fround(1 - share)));
+  }
+  return fround(low + fround(step * share));
+}
+
+/** [first, end) of the columns and of the rows that hold a marked value; all where none is. */
+function spansOf(values, width, isMarked) {
+  const [columns, rows] = [[], []];
+  values.forEach((value, at) => {
+    if (isMarked(value)) {
+      columns.push(at % width);
+      rows.push(Math.floor(at / width));
+    }
+  });
+  const span = (places, side) =>
+    places.length === 0
+      ? [0, side]
+      : [places.reduce((a, b) => Math.min(a, b)), places.reduce((a, b) => Math.max(a, b)) + 1];
+  return [span(columns, width), span(rows, values.length / width)];
+}
 
 /** Brightness stretched over the whole range, one percent of the pixels clipped at each end. */
 function autocontrast(picture) {

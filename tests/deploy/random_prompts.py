@@ -38,7 +38,7 @@ PRESETS = (
 )
 _CANVASES = (8, 33, 64, 100, 224)
 _RESTORATIONS = (
-    *("median", "wide-median", "autocontrast"),
+    *("trim", "median", "wide-median", "autocontrast"),
     *("equalize", "white-balance", "flatten"),
 )
 _TONES = ("brightness", "contrast", "gamma", "saturation", "sharpness", "clarity")
@@ -61,6 +61,9 @@ def random_image(rng: Rng) -> Image.Image:
     if rng.random() < 0.5:
         width, height = height, width
     pixels = _pixels(rng, width, height)
+    if rng.random() < 0.2:  # an even margin, such as a scan has
+        pixels[: height // 3] = pixels[-height // 4 :] = pixels[0, 0]
+        pixels[:, : width // 3] = pixels[:, -width // 4 :] = pixels[0, 0]
     mode = _one(rng, ("RGB", "RGB", "RGB", "RGBA", "L", "LA", "P", "1", "I;16"))
     if mode == "I;16":
         return Image.fromarray(rng.integers(0, 65536, (height, width)).astype(np.uint16))
