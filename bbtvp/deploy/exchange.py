@@ -101,7 +101,8 @@ def handed_on(
         if key.lower() == b"connection"
         for name in value.split(b",")
     }
-    dropped = {*named, *without, *_HOP_BY_HOP}
+    # A length that is named there by mistake, or with intent, is still the body's.
+    dropped = {*(named - {b"content-length"}), *without, *_HOP_BY_HOP}
     return [(key, value) for key, value in headers if key.lower() not in dropped]
 
 
