@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bbtvp.prompt import Prompt, open_image, preset
+from bbtvp.prompt import Exemplars, Prompt, PromptSpace, open_image, preset
 from bbtvp.zoo.catalogue import weights
 from bbtvp.zoo.suites import SUITES
 from tests.support import SIDE, Flaky, bbtvp, folder_of_patterns, install_plugin
@@ -598,6 +598,39 @@ def test_apply_names_a_missing_and_a_truncated_image(images: Path, bundle: Path)
     Path("half.png").write_bytes(whole[: len(whole) // 2])
     assert failed("apply", bundle, "half.png", "-o", "out").startswith("error: half.png: ")
     assert not any(Path("out").glob("*"))
+
+
+def test_apply_goes_on_after_an_image_that_cannot_be_read(images: Path, bundle: Path) -> None:
+    Path("half.png").write_bytes((images / "rows" / "0.png").read_bytes()[:50])
+    good = [images / "rows" / f"{number}.png" for number in (0, 1)]
+    ran = bbtvp("apply", bundle, good[0], "half.png", good[1], "absent.png", "-o", "out", "--json")
+    assert ran.code == 1
+    document = json.loads(ran.out)
+    assert [row["out"] for row in document["images"]] == ["out/0.png", None, "out/1.png", None]
+    assert [row["image"] for row in document["failed"]] == ["half.png", "absent.png"]
+    assert document["prompt"] == Prompt.load(bundle).digest
+    (line,) = ran.err.splitlines()
+    assert line.startswith("error: half.png: ")
+    assert line.endswith("2 of 4 images")
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0.png", "1.png"]
+
+
+def test_apply_never_writes_an_example_over_an_image() -> None:
+    layer = Exemplars.of([(np.full((16, 16, 3), 9, np.uint8), "cat", "cat")], [(0,)])
+    space = PromptSpace((layer,), 64)
+    prompt = space.prompt(layer.start(0))
+    prompt.save("p.vprompt")
+    for name in ("exemplar-1.jpg", "b.png"):
+        Image.new("RGB", (20, 20), "red").save(name)
+    ran = bbtvp("apply", "p.vprompt", "exemplar-1.jpg", "-o", "out")
+    assert ran.code == 2
+    assert "out/exemplar-1.png is a name for what this prompt shows" in ran.err
+    assert not Path("out").exists()
+    ran = bbtvp("apply", "p.vprompt", "b.png", "-o", "out", "--json")
+    assert json.loads(ran.out)["before_every_image"] == [
+        {"file": "out/exemplar-1.png", "text": "cat"}
+    ]
+    assert np.array_equal(open_image("out/exemplar-1.png"), prompt.context()[0].image)
 
 
 @pytest.mark.parametrize(
