@@ -105,6 +105,7 @@ for command in (
 for part in (
     bundle_share.keygen,
     bundle_share.sign,
+    bundle_share.strip,
     bundle_share.diff,
     bundle_share.patch,
     bundle_share.pull,

@@ -42,6 +42,21 @@ def sign(*, file: Path, key: Path) -> None:
 
 
 @click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--out", required=True, type=click.Path(path_type=Path), help="The new .vprompt file."
+)
+def strip(*, file: Path, out: Path) -> None:
+    """Copy the bundle FILE without what it says of its task, its models and their figures.
+
+    What is drawn and worded stays, so a prompt that was refined on private data can be sent back.
+    """
+    from bbtvp.bundles.strip import strip as write_stripped
+
+    say(f"{out}: bundle {write_stripped(file, out)}; it tells of no task and no model")
+
+
+@click.command()
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(

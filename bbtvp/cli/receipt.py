@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, final
 
 import click
 
@@ -41,6 +41,11 @@ receipt_options = together(
         help="The salt of the receipt, which stays with you; made if it is not there "
         "[default: the receipt's name with .salt].",
     ),
+    click.option(
+        "--into-bundle",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write a copy of the bundle with what the receipt says as evidence.",
+    ),
 )
 
 
@@ -52,6 +57,7 @@ class ReceiptArguments(NamedTuple):
     allow: tuple[str, ...]
     key: Path | None
     salt_file: Path
+    into_bundle: Path | None
 
     def check(self, task: Task) -> None:
         """Raise UsageError where no receipt can be written, before a query is sent."""
@@ -81,22 +87,60 @@ class ReceiptArguments(NamedTuple):
         receipt.write(self.path)
         names = ", ".join(model.model for model in receipt.models)
         told = f"; of the task its {', '.join(self.allow)}" if self.allow else ""
+        if self.into_bundle is not None:
+            _add_evidence(file, receipt, self.into_bundle)
         say(f"receipt: {self.path}; it names {names}{told}")
         say(f"salt: {self.salt_file}; keep it to yourself: it shows later which data it was")
 
 
-def receipt_arguments(
-    receipt: Path | None, allow: str | None, key: Path | None, salt_file: Path | None
-) -> ReceiptArguments | None:
+class ReceiptOptions(TypedDict):
+    """What `receipt_options` gives a command."""
+
+    receipt: Path | None
+    allow: str | None
+    key: Path | None
+    salt_file: Path | None
+    into_bundle: Path | None
+
+
+def receipt_arguments(given: ReceiptOptions) -> ReceiptArguments | None:
     """The arguments of a receipt; None without one. UsageError for options that need one."""
-    if receipt is None:
-        if allow or key or salt_file:
-            raise UsageError("--allow, --sign and --salt-file need --receipt FILE")
+    path = given["receipt"]
+    if path is None:
+        if any(given.values()):
+            raise UsageError("--allow, --sign, --salt-file and --into-bundle need --receipt FILE")
         return None
-    words = tuple(word.strip() for word in (allow or "").split(",") if word.strip())
-    return ReceiptArguments(
-        receipt, words, key, salt_file or receipt.with_name(receipt.name + SALT)
-    )
+    words = tuple(word.strip() for word in (given["allow"] or "").split(",") if word.strip())
+    salt_file = given["salt_file"] or path.with_name(path.name + SALT)
+    return ReceiptArguments(path, words, given["key"], salt_file, given["into_bundle"])
+
+
+def _add_evidence(file: Path, receipt: Receipt, out: Path) -> None:
+    """Write a copy of a bundle that has the receipt's rows as evidence."""
+    from bbtvp.prompt.bundle import EvidenceEntry, read, write
+
+    entries = [
+        EvidenceEntry(
+            model=row.model,
+            version=row.version,
+            date=receipt.date,
+            task=receipt.task.name,
+            images=row.n,
+            zero_shot=row.zero_shot,
+            empty_frame=row.empty_frame,
+            prompted=row.prompted,
+            gain=row.gain,
+            ci=list(row.gain_ci95),
+            p=row.p,
+            verdict=receipt.verdict.word,
+            receipt=receipt.digest,
+        )
+        for row in receipt.models
+    ]
+    held = read(file)
+    write(out, held.with_evidence(entries))
+    lost = "; its signature is gone, sign it again" if held.signature else ""
+    say(f"bundle with the evidence: {out}{lost}")
 
 
 @click.group()

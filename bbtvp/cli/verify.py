@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
@@ -22,7 +22,7 @@ from bbtvp.cli.checks import (
     tested_task_option,
 )
 from bbtvp.cli.options import give, json_flag, number_option, out_option, say, signed_by_option
-from bbtvp.cli.receipt import receipt_arguments, receipt_options
+from bbtvp.cli.receipt import ReceiptOptions, receipt_arguments, receipt_options
 from bbtvp.cli.rivals import RivalArguments, ask_rivals, rival_arguments, rival_options, rival_plan
 from bbtvp.core.errors import UsageError
 
@@ -98,10 +98,6 @@ def verify(
     signed_by: tuple[str, ...],
     rivals: str | None,
     rival_queries: int,
-    receipt: Path | None,
-    allow: str | None,
-    key: Path | None,
-    salt_file: Path | None,
     usd: float | None,
     reader: str,
     seed: int,
@@ -110,6 +106,7 @@ def verify(
     details: bool,
     dry_run: bool,
     as_json: bool,
+    **receipt: Unpack[ReceiptOptions],
 ) -> None:
     """Prove PROMPT on held-out images, on each model, and say go or no-go.
 
@@ -125,7 +122,7 @@ def verify(
     if prompt is None and rivals is None:
         raise UsageError("name the PROMPT to verify, or what to ask instead of one (--rivals all)")
     began = time.monotonic()
-    kept = receipt_arguments(receipt, allow, key, salt_file)
+    kept = receipt_arguments(receipt)
     if kept and prompt is None:
         raise UsageError("a receipt is of a PROMPT; name the bundle to verify")
     beside = None if rivals is None else rival_arguments(rivals, reader, rival_queries)
