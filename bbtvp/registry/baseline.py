@@ -35,6 +35,13 @@ _FOUND_AGAIN = 0.9
 """The share of a baseline's images that a probe must still hold."""
 
 
+_VERSION = 400
+"""Characters of a version that are kept."""
+
+_VERSIONS = 20
+"""Versions of one check that are kept."""
+
+
 @final
 class KeptBaseline(NamedTuple):
     """A baseline in a registry. digest: of its record."""
@@ -67,6 +74,11 @@ class ProbeQuestions:
         self.session = session
         self.model = model
         self._reader = session.reader(model)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """The versions that the replies reported; of very many or very long ones, a part."""
+        return tuple(version[:_VERSION] for version in self.model.versions[:_VERSIONS])
 
     def scores(self, samples: Sequence[Sample], prompted: bool, replicate: int = 0) -> Vector:
         """(n,) scores, NaN where the query failed."""
@@ -103,7 +115,7 @@ def make_baseline(asking: ProbeQuestions, queries: int) -> ProbeBaseline:
     return ProbeBaseline(
         prompt=session.prompt.digest,
         model=asking.model.spec,
-        versions=asking.model.versions,
+        versions=asking.versions,
         date=today(),
         task=task.name,
         salt=salt,

@@ -38,6 +38,7 @@ from bbtvp.registry.entries import RegistryEntry
 from bbtvp.registry.records import (
     BASELINES,
     CHECKS,
+    MOST_TEXT,
     CheckRecord,
     ProbeBaseline,
     today,
@@ -232,7 +233,7 @@ def _record(
     options: DriftOptions,
 ) -> CheckRecord:
     baseline = kept.content
-    versions = asking.model.versions
+    versions = asking.versions
     changed = None
     if versions and baseline.versions:
         changed = not set(versions) <= set(baseline.versions)
@@ -245,7 +246,7 @@ def _record(
         date=today(),
         baseline=kept.digest,
         found=found,
-        reason=f"{reason}; {_version_words(baseline.versions, versions)}",
+        reason=f"{reason}; {_version_words(baseline.versions, versions)}"[:MOST_TEXT],
         version_changed=changed,
         images=look.images,
         queries=cost.queries,

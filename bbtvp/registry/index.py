@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, final
@@ -28,6 +29,7 @@ from bbtvp.registry.records import (
     FOLDERS,
     INDEX,
     INDEX_LIMIT,
+    MOST_TEXT,
     NAMES,
     RECEIPTS,
     RECORD_LIMIT,
@@ -48,11 +50,13 @@ from bbtvp.registry.records import (
     unpacked,
 )
 
-BUNDLE_LIMIT = 512 << 20
-"""The most bytes of a bundle; most have a thousandth of it."""
+BUNDLE_LIMIT = 64 << 20
+"""The most bytes of a bundle, as its reader has it; most have a thousandth of it."""
 
 _NEEDED = ("images", "zero_shot", "prompted", "gain", "ci", "verdict")
 """What an entry of a bundle's evidence must say to count."""
+
+_MOST_ROWS = 1000
 
 Summaries: TypeAlias = Mapping[str, RegistryRecord]
 """Path → summary of the file: a record, or `Damaged`."""
@@ -151,11 +155,14 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
 
 def evidence_of(prompt: str, entries: Sequence[EvidenceEntry]) -> tuple[EvidenceRow, ...]:
     """The rows of a bundle's own evidence that have all figures; others prove nothing here."""
-    found = (
-        {**entry.model_dump(), "prompt": prompt, "task": entry.task or ""} for entry in entries
-    )
-    whole = (row for row in found if None not in [row[name] for name in _NEEDED])
-    return tuple(parsed(EvidenceRow, row) for row in whole)
+    rows = []
+    for entry in entries[:_MOST_ROWS]:
+        found = {**entry.model_dump(), "prompt": prompt, "task": entry.task or ""}
+        if None in [found[name] for name in _NEEDED]:
+            continue
+        with suppress(DataError):  # figures out of range
+            rows.append(parsed(EvidenceRow, found))
+    return tuple(rows)
 
 
 def _kept(place: Location) -> tuple[dict[str, RegistryRecord], str]:
@@ -182,7 +189,7 @@ def _record(path: str, value: Any) -> RegistryRecord:
 
 
 def _text(value: str | None) -> str:
-    return (value or "")[:4096]
+    return (value or "")[:MOST_TEXT]
 
 
 def _bundle(path: str, data: bytes) -> RegistryRecord:

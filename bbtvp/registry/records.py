@@ -23,7 +23,7 @@ from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import DataError
@@ -31,7 +31,7 @@ from bbtvp.core.errors import DataError
 SCHEMA = "bbtvp.registry/1"
 MARKER = "registry.json"
 INDEX = "index.json"
-INDEX_LIMIT = 64 << 20
+INDEX_LIMIT = 16 << 20
 RECORD_LIMIT = 1 << 20
 """The most bytes of a record; a receipt of a hundred models has a tenth of it."""
 
@@ -57,7 +57,13 @@ NAMES = MappingProxyType(
 )
 """The names of the files of each folder; others are not looked at."""
 
-Text: TypeAlias = Annotated[str, Field(max_length=4096)]
+MOST_TEXT = 4096
+Text: TypeAlias = Annotated[
+    str,
+    Field(max_length=MOST_TEXT),
+    AfterValidator(lambda text: "".join(one if one.isprintable() else " " for one in text)),
+]
+"""A text of a stranger's, without anything that a terminal would obey."""
 Digest: TypeAlias = Annotated[str, Field(pattern=rf"^{_HEX}$")]
 Share: TypeAlias = Annotated[float, Field(ge=-1, le=1)]
 Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]

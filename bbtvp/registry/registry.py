@@ -29,6 +29,7 @@ from bbtvp.registry.records import (
     FOLDERS,
     INDEX,
     MARKER,
+    MOST_TEXT,
     RECEIPTS,
     RECORD_LIMIT,
     RETIRED,
@@ -42,6 +43,7 @@ from bbtvp.registry.records import (
     name_of,
     packed,
     packed_json,
+    parsed,
     today,
 )
 from bbtvp.runs.folder import BUNDLE, RunFolder
@@ -205,8 +207,10 @@ class PromptRegistry:
         since: the first day of that, by default today. UsageError without a reason.
         """
         entry = self.entry(name)
-        if not reason.strip():
-            raise UsageError("say why the prompt is retired (--reason TEXT)")
+        if not 0 < len(reason.strip()) <= MOST_TEXT:
+            raise UsageError(
+                f"say why the prompt is retired, in up to {MOST_TEXT:,} characters (--reason TEXT)"
+            )
         self._put_record(
             RETIRED, Retirement(bundle=entry.digest, reason=reason.strip(), since=since or today())
         )
@@ -328,7 +332,7 @@ def _evidence(prompt: str, proof: KeptProof) -> EvidenceRecord | None:
     file = proof.folder / check_document(PROOFS)
     day = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
     rows = [evidence_row(prompt, proof.document, row, day) for row in proof.document["models"]]
-    return EvidenceRecord(rows=tuple(map(EvidenceRow.model_validate, rows))) if rows else None
+    return EvidenceRecord(rows=tuple(parsed(EvidenceRow, row) for row in rows)) if rows else None
 
 
 def evidence_row(prompt: str, proof: Any, row: Any, day: date) -> dict[str, Any]:

@@ -41,7 +41,8 @@ from bbtvp.models import (
 )
 from bbtvp.prompt import Placement, Prompt, PromptSpace, Tone
 from bbtvp.registry import PromptRegistry
-from bbtvp.registry.check import REPEATS, DriftOptions, check
+from bbtvp.registry.baseline import REPEATS
+from bbtvp.registry.check import DriftOptions, check
 from bbtvp.registry.drift import DriftTest
 from bbtvp.search import ask, choose_reader
 from bbtvp.tasks import Task

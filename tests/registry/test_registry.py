@@ -227,6 +227,36 @@ def test_deep_and_large_json_of_a_web_server_is_refused_in_one_line(
         PromptRegistry.open(served).entries()
 
 
+def test_what_a_strangers_bundle_says_of_proofs_counts_only_where_it_can_be() -> None:
+    good = {
+        "model": "a/b",
+        "date": "2026-11-01",
+        "task": "t",
+        "images": 50,
+        "zero_shot": 0.5,
+        "prompted": 0.7,
+        "gain": 0.2,
+        "ci": [0.1, 0.3],
+        "verdict": "go",
+    }
+    told = [good, {**good, "gain": 5.0}, {**good, "date": "soon"}, {**good, "ci": None}]
+    prompt(1).save("told.vprompt", {"task": "t", "evidence": told})
+    registry = PromptRegistry.create("prompts")
+    entry = registry.add(Path("told.vprompt"))
+    assert [row.gain for row in entry.evidence] == [0.2]
+    assert entry.status(date(2026, 11, 30)) == "verified"
+    registry.keep(EVIDENCE, row(1, model="c/d\x1b[2J\n"))
+    assert PromptRegistry.open("prompts").entries()[0].models == ["a/b", "c/d [2J "]
+
+
+def test_a_reason_that_is_missing_or_a_book() -> None:
+    registry = PromptRegistry.create("prompts")
+    entry = registry.add(bundle(1))
+    for reason in (" ", "x" * 5000):
+        with pytest.raises(UsageError, match="say why"):
+            registry.retire(entry.digest, reason)
+
+
 def test_a_place_that_is_no_registry_or_a_newer_one() -> None:
     with pytest.raises(UsageError, match="bbtvp registry init"):
         PromptRegistry.open("nowhere")
