@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
@@ -31,6 +31,10 @@ _INHERITED = 0.5
 """Images that a child's inherited score counts for, as a share of those its parents saw."""
 
 
+_TIE = 1.0
+"""Recipes within so many standard errors of the best are held equal."""
+
+
 @final
 class Placed(NamedTuple):
     """How a recipe ended: its mean fall of the loss against the neutral point, and its noise."""
@@ -39,9 +43,13 @@ class Placed(NamedTuple):
     fall: float
     noise: float
 
+    @property
+    def beats_neutral(self) -> bool:
+        return self.fall > self.noise
+
 
 @final
-@dataclass
+@dataclass(eq=False)
 class _Entrant:
     """A recipe in the race, its losses and those of the neutral point on the same images.
 
@@ -61,6 +69,12 @@ class _Entrant:
     def placed(self) -> Placed:
         fall, noise = paired(np.array(self.neutral), np.array(self.losses))
         return Placed(self.z, fall, noise)
+
+    def ties_with(self, best: _Entrant) -> bool:
+        """Whether the best is ahead by no more than the noise, on the images of both."""
+        both = min(self.seen, best.seen)
+        lead, noise = paired(np.array(self.losses[-both:]), np.array(best.losses[-both:]))
+        return lead <= _TIE * noise
 
     @property
     def score(self) -> float:
@@ -102,7 +116,14 @@ class Race:
                 children = rung.prompts - math.ceil(len(runners) / 2) if number == 1 else 0
                 runners = self._next(runners, rung, children)
             self._ask(number, rung, runners)
-        return _ranked([runner.placed() for runner in runners])
+        return _ranked(runners, fixed=self._is_fixed)
+
+    def _is_fixed(self, z: Vector) -> bool:
+        """Whether a continuous variable is moved: that is the same change for every picture."""
+        fixed = z.copy()
+        for first, count in self.objective.space.choices:
+            fixed[first : first + count] = 0
+        return bool(fixed.any())
 
     def _next(self, runners: Sequence[_Entrant], rung: Rung, most: int) -> list[_Entrant]:
         """Those that go on: the neutral point, the best others, and at most so many children."""
@@ -137,12 +158,21 @@ class Race:
         return np.array(done["losses"], np.float64)
 
 
-def _ranked(placed: Sequence[Placed]) -> list[Placed]:
-    """Best first, the neutral point before all that do not beat it by more than luck."""
-    neutral, *others = placed
-    others.sort(key=lambda one: -one.fall)
-    better = [one for one in others if one.fall > one.noise]
-    return [*better, neutral, *(one for one in others if one.fall <= one.noise)]
+def _ranked(runners: Sequence[_Entrant], *, fixed: Callable[[Vector], bool]) -> list[Placed]:
+    """Best first, the neutral point before all that do not beat it by their noise.
+
+    Of those that beat it and are held equal to the best, one that reads its strength from the
+    picture comes before one that changes all alike, and then the one that was proposed first.
+    """
+    neutral, *others = runners
+    ranked = sorted(others, key=lambda runner: -runner.placed().fall)
+    better = [runner for runner in ranked if runner.placed().beats_neutral]
+    equal = [runner for runner in others if runner in better and runner.ties_with(better[0])]
+    equal.sort(key=lambda runner: fixed(runner.z))
+    first = equal[:1]
+    rest = [runner for runner in better if runner not in first]
+    behind = [runner for runner in ranked if runner not in better]
+    return [runner.placed() for runner in (*first, *rest, neutral, *behind)]
 
 
 def _children(space: PromptSpace, ranked: Sequence[_Entrant], most: int) -> list[_Entrant]:

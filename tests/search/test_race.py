@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bbtvp.search.choice import luck
 from bbtvp.search.events import ArmValidated, GenerationDone, RaceWon, SearchEvent
 from bbtvp.search.methods import takes_whole_layers
 from bbtvp.search.plan import Plan, describe_plan, make_plan
-from bbtvp.search.race import combined
+from bbtvp.search.race import _Entrant, _ranked, combined
 from bbtvp.search.validation import ArmLosses
 from bbtvp.search.variables import searched, that_matter
 from tests.search.runs import HIDING, KINDS, RESTORED, Listener, Stubborn, steps
@@ -112,6 +113,26 @@ def test_where_nothing_helps_the_neutral_point_wins() -> None:
     (race,) = [event for event in told if isinstance(event, RaceWon)]
     assert (race.recipe, race.fall) == ("the image as it is", 0)
     assert not found.improved and found.prompt.is_identity
+
+
+def entrant(mark: float, falls: Sequence[float], images: int = 40) -> _Entrant:
+    """A recipe whose losses fall by these amounts in turn, against 1 of the neutral point."""
+    losses = (1 - np.resize(falls, images)).tolist()
+    return _Entrant(np.array([mark]), losses, [1.0] * images)
+
+
+def order(*runners: _Entrant) -> list[float]:
+    """How they rank; below 0 are recipes that change all pictures alike."""
+    ranked = _ranked([entrant(0.0, [0.0]), *runners], fixed=lambda z: bool(z[0] < 0))
+    return [float(placed.z[0]) for placed in ranked]
+
+
+def test_of_recipes_that_are_held_equal_one_that_reads_the_picture_wins() -> None:
+    tone = entrant(-1.0, [0.5, 0.3])
+    assert order(tone, entrant(2.0, [0.3, 0.49])) == [2.0, -1.0, 0.0]
+    assert order(tone, entrant(2.0, [0.1, 0.2])) == [-1.0, 2.0, 0.0], "a clear difference stays"
+    assert order(entrant(2.0, [0.3, 0.5]), entrant(3.0, [0.5, 0.3])) == [2.0, 3.0, 0.0]
+    assert order(entrant(2.0, [0.3, -0.3])) == [0.0, 2.0], "no better than the neutral point"
 
 
 def test_a_sentence_that_helps_is_found_by_the_race() -> None:
