@@ -37,7 +37,10 @@ export class Coordinator extends Layer {
     return (canvas) => {
       const coarse = this.#decoded(weights, described(canvas));
       const fine = resized(coarse, canvas.width, canvas.height, BILINEAR);
-      addClipped(canvas, Int16Array.from(fine.data, (level) => level - 128));
+      addClipped(
+        canvas,
+        Int16Array.from(fine.data, (level) => level - 128),
+      );
     };
   }
 
@@ -122,7 +125,10 @@ function described(canvas) {
     cells((x, y) => Math.abs(luma(x, next(y)) - luma(x, y))),
   ];
   const centredMeans = means.map((plane) => plane.map((mean) => (mean - 0.5) / 0.25));
-  return [...centredMeans, ...[...spreads, ...steps].map((plane) => plane.map((value) => value / 0.1))];
+  return [
+    ...centredMeans,
+    ...[...spreads, ...steps].map((plane) => plane.map((value) => value / 0.1)),
+  ];
 }
 
 /** The mean over each cell of the grid of a function of x and y. */

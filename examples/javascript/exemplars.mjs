@@ -22,6 +22,11 @@ export class Exemplars extends Layer {
   static order = 65;
   static defaults = { exemplars: [], sets: [], form: "images", place: "right" };
 
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown([this.form, this.place], ["images", "strip", "right", "below"]);
+  }
+
   /** Decode the pictures that the bundle holds, and compare them with their digests. */
   async load(files) {
     await loadGlyphs();
@@ -65,7 +70,8 @@ export class Exemplars extends Layer {
       return null;
     }
     const strip = this.#drawn(found, geometry);
-    return (canvas) => canvas.paste(strip, canvas.width - strip.width, canvas.height - strip.height);
+    return (canvas) =>
+      canvas.paste(strip, canvas.width - strip.width, canvas.height - strip.height);
   }
 
   #chosen(z) {

@@ -10,6 +10,11 @@ export class Frame extends Layer {
   static order = 20;
   static defaults = { basis: "dct", size: 24, init: 0.5, amplitude: 1.5 };
 
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown([this.basis], ["pixels", "blocks", "dct", "color"]);
+  }
+
   dimension(geometry) {
     if (this.basis === "color") {
       return 3;

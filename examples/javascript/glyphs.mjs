@@ -7,8 +7,7 @@ import { Picture } from "./picture.mjs";
 import { decodePng } from "./png.mjs";
 import { BICUBIC, resized } from "./resize.mjs";
 
-const CHARACTERS =
-  "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$@&%+*=-_.:/()";
+const CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$@&%+*=-_.:/()";
 const CAP = 48;
 const WIDTH = 80;
 const HEIGHT = 12 + CAP + 16;

@@ -30,9 +30,6 @@ export class Layer {
     return 0;
   }
 
-  /** Raise PromptError where theta is not what z gives. */
-  check(z, geometry) {}
-
   /** The room that it needs beside the picture. */
   insets(z, geometry) {
     return NO_INSETS;
@@ -53,6 +50,18 @@ export class Layer {
     return "";
   }
 
+  /** Raise PromptError for an option of a newer version. */
+  checkKnown(chosen, known) {
+    for (const name of chosen) {
+      if (!known.includes(name)) {
+        const { kind } = this.constructor;
+        throw new PromptError(
+          `layer '${kind}': '${name}' is not known here; get newer JavaScript files`,
+        );
+      }
+    }
+  }
+
   /** A parameter of theta. Python computed it from z with its own tanh and exp, whose last bits
    * decide pixels; here it is checked against z but for these bits. */
   parameter(name, expected) {
@@ -60,7 +69,9 @@ export class Layer {
     const near = Math.abs(value - expected) <= ROUNDING * Math.max(1, Math.abs(expected));
     if (typeof value !== "number" || !near) {
       const kind = this.constructor.kind;
-      throw new PromptError(`theta of ${kind} is not what z gives; get the bundle from its author again`);
+      throw new PromptError(
+        `theta of ${kind} is not what z gives; get the bundle from its author again`,
+      );
     }
     return value;
   }

@@ -55,7 +55,9 @@ export class Legend extends Layer {
         continue;
       }
       const y = (row) => height - strip + (row + 0.5) * pitch;
-      const placed = rows.flatMap((row, at) => row.map(({ text, x }) => ({ text, cap, x, y: y(at) })));
+      const placed = rows.flatMap((row, at) =>
+        row.map(({ text, x }) => ({ text, cap, x, y: y(at) })),
+      );
       return { placed, strip };
     }
     return { placed: [], strip: 0 };

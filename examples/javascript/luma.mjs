@@ -28,7 +28,9 @@ export function relit(picture, tableOf) {
   for (let at = 0, to = 0; at < luma.length; at += 1, to += 3) {
     const level = table[luma[at]];
     made.data[to] = clipped(level + (RED_OF_RED[red[at]] >> BITS));
-    made.data[to + 1] = clipped(level + ((GREEN_OF_BLUE[blue[at]] + GREEN_OF_RED[red[at]]) >> BITS));
+    made.data[to + 1] = clipped(
+      level + ((GREEN_OF_BLUE[blue[at]] + GREEN_OF_RED[red[at]]) >> BITS),
+    );
     made.data[to + 2] = clipped(level + (BLUE_OF_BLUE[blue[at]] >> BITS));
   }
   return made;

@@ -92,10 +92,13 @@ function marginOf(look, side) {
     return 0;
   }
   const cap = capOf(look, side);
-  const sizes = naming.axes(look).flat().flatMap((name) => {
-    const { width, height } = drawn(name, cap);
-    return [width, height];
-  });
+  const sizes = naming
+    .axes(look)
+    .flat()
+    .flatMap((name) => {
+      const { width, height } = drawn(name, cap);
+      return [width, height];
+    });
   const needed = Math.max(...sizes) + 2 * padOf(cap);
   const wanted = Math.max(roundHalfEven(look.margin * side), needed);
   return Math.min(wanted, Math.floor(side / MOST_MARGIN));
@@ -182,7 +185,9 @@ function placedLabels(look, cells, cap, margin) {
     return labelsInMargin(look, cells, cap, margin);
   }
   const dotted = look.layout === "dots" && look.place === "cell";
-  const [across, down] = [0, 1].map((axis) => (dotted ? cells.spansBeyondDots(axis) : cells.spans(axis)));
+  const [across, down] = [0, 1].map((axis) =>
+    dotted ? cells.spansBeyondDots(axis) : cells.spans(axis),
+  );
   const share = look.place === "corners" ? 0.36 : 0.85;
   const [width, height] = [across, down].map((spans) => Math.trunc(share * narrowest(spans)));
   const texts = naming.parts(look);
@@ -230,7 +235,12 @@ function labelsInMargin(look, cells, wanted, margin) {
   const middle = (spans, at) => (spans[at][0] + spans[at][1]) / 2;
   const count = (names, spans) => names.slice(0, spans.length);
   return [
-    ...count(columns, across).map((text, at) => ({ text, cap, x: middle(across, at), y: margin / 2 })),
+    ...count(columns, across).map((text, at) => ({
+      text,
+      cap,
+      x: middle(across, at),
+      y: margin / 2,
+    })),
     ...count(rows, down).map((text, at) => ({ text, cap, x: margin / 2, y: middle(down, at) })),
   ];
 }

@@ -1,5 +1,5 @@
-// Median filters: of the pixels around each pixel, the middle one. Beyond its edges a picture goes on
-// as at them.
+// Median filters: of the pixels around each pixel, the middle one. Beyond its edges a picture goes
+// on as at them.
 
 import { Picture } from "./picture.mjs";
 

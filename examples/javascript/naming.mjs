@@ -25,5 +25,7 @@ export function parts({ layout, divisions, anchors }) {
   if (anchors === "digits") {
     return Array.from({ length: divisions * divisions }, (_, at) => String(at + 1));
   }
-  return names.flatMap((row) => Array.from({ length: divisions }, (_, column) => `${row}${column + 1}`));
+  return names.flatMap((row) =>
+    Array.from({ length: divisions }, (_, column) => `${row}${column + 1}`),
+  );
 }

@@ -11,6 +11,11 @@ export class Overlay extends Layer {
   static order = 30;
   static defaults = { basis: "dct", size: 24, amplitude: 32 / 255 };
 
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown([this.basis], ["pixels", "blocks", "dct"]);
+  }
+
   dimension({ width, height }) {
     if (this.basis === "dct") {
       return 3 * this.size;

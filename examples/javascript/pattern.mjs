@@ -81,7 +81,8 @@ export function borderCount({ covered, width, height }) {
 /** How many of count x count tiles have a pixel that a frame can show. */
 export function tilesInUse(count, geometry) {
   const hidden = centred(geometry.covered, geometry.canvas);
-  const within = (at, side, first, end) => edge(at, count, side) >= first && edge(at + 1, count, side) <= end;
+  const within = (at, side, first, end) =>
+    edge(at, count, side) >= first && edge(at + 1, count, side) <= end;
   let used = 0;
   for (let row = 0; row < count; row += 1) {
     for (let column = 0; column < count; column += 1) {

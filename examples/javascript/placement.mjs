@@ -13,6 +13,7 @@ const ZOOM_LIMIT = 0.5;
 const LARGEST_ZOOM = 1.6487212707001282;
 const LEVELS = [1.1331484530668263, 1.2840254166877414, LARGEST_ZOOM];
 const SMALLEST_ZOOM = 0.6065306597126334;
+const VARIABLES = ["zoom", "x", "y", "size", "crop"];
 const OFFSET_STEP = 0.5;
 const CROP_STEP = 0.1;
 const CROP_LIMIT = 0.25;
@@ -29,6 +30,11 @@ export class Placement extends Layer {
   static kind = "placement";
   static order = 0;
   static defaults = { inside: 1, search: [] };
+
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown(this.search, VARIABLES);
+  }
 
   dimension() {
     return this.search.length + (this.search.includes("size") ? SIZES.length - 1 : 0);
@@ -68,16 +74,13 @@ export class Placement extends Layer {
     };
   }
 
-  /** Copies of the picture, small to large, as large as any zoom shows them. */
-  copies(picture, geometry) {
-    if (!this.search.includes("zoom") && !this.search.includes("crop")) {
-      const longer = Math.max(geometry.inside.width, geometry.inside.height);
-      const size = geometry.ownShape ? geometry.inside : fit(picture, longer);
-      return [placed(picture, size, wholeOf(picture), BICUBIC)];
+  /** Sizes of copies of the picture, small to large, as large as any zoom shows them. */
+  sizes(picture, geometry) {
+    if (this.search.includes("zoom") || this.search.includes("crop")) {
+      return this.#sides(picture, geometry).map((side) => fit(picture, side));
     }
-    return this.#sides(picture, geometry).map((side) =>
-      placed(picture, fit(picture, side), wholeOf(picture), BICUBIC),
-    );
+    const longer = Math.max(geometry.inside.width, geometry.inside.height);
+    return [geometry.ownShape ? geometry.inside : fit(picture, longer)];
   }
 
   #sides(picture, geometry) {
@@ -123,20 +126,24 @@ export class Placement extends Layer {
   }
 }
 
-/** Draw a picture on the canvas as the view says, within the insets; returns where it lies. */
-export function place(copies, view, geometry, canvas, insets) {
+/** Draw a picture on the canvas as the view says, within the insets; returns where it lies.
+ *
+ * It is taken from a copy of one of these sizes: the smallest that is large enough. */
+export function place(picture, sizes, view, geometry, canvas, insets) {
   const across = freeAxis(insets.left, insets.right, geometry.width, geometry.inside.width);
   const down = freeAxis(insets.top, insets.bottom, geometry.height, geometry.inside.height);
   const inside = fitted(geometry.canvas, across.inside, down.inside);
   const longest = Math.max(inside.width, inside.height) * view.zoom;
-  const copy = copies.find(({ width, height }) => Math.max(width, height) >= longest) ?? copies.at(-1);
+  const isLarge = ({ width, height }) => Math.max(width, height) >= longest;
+  const size = sizes.find(isLarge) ?? sizes.at(-1);
   const full = geometry.ownShape
     ? fitted(geometry.canvas, inside.width * view.zoom, inside.height * view.zoom)
-    : fit(copy, longest);
-  const columns = axis(full.width, copy.width, view.x, across, inside.width);
-  const rows = axis(full.height, copy.height, view.y, down, inside.height);
+    : fit(size, longest);
+  const columns = axis(full.width, size.width, view.x, across, inside.width);
+  const rows = axis(full.height, size.height, view.y, down, inside.height);
   const edges = { left: columns.low, top: rows.low, right: columns.high, bottom: rows.high };
-  const kind = copies.length > 1 ? BILINEAR : BICUBIC;
+  const kind = sizes.length > 1 ? BILINEAR : BICUBIC;
+  const copy = placed(picture, size, wholeOf(picture), BICUBIC);
   const shown = placed(copy, { width: columns.size, height: rows.size }, edges, kind);
   canvas.paste(shown, columns.start, rows.start);
   return boxOf(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size);
@@ -166,7 +173,10 @@ function axis(full, source, offset, free, inside) {
 
 function placed(picture, { width, height }, edges, filter) {
   const whole =
-    edges.left === 0 && edges.top === 0 && edges.right === picture.width && edges.bottom === picture.height;
+    edges.left === 0 &&
+    edges.top === 0 &&
+    edges.right === picture.width &&
+    edges.bottom === picture.height;
   const unchanged = whole && width === picture.width && height === picture.height;
   return unchanged ? picture : resized(picture, width, height, filter, edges);
 }

@@ -51,11 +51,15 @@ export async function encodePng({ width, height, data }) {
   view.setUint32(4, height);
   header.set([8, RGB, 0, 0, 0], 8);
   const packed = await through(new CompressionStream("deflate"), lines);
-  const chunks = [["IHDR", header], ["IDAT", packed], ["IEND", new Uint8Array(0)]];
+  const chunks = [
+    ["IHDR", header],
+    ["IDAT", packed],
+    ["IEND", new Uint8Array(0)],
+  ];
   return joined([Uint8Array.from(SIGNATURE), ...chunks.map(([kind, body]) => chunk(kind, body))]);
 }
 
-// -- reading ----------------------------------------------------------------------------------------
+// -- reading --------------------------------------------------------------------------------
 function chunksOf(bytes) {
   if (!SIGNATURE.every((value, at) => bytes[at] === value)) {
     throw new PromptError("not a PNG file; save the picture as PNG");
@@ -101,7 +105,9 @@ function headerOf(body) {
     throw damaged();
   }
   if (width * height > MOST_PIXELS) {
-    throw new PromptError(`${width} x ${height} px are over 64 megapixels; shrink the picture first`);
+    throw new PromptError(
+      `${width} x ${height} px are over 64 megapixels; shrink the picture first`,
+    );
   }
   return { width, height, depth, type, interlaced: interlaced === 1 };
 }
@@ -189,7 +195,7 @@ function paeth(left, above, corner) {
   return b <= c ? above : corner;
 }
 
-// -- colours ----------------------------------------------------------------------------------------
+// -- colours --------------------------------------------------------------------------------
 function coloured({ width, height, depth, type }, samples, palette, alphas) {
   if (alphas !== null && depth === 16) {
     throw new PromptError("a PNG file of 16 bits with one clear colour; save it with 8 bits");
@@ -219,7 +225,7 @@ function colourOf(type, depth, palette, alphas) {
   }
   if (type === GREY) {
     const scale = depth < 8 ? 255 / ((1 << depth) - 1) : 1;
-    const clear = alphas === null ? -1 : alphas[1]; // compared with the scaled level, as Pillow does
+    const clear = alphas === null ? -1 : alphas[1]; // Pillow compares it with the scaled level
     return (samples, at) => {
       const level = samples[at] * scale;
       return [level, level, level, level === clear ? 0 : 255];
@@ -233,7 +239,8 @@ function colourOf(type, depth, palette, alphas) {
   }
   return (samples, at) => {
     const clear =
-      alphas !== null && [0, 1, 2].every((channel) => samples[at + channel] === alphas[2 * channel + 1]);
+      alphas !== null &&
+      [0, 1, 2].every((channel) => samples[at + channel] === alphas[2 * channel + 1]);
     return [samples[at], samples[at + 1], samples[at + 2], clear ? 0 : 255];
   };
 }
@@ -248,7 +255,7 @@ function onWhite(level, alpha) {
   return (((mixed >>> 8) + mixed) >>> 8) >>> 7;
 }
 
-// -- writing ----------------------------------------------------------------------------------------
+// -- writing --------------------------------------------------------------------------------
 function chunk(kind, body) {
   const made = new Uint8Array(12 + body.length);
   const view = new DataView(made.buffer);

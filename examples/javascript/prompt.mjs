@@ -64,8 +64,8 @@ export class Prompt {
     const { insets, paints } = this.#on(geometry);
     const canvas = new Picture(geometry.width, geometry.height);
     canvas.data.fill(BACKGROUND);
-    const copies = this.#placement.copies(picture, geometry);
-    const box = place(copies, this.#view, geometry, canvas, insets);
+    const sizes = this.#placement.sizes(picture, geometry);
+    const box = place(picture, sizes, this.#view, geometry, canvas, insets);
     for (const paint of paints) {
       paint(canvas, box);
     }
@@ -75,7 +75,9 @@ export class Prompt {
   /** The question with the prompt's words around it, if it has any. */
   ask(question) {
     const said = [...this.#layers.values()].map(({ layer, z }) => layer.sentence(z, this.#layers));
-    return said.reverse().reduce((asked, text) => (text ? putAround(text, asked) : asked), question);
+    return said
+      .reverse()
+      .reduce((asked, text) => (text ? putAround(text, asked) : asked), question);
   }
 
   /** The pictures that go before the prompted one, each {picture, text}; none for most prompts. */

@@ -84,7 +84,10 @@ function normal(next) {
     if (layer === 0) {
       return tail(uniform, (whole / 2 ** 8) & 1 ? -1 : 1);
     }
-    if ((HEIGHTS[layer - 1] - HEIGHTS[layer]) * uniform() + HEIGHTS[layer] < Math.exp(-0.5 * x * x)) {
+    if (
+      (HEIGHTS[layer - 1] - HEIGHTS[layer]) * uniform() + HEIGHTS[layer] <
+      Math.exp(-0.5 * x * x)
+    ) {
       return x;
     }
   }

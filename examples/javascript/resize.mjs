@@ -1,6 +1,7 @@
 // Resampling and reduction in whole numbers, equal to Pillow's to the bit.
 
 import { Picture } from "./picture.mjs";
+import { sine } from "./trigonometry.mjs";
 
 const BITS = 22;
 /** Each filter: how far it reaches at scale 1, and its weight at a distance. */
@@ -29,7 +30,15 @@ function resizedAcross(picture, width, filter, left, right) {
   const made = new Picture(width, picture.height);
   const weights = weightsOf(picture.width, left, right, width, filter);
   const from = { pixel: 3, line: 3 * picture.width };
-  resample(weights, picture.data, made.data, picture.height, from, { pixel: 3, line: 3 * width }, 3);
+  resample(
+    weights,
+    picture.data,
+    made.data,
+    picture.height,
+    from,
+    { pixel: 3, line: 3 * width },
+    3,
+  );
   return made;
 }
 
@@ -40,7 +49,15 @@ function resizedDown(picture, height, filter, top, bottom) {
   const made = new Picture(picture.width, height);
   const weights = weightsOf(picture.height, top, bottom, height, filter);
   const line = 3 * picture.width;
-  resample(weights, picture.data, made.data, line, { pixel: line, line: 1 }, { pixel: line, line: 1 }, 1);
+  resample(
+    weights,
+    picture.data,
+    made.data,
+    line,
+    { pixel: line, line: 1 },
+    { pixel: line, line: 1 },
+    1,
+  );
   return made;
 }
 
@@ -51,10 +68,7 @@ export function wholeOf({ width, height }) {
 
 /** Means of `factor` x `factor` pixels; the last row and column take what is left. */
 export function reduced(picture, factor) {
-  const small = new Picture(
-    Math.ceil(picture.width / factor),
-    Math.ceil(picture.height / factor),
-  );
+  const small = new Picture(Math.ceil(picture.width / factor), Math.ceil(picture.height / factor));
   for (let y = 0; y < small.height; y += 1) {
     const rows = Math.min(factor, picture.height - y * factor);
     for (let x = 0; x < small.width; x += 1) {
@@ -82,7 +96,7 @@ function meanOf(picture, start, rows, columns) {
   return sums.map((sum) => Math.floor((sum * multiplier) / 2 ** 24));
 }
 
-// -- weights ----------------------------------------------------------------------------------------
+// -- weights --------------------------------------------------------------------------------
 /** For each pixel of the result: its first source pixel, and the weights in 22-bit fixed point. */
 function weightsOf(sourceSize, lowEdge, highEdge, size, filter) {
   const [low, high] = [Math.fround(lowEdge), Math.fround(highEdge)];
@@ -102,7 +116,10 @@ function weightsOf(sourceSize, lowEdge, highEdge, size, filter) {
       weights.push(weight);
       sum += weight;
     }
-    found.push({ first, weights: Int32Array.from(weights, (weight) => fixed(sum ? weight / sum : weight)) });
+    found.push({
+      first,
+      weights: Int32Array.from(weights, (weight) => fixed(sum ? weight / sum : weight)),
+    });
   }
   return found;
 }
@@ -124,7 +141,8 @@ function resample(weights, source, target, lines, from, to, channels) {
           place += from.pixel;
         }
         const level = sum >> BITS;
-        target[line * to.line + at * to.pixel + channel] = level < 0 ? 0 : level > 255 ? 255 : level;
+        target[line * to.line + at * to.pixel + channel] =
+          level < 0 ? 0 : level > 255 ? 255 : level;
       }
     }
   }
@@ -143,5 +161,5 @@ function cubic(distance) {
 }
 
 function sinc(x) {
-  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
+  return x === 0 ? 1 : sine(x * Math.PI) / (x * Math.PI);
 }

@@ -4,22 +4,18 @@ import { wideBlur } from "./blur.mjs";
 import { PromptError } from "./errors.mjs";
 import { Layer } from "./layer.mjs";
 import { greyOf, histogramOf, relit } from "./luma.mjs";
-import { edgeMedian } from "./margin.mjs";
 import { medianFiltered } from "./median.mjs";
 import { largest } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
-import { BICUBIC, resized } from "./resize.mjs";
+import { trimmed, upright } from "./pose.mjs";
 import { mapped } from "./tone.mjs";
 
 const { fround } = Math;
 const CUT_SHARE = 100;
 const LIGHT_SHARE = 1 / 8;
 const CAST_LIMIT = 4;
-const TRIM_LIMIT = 1.6;
-const TRIM_MARGIN = 0.08;
-const TRIM_CONTRAST = 0.25;
 const IDENTITY = Array.from({ length: 256 }, (_, level) => level);
-const EXTENT = { trim };
+const POSE = { deskew: upright, trim: trimmed };
 const NOISE = {
   median: (picture) => medianFiltered(picture, 3),
   "wide-median": (picture) => medianFiltered(picture, 5),
@@ -38,6 +34,11 @@ export class Restore extends Layer {
   static order = 5;
   static defaults = { operations: [] };
 
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown(this.operations, Object.keys({ ...POSE, ...NOISE, ...LIGHT }));
+  }
+
   dimension() {
     return this.#groups().reduce((sum, { names }) => sum + names.length, 0);
   }
@@ -55,7 +56,7 @@ export class Restore extends Layer {
 
   /** The names of each group that has any, "none" first, and what they do. */
   #groups() {
-    const groups = [EXTENT, NOISE, LIGHT].map((known) => ({
+    const groups = [POSE, NOISE, LIGHT].map((known) => ({
       known,
       names: ["none", ...this.operations.filter((name) => name in known)],
     }));
@@ -78,65 +79,6 @@ export class Restore extends Layer {
 
 function needsOpenCv() {}
 
-/** The part that differs from the edge's colour, in the picture's own shape. */
-function trim(picture) {
-  const { width, height } = picture;
-  const away = distances(picture);
-  const limit = TRIM_CONTRAST * Math.max(percentile99(away), 1);
-  const [columns, rows] = spansOf(away, width, (distance) => distance > limit);
-  const shareOf = ([start, stop], side) => (stop - start) / side + 2 * TRIM_MARGIN;
-  const share = Math.max(1 / TRIM_LIMIT, shareOf(columns, width), shareOf(rows, height));
-  if (share >= 1) {
-    return picture;
-  }
-  const first = ([start, stop], side) =>
-    Math.min(Math.max((start + stop) / 2 - (share * side) / 2, 0), side * (1 - share));
-  const [left, top] = [first(columns, width), first(rows, height)];
-  const edges = { left, top, right: left + share * width, bottom: top + share * height };
-  return resized(picture, width, height, BICUBIC, edges);
-}
-
-/** How far each pixel is from the median colour of the picture's edge. */
-function distances(picture) {
-  const colour = [0, 1, 2].map((channel) => edgeMedian(picture, channel));
-  const { data } = picture;
-  return Float32Array.from({ length: data.length / 3 }, (_, at) =>
-    Math.max(...colour.map((level, channel) => Math.abs(data[3 * at + channel] - level))),
-  );
-}
-
-/** The 99th percentile, interpolated in float32 as numpy does. */
-function percentile99(values) {
-  const sorted = values.slice().sort();
-  const place = fround(fround(sorted.length - 1) * fround(0.99));
-  if (place >= sorted.length - 1) {
-    return sorted.at(-1);
-  }
-  const [low, high] = sorted.subarray(Math.floor(place));
-  const share = fround(place - Math.floor(place));
-  const step = fround(high - low);
-  if (share >= 0.5) {
-    return fround(high - fround(step * fround(1 - share)));
-  }
-  return fround(low + fround(step * share));
-}
-
-/** [first, end) of the columns and of the rows that hold a marked value; all where none is. */
-function spansOf(values, width, isMarked) {
-  const [columns, rows] = [[], []];
-  values.forEach((value, at) => {
-    if (isMarked(value)) {
-      columns.push(at % width);
-      rows.push(Math.floor(at / width));
-    }
-  });
-  const span = (places, side) =>
-    places.length === 0
-      ? [0, side]
-      : [places.reduce((a, b) => Math.min(a, b)), places.reduce((a, b) => Math.max(a, b)) + 1];
-  return [span(columns, width), span(rows, values.length / width)];
-}
-
 /** Brightness stretched over the whole range, one percent of the pixels clipped at each end. */
 function autocontrast(picture) {
   const counts = histogramOf(greyOf(picture));
@@ -150,7 +92,9 @@ function autocontrast(picture) {
   }
   const scale = 255 / (high - low);
   const offset = -low * scale;
-  const table = IDENTITY.map((level) => Math.min(Math.max(Math.trunc(level * scale + offset), 0), 255));
+  const table = IDENTITY.map((level) =>
+    Math.min(Math.max(Math.trunc(level * scale + offset), 0), 255),
+  );
   return mapped(picture, table);
 }
 
@@ -190,7 +134,9 @@ function whiteBalance(picture) {
   const count = data.length / 3;
   const means = Array.from(sums, (sum) => Math.max(fround(sum / count), 1));
   const mean = fround(fround(fround(means[0] + means[1]) + means[2]) / 3);
-  const gains = means.map((each) => Math.min(Math.max(fround(mean / each), 1 / CAST_LIMIT), CAST_LIMIT));
+  const gains = means.map((each) =>
+    Math.min(Math.max(fround(mean / each), 1 / CAST_LIMIT), CAST_LIMIT),
+  );
   return scaled(picture, (at) => gains[at % 3]);
 }
 
@@ -213,7 +159,7 @@ function scaled(picture, gainAt) {
   return made;
 }
 
-/** The sum of float32 values in the order in which numpy adds: halves, and eight sums within 128. */
+/** The sum of float32 values in numpy's order: of halves, and of eight sums within 128. */
 function pairwiseSum(values) {
   const { length } = values;
   if (length > 128) {

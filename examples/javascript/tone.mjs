@@ -4,7 +4,6 @@ import { wideBlur } from "./blur.mjs";
 import { Layer } from "./layer.mjs";
 import { fusedMultiplyAdd32, soft } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
-import { power } from "./power.mjs";
 
 const { fround } = Math;
 const LUMA = [0.299, 0.587, 0.114].map(fround);
@@ -25,6 +24,11 @@ export class Tone extends Layer {
   static kind = "tone";
   static order = 10;
   static defaults = { variables: ["brightness", "contrast", "gamma"] };
+
+  constructor(config, theta) {
+    super(config, theta);
+    this.checkKnown(this.variables, Object.keys(RANGES));
+  }
 
   dimension() {
     return this.variables.length;
@@ -48,7 +52,14 @@ export class Tone extends Layer {
   }
 
   #values(z) {
-    const values = { brightness: 0, contrast: 1, gamma: 1, saturation: 1, sharpness: 1, clarity: 1 };
+    const values = {
+      brightness: 0,
+      contrast: 1,
+      gamma: 1,
+      saturation: 1,
+      sharpness: 1,
+      clarity: 1,
+    };
     this.variables.forEach((name, at) => {
       const [step, limit, exponential] = RANGES[name];
       const bounded = soft(z[at], step, limit);
@@ -67,7 +78,7 @@ function curveOf({ contrast, brightness, gamma }, picture) {
   const mean = sum / picture.data.length / 255;
   return Array.from({ length: 256 }, (_, level) => {
     const value = mean + contrast * (level / 255 - mean) + brightness;
-    return power(Math.min(Math.max(value, 0), 1), gamma) * 255;
+    return Math.min(Math.max(value, 0), 1) ** gamma * 255;
   });
 }
 
@@ -80,7 +91,7 @@ export function mapped(picture, table) {
   return made;
 }
 
-// -- floats ----------------------------------------------------------------------------------------
+// -- floats --------------------------------------------------------------------------------
 /** The picture with so many more pixels on each side, all like the outermost. */
 function framed(picture, margin) {
   const made = new Picture(picture.width + 2 * margin, picture.height + 2 * margin);
@@ -111,7 +122,9 @@ function saturated(floats, gain) {
   }
   const rest = fround(1 - gain);
   const matrix = LUMA.map((luma, row) =>
-    [0, 1, 2].map((column) => fround(fround(fround(gain) * (row === column ? 1 : 0)) + fround(rest * luma))),
+    [0, 1, 2].map((column) =>
+      fround(fround(fround(gain) * (row === column ? 1 : 0)) + fround(rest * luma)),
+    ),
   );
   const { data } = floats;
   const add = data.length === 3 ? multiplyAdd32 : fusedMultiplyAdd32;
@@ -144,7 +157,7 @@ function finished(picture, toned, gain) {
   return made;
 }
 
-/** blur + gain * (v - blur) of every pixel but the margin; the first one is the first in the array. */
+/** blur + gain * (v - blur) of every pixel but the margin; the first one comes first. */
 function sharpened(floats, line, gain) {
   let blurred = floats;
   for (const shift of [line, line, line, line, 3, 3, 3, 3]) {

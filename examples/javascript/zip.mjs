@@ -37,7 +37,9 @@ function entriesOf(archive, view) {
     const extraLength = view.getUint16(at + 30, true);
     const commentLength = view.getUint16(at + 32, true);
     const local = view.getUint32(at + 42, true);
-    const name = new TextDecoder().decode(archive.subarray(at + ENTRY_LENGTH, at + ENTRY_LENGTH + nameLength));
+    const name = new TextDecoder().decode(
+      archive.subarray(at + ENTRY_LENGTH, at + ENTRY_LENGTH + nameLength),
+    );
     check(method === STORED && !files.has(name) && view.getUint32(local, true) === LOCAL_MARK);
     const start =
       local + LOCAL_LENGTH + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);

@@ -38,7 +38,7 @@ PRESETS = (
 )
 _CANVASES = (8, 33, 64, 100, 224)
 _RESTORATIONS = (
-    *("trim", "median", "wide-median", "autocontrast"),
+    *("deskew", "trim", "median", "wide-median", "autocontrast"),
     *("equalize", "white-balance", "flatten"),
 )
 _TONES = ("brightness", "contrast", "gamma", "saturation", "sharpness", "clarity")

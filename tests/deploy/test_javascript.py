@@ -208,6 +208,10 @@ FORGERIES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "newer": (lambda manifest: manifest.update(schema="bbtvp.prompt/9"), "bbtvp.prompt/9"),
     "layer": (lambda manifest: manifest["layers"][1].update(kind="aura"), "layer 'aura'"),
     "field": (lambda manifest: manifest["layers"][1].update(glow=1), "unknown field glow"),
+    "option": (
+        lambda manifest: manifest["layers"][1].update(variables=["glow"]),
+        "'glow' is not known here",
+    ),
     "theta": (lambda manifest: manifest["theta"]["tone"].update(gamma=2.5), "theta of tone"),
     "no theta": (lambda manifest: manifest["theta"].pop("placement"), "theta of placement"),
     "short z": (lambda manifest: manifest["z"].pop(), "z has 10 values for 11 variables"),
