@@ -31,7 +31,6 @@ from bbtvp.prompt import PromptSpace
 from bbtvp.prompt.bundle import (
     FRAME,
     MANIFEST,
-    digest_of,
     files_of,
     packed,
     png_of,
@@ -130,8 +129,8 @@ def diff(
     header = PatchHeader.model_validate(
         {
             "schema": PATCH_SCHEMA,
-            "parent": digest_of(old),
-            "result": digest_of(new),
+            "parent": _digest(before),
+            "result": _digest(after),
             "archive": hashlib.sha256(whole).hexdigest(),
             "contains_data": bool(images),
             "files": files,
@@ -152,7 +151,7 @@ def patch(old: Path, difference: Path, out: Path) -> Patched:
     check_name(out)
     before = files_of(old)
     header, payload = _read(difference)
-    parent = digest_of(old)
+    parent = _digest(before)
     if header.parent != parent:
         raise BundleError(
             f"{difference} is a patch for another bundle, {header.parent[:12]}, not for {old}, "
@@ -172,6 +171,11 @@ def patch(old: Path, difference: Path, out: Path) -> Patched:
         raise BundleError(f"{difference} gives another bundle than it says; {_AGAIN}")
     atomic_write(out, whole)
     return Patched(out, len(whole), header.result, header.contains_data)
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    """`Bundle.digest` of the files of a bundle that was read."""
+    return str(json.loads(files[MANIFEST])["digest"])
 
 
 def _frame_of(files: Mapping[str, bytes], difference: Path) -> bytes:
