@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bbtvp.cli.options import say, signed_by_option
+from bbtvp.cli.options import give, json_flag, say, signed_by_option
 from bbtvp.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from bbtvp.bundles.patch import Patched
 
 
 @click.command()
@@ -72,11 +76,17 @@ def strip(*, file: Path, out: Path) -> None:
     is_flag=True,
     help="Let the picture of the frame into the patch too, where patching says that it must be.",
 )
-def diff(*, old: Path, new: Path, out: Path, with_data: bool, with_frame: bool) -> None:
+@json_flag
+def diff(
+    *, old: Path, new: Path, out: Path, with_data: bool, with_frame: bool, as_json: bool
+) -> None:
     """Write what makes the bundle NEW of the bundle OLD, and nothing else of it."""
     from bbtvp.bundles.patch import diff as write_patch
 
     made = write_patch(old, new, out, with_data=with_data, with_frame=with_frame)
+    if as_json:
+        give(_document(made))
+        return
     say(f"{out}: {made.size:,} bytes; it makes bundle {made.digest}")
     if made.contains_data:
         say("the patch holds training images of its task: keep it where the task may be")
@@ -88,12 +98,25 @@ def diff(*, old: Path, new: Path, out: Path, with_data: bool, with_frame: bool) 
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="The new .vprompt file."
 )
-def patch(*, old: Path, difference: Path, out: Path) -> None:
+@json_flag
+def patch(*, old: Path, difference: Path, out: Path, as_json: bool) -> None:
     """Make the new bundle, byte for byte, of the bundle OLD and a PATCH from bbtvp bundle diff."""
     from bbtvp.bundles.patch import patch as apply_patch
 
     made = apply_patch(old, difference, out)
+    if as_json:
+        give(_document(made))
+        return
     say(f"{out}: {made.size:,} bytes, bundle {made.digest}")
+
+
+def _document(made: Patched) -> dict[str, Any]:
+    return {
+        "out": str(made.path),
+        "bytes": made.size,
+        "bundle": made.digest,
+        "contains_data": made.contains_data,
+    }
 
 
 @click.command()
@@ -107,7 +130,10 @@ def patch(*, old: Path, difference: Path, out: Path) -> None:
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path), help="Where the file goes."
 )
-def pull(*, url: str, sha256: str | None, signed_by: tuple[str, ...], out: Path) -> None:
+@json_flag
+def pull(
+    *, url: str, sha256: str | None, signed_by: tuple[str, ...], out: Path, as_json: bool
+) -> None:
     """Bring the bundle at URL here, if its SHA-256 is DIGEST.
 
     URL is an https address, or hf://ORGANISATION/NAME[@REVISION] on the Hugging Face Hub. Nothing
@@ -117,6 +143,9 @@ def pull(*, url: str, sha256: str | None, signed_by: tuple[str, ...], out: Path)
 
     check_name(out)
     found = keep(_fetched(url, sha256), out, url, signed_by=signed_by)
+    if as_json:
+        give({"out": str(out), "bundle": found.digest, "prompt": found.prompt.digest})
+        return
     say(f"{out}: {found.prompt!r}, bundle {found.digest}")
 
 

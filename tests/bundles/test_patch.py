@@ -314,7 +314,9 @@ def test_the_commands() -> None:
     ran = bbtvp("bundle", "diff", OLD, NEW, "-o", PATCH)
     assert ran.code == 0
     assert bundle.digest_of(NEW) in ran.err
-    assert bbtvp("bundle", "patch", OLD, PATCH, "-o", MADE).code == 0
+    told = json.loads(bbtvp("bundle", "patch", OLD, PATCH, "-o", MADE, "--json").out)
+    assert told["bundle"] == bundle.digest_of(NEW)
+    assert told["bytes"] == NEW.stat().st_size
     assert MADE.read_bytes() == NEW.read_bytes()
     ran = bbtvp("bundle", "patch", NEW, PATCH, "-o", MADE)
     assert ran.code == 1
