@@ -213,11 +213,10 @@ class Restore(PaintLayer):
         if any(_OPERATIONS[name].needs_opencv for name in self.operations):
             _opencv()
         options = self._options()
-        pairs = itertools.product(options.get("noise", [])[1:2], options.get("light", [])[1:])
-        first, *others = [*pairs, *((name,) for name in self.operations)]
-        alone = [names for names in others if len(names) == 1]
-        rest = [names for names in others if len(names) > 1]
-        own = [{self.kind: self.start(*names)} for names in (first, *alone, *rest)]
+        noise = options.get("noise", [])[1:2]
+        pairs = list(itertools.product(noise, options.get("light", [])[1:]))
+        alone = [(name,) for name in self.operations]
+        own = [{self.kind: self.start(*names)} for names in (*pairs[:1], *alone, *pairs[1:])]
         mixed = itertools.zip_longest(own, looks(layers))
         return [start for start in itertools.chain.from_iterable(mixed) if start is not None]
 
