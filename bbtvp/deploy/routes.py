@@ -108,7 +108,7 @@ class Route(BaseModel):
     def matches(self, request: IncomingRequest) -> bool:
         """Return whether the route is for a request."""
         return (
-            fnmatch.fnmatchcase(request.model, self.model)
+            (self.model == "*" or fnmatch.fnmatchcase(request.model, self.model))
             and all(
                 request.headers.get(name.lower()) == value for name, value in self.header.items()
             )
@@ -120,6 +120,8 @@ class Route(BaseModel):
 
         Requests with the same value of the sticky header always have the same answer.
         """
+        if self.share == 1 and not self.shadow:
+            return "prompted"  # without a digest of a large body
         value = request.headers.get((self.sticky or "").lower())
         key = request.body if value is None else value.encode("utf-8", "surrogateescape")
         drawn = int(digest(self.label.encode(), key)[:13], 16) / 16**13
