@@ -168,9 +168,10 @@ def cells(count: int, sources: int, seeds: int) -> Iterator[tuple[str, str, int]
     """Tasks of `suite/wide` at equal distances, each with so many sources, which go round."""
     wide = SUITES["suite/wide"]
     zoo = [f"zoo/{name}" for name in members()]
-    for number, place in enumerate(np.linspace(0, len(wide) - 1, count).round().astype(int)):
-        for turn in range(sources):
-            for seed in range(seeds):
+    places = np.linspace(0, len(wide) - 1, count).round().astype(int)
+    for seed in range(seeds):
+        for number, place in enumerate(places):
+            for turn in range(sources):
                 yield wide[place], zoo[(number + turn * 2 + seed) % len(zoo)], seed
 
 

@@ -40,11 +40,11 @@ def migrate_page(report: MigrationReport, language: str = "en") -> str:
         endings=list(report.endings),
         rows=[_row(one, words) for one in report.migrations],
         details=[_detail(one, words) for one in report.migrations],
-        costs=[row for one in report.migrations for row in _costs(one, words)],
+        costs=list(dict.fromkeys(row for one in report.migrations for row in _costs(one, words))),
         unmoved=[[one.prompt, one.new or NONE, one.why] for one in report.unmoved],
         rule="" if rule is None else str(rule),
         queries=f"{report.queries:,}",
-        usd=f"{report.usd:,.4f}",
+        money=words("money", usd=f"{report.usd:,.4f}") if report.usd else "",
     )
 
 
@@ -54,7 +54,6 @@ def _row(found: Migration, words: Words) -> list[str]:
     compared = found.compared
     return [
         found.prompt,
-        found.task,
         found.new,
         words(_KEYS[found.decision]),
         percent(compared.before if compared else None),
@@ -62,14 +61,13 @@ def _row(found: Migration, words: Words) -> list[str]:
         percent(row.prompted if row else None),
         f"{points(row.gain)} {interval(row.gain_ci95)}" if row else NONE,
         f"{points(refined.gain)} {interval(refined.gain_ci95)}" if refined else NONE,
-        f"{found.queries:,}",
     ]
 
 
 def _detail(found: Migration, words: Words) -> dict[str, Any]:
     more = found.more_images
     return {
-        "name": f"{found.prompt} → {found.new}",
+        "name": f"{found.prompt} ({found.task}) → {found.new}",
         "word": words(_KEYS[found.decision]),
         "reasons": list(found.reasons),
         "more": words("migrate_more", images=f"{more:,}") if more else "",
@@ -77,14 +75,14 @@ def _detail(found: Migration, words: Words) -> dict[str, Any]:
     }
 
 
-def _costs(found: Migration, words: Words) -> list[list[str]]:
+def _costs(found: Migration, words: Words) -> list[tuple[str, ...]]:
     names = {
         "old with the prompt": words("migrate_old_with", model=found.old),
         "new with the prompt": words("migrate_new_with", model=found.new),
         "new without": words("migrate_new_without", model=found.new),
     }
     return [
-        [found.prompt, names[name], *_figures(cost, words)]
+        (found.prompt, names[name], *_figures(cost, words))
         for name, cost in (found.costs or {}).items()
     ]
 
