@@ -149,6 +149,7 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
         licence=_text(about.licence),
         contains_data=prompt.contains_data,
         bytes=len(data),
+        signed=found.signature is not None,
         evidence=evidence_of(prompt.digest, about.evidence),
     )
 

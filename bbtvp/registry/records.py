@@ -116,7 +116,8 @@ class EvidenceRow(RegistryRecord):
 class BundleFacts(RegistryRecord):
     """What a bundle says of itself. prompt: the digest of its prompt. sources: models searched on.
 
-    contains_data: it shows images of its task. bytes: its size. evidence: what it says of proofs.
+    contains_data: it shows images of its task. bytes: its size. signed: it holds a signature, which
+    is not checked here. evidence: what it says of proofs.
     """
 
     prompt: Digest
@@ -127,6 +128,7 @@ class BundleFacts(RegistryRecord):
     licence: Text = ""
     contains_data: bool = False
     bytes: Count = 0
+    signed: bool = False
     evidence: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)] = ()
 
 

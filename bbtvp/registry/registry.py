@@ -35,6 +35,7 @@ from bbtvp.registry.records import (
     RETIRED,
     SCHEMA,
     BaselineFacts,
+    BundleFacts,
     EvidenceRecord,
     EvidenceRow,
     RegistryRecord,
@@ -172,7 +173,11 @@ class PromptRegistry:
         file = bundle / BUNDLE if run else bundle
         data = _bundle_bytes(file)
         digest, facts = bundle_facts(data)
-        self._put(f"{BUNDLES}/{digest}{SUFFIX}", data)
+        path = f"{BUNDLES}/{digest}{SUFFIX}"
+        there = self.index.summaries.get(path)
+        # A signature is no part of the digest: a bundle that was signed later has the same name.
+        later = isinstance(there, BundleFacts) and facts.signed and not there.signed
+        self._put(path, data, again=later)
         if run is not None:
             for proof in RunFolder(run).proofs:
                 if record := _evidence(facts.prompt, proof):
@@ -271,9 +276,9 @@ class PromptRegistry:
         self._put(path, data)
         return path
 
-    def _put(self, path: str, data: bytes) -> None:
-        """Write a file unless it is there and whole."""
-        if path in self.index.summaries and path not in self.index.damaged:
+    def _put(self, path: str, data: bytes, *, again: bool = False) -> None:
+        """Write a file unless it is there and whole, or in any case (again)."""
+        if not again and path in self.index.summaries and path not in self.index.damaged:
             return
         self._place.write(path, data)
         summaries = {**self.index.summaries, path: summary_of(self._place, path)}

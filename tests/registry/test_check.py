@@ -16,7 +16,7 @@ from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.models import Budget, Capabilities, Model, Outcome, Reply, Request
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.registry import PromptRegistry, RegistryEntry
-from bbtvp.registry.check import DriftOptions, check
+from bbtvp.registry.check import DriftOptions, check, fresh_model
 from tests.support import LABELS, QUESTION, SIDE, Eye, Flaky, Wrapper, bbtvp, patterns
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
@@ -164,6 +164,13 @@ def test_another_probe_and_a_probe_too_small(
     assert rebased.found == "baseline"
     with pytest.raises(UsageError, match="needs 30 or more"):
         check(registry, entry, Eye("eye/far"), replace(TASK, test=TASK.test[:20]), OPTIONS)
+
+
+def test_an_endpoint_is_asked_anew_and_not_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    model = fresh_model("openai/gpt-6-luna", {"rpm": 60})
+    assert model.origin is not None
+    assert model.origin.options == {"rpm": 60, "store": False}
 
 
 def test_a_model_that_is_down_changes_nothing(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bbtvp.core.errors import BundleError, DataError, UsageError
-from bbtvp.core.signing import generate_key
+from bbtvp.core.signing import generate_key, sign
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
+from bbtvp.prompt.bundle import read, write
 from bbtvp.registry import PromptRegistry
 from bbtvp.verify import verify
 from bbtvp.verify.receipt import Receipt
@@ -70,6 +72,23 @@ def test_another_receipts_signature_is_refused_and_found(registry: PromptRegistr
     found = PromptRegistry.open("prompts")
     assert found.entries()[0].evidence == ()
     assert list(found.index.damaged) == [f"receipts/{place.name}"]
+
+
+def test_a_bundle_that_is_signed_later_replaces_the_unsigned_one(
+    registry: PromptRegistry,
+) -> None:
+    key = generate_key(Path("key.pem"))
+    unsigned = read(Path("prompt.vprompt"))
+    signature = sign(unsigned.digest, Path("key.pem"), kind="bundle")
+    write(Path("signed.vprompt"), replace(unsigned, signature=signature))
+    registry.add(Path("signed.vprompt"))
+    registry.add(Path("prompt.vprompt"))
+    (entry,) = PromptRegistry.open("prompts").entries()
+    assert entry.facts.signed
+    with registry.bundle_file(entry) as file:
+        found = read(file).signature
+    assert found is not None
+    assert found.public_key == key
 
 
 def test_an_altered_receipt_and_one_of_another_prompt(registry: PromptRegistry) -> None:
