@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bbtvp.core.signing import generate_key
 from bbtvp.deploy import transform_request
 from bbtvp.prompt import Prompt
 from tests.adapters.recording import Recorder
@@ -145,3 +146,12 @@ def test_the_end_lets_a_stream_end_and_takes_nobody_new(bundle: Path) -> None:
             assert list(events) == []
         assert process.wait(60) == 0
     source.close()
+
+
+def test_a_bundle_that_is_not_signed_is_not_let_in(bundle: Path, tmp_path: Path) -> None:
+    key = generate_key(tmp_path / "key.pem")
+    arguments = ["proxy", "--upstream", "http://127.0.0.1:9", "--bundle", str(bundle)]
+    command = [sys.executable, "-m", "bbtvp.cli", *arguments, "--signed-by", key]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "sign" in done.stderr.strip().splitlines()[-1]
