@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Unpack
 
 import click
 
@@ -17,7 +18,7 @@ from bbtvp.cli.checks import (
     tested_task_option,
 )
 from bbtvp.cli.options import give, json_flag, model_options, number_option, out_option, say
-from bbtvp.cli.receipt import receipt_arguments, receipt_options
+from bbtvp.cli.receipt import ReceiptOptions, receipt_arguments, receipt_options
 from bbtvp.cli.registry import (
     entry_argument,
     show_entries,
@@ -56,16 +57,13 @@ def verify(
     metric: str | None,
     max_tokens: int | None,
     sequential: bool,
-    receipt: Path | None,
-    allow: str | None,
-    key: Path | None,
-    salt_file: Path | None,
     usd: float | None,
     reader: str,
     seed: int,
     options: tuple[str, ...],
     out: Path | None,
     as_json: bool,
+    **receipt: Unpack[ReceiptOptions],
 ) -> None:
     """Prove ENTRY on held-out images, and add the receipt to the registry at URL.
 
@@ -80,12 +78,10 @@ def verify(
 
     opened = PromptRegistry.open(url)
     found = opened.entry(entry)
-    kept = receipt_arguments(
-        receipt or Path(f"{found.short}.receipt.json"),
-        "name,models" if allow is None else allow,
-        key,
-        salt_file,
-    )
+    receipt["receipt"] = receipt["receipt"] or Path(f"{found.short}.receipt.json")
+    if receipt["allow"] is None:
+        receipt["allow"] = "name,models"
+    kept = receipt_arguments(receipt)
     with opened.bundle_file(found) as file:
         inputs = CheckInputs.load(
             file,

@@ -99,7 +99,10 @@ class Receipt(ReceiptPart):
                 bundle=bundle,
                 task=_told(task, salt, allow),
                 settings=ReceiptSettings(
-                    min_gain=rule.min_gain, max_harm=rule.max_harm, **proof.settings._asdict()
+                    min_gain=rule.min_gain,
+                    max_harm=rule.max_harm,
+                    level=rule.level,
+                    **proof.settings._asdict(),
                 ),
                 verdict=ReceiptVerdict(
                     word=proof.verdict.word,

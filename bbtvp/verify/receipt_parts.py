@@ -22,6 +22,7 @@ Name: TypeAlias = Annotated[str, Field(max_length=400)]
 Text: TypeAlias = Annotated[str, Field(max_length=4000)]
 Digest: TypeAlias = Annotated[str, Field(pattern=_HEX)]
 Count: TypeAlias = Annotated[int, Field(ge=0, le=10**7)]
+Models: TypeAlias = Annotated[int, Field(ge=0, le=1000)]
 Score: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Share: TypeAlias = Annotated[float, Field(ge=-1, le=1)]
 Interval: TypeAlias = tuple[Share, Share]
@@ -61,8 +62,9 @@ class ReceiptSettings(ReceiptPart):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**64)]
     min_gain: Share = Field(description="least gain for a go")
     max_harm: Score = Field(description="loss of another model that forbids a go")
-    deciding: Count = Field(description="models whose gain decides")
-    others: Count = Field(description="models that may only be harmed")
+    level: Annotated[float, Field(ge=1e-6, le=0.05, description="of the test that shows a gain")]
+    deciding: Models = Field(description="models whose gain decides")
+    others: Models = Field(description="models that may only be harmed")
 
 
 @final

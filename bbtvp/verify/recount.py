@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple, final
 
 from bbtvp.core.errors import DataError, UsageError
@@ -167,21 +168,26 @@ def _check_verdict(receipt: Receipt) -> None:
 
 def _judged(receipt: Receipt) -> Verdict:
     settings = receipt.settings
-    evidence = [_evidence(receipt, model) for model in receipt.models]
+    rule = _rule(receipt)
+    evidence = [_evidence(receipt, model, rule) for model in receipt.models]
     deciding = sum(one.decides for one in evidence)
     if deciding > settings.deciding or len(evidence) - deciding > settings.others:
         raise _altered("it has more models than its settings name")
     if not settings.sequential and any(one.asked < LEAST for one in evidence):
         raise _altered(f"fewer than {LEAST} test images allow no verdict")
-    try:
-        rule = Rule(settings.min_gain, settings.max_harm)
-    except UsageError as error:
-        raise _altered(str(error)) from error
     order = sorted(evidence, key=lambda one: not one.decides) if settings.sequential else evidence
     return judge(rule, order)
 
 
-def _evidence(receipt: Receipt, model: ReceiptModel) -> Evidence:
+def _rule(receipt: Receipt) -> Rule:
+    settings = receipt.settings
+    try:
+        return Rule(settings.min_gain, settings.max_harm, level=settings.level)
+    except UsageError as error:
+        raise _altered(str(error)) from error
+
+
+def _evidence(receipt: Receipt, model: ReceiptModel, rule: Rule) -> Evidence:
     held = model.evidence
     constant = None
     if held.constant is not None:
@@ -194,6 +200,7 @@ def _evidence(receipt: Receipt, model: ReceiptModel) -> Evidence:
         held.decides,
         _changed(held.changed),
         held.asked,
+        rule.z,
         constant=constant,
         read=held.read and _changed(held.read),
     )
@@ -207,10 +214,16 @@ def _look(receipt: Receipt, model: ReceiptModel) -> tuple[SequentialDesign, int]
     """The design of a sequential proof, and the number of the look at which a model was settled."""
     settings = receipt.settings
     count = settings.deciding if model.evidence.decides else settings.others
-    design = SequentialDesign.of(receipt.task.images, count)
+    design = _design(receipt.task.images, count, settings.level)
     if model.images not in design.ends:
         raise _altered(f"no look was after {model.images} images")
     return design, design.ends.index(model.images)
+
+
+@lru_cache(maxsize=64)
+def _design(images: int, models: int, level: float) -> SequentialDesign:
+    """A hostile receipt may name a hundred models, and a design takes a second."""
+    return SequentialDesign.of(images, models, level)
 
 
 def _changed(counts: ReceiptChange) -> ChangedAnswers:

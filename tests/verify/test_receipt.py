@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,11 @@ import pytest
 from bbtvp.core.errors import BbtvpError, BundleError, DataError, UsageError
 from bbtvp.core.rng import stream
 from bbtvp.core.signing import check_signature, generate_key
-from bbtvp.models import FunctionModel
-from bbtvp.prompt import preset
+from bbtvp.models import FunctionModel, Model
+from bbtvp.prompt import Prompt, preset
 from bbtvp.report.receipt import receipt_text
 from bbtvp.tasks import Sample, Task
-from bbtvp.verify import verify
+from bbtvp.verify import Proof, Rule, verify
 from bbtvp.verify.commitment import (
     ShownNames,
     is_public,
@@ -62,47 +62,36 @@ def leaky_task() -> Task:
     return patterns(train=TASK.train + known)
 
 
-def proved(kind: str) -> tuple[Any, Task]:
-    far = Eye("eye/far", gain=15)
-    keen = Eye("eye/keen", gain=200)
-    match kind:
-        case "plain":
-            return verify(TONE, TASK, [Eye(), far], source="eye/near", calibration=32), TASK
-        case "no-go":
-            return verify(FLAT, TASK, [keen, far]), TASK
-        case "harm":
-            return verify(FLAT, TASK, [far, keen], source="eye/far"), TASK
-        case "failures":
-            flaky = Flaky(Eye(logprobs=False), share=0.1)
-            return verify(TONE, TASK, [flaky], reader="text"), TASK
-        case "overlap":
-            task = leaky_task()
-            return verify(TONE, task, [Eye()], seed=7), task
-        case "sequential":
-            return verify(TONE, TASK, [far, Eye()], source="eye/near", sequential=True), TASK
-        case "sequential-no-go":
-            return verify(FLAT, TASK, [far, keen], source="eye/keen", sequential=True), TASK
-        case "one-answer":
-            test = tuple(sample for sample in patterns().test if sample.answer == "rows")
-            more = [replace(sample, id=f"{i}-{sample.id}") for i in (1, 2) for sample in test]
-            task = patterns(test=(*test, *more))
-            return verify(TONE, task, [Eye()]), task
-        case _:
-            task = graded_task()
-            return verify(TONE, task, [Eye(logprobs=False)], reader="text"), task
+NEAR, FAR, KEEN = Eye(), Eye("eye/far", gain=15), Eye("eye/keen", gain=200)
+PROOFS: dict[str, tuple[Prompt, Sequence[Model], dict[str, Any]]] = {
+    "plain": (TONE, [NEAR, FAR], {"source": "eye/near", "calibration": 32}),
+    "no-go": (FLAT, [KEEN, FAR], {}),
+    "harm": (FLAT, [FAR, KEEN], {"source": "eye/far"}),
+    "failures": (TONE, [Flaky(Eye(logprobs=False), share=0.1)], {"reader": "text"}),
+    "sequential": (TONE, [FAR, NEAR], {"source": "eye/near", "sequential": True}),
+    "sequential-no-go": (FLAT, [FAR, KEEN], {"source": "eye/keen", "sequential": True}),
+    "level": (TONE, [FAR, NEAR], {"source": "eye/near", "rule": Rule(level=0.01)}),
+    "sequential-level": (TONE, [FAR, NEAR], {"sequential": True, "rule": Rule(level=0.001)}),
+}
 
 
-KINDS = (
-    "plain",
-    "no-go",
-    "harm",
-    "failures",
-    "overlap",
-    "sequential",
-    "sequential-no-go",
-    "one-answer",
-    "graded",
-)
+def proved(kind: str) -> tuple[Proof, Task]:
+    if kind == "overlap":
+        task = leaky_task()
+        return verify(TONE, task, [NEAR], seed=7), task
+    if kind == "one-answer":
+        test = tuple(sample for sample in patterns().test if sample.answer == "rows")
+        more = [replace(sample, id=f"{i}-{sample.id}") for i in (1, 2) for sample in test]
+        task = patterns(test=(*test, *more))
+        return verify(TONE, task, [NEAR]), task
+    if kind == "graded":
+        task = graded_task()
+        return verify(TONE, task, [Eye(logprobs=False)], reader="text"), task
+    prompt, models, options = PROOFS[kind]
+    return verify(prompt, TASK, models, **options), TASK
+
+
+KINDS = (*PROOFS, "overlap", "one-answer", "graded")
 
 
 @cache
@@ -352,7 +341,8 @@ def test_any_figure_that_is_edited_alone_is_found(kind: str) -> None:
             continue
         unnoticed.append(".".join(map(str, path)))
     # Margins and counts that leave the verdict as it is change nothing that is claimed.
-    quiet = {"settings.min_gain", "settings.deciding", "settings.others", "settings.seed"}
+    names = ("level", "min_gain", "deciding", "others", "seed")
+    quiet = {f"settings.{name}" for name in names}
     assert set(unnoticed) <= quiet
 
 
