@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bbtvp.cli.options import give, json_flag, signed_by_option
+from bbtvp.cli.options import give, json_flag, say, signed_by_option
 
 
 @click.group()
@@ -26,6 +26,8 @@ def show(*, file: Path, signed_by: tuple[str, ...], as_json: bool) -> None:
     prompt = Prompt.load(file, signed_by=signed_by)
     held = read(file)
     found = {
+        "bundle": held.digest,
+        "schema": held.schema,
         "prompt": prompt.digest,
         "canvas": prompt.space.canvas_text,
         "layers": [layer.kind for layer in prompt.space.layers],
@@ -38,4 +40,45 @@ def show(*, file: Path, signed_by: tuple[str, ...], as_json: bool) -> None:
         give(found)
         return
     for name, value in found.items():
-        click.echo(f"{name}: {value}")
+        click.echo(f"{name}: {' '.join(str(value).split())}")
+
+
+@bundle.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def card(*, file: Path) -> None:
+    """Print the card of the bundle FILE: a page of Markdown for people who decide about it."""
+    from bbtvp.bundles.card import card as card_of
+
+    click.echo(card_of(file), nl=False)
+
+
+@bundle.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--task", help="The task of its search: no sample id and no image of it may be in.")
+@json_flag
+def check(*, file: Path, task: str | None, as_json: bool) -> None:
+    """Say what the bundle FILE would give away: images, paths, hosts, names, keys, sample ids.
+
+    Exit code 1 if there is anything. Images that the bundle declares are no leak.
+    """
+    from bbtvp.bundles.check import check_bundle
+    from bbtvp.tasks.registry import load_task
+
+    leaks = check_bundle(file, None if task is None else load_task(task))
+    if as_json:
+        give({"leaks": [leak._asdict() for leak in leaks]})
+    for leak in leaks:
+        say(f"{leak}")
+    if leaks:
+        raise click.exceptions.Exit(1)
+    say(f"{file}: nothing was found that should not be there")
+    if task is None:
+        say("give --task to compare it with the images and the ids of its task too")
+
+
+@bundle.command()
+def schema() -> None:
+    """Print the JSON Schema of manifest.json, of which docs/bundle.md is the specification."""
+    from bbtvp.prompt.bundle.schema import schema_text
+
+    click.echo(schema_text(), nl=False)

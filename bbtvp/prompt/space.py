@@ -549,6 +549,13 @@ class Prompt:
             free=free,
             words=self.words,
             reply_tokens=self.reply_tokens,
+            apply=bundle.steps(
+                self.space.layers,
+                self.space.canvas,
+                self.space.shape,
+                theta=self.theta,
+                words=self.words,
+            ),
         )
 
     @classmethod

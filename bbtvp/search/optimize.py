@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -46,6 +47,8 @@ from bbtvp.tasks import Task
 from bbtvp.tasks.inspection import inspect
 from bbtvp.tasks.registry import as_task
 
+_NAME = re.compile(r"[A-Za-z0-9_+-]{1,40}")
+
 
 @final
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ class Run:
     what they cost, as far as prices are known. `gain`: of `best` on validation. `goal`: what the
     search was for. `proposals`: the calls of a proposer, which are no image queries; their dollars
     are in `usd` too. `started`: of a refinement, where its start lies, and what became of it.
-    `print(run)` shows `summary()`.
+    `reading`: the reader of answers, and its settings. `settings`: the options of the search that
+    tell nothing of its files. `versions`: by model, what its endpoint reported. `print(run)` shows
+    `summary()`.
     """
 
     prompt: Prompt
@@ -78,6 +83,9 @@ class Run:
     goal: Goal = "accuracy"
     proposals: ProposerCost | None = None
     started: StartedFrom | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, list[str]] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         names = "+".join(model.spec for model in self.models)
@@ -216,6 +224,9 @@ def optimize(
         config.goal,
         proposals,
         started,
+        reading=setup.reader.settings,
+        settings=_public_settings(config),
+        versions={one.spec: list(one.versions) for one in metered if one.versions},
     )
     if folder is not None:
         run.save(folder / BUNDLE)
@@ -244,6 +255,9 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         **scoring_facts(run.task),
         "source_model": run.model.spec,
         "source_models": [model.spec for model in run.models],
+        **({"source_versions": dict(run.versions)} if run.versions else {}),
+        "reading": dict(run.reading),
+        "settings": dict(run.settings),
         "queries": dict(run.queries),
         **({"usd": run.usd} if run.usd else {}),
         "validation": [
@@ -251,6 +265,17 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         ],
         "bbtvp": version("bbtvp"),
         **(run.started.facts if run.started else {}),
+    }
+
+
+def _public_settings(config: SearchConfig) -> dict[str, Any]:
+    """The options that are numbers, switches or names: no path, no text of its author's."""
+    return {
+        name: value
+        for name, value in config.identity().items()
+        if value is None
+        or isinstance(value, int | float)
+        or (isinstance(value, str) and _NAME.fullmatch(value))
     }
 
 

@@ -77,7 +77,7 @@ def test_a_fact_of_an_old_bundle_that_no_field_can_hold_stays_free(tmp_path: Pat
     def as_first(manifest: dict[str, object]) -> None:
         manifest["schema"] = "bbtvp.prompt/1"
         manifest["meta"] = {"task": ["not", "a", "name"], "question": "Which?"}
-        del manifest["contains_data"]
+        del manifest["contains_data"], manifest["apply"]
 
     forged(tmp_path, as_first)
     held = bundles.read(tmp_path)

@@ -35,3 +35,4 @@ from bbtvp.prompt.bundle.manifest import About as About
 from bbtvp.prompt.bundle.manifest import EvidenceEntry as EvidenceEntry
 from bbtvp.prompt.bundle.manifest import split as split
 from bbtvp.prompt.bundle.png import png_of as png_of
+from bbtvp.prompt.bundle.steps import steps as steps

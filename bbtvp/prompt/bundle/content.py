@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
@@ -59,8 +59,8 @@ class Bundle:
     z: (d,) float64. theta: by kind of layer, what z stands for. frame: (canvas, canvas, 4) uint8
     RGBA, None without a frame layer. files: those of the layers, by name (`Layer.files`). about:
     what is known of the prompt. free: what its author keeps with it, JSON-able. words: what goes
-    around {question}, None for no words. schema: of the file that it was read from; `write` takes
-    the newest.
+    around {question}, None for no words. apply: how to apply it, step by step. schema: of the file
+    that it was read from; `write` takes the newest.
     """
 
     canvas: int
@@ -74,6 +74,7 @@ class Bundle:
     free: Mapping[str, Any] = field(default_factory=dict)
     words: str | None = None
     reply_tokens: int = 0
+    apply: Sequence[str] = ()
     signature: Signature | None = None
     schema: str = SCHEMA
     _read: str | None = field(default=None, init=False, repr=False)
@@ -190,6 +191,7 @@ def written(bundle: Bundle) -> dict[str, bytes]:
         "theta": bundle.theta,
         **({} if bundle.words is None else {"words": bundle.words}),
         **({"reply_tokens": bundle.reply_tokens} if bundle.reply_tokens else {}),
+        **({"apply": list(bundle.apply)} if bundle.apply else {}),
         **bundle.about.facts(),
         "contains_data": bundle.about.contains_data,
         **({"meta": bundle.free} if bundle.free else {}),
@@ -242,6 +244,7 @@ def _bundle(files: Mapping[str, bytes], *, drawn: bool = True) -> Bundle:
         free=manifest.meta,
         words=manifest.words,
         reply_tokens=manifest.reply_tokens,
+        apply=manifest.apply,
         signature=None if signature is None else parsed_signature(signature, SIGNATURE),
         schema=schema,
     )
