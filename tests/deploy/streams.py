@@ -27,7 +27,9 @@ class Dripping:
         there, _ = self.socket.accept()
         with there:
             there.settimeout(10)
-            there.recv(65536)
+            asked = b""
+            while not asked.endswith(b"{}"):  # what is left unread at the end is a reset
+                asked += there.recv(65536)
             there.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
             for i in range(3):
                 self.go.acquire(timeout=10)
