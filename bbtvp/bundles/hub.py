@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self, final
 
-from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCardData, ModelHubMixin, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -24,6 +24,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from bbtvp.bundles.card import card
+from bbtvp.bundles.check import check_bundle
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write
 from bbtvp.prompt.bundle import Bundle, files_of, packed, read
@@ -90,10 +92,13 @@ class HubBundle(ModelHubMixin):
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def push_to_hub(self, repo_id: str, *, with_data: bool = False, **options: Any) -> str:
+    def push_to_hub(
+        self, repo_id: str, *, with_data: bool = False, with_leaks: bool = False, **options: Any
+    ) -> str:
         """Upload the bundle and its card in one commit; return the commit's URL.
 
-        with_data: whether images of the task may be uploaded, where the bundle holds some. options:
+        with_data: whether images of the task may be uploaded, where the bundle holds some.
+        with_leaks: whether it may be where `bbtvp bundle check` finds a leak in it. options:
         `private`, `token`, `branch`, `create_pr`, `commit_message` and others of
         `ModelHubMixin.push_to_hub`.
 
@@ -105,6 +110,12 @@ class HubBundle(ModelHubMixin):
             raise UsageError(
                 "the bundle holds training images of its task; "
                 "say --with-data (with_data=True) if everyone who reads there may see them"
+            )
+        leaks = [] if with_leaks else check_bundle(self.path)
+        if leaks:
+            raise UsageError(
+                f"the bundle gives away what nobody may want to share: {leaks[0]}; "
+                "see bbtvp bundle check, and say --with-leaks (with_leaks=True) if all of it may go"
             )
         options = {"commit_message": "Add a visual prompt", **options}
         with _one_line(repo_id, options.get("branch")):
@@ -123,13 +134,12 @@ class HubBundle(ModelHubMixin):
         with _one_line(repo, options.get("revision")):
             return cls._from_pretrained(model_id=repo, **options)
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The bundle's card, with the metadata that the Hub reads."""
-        content = read(self.path)
-        return ModelCard(f"---\n{_metadata(content)}\n---\n\n{_card(content)}")
-
     def _save_pretrained(self, save_directory: Path) -> None:
-        atomic_write(save_directory / FILE, packed(files_of(self.path)))
+        """Write all that the repository gets; the mixin makes a card only where none is."""
+        file = save_directory / FILE
+        atomic_write(file, packed(files_of(self.path)))
+        text = f"---\n{_metadata(read(file))}\n---\n\n{card(file)}"
+        atomic_write(save_directory / "README.md", text.encode())
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> Self:
@@ -151,16 +161,6 @@ def _metadata(content: Bundle) -> str:
         license_name=None if known else licence,
     )
     return str(data.to_yaml())
-
-
-def _card(content: Bundle) -> str:
-    return (
-        f"# A visual prompt{f' for {content.about.task}' if content.about.task else ''}\n\n"
-        f"Bundle `{content.digest}`, made by bbtvp.\n\n"
-        "```python\nfrom bbtvp import Prompt\n\n"
-        'Prompt.from_pretrained("ORGANISATION/NAME").apply("photo.jpg").save("prompted.png")\n'
-        "```\n"
-    )
 
 
 def _downloaded(repo_id: str, **options: Any) -> Path:

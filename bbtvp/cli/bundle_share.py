@@ -174,7 +174,12 @@ def _fetched(url: str, sha256: str | None) -> bytes:
     is_flag=True,
     help="Upload a bundle that holds training images: everyone who reads there sees them.",
 )
-def push(*, file: Path, url: str, private: bool, with_data: bool) -> None:
+@click.option(
+    "--with-leaks",
+    is_flag=True,
+    help="Upload a bundle in which bbtvp bundle check finds a path, a name, a key or the like.",
+)
+def push(*, file: Path, url: str, private: bool, with_data: bool, with_leaks: bool) -> None:
     """Upload the bundle FILE with its card to the Hugging Face Hub.
 
     URL is hf://ORGANISATION/NAME[@BRANCH]; the repository is made if it is not there. The token is
@@ -183,5 +188,11 @@ def push(*, file: Path, url: str, private: bool, with_data: bool) -> None:
     from bbtvp.bundles.hub import HubAddress, HubBundle
 
     address = HubAddress.parse(url)
-    options = {"branch": address.revision, "private": private or None}
-    click.echo(HubBundle(file).push_to_hub(address.repo, with_data=with_data, **options))
+    url = HubBundle(file).push_to_hub(
+        address.repo,
+        with_data=with_data,
+        with_leaks=with_leaks,
+        branch=address.revision,
+        private=private or None,
+    )
+    click.echo(url)

@@ -600,7 +600,8 @@ class Prompt:
 
         repo_id: "organisation/name"; it is made if it is not there. meta: as of `save`. options:
         `private`, `token`, `branch`, `create_pr`, `commit_message`, and `with_data` for a prompt
-        that holds images of its task (`bbtvp.bundles.hub`). To upload a bundle as it is, signature
+        that holds images of its task, `with_leaks` for one that says more than it should
+        (`bbtvp.bundles.hub`). To upload a bundle as it is, signature
         and evidence included: `bbtvp bundle push`.
 
         UsageError for what is not to be uploaded; DataError, in one line, for all that the Hub

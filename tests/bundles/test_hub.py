@@ -244,6 +244,16 @@ def test_training_images_are_uploaded_only_if_that_is_said(hub: LocalHub) -> Non
     assert Prompt.from_pretrained(REPO).contains_data
 
 
+def test_what_gives_something_away_is_uploaded_only_if_that_is_said(hub: LocalHub) -> None:
+    path = saved(notes="/home/ann/images/cat-7.png")
+    ran = bbtvp("bundle", "push", path, f"hf://{REPO}")
+    assert ran.code == 2
+    assert "gives away" in ran.err
+    assert not hub.seen
+    HubBundle(path).push_to_hub(REPO, token=TOKEN, with_leaks=True)
+    assert REPO in hub.repositories
+
+
 def test_a_damaged_bundle_is_not_uploaded(hub: LocalHub) -> None:
     path = saved()
     path.write_bytes(path.read_bytes()[:-1])
