@@ -577,7 +577,7 @@ class Prompt:
             prompt = cls(PromptSpace(content.layers, content.canvas, content.shape), content.z)
             prompt.space.check(prompt.z)
         except UsageError as error:
-            raise BundleError(f"{path}: {error}") from error
+            raise BundleError(f"{path}: {error!s:.1000}") from error
         if not _same(content.frame, prompt.frame):
             raise BundleError(
                 f"{path}: frame.png is not the frame that z gives; "

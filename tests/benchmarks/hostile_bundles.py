@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 MOST_SECONDS = 2.0
 MOST_MEGABYTES = 300.0
+_CASES_OF_A_WORKER = 500
+"""Then a new process begins, so that what earlier cases left in caches counts for little."""
 _PATIENCE = 120.0
 """Seconds of wall clock after which a case counts as one that hangs."""
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
@@ -132,10 +134,15 @@ class Worker:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
         self._process.start()
+        self._done = 0
         theirs.close()
 
     def outcome(self, number: int) -> Outcome:
         """Of one case."""
+        if self._done == _CASES_OF_A_WORKER:
+            self.end()
+            self._begin()
+        self._done += 1
         try:
             self._pipe.send(number)
             if self._pipe.poll(_PATIENCE):

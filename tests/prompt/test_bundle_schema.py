@@ -203,3 +203,10 @@ def test_images_that_are_not_declared_are_refused(tmp_path: Path) -> None:
     Prompt.load(DATA / "schema-1-words.vprompt").save(tmp_path)
     forged(tmp_path, lambda manifest: manifest.update(contains_data=False))
     assert "contains_data is false, and images of a task are in it" in refused(tmp_path)
+
+
+def test_the_text_of_a_stranger_does_not_flood_the_error_line(tmp_path: Path) -> None:
+    prompt = preset("tone", 24)
+    prompt.prompt(prompt.neutral()).save(tmp_path)
+    forged(tmp_path, lambda manifest: manifest["layers"][1].update(variables=["A" * 100_000]))
+    assert len(refused(tmp_path)) < 1500

@@ -165,7 +165,7 @@ def _named(path: Path) -> Iterator[None]:
             f"{path}: cannot be read ({error.strerror}); check the disk and the permissions"
         ) from error
     except BundleError as error:
-        raise BundleError(f"{path}: {error}") from error
+        raise BundleError(f"{path}: {error!s:.1000}") from error
 
 
 def digest_of(path: Path) -> str:
@@ -264,7 +264,7 @@ def layer_of(config: Mapping[str, JsonValue]) -> Layer:
     values = dict(config)
     kind = values.pop("kind", None)
     package = values.pop("package", None)
-    if not isinstance(kind, str) or kind not in LAYERS.names():
+    if not isinstance(kind, str) or not _is_known(kind):
         remedy = (
             NEWER if package is None else f"install the plug-in {package!r:.80}, which draws it"
         )
@@ -282,6 +282,11 @@ def layer_of(config: Mapping[str, JsonValue]) -> Layer:
         raise BundleError(f"layer {kind!r}: {error.errors()[0]['msg']:.300}; {AGAIN}") from error
     except UsageError as error:
         raise BundleError(f"layer {kind!r}: {error}") from error
+
+
+def _is_known(kind: str) -> bool:
+    """Whether a layer of this kind is here; plug-ins are looked up for none of ours."""
+    return kind in LAYERS.builtin or kind in LAYERS.names()
 
 
 @lru_cache(maxsize=64)
