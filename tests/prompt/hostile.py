@@ -277,7 +277,7 @@ class Attacker:
     def value(self, old: Any = None) -> Any:
         """Something hostile, sometimes of the type that was there."""
         if isinstance(old, int | float) and self.random.random() < 0.7:
-            scaled = old * self.random.choice((-1, 0.5, 2, 10, 1000))
+            scaled = old * self.random.choice((-1, 2, 10, 1000))
             return self.random.choice((*NUMBERS, scaled, int(old) + 1))
         if isinstance(old, str) and self.random.random() < 0.7:
             return self.random.choice((*TEXTS, old + "x", old * 50))
