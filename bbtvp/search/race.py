@@ -30,7 +30,6 @@ from bbtvp.tasks import Sample
 _INHERITED = 0.5
 """Images that a child's inherited score counts for, as a share of those its parents saw."""
 
-
 _TIE = 1.0
 """Recipes within so many standard errors of the best are held equal."""
 
@@ -105,9 +104,9 @@ class Race:
     def run(self, recipes: Sequence[Vector]) -> list[Placed]:
         """The recipes of the last rung, the best first; recipes: the neutral point first.
 
-        A recipe that is not better than the neutral point by its noise comes after it. The best of
-        k others that are equal seems better by √(1 + 2 ln k) standard errors, so the bar rises with
-        their number. Spends the image queries of the plan's rungs. Raises BudgetReached at a cap.
+        A recipe that is not better than the neutral point by its standard error comes after it. The
+        choice on validation comes later, so the race need not prove anything. Spends the image
+        queries of the plan's rungs. Raises BudgetReached at a cap.
         """
         first = self.plan.rungs[0]
         runners = [_Entrant(z) for z in recipes[: first.prompts]]

@@ -94,7 +94,7 @@ def answered(folder: Path) -> set[str]:
     return {
         row[0]
         for record in records
-        if record["record"] == "replies"
+        if record["record"].startswith("replies")
         for row in record["got"]
         if row[4] is None
     }
