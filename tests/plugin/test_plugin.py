@@ -255,6 +255,6 @@ def test_a_bundle_names_the_plug_in_that_it_needs(
     assert Prompt.load(path).digest == space.prompt(space.neutral() + 0.5).digest
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(site)])
     with pytest.raises(
-        BundleError, match="'lamp' is not known here; install the plug-in .bbtvp_example"
+        BundleError, match="'lamp' is not known here; install the plug-in 'bbtvp_example'"
     ):
         Prompt.load(path)
