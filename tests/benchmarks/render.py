@@ -34,6 +34,9 @@ LAYERS = {
     "legend": Legend(("cat", "dog")),
 }
 
+PER_PIXEL = ("tvp", "overlay pixels")
+"""Three variables a pixel: more than a prompt may have on a canvas of 1,000 px."""
+
 
 def median_ms(action: Callable[[], object], runs: int) -> float:
     """Median wall-clock time of one call, in milliseconds, after one call to warm up."""
@@ -50,7 +53,10 @@ def spaces(canvas: int) -> dict[str, tuple[PromptSpace, Vector]]:
     """Each preset and layer with a z that makes it work: marks at their densest, names shown."""
     rng = stream(0, "render", canvas)
     found = {}
+    left_out = PER_PIXEL if canvas > 448 else ()
     for name in ("tvp", "frame", "tone", "default", "annotate"):
+        if name in left_out:
+            continue
         space = preset(name, canvas)
         found[name] = space, rng.standard_normal(space.dim)
     space = found["annotate"][0]
@@ -61,6 +67,8 @@ def spaces(canvas: int) -> dict[str, tuple[PromptSpace, Vector]]:
         z = Marks().start(start[0], layout=start[1], anchors="digits", place=start[2])
         found[f"annotate: {name}"] = space, space.embed(z, ("marks",), found["annotate"][1])
     for name, layer in LAYERS.items():
+        if name in left_out:
+            continue
         space = PromptSpace((Placement(0.75), layer), canvas)
         found[name] = (
             space,
