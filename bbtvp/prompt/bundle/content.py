@@ -275,7 +275,8 @@ def layer_of(config: Mapping[str, JsonValue]) -> Layer:
         raise BundleError(str(error)) from error
     unknown = sorted(values.keys() - {field.name for field in fields(layer)})
     if unknown:
-        raise BundleError(f"layer {kind!r}: unknown fields {', '.join(unknown):.80}; {NEWER}")
+        named = repr(", ".join(unknown))[1:-1]
+        raise BundleError(f"layer {kind!r}: unknown fields {named:.80}; {NEWER}")
     try:
         return _adapter(layer).validate_json(json.dumps(values), strict=True)
     except ValidationError as error:

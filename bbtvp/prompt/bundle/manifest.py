@@ -265,7 +265,8 @@ def _validated(model: type[_Model], raw: Any, name: str) -> _Model:
 def _first(error: ValidationError) -> str:
     """Where the first fault is, and what it is."""
     first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "content"
+    # A name may be a stranger's, and hold line breaks.
+    where = repr(".".join(map(str, first["loc"])))[1:-1] or "content"
     return f"{where:.200}: {first['msg']:.200}"
 
 
