@@ -55,15 +55,21 @@ def card(*, file: Path) -> None:
 @bundle.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--task", help="The task of its search: no sample id and no image of it may be in.")
+@signed_by_option
 @json_flag
-def check(*, file: Path, task: str | None, as_json: bool) -> None:
+def check(*, file: Path, task: str | None, signed_by: tuple[str, ...], as_json: bool) -> None:
     """Say what the bundle FILE would give away: images, paths, hosts, names, keys, sample ids.
 
     Exit code 1 if there is anything. Images that the bundle declares are no leak.
     """
     from bbtvp.bundles.check import check_bundle
+    from bbtvp.core.signing import check_signature
+    from bbtvp.prompt.bundle import read
     from bbtvp.tasks.registry import load_task
 
+    if signed_by:
+        held = read(file)
+        check_signature(held.digest, held.signature, signed_by, kind="bundle")
     leaks = check_bundle(file, None if task is None else load_task(task))
     if as_json:
         give({"leaks": [leak._asdict() for leak in leaks]})

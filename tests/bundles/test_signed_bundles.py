@@ -135,6 +135,7 @@ def test_the_commands(public: str, other: str) -> None:
     signer = ran.out.strip()
     shown = json.loads(bbtvp("bundle", "show", path, "--json", "--signed-by", signer).out)
     assert shown["signed by"] == signer
+    assert bbtvp("bundle", "check", path, "--signed-by", signer).code == 0
     apply = ("apply", path, "a.png", "-o", "out")
     assert bbtvp(*apply, "--signed-by", other, "--signed-by", "new.key.pub").code == 0
 
@@ -143,11 +144,12 @@ def test_the_commands(public: str, other: str) -> None:
     "command",
     [
         ("bundle", "show", "p.vprompt"),
+        ("bundle", "check", "p.vprompt"),
         ("apply", "p.vprompt", "a.png", "-o", "out"),
         ("verify", "p.vprompt", "--task", "zoo/shapes", "--model", "zoo/llava"),
         ("proxy", "--bundle", "p.vprompt", "--upstream", "http://127.0.0.1:9", "--port", "0"),
     ],
-    ids=lambda command: command[0],
+    ids=lambda command: " ".join(command[:2]),
 )
 def test_a_command_takes_no_other_bundle(command: tuple[str, ...], public: str, other: str) -> None:
     path = saved()
