@@ -23,7 +23,7 @@ from bbtvp.core.shown import Shown
 MIN_CANVAS = 8
 MAX_CANVAS = 2048
 """Pixels a side."""
-MAX_VARIABLES = 1 << 20
+MAX_VARIABLES = 900_000
 """Of all layers of a prompt together: a stranger's bundle must not fill the memory."""
 
 BACKGROUND = 128
