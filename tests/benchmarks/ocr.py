@@ -7,8 +7,10 @@ frame, the prompt, and recipes of Pillow and OpenCV as one would write them by h
 would take the best on the validation images.
 
 Signs are drawn: words in several fonts, sizes and colours on a plate with a texture, then damaged.
-There are two sets that share neither words nor fonts nor seeds: "develop" to try things on, and
-"report" for figures. Every answer is kept in the folder: a run that was killed goes on.
+There are three sets that share neither words nor fonts nor seeds: "develop" to try things on,
+"report" for figures, and "fresh", whose inks and plates have hues of their own, for figures of a
+default that was settled before anyone asked about them. Every answer is kept in the folder: a run
+that was killed goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import random
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import cv2
 import matplotlib as mpl
@@ -46,13 +48,23 @@ PICKED = 48
 """Validation images on which a recipe by hand is picked."""
 
 
+Colour: TypeAlias = tuple[int, int, int]
+
+
 class SignSet(NamedTuple):
-    """What one set of signs shares with no other."""
+    """What one set of signs shares with no other.
+
+    fonts: of matplotlib's, and Pillow's own, Aileron. colours: pairs of ink and plate; none for a
+    dark and a light grey of any tint.
+    """
 
     words: tuple[str, ...]
     fonts: tuple[str, ...]
     seed: int
+    colours: tuple[tuple[Colour, Colour], ...] = ()
 
+
+_PILLOW_FONT = "Aileron"
 
 SETS = {
     "develop": SignSet(
@@ -65,22 +77,34 @@ SETS = {
         ("STIXGeneralBol", "cmss10", "DejaVuSansMono-Bold", "cmb10"),
         2,
     ),
+    "fresh": SignSet(
+        ("TUNNEL", "CASTLE", "FERRY", "MUSEUM", "CLINIC", "HARBOUR", "LIBRARY", "SCHOOL"),
+        (_PILLOW_FONT, "cmr10", "cmtt10", "STIXGeneral"),
+        3,
+        (
+            ((255, 255, 255), (0, 94, 60)),
+            ((255, 255, 255), (20, 70, 160)),
+            ((250, 240, 200), (110, 40, 20)),
+            ((20, 20, 20), (250, 200, 40)),
+            ((0, 40, 110), (200, 225, 245)),
+            ((120, 0, 30), (245, 225, 210)),
+            ((0, 70, 40), (235, 235, 180)),
+            ((60, 20, 90), (250, 180, 120)),
+        ),
+    ),
 }
 
 
 # -- signs -----------------------------------------------------------------------------------------
-def sign(word: str, fonts: Sequence[str], size: tuple[int, int], rng: random.Random) -> Image.Image:
+def sign(word: str, of: SignSet, size: tuple[int, int], rng: random.Random) -> Image.Image:
     """A word on a plate with a soft texture; the word takes most of its width or height."""
     width, height = size
-    dark = tuple(rng.randint(0, 90) for _ in range(3))
-    light = tuple(rng.randint(170, 255) for _ in range(3))
-    ink, plate = (dark, light) if rng.random() < 0.7 else (light, dark)
+    ink, plate = rng.choice(of.colours) if of.colours else _tinted_greys(rng)
     image = Image.new("RGB", size, plate)
-    folder = Path(mpl.get_data_path()) / "fonts" / "ttf"
-    path = folder / f"{rng.choice(list(fonts))}.ttf"
+    name = rng.choice(of.fonts)
     wanted = rng.uniform(0.62, 0.82) * width
-    at_100 = ImageFont.truetype(str(path), 100).getlength(word)
-    font = ImageFont.truetype(str(path), min(wanted / at_100 * 100, 0.7 * height))
+    at_100 = _font(name, 100).getlength(word)
+    font = _font(name, min(wanted / at_100 * 100, 0.7 * height))
     centre = (
         width / 2 + rng.uniform(-0.05, 0.05) * width,
         height / 2 + rng.uniform(-0.08, 0.08) * height,
@@ -89,6 +113,24 @@ def sign(word: str, fonts: Sequence[str], size: tuple[int, int], rng: random.Ran
     grain = np.random.default_rng(rng.randrange(2**32)).normal(0, 24, (height // 8, width // 8))
     texture = Image.fromarray(grain.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
     return _image(np.asarray(image, np.float64) + np.asarray(texture)[..., None])
+
+
+def _tinted_greys(rng: random.Random) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ink and plate, mostly dark on light."""
+    dark = tuple(rng.randint(0, 90) for _ in range(3))
+    light = tuple(rng.randint(170, 255) for _ in range(3))
+    return (dark, light) if rng.random() < 0.7 else (light, dark)
+
+
+def _font(name: str, size: float) -> ImageFont.FreeTypeFont:
+    """A font of matplotlib's, or Pillow's own."""
+    if name != _PILLOW_FONT:
+        path = Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+        return ImageFont.truetype(str(path), size)
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise TypeError("this Pillow was built without FreeType, and the signs need it")
+    return font
 
 
 def _image(values: np.ndarray) -> Image.Image:
@@ -179,7 +221,7 @@ def signs(name: str, damage: str, seed: int, test: int) -> bbtvp.Task:
         for i in range(count):
             word = of.words[i % len(of.words)]
             strength = kind.weakest * (kind.strongest / kind.weakest) ** rng.random()
-            picture = kind.apply(sign(word, of.fonts, kind.size, rng), strength, rng)
+            picture = kind.apply(sign(word, of, kind.size, rng), strength, rng)
             samples.append(bbtvp.Sample(f"{part}-{i}", word, picture))
         return tuple(samples)
 
