@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import cmath
+import functools
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from bbtvp.core.arrays import Pixels
 
@@ -61,24 +62,39 @@ def upright(image: Image.Image) -> Image.Image:
 
 def trimmed(image: Image.Image) -> Image.Image:
     """The part that differs from the edge's colour, in the picture's own shape."""
-    pixels = np.asarray(image)
-    away = np.abs(pixels.astype(np.int16) - edge_colour(pixels)).max(axis=2)
-    content = away > _TRIM_CONTRAST * max(float(np.percentile(away, 99)), 1.0)
-    spans = [_span(content.any(axis=axis), side) for axis, side in enumerate(image.size)]
+    left, top, right, bottom = _content(image)
+    spans = [(left, right), (top, bottom)]
     sides = list(zip(spans, image.size, strict=True))
     shares = [(stop - start) / side + 2 * _TRIM_MARGIN for (start, stop), side in sides]
     share = max(1 / _TRIM_LIMIT, *shares)
     if share >= 1:
         return image
-    left, top = (
+    across, down = (
         min(max((start + stop) / 2 - share * side / 2, 0.0), side * (1 - share))
         for (start, stop), side in sides
     )
-    box = (left, top, left + share * image.width, top + share * image.height)
+    box = (across, down, across + share * image.width, down + share * image.height)
     return image.resize(image.size, Image.Resampling.BICUBIC, box=box)
 
 
-def _span(marked: np.ndarray[Any, np.dtype[np.bool_]], side: int) -> tuple[int, int]:
-    """First and last place that is marked, the last excluded; all where none is."""
-    places = np.flatnonzero(marked)
-    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, side)
+def _content(image: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what differs from the edge's colour; all where nothing does.
+
+    By Pillow, whose loops over single bytes take a tenth of numpy's time over pixels.
+    """
+    colour = tuple(map(int, edge_colour(np.asarray(image))))
+    channels = ImageChops.difference(image, Image.new("RGB", image.size, colour)).split()
+    away = functools.reduce(ImageChops.lighter, channels)
+    least = _TRIM_CONTRAST * max(_percentile_99(away.histogram()), 1.0)
+    marked = away.point([255 * (level > least) for level in range(256)])
+    return marked.getbbox() or (0, 0, *image.size)
+
+
+def _percentile_99(counts: Sequence[int]) -> float:
+    """As `np.percentile` of levels that occur so many times, to the last bit."""
+    up_to = np.cumsum(counts)
+    place = (int(up_to[-1]) - 1) * 0.99
+    below = math.floor(place)
+    low, high = np.searchsorted(up_to, [below, below + 1], side="right").tolist()
+    share = place - below
+    return float(high - (high - low) * (1 - share) if share >= 0.5 else low + (high - low) * share)
