@@ -28,6 +28,7 @@ from bbtvp.bundles.card import card
 from bbtvp.bundles.check import check_bundle
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write
+from bbtvp.core.origin import without_paths
 from bbtvp.prompt.bundle import Bundle, files_of, packed, read
 
 FILE = "prompt.vprompt"
@@ -38,6 +39,8 @@ _MOST_BYTES = 64 << 20
 _ADDRESS = re.compile(r"hf://(?P<repo>[^@?#]+)(?:@(?P<revision>[^?#]+))?")
 _FAMILY = "hf/"
 """How the names of models begin that are on the Hub."""
+_FOLDER = "/./"
+"""What stands in the name of a model that lies in a folder instead (`without_paths`)."""
 _HUB_LICENCES = {
     "agpl-3.0",
     "apache-2.0",
@@ -149,7 +152,8 @@ class HubBundle(ModelHubMixin):
 
 def _metadata(content: Bundle) -> str:
     """https://huggingface.co/docs/hub/model-cards#model-card-metadata, as YAML."""
-    models = [name for name in content.about.source_models if name.startswith(_FAMILY)]
+    names = map(without_paths, content.about.source_models)
+    models = [name for name in names if name.startswith(_FAMILY) and _FOLDER not in name]
     licence = content.about.licence
     known = licence is None or licence.lower() in _HUB_LICENCES
     data = ModelCardData(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import BbtvpError, BudgetReached
+from bbtvp.core.origin import without_paths
 from bbtvp.jobs.migrate_compare import AskedModel, ask_both, beside_the_bundle, evidence_of
 from bbtvp.jobs.migrate_cost import serving_costs
 from bbtvp.jobs.migration import (
@@ -160,8 +161,8 @@ class Migrator:
             prompt=moved.name,
             digest=moved.digest,
             task=moved.task.name,
-            old=self.options.old,
-            new=new.spec,
+            old=without_paths(self.options.old),
+            new=without_paths(new.spec),
             decision=found.word,
             reasons=found.reasons,
             rule=pair.rule,
@@ -300,7 +301,7 @@ class _Pair:
         most = self.rule.max_harm
         if options.old_model is None:
             known = evidence_of(self.moved.evidence, options.old, self.moved.task.name)
-            why = f"{options.old} cannot be asked ({options.old_missing})"
+            why = f"{without_paths(options.old)} cannot be asked ({options.old_missing})"
             return beside_the_bundle(known, new, most, why)
         part = str(self.old_folder)
         with self._session(self.old_folder, part) as session:

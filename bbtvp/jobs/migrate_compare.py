@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
+from bbtvp.core.origin import is_among, without_paths
 from bbtvp.jobs.migration import ModelsCompared
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
@@ -67,7 +68,7 @@ def ask_both(
         return ModelsCompared(None, None, 0, None, False, True, said)
     means = (float(looked.before[known].mean()), float(looked.after[known].mean()))
     ends = changed.interval(looked.limit)
-    names = (old.model.spec, new.model.spec)
+    names = (without_paths(old.model.spec), without_paths(new.model.spec))
     said = _said(names, means, changed.n, ends, shown=looked.shown, max_harm=max_harm)
     return ModelsCompared(*means, changed.n, ends, looked.shown, True, said)
 
@@ -118,7 +119,7 @@ def beside_the_bundle(
     change = means[1] - means[0]
     ends = (change - _TWO_SIDED * spread, change + _TWO_SIDED * spread)
     shown = change + max_harm >= Z * spread
-    names = (known.model, new.model.spec)
+    names = (without_paths(known.model), without_paths(new.model.spec))
     said = _said(names, means, len(scores), ends, shown=shown, max_harm=max_harm)
     return ModelsCompared(
         *means, len(scores), ends, shown, False, f"{why}; beside the bundle's proof of it: {said}"
@@ -127,7 +128,7 @@ def beside_the_bundle(
 
 def evidence_of(entries: Sequence[EvidenceEntry], spec: str, task: str) -> EvidenceEntry | None:
     """The latest proof of a model on this task, or on one that is not named."""
-    fitting = [one for one in entries if one.model == spec and one.task in (None, task)]
+    fitting = [one for one in entries if is_among(spec, [one.model]) and one.task in (None, task)]
     return max(fitting, key=lambda one: one.date or "", default=None)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, final
 
 from bbtvp.core.errors import BbtvpError, BudgetReached, UsageError
 from bbtvp.core.files import atomic_write_json
+from bbtvp.core.origin import without_paths
 from bbtvp.jobs.migrate import MigrateOptions, Migrator, PromptToMove
 from bbtvp.jobs.migrate_cost import ModelEnding
 from bbtvp.jobs.migration import Migration
@@ -171,7 +172,7 @@ def migrate_all(
                 reached = str(found)
                 found = reached
             if isinstance(found, str):
-                unmoved.append(Unmoved(moved.name, new.spec, found))
+                unmoved.append(Unmoved(moved.name, without_paths(new.spec), found))
                 each(unmoved[-1])
                 continue
             migrations.append(found)
@@ -193,8 +194,8 @@ def report_of(
     specs = [model.spec for model in models]
     endings = [str(ModelEnding(spec)) for spec in (options.old, *specs)]
     return MigrationReport(
-        options.old,
-        tuple(specs),
+        without_paths(options.old),
+        tuple(map(without_paths, specs)),
         tuple(migrations),
         tuple(unmoved),
         tuple(line for line in endings if line),

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, final
 
+from bbtvp.core.origin import without_paths
 from bbtvp.stats import PairedGain
 from bbtvp.verify import Proof, ProofRow, Rule
 from bbtvp.verify.verdict import LEVEL
@@ -166,7 +167,8 @@ class Migration:
 
 
 def _proof_json(proof: Proof) -> dict[str, Any]:
-    return {"models": proof.as_json(), **proof.words(), "saved": proof.saved}
+    rows = [{**row, "model": without_paths(row["model"])} for row in proof.as_json()]
+    return {"models": rows, **proof.words(), "saved": proof.saved}
 
 
 @final

@@ -15,6 +15,7 @@ import numpy as np
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import DataError, UsageError
+from bbtvp.core.origin import is_among, without_paths
 from bbtvp.core.rng import stream
 from bbtvp.models import MeteredModel
 from bbtvp.registry.drift import shares
@@ -57,7 +58,8 @@ def newest_baseline(
     found = [
         (one.date, path)
         for path, one in registry.baselines().items()
-        if (one.prompt, one.model, one.task) == (entry.facts.prompt, model, task.name)
+        if (one.prompt, one.task) == (entry.facts.prompt, task.name)
+        and is_among(model, [one.model])
     ]
     if not found:
         return None
@@ -114,7 +116,7 @@ def make_baseline(asking: ProbeQuestions, queries: int) -> ProbeBaseline:
     salt = secrets.token_hex(16)
     return ProbeBaseline(
         prompt=session.prompt.digest,
-        model=asking.model.spec,
+        model=without_paths(asking.model.spec),
         versions=asking.versions,
         date=today(),
         task=task.name,

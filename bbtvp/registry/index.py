@@ -16,6 +16,7 @@ from typing import Any, TypeAlias, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BundleError, DataError
+from bbtvp.core.origin import without_paths
 from bbtvp.prompt import Prompt
 from bbtvp.prompt import bundle as bundles
 from bbtvp.prompt.bundle import EvidenceEntry
@@ -144,7 +145,7 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
         prompt=prompt.digest,
         task=_text(about.task),
         question=_text(about.question),
-        sources=tuple(map(_text, about.source_models[:100])),
+        sources=tuple(_text(without_paths(name)) for name in about.source_models[:100]),
         parent=about.parent,
         licence=_text(about.licence),
         contains_data=prompt.contains_data,
@@ -158,7 +159,8 @@ def evidence_of(prompt: str, entries: Sequence[EvidenceEntry]) -> tuple[Evidence
     """The rows of a bundle's own evidence that have all figures; others prove nothing here."""
     rows = []
     for entry in entries[:_MOST_ROWS]:
-        found = {**entry.model_dump(), "prompt": prompt, "task": entry.task or ""}
+        model = without_paths(entry.model)
+        found = {**entry.model_dump(), "model": model, "prompt": prompt, "task": entry.task or ""}
         if None in [found[name] for name in _NEEDED]:
             continue
         with suppress(DataError):  # figures out of range

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.errors import DataError, UsageError
+from bbtvp.core.origin import is_among, without_paths
 from bbtvp.prompt.bundle import SUFFIX
 from bbtvp.registry.entries import RegistryEntry, entries_of, entry_named
 from bbtvp.registry.index import (
@@ -143,7 +144,7 @@ class PromptRegistry:
         return entry_named(self.entries(), name)
 
     def asked(self, model: str) -> list[RegistryEntry]:
-        """The entries in use of which a model of this very name was asked.
+        """The entries in use of which a model of this very name was asked, paths left out.
 
         UsageError if there are none.
         """
@@ -151,7 +152,7 @@ class PromptRegistry:
             one
             for one in self.entries()
             if not one.retired
-            and (model in one.models or any(b.model == model for b in one.baselines))
+            and is_among(model, {*one.models, *(known.model for known in one.baselines)})
         ]
         if not found:
             raise UsageError(
@@ -344,7 +345,7 @@ def evidence_row(prompt: str, proof: Any, row: Any, day: date) -> dict[str, Any]
     """A proof's row as a row of evidence. proof: its document. row: one of its models."""
     return {
         "prompt": prompt,
-        "model": row["model"],
+        "model": without_paths(row["model"]),
         "version": row.get("version"),
         "date": day,
         "task": proof["task"],

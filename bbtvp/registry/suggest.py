@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from bbtvp.core.arrays import Matrix, Vector
+from bbtvp.core.origin import is_among
 from bbtvp.registry.entries import RegistryEntry
 from bbtvp.registry.records import EvidenceRow
 
@@ -118,7 +119,7 @@ def suggest(
     found = []
     for unit, entry in units.items():
         own = [row for row in rows if row.unit == unit]
-        mean, spread = forecast.predict(unit, model, searched=model in entry.facts.sources)
+        mean, spread = forecast.predict(unit, model, searched=is_among(model, entry.facts.sources))
         normal = NormalDist(mean, max(spread, 1e-9))
         found.append(
             Suggestion(
@@ -146,7 +147,7 @@ def gain_rows(entries: Sequence[RegistryEntry]) -> list[GainRow]:
         GainRow(
             (row.prompt, row.task),
             row.model,
-            row.role == "source" or row.model in entry.facts.sources,
+            row.role == "source" or is_among(row.model, entry.facts.sources),
             row.gain,
             max((row.ci[1] - row.ci[0]) / 3.92, 1 / max(row.images, 1)),
         )

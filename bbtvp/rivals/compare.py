@@ -12,6 +12,7 @@ import numpy as np
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import ModelError, UnreadReplies, UsageError
 from bbtvp.core.files import atomic_write_json
+from bbtvp.core.origin import is_among
 from bbtvp.models import AnyModel, MeteredModel, Model, as_models
 from bbtvp.prompt import Prompt, PromptSpace
 from bbtvp.rivals.procedure import Asked, OneQuery, Procedure, ProcedureAnswers
@@ -185,7 +186,7 @@ class _RivalComparison:
     ) -> None:
         sources = {source} if isinstance(source, str) else set(source or ())
         specs = [model if isinstance(model, str) else model.spec for model in models]
-        first = next((i for i, spec in enumerate(specs) if spec in sources), 0)
+        first = next((i for i, spec in enumerate(specs) if is_among(spec, sources)), 0)
         self._session = session
         self._task = session.task
         self._source = session.model(models[first])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 from bbtvp.core.errors import BudgetReached
+from bbtvp.core.origin import without_paths
 from bbtvp.models import (
     AnyModel,
     Budget,
@@ -253,9 +254,9 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "question": run.task.question,
         "labels": run.task.labels and list(run.task.labels),
         **scoring_facts(run.task),
-        "source_model": run.model.spec,
-        "source_models": [model.spec for model in run.models],
-        **({"source_versions": dict(run.versions)} if run.versions else {}),
+        "source_model": without_paths(run.model.spec),
+        "source_models": [without_paths(model.spec) for model in run.models],
+        **({"source_versions": _told_versions(run)} if run.versions else {}),
         "reading": dict(run.reading),
         "settings": dict(run.settings),
         "queries": dict(run.queries),
@@ -266,6 +267,14 @@ def bundle_facts(run: Run) -> dict[str, Any]:
         "bbtvp": version("bbtvp"),
         **(run.started.facts if run.started else {}),
     }
+
+
+def _told_versions(run: Run) -> dict[str, list[str]]:
+    """The versions by the name that the bundle gives to a model; two folders may share one."""
+    found: dict[str, list[str]] = {}
+    for spec, versions in run.versions.items():
+        found.setdefault(without_paths(spec), []).extend(versions)
+    return found
 
 
 def _public_settings(config: SearchConfig) -> dict[str, Any]:

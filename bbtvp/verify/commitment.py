@@ -20,6 +20,7 @@ from typing import Any, final
 
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import UsageError
+from bbtvp.core.origin import without_paths
 from bbtvp.tasks import Sample, Task
 
 SALT_BYTES = 32
@@ -91,7 +92,7 @@ class ShownNames:
     A name from a vendor's list or a hub id stays. Of any other (a server of one's own, a path, a
     program, a deployment, a fine-tuned model, an ARN) the provider stays, and a salted digest;
     likewise of the version of such a model, and of a version that could hold more than a version.
-    shown: whether all are told as they are.
+    shown: whether all are told, but for the path of a folder or a program.
     """
 
     def __init__(self, salt: bytes, *, shown: bool = False) -> None:
@@ -100,7 +101,7 @@ class ShownNames:
 
     def model(self, spec: str) -> str:
         if self._shown or is_public(spec):
-            return spec
+            return without_paths(spec)
         provider = spec.partition("/")[0]
         kept = provider if _NAME.fullmatch(provider) else "model"
         return f"{kept}/private-{_keyed(self._salt, 'model', spec)[:8]}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import UsageError
+from bbtvp.core.origin import is_among
 from bbtvp.models import AnyModel, Model, as_models
 from bbtvp.prompt import PromptSpace
 from bbtvp.runs.proofs import FOLDER as PROOFS
@@ -282,7 +283,10 @@ class _Proving:
         return deciding, len(self._specs) - deciding
 
     def _decides(self, spec: str) -> bool:
-        return spec in self._sources or self._sources.isdisjoint(self._specs)
+        return self._is_source(spec) or not any(map(self._is_source, self._specs))
+
+    def _is_source(self, spec: str) -> bool:
+        return is_among(spec, self._sources)
 
     def ask_all(
         self, opened: Callable[[Model | str], ModelAnswers], examples: int
@@ -316,7 +320,7 @@ class _Proving:
     def _ask(self, answers: ModelAnswers) -> ProofRow:
         seed = self._session.seed
         decides = self._decides(answers.spec)
-        role = "source" if answers.spec in self._sources else "target"
+        role = "source" if self._is_source(answers.spec) else "target"
         if not self._designs:
             answers.extend(self._samples)
             self.evidence.append(self._evidence(answers, decides))

@@ -205,3 +205,16 @@ def test_the_commands_verify_and_check(tmp_path: Path) -> None:
     assert json.loads(first.out)["checks"][0]["found"] == "baseline"
     again = bbtvp("registry", "check", "prompts", digest, *probe)
     assert (again.code, json.loads(again.out)["checks"][0]["found"]) == (0, "holds")
+
+
+def test_a_model_in_a_folder_is_known_again_by_its_name_without_the_path(
+    registry: PromptRegistry,
+) -> None:
+    (entry,) = registry.entries()
+    first = Eye("hf//home/alice/eye-7", gain=25)
+    assert check(registry, entry, first, TASK, OPTIONS).found == "baseline"
+    moved = Eye("hf//mnt/eye-7", gain=25)
+    assert check(registry, entry, moved, TASK, OPTIONS).found == "holds"
+    assert registry.asked("hf/./eye-7") == registry.asked(moved.spec) == registry.entries()
+    kept = [path for path in Path("prompts").rglob("*") if path.is_file()]
+    assert [path for path in kept if b"alice" in path.read_bytes()] == []

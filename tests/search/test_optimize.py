@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bbtvp.bundles.check import check_bundle
 from bbtvp.core.errors import BudgetReached, ModelError, UsageError
 from bbtvp.models import Request
 from bbtvp.prompt import Prompt
+from bbtvp.prompt.bundle import read
 from bbtvp.search import Run, optimize
 from bbtvp.search.canvas import choose_canvas
 from bbtvp.search.events import SearchEvent, StageSkipped
@@ -150,6 +152,16 @@ def test_a_bundle_says_where_it_comes_from_and_holds_no_image(tmp_path: Path) ->
 
 
 # -- failures and the budget -----------------------------------------------------------------------
+def test_a_bundle_tells_the_name_of_a_local_model_without_its_path(tmp_path: Path) -> None:
+    model = Eye("hf//home/alice/models/eye-7")
+    run = search(model, budget=200)
+    run.save(tmp_path / "prompt.vprompt")
+    assert check_bundle(tmp_path / "prompt.vprompt") == []
+    assert read(tmp_path / "prompt.vprompt").about.source_models == ["hf/./eye-7"]
+    proof = verify(tmp_path / "prompt.vprompt", run.task, [Eye("eye/far"), model])
+    assert [row.role for row in proof.rows] == ["target", "source"]
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_fifth_of_failed_queries_is_missing_data(seed: int) -> None:
     run = search(Flaky(share=0.2, seed=seed), seed=seed)
