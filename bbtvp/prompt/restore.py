@@ -26,7 +26,7 @@ from bbtvp.prompt.layer import (
 from bbtvp.prompt.levels import Floats, bands, floats_of, rounded
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
-from bbtvp.prompt.pose import trimmed, upright
+from bbtvp.prompt.pose import trimmed, unsqueezed, upright
 
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
 
@@ -125,6 +125,7 @@ _GROUPS = ("pose", "noise", "light")
 _OPERATIONS: Mapping[str, _Choice] = {
     "deskew": _Choice("pose", upright),
     "trim": _Choice("pose", trimmed),
+    "unsqueeze": _Choice("pose", unsqueezed),
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
@@ -147,7 +148,9 @@ class Restore(PaintLayer):
     In this order, at most one of each group, "none" first, so z = 0 changes no bit:
 
     - pose: "deskew" turns a picture by at most 45 degrees, so that most of its edges are level or
-      plumb; "trim" cuts an even margin off, and enlarges the rest by 1.6 at most;
+      plumb; "trim" cuts an even margin off, and enlarges the rest by 1.6 at most; "unsqueeze"
+      stretches a foreshortened picture along one axis, by 2 at most, until edges run in all
+      directions alike;
     - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
       7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"

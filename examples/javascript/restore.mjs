@@ -7,7 +7,7 @@ import { greyOf, histogramOf, relit } from "./luma.mjs";
 import { medianFiltered } from "./median.mjs";
 import { largest } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
-import { trimmed, upright } from "./pose.mjs";
+import { trimmed, unsqueezed, upright } from "./pose.mjs";
 import { mapped } from "./tone.mjs";
 
 const { fround } = Math;
@@ -15,7 +15,7 @@ const CUT_SHARE = 100;
 const LIGHT_SHARE = 1 / 8;
 const CAST_LIMIT = 4;
 const IDENTITY = Array.from({ length: 256 }, (_, level) => level);
-const POSE = { deskew: upright, trim: trimmed };
+const POSE = { deskew: upright, trim: trimmed, unsqueeze: unsqueezed };
 const NOISE = {
   median: (picture) => medianFiltered(picture, 3),
   "wide-median": (picture) => medianFiltered(picture, 5),

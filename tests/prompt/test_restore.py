@@ -155,6 +155,42 @@ def test_what_has_no_edges_at_right_angles_stays_as_it_is(size: int) -> None:
         assert np.array_equal(space.render(ALL.start("deskew"), picture), picture)
 
 
+@pytest.mark.parametrize("share", [0.55, 0.7, 0.8])
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_ellipse_becomes_a_circle(share: float, turned: bool) -> None:
+    """As a disc seen from above or from one side; none of it is lost."""
+    rows, columns = np.mgrid[-90:110, -120:80]
+    disc = np.full((200, 200, 3), 220, np.uint8)
+    disc[np.hypot(rows / share, columns) < 60] = 30
+    mended = restored(disc.swapaxes(0, 1) if turned else disc, "unsqueeze", canvas=200)
+    inside = mended[..., 0] < 125
+    down, across = (int(inside.any(axis=axis).sum()) for axis in (1, 0))
+    assert 0.9 < down / across < 1.1
+    assert not inside[[0, -1]].any() and not inside[:, [0, -1]].any()
+
+
+@pytest.mark.parametrize("size", [40, 64, 300])
+def test_what_is_seen_square_on_is_not_stretched(size: int) -> None:
+    rows, columns = np.mgrid[:size, :size] - size / 2
+    disc = np.full((size, size, 3), 220, np.uint8)
+    disc[np.hypot(rows, columns) < size / 3] = 30
+    square = np.full((size, size, 3), 60, np.uint8)
+    square[size // 4 : size * 3 // 4, size // 4 : size * 3 // 4] = 210
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    for picture in (disc, square, noise):
+        assert np.array_equal(restored(picture, "unsqueeze", canvas=size), picture)
+
+
+def test_a_picture_without_a_margin_is_shown_whole_when_it_is_stretched() -> None:
+    stripes = np.full((200, 200, 3), 90, np.uint8)
+    stripes[::20] = stripes[1::20] = 180
+    stripes[:, 0] = (250, 0, 0)
+    stripes[:, -1] = (0, 0, 250)
+    mended = restored(stripes, "unsqueeze", canvas=200)
+    red, blue = ((mended[..., at].astype(int) - mended[..., 1]) > 100 for at in (0, 2))
+    assert red.any() and blue.any()
+
+
 def marked(rows: slice, columns: slice) -> Pixels:
     """A grey page of 64 pixels with a dark mark."""
     page = np.full((64, 64, 3), 200, np.uint8)
