@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple, TypeAlias, final
+from functools import cached_property, partial
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias, final
 
 import numpy as np
 from PIL import Image
@@ -78,12 +78,17 @@ class Placement(Layer):
     belongs to the frame. `size` chooses one of `SIZES`: the canvas that is sent is so many times
     the usual one, never more than the space's limit; six variables in z, a choice.
 
+    `reduce`: a picture of at least twice the size is first averaged over squares of so many whole
+    pixels (`Image.reduce`) that it is still no smaller than wanted, and only then resampled: a
+    third of the time for a photo. Without it every picture is resampled by Pillow's bicubic filter.
+
     TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and
     nothing searched.
     """
 
     inside: float = 1.0
     search: tuple[str, ...] = ()
+    reduce: bool = False
 
     kind: ClassVar[str] = "placement"
     order: ClassVar[int] = 0
@@ -96,6 +101,13 @@ class Placement(Layer):
         object.__setattr__(
             self, "search", checked_choice("placement variable", self.search, _VARIABLES)
         )
+
+    def config(self) -> dict[str, Any]:
+        """As of every layer; that nothing is reduced, as in early bundles, is not said."""
+        config = super().config()
+        if not self.reduce:
+            del config["reduce"]
+        return config
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
         return self._names
@@ -166,7 +178,17 @@ class Placement(Layer):
             sizes = [geometry.inside]
         else:
             sizes = [fit(source.width, source.height, geometry.inside.longer)]
-        return tuple(Copy(source, Size(*size)) for size in sizes)
+        made: dict[Extent, Copy] = {}
+        copies = (self._copy(source, Size(*size)) for size in sizes)
+        return tuple(made.setdefault(copy.size, copy) for copy in copies)
+
+    def _copy(self, source: Image.Image, size: Size) -> Copy:
+        factor = min(*source.size, max(source.size) // size.longer)
+        if self.reduce and factor > 1:
+            exact = Extent(source.width / factor, source.height / factor)
+            return Copy(exact, partial(source.reduce, factor))
+        whole = (0.0, 0.0, float(source.width), float(source.height))
+        return Copy(Extent(*size), partial(_resized, source, size, whole))
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -202,22 +224,35 @@ class Placement(Layer):
 
 
 @final
+class Extent(NamedTuple):
+    """Pixels across and down, of which the last of a reduced picture may be a part."""
+
+    width: float
+    height: float
+
+    @property
+    def longer(self) -> float:
+        """The longer side."""
+        return max(self)
+
+
+@final
 class Copy:
     """An image to place, at one size, and its pixels: each made once it is asked for."""
 
-    def __init__(self, source: Image.Image, size: Size) -> None:
+    def __init__(self, size: Extent, make: Callable[[], Image.Image]) -> None:
         self.size = size
-        self._source = source
+        self._make = make
 
     @cached_property
     def image(self) -> Image.Image:
-        """The source at this copy's size."""
-        source = self._source
-        return _resized(source, self.size, (0.0, 0.0, float(source.width), float(source.height)))
+        """The picture at this copy's size; a part of a pixel takes a whole one."""
+        return self._make()
 
     def settled(self) -> Copy:
         """The same copy, made now, and without its source."""
-        return Copy(self.image, self.size)
+        image = self.image
+        return Copy(self.size, lambda: image)
 
     @cached_property
     def pixels(self) -> Pixels:
@@ -297,18 +332,18 @@ class _ShownPart(NamedTuple):
     high: float
 
 
-def _axis(full: int, source: int, offset: float, free: _Free, inside: int) -> _ShownPart:
+def _axis(full: int, source: float, offset: float, free: _Free, inside: int) -> _ShownPart:
     size = min(full, inside)
     share = (1 + offset) / 2
     low = 0.0
-    high = float(source)
+    high = source
     if size < full:
         low = (full - size) * share * source / full
         high = min(low + size * source / full, high)
     return _ShownPart(free.start + int((free.size - size) * share), size, low, high)
 
 
-def fit(width: int, height: int, side: float) -> Size:
+def fit(width: float, height: float, side: float) -> Size:
     """Width and height of the largest copy within a square of `side`.
 
     In whole pixels, at least one each.
@@ -321,7 +356,7 @@ def _fitted(shape: Size, width: float, height: float) -> Size:
     return _scaled(*shape, min(width / shape.width, height / shape.height))
 
 
-def _scaled(width: int, height: int, scale: float) -> Size:
+def _scaled(width: float, height: float, scale: float) -> Size:
     return Size(max(1, round(width * scale)), max(1, round(height * scale)))
 
 

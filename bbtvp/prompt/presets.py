@@ -25,7 +25,7 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
     "frame": (Placement(_TVP_INSIDE), Frame("dct")),
     "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
     "default": (
-        Placement(search=("zoom",)),
+        Placement(search=("zoom",), reduce=True),
         Restore(),
         Tone(("contrast", "brightness", "gamma", "sharpness", "clarity", "saturation")),
         Margin(),

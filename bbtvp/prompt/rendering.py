@@ -83,7 +83,7 @@ class Prepared:
         if "size" not in canvases.placement.search:
             self._source = None  # a large picture is kept once, as small as it will be shown
             self.held = 0
-        self.held += sum(copy.size.width * copy.size.height for copy in copies)
+        self.held += sum(copy.image.width * copy.image.height for copy in copies)
 
     @property
     def pixels(self) -> Pixels:

@@ -33,9 +33,8 @@ from bbtvp.prompt.layer import (
     Group,
     Layer,
     LayerPart,
-    Size,
 )
-from bbtvp.prompt.placement import Copy, Placement, Shape, place
+from bbtvp.prompt.placement import Copy, Extent, Placement, Shape, place
 from bbtvp.prompt.rendering import Canvases, Prepared, Renderer
 from bbtvp.prompt.wordings import PLACE, put_around
 
@@ -356,9 +355,9 @@ class PromptSpace:
         """Where z places a square image on the canvas that layers are bound to."""
         ready = self.renderer(z)
         scratch = np.empty((self.canvas, self.canvas, 3), np.uint8)
-        pixel = Image.new("RGB", (1, 1))
+        pixel = Copy(Extent(1.0, 1.0), lambda: Image.new("RGB", (1, 1)))
         insets = ready.insets(self.geometry)
-        return place([Copy(pixel, Size(1, 1))], ready.view, self.geometry, scratch, insets)
+        return place([pixel], ready.view, self.geometry, scratch, insets)
 
     def config(self) -> dict[str, Any]:
         """JSON-able: canvas, shape and layers, enough to rebuild the space.

@@ -5,7 +5,7 @@ import { centred, fit, fitted } from "./geometry.mjs";
 import { Layer } from "./layer.mjs";
 import { largest, roundHalfEven, soft } from "./numbers.mjs";
 import { boxOf } from "./picture.mjs";
-import { BICUBIC, BILINEAR, resized, wholeOf } from "./resize.mjs";
+import { BICUBIC, BILINEAR, reduced, resized, wholeOf } from "./resize.mjs";
 
 const ZOOM_STEP = 0.25;
 const ZOOM_LIMIT = 0.5;
@@ -29,7 +29,7 @@ const SIZES = [
 export class Placement extends Layer {
   static kind = "placement";
   static order = 0;
-  static defaults = { inside: 1, search: [] };
+  static defaults = { inside: 1, search: [], reduce: false };
 
   constructor(config, theta) {
     super(config, theta);
@@ -74,8 +74,15 @@ export class Placement extends Layer {
     };
   }
 
-  /** Sizes of copies of the picture, small to large, as large as any zoom shows them. */
+  /** Sizes of copies of the picture, small to large, as large as any zoom shows them.
+   *
+   * Where the picture is reduced: by which factor, and to how many pixels, the last in part. */
   sizes(picture, geometry) {
+    const sizes = this.#wholeSizes(picture, geometry);
+    return this.reduce ? sizes.map((size) => reducedSize(picture, size)) : sizes;
+  }
+
+  #wholeSizes(picture, geometry) {
     if (this.search.includes("zoom") || this.search.includes("crop")) {
       return this.#sides(picture, geometry).map((side) => fit(picture, side));
     }
@@ -126,6 +133,12 @@ export class Placement extends Layer {
   }
 }
 
+function reducedSize({ width, height }, size) {
+  const times = Math.floor(Math.max(width, height) / Math.max(size.width, size.height));
+  const factor = Math.min(width, height, times);
+  return factor > 1 ? { width: width / factor, height: height / factor, factor } : size;
+}
+
 /** Draw a picture on the canvas as the view says, within the insets; returns where it lies.
  *
  * It is taken from a copy of one of these sizes: the smallest that is large enough. */
@@ -143,7 +156,9 @@ export function place(picture, sizes, view, geometry, canvas, insets) {
   const rows = axis(full.height, size.height, view.y, down, inside.height);
   const edges = { left: columns.low, top: rows.low, right: columns.high, bottom: rows.high };
   const kind = sizes.length > 1 ? BILINEAR : BICUBIC;
-  const copy = placed(picture, size, wholeOf(picture), BICUBIC);
+  const copy = size.factor
+    ? reduced(picture, size.factor)
+    : placed(picture, size, wholeOf(picture), BICUBIC);
   const shown = placed(copy, { width: columns.size, height: rows.size }, edges, kind);
   canvas.paste(shown, columns.start, rows.start);
   return boxOf(columns.start, rows.start, columns.start + columns.size, rows.start + rows.size);

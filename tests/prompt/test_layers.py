@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +117,40 @@ def test_a_large_source_is_reduced_once_for_all_z() -> None:
     )
     z = np.array([0.7])
     assert np.array_equal(space.render(z, prepared), space.render(z, noise(400, 300)))
+
+
+@pytest.mark.parametrize("search", [(), ("zoom",)])
+def test_reducing_changes_pictures_of_twice_the_size_only(search: tuple[str, ...]) -> None:
+    z = np.full(len(search), -0.4)
+    plain, reducing = (PromptSpace((Placement(1.0, search, way),), 32) for way in (False, True))
+    for side in (20, 32, 63):
+        pixels = noise(side, side)
+        assert np.array_equal(reducing.render(z, pixels), plain.render(z, pixels))
+    pixels = noise(64, 64)
+    assert not np.array_equal(reducing.render(z, pixels), plain.render(z, pixels))
+
+
+def test_a_picture_of_a_whole_multiple_becomes_its_means() -> None:
+    space = PromptSpace((Placement(reduce=True),), 32)
+    pixels = noise(96, 96)
+    means = pixels.reshape(32, 3, 32, 3, 3).mean(axis=(1, 3))
+    assert np.abs(space.render(space.neutral(), pixels) - means).max() <= 1
+
+
+def test_a_reduced_picture_keeps_its_place() -> None:
+    ramp = np.repeat(np.linspace(0, 255, 333, dtype=np.uint8), 3).reshape(1, 333, 3)
+    pixels = np.repeat(ramp, 201, axis=0)
+    for shape in get_args(Shape):
+        plain, reducing = (
+            PromptSpace((Placement(reduce=way),), 100, shape).render(np.zeros(0), pixels)
+            for way in (False, True)
+        )
+        assert np.abs(plain.astype(int) - reducing)[20:-20, 2:-2].max() <= 1
+
+
+def test_early_prompts_keep_their_digest() -> None:
+    assert "reduce" not in Placement().config()
+    assert Placement(reduce=True).config()["reduce"] is True
 
 
 @pytest.mark.parametrize("shape", ["square", "picture"])

@@ -33,12 +33,17 @@ def steps(
     if Identity.kind in kinds:
         return [first, "Leave its pixels as they are.", last]
     where = ", ".join(f"{name} {value}" for name, value in theta.get(Placement.kind, {}).items())
-    inside = next((layer.inside for layer in layers if isinstance(layer, Placement)), 1.0)
+    placement = next((layer for layer in layers if isinstance(layer, Placement)), Placement())
+    means = ", first averaged over whole squares if twice as large," if placement.reduce else ""
     drawn = [kind for kind in kinds if kind not in _NOT_DRAWN]
     side = (
         f"of {canvas} x {canvas} px"
         if shape == "square"
         else f"of the image's own shape and size, made smaller where a side is over {canvas} px"
+    )
+    scaled = (
+        f"Scale the image, its shape kept,{means} into the middle {placement.inside:.4g} of the "
+        f"canvas ({where})."
     )
     listed = "Draw nothing else."
     if drawn:
@@ -46,7 +51,7 @@ def steps(
     return [
         first,
         f"Make a canvas {side}, all of grey {BACKGROUND}.",
-        f"Scale the image, its shape kept, into the middle {inside:.4g} of the canvas ({where}).",
+        scaled,
         listed,
         last,
     ]
