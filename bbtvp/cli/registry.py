@@ -22,6 +22,13 @@ STATUS_WORDS = ("verified", "ends", "undecided", "stale", "failed", "ended", "re
 
 url_argument = click.argument("url")
 entry_argument = click.argument("entry")
+trusted_option = click.option(
+    "--signed-by",
+    multiple=True,
+    metavar="PUBLIC",
+    help="Believe only bundles and receipts that this key signed: 44 characters, or a .pub file; "
+    "repeat for more than one. Their files are read, and not the index.",
+)
 
 
 @click.group()
@@ -36,27 +43,46 @@ def registry() -> None:
 
 @registry.command()
 @url_argument
+@click.option(
+    "--signed-by",
+    multiple=True,
+    metavar="PUBLIC",
+    help="Take only bundles and receipts that this key signed: 44 characters, or a .pub file; "
+    "repeat for more than one.",
+)
 @json_flag
-def init(*, url: str, as_json: bool) -> None:
-    """Make a registry at URL; one that is there already stays as it is."""
+def init(*, url: str, signed_by: tuple[str, ...], as_json: bool) -> None:
+    """Make a registry at URL; the files of one that is there already stay.
+
+    Given again, --signed-by replaces the keys whose bundles and receipts are taken from then on.
+    """
     from bbtvp.registry import PromptRegistry
 
-    found = PromptRegistry.create(url)
+    found = PromptRegistry.create(url, signed_by=signed_by)
+    entries = len(found.entries())
     if as_json:
-        give({"url": found.url, "entries": len(found.entries())})
+        give({"url": found.url, "entries": entries, "signed_by": list(found.demanded)})
         return
-    click.echo(f"a registry of {len(found.entries())} prompts: {found.url}")
+    click.echo(f"a registry of {entries} prompts: {found.url}")
+    for key in found.demanded:
+        click.echo(f"takes what {key} signed")
 
 
 @registry.command()
 @url_argument
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--signed-by",
+    multiple=True,
+    metavar="PUBLIC",
+    help="Add only what this key signed, beside the keys that the registry demands.",
+)
 @json_flag
-def add(*, url: str, files: tuple[Path, ...], as_json: bool) -> None:
+def add(*, url: str, files: tuple[Path, ...], signed_by: tuple[str, ...], as_json: bool) -> None:
     """Add bundles, run folders with their proofs, or receipts (FILES) to the registry at URL."""
     from bbtvp.registry import PromptRegistry
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     added: dict[str, RegistryEntry] = {}
     for file in files:
         receipt = file.suffix == ".json" and file.is_file()
@@ -67,12 +93,13 @@ def add(*, url: str, files: tuple[Path, ...], as_json: bool) -> None:
 
 @registry.command("list")
 @url_argument
+@trusted_option
 @json_flag
-def list_entries(*, url: str, as_json: bool) -> None:
+def list_entries(*, url: str, signed_by: tuple[str, ...], as_json: bool) -> None:
     """List the prompts of the registry at URL."""
     from bbtvp.registry import PromptRegistry
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     show_entries(opened, opened.entries(), as_json)
 
 
@@ -81,30 +108,38 @@ def list_entries(*, url: str, as_json: bool) -> None:
 @click.option("--task", help="A part of the name of the task.")
 @click.option("--model", help="A part of the name of a model that was asked.")
 @click.option("--status", type=click.Choice(STATUS_WORDS), help="How the prompt stands.")
+@trusted_option
 @json_flag
 def search(
-    *, url: str, task: str | None, model: str | None, status: str | None, as_json: bool
+    *,
+    url: str,
+    task: str | None,
+    model: str | None,
+    status: str | None,
+    signed_by: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Find prompts in the registry at URL by task, model and status."""
     from bbtvp.registry import PromptRegistry
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     show_entries(opened, opened.search(task=task, model=model, status=status), as_json)
 
 
 @registry.command()
 @url_argument
 @entry_argument
+@trusted_option
 @json_flag
-def show(*, url: str, entry: str, as_json: bool) -> None:
+def show(*, url: str, entry: str, signed_by: tuple[str, ...], as_json: bool) -> None:
     """Show one ENTRY of the registry at URL: every model, its last proof and its last check.
 
-    The bundle is read, and its digest compared.
+    The bundle is read, its digest compared, and its signature checked.
     """
     from bbtvp.registry import PromptRegistry
     from bbtvp.registry.records import today
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     found = opened.entry(entry)
     with opened.bundle_file(found):
         pass
@@ -113,6 +148,39 @@ def show(*, url: str, entry: str, as_json: bool) -> None:
         return
     click.echo(_details(found, today()))
     show_faults(opened)
+
+
+@registry.command()
+@url_argument
+@entry_argument
+@trusted_option
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The .vprompt file to write.",
+)
+@json_flag
+def pull(*, url: str, entry: str, signed_by: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Bring the bundle of ENTRY here from the registry at URL.
+
+    Nothing is written before its digest is right and it loads.
+    """
+    from bbtvp.bundles.incoming import check_name, keep
+    from bbtvp.registry import PromptRegistry
+
+    check_name(out)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
+    found = opened.entry(entry)
+    if found.retired:
+        say(f"{found.short} is retired since {found.retired.since}: {found.retired.reason}")
+    with opened.bundle_file(found) as file:
+        kept = keep(file.read_bytes(), out, f"{found.short} of {url}", signed_by=signed_by)
+    if as_json:
+        give({"out": str(out), "bundle": kept.digest, "prompt": kept.prompt.digest})
+        return
+    say(f"{out}: {kept.prompt!r}, bundle {kept.digest}")
 
 
 @registry.command()
@@ -148,14 +216,15 @@ def retire(*, url: str, entry: str, reason: str, since: datetime | None, as_json
     help="The file to write.",
 )
 @choice_option("--lang", choices=["en", "ja"], help="Language of the page.")
+@trusted_option
 @json_flag
-def page(*, url: str, output: Path, lang: str, as_json: bool) -> None:
+def page(*, url: str, output: Path, lang: str, signed_by: tuple[str, ...], as_json: bool) -> None:
     """Write the registry at URL as one HTML page: prompt, model, version, date and verdict."""
     from bbtvp.core.files import atomic_write
     from bbtvp.registry import PromptRegistry
     from bbtvp.report.html.registry import registry_page
 
-    made = registry_page(PromptRegistry.open(url), lang).encode()
+    made = registry_page(PromptRegistry.open(url, signed_by=signed_by), lang).encode()
     atomic_write(output, made)
     if as_json:
         give({"file": str(output), "bytes": len(made), "language": lang})
@@ -195,18 +264,27 @@ def show_entries(opened: PromptRegistry, entries: list[RegistryEntry], as_json: 
             }
         )
         return
-    rows = [["entry", "task", "status", "models"]]
+    rows = [["entry", "task", "status", "signed by", "models"]]
     rows += [
         [
             entry.short,
             entry.facts.task or "-",
             entry.status(day),
+            _signer(entry),
             ", ".join(f"{one.model} {one}" for one in entry.standings(day)) or "-",
         ]
         for entry in entries
     ]
     click.echo(text_table(rows) if entries else "no prompts")
     show_faults(opened)
+
+
+def _signer(entry: RegistryEntry) -> str:
+    """The first characters of the key that signed a bundle; "unchecked" without the extra."""
+    facts = entry.facts
+    if facts.signed_by:
+        return f"{facts.signed_by[:12]}…"
+    return "unchecked" if facts.signed else "-"
 
 
 def show_faults(opened: PromptRegistry) -> None:
@@ -229,14 +307,17 @@ def _details(entry: RegistryEntry, day: date) -> str:
         f"task: {facts.task or 'not said'}",
         f"searched on: {', '.join(facts.sources) or 'not said'}",
     ]
+    lines.append(f"signed by: {facts.signed_by or ('unchecked' if facts.signed else 'nobody')}")
     if facts.contains_data:
         lines.append("it shows images of its task")
     if entry.retired:
         lines.append(f"retired since {entry.retired.since}: {entry.retired.reason}")
-    rows = [["model", "version", "date", "before", "prompted", "gain", "images", "status"]]
+    rows = [
+        ["model", "version", "date", "before", "prompted", "gain", "images", "signed by", "status"]
+    ]
     for one in entry.standings(day):
         row = one.row
-        figures = ["-"] * 6
+        figures = ["-"] * 7
         if row is not None:
             figures = [
                 row.version or "-",
@@ -245,6 +326,7 @@ def _details(entry: RegistryEntry, day: date) -> str:
                 share(row.prompted),
                 f"{points(row.gain)} {interval(row.ci)}",
                 str(row.images),
+                f"{row.signed_by[:12]}…" if row.signed_by else "-",
             ]
         rows.append([one.model, *figures, str(one)])
     lines.append(text_table(rows) if len(rows) > 1 else "no model was asked yet")

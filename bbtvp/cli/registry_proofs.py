@@ -23,6 +23,7 @@ from bbtvp.cli.registry import (
     entry_argument,
     show_entries,
     show_faults,
+    trusted_option,
     url_argument,
 )
 
@@ -45,6 +46,7 @@ _CHECK_CODES = {"holds": 0, "baseline": 0, "stale": 4, "open": 5}
 @receipt_options
 @asking_options
 @out_option("Run folder: makes the verification resumable.")
+@trusted_option
 @json_flag
 def verify(
     *,
@@ -62,6 +64,7 @@ def verify(
     seed: int,
     options: tuple[str, ...],
     out: Path | None,
+    signed_by: tuple[str, ...],
     as_json: bool,
     **receipt: Unpack[ReceiptOptions],
 ) -> None:
@@ -76,12 +79,13 @@ def verify(
     from bbtvp.report.terminal import proof_table, verdict_lines
     from bbtvp.verify import verify as prove
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     found = opened.entry(entry)
     receipt["receipt"] = receipt["receipt"] or Path(f"{found.short}.receipt.json")
     if receipt["allow"] is None:
         receipt["allow"] = "name,models"
     kept = receipt_arguments(receipt)
+    opened.need_key(receipt["key"])
     with opened.bundle_file(found) as file:
         inputs = CheckInputs.load(
             file,
@@ -140,6 +144,7 @@ def verify(
 @labels_option
 @asking_options
 @out_option("Run folder: makes a check of today resumable.")
+@trusted_option
 @json_flag
 def check(
     *,
@@ -157,6 +162,7 @@ def check(
     seed: int,
     options: tuple[str, ...],
     out: Path | None,
+    signed_by: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Ask the model about a small probe again, and say whether ENTRY still holds on it.
@@ -169,7 +175,7 @@ def check(
     from bbtvp.registry.check import DriftOptions, fresh_model
     from bbtvp.registry.check import check as checked
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     settings = DriftOptions(queries, drop / 100, reader, usd, out, rebase)
     given = model_options(options)
     results = []
@@ -197,8 +203,11 @@ def check(
 @url_argument
 @click.option("--model", required=True, help="The new model, as --model of verify.")
 @click.option("--task", help="A part of the name of the task [default: prompts of all tasks].")
+@trusted_option
 @json_flag
-def suggest(*, url: str, model: str, task: str | None, as_json: bool) -> None:
+def suggest(
+    *, url: str, model: str, task: str | None, signed_by: tuple[str, ...], as_json: bool
+) -> None:
     """Name the prompts that a new model is likely to gain from, by proofs on other models.
 
     It is a forecast; no model is asked.
@@ -208,7 +217,7 @@ def suggest(*, url: str, model: str, task: str | None, as_json: bool) -> None:
     from bbtvp.registry.suggest import suggest as suggested
     from bbtvp.report.figures import interval, points
 
-    opened = PromptRegistry.open(url)
+    opened = PromptRegistry.open(url, signed_by=signed_by)
     found = suggested(opened.entries(), model, task)
     if as_json:
         give({"url": opened.url, "model": model, "suggestions": [one.as_json() for one in found]})

@@ -154,6 +154,24 @@ def public_key(text: str) -> str:
     return found
 
 
+def need_signing() -> None:
+    """Raise UsageError without the extra."""
+    _cryptography()
+
+
+def signer_of(digest: str, signature: Signature | None, *, kind: str) -> str | None:
+    """The public key that signed a document; None for one that is unsigned, or without the extra.
+
+    BundleError for a wrong signature.
+    """
+    if signature is None:
+        return None
+    try:
+        return check_signature(digest, signature, kind=kind)
+    except UsageError:
+        return None
+
+
 def _is_public_key(text: str) -> bool:
     try:
         _decoded(text, _PUBLIC_BYTES, "public key")

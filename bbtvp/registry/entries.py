@@ -20,7 +20,6 @@ from typing import Any, TypeVar, final
 
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.known import known
-from bbtvp.registry.index import RegistryIndex
 from bbtvp.registry.records import (
     BUNDLES,
     RETIRED,
@@ -162,9 +161,8 @@ def shutdown(model: str) -> date | None:
     return known(service, name).shutdown
 
 
-def entries_of(index: RegistryIndex) -> list[RegistryEntry]:
-    """The entries of an index, by digest."""
-    summaries = index.summaries
+def entries_of(summaries: Mapping[str, RegistryRecord]) -> list[RegistryEntry]:
+    """The entries of the summaries of an index, by digest."""
     rows = sorted(
         [row for record in _of(EvidenceRecord, summaries) for row in record.rows]
         + [row for facts in _bundles(summaries).values() for row in facts.evidence],

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeAlias, final
+from typing import Any, NamedTuple, TypeAlias, final
 
 from bbtvp.core.digest import digest
 from bbtvp.core.errors import BundleError, DataError
 from bbtvp.core.origin import without_paths
+from bbtvp.core.signing import Signature, signer_of
 from bbtvp.prompt import Prompt
 from bbtvp.prompt import bundle as bundles
 from bbtvp.prompt.bundle import EvidenceEntry
@@ -130,8 +131,17 @@ def summary_of(place: Location, path: str) -> RegistryRecord:
         return Damaged(damaged=str(error)[:400])
 
 
-def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
-    """The bundle digest and the facts of a bundle's bytes. BundleError if it cannot be read."""
+@final
+class ReadBundle(NamedTuple):
+    """A bundle that was read: its digest, what a registry says of it, and its signature."""
+
+    digest: str
+    facts: BundleFacts
+    signature: Signature | None
+
+
+def read_bundle(data: bytes) -> ReadBundle:
+    """A bundle from its bytes. BundleError if it cannot be read, or its signature is wrong."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"bundle{bundles.SUFFIX}"
         file.write_bytes(data)
@@ -141,7 +151,8 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
         except BundleError as error:
             raise BundleError(str(error).replace(f"{file}: ", "")) from error
     about = found.about
-    return found.digest, BundleFacts(
+    signer = signer_of(found.digest, found.signature, kind="bundle")
+    facts = BundleFacts(
         prompt=prompt.digest,
         task=_text(about.task),
         question=_text(about.question),
@@ -151,16 +162,21 @@ def bundle_facts(data: bytes) -> tuple[str, BundleFacts]:
         contains_data=prompt.contains_data,
         bytes=len(data),
         signed=found.signature is not None,
-        evidence=evidence_of(prompt.digest, about.evidence),
+        signed_by=signer,
+        evidence=evidence_of(prompt.digest, about.evidence, signer),
     )
+    return ReadBundle(found.digest, facts, found.signature)
 
 
-def evidence_of(prompt: str, entries: Sequence[EvidenceEntry]) -> tuple[EvidenceRow, ...]:
+def evidence_of(
+    prompt: str, entries: Sequence[EvidenceEntry], signer: str | None
+) -> tuple[EvidenceRow, ...]:
     """The rows of a bundle's own evidence that have all figures; others prove nothing here."""
     rows = []
     for entry in entries[:_MOST_ROWS]:
         model = without_paths(entry.model)
         found = {**entry.model_dump(), "model": model, "prompt": prompt, "task": entry.task or ""}
+        found["signed_by"] = signer
         if None in [found[name] for name in _NEEDED]:
             continue
         with suppress(DataError):  # figures out of range
@@ -196,11 +212,11 @@ def _text(value: str | None) -> str:
 
 
 def _bundle(path: str, data: bytes) -> RegistryRecord:
-    named, facts = bundle_facts(data)
+    found = read_bundle(data)
     match = NAMES[BUNDLES].fullmatch(path.partition("/")[2])
-    if match is None or match[1] != named:
+    if match is None or match[1] != found.digest:
         raise DataError("its digest is not the one that it is named by")
-    return facts
+    return found.facts
 
 
 def checked(path: str, data: bytes) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bbtvp.core.errors import DataError, UsageError
-from bbtvp.core.signing import check_signature
+from bbtvp.core.errors import DataError
+from bbtvp.core.signing import signer_of
 from bbtvp.registry.records import EvidenceRecord, EvidenceRow
-from bbtvp.verify.receipt import SIGNED_AS, Receipt, parsed_receipt
+from bbtvp.verify.receipt import SIGNED_AS, parsed_receipt
 
 
 def receipt_record(path: str, data: bytes) -> EvidenceRecord:
@@ -18,7 +18,7 @@ def receipt_record(path: str, data: bytes) -> EvidenceRecord:
     named = path.rpartition("/")[2].partition(".")[0]
     if named != receipt.digest:
         raise DataError("its digest is not the one that it is named by")
-    signer = _signer(receipt)
+    signer = signer_of(receipt.digest, receipt.signature_of(), kind=SIGNED_AS)
     task = receipt.task.name or f"private task {receipt.task.commitment[:12]}"
     rows = [
         EvidenceRow.model_validate(
@@ -44,14 +44,3 @@ def receipt_record(path: str, data: bytes) -> EvidenceRecord:
         for row in receipt.models
     ]
     return EvidenceRecord(rows=tuple(rows))
-
-
-def _signer(receipt: Receipt) -> str | None:
-    """The public key that signed a receipt; None for one that is unsigned, or not checked here."""
-    signature = receipt.signature_of()
-    if signature is None:
-        return None
-    try:
-        return check_signature(receipt.digest, signature, kind=SIGNED_AS)
-    except UsageError:  # without the extra bbtvp[sign], nothing can be said of a signature
-        return None

@@ -91,7 +91,7 @@ class EvidenceRow(RegistryRecord):
     prompt: its digest; what was measured belongs to the prompt, whichever bundle holds it. version:
     of the model, as it reported it. images: those that were answered in all arms. ci: the 95 %
     interval of the gain. role: "source" for a model that the search asked. receipt: its digest.
-    signed_by: the public key whose signature of the receipt was checked.
+    signed_by: the public key whose signature of the receipt or the bundle was checked.
     """
 
     prompt: Digest
@@ -116,8 +116,8 @@ class EvidenceRow(RegistryRecord):
 class BundleFacts(RegistryRecord):
     """What a bundle says of itself. prompt: the digest of its prompt. sources: models searched on.
 
-    contains_data: it shows images of its task. bytes: its size. signed: it holds a signature, which
-    is not checked here. evidence: what it says of proofs.
+    contains_data: it shows images of its task. bytes: its size. signed: it holds a signature.
+    signed_by: the public key whose signature was checked. evidence: what it says of proofs.
     """
 
     prompt: Digest
@@ -129,6 +129,7 @@ class BundleFacts(RegistryRecord):
     contains_data: bool = False
     bytes: Count = 0
     signed: bool = False
+    signed_by: Text | None = None
     evidence: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)] = ()
 
 

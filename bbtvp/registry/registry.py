@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 from bbtvp.core.errors import DataError, UsageError
-from bbtvp.core.origin import is_among, without_paths
+from bbtvp.core.origin import is_among
 from bbtvp.prompt.bundle import SUFFIX
 from bbtvp.registry.entries import RegistryEntry, entries_of, entry_named
 from bbtvp.registry.index import (
     BUNDLE_LIMIT,
     RegistryIndex,
-    bundle_facts,
     checked,
     listed,
+    read_bundle,
     summary_of,
 )
 from bbtvp.registry.places import Location, open_place
@@ -34,24 +34,26 @@ from bbtvp.registry.records import (
     RECEIPTS,
     RECORD_LIMIT,
     RETIRED,
-    SCHEMA,
     BaselineFacts,
     BundleFacts,
-    EvidenceRecord,
-    EvidenceRow,
     RegistryRecord,
     Retirement,
-    document,
     name_of,
     packed,
     packed_json,
-    parsed,
     today,
 )
+from bbtvp.registry.run_evidence import run_evidence
+from bbtvp.registry.trust import (
+    believed,
+    need_own_key,
+    need_signer,
+    read_marker,
+    trusted_keys,
+    write_marker,
+)
 from bbtvp.runs.folder import BUNDLE, RunFolder
-from bbtvp.runs.proofs import FOLDER as PROOFS
-from bbtvp.runs.proofs import KeptProof, check_document
-from bbtvp.verify.receipt import read_receipt
+from bbtvp.verify.receipt import SIGNED_AS, read_receipt
 from bbtvp.verify.recount import recount
 
 _ROUNDS = 5
@@ -70,18 +72,29 @@ class PromptRegistry:
     work at once, and one that is killed leaves at most a file that the next one mends.
     """
 
-    def __init__(self, place: Location) -> None:
+    def __init__(
+        self, place: Location, demanded: Sequence[str] = (), trusted: Sequence[str] = ()
+    ) -> None:
         self._place = place
         self._index: RegistryIndex | None = None
+        self._trusted = tuple(trusted)
+        self.demanded = tuple(demanded)
+        """Public keys, one of which must have signed what is added; empty for any or none."""
 
     @classmethod
-    def create(cls, url: str | Path) -> PromptRegistry:
-        """Make a registry at a URL or in a folder; one that is there already is left as it is.
+    def create(cls, url: str | Path, *, signed_by: Sequence[str] = ()) -> PromptRegistry:
+        """Make a registry at a URL or in a folder; the files of one that is there already stay.
+
+        signed_by: public keys, or files that hold one, of which one must have signed each bundle
+        and each receipt that is added from now on. None given: as before, or none.
 
         UsageError where nothing can be written, or in a folder that holds something else.
         """
+        keys = trusted_keys(signed_by)
         place = open_place(url)
-        if _is_registry(place):
+        if read_marker(place) is not None:
+            if keys:
+                write_marker(place, keys)
             return cls.open(url)
         if not place.lists:
             place.write(MARKER, b"")  # raises: it can only be read
@@ -89,23 +102,26 @@ class PromptRegistry:
             raise UsageError(
                 f"{place.url} holds {others[0]!r} and is no registry; name an empty folder"
             )
-        place.write(MARKER, packed_json({"schema": SCHEMA}))
-        registry = cls(place)
+        write_marker(place, keys)
+        registry = cls(place, keys)
         registry.rebuild()
         return registry
 
     @classmethod
-    def open(cls, url: str | Path) -> PromptRegistry:
+    def open(cls, url: str | Path, *, signed_by: Sequence[str] = ()) -> PromptRegistry:
         """Open the registry at a URL or in a folder.
 
-        UsageError where there is none, or one of a newer version.
+        signed_by: public keys, or files that hold one: nothing that no such key signed is believed
+        or added. UsageError where there is no registry, or one of a newer version.
         """
+        keys = trusted_keys(signed_by)
         place = open_place(url)
-        if not _is_registry(place):
+        marker = read_marker(place)
+        if marker is None:
             raise UsageError(
                 f"{place.url} is no registry; make one with: bbtvp registry init {place.url}"
             )
-        return cls(place)
+        return cls(place, marker.signed_by, keys)
 
     @property
     def url(self) -> str:
@@ -120,8 +136,10 @@ class PromptRegistry:
         return self._index
 
     def entries(self) -> list[RegistryEntry]:
-        """All entries, by digest."""
-        return entries_of(self.index)
+        """All entries, by digest; of those that a reader's keys vouch for, if keys were given."""
+        if not self._trusted:
+            return entries_of(self.index.summaries)
+        return entries_of(believed(self._place, self.index, self._trusted))
 
     def search(
         self,
@@ -168,31 +186,38 @@ class PromptRegistry:
     def add(self, bundle: Path) -> RegistryEntry:
         """Add a bundle, or the bundle of a run folder with the proofs that the folder keeps.
 
-        Raises BundleError for what is no bundle.
+        Raises BundleError for what is no bundle, or is not signed as it must be, and UsageError for
+        proofs where signed ones are demanded.
         """
         run = bundle if (bundle / BUNDLE).is_file() else None
         file = bundle / BUNDLE if run else bundle
         data = _bundle_bytes(file)
-        digest, facts = bundle_facts(data)
-        path = f"{BUNDLES}/{digest}{SUFFIX}"
-        there = self.index.summaries.get(path)
-        # A signature is no part of the digest: a bundle that was signed later has the same name.
-        later = isinstance(there, BundleFacts) and facts.signed and not there.signed
-        self._put(path, data, again=later)
-        if run is not None:
-            for proof in RunFolder(run).proofs:
-                if record := _evidence(facts.prompt, proof):
-                    self._put_record(EVIDENCE, record)
+        found = read_bundle(data)
+        need_signer(found.digest, found.signature, self.demanded, self._trusted, kind="bundle")
+        proofs = [] if run is None else list(RunFolder(run).proofs)
+        if proofs and (self.demanded or self._trusted):
+            raise UsageError(
+                f"the proofs of {run} are not signed; add {file}, and a receipt that "
+                "bbtvp verify --receipt FILE --sign KEY wrote"
+            )
+        path = f"{BUNDLES}/{found.digest}{SUFFIX}"
+        self._put(path, data, again=self._is_signed_later(path, found.facts))
+        for proof in proofs:
+            if record := run_evidence(found.facts.prompt, proof):
+                self._put_record(EVIDENCE, record)
         self._publish()
-        return self.entry(digest)
+        return self.entry(found.digest)
 
     def add_receipt(self, path: Path) -> list[RegistryEntry]:
         """Add a receipt; the entries whose prompt it is of.
 
         What can be computed again is. Raises DataError for what is no receipt, BundleError for a
-        wrong signature, and UsageError for a receipt of a prompt that is not in the registry.
+        wrong signature or none where one is demanded, and UsageError for a receipt of a prompt that
+        is not in the registry.
         """
         receipt = read_receipt(path)
+        signature = receipt.signature_of()
+        need_signer(receipt.digest, signature, self.demanded, self._trusted, kind=SIGNED_AS)
         recount(receipt)
         entries = [one for one in self.entries() if one.facts.prompt == receipt.prompt]
         if not entries:
@@ -206,6 +231,11 @@ class PromptRegistry:
         self._put(place, data)
         self._publish()
         return [self.entry(one.digest) for one in entries]
+
+    def need_key(self, private: Path | None) -> None:
+        """Raise UsageError if no receipt that this key file signs will be taken; None: unsigned."""
+        for keys in (self.demanded, self._trusted):
+            need_own_key(self.url, keys, private)
 
     def retire(self, name: str, reason: str, since: date | None = None) -> RegistryEntry:
         """Take a prompt back: the file stays, and says why and since when.
@@ -240,15 +270,18 @@ class PromptRegistry:
     def bundle_file(self, entry: RegistryEntry) -> Iterator[Path]:
         """The entry's bundle as a file, which is gone afterwards.
 
-        DataError if it is not the one that its name says.
+        DataError if it is not the one that its name says, BundleError if no key signed it that the
+        registry was opened with.
         """
         path = f"{BUNDLES}/{entry.digest}{SUFFIX}"
         data = self._place.read(path, BUNDLE_LIMIT)
-        if data is None or bundle_facts(data)[0] != entry.digest:
+        found = None if data is None else read_bundle(data)
+        if data is None or found is None or found.digest != entry.digest:
             raise DataError(
                 f"{self.url}/{path} is missing or damaged; its owner adds the bundle again: "
                 "bbtvp registry add"
             )
+        need_signer(found.digest, found.signature, self._trusted, kind="bundle")
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / f"{entry.short}{SUFFIX}"
             file.write_bytes(data)
@@ -277,6 +310,16 @@ class PromptRegistry:
         self._put(path, data)
         return path
 
+    def _is_signed_later(self, path: str, facts: BundleFacts) -> bool:
+        """Whether a bundle takes the place of the same one without a signature, or a wanted one.
+
+        A signature is no part of the digest, so both have one name.
+        """
+        there = self.index.summaries.get(path)
+        if not isinstance(there, BundleFacts) or not facts.signed:
+            return False
+        return not there.signed or (bool(self.demanded) and there.signed_by not in self.demanded)
+
     def _put(self, path: str, data: bytes, *, again: bool = False) -> None:
         """Write a file unless it is there and whole, or in any case (again)."""
         if not again and path in self.index.summaries and path not in self.index.damaged:
@@ -302,22 +345,6 @@ class PromptRegistry:
                     return
 
 
-def _is_registry(place: Location) -> bool:
-    data = place.read(MARKER, RECORD_LIMIT)
-    if data is None:
-        return False
-    try:
-        schema = document(data).get("schema")
-    except DataError as error:
-        raise UsageError(f"{place.url}/{MARKER}: {error}; no registry is here") from error
-    if schema != SCHEMA:
-        raise UsageError(
-            f"{place.url} is a registry of the schema {schema!r}, not {SCHEMA}; "
-            "install a newer bbtvp: pip install -U bbtvp"
-        )
-    return True
-
-
 def _bundle_bytes(file: Path) -> bytes:
     """The bytes of a bundle file; a bundle that is a folder is packed first."""
     if not file.is_dir():
@@ -331,34 +358,6 @@ def _bundle_bytes(file: Path) -> bytes:
         one = Path(folder) / f"bundle{SUFFIX}"
         bundle.write(one, bundle.read(file))
         return one.read_bytes()
-
-
-def _evidence(prompt: str, proof: KeptProof) -> EvidenceRecord | None:
-    """The rows of a proof that a run folder keeps; None if it asked no model."""
-    file = proof.folder / check_document(PROOFS)
-    day = datetime.fromtimestamp(file.stat().st_mtime, UTC).date()
-    rows = [evidence_row(prompt, proof.document, row, day) for row in proof.document["models"]]
-    return EvidenceRecord(rows=tuple(parsed(EvidenceRow, row) for row in rows)) if rows else None
-
-
-def evidence_row(prompt: str, proof: Any, row: Any, day: date) -> dict[str, Any]:
-    """A proof's row as a row of evidence. proof: its document. row: one of its models."""
-    return {
-        "prompt": prompt,
-        "model": without_paths(row["model"]),
-        "version": row.get("version"),
-        "date": day,
-        "task": proof["task"],
-        "images": row["n"],
-        "zero_shot": row["zero_shot"],
-        "empty_frame": row.get("empty_frame"),
-        "prompted": row["prompted"],
-        "gain": row["gain"],
-        "ci": row["gain_ci95"],
-        "p": row.get("mcnemar_p", row.get("sign_flip_p")),
-        "verdict": proof["verdict"]["word"],
-        "role": row.get("role"),
-    }
 
 
 def _fits(

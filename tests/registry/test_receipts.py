@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bbtvp.bundles.signing import sign_bundle
 from bbtvp.core.errors import BundleError, DataError, UsageError
-from bbtvp.core.signing import generate_key, sign
+from bbtvp.core.signing import generate_key, public_key, sign
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.prompt.bundle import read, write
 from bbtvp.registry import PromptRegistry
+from bbtvp.registry.records import EVIDENCE, EvidenceRecord
 from bbtvp.verify import verify
 from bbtvp.verify.receipt import Receipt
-from tests.support import SIDE, Eye, patterns
+from tests.support import ROOT, SIDE, Eye, bbtvp, patterns
 
 SPACE = PromptSpace((Placement(search=("zoom",)), Tone(("contrast",)), Frame("color")), SIDE)
 PROMPT = SPACE.prompt(np.array([0.0, 2.5, *[1.0] * (SPACE.dim - 2)]))
@@ -101,3 +105,123 @@ def test_an_altered_receipt_and_one_of_another_prompt(registry: PromptRegistry) 
     other = PromptRegistry.create("others")
     with pytest.raises(UsageError, match="add its bundle first: bbtvp registry add others"):
         other.add_receipt(Path("receipt.json"))
+
+
+# -- whose files are taken, and whose are believed -------------------------------------------------
+def signed_bundle(name: str, key: str) -> Path:
+    """The prompt in a bundle that a key signed; the key pair is made where it is not there."""
+    if not Path(key).exists():
+        generate_key(Path(key))
+    PROMPT.save(f"{name}.vprompt", {"task": "patterns"})
+    sign_bundle(Path(f"{name}.vprompt"), Path(key))
+    return Path(f"{name}.vprompt")
+
+
+@pytest.fixture
+def strict() -> PromptRegistry:
+    """A registry that demands the key `lab.pem`, with a bundle that it signed."""
+    signed_bundle("lab", "lab.pem")
+    made = PromptRegistry.create("strict", signed_by=["lab.pem.pub"])
+    made.add(Path("lab.vprompt"))
+    return made
+
+
+def test_a_registry_with_keys_takes_nothing_else(strict: PromptRegistry) -> None:
+    before = tree("strict")
+    PROMPT.save("unsigned.vprompt", {"task": "patterns"})
+    signed_bundle("other", "other.pem")
+    receipt().write(Path("unsigned.json"))
+    receipt().signed(Path("other.pem")).write(Path("other.json"))
+    again = PromptRegistry.open("strict")
+    for name, said in (
+        ("unsigned.vprompt", "the bundle is not signed"),
+        ("other.vprompt", "the bundle is signed by another key"),
+    ):
+        with pytest.raises(BundleError, match=said):
+            again.add(Path(name))
+    for name, said in (
+        ("unsigned.json", "the receipt is not signed"),
+        ("other.json", "the receipt is signed by another key"),
+    ):
+        with pytest.raises(BundleError, match=said):
+            again.add_receipt(Path(name))
+    with pytest.raises(UsageError, match="takes signed receipts only; add --sign KEY"):
+        again.need_key(None)
+    with pytest.raises(UsageError, match="does not trust"):
+        again.need_key(Path("other.pem"))
+    assert tree("strict") == before
+    again.need_key(Path("lab.pem"))
+    receipt().signed(Path("lab.pem")).write(Path("own.json"))
+    (entry,) = again.add_receipt(Path("own.json"))
+    assert entry.facts.signed_by == entry.evidence[0].signed_by == public_key("lab.pem.pub")
+
+
+def test_proofs_of_a_run_folder_are_not_signed(strict: PromptRegistry) -> None:
+    shutil.copytree(ROOT / "tests/runs/old", "run")
+    sign_bundle(Path("run/prompt.vprompt"), Path("lab.pem"))
+    with pytest.raises(UsageError, match="the proofs of run are not signed; add run/prompt"):
+        PromptRegistry.open("strict").add(Path("run"))
+
+
+def test_a_reader_with_keys_believes_files_and_not_the_index(registry: PromptRegistry) -> None:
+    generate_key(Path("lab.pem"))
+    key = public_key("lab.pem.pub")
+    receipt("name").signed(Path("lab.pem")).write(Path("receipt.json"))
+    registry.add_receipt(Path("receipt.json"))
+    index = Path("prompts/index.json")
+    said = json.loads(index.read_text())
+    for path, facts in said["files"].items():
+        if path.startswith("bundles/"):
+            facts |= {"signed": True, "signed_by": key}
+    index.write_text(json.dumps(said))
+    assert PromptRegistry.open("prompts").entries()[0].facts.signed_by == key
+    assert PromptRegistry.open("prompts", signed_by=[key]).entries() == []
+    registry.add(signed_bundle("lab", "lab.pem"))
+    believing = PromptRegistry.open("prompts", signed_by=[key])
+    (entry,) = believing.entries()
+    assert [row.signed_by for row in entry.evidence] == [key]
+    registry.keep(EVIDENCE, EvidenceRecord(rows=(entry.evidence[0],)))  # anybody can write this
+    assert len(PromptRegistry.open("prompts").entries()[0].evidence) == 2
+    assert len(believing.entries()[0].evidence) == 1
+    generate_key(Path("other.pem"))
+    with pytest.raises(UsageError, match="no entry"):
+        PromptRegistry.open("prompts", signed_by=["other.pem.pub"]).entry(entry.short)
+
+
+def test_a_bundle_that_was_exchanged_for_an_unsigned_one_is_not_handed_out(
+    strict: PromptRegistry,
+) -> None:
+    key = public_key("lab.pem.pub")
+    reading = PromptRegistry.open("strict", signed_by=[key])
+    (entry,) = reading.entries()
+    PROMPT.save(f"strict/bundles/{entry.digest}.vprompt", {"task": "patterns"})
+    with pytest.raises(BundleError, match="not signed"), reading.bundle_file(entry):
+        pass
+
+
+def test_the_commands_say_who_signed_and_pull_what_a_key_vouches_for(
+    strict: PromptRegistry,
+) -> None:
+    key = public_key("lab.pem.pub")
+    (entry,) = strict.entries()
+    assert f"{key[:12]}…" in bbtvp("registry", "list", "strict").out
+    assert f"signed by: {key}" in bbtvp("registry", "show", "strict", entry.short).out
+    assert bbtvp("registry", "page", "strict", "-o", "page.html").code == 0
+    assert f"signed by {html.escape(key[:12])}…" in Path("page.html").read_text("utf-8")
+    pull = ("registry", "pull", "strict", entry.short, "-o", "got.vprompt", "--signed-by")
+    ran = bbtvp(*pull, "lab.pem.pub")
+    assert (ran.code, Path("got.vprompt").read_bytes()) == (0, Path("lab.vprompt").read_bytes())
+    generate_key(Path("other.pem"))
+    assert bbtvp(*pull, "other.pem.pub").code == 2
+
+
+def test_the_keys_of_a_registry_can_be_replaced(strict: PromptRegistry) -> None:
+    added = signed_bundle("new", "new.pem")
+    replaced = PromptRegistry.create("strict", signed_by=["new.pem.pub"])
+    assert replaced.add(added).facts.signed_by == public_key("new.pem.pub")
+    assert PromptRegistry.create("strict").demanded == replaced.demanded
+
+
+def tree(folder: str) -> dict[str, bytes]:
+    """Name to content of every file."""
+    return {str(one): one.read_bytes() for one in Path(folder).rglob("*") if one.is_file()}

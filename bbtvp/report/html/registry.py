@@ -75,8 +75,13 @@ def _matrix_row(entry: RegistryEntry, models: list[str], day: date, words: Words
         "short": entry.short,
         "task": entry.facts.task or NONE,
         "retired": retired,
+        "signer": _signer(entry.facts.signed_by, words),
         "cells": [_cell(asked[model], words) if model in asked else None for model in models],
     }
+
+
+def _signer(key: str | None, words: Words) -> str:
+    return words("registry_signed_by", signer=f"{key[:12]}…") if key else ""
 
 
 def _cell(standing: Standing, words: Words) -> dict[str, str]:
@@ -109,6 +114,7 @@ def _proof(entry: RegistryEntry, row: EvidenceRow, words: Words) -> list[str]:
         interval(row.ci),
         str(row.images),
         row.receipt[:12] if row.receipt else NONE,
+        f"{row.signed_by[:12]}…" if row.signed_by else NONE,
     ]
 
 
