@@ -27,6 +27,7 @@ from bbtvp.prompt.levels import Floats, bands, floats_of, rounded
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
 from bbtvp.prompt.pose import trimmed, unsqueezed, upright
+from bbtvp.prompt.stripes import destriped
 
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
 
@@ -119,13 +120,14 @@ class _Choice(NamedTuple):
     needs_opencv: bool = False
 
 
-_GROUPS = ("pose", "noise", "light")
+_GROUPS = ("pose", "stripes", "noise", "light")
 """In the order in which they are applied: light would amplify the noise."""
 
 _OPERATIONS: Mapping[str, _Choice] = {
     "deskew": _Choice("pose", upright),
     "trim": _Choice("pose", trimmed),
     "unsqueeze": _Choice("pose", unsqueezed),
+    "destripe": _Choice("stripes", destriped),
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
@@ -151,6 +153,8 @@ class Restore(PaintLayer):
       plumb; "trim" cuts an even margin off, and enlarges the rest by 1.6 at most; "unsqueeze"
       stretches a foreshortened picture along one axis, by 2 at most, until edges run in all
       directions alike;
+    - stripes: "destripe" brings the lines along stripes that cross the whole picture, such as moiré
+      or the shadow of a blind, to one level;
     - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
       7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"

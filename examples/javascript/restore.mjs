@@ -8,6 +8,7 @@ import { medianFiltered } from "./median.mjs";
 import { largest } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
 import { trimmed, unsqueezed, upright } from "./pose.mjs";
+import { destriped } from "./stripes.mjs";
 import { mapped } from "./tone.mjs";
 
 const { fround } = Math;
@@ -16,6 +17,7 @@ const LIGHT_SHARE = 1 / 8;
 const CAST_LIMIT = 4;
 const IDENTITY = Array.from({ length: 256 }, (_, level) => level);
 const POSE = { deskew: upright, trim: trimmed, unsqueeze: unsqueezed };
+const STRIPES = { destripe: destriped };
 const NOISE = {
   median: (picture) => medianFiltered(picture, 3),
   "wide-median": (picture) => medianFiltered(picture, 5),
@@ -36,7 +38,7 @@ export class Restore extends Layer {
 
   constructor(config, theta) {
     super(config, theta);
-    this.checkKnown(this.operations, Object.keys({ ...POSE, ...NOISE, ...LIGHT }));
+    this.checkKnown(this.operations, Object.keys({ ...POSE, ...STRIPES, ...NOISE, ...LIGHT }));
   }
 
   dimension() {
@@ -56,7 +58,7 @@ export class Restore extends Layer {
 
   /** The names of each group that has any, "none" first, and what they do. */
   #groups() {
-    const groups = [POSE, NOISE, LIGHT].map((known) => ({
+    const groups = [POSE, STRIPES, NOISE, LIGHT].map((known) => ({
       known,
       names: ["none", ...this.operations.filter((name) => name in known)],
     }));
