@@ -3,9 +3,11 @@
 suite/old       ten tasks with the first five shifts: each subject under two of them
 suite/wide      26 tasks with thirteen shifts that no layer had been made for, two subjects each
 suite/wide-dev  thirteen other tasks: each of the same shifts with one other subject
+suite/far       18 tasks with nine more shifts, for which nothing has been made; two subjects each
 
-`suite/wide` is for figures, `suite/wide-dev` for tuning; they share shifts, never a task. Subjects
-go round in turn, so no pair was chosen by hand.
+`suite/wide` is for figures, `suite/wide-dev` for tuning; they share shifts, never a task.
+`suite/far` is for figures alone: none of its shifts is ever tuned on. Subjects go round in turn, so
+no pair was chosen by hand.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from bbtvp.core.errors import UsageError, unknown
-from bbtvp.zoo.shifts import WIDE
+from bbtvp.zoo.shifts import FAR, WIDE
 from bbtvp.zoo.shifts.strengths import SUBJECTS
 
 PREFIX = "suite/"
@@ -35,11 +37,11 @@ OLD = (
 """Half of them have shifts (noise, blur) that no single layer of a prompt undoes."""
 
 
-def _in_turn(*places: int) -> tuple[str, ...]:
-    """Each wide shift with the subjects at these places, counted from the shift's own number."""
+def _in_turn(shifts: Iterable[str], *places: int) -> tuple[str, ...]:
+    """Each shift with the subjects at these places, counted from the shift's own number."""
     return tuple(
         f"{SUBJECTS[(number + place) % len(SUBJECTS)]}-{shift}"
-        for number, shift in enumerate(WIDE)
+        for number, shift in enumerate(shifts)
         for place in places
     )
 
@@ -49,8 +51,9 @@ SUITES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         f"{PREFIX}{suite}": tuple(f"zoo/{name}" for name in names)
         for suite, names in (
             ("old", OLD),
-            ("wide", _in_turn(0, 2)),
-            ("wide-dev", _in_turn(1)),
+            ("wide", _in_turn(WIDE, 0, 2)),
+            ("wide-dev", _in_turn(WIDE, 1)),
+            ("far", _in_turn(FAR, 0, 2)),
         )
     }
 )

@@ -1,4 +1,4 @@
-"""The thirteen wide shifts: what each does to a picture, and the rule that sets its strength."""
+"""The shifts after the first five: what each does to a picture, and the rule of its strength."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.rng import stream
 from bbtvp.models import load_model
 from bbtvp.zoo import scenes, tasks
-from bbtvp.zoo.shifts import SHIFTS, STRONGEST, TONED, WIDE
+from bbtvp.zoo.shifts import FAR, SHIFTS, STRONGEST, TONED, WIDE
 from bbtvp.zoo.shifts.strengths import ABOVE_THE_MIDDLE, STRENGTH, SUBJECTS
 from bbtvp.zoo.training import strengths
 
-wide = pytest.mark.parametrize("shift", WIDE)
+by_rule = pytest.mark.parametrize("shift", STRONGEST)
 
 
 @pytest.fixture(scope="module")
@@ -30,17 +30,18 @@ def changed(before: Pixels, after: Pixels) -> float:
     return float(np.abs(before.astype(float) - after).mean())
 
 
-def test_there_are_at_least_twelve_and_each_has_a_strength_for_every_subject() -> None:
+def test_there_are_enough_and_each_has_a_strength_for_every_subject() -> None:
     assert len(WIDE) >= 12
-    assert not {*WIDE} & {*TONED}
-    assert {*STRONGEST} == {*WIDE}
+    assert len(FAR) >= 9
+    assert len(SHIFTS) == len(TONED) + len(WIDE) + len(FAR)
+    assert {*STRONGEST} == {*WIDE, *FAR}
     assert {*STRENGTH} == {*tasks.SUBJECTS, *tasks.POPE}
     for row in STRENGTH.values():
         assert {*row} == {*SHIFTS}
-        assert all(0 < row[shift] <= STRONGEST[shift] for shift in WIDE)
+        assert all(0 < row[shift] <= most for shift, most in STRONGEST.items())
 
 
-@wide
+@by_rule
 def test_no_strength_changes_little_and_half_the_strongest_much(
     shift: str, picture: Pixels
 ) -> None:
@@ -56,7 +57,7 @@ def test_no_strength_changes_little_and_half_the_strongest_much(
         assert changed(picture, half) > changed(picture, faint) + 0.5
 
 
-@wide
+@by_rule
 def test_equal_draws_give_equal_pictures_of_one_size(shift: str, picture: Pixels) -> None:
     strength = STRONGEST[shift] / 2
     once, again = (shifted(shift, picture, strength) for _ in range(2))
@@ -64,7 +65,14 @@ def test_equal_draws_give_equal_pictures_of_one_size(shift: str, picture: Pixels
     np.testing.assert_array_equal(once, again)
     assert {other.shape for other in others} == {once.shape}
     alike = all(np.array_equal(once, other) for other in others)
-    assert alike == (shift in ("jpeg", "outline"))  # functions of the picture alone
+    alone = (
+        "jpeg",
+        "outline",
+        "halftone",
+        "pixelation",
+        "solarization",
+    )  # functions of the picture alone
+    assert alike == (shift in alone)
 
 
 @pytest.mark.parametrize("shift", ["rotation", "perspective", "clutter"])
@@ -93,6 +101,40 @@ def test_a_share_is_a_share() -> None:
     covered = shifted("occlusion", grey, 0.25)
     assert (covered == 128).all(axis=2).mean() == 0.25
     assert shifted("clutter", grey, 1.5).shape == (160, 160, 3)
+
+
+def test_colours_and_rows_lie_as_far_apart_as_is_said() -> None:
+    """A white dot becomes three of one colour each, or is moved in every second row."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[31:34, 31:34] = 255
+    centres = []
+    for plane in np.moveaxis(shifted("misregistration", picture, 20.0).astype(float), 2, 0):
+        rows, columns = np.nonzero(plane > 60)
+        centres.append(np.array([rows.mean(), columns.mean()]))
+    red, green, blue = centres
+    assert np.linalg.norm(red - green) == pytest.approx(20, abs=1)
+    assert np.linalg.norm(blue - red) == pytest.approx(40, abs=1)
+    combed = shifted("interlacing", picture, 20.0)
+    assert {int(abs(column - 32)) for column in np.nonzero(combed[33])[0]} == {19, 20, 21}
+    np.testing.assert_array_equal(combed[32], picture[32])
+
+
+def test_what_is_left_of_a_picture_is_what_is_said() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    few = shifted("pixelation", picture, 7.0)
+    np.testing.assert_array_equal(few, few[::8, ::8].repeat(8, 0).repeat(8, 1))
+    assert {*np.unique(shifted("halftone", picture, 1.0))} == {0, 255}
+    seen = {tuple(colour) for colour in picture.reshape(-1, 3)}
+    assert {tuple(colour) for colour in shifted("glass", picture, 5.0).reshape(-1, 3)} <= seen
+    grey = np.full((64, 64, 3), 100, np.uint8)
+    assert shifted("low-light", grey, 6.0).mean() == pytest.approx(100 / 8, rel=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 40, 3), (90, 17, 3)])
+@by_rule
+def test_any_size_of_picture_is_taken(shift: str, shape: tuple[int, int, int]) -> None:
+    picture = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    assert shifted(shift, picture, STRONGEST[shift] / 3).dtype == np.uint8
 
 
 # -- the rule --------------------------------------------------------------------------------------
@@ -126,7 +168,7 @@ def test_the_strengths_are_those_of_the_rule(subject: str) -> None:
     Patches over counting come as whole ones, so the bisection meets few accuracies there.
     """
     model = load_model("zoo/llava", batch=64)
-    for shift in WIDE:
+    for shift in STRONGEST:
         middle = strengths.middle(model, subject)
         task = tasks.load(subject)
         samples = tasks.samples(subject, shift, "train", STRENGTH[subject][shift])

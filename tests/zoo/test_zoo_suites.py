@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import pytest
 
@@ -10,7 +11,7 @@ from bbtvp.core.digest import digest
 from bbtvp.core.errors import UsageError
 from bbtvp.tasks.registry import load_task
 from bbtvp.zoo import suites, tasks
-from bbtvp.zoo.shifts import SHIFTS, WIDE
+from bbtvp.zoo.shifts import FAR, SHIFTS, TONED, WIDE
 from bbtvp.zoo.shifts.strengths import STRENGTH, SUBJECTS
 from bbtvp.zoo.suites import SUITES
 
@@ -18,8 +19,10 @@ FROZEN = {
     "suite/old": "7e5cef90b37413f82e7dccb0ed19ffb02d7f630a32d73f4e44d1b28227983358",
     "suite/wide": "a6ae7b0dd774e2ffc9197c104dc1e3de4e9c4f9417ec28156b5db654a6827dac",
     "suite/wide-dev": "bec8c7ba06498ff76a4f2a35698366e46eec30f8c22551c5e31e1f8538f4c59c",
+    "suite/far": "89ffb9b8f211732413776ec9261b107d4099d3737f320a28b7fb9ee758edaf42",
 }
-"""Digests of the suites as they were before anything was tuned against the wide shifts.
+"""Digests of the suites as they were before anything was tuned against the wide shifts; of
+`suite/far` before any prompt was tried on it.
 
 A change of a picture, a strength or a list changes a digest, and makes new figures necessary.
 """
@@ -59,9 +62,12 @@ def test_a_frozen_digest_sees_a_strength(monkeypatch: pytest.MonkeyPatch) -> Non
     assert digest_of("suite/wide-dev", monkeypatch) != FROZEN["suite/wide-dev"]
 
 
-def test_wide_has_each_shift_with_two_subjects_and_every_subject_as_often() -> None:
-    pairs = parts("suite/wide")
-    assert Counter(shift for _, shift in pairs) == dict.fromkeys(WIDE, 2)
+@pytest.mark.parametrize(("suite", "shifts"), [("suite/wide", WIDE), ("suite/far", FAR)])
+def test_each_shift_has_two_subjects_and_every_subject_comes_as_often(
+    suite: str, shifts: Mapping[str, object]
+) -> None:
+    pairs = parts(suite)
+    assert Counter(shift for _, shift in pairs) == dict.fromkeys(shifts, 2)
     times = Counter(subject for subject, _ in pairs)
     assert {*times} == {*SUBJECTS}
     assert max(times.values()) - min(times.values()) <= 1
@@ -72,6 +78,12 @@ def test_dev_has_each_shift_with_one_other_subject() -> None:
     assert Counter(shift for _, shift in pairs) == dict.fromkeys(WIDE, 1)
     assert {subject for subject, _ in pairs} == {*SUBJECTS}
     assert not {*pairs} & {*parts("suite/wide")}
+
+
+def test_nothing_that_is_tuned_on_has_a_shift_of_far() -> None:
+    assert not {*FAR} & {*TONED, *WIDE}
+    for suite in SUITES.keys() - {"suite/far"}:
+        assert not {shift for _, shift in parts(suite)} & {*FAR}
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -16,7 +16,7 @@ from bbtvp.core.errors import UsageError
 from bbtvp.tasks import Sample
 from bbtvp.tasks.registry import load_task
 from bbtvp.zoo import scenes, tasks
-from bbtvp.zoo.shifts import SHIFTS, TONED, WIDE
+from bbtvp.zoo.shifts import SHIFTS, STRONGEST, TONED
 from bbtvp.zoo.shifts.strengths import STRENGTH
 
 SUBJECTS = (*tasks.SUBJECTS, *tasks.POPE)
@@ -29,7 +29,7 @@ def pixels_of(samples: tuple[Sample, ...]) -> list[bytes]:
 
 def test_the_names_are_every_subject_with_every_shift() -> None:
     names = tasks.names()
-    assert len({*names}) == len(names) == len(SUBJECTS) * (1 + len(SHIFTS)) == 133
+    assert len({*names}) == len(names) == len(SUBJECTS) * (1 + len(SHIFTS)) == 196
     for name in (
         "digits",
         "counting-dark",
@@ -55,7 +55,7 @@ def test_a_name_is_read_as_its_subject_and_its_longest_shift() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if tasks.parts(name)[1] in WIDE else ())
+        pytest.param(name, marks=pytest.mark.slow if tasks.parts(name)[1] in STRONGEST else ())
         for name in tasks.names()
     ],
 )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bbtvp.core.arrays import Pixels
-from bbtvp.zoo.shifts import camera, light, scene
+from bbtvp.zoo.shifts import camera, far, light, scene
 
 Shift = Callable[[Pixels, float, np.random.Generator], Pixels]
 
@@ -46,7 +46,23 @@ WIDE: Mapping[str, Shift] = MappingProxyType(
 )
 """Thirteen that no layer had been made for."""
 
-SHIFTS: Mapping[str, Shift] = MappingProxyType({**TONED, **WIDE})
+FAR: Mapping[str, Shift] = MappingProxyType(
+    {
+        "elastic": far.elastic,
+        "fog": far.fog,
+        "glass": far.glass,
+        "halftone": far.halftone,
+        "interlacing": far.interlacing,
+        "low-light": far.low_light,
+        "misregistration": far.misregistration,
+        "pixelation": far.pixelation,
+        "rain": far.rain,
+    }
+)
+"""Nine in the order of the alphabet, added when operations had been made for the kinds of the wide
+ones. Nothing is made for these, and nothing is tuned on them."""
+
+SHIFTS: Mapping[str, Shift] = MappingProxyType({**TONED, **WIDE, **FAR})
 """By name, as in `zoo/counting-dark`."""
 
 STRONGEST: Mapping[str, float] = MappingProxyType(
@@ -64,7 +80,16 @@ STRONGEST: Mapping[str, float] = MappingProxyType(
         "moire": 6.0,
         "salt-pepper": 1.0,
         "clutter": 4.0,
+        "elastic": 16.0,
+        "fog": 4.0,
+        "glass": 32.0,
+        "halftone": 1.0,
+        "interlacing": 32.0,
+        "low-light": 14.0,
+        "misregistration": 32.0,
+        "pixelation": 31.0,
+        "rain": 1.0,
     }
 )
-"""The largest strength of each wide shift that is tried. A square turned by more than 45 degrees is
-less of a change again."""
+"""The largest strength that is tried of each shift after the first five. A square turned by more
+than 45 degrees is less of a change again."""

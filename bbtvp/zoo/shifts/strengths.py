@@ -34,6 +34,15 @@ _BY_RULE = {
     "moire": (0.398, 0.446, 0.281, 0.446, 0.656),
     "salt-pepper": (0.0234, 0.0234, 0.0039, 0.0195, 0.0586),
     "clutter": (0.312, 0.296, 0.141, 0.157, 0.75),
+    "elastic": (3, 3, 4.75, 13.5, 5),
+    "fog": (0.922, 1.12, 1.03, 1.09, 1.31),
+    "glass": (3.75, 2.38, 3, 9, 4),
+    "halftone": (0.808, 0.855, 0.788, 1, 0.938),
+    "interlacing": (32, 6, 6.75, 32, 32),
+    "low-light": (2.79, 3.22, 3.17, 2.52, 3.17),
+    "misregistration": (32, 32, 3.5, 4, 12),
+    "pixelation": (5.32, 3.88, 3.88, 5.81, 4.36),
+    "rain": (0.0469, 0.0312, 0.0117, 0.5, 0.125),
 }
 """Strengths that leave zoo/llava in the middle between chance and its accuracy without a shift, as
 `python -m bbtvp.zoo.training.strengths` finds them on the training split.
@@ -45,6 +54,12 @@ ABOVE_THE_MIDDLE = frozenset(
         ("counting", "rotation"),
         ("reasoning", "rotation"),
         ("hallucination", "rotation"),
+        ("reasoning", "halftone"),
+        ("digits", "interlacing"),
+        ("reasoning", "interlacing"),
+        ("hallucination", "interlacing"),
+        ("digits", "misregistration"),
+        ("shapes", "misregistration"),
     }
 )
 """(subject, shift) where even the strongest leaves the model above the middle."""

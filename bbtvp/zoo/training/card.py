@@ -22,7 +22,7 @@ from bbtvp.models import Model, load_model
 from bbtvp.search import LogProbReader, ask
 from bbtvp.zoo import suites, tasks
 from bbtvp.zoo.catalogue import STANDS_FOR, card, independent, members, weights
-from bbtvp.zoo.shifts import WIDE
+from bbtvp.zoo.shifts import FAR, WIDE, Shift
 from bbtvp.zoo.shifts.strengths import ABOVE_THE_MIDDLE, STRENGTH
 from bbtvp.zoo.suites import SUITES
 from bbtvp.zoo.training.recipes import RECIPES
@@ -69,16 +69,14 @@ def suite_table(scores: Mapping[str, Mapping[str, float]]) -> str:
     return markdown_table([["task", "constant", *scores], *rows])
 
 
-def wide_table() -> str:
-    """Each wide shift with its subjects in both suites and their strengths."""
+def shifts_table(shifts: Mapping[str, Shift], *names: str) -> str:
+    """Each shift with its subjects in these suites and their strengths."""
     rows = [
         [shift, (function.__doc__ or "").splitlines()[0].replace("`", "*")]
-        + [_subjects(suite, shift) for suite in ("suite/wide", "suite/wide-dev")]
-        for shift, function in WIDE.items()
+        + [_subjects(suite, shift) for suite in names]
+        for shift, function in shifts.items()
     ]
-    return markdown_table(
-        [["shift", "what it does", "suite/wide", "suite/wide-dev"], *rows], left=4
-    )
+    return markdown_table([["shift", "what it does", *names], *rows], left=2 + len(names))
 
 
 def _subjects(suite: str, shift: str) -> str:
@@ -175,7 +173,8 @@ def main() -> None:
     text = PAGE.format(
         members=members_table(scores),
         suite=suite_table(scores),
-        wide=wide_table(),
+        wide=shifts_table(WIDE, "suite/wide", "suite/wide-dev"),
+        far=shifts_table(FAR, "suite/far"),
         independent=members_table(others),
         recipes=recipes_table(others),
         independent_suite=suite_table(others),
@@ -232,6 +231,16 @@ middle between chance and its accuracy without a shift, found by bisection on th
 middle, and is taken.
 
 {wide}
+
+## The far suite
+
+Once operations were made for the kinds of the wide suite, its figures no longer say what the prompt
+does about a shift that nobody thought of. `suite/far` is for that: nine other shifts, five of them
+kinds of ImageNet-C, each with two subjects (18 tasks, every subject three or four times), with
+strengths by the same rule. They were chosen and frozen before any prompt was tried on them. No
+layer and no operation is made for them, and no setting is tuned on them.
+
+{far}
 
 ## Independent members
 

@@ -1,7 +1,7 @@
-"""The strengths of the wide shifts, by one rule for all.
+"""The strengths of all shifts after the first five, by one rule for all.
 
-Run `python -m bbtvp.zoo.training.strengths`; it takes about ten minutes on one core and prints the
-rows of the table in `bbtvp/zoo/shifts/strengths.py`.
+Run `python -m bbtvp.zoo.training.strengths`; it takes about twenty minutes on one core and prints
+the rows of the table in `bbtvp/zoo/shifts/strengths.py`.
 
 The rule: the strength where the zero-shot accuracy of zoo/llava lies in the middle between chance
 (the best constant answer) and its accuracy without a shift. It is found on the training split, by
@@ -20,7 +20,7 @@ from bbtvp.models import Model, load_model
 from bbtvp.search import LogProbReader, ask
 from bbtvp.tasks import Sample, Task
 from bbtvp.zoo import tasks
-from bbtvp.zoo.shifts import STRONGEST, WIDE
+from bbtvp.zoo.shifts import STRONGEST
 
 SOURCE = "zoo/llava"
 STEPS = 8
@@ -87,7 +87,7 @@ def find(model: Model, subject: str, shift: str, goal: float) -> Strength:
 def main() -> None:
     """Print a row for each shift."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shifts", nargs="+", default=list(WIDE), choices=list(WIDE))
+    parser.add_argument("--shifts", nargs="+", default=list(STRONGEST), choices=list(STRONGEST))
     shifts = parser.parse_args().shifts
     model = load_model(SOURCE, batch=64)
     middles = {subject: middle(model, subject) for subject in SUBJECTS}
