@@ -194,28 +194,9 @@ class WebFolder(Location):
         self.url = url.rstrip("/")
 
     def read(self, path: str, limit: int) -> bytes | None:
-        import requests
+        from bbtvp.bundles.fetch import download
 
-        try:
-            with requests.get(f"{self.url}/{path}", stream=True, timeout=(10, 30)) as reply:
-                if reply.status_code in (404, 410):
-                    return None
-                reply.raise_for_status()
-                return self._body(reply, path, limit)
-        except requests.RequestException as error:
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"{self.url}/{path} cannot be read: {reason}") from error
-
-    def _body(self, reply: Any, path: str, limit: int) -> bytes:
-        ends = time.monotonic() + _READ_SECONDS
-        data = bytearray()
-        for piece in reply.iter_content(1024):  # small, so that a slow server is noticed
-            data += piece
-            if len(data) > limit:
-                raise self.too_large(path, limit)
-            if time.monotonic() > ends:
-                raise DataError(f"{self.url}/{path} took over {_READ_SECONDS:.0f} s; try again")
-        return bytes(data)
+        return download(f"{self.url}/{path}", limit=limit, seconds=_READ_SECONDS)
 
     def names(self, folder: str) -> list[str]:
         return []

@@ -7,14 +7,17 @@ import hashlib
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bbtvp.bundles import fetch as fetching
-from bbtvp.bundles.fetch import fetch
+from bbtvp.bundles.fetch import download, fetch
 from bbtvp.core.errors import BbtvpError, DataError, UsageError
 from tests.endpoint.faulty import FaultyServer, Script, Seen, Step, in_turn
 
@@ -250,3 +253,94 @@ def test_no_certificate_no_file(secure: FaultyServer, monkeypatch: pytest.Monkey
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     with pytest.raises(DataError, match="its certificate is not trusted"):
         fetch(secure.url, SHA256)
+
+
+# -- servers that never end ------------------------------------------------------------------------
+OK = b"HTTP/1.1 200 OK\r\n"
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: /again\r\n"
+
+
+def dripping(head: bytes, piece: bytes) -> Iterator[bytes]:
+    """A beginning, and then the same piece for ever, slowly."""
+    yield head
+    while True:
+        yield piece
+        time.sleep(0.02)
+
+
+def flooding(head: bytes, piece: bytes) -> Iterator[bytes]:
+    yield head
+    while True:
+        yield piece
+
+
+ENDLESS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "status line": lambda: dripping(b"HTTP/1.1 200 ", b"O"),
+    "header": lambda: dripping(OK + b"X-A: ", b"a"),
+    "headers": lambda: dripping(OK, b"X-A: a\r\n"),
+    "continue": lambda: flooding(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "redirect": lambda: dripping(MOVED + b"X-A: ", b"a"),
+    "body": lambda: dripping(OK + b"Content-Length: 1000000\r\n\r\n", b"a"),
+    "body without a length": lambda: dripping(OK + b"Connection: close\r\n\r\n", b"a"),
+    "chunk size": lambda: dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+    "chunks": lambda: dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n"),
+    "trailers": lambda: dripping(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-A: a\r\n"),
+}
+
+
+@contextmanager
+def endless(pieces: Callable[[], Iterator[bytes]]) -> Iterator[tuple[int, list[str]]]:
+    """A server of such answers: its port, and how each ended. It gives up after 20 seconds."""
+    ends: list[str] = []
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            given_up = time.monotonic() + 20
+            try:
+                for piece in pieces():
+                    connection.sendall(piece)
+                    if time.monotonic() > given_up:
+                        ends.append("the server gave up")
+                        return
+            except OSError:
+                ends.append("the client went away")
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1], ends
+    thread.join()
+    listening.close()
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_without_an_end_is_ended_at_the_deadline(kind: str) -> None:
+    with endless(ENDLESS[kind]) as (port, ends):
+        said = refused(f"http://127.0.0.1:{port}/p.vprompt?key=secret", seconds=0.4)
+    assert "it was not complete in time; try again later" in said or kind == "headers"
+    assert ends == ["the client went away"]
+
+
+def test_heads_and_redirects_count_into_one_deadline() -> None:
+    slow = Step(302, b"", {"Location": "/again"}, delay=0.15)
+    with FaultyServer(lambda seen: slow) as server:
+        assert "not complete in time" in refused(server.url, seconds=0.4)
+    assert len(server.seen) < 6
+
+
+@pytest.mark.parametrize(
+    "head", [b"X-A: a\r\n" * 200, b"X-A: " + b"a" * 70_000 + b"\r\n", b"\xff" * 70_000]
+)
+def test_a_head_that_is_too_long(head: bytes) -> None:
+    with endless(lambda: iter([OK + head])) as (port, _):
+        assert "no answer" in refused(f"http://127.0.0.1:{port}/p.vprompt")
+
+
+def test_what_is_not_there_is_none_to_who_asks_for_that() -> None:
+    with FaultyServer(lambda seen: Step(404 if "gone" in seen.path else 500)) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        assert download(f"{url}/gone", limit=100, seconds=60) is None
+        with pytest.raises(DataError, match="answers 500"):
+            download(f"{url}/odd", limit=100, seconds=60)
