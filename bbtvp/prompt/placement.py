@@ -78,9 +78,10 @@ class Placement(Layer):
     belongs to the frame. `size` chooses one of `SIZES`: the canvas that is sent is so many times
     the usual one, never more than the space's limit; six variables in z, a choice.
 
-    `reduce`: a picture of at least twice the size is first averaged over squares of so many whole
-    pixels (`Image.reduce`) that it is still no smaller than wanted, and only then resampled: a
-    third of the time for a photo. Without it every picture is resampled by Pillow's bicubic filter.
+    `reduce`: the picture is first averaged over squares of whole pixels (`Image.reduce`), as large
+    as leaves it no smaller than wanted, and then resampled once: a third of the time for a photo.
+    Without it the picture is resampled by Pillow's bicubic filter to one of a few sizes, and from
+    that one again where a zoom is searched.
 
     TVP's geometry (arXiv 2404.11207) is canvas 224, inside 164/224, hence a border of 30 px, and
     nothing searched.
@@ -183,10 +184,10 @@ class Placement(Layer):
         return tuple(made.setdefault(copy.size, copy) for copy in copies)
 
     def _copy(self, source: Image.Image, size: Size) -> Copy:
-        factor = min(*source.size, max(source.size) // size.longer)
-        if self.reduce and factor > 1:
+        if self.reduce:
+            factor = max(1, min(*source.size, max(source.size) // size.longer))
             exact = Extent(source.width / factor, source.height / factor)
-            return Copy(exact, partial(source.reduce, factor))
+            return Copy(exact, lambda: source if factor == 1 else source.reduce(factor))
         whole = (0.0, 0.0, float(source.width), float(source.height))
         return Copy(Extent(*size), partial(_resized, source, size, whole))
 

@@ -5,6 +5,7 @@ A space of shape "square" has one canvas for all pictures; of shape "picture" ea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
@@ -83,7 +84,7 @@ class Prepared:
         if "size" not in canvases.placement.search:
             self._source = None  # a large picture is kept once, as small as it will be shown
             self.held = 0
-        self.held += sum(copy.image.width * copy.image.height for copy in copies)
+        self.held += sum({copy.size: math.prod(copy.image.size) for copy in copies}.values())
 
     @property
     def pixels(self) -> Pixels:

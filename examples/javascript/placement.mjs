@@ -76,7 +76,7 @@ export class Placement extends Layer {
 
   /** Sizes of copies of the picture, small to large, as large as any zoom shows them.
    *
-   * Where the picture is reduced: by which factor, and to how many pixels, the last in part. */
+   * With `reduce`: by which factor it is reduced, and to how many pixels, the last in part. */
   sizes(picture, geometry) {
     const sizes = this.#wholeSizes(picture, geometry);
     return this.reduce ? sizes.map((size) => reducedSize(picture, size)) : sizes;
@@ -135,8 +135,8 @@ export class Placement extends Layer {
 
 function reducedSize({ width, height }, size) {
   const times = Math.floor(Math.max(width, height) / Math.max(size.width, size.height));
-  const factor = Math.min(width, height, times);
-  return factor > 1 ? { width: width / factor, height: height / factor, factor } : size;
+  const factor = Math.max(1, Math.min(width, height, times));
+  return { width: width / factor, height: height / factor, factor };
 }
 
 /** Draw a picture on the canvas as the view says, within the insets; returns where it lies.

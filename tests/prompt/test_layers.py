@@ -119,15 +119,27 @@ def test_a_large_source_is_reduced_once_for_all_z() -> None:
     assert np.array_equal(space.render(z, prepared), space.render(z, noise(400, 300)))
 
 
-@pytest.mark.parametrize("search", [(), ("zoom",)])
-def test_reducing_changes_pictures_of_twice_the_size_only(search: tuple[str, ...]) -> None:
-    z = np.full(len(search), -0.4)
-    plain, reducing = (PromptSpace((Placement(1.0, search, way),), 32) for way in (False, True))
+def test_reducing_changes_pictures_of_twice_the_size_only() -> None:
+    plain, reducing = (PromptSpace((Placement(reduce=way),), 32) for way in (False, True))
     for side in (20, 32, 63):
         pixels = noise(side, side)
-        assert np.array_equal(reducing.render(z, pixels), plain.render(z, pixels))
+        assert np.array_equal(
+            reducing.render(np.zeros(0), pixels), plain.render(np.zeros(0), pixels)
+        )
     pixels = noise(64, 64)
-    assert not np.array_equal(reducing.render(z, pixels), plain.render(z, pixels))
+    assert not np.array_equal(
+        reducing.render(np.zeros(0), pixels), plain.render(np.zeros(0), pixels)
+    )
+
+
+def test_with_a_zoom_a_reduced_picture_is_resampled_once() -> None:
+    space = PromptSpace((Placement(search=("zoom",), reduce=True),), 32)
+    pixels = noise(50, 50)
+    renderer = space.renderer(np.array([-1.0]))
+    shown = renderer.box(pixels).of(renderer(pixels))
+    once = Image.fromarray(pixels).resize(shown.shape[:2], Image.Resampling.BILINEAR)
+    assert np.array_equal(shown, np.asarray(once))
+    assert space.prepare(pixels).held == 50 * 50
 
 
 def test_a_picture_of_a_whole_multiple_becomes_its_means() -> None:

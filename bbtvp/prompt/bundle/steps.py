@@ -34,7 +34,7 @@ def steps(
         return [first, "Leave its pixels as they are.", last]
     where = ", ".join(f"{name} {value}" for name, value in theta.get(Placement.kind, {}).items())
     placement = next((layer for layer in layers if isinstance(layer, Placement)), Placement())
-    means = ", first averaged over whole squares if twice as large," if placement.reduce else ""
+    means = ", first averaged over whole squares where it is large," if placement.reduce else ""
     drawn = [kind for kind in kinds if kind not in _NOT_DRAWN]
     side = (
         f"of {canvas} x {canvas} px"
