@@ -101,7 +101,8 @@ def glass(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
     away = np.rint(strength * rng.uniform(-1, 1, (2, height, width))).astype(int)
     rows = (np.arange(height)[:, None] + away[0]).clip(0, height - 1)
     columns = (np.arange(width)[None] + away[1]).clip(0, width - 1)
-    return pixels[rows, columns]
+    seen: Pixels = pixels[rows, columns]
+    return seen
 
 
 def halftone(pixels: Pixels, strength: float, rng: np.random.Generator) -> Pixels:
