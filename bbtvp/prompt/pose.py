@@ -122,8 +122,8 @@ def _slopes(image: Image.Image) -> tuple[_Slopes, _Slopes] | None:
     luma = np.asarray(image.convert("L").reduce(factor), np.float64)
     if min(luma.shape) < 2:
         return None
-    down, right = np.gradient(luma)
-    return down, right
+    slopes: tuple[_Slopes, _Slopes] = np.gradient(luma)
+    return slopes
 
 
 def _stretch(along: _Slopes, across: _Slopes) -> float:

@@ -26,6 +26,7 @@ from bbtvp.prompt.layer import (
 from bbtvp.prompt.levels import Floats, bands, floats_of, rounded
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
+from bbtvp.prompt.motion import deblurred
 from bbtvp.prompt.pose import trimmed, unsqueezed, upright
 from bbtvp.prompt.stripes import destriped
 
@@ -120,8 +121,8 @@ class _Choice(NamedTuple):
     needs_opencv: bool = False
 
 
-_GROUPS = ("pose", "stripes", "noise", "light")
-"""In the order in which they are applied: light would amplify the noise."""
+_GROUPS = ("pose", "stripes", "noise", "blur", "light")
+"""In the order in which they are applied: sharpening and light would amplify the noise."""
 
 _OPERATIONS: Mapping[str, _Choice] = {
     "deskew": _Choice("pose", upright),
@@ -131,6 +132,7 @@ _OPERATIONS: Mapping[str, _Choice] = {
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
+    "deblur": _Choice("blur", deblurred),
     "autocontrast": _Choice("light", _autocontrast),
     "equalize": _Choice("light", _equalize),
     "white-balance": _Choice("light", _white_balance),
@@ -157,6 +159,8 @@ class Restore(PaintLayer):
       or the shadow of a blind, to one level;
     - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
       7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
+    - blur: "deblur" undoes a motion along a straight line, whose direction and length the picture
+      shows;
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
       flattens the histogram of luma; "white-balance" makes the channels' means equal (grey world,
       each gain within 1/4..4); "flatten" divides by the light, a blur of 1/8 of the longer side;

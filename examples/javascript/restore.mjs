@@ -5,6 +5,7 @@ import { PromptError } from "./errors.mjs";
 import { Layer } from "./layer.mjs";
 import { greyOf, histogramOf, relit } from "./luma.mjs";
 import { medianFiltered } from "./median.mjs";
+import { deblurred } from "./motion.mjs";
 import { largest } from "./numbers.mjs";
 import { Picture } from "./picture.mjs";
 import { trimmed, unsqueezed, upright } from "./pose.mjs";
@@ -23,6 +24,7 @@ const NOISE = {
   "wide-median": (picture) => medianFiltered(picture, 5),
   smooth: needsOpenCv,
 };
+const BLUR = { deblur: deblurred };
 const LIGHT = {
   autocontrast,
   equalize: (picture) => relit(picture, equalizing),
@@ -30,6 +32,7 @@ const LIGHT = {
   flatten,
   clahe: needsOpenCv,
 };
+const GROUPS = [POSE, STRIPES, NOISE, BLUR, LIGHT];
 
 export class Restore extends Layer {
   static kind = "restore";
@@ -38,7 +41,7 @@ export class Restore extends Layer {
 
   constructor(config, theta) {
     super(config, theta);
-    this.checkKnown(this.operations, Object.keys({ ...POSE, ...STRIPES, ...NOISE, ...LIGHT }));
+    this.checkKnown(this.operations, Object.keys(Object.assign({}, ...GROUPS)));
   }
 
   dimension() {
@@ -58,7 +61,7 @@ export class Restore extends Layer {
 
   /** The names of each group that has any, "none" first, and what they do. */
   #groups() {
-    const groups = [POSE, STRIPES, NOISE, LIGHT].map((known) => ({
+    const groups = GROUPS.map((known) => ({
       known,
       names: ["none", ...this.operations.filter((name) => name in known)],
     }));

@@ -38,8 +38,8 @@ PRESETS = (
 )
 _CANVASES = (8, 33, 64, 100, 224)
 _RESTORATIONS = (
-    *("deskew", "trim", "unsqueeze", "destripe", "median"),
-    *("wide-median", "autocontrast", "equalize", "white-balance", "flatten"),
+    *("deskew", "trim", "unsqueeze", "destripe", "median", "wide-median"),
+    *("deblur", "autocontrast", "equalize", "white-balance", "flatten"),
 )
 _TONES = ("brightness", "contrast", "gamma", "saturation", "sharpness", "clarity")
 

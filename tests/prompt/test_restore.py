@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import BundleError, UsageError
@@ -50,7 +51,9 @@ def test_nothing_chosen_changes_no_bit() -> None:
     assert np.array_equal(space.render(space.neutral(), scene()), scene())
 
 
-@pytest.mark.parametrize("name", [name for name in HERE if _OPERATIONS[name].group != "pose"])
+@pytest.mark.parametrize(
+    "name", [name for name in HERE if _OPERATIONS[name].group not in ("pose", "blur")]
+)
 def test_each_operation_changes_the_picture_and_never_what_lies_around_it(name: str) -> None:
     layer = Restore((name,))
     space = PromptSpace((Placement(0.5), layer), 128)
@@ -130,6 +133,53 @@ def test_noise_falls_and_edges_stay(name: str) -> None:
     cleaned = restored(noisy, name).astype(float)
     assert cleaned[:, :28].std() < noisy[:, :28].std() * 0.6
     assert cleaned[:, 34].mean() - cleaned[:, 29].mean() > 100
+
+
+def moved(image: Image.Image, degrees: float, length: float) -> Pixels:
+    """As by a camera that moves by so many pixels while it takes the picture."""
+    turned = math.radians(degrees)
+    steps = np.linspace(-length / 2, length / 2, 41)
+    copies = [
+        np.asarray(
+            image.transform(
+                image.size,
+                Image.Transform.AFFINE,
+                (1, 0, step * math.cos(turned), 0, 1, step * math.sin(turned)),
+                Image.Resampling.BILINEAR,
+                fillcolor=image.getpixel((0, 0)),
+            ),
+            float,
+        )
+        for step in steps
+    ]
+    return np.rint(np.mean(copies, axis=0)).astype(np.uint8)
+
+
+def drawing(size: int, ground: int) -> Image.Image:
+    image = Image.new("RGB", (size, size), (ground,) * 3)
+    draw = ImageDraw.Draw(image)
+    part = size // 16
+    draw.rectangle((4 * part, 5 * part, 7 * part, 8 * part), fill=(200, 60, 90))
+    draw.ellipse((9 * part, 9 * part, 12 * part, 12 * part), fill=(60, 140, 200))
+    return image
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 90, 160])
+@pytest.mark.parametrize("size", [64, 100, 500])
+@pytest.mark.parametrize("ground", [20, 235])
+def test_a_motion_is_undone(degrees: float, size: int, ground: int) -> None:
+    sharp = drawing(size, ground)
+    blurred = moved(sharp, degrees, size / 5)
+    mended = restored(blurred, "deblur", canvas=size)
+    assert distance(mended, np.asarray(sharp)) < 0.7 * distance(blurred, np.asarray(sharp))
+
+
+def test_what_shows_no_motion_is_not_sharpened() -> None:
+    sharp = drawing(64, 20)
+    soft = sharp.filter(ImageFilter.GaussianBlur(4))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for picture in (np.asarray(sharp), np.asarray(soft), noise):
+        assert np.array_equal(restored(picture, "deblur"), picture)
 
 
 @pytest.mark.parametrize("degrees", [-40, -20, -7, 7, 20, 40])
