@@ -6,6 +6,7 @@ calls all of them in a fresh clone.
 
 from __future__ import annotations
 
+import configparser
 import os
 import shutil
 import sys
@@ -88,6 +89,22 @@ def slow(session: nox.Session) -> None:
     _pytest(session, *PARALLEL, *SIDE_BY_SIDE, "-m", "slow and not gpu")
     others = [part for path in ("tests/servers", *SIDE_BY_SIDE) for part in ("--ignore", path)]
     _pytest(session, "tests", *others, "-m", "slow and not gpu")
+
+
+@nox.session
+def resolve(session: nox.Session) -> None:
+    """Whether pip finds versions for every extra, as the documents say to install it."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg", "utf-8")
+    names = [name for name in config["options.extras_require"] if name != "litellm"]
+    with tempfile.TemporaryDirectory() as folder:
+        python = _environment(Path(folder, "fresh"))
+        for name in names:
+            _install(session, python, "--dry-run", "-c", "constraints.txt", f".[{name}]")
+        # LiteLLM needs an older huggingface_hub than the constraints name (docs/deploy.md).
+        pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+        torch = next(line for line in pins if line.startswith("torch=="))
+        _install(session, python, "--dry-run", torch, ".[litellm]")
 
 
 @nox.session

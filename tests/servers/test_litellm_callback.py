@@ -49,8 +49,11 @@ def vendor() -> Iterator[Recorder]:
 
 
 def answer(asked: Asked) -> Any:
-    api = "messages" if asked.path.endswith("/messages") else "chat"
-    if asked.path.endswith("/responses"):
+    path = asked.path.partition("?")[0]
+    if "enerateContent" in path:
+        return STREAMS["gemini"] if "streamG" in path else REPLIES["gemini"]
+    api = "messages" if path.endswith("/messages") else "chat"
+    if path.endswith("/responses"):
         api = "responses"
     return STREAMS[api] if asked.json.get("stream") else REPLIES[api]
 
@@ -75,6 +78,8 @@ def prompting(
         "OPENAI_API_KEY": "sk-vendor",
         "ANTHROPIC_BASE_URL": vendor.url,
         "ANTHROPIC_API_KEY": "sk-vendor",
+        "GEMINI_BASE_URL": vendor.url,
+        "GEMINI_API_KEY": "sk-vendor",
     }
     ready = "/health/liveliness"
     with serving(command, port, folder, ready=ready, environment=environment) as server:
@@ -85,24 +90,33 @@ CASES = {
     "chat": ("/v1/chat/completions", "openai/gpt"),
     "responses": ("/v1/responses", "openai/gpt"),
     "messages": ("/v1/messages", "anthropic/claude"),
+    "gemini": ("/v1beta/models/gemini/gemini-3-flash:generateContent", "gemini/gemini-3-flash"),
 }
 
 
 def request_of(api: str, drawing: str, **more: Any) -> dict[str, Any]:
     body = bodies(drawing)[api]
+    if api == "gemini":
+        return {"contents": body["contents"]}
     turns = {key: body[key] for key in ("messages", "input") if key in body}
     limit = {"max_tokens": 9} if api == "messages" else {}
     return {"model": CASES[api][1], **turns, **limit, **more}
 
 
-def posted(server: Server, api: str, body: Any) -> httpx.Response:
-    reply = httpx.post(server.url + CASES[api][0], json=body, headers=HEADERS, timeout=60)
+def posted(server: Server, api: str, body: Any, *, streaming: bool = False) -> httpx.Response:
+    path = CASES[api][0]
+    if api == "gemini" and streaming:
+        path = path.replace("generateContent", "streamGenerateContent") + "?alt=sse"
+    reply = httpx.post(server.url + path, json=body, headers=HEADERS, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply
 
 
 def images(api: str, body: Any) -> list[str]:
     """The base64 of the images in a body."""
+    if api == "gemini":
+        parts = [part for turn in body["contents"] for part in turn["parts"]]
+        return [part["inlineData"]["data"] for part in parts if "inlineData" in part]
     turns = body["input" if api == "responses" else "messages"]
     parts = [
         part for turn in turns if isinstance(turn["content"], list) for part in turn["content"]
@@ -129,7 +143,7 @@ def test_images_arrive_prompted_to_the_byte(
     drawing: str,
 ) -> None:
     body = request_of(api, drawing, stream=streaming)
-    reply = posted(prompting, api, body)
+    reply = posted(prompting, api, body, streaming=streaming)
     expected = json.loads(transform_request(json.dumps(body).encode(), api, tuned).body)
     arrived = vendor.asked[-1].json
     assert images(api, arrived) == images(api, expected) != images(api, body)
