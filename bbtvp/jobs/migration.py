@@ -2,14 +2,17 @@
 
 Of a prompt that was made for an old model, asked about on a new one:
 
-    keep        the prompt is shown to gain more than `min_gain` on the new model
+    keep        the prompt is shown to gain on the new model
     needs none  it is not shown to gain at all, and the new model without a prompt is shown to lose
                 less than `max_harm` against the old model with the prompt, on the same images
     refined     neither; and the prompt as it was refined on training and validation images is shown
-                to gain more than `min_gain`
-    drop        none of these, and the prompt is shown to gain less than `min_gain`; or it is not
-                shown to gain at all, and the interval of its gain ends below `WORTH`
+                to gain
+    drop        none of these, and the prompt is shown to lose; or it is not shown to gain, and the
+                interval of its gain ends below `WORTH`
     undecided   everything else
+
+A first deployment must gain more than two points (`Rule`). Here the prompt is deployed already, so
+any gain that is shown is a reason to keep it.
 
 "Shown" is the proof's own test (`bbtvp.verify.verdict`), with all its controls. The prompt and the
 refined prompt are both tried on the same test images, and one of them is enough for a deployment;
@@ -39,9 +42,12 @@ WORTH = 0.10
 
 
 def rule_of(facts: Mapping[str, Any]) -> Rule:
-    """The rule of a bundle's proofs here: the usual one, at half its level."""
+    """The rule of a bundle's proofs here: any gain, or the loss that a cheaper prompt may have.
+
+    At half the usual level.
+    """
     usual = Rule.of(facts)
-    return Rule(usual.min_gain, usual.max_harm, LEVEL / PROOFS_OF_ONE)
+    return Rule(min(usual.min_gain, 0.0), usual.max_harm, LEVEL / PROOFS_OF_ONE)
 
 
 @final

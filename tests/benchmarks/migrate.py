@@ -164,22 +164,24 @@ def searched(spec: str, source: str, seed: int, folder: Path) -> PromptToMove | 
     return PromptToMove(path.stem, path, run.prompt, found.digest, task(spec), found.meta)
 
 
-def cells(count: int, sources: int, seeds: int) -> Iterator[tuple[str, str, int]]:
+def cells(given: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
     """Tasks of `suite/wide` at equal distances, each with so many sources, which go round."""
-    wide = SUITES["suite/wide"]
+    wide = SUITES["suite/wide"][given.first_task :]
     zoo = [f"zoo/{name}" for name in members()]
-    places = np.linspace(0, len(wide) - 1, count).round().astype(int)
-    for seed in range(seeds):
+    places = np.linspace(0, len(wide) - 1 - given.first_task, given.tasks).round().astype(int)
+    for seed in range(given.first_seed, given.first_seed + given.seeds):
         for number, place in enumerate(places):
-            for turn in range(sources):
+            for turn in range(given.sources):
                 yield wide[place], zoo[(number + turn * 2 + seed) % len(zoo)], seed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", type=int, default=8)
+    parser.add_argument("--first-task", type=int, default=0, help="leave so many out at both ends")
     parser.add_argument("--sources", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--held", type=int, default=1500)
     given = parser.parse_args()
     truth = Truth(given.held)
@@ -189,7 +191,7 @@ def main() -> None:
     seeds: dict[int, list[bool]] = {}
     identities = 0
     with tempfile.TemporaryDirectory() as root:
-        for spec, source, seed in cells(given.tasks, given.sources, given.seeds):
+        for spec, source, seed in cells(given):
             moved = searched(spec, source, seed, Path(root))
             if moved is None:
                 identities += 1

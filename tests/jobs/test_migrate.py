@@ -121,6 +121,10 @@ def test_the_two_proofs_of_one_pair_share_the_level() -> None:
     assert rule_of({"goal": "cost"}).min_gain < 0
 
 
+def test_any_gain_keeps_a_prompt_that_is_deployed_already() -> None:
+    assert rule_of({}).min_gain == 0
+
+
 def test_the_identity_needs_none_and_asks_nothing(tmp_path: Path) -> None:
     path = tmp_path / "same.vprompt"
     prompt = PromptSpace.identity()
