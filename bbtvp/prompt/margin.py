@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import numpy as np
+
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.prompt.layer import Box, Geometry, Paint, PaintLayer
 from bbtvp.prompt.pose import edge_colour
@@ -36,8 +38,8 @@ def _paint(canvas: Pixels, box: Box) -> None:
     image = box.of(canvas)
     if image.shape == canvas.shape:
         return
-    colour = edge_colour(image)
-    canvas[: box.top] = colour
-    canvas[box.bottom :] = colour
-    canvas[box.top : box.bottom, : box.left] = colour
-    canvas[box.top : box.bottom, box.right :] = colour
+    line = np.tile(edge_colour(image), (canvas.shape[1], 1))  # copied faster than single pixels
+    canvas[: box.top] = line
+    canvas[box.bottom :] = line
+    canvas[box.top : box.bottom, : box.left] = line[: box.left]
+    canvas[box.top : box.bottom, box.right :] = line[box.right :]

@@ -42,6 +42,7 @@ _LIGHT_SHARE = 1 / 8
 """Standard deviation of the blur that stands for the light, as a share of the longer side."""
 _CAST_LIMIT = 4.0
 """The most by which white balance multiplies a channel: a picture of one colour is no cast."""
+_EVERY = np.arange(256, dtype=np.float32)
 _PIXELS_AT_ONCE = 1 << 13
 """So many are added before the next ones become floats, so that they stay in cache."""
 
@@ -59,7 +60,7 @@ def _white_balance(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     means = np.maximum(_means(pixels), 1)
     gains = np.clip(means.mean() / means, 1 / _CAST_LIMIT, _CAST_LIMIT)
-    table = rounded(np.arange(256, dtype=np.float32) * gains[:, None])
+    table = rounded(_EVERY * gains[:, None])
     return image.point(table.reshape(-1).tolist())
 
 
@@ -83,13 +84,15 @@ def _flatten(image: Image.Image) -> Image.Image:
     pixels = np.asarray(image)
     wide = Image.fromarray(wide_blur(image, max(image.size) * _LIGHT_SHARE)).convert("L")
     mean = np.maximum(np.asarray(wide, np.float32), 1).mean()
+    gains = mean / np.maximum(_EVERY, 1)
+    table = rounded(gains[:, None] * _EVERY).reshape(-1)
     light = np.asarray(wide.convert("RGB"))  # a level per value: numpy is slow at three per level
     flat = np.empty_like(pixels)
     for rows in bands(pixels):
-        gains = np.maximum(floats_of(light[rows], "light"), 1)
-        np.divide(mean, gains, out=gains)
-        gains *= floats_of(pixels[rows], "toned")
-        flat[rows] = rounded(gains)
+        places = light[rows].astype(np.uint16)
+        places <<= 8
+        places |= pixels[rows]
+        table.take(places, out=flat[rows], mode="wrap")
     return Image.fromarray(flat)
 
 
