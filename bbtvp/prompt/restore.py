@@ -24,6 +24,7 @@ from bbtvp.prompt.layer import (
     chosen,
 )
 from bbtvp.prompt.levels import Floats, bands, floats_of, rounded
+from bbtvp.prompt.local import locally_stretched
 from bbtvp.prompt.looks import looks
 from bbtvp.prompt.median import median_filtered
 from bbtvp.prompt.motion import deblurred
@@ -140,6 +141,7 @@ _OPERATIONS: Mapping[str, _Choice] = {
     "equalize": _Choice("light", _equalize),
     "white-balance": _Choice("light", _white_balance),
     "flatten": _Choice("light", _flatten),
+    "local-stretch": _Choice("light", locally_stretched),
     "clahe": _Choice("light", _clahe, needs_opencv=True),
 }
 
@@ -167,7 +169,9 @@ class Restore(PaintLayer):
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
       flattens the histogram of luma; "white-balance" makes the channels' means equal (grey world,
       each gain within 1/4..4); "flatten" divides by the light, a blur of 1/8 of the longer side;
-      "clahe" equalises 8 × 8 parts of the picture with a clip limit of 2 (OpenCV).
+      "local-stretch" makes the darkest channel within 1/8 of the longer side black and the lightest
+      white, 48 levels apart at least; "clahe" equalises 8 × 8 parts of the picture with a clip
+      limit of 2 (OpenCV).
 
     operations: those that may be chosen. What needs OpenCV says so with UsageError, in one line,
     where a search would choose it and where a prompt uses it: pip install 'bbtvp[restore]'.

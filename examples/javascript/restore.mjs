@@ -3,6 +3,7 @@
 import { wideBlur } from "./blur.mjs";
 import { PromptError } from "./errors.mjs";
 import { Layer } from "./layer.mjs";
+import { locallyStretched } from "./local.mjs";
 import { greyOf, histogramOf, relit } from "./luma.mjs";
 import { medianFiltered } from "./median.mjs";
 import { deblurred } from "./motion.mjs";
@@ -30,6 +31,7 @@ const LIGHT = {
   equalize: (picture) => relit(picture, equalizing),
   "white-balance": whiteBalance,
   flatten,
+  "local-stretch": locallyStretched,
   clahe: needsOpenCv,
 };
 const GROUPS = [POSE, STRIPES, NOISE, BLUR, LIGHT];
