@@ -228,8 +228,10 @@ class Pattern:
 
     def __init__(self, levels: NDArray[np.int16]) -> None:
         """levels: (height, width, 3)."""
-        self.up = np.clip(levels, 0, 255).astype(np.uint8)
-        self.down = np.clip(-levels, 0, 255).astype(np.uint8)
+        self.up = np.empty(levels.shape, np.uint8)
+        self.down = np.empty(levels.shape, np.uint8)
+        np.clip(levels, 0, 255, out=self.up, casting="unsafe")
+        np.clip(-levels, 0, 255, out=self.down, casting="unsafe")
 
     def add_to(self, canvas: Pixels) -> None:
         """Add it in place, clipped to 0..255.

@@ -116,8 +116,9 @@ class Frame(PaintLayer):
             return np.broadcast_to(self._levels(self.amplitude * z), shape)
         if self.basis == "dct":
             drawn = np.empty(shape, np.uint8)
-            for channel, plane in enumerate(waves(z, self.size, geometry)):
-                drawn[..., channel] = self._levels(self._dct_scale * plane)
+            planes = waves(z, self.size, geometry)
+            for channel in range(len(CHANNELS)):
+                drawn[..., channel] = self._levels(next(planes), self._dct_scale)
             return drawn
         levels = self._levels(self.amplitude * z).reshape(-1, 3)
         if self.basis == "blocks":
@@ -171,18 +172,18 @@ class Frame(PaintLayer):
     def _dct_scale(self) -> float:
         return self.amplitude / math.sqrt(self.size)
 
-    def _levels(self, logits: NDArray[np.float64]) -> Pixels:
-        """Offsets from the initial logit to uint8.
+    def _levels(self, logits: NDArray[np.float64], scale: float = 1.0) -> Pixels:
+        """Offsets from the initial logit, times the scale, to uint8. Uses up the offsets.
 
         The start is a whole level, so that a sum that is 0 but for rounding cannot tip a pixel to
         its neighbour; black and white start a quarter of a level inside, where their logit is
         finite.
         """
         start = min(max(self._initial, 0.25), 254.75) / 255
-        value = logits + math.log(start / (1 - start))
-        value *= (
-            0.5  # in place from here on: fresh arrays of this size cost more than the arithmetic
-        )
+        value = logits  # in place: fresh arrays of this size cost more than the arithmetic
+        value *= scale
+        value += math.log(start / (1 - start))
+        value *= 0.5
         np.tanh(value, out=value)
         value *= 127.5  # 255 * sigmoid(x) = 127.5 * (1 + tanh(x / 2))
         value += 128

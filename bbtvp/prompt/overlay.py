@@ -100,8 +100,9 @@ class Overlay(PaintLayer):
         scaled = self._scale * bounded(z)
         if self.basis == "dct":
             changes = np.empty((geometry.height, geometry.width, len(CHANNELS)), np.int16)
-            for channel, plane in enumerate(waves(scaled, self.size, geometry)):
-                changes[..., channel] = self._rounded(plane)
+            planes = waves(scaled, self.size, geometry)
+            for channel in range(len(CHANNELS)):  # `enumerate` would keep the last plane alive
+                changes[..., channel] = self._rounded(next(planes))
             return changes
         levels = self._rounded(scaled)
         if self.basis == "blocks":

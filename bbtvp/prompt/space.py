@@ -509,9 +509,10 @@ class Prompt:
                 break
         else:
             return None
+        hidden = self.space.square(self.z)  # first: it draws a canvas of its own
         frame = np.full((*field.shape[:2], 4), 255, np.uint8)
         frame[..., :3] = field
-        self.space.square(self.z).of(frame)[..., 3] = 0
+        hidden.of(frame)[..., 3] = 0
         return frame
 
     def save(self, path: Path | str, meta: Mapping[str, Any] | None = None) -> None:
