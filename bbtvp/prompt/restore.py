@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt.blur import wide_blur
+from bbtvp.prompt.chroma import chroma_evened
 from bbtvp.prompt.layer import (
     Box,
     Geometry,
@@ -135,6 +136,7 @@ _OPERATIONS: Mapping[str, _Choice] = {
     "destripe": _Choice("stripes", destriped),
     "median": _Choice("noise", _median),
     "wide-median": _Choice("noise", _wide_median),
+    "chroma": _Choice("noise", chroma_evened),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
     "deblur": _Choice("blur", deblurred),
     "autocontrast": _Choice("light", _autocontrast),
@@ -162,8 +164,9 @@ class Restore(PaintLayer):
       directions alike;
     - stripes: "destripe" brings the lines along stripes that cross the whole picture, such as moiré
       or the shadow of a blind, to one level;
-    - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "smooth", a bilateral filter of
-      7 × 7 that keeps edges of more than half of the picture's range (OpenCV);
+    - noise: "median" of 3 × 3 pixels, "wide-median" of 5 × 5; "chroma" evens colour among
+      neighbours of like luma, of 9 × 9; "smooth", a bilateral filter of 7 × 7 that keeps edges of
+      more than half of the picture's range (OpenCV);
     - blur: "deblur" undoes a motion along a straight line, whose direction and length the picture
       shows;
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"

@@ -22,11 +22,17 @@ export function histogramOf(levels) {
 
 /** A picture with its JPEG luma changed by a function from levels to a table of 256. */
 export function relit(picture, tableOf) {
-  const { luma, blue, red } = differences(picture);
+  const { luma, blue, red } = planesOf(picture);
   const table = tableOf(luma);
-  const made = new Picture(picture.width, picture.height);
+  const relitLuma = luma.map((level) => table[level]);
+  return pictureOf({ luma: relitLuma, blue, red }, picture.width, picture.height);
+}
+
+/** The picture of JPEG luma and chroma, as Pillow converts it. */
+export function pictureOf({ luma, blue, red }, width, height) {
+  const made = new Picture(width, height);
   for (let at = 0, to = 0; at < luma.length; at += 1, to += 3) {
-    const level = table[luma[at]];
+    const level = luma[at];
     made.data[to] = clipped(level + (RED_OF_RED[red[at]] >> BITS));
     made.data[to + 1] = clipped(
       level + ((GREEN_OF_BLUE[blue[at]] + GREEN_OF_RED[red[at]]) >> BITS),
@@ -36,7 +42,8 @@ export function relit(picture, tableOf) {
   return made;
 }
 
-function differences({ data }) {
+/** JPEG luma and chroma of each pixel, as Pillow converts it. */
+export function planesOf({ data }) {
   const count = data.length / 3;
   const [luma, blue, red] = [0, 1, 2].map(() => new Uint8Array(count));
   for (let at = 0, from = 0; at < count; at += 1, from += 3) {

@@ -1,6 +1,7 @@
 // Restoration that follows the picture; what needs OpenCV is refused.
 
 import { wideBlur } from "./blur.mjs";
+import { chromaEvened } from "./chroma.mjs";
 import { PromptError } from "./errors.mjs";
 import { Layer } from "./layer.mjs";
 import { locallyStretched } from "./local.mjs";
@@ -23,6 +24,7 @@ const STRIPES = { destripe: destriped };
 const NOISE = {
   median: (picture) => medianFiltered(picture, 3),
   "wide-median": (picture) => medianFiltered(picture, 5),
+  chroma: chromaEvened,
   smooth: needsOpenCv,
 };
 const BLUR = { deblur: deblurred };

@@ -39,7 +39,7 @@ PRESETS = (
 _CANVASES = (8, 33, 64, 100, 224)
 _RESTORATIONS = (
     *("deskew", "trim", "unsqueeze", "destripe", "median", "wide-median"),
-    *("deblur", "autocontrast", "equalize", "white-balance", "flatten"),
+    *("chroma", "deblur", "autocontrast", "equalize", "white-balance", "flatten"),
     "local-stretch",
 )
 _TONES = ("brightness", "contrast", "gamma", "saturation", "sharpness", "clarity")

@@ -135,6 +135,25 @@ def test_noise_falls_and_edges_stay(name: str) -> None:
     assert cleaned[:, 34].mean() - cleaned[:, 29].mean() > 100
 
 
+def test_a_colour_spreads_over_what_is_equally_bright_and_no_further() -> None:
+    """Two halves of two levels of luma, with the chroma of each in blotches."""
+    rng = np.random.default_rng(3)
+    planes = np.empty((64, 64, 3), np.uint8)
+    planes[...] = (60, 128, 170)
+    planes[:, 32:] = (180, 90, 128)
+    blotched = planes.copy()
+    blotched[..., 1:] += rng.integers(0, 24, (32, 32, 2), np.uint8).repeat(2, 0).repeat(2, 1)
+    sharp, damaged = (
+        np.asarray(Image.fromarray(each, "YCbCr").convert("RGB")) for each in (planes, blotched)
+    )
+    mended = restored(damaged, "chroma").astype(int)
+    assert mended[:, :32].std(axis=(0, 1)).max() < damaged[:, :32].std(axis=(0, 1)).max() / 3
+    step = np.abs(mended[:, 30] - mended[:, 33]).mean()
+    assert step > 0.9 * np.abs(sharp[:, 30].astype(int) - sharp[:, 33]).mean()
+    clean = restored(sharp, "chroma")
+    assert np.abs(clean.astype(int) - sharp).max() <= 3, "the rounding of two conversions"
+
+
 def moved(image: Image.Image, degrees: float, length: float) -> Pixels:
     """As by a camera that moves by so many pixels while it takes the picture."""
     turned = math.radians(degrees)
