@@ -25,6 +25,7 @@ from bbtvp.prompt.marks.legend import Legend as Legend
 from bbtvp.prompt.marks.marks import Marks as Marks
 from bbtvp.prompt.overlay import Overlay as Overlay
 from bbtvp.prompt.placement import Placement as Placement
+from bbtvp.prompt.presets import may_enlarge as may_enlarge
 from bbtvp.prompt.presets import preset as preset
 from bbtvp.prompt.presets import takes_any_shape as takes_any_shape
 from bbtvp.prompt.rendering import Prepared as Prepared

@@ -1,4 +1,4 @@
-"""Looks far from neutral that a search may begin with: tones, and a smaller picture.
+"""Looks far from neutral that a search may begin with: tones, a smaller or an enlarged picture.
 
 A search from the neutral point seldom gets so far; a race tells in a few images which is worth it.
 """
@@ -13,16 +13,17 @@ from bbtvp.prompt.placement import Placement
 from bbtvp.prompt.tone import Tone
 
 _LOOKS: tuple[Mapping[str, Mapping[str, float]], ...] = (
+    {Placement.kind: {"shrink": 2.0}},
     {Placement.kind: {"zoom": -2.0}},
+    {Placement.kind: {"enlarge_2": 1.0}},
     {Tone.kind: {"gamma": -2.0}},
-    {Tone.kind: {"saturation": 2.0}},
     {Tone.kind: {"gamma": 2.0}},
+    {Placement.kind: {"shrink": 1.0}, Tone.kind: {"clarity": 1.0}},
     {Placement.kind: {"zoom": -1.0}, Tone.kind: {"clarity": 1.0}},
-    {Tone.kind: {"saturation": 2.0, "contrast": -1.0}},
     {Tone.kind: {"sharpness": -2.0}},
 )
-"""Values of z, by layer: smaller, lighter, more colour, darker, smaller and clearer, more colour in
-soft light, softer.
+"""Values of z, by layer: smaller, twice the size, lighter, darker, smaller and clearer, softer.
+What is smaller is there by either name that it has in a space.
 """
 
 
@@ -39,7 +40,7 @@ def looks(layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
 
 def _part(layer: Layer | None, values: Mapping[str, float]) -> Vector | None:
     """The layer's z for these values; None where it has no such variables."""
-    if isinstance(layer, Placement) and values.keys() <= set(layer.search):
+    if isinstance(layer, Placement) and values.keys() <= set(layer.variables):
         return layer.at(values)
     if isinstance(layer, Tone) and values.keys() <= set(layer.variables):
         return layer.at(values)

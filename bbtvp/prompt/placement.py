@@ -29,7 +29,9 @@ Shape: TypeAlias = Literal["square", "picture"]
 
 _ZOOM_STEP = 0.25
 _ZOOM_LIMIT = 0.5
-"""Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65."""
+"""Zoom is exp(soft(z)): a quarter larger at z = 1, always within 0.61-1.65. Shrinking is the half
+below 1: exp(-soft(z)) for z > 0.
+"""
 _LEVELS = (math.exp(_ZOOM_LIMIT / 4), math.exp(_ZOOM_LIMIT / 2), math.exp(_ZOOM_LIMIT))
 """Zooms between 1 and the largest for which a reduced copy is kept: resizing costs what the larger
 side holds.
@@ -42,7 +44,11 @@ it.
 """
 SIZES = {"1": 1.0, "1/2": 1 / 2, "1/3": 1 / 3, "1/4": 1 / 4, "2": 2.0, "3": 3.0}
 """The sizes that can be sent, as multiples of the size at z = 0."""
-
+_SENT: Mapping[str, Mapping[str, float]] = {
+    "size": SIZES,
+    "enlarge": {name: SIZES[name] for name in ("1", "2")},
+}
+"""Variables that choose the size that is sent, and from what."""
 
 _NO_INSETS = Insets()
 
@@ -61,7 +67,7 @@ class View(NamedTuple):
     size: float = 1.0
 
 
-_VARIABLES = (*View._fields, "crop")
+_VARIABLES = (*View._fields, "crop", "shrink", "enlarge")
 
 
 @final
@@ -70,13 +76,14 @@ class Placement(Layer):
     """The source fitted (never stretched) into a centred rectangle of the canvas.
 
     `inside`: the sides of that rectangle as a fraction of the canvas', in (0, 1]. `search`: which
-    of "zoom", "crop", "x", "y" and "size" are variables; none by default. A zoom below 1 shrinks
-    the image; above 1 the inside rectangle shows a part of it. `crop` is the gentler, one-sided
-    kind: the share of the side that is shown, 0.75..1, all of it for z <= 0; it is a zoom of 1 /
-    crop. `x` and `y` say where the visible part lies in the free space of the canvas and, for a
-    zoomed image, which part is visible: -1 left or top, 0 centre, 1 right or bottom. The rest
-    belongs to the frame. `size` chooses one of `SIZES`: the canvas that is sent is so many times
-    the usual one, never more than the space's limit; six variables in z, a choice.
+    of "zoom", "shrink", "crop", "x", "y", "size" and "enlarge" are variables; none by default. A
+    zoom below 1 shrinks the image; above 1 the inside rectangle shows a part of it. `shrink` and
+    `crop` are its one-sided kinds, 1 for z <= 0: a zoom of 0.61..1, and the share of the side that
+    is shown, 0.75..1, a zoom of 1 / crop. `x` and `y` say where the visible part lies in the free
+    space of the canvas and, for a zoomed image, which part is visible: -1 left or top, 0 centre, 1
+    right or bottom. The rest belongs to the frame. `size` chooses one of `SIZES`: the canvas that
+    is sent is so many times the usual one, never more than the space's limit; six variables in z, a
+    choice. `enlarge` is the same with the sizes 1 and 2 alone; a space has one of the two at most.
 
     `reduce`: the picture is first averaged over squares of whole pixels (`Image.reduce`), as large
     as leaves it no smaller than wanted, and then resampled once: a third of the time for a photo.
@@ -102,6 +109,10 @@ class Placement(Layer):
         object.__setattr__(
             self, "search", checked_choice("placement variable", self.search, _VARIABLES)
         )
+        if set(_SENT) <= set(self.search):
+            raise UsageError(
+                'size and enlarge both choose the size that is sent; leave "enlarge" out of search'
+            )
 
     def config(self) -> dict[str, Any]:
         """As of every layer; that nothing is reduced, as in early bundles, is not said."""
@@ -111,50 +122,57 @@ class Placement(Layer):
         return config
 
     def names(self, geometry: Geometry) -> tuple[str, ...]:
-        return self._names
+        return self.variables
 
     def params(self, z: Vector, geometry: Geometry) -> dict[str, float | str]:
         named: dict[str, float | str] = dict(self.view(z)._asdict())
         del named["size"]
-        if "size" in self.search:
+        if self.sizes:
             named["size"] = self._size(z)
         return named
 
     def choices(self, geometry: Geometry) -> tuple[Group, ...]:
-        if "size" not in self.search:
+        if not self.sizes:
             return ()
-        return ((self.size_places.start, len(SIZES)),)
+        return ((self.size_places.start, len(self.sizes)),)
 
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
-        """Each size but the usual one."""
+        """Each of `SIZES` but the usual one; an enlargement is one of the `looks`."""
         if "size" not in self.search:
             return []
         return [{self.kind: self.start(size)} for size in list(SIZES)[1:]]
 
     def start(self, size: str) -> Vector:
         """A z that sends this size, all else at its middle. UsageError if it is not searched."""
-        checked_choice("size", (size,), SIZES)
-        z = np.zeros(len(self._names))
-        z[self.size_places.start + list(SIZES).index(size)] = 1.0
+        checked_choice("size", (size,), self.sizes or SIZES)
+        z = np.zeros(len(self.variables))
+        z[self.size_places.start + list(self.sizes).index(size)] = 1.0
         return z
+
+    @property
+    def sizes(self) -> Mapping[str, float]:
+        """The sizes that z chooses from, as multiples of the usual one; none if it chooses none."""
+        return next((_SENT[name] for name in self.search if name in _SENT), {})
 
     def at(self, values: Mapping[str, float]) -> Vector:
         """A z with these values of its variables, all others 0."""
-        return np.array([values.get(name, 0.0) for name in self._names])
+        return np.array([values.get(name, 0.0) for name in self.variables])
 
     def geometry(self, canvas: Size, *, shape: Shape = "square") -> Geometry:
         """The inside rectangle on a canvas of this size."""
         inside = Size(*(max(1, round(side * self.inside)) for side in canvas))
         covered = Size(*map(self._covered, canvas, inside))
-        shared = shape == "square" and "size" not in self.search
+        shared = shape == "square" and not self.sizes
         return Geometry(canvas, inside, not self.search, covered, shared, shape == "picture")
 
     def view(self, z: Vector) -> View:
         """The placement that z stands for; z = 0 is the initial one."""
-        at = dict(zip(self._names, z.tolist(), strict=True))
+        at = dict(zip(self.variables, z.tolist(), strict=True))
         crop = 1 - soft(max(at.get("crop", 0.0), 0.0), _CROP_STEP, _CROP_LIMIT)
+        logarithm = soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)
+        logarithm -= soft(max(at.get("shrink", 0.0), 0.0), _ZOOM_STEP, _ZOOM_LIMIT)
         return View(
-            zoom=math.exp(soft(at.get("zoom", 0.0), _ZOOM_STEP, _ZOOM_LIMIT)) / crop,
+            zoom=math.exp(logarithm) / crop,
             x=soft(at.get("x", 0.0), _OFFSET_STEP, 1.0),
             y=soft(at.get("y", 0.0), _OFFSET_STEP, 1.0),
             size=SIZES[self._size(z)],
@@ -192,24 +210,25 @@ class Placement(Layer):
         return Copy(Extent(*size), partial(_resized, source, size, whole))
 
     @property
-    def _names(self) -> tuple[str, ...]:
-        expanded = {"size": tuple(f"size_{size}" for size in SIZES)}
+    def variables(self) -> tuple[str, ...]:
+        """The names of its variables in z, of a choice one for each option."""
+        expanded = {name: tuple(f"{name}_{one}" for one in sizes) for name, sizes in _SENT.items()}
         return tuple(name for chosen in self.search for name in expanded.get(chosen, (chosen,)))
 
     @property
     def size_places(self) -> slice:
         """The places of the size among this layer's variables. UsageError if it has none."""
-        if "size" not in self.search:
+        variable = next((name for name in self.search if name in _SENT), None)
+        if variable is None:
             raise UsageError('this placement searches no size; give search=("size",)')
-        first = self._names.index(f"size_{next(iter(SIZES))}")
-        return slice(first, first + len(SIZES))
+        first = self.variables.index(f"{variable}_{next(iter(SIZES))}")
+        return slice(first, first + len(self.sizes))
 
     def _size(self, z: Vector) -> str:
         """The name of the chosen size."""
-        options = list(SIZES)
-        if "size" not in self.search:
-            return options[0]
-        return chosen(options, z[self.size_places].tolist())
+        if not self.sizes:
+            return next(iter(SIZES))
+        return chosen(list(self.sizes), z[self.size_places].tolist())
 
     @property
     def _largest_zoom(self) -> float:
@@ -218,7 +237,9 @@ class Placement(Layer):
 
     def _covered(self, canvas: int, inside: int) -> int:
         """See `Geometry.covered`; where anything moves, a pixel a side is left for rounding."""
-        smallest = int(inside * math.exp(-_ZOOM_LIMIT)) - 2 if "zoom" in self.search else inside
+        smallest = inside
+        for _ in {"zoom", "shrink"} & set(self.search):
+            smallest = int(smallest * math.exp(-_ZOOM_LIMIT)) - 2
         if {"x", "y"} & set(self.search):
             smallest = 2 * smallest - canvas
         return max(0, smallest)

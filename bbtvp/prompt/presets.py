@@ -25,7 +25,7 @@ _PRESETS: dict[str, tuple[Layer, ...]] = {
     "frame": (Placement(_TVP_INSIDE), Frame("dct")),
     "tone": (Placement(), Tone(("contrast", "brightness", "gamma"))),
     "default": (
-        Placement(search=("zoom",), reduce=True),
+        Placement(search=("shrink",), reduce=True),
         Restore(),
         Tone(("contrast", "brightness", "gamma", "sharpness", "clarity", "saturation")),
         Margin(),
@@ -44,25 +44,36 @@ def takes_any_shape(name: str) -> bool:
     return name.partition("+")[0] not in _SQUARE
 
 
-def preset(name: str, canvas: int = 224, shape: Shape = "square") -> PromptSpace:
+def may_enlarge(name: str) -> bool:
+    """Whether the preset may send a picture at twice its size: without a layer of one canvas."""
+    return name == "default"
+
+
+def preset(
+    name: str, canvas: int = 224, shape: Shape = "square", *, enlarges: bool = False
+) -> PromptSpace:
     """A space by name, on a canvas of `canvas` pixels a side. UsageError for an unknown name.
 
-    shape: see `PromptSpace`; with "picture" `canvas` bounds the longer side.
+    shape: see `PromptSpace`; with "picture" `canvas` bounds the longer side. enlarges: whether
+    the picture may be sent at twice its size, see `may_enlarge`; other presets never do that.
 
     `<preset>+<layer>` adds a layer with its default options, a plug-in's too: "tone+overlay".
 
     "tvp": the geometry of arXiv 2404.11207 with one variable per frame pixel and channel (69,840 at
     224). "frame": the same geometry with 72 low-frequency variables. "tone": the image fills the
-    canvas; contrast, brightness, gamma. "default": zoom, restoration that follows the picture,
-    all of tone, and a margin in the picture's own colour. "annotate": marks over the image and the
-    sentence that names them, with a crop and contrast; 25 variables for eleven choices, see
+    canvas; contrast, brightness, gamma. "default": a smaller picture, restoration that follows the
+    picture, all of tone, and a margin in the picture's own colour. "annotate": marks over the image
+    and the sentence that names them, with a crop and contrast; 25 variables for eleven choices, see
     `Marks`. "words": the image as it is, and the bundled wordings around the question, one variable
     each; see `Guidance`.
     """
     base, *added = name.split("+")
     if base not in _PRESETS:
         raise unknown("prompt preset", base, _PRESETS)
-    return PromptSpace((*_PRESETS[base], *map(_by_default, added)), canvas, shape)
+    placement, *others = _PRESETS[base]
+    if enlarges and may_enlarge(name):
+        placement = Placement(search=("shrink", "enlarge"), reduce=True)
+    return PromptSpace((placement, *others, *map(_by_default, added)), canvas, shape)
 
 
 def _by_default(kind: str) -> Layer:

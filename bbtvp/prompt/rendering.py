@@ -81,7 +81,7 @@ class Prepared:
             return
         geometry = canvases.geometry(self.size)
         copies = self._copies[geometry] = tuple(copy.settled() for copy in self.copies(geometry))
-        if "size" not in canvases.placement.search:
+        if not canvases.placement.sizes:
             self._source = None  # a large picture is kept once, as small as it will be shown
             self.held = 0
         self.held += sum({copy.size: math.prod(copy.image.size) for copy in copies}.values())

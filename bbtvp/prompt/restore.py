@@ -35,6 +35,8 @@ from bbtvp.prompt.stripes import destriped
 _Operation: TypeAlias = Callable[[Image.Image], Image.Image]
 
 _NONE = "none"
+_RANGE = "autocontrast"
+"""What gives a picture its range of levels back, whatever else was mended."""
 
 _CUTOFF = 1
 """Percent of the pixels at each end that autocontrast may clip."""
@@ -182,12 +184,14 @@ class Restore(PaintLayer):
 
     operations: tuple[str, ...] = (
         "deskew",
-        "trim",
+        "unsqueeze",
+        "destripe",
         "median",
         "wide-median",
-        "autocontrast",
+        "deblur",
         "white-balance",
-        "flatten",
+        "local-stretch",
+        "autocontrast",
     )
 
     kind: ClassVar[str] = "restore"
@@ -228,16 +232,26 @@ class Restore(PaintLayer):
     def starts(self, layers: Mapping[str, Layer]) -> list[dict[str, Vector]]:
         """Operations, alone and in pairs, and `looks` of the layers beside, in turn.
 
-        A pair is the first operation against noise with one for light: light that is mended shows
-        the noise, so one of the two alone often gains nothing.
+        A pair is one against stripes and the first against noise, or one against noise and
+        autocontrast. It comes before its parts: a model that one of the two suffices for holds the
+        pair equal, and another model may need both. Light that is mended shows the noise, and a
+        picture without its noise may still have little contrast. Parts of pairs come last.
         """
         if any(_OPERATIONS[name].needs_opencv for name in self.operations):
             _opencv()
         options = self._options()
-        noise = options.get("noise", [])[1:2]
-        pairs = list(itertools.product(noise, options.get("light", [])[1:]))
-        alone = [(name,) for name in self.operations]
-        own = [{self.kind: self.start(*names)} for names in (*pairs[:1], *alone, *pairs[1:])]
+        poses, stripes, blurs, noises = (
+            options.get(group, [])[1:] for group in ("pose", "stripes", "blur", "noise")
+        )
+        light = [name for name in options.get("light", []) if name == _RANGE]
+        first, *others = [*itertools.product(noises, light)] or [()]
+        pairs = (first, *itertools.product(stripes, noises[:1]), *others)
+        single = [(name,) for name in (*poses, *blurs)]
+        parts = {*itertools.chain(*pairs)}
+        unpaired = [(name,) for name in self.operations if name not in {*poses, *blurs, *parts}]
+        paired = [(name,) for name in reversed(self.operations) if name in parts]
+        ordered = (first, *single, *pairs[1:], *unpaired, *paired)
+        own = [{self.kind: self.start(*names)} for names in ordered if names]
         mixed = itertools.zip_longest(own, looks(layers))
         return [start for start in itertools.chain.from_iterable(mixed) if start is not None]
 

@@ -10,7 +10,14 @@ import numpy as np
 
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.models import Delivered, Model
-from bbtvp.prompt import Placement, Prompt, PromptSpace, preset, takes_any_shape
+from bbtvp.prompt import (
+    Placement,
+    Prompt,
+    PromptSpace,
+    may_enlarge,
+    preset,
+    takes_any_shape,
+)
 from bbtvp.prompt.image import read_header
 from bbtvp.prompt.layer import MAX_CANVAS, MIN_CANVAS, Size
 from bbtvp.prompt.rendering import Canvases
@@ -36,14 +43,18 @@ def choose_space(name: str, task: Task, models: Sequence[Model]) -> PromptSpace:
     The canvas has each picture's own shape and pixels, unless the training pictures are all equal
     squares that a square of `choose_canvas` holds. It is a square all the same for presets of TVP's
     geometry, and where a model's processor cuts off the sides of a picture: of a square it sees
-    all. UsageError for an unknown name, or no picture that can be read.
+    all. Where pictures are small, the default may send them at twice their size. UsageError for an
+    unknown name, or no picture that can be read.
     """
     sizes = picture_sizes(task)
     side = choose_canvas(task, models)
     equal = len(set(sizes)) == 1 and sizes[0].width == sizes[0].height <= side
     if equal or not takes_any_shape(name) or _is_cut(models, sizes):
         return preset(name, side)
-    return preset(name, longest_side(models, sizes), "picture")
+    longest = longest_side(models, sizes)
+    if may_enlarge(name) and _may_double(models, sizes):
+        return preset(name, 2 * longest, "picture", enlarges=True)
+    return preset(name, longest, "picture")
 
 
 def choose_canvas(task: Task, models: Sequence[Model]) -> int:
@@ -67,6 +78,18 @@ def longest_side(models: Sequence[Model], sizes: Iterable[Size]) -> int:
     longest = max(size.longer for size in shapes)
     passing = min(_passing(model, size) for model in models for size in shapes)
     return max(MIN_CANVAS, min(MAX_CANVAS, longest, passing))
+
+
+def _may_double(models: Sequence[Model], sizes: Sequence[Size]) -> bool:
+    """Whether all pictures arrive as they are sent at twice their size, and some model gains by it.
+
+    A processor that makes all pictures one size shows no more of one that was enlarged before.
+    """
+    if any(model.capabilities.image_side and not model.is_endpoint for model in models):
+        return False
+    doubled = [Size(2 * size.width, 2 * size.height) for size in sizes]
+    longest = max(size.longer for size in doubled)
+    return longest <= LARGEST_CANVAS and longest_side(models, doubled) >= longest
 
 
 def canvas_seen(side: int | None, fitting: Callable[[int], int]) -> int:

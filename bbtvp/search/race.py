@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, final
 
@@ -33,6 +33,11 @@ _INHERITED = 0.5
 _TIE = 1.0
 """Recipes within so many standard errors of the best are held equal."""
 
+_TIE_OF_MORE = 2.0
+"""The same for one that does all that the best does, and restores more: what the source can do
+without, another model may need.
+"""
+
 
 @final
 class Placed(NamedTuple):
@@ -52,7 +57,8 @@ class Placed(NamedTuple):
 class _Entrant:
     """A recipe in the race, its losses and those of the neutral point on the same images.
 
-    inherited, weight: a first estimate of its fall, and the images that it counts for.
+    inherited, weight: a first estimate of its fall, and the images that it counts for. place: in
+    the order in which the recipes were proposed.
     """
 
     z: Vector
@@ -60,6 +66,7 @@ class _Entrant:
     neutral: list[float] = field(default_factory=list)
     inherited: float = 0.0
     weight: float = 0.0
+    place: int = 0
 
     @property
     def seen(self) -> int:
@@ -69,11 +76,14 @@ class _Entrant:
         fall, noise = paired(np.array(self.neutral), np.array(self.losses))
         return Placed(self.z, fall, noise)
 
-    def ties_with(self, best: _Entrant) -> bool:
-        """Whether the best is ahead by no more than the noise, on the images of both."""
+    def ties_with(self, best: _Entrant, tie: float) -> bool:
+        """Whether the best is ahead by no more than so many standard errors.
+
+        On the images of both.
+        """
         both = min(self.seen, best.seen)
         lead, noise = paired(np.array(self.losses[-both:]), np.array(best.losses[-both:]))
-        return lead <= _TIE * noise
+        return lead <= tie * noise
 
     @property
     def score(self) -> float:
@@ -109,20 +119,13 @@ class Race:
         queries of the plan's rungs. Raises BudgetReached at a cap.
         """
         first = self.plan.rungs[0]
-        runners = [_Entrant(z) for z in recipes[: first.prompts]]
+        runners = [_Entrant(z, place=i) for i, z in enumerate(recipes[: first.prompts])]
         for number, rung in enumerate(self.plan.rungs):
             if number:
                 children = rung.prompts - math.ceil(len(runners) / 2) if number == 1 else 0
                 runners = self._next(runners, rung, children)
             self._ask(number, rung, runners)
-        return _ranked(runners, fixed=self._is_fixed)
-
-    def _is_fixed(self, z: Vector) -> bool:
-        """Whether a continuous variable is moved: that is the same change for every picture."""
-        fixed = z.copy()
-        for first, count in self.objective.space.choices:
-            fixed[first : first + count] = 0
-        return bool(fixed.any())
+        return _ranked(runners, self.objective.space)
 
     def _next(self, runners: Sequence[_Entrant], rung: Rung, most: int) -> list[_Entrant]:
         """Those that go on: the neutral point, the best others, and at most so many children."""
@@ -157,7 +160,7 @@ class Race:
         return np.array(done["losses"], np.float64)
 
 
-def _ranked(runners: Sequence[_Entrant], *, fixed: Callable[[Vector], bool]) -> list[Placed]:
+def _ranked(runners: Sequence[_Entrant], space: PromptSpace) -> list[Placed]:
     """Best first, the neutral point before all that do not beat it by their noise.
 
     Of those that beat it and are held equal to the best, one that reads its strength from the
@@ -166,12 +169,27 @@ def _ranked(runners: Sequence[_Entrant], *, fixed: Callable[[Vector], bool]) -> 
     neutral, *others = runners
     ranked = sorted(others, key=lambda runner: -runner.placed().fall)
     better = [runner for runner in ranked if runner.placed().beats_neutral]
-    equal = [runner for runner in others if runner in better and runner.ties_with(better[0])]
-    equal.sort(key=lambda runner: fixed(runner.z))
+    equal = [runner for runner in others if runner in better and _tie(runner, better[0], space)]
+    equal.sort(key=lambda runner: (_is_fixed(runner.z, space), runner.place))
     first = equal[:1]
     rest = [runner for runner in better if runner not in first]
     behind = [runner for runner in ranked if runner not in better]
     return [runner.placed() for runner in (*first, *rest, neutral, *behind)]
+
+
+def _tie(runner: _Entrant, best: _Entrant, space: PromptSpace) -> bool:
+    """Whether a recipe is held equal to the best."""
+    does_as_much = np.array_equal(combined(space, best.z, runner.z), runner.z)
+    more = does_as_much and not _is_fixed(runner.z, space)
+    return runner.ties_with(best, _TIE_OF_MORE if more else _TIE)
+
+
+def _is_fixed(z: Vector, space: PromptSpace) -> bool:
+    """Whether a continuous variable is moved: that is the same change for every picture."""
+    fixed = z.copy()
+    for first, count in space.choices:
+        fixed[first : first + count] = 0
+    return bool(fixed.any())
 
 
 def _children(space: PromptSpace, ranked: Sequence[_Entrant], most: int) -> list[_Entrant]:
@@ -187,7 +205,14 @@ def _children(space: PromptSpace, ranked: Sequence[_Entrant], most: int) -> list
             continue
         known.append(z)
         parent = ranked[better]
-        found.append(_Entrant(z, inherited=parent.score, weight=_INHERITED * parent.seen))
+        found.append(
+            _Entrant(
+                z,
+                inherited=parent.score,
+                weight=_INHERITED * parent.seen,
+                place=len(known),
+            )
+        )
     return found
 
 

@@ -54,7 +54,8 @@ def with_sizes(space: PromptSpace) -> PromptSpace:
         )
     if "size" in space.placement.search:
         return space
-    placement = replace(space.placement, search=(*space.placement.search, "size"))
+    kept = (name for name in space.placement.search if name != "enlarge")
+    placement = replace(space.placement, search=(*kept, "size"))
     others = [layer for layer in space.layers if not isinstance(layer, Placement)]
     return replace(space, layers=(placement, *others))
 

@@ -80,7 +80,7 @@ def _delivery_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
 
 def saving_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
     """A note where the size that is sent was searched, on what that saves."""
-    if "size" not in prompt.space.placement.search:
+    if not prompt.space.placement.sizes:
         return []
     own = picture_sizes(task, "test")
     sent = [sent_size(prompt, size) for size in own]

@@ -13,7 +13,7 @@ const ZOOM_LIMIT = 0.5;
 const LARGEST_ZOOM = 1.6487212707001282;
 const LEVELS = [1.1331484530668263, 1.2840254166877414, LARGEST_ZOOM];
 const SMALLEST_ZOOM = 0.6065306597126334;
-const VARIABLES = ["zoom", "x", "y", "size", "crop"];
+const VARIABLES = ["zoom", "x", "y", "size", "crop", "shrink", "enlarge"];
 const OFFSET_STEP = 0.5;
 const CROP_STEP = 0.1;
 const CROP_LIMIT = 0.25;
@@ -25,6 +25,8 @@ const SIZES = [
   ["2", 2],
   ["3", 3],
 ];
+/** Variables that choose the size that is sent, and from what. */
+const SENT = { size: SIZES, enlarge: SIZES.filter(([name]) => name === "1" || name === "2") };
 
 export class Placement extends Layer {
   static kind = "placement";
@@ -34,10 +36,13 @@ export class Placement extends Layer {
   constructor(config, theta) {
     super(config, theta);
     this.checkKnown(this.search, VARIABLES);
+    if (Object.keys(SENT).every((name) => this.search.includes(name))) {
+      throw new PromptError("size and enlarge both choose the size that is sent");
+    }
   }
 
   dimension() {
-    return this.search.length + (this.search.includes("size") ? SIZES.length - 1 : 0);
+    return count(this.search);
   }
 
   geometry(canvas, shape) {
@@ -55,7 +60,7 @@ export class Placement extends Layer {
       inside,
       covered,
       fixed: this.search.length === 0,
-      shared: shape === "square" && !this.search.includes("size"),
+      shared: shape === "square" && !this.#sent(),
       ownShape: shape === "picture",
       side: Math.min(canvas.width, canvas.height),
       box: centred(inside, canvas),
@@ -66,8 +71,10 @@ export class Placement extends Layer {
   view(z) {
     const at = (name) => (this.search.includes(name) ? z[this.#placeOf(name)] : 0);
     const crop = 1 - soft(Math.max(at("crop"), 0), CROP_STEP, CROP_LIMIT);
+    let logarithm = soft(at("zoom"), ZOOM_STEP, ZOOM_LIMIT);
+    logarithm -= soft(Math.max(at("shrink"), 0), ZOOM_STEP, ZOOM_LIMIT);
     return {
-      zoom: this.parameter("zoom", Math.exp(soft(at("zoom"), ZOOM_STEP, ZOOM_LIMIT)) / crop),
+      zoom: this.parameter("zoom", Math.exp(logarithm) / crop),
       x: this.parameter("x", soft(at("x"), OFFSET_STEP, 1)),
       y: this.parameter("y", soft(at("y"), OFFSET_STEP, 1)),
       size: this.#size(z),
@@ -105,15 +112,21 @@ export class Placement extends Layer {
   }
 
   #placeOf(name) {
-    const before = this.search.slice(0, this.search.indexOf(name));
-    return before.length + (before.includes("size") ? SIZES.length - 1 : 0);
+    return count(this.search.slice(0, this.search.indexOf(name)));
+  }
+
+  /** The variable that chooses the size that is sent, if any does. */
+  #sent() {
+    return this.search.find((name) => name in SENT);
   }
 
   #size(z) {
-    if (!this.search.includes("size")) {
+    const variable = this.#sent();
+    if (!variable) {
       return 1;
     }
-    const [name, size] = SIZES[largest(z, this.#placeOf("size"), SIZES.length)];
+    const sizes = SENT[variable];
+    const [name, size] = sizes[largest(z, this.#placeOf(variable), sizes.length)];
     if (this.theta.size !== name) {
       throw new PromptError("theta of placement is not what z gives; get the bundle again");
     }
@@ -123,8 +136,10 @@ export class Placement extends Layer {
   /** The side that a picture hides wherever its variables move it. */
   #covered(canvas, inside) {
     let smallest = inside;
-    if (this.search.includes("zoom")) {
-      smallest = Math.trunc(inside * SMALLEST_ZOOM) - 2;
+    for (const name of ["zoom", "shrink"]) {
+      if (this.search.includes(name)) {
+        smallest = Math.trunc(smallest * SMALLEST_ZOOM) - 2;
+      }
     }
     if (this.search.includes("x") || this.search.includes("y")) {
       smallest = 2 * smallest - canvas;
@@ -137,6 +152,11 @@ function reducedSize({ width, height }, size) {
   const times = Math.floor(Math.max(width, height) / Math.max(size.width, size.height));
   const factor = Math.max(1, Math.min(width, height, times));
   return { width: width / factor, height: height / factor, factor };
+}
+
+/** Places in z of these variables. */
+function count(search) {
+  return search.reduce((sum, name) => sum + (SENT[name]?.length ?? 1), 0);
 }
 
 /** Draw a picture on the canvas as the view says, within the insets; returns where it lies.

@@ -103,7 +103,8 @@ def _of_preset(rng: Rng) -> PromptSpace:
 def _of_layers(rng: Rng) -> PromptSpace:
     if rng.random() < 0.05:
         return PromptSpace((Identity(), *_some(rng, [_exemplars, _guidance])))
-    search = _subset(rng, ("zoom", "crop", "x", "y", "size"), 0.35)
+    sized = _one(rng, ("size", "enlarge"))
+    search = _subset(rng, ("zoom", "shrink", "crop", "x", "y", sized), 0.35)
     placement = Placement(_one(rng, (1.0, 0.75, 164 / 224, 0.4)), search, _one(rng, (False, True)))
     makers = [_restore, _tone, _margin, _frame, _overlay, _marks, _legend, _exemplars, _guidance]
     layers = _some(rng, makers)

@@ -332,7 +332,8 @@ class Attacker:
     def _layers(self) -> list[Layer]:
         some = self.random
         size = some.choice((1, 2, 24, 100, 590, 1024))
-        search = tuple(some.sample(("zoom", "crop", "x", "y", "size"), some.randrange(4)))
+        sized = some.choice(("size", "enlarge"))
+        search = tuple(some.sample(("zoom", "shrink", "crop", "x", "y", sized), some.randrange(4)))
         texts = [text for text in TEXTS if text.strip()]
         made: list[Callable[[], Layer]] = [
             lambda: Placement(some.choice((1.0, 0.7, 1e-9, 5e-324)), search),

@@ -17,6 +17,7 @@ from bbtvp.prompt import (
     Guidance,
     Layer,
     Legend,
+    Margin,
     Marks,
     Overlay,
     Placement,
@@ -154,6 +155,29 @@ def test_sizes_are_a_choice_and_each_is_a_start() -> None:
     assert found == list(SIZES)
     with pytest.raises(UsageError, match="unknown size"):
         Placement(search=("size",)).start("5")
+
+
+def test_a_picture_is_enlarged_or_not_and_that_is_a_start() -> None:
+    space = PromptSpace(
+        (Placement(search=("shrink", "enlarge")), Tone(("contrast",))), 96, "picture"
+    )
+    assert space.choices == ((1, 2),)
+    shapes = [space.render(z, noise(40, 60)).shape[:2] for z in space.starts()]
+    assert shapes == [(40, 60), (40, 60), (64, 96)]
+    with pytest.raises(UsageError, match="unknown size"):
+        space.placement.start("3")
+    with pytest.raises(UsageError, match="both choose the size"):
+        Placement(search=("size", "enlarge"))
+
+
+def test_shrinking_is_the_half_of_zooming_that_cuts_nothing_off() -> None:
+    zoom = PromptSpace((Placement(search=("zoom",)), Margin()), 64)
+    shrink = PromptSpace((Placement(search=("shrink",)), Margin()), 64)
+    picture = noise(64, 64)
+    for z in (0.3, 2.0, 50.0):
+        smaller = shrink.render(np.array([z]), picture)
+        assert np.array_equal(smaller, zoom.render(np.array([-z]), picture))
+        assert np.array_equal(shrink.render(np.array([-z]), picture), picture)
 
 
 # bundles

@@ -304,7 +304,7 @@ def test_the_digest_tells_prompts_apart() -> None:
 
 def test_the_frame_is_what_is_deployed_around_a_square_image() -> None:
     prompt = SPACES["default+frame"].prompt(
-        SPACES["default+frame"].embed(np.array([-3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0))
+        SPACES["default+frame"].embed(np.array([3.0]), ["placement"], draw_z(DEFAULT, 2, 1.0))
     )
     frame = prompt.frame
     rendered = prompt.render(noise(50, 50))

@@ -298,14 +298,15 @@ def test_restoration_comes_before_tone() -> None:
     assert [layer.kind for layer in space.layers] == ["placement", "restore", "tone"]
 
 
-def test_each_operation_is_a_start_and_the_first_against_noise_with_each_for_light() -> None:
+def test_each_operation_is_a_start_and_each_against_noise_with_autocontrast_before_it() -> None:
     space = PromptSpace((ALL,), 64)
     chosen = [space.params(z)["restore"] for z in space.starts()[1:]]
     names = [[v for v in each.values() if v != "none"] for each in chosen]
     assert sorted(each for each in names if len(each) == 1) == sorted([name] for name in HERE)
     pairs = [each for each in names if len(each) == 2]
-    light = [name for name in HERE if _OPERATIONS[name].group == "light"]
-    assert sorted(pairs) == sorted(["median", name] for name in light)
+    noise = [name for name in HERE if _OPERATIONS[name].group == "noise"]
+    assert pairs == [[name, "autocontrast"] for name in noise]
+    assert all(names.index(pair) < names.index([name]) for pair in pairs for name in pair)
     assert len(names[0]) == 2, "a small budget reaches a pair"
     assert sum(count for _, count in space.choices) == space.dim
 

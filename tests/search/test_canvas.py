@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bbtvp.endpoint.images import resized
-from bbtvp.models import Delivered
+from bbtvp.models import Delivered, Model
 from bbtvp.prompt.layer import Size
 from bbtvp.search.canvas import choose_space, deliveries, longest_side, picture_sizes
 from bbtvp.tasks import Sample, Task
@@ -86,6 +86,24 @@ def test_presets_of_tvps_geometry_keep_a_square_canvas(name: str) -> None:
 
 def test_where_a_processor_cuts_a_picture_off_a_square_shows_all_of_it() -> None:
     assert choose_space("default", of_sizes((300, 200)), [Cropper()]).shape == "square"
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes", "doubled"),
+    [
+        (Ruled(), [(300, 40), (64, 64)], True),
+        (Ruled(), [(300, 40), (500, 400)], False),
+        (Eye(), [(30, 20)], False),
+    ],
+)
+def test_small_pictures_may_be_sent_at_twice_their_size_where_more_of_them_arrives(
+    model: Model, sizes: list[tuple[int, int]], doubled: bool
+) -> None:
+    space = choose_space("default", of_sizes(*sizes), [model])
+    largest = [space.canvases.geometry(Size(*size), 2.0).canvas for size in sizes]
+    assert ("enlarge" in space.placement.search) == doubled
+    assert (largest == [(2 * width, 2 * height) for width, height in sizes]) == doubled
+    assert "enlarge" not in choose_space("tone", of_sizes(*sizes), [model]).placement.search
 
 
 def test_a_picture_of_one_pixel_across() -> None:

@@ -115,24 +115,54 @@ def test_where_nothing_helps_the_neutral_point_wins() -> None:
     assert not found.improved and found.prompt.is_identity
 
 
-def entrant(mark: float, falls: Sequence[float], images: int = 40) -> _Entrant:
+MENDED = PromptSpace((Restore(("median", "autocontrast")), Tone(("contrast",))), 64)
+
+
+def entrant(recipe: str, falls: Sequence[float], images: int = 40) -> _Entrant:
     """A recipe whose losses fall by these amounts in turn, against 1 of the neutral point."""
     losses = (1 - np.resize(falls, images)).tolist()
-    return _Entrant(np.array([mark]), losses, [1.0] * images)
+    z = MENDED.neutral()
+    z[-1] = recipe.count("tone")
+    z[[MENDED.names.index(f"restore.{one}") for one in recipe.split() if "_" in one]] = 1.0
+    return _Entrant(z, losses, [1.0] * images)
 
 
-def order(*runners: _Entrant) -> list[float]:
-    """How they rank; below 0 are recipes that change all pictures alike."""
-    ranked = _ranked([entrant(0.0, [0.0]), *runners], fixed=lambda z: bool(z[0] < 0))
-    return [float(placed.z[0]) for placed in ranked]
+NEUTRAL = ""
+TONE = "tone"
+NOISE = "noise_median"
+LIGHT = "light_autocontrast"
+BOTH = f"{NOISE} {LIGHT}"
+
+
+def order(*runners: _Entrant) -> list[_Entrant]:
+    """The runners as they rank; the neutral point, which joins them, is left out if it is last."""
+    neutral = entrant(NEUTRAL, [0.0])
+    for place, runner in enumerate(runners, 1):
+        runner.place = place
+    known = {runner.z.tobytes(): runner for runner in (neutral, *runners)}
+    by_score = sorted(runners, key=lambda runner: -runner.score)  # as a rung leaves them
+    ranked = [known[placed.z.tobytes()] for placed in _ranked([neutral, *by_score], MENDED)]
+    return ranked[:-1] if ranked[-1] is neutral else ranked
 
 
 def test_of_recipes_that_are_held_equal_one_that_reads_the_picture_wins() -> None:
-    tone = entrant(-1.0, [0.5, 0.3])
-    assert order(tone, entrant(2.0, [0.3, 0.49])) == [2.0, -1.0, 0.0]
-    assert order(tone, entrant(2.0, [0.1, 0.2])) == [-1.0, 2.0, 0.0], "a clear difference stays"
-    assert order(entrant(2.0, [0.3, 0.5]), entrant(3.0, [0.5, 0.3])) == [2.0, 3.0, 0.0]
-    assert order(entrant(2.0, [0.3, -0.3])) == [0.0, 2.0], "no better than the neutral point"
+    tone = entrant(TONE, [0.5, 0.3])
+    near = entrant(NOISE, [0.3, 0.49])
+    far = entrant(NOISE, [0.1, 0.2])
+    assert order(tone, near) == [near, tone]
+    assert order(tone, far) == [tone, far], "a clear difference stays"
+    light = entrant(LIGHT, [0.5, 0.3])
+    assert order(near, light) == [near, light] and order(light, near) == [light, near]
+    assert order(entrant(NOISE, [0.3, -0.3]))[1:], "the neutral point comes first"
+
+
+def test_one_that_restores_more_is_held_equal_for_longer() -> None:
+    alone = entrant(NOISE, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.4, 0.4])
+    other = entrant(LIGHT, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.0])
+    more = entrant(BOTH, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.4, 0.0])
+    assert order(other, alone) == [alone, other]
+    assert order(more, alone) == [more, alone]
+    assert order(entrant(BOTH, [0.3, 0.4]), alone)[0] is alone, "a clear difference stays"
 
 
 def test_a_sentence_that_helps_is_found_by_the_race() -> None:

@@ -104,6 +104,11 @@ def test_a_size_has_the_price_of_its_tokens() -> None:
     assert found["3"] == 1024 * 512
 
 
+def test_sizes_take_the_place_of_an_enlargement() -> None:
+    space = with_sizes(preset("default", 64, "picture", enlarges=True))
+    assert space.placement.search == ("shrink", "size")
+
+
 def test_sizes_join_a_space_once_and_not_where_images_are_kept() -> None:
     space = with_sizes(preset("tone", 64))
     assert with_sizes(space) is space
