@@ -43,8 +43,8 @@ class Recount(NamedTuple):
 def recount(receipt: Receipt) -> Recount:
     """Compute a receipt's figures again. DataError names the first that is another.
 
-    Of graded scores the verdict, the intervals and the p-values need every score, which a receipt
-    does not hold: they stand as claimed.
+    Of graded scores the accuracies, the intervals, the p-values, the controls and the verdict need
+    every score, which a receipt does not hold: they stand as claimed.
     """
     if len({model.model for model in receipt.models}) < len(receipt.models):
         raise _altered("a model comes twice")
@@ -55,9 +55,14 @@ def recount(receipt: Receipt) -> Recount:
         _check_counts(receipt, model)
         if not model.graded:
             _check_figures(receipt, model)
-    if any(model.graded for model in receipt.models):
-        claimed += ["verdict, intervals and p-values of graded scores"]
-        return Recount(("counts", "means"), tuple(claimed))
+    graded = [model.model for model in receipt.models if model.graded]
+    if graded:
+        names = ", ".join(graded)
+        claimed += ["the verdict", f"accuracies, intervals, p-values and controls of {names}"]
+        equal = ["the gain of each model from its accuracies", "bounds of the counts"]
+        if len(graded) < len(receipt.models):
+            equal += ["intervals, p-values and controls of the other models"]
+        return Recount(tuple(equal), tuple(claimed))
     _check_holm(receipt.models)
     _check_verdict(receipt)
     return Recount(("gains", "intervals", "p-values", "controls", "verdict"), tuple(claimed))

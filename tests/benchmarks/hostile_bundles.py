@@ -1,7 +1,12 @@
 """Hostile bundles: `python tests/benchmarks/hostile_bundles.py [--cases 100000] [--seed 0]`.
 
+With `--kind patch`, `receipt` or `registry` hostile files of that kind instead.
+
 Each case of `tests/prompt/hostile.py` is loaded in a process of its own limits, and what loads is
-rendered once on an image of 512 px. A case may end in a `BundleError` and in nothing else. Seconds
+rendered once on an image of 512 px. Patches, receipts and registries are those of
+`tests/registry/hostile_files.py`: a patch is applied, a receipt computed again and shown, a
+registry listed, shown, searched and written as a page. A case may end in an error of bbtvp's own,
+of one line, and in nothing else. Seconds
 are of the processor, so that a full machine does not count; memory is the peak of the whole
 process, Python included. An audit hook sees every file that is opened for writing, every process
 and every connection. Prints a table by kind of attack, and each fault with its number, which
@@ -19,6 +24,9 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,15 +78,49 @@ def _forget() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def work(pipe: Connection, seed: int, folder: str) -> None:
-    """Answer each number with its outcome."""
+class BundleCase:
+    """A hostile bundle, as a file in a folder."""
+
+    def __init__(self, seed: int, number: int, place: Path) -> None:
+        from bbtvp.core.errors import BundleError
+        from tests.prompt import hostile
+
+        attacker = hostile.Attacker(seed, number)
+        self.way = attacker.way
+        self.errors = BundleError
+        self._path = attacker.write(place)
+
+    def use(self) -> None:
+        """Load it and render it."""
+        from bbtvp.prompt import Prompt
+
+        prompt = Prompt.load(self._path)
+        prompt.render(_image())
+        prompt.ask("Which?")
+        prompt.context()
+
+
+@lru_cache(maxsize=1)
+def _image() -> Any:
     import numpy as np
 
-    from bbtvp.core.errors import BundleError
-    from bbtvp.prompt import Prompt
-    from tests.prompt import hostile
+    return np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 
-    image = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+
+def _case_of(kind: str) -> Callable[[int, int, Path], Any]:
+    if kind == "bundle":
+        return BundleCase
+    from tests.registry import hostile_files  # brings much that counts as memory
+
+    return hostile_files.CASES[kind]
+
+
+def work(pipe: Connection, seed: int, folder: str, kind: str) -> None:
+    """Answer each number with its outcome."""
+    from bbtvp.core.errors import BbtvpError
+
+    make = _case_of(kind)
+    tempfile.tempdir = folder
     resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
     touched: list[str] = []
     watching = False
@@ -86,30 +128,30 @@ def work(pipe: Connection, seed: int, folder: str) -> None:
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if not watching:
             return
-        if event in _FORBIDDEN or (event == "open" and (arguments[2] or 0) & _WRITES):
+        if not (event in _FORBIDDEN or (event == "open" and (arguments[2] or 0) & _WRITES)):
+            return
+        # A case may write into its own folder; `rmtree` names what it removes by a descriptor.
+        own = str(arguments[0]).startswith(folder) or (event == "os.remove" and arguments[1] >= 0)
+        if not own:
             touched.append(f"{event} {arguments[0]}")
 
     sys.addaudithook(watch)
-    hostile.seeds()
+    with tempfile.TemporaryDirectory(dir=folder) as place, suppress(BbtvpError):
+        make(seed, -1, Path(place)).use()  # what is made once is there
     while True:
         number = pipe.recv()
         if number is None:
             return
-        attacker = hostile.Attacker(seed, number)
         with tempfile.TemporaryDirectory(dir=folder) as place:
-            path = attacker.write(Path(place))
-            attacker.files.clear()
+            case = make(seed, number, Path(place))
             _forget()
             touched.clear()
             began = time.process_time()
             watching = True
             try:
-                prompt = Prompt.load(path)
-                prompt.render(image)
-                prompt.ask("Which?")
-                prompt.context()
+                case.use()
                 end = "rendered"
-            except BundleError as error:
+            except case.errors as error:
                 end = (
                     "refused" if "\n" not in str(error) and len(str(error)) < 2000 else "long line"
                 )
@@ -118,15 +160,14 @@ def work(pipe: Connection, seed: int, folder: str) -> None:
                 end = f"{type(error).__name__}: {error!s:.80} ({where.filename}:{where.lineno})"
             watching = False
             seconds = time.process_time() - began
-            prompt = None
-            pipe.send(Outcome(number, attacker.way, end, seconds, _peak(), tuple(touched)))
+            pipe.send(Outcome(number, case.way, end, seconds, _peak(), tuple(touched)))
 
 
 class Worker:
     """A process that is begun again when it dies or hangs."""
 
-    def __init__(self, seed: int, folder: str) -> None:
-        self._arguments = (seed, folder)
+    def __init__(self, seed: int, folder: str, kind: str) -> None:
+        self._arguments = (seed, folder, kind)
         self._begin()
 
     def _begin(self) -> None:
@@ -194,12 +235,14 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    kinds = ["bundle", "patch", "receipt", "registry"]
+    parser.add_argument("--kind", choices=kinds, default="bundle")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     outcomes = []
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
-        worker = Worker(options.seed, folder)
+        worker = Worker(options.seed, folder, options.kind)
         for number in range(options.first, options.first + options.cases):
             outcomes.append(worker.outcome(number))
             if faults := outcomes[-1].faults:

@@ -254,10 +254,9 @@ class Attacker:
     def _change(self, manifest: dict[str, Any]) -> None:
         place: Any = manifest
         key: Any = self.random.choice(list(manifest) or ["schema"])
-        if self.random.random() < 0.4:
-            key = self.random.choice(
-                [k for k in ("layers", "z", "theta", "canvas") if k in manifest]
-            )
+        drawing = [k for k in ("layers", "z", "theta", "canvas") if k in manifest]
+        if drawing and self.random.random() < 0.4:
+            key = self.random.choice(drawing)
         while isinstance(place.get(key) if isinstance(place, dict) else place[key], dict | list):
             inner = place[key]
             if not inner or self.random.random() < 0.15:
