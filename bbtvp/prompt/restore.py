@@ -14,6 +14,7 @@ from bbtvp.core.arrays import Pixels, Vector
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt.blur import wide_blur
 from bbtvp.prompt.chroma import chroma_evened
+from bbtvp.prompt.focus import refocused
 from bbtvp.prompt.layer import (
     Box,
     Geometry,
@@ -141,6 +142,7 @@ _OPERATIONS: Mapping[str, _Choice] = {
     "chroma": _Choice("noise", chroma_evened),
     "smooth": _Choice("noise", _smooth, needs_opencv=True),
     "deblur": _Choice("blur", deblurred),
+    "refocus": _Choice("blur", refocused),
     "autocontrast": _Choice("light", _autocontrast),
     "equalize": _Choice("light", _equalize),
     "white-balance": _Choice("light", _white_balance),
@@ -170,7 +172,7 @@ class Restore(PaintLayer):
       neighbours of like luma, of 9 × 9; "smooth", a bilateral filter of 7 × 7 that keeps edges of
       more than half of the picture's range (OpenCV);
     - blur: "deblur" undoes a motion along a straight line, whose direction and length the picture
-      shows;
+      shows; "refocus" a blur alike in all directions, whose width the steepest edges show;
     - light: "autocontrast" stretches luma over the whole range, 1 % clipped at each end; "equalize"
       flattens the histogram of luma; "white-balance" makes the channels' means equal (grey world,
       each gain within 1/4..4); "flatten" divides by the light, a blur of 1/8 of the longer side;

@@ -1,53 +1,19 @@
 // Blur along a straight line, as of a moving camera: read from the picture, and undone.
 
+import { sharpened, smallCopy } from "./deconvolution.mjs";
 import { greyOf } from "./luma.mjs";
 import { roundHalfEven } from "./numbers.mjs";
-import { Picture } from "./picture.mjs";
-import { edgeColour } from "./pose.mjs";
-import { BILINEAR, reduced, resized } from "./resize.mjs";
 import { cosine, sine } from "./trigonometry.mjs";
 
-const { fround } = Math;
-const SIDE = 128;
 const ONE_WAY = 0.4;
 const FINE = 8;
 const SHORTEST = 2;
-const ITERATIONS = 20;
-const FLOOR = 1;
 
 /** Sharpened along the direction of a motion, where the picture shows one. */
 export function deblurred(picture) {
-  const { width, height } = picture;
-  const factor = Math.ceil(Math.max(width, height) / SIDE);
-  const small = reduced(picture, factor);
+  const small = smallCopy(picture);
   const line = lineOf(greyOf(small), small.width, small.height);
-  if (line.length === 0) {
-    return picture;
-  }
-  const light = edgeColour(small).map((level) => level > 127);
-  const blurred = Float32Array.from(
-    small.data,
-    (level, at) => (light[at % 3] ? 255 - level : level) + FLOOR,
-  );
-  const sharp = richardsonLucy({ ...small, data: blurred }, line);
-  const halves = new Picture(small.width, small.height);
-  for (let at = 0; at < sharp.length; at += 1) {
-    const gained = fround(sharp[at] - blurred[at]);
-    const half = fround(fround((light[at % 3] ? -gained : gained) / 2) + 128);
-    halves.data[at] = fround(Math.min(Math.max(half, 0), 255) + 0.5);
-  }
-  const edges = { left: 0, top: 0, right: width / factor, bottom: height / factor };
-  return withHalves(picture, resized(halves, width, height, BILINEAR, edges));
-}
-
-/** The picture with a change of twice these levels, 128 for none. */
-function withHalves({ width, height, data }, change) {
-  const made = new Picture(width, height);
-  for (let at = 0; at < data.length; at += 1) {
-    const once = Math.min(Math.max(data[at] + change.data[at] - 128, 0), 255);
-    made.data[at] = Math.min(Math.max(once + change.data[at] - 128, 0), 255);
-  }
-  return made;
+  return line.length === 0 ? picture : sharpened(picture, small, [line]);
 }
 
 /** The steps, [down, right], from the middle of a motion to each of its pixels; [] for none. */
@@ -108,31 +74,4 @@ function lengthOf(slopes, { width, height }, stepOf, end) {
     }
   }
   return best;
-}
-
-function richardsonLucy(blurred, line) {
-  const sharp = { ...blurred, data: blurred.data.slice() };
-  for (let round = 0; round < ITERATIONS; round += 1) {
-    const data = meanAlong(sharp, line).map((value, at) => blurred.data[at] / value);
-    meanAlong({ ...blurred, data }, line).forEach((value, at) => (sharp.data[at] *= value));
-  }
-  return sharp.data;
-}
-
-/** Of the values at these steps, added one after another in float32; beyond the edges as at them. */
-function meanAlong({ width, height, data }, line) {
-  const total = new Float32Array(data.length);
-  for (const [down, right] of line) {
-    for (let y = 0; y < height; y += 1) {
-      const row = width * Math.min(Math.max(y + down, 0), height - 1);
-      for (let x = 0; x < width; x += 1) {
-        const from = 3 * (row + Math.min(Math.max(x + right, 0), width - 1));
-        const to = 3 * (y * width + x);
-        total[to] += data[from];
-        total[to + 1] += data[from + 1];
-        total[to + 2] += data[from + 2];
-      }
-    }
-  }
-  return total.map((sum) => sum / line.length);
 }

@@ -3,6 +3,7 @@
 import { wideBlur } from "./blur.mjs";
 import { chromaEvened } from "./chroma.mjs";
 import { PromptError } from "./errors.mjs";
+import { refocused } from "./focus.mjs";
 import { Layer } from "./layer.mjs";
 import { locallyStretched } from "./local.mjs";
 import { greyOf, histogramOf, relit } from "./luma.mjs";
@@ -27,7 +28,7 @@ const NOISE = {
   chroma: chromaEvened,
   smooth: needsOpenCv,
 };
-const BLUR = { deblur: deblurred };
+const BLUR = { deblur: deblurred, refocus: refocused };
 const LIGHT = {
   autocontrast,
   equalize: (picture) => relit(picture, equalizing),

@@ -40,7 +40,7 @@ _CANVASES = (8, 33, 64, 100, 224)
 _RESTORATIONS = (
     *("deskew", "trim", "unsqueeze", "destripe", "median", "wide-median"),
     *("chroma", "deblur", "autocontrast", "equalize", "white-balance", "flatten"),
-    "local-stretch",
+    *("refocus", "local-stretch"),
 )
 _TONES = ("brightness", "contrast", "gamma", "saturation", "sharpness", "clarity")
 

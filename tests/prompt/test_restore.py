@@ -193,6 +193,21 @@ def test_a_motion_is_undone(degrees: float, size: int, ground: int) -> None:
     assert distance(mended, np.asarray(sharp)) < 0.7 * distance(blurred, np.asarray(sharp))
 
 
+@pytest.mark.parametrize("size", [64, 100, 500])
+@pytest.mark.parametrize("ground", [20, 235])
+def test_a_soft_picture_is_refocused(size: int, ground: int) -> None:
+    sharp = np.asarray(drawing(size, ground))
+    blurred = np.asarray(drawing(size, ground).filter(ImageFilter.GaussianBlur(size / 25)))
+    mended = restored(blurred, "refocus", canvas=size)
+    assert distance(mended, sharp) < 0.9 * distance(blurred, sharp)
+
+
+def test_what_is_in_focus_is_left() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for picture in (np.asarray(drawing(64, 20)), noise):
+        assert np.array_equal(restored(picture, "refocus"), picture)
+
+
 def test_what_shows_no_motion_is_not_sharpened() -> None:
     sharp = drawing(64, 20)
     soft = sharp.filter(ImageFilter.GaussianBlur(4))
