@@ -99,8 +99,8 @@ def resolve(session: nox.Session) -> None:
     names = [name for name in config["options.extras_require"] if name != "litellm"]
     with tempfile.TemporaryDirectory() as folder:
         python = _environment(Path(folder, "fresh"))
-        for name in names:
-            _install(session, python, "--dry-run", "-c", "constraints.txt", f".[{name}]")
+        together = f".[{','.join(names)}]"
+        _install(session, python, "--dry-run", "-c", "constraints.txt", together)
         # LiteLLM needs an older huggingface_hub than the constraints name (docs/deploy.md).
         pins = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
         torch = next(line for line in pins if line.startswith("torch=="))

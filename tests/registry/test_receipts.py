@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,3 +226,19 @@ def test_the_keys_of_a_registry_can_be_replaced(strict: PromptRegistry) -> None:
 def tree(folder: str) -> dict[str, bytes]:
     """Name to content of every file."""
     return {str(one): one.read_bytes() for one in Path(folder).rglob("*") if one.is_file()}
+
+
+def test_without_the_extra_keys_are_one_line_and_nobody_is_let_in(
+    strict: PromptRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+    for command in (
+        ("list", "strict", "--signed-by", "lab.pem.pub"),
+        ("add", "strict", "lab.vprompt"),
+        ("init", "other", "--signed-by", "lab.pem.pub"),
+    ):
+        ran = bbtvp("registry", *command)
+        assert ran.code == 2
+        assert ran.err == "error: signatures need cryptography: pip install 'bbtvp[sign]'\n"
+    assert not Path("other").exists()
+    assert "unchecked" not in bbtvp("registry", "list", "strict").out  # its index says who signed
