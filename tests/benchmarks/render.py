@@ -6,8 +6,8 @@ its images.
 
 Then what a deployed prompt costs: a photo of 1,024 px to a canvas of 448 px, and a photo of one
 megapixel as it is; decoding and encoding are left out. Presets are shown over random z, of which
-nearly every one of the default restores in three ways and turns all knobs of tone. A search keeps
-less: "typical" is the default as most searches leave it, with a zoom, one restoration and a tone;
+nearly every one of the default restores in several ways and turns all knobs of tone. A search keeps
+less: "typical" is the default as most searches leave it: shrunk, with one restoration and a tone;
 "one of each group" has a restoration of each kind. Bundles that are named are shown too, each with
 its own layers and variables on these canvases.
 """
@@ -109,8 +109,8 @@ def deployed(canvas: int, shape: Shape, bundles: Sequence[str]) -> dict[str, lis
         draws = [stream(seed, "deployed").standard_normal(space.dim) for seed in range(24)]
         found[f"{name}, random z"] = [space.prompt(z) for z in draws]
     found["default, typical"] = [_chosen(canvas, shape, "wide-median")]
-    each = _chosen(canvas, shape, "trim", "wide-median", "white-balance")
-    found["default, one of each group"] = [each]
+    each = ("unsqueeze", "destripe", "wide-median", "deblur", "white-balance")
+    found["default, one of each group"] = [_chosen(canvas, shape, *each)]
     if bundles:
         prompts = map(Prompt.load, bundles)
         found["bundles"] = [PromptSpace(p.space.layers, canvas, shape).prompt(p.z) for p in prompts]
@@ -123,7 +123,7 @@ def _chosen(canvas: int, shape: Shape, *restorations: str) -> Prompt:
     z = space.neutral()
     for layer in space.layers:
         if isinstance(layer, Placement):
-            part = layer.at({"zoom": -0.4})
+            part = layer.at({"shrink": 0.4})
         elif isinstance(layer, Restore):
             part = layer.start(*restorations)
         elif isinstance(layer, Tone):
