@@ -95,7 +95,9 @@ def test_nothing_of_the_customers_task_leaves(
     assert inside(Path("back.vprompt")) == inside(customer / "back.vprompt")
 
     # Nothing of the task is in what came.
-    labels = [folder.name for folder in (customer / "ward-7").iterdir()]
+    # "square" is also a word of how to apply a prompt that averages.
+    labels = [one.name for one in (customer / "ward-7").iterdir() if one.name != "square"]
+    assert labels
     salt = (customer / "receipt.json.salt").read_text().strip()
     words = [*labels, QUESTION, "which figure", "ward", "patient", "acme", str(tmp_path), salt]
     for name in ("receipt.json", "back.vpatch", "back.vprompt"):
