@@ -30,8 +30,8 @@ def chroma_evened(image: Image.Image) -> Image.Image:
     """
     factor = math.ceil(max(image.size) / _SIDE)
     luma, *chroma = image.convert("YCbCr").split()
-    small = np.stack([plane.reduce(factor) for plane in (luma, *chroma)]).astype(np.int32)
-    evened = _evened(small[0], small[1:])
+    small = [np.asarray(plane.reduce(factor), np.int32) for plane in (luma, *chroma)]
+    evened = _evened(small[0], np.stack(small[1:]))
     box = (0.0, 0.0, image.width / factor, image.height / factor)
     mended = []
     for plane, old, new in zip(chroma, small[1:], evened, strict=True):

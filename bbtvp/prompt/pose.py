@@ -122,8 +122,9 @@ def _slopes(image: Image.Image) -> tuple[_Slopes, _Slopes] | None:
     luma = np.asarray(image.convert("L").reduce(factor), np.float64)
     if min(luma.shape) < 2:
         return None
-    slopes: tuple[_Slopes, _Slopes] = np.gradient(luma)
-    return slopes
+    down: _Slopes = np.gradient(luma, axis=0)
+    right: _Slopes = np.gradient(luma, axis=1)
+    return down, right
 
 
 def _stretch(along: _Slopes, across: _Slopes) -> float:
