@@ -246,7 +246,8 @@ class Restore(PaintLayer):
             options.get(group, [])[1:] for group in ("pose", "stripes", "blur", "noise")
         )
         light = [name for name in options.get("light", []) if name == _RANGE]
-        first, *others = [*itertools.product(noises, light)] or [()]
+        noisy: list[tuple[str, ...]] = list(itertools.product(noises, light))
+        first, *others = noisy or [()]
         pairs = (first, *itertools.product(stripes, noises[:1]), *others)
         single = [(name,) for name in (*poses, *blurs)]
         parts = {*itertools.chain(*pairs)}

@@ -320,7 +320,8 @@ def test_each_operation_is_a_start_and_each_against_noise_with_autocontrast_befo
     assert sorted(each for each in names if len(each) == 1) == sorted([name] for name in HERE)
     pairs = [each for each in names if len(each) == 2]
     noise = [name for name in HERE if _OPERATIONS[name].group == "noise"]
-    assert pairs == [[name, "autocontrast"] for name in noise]
+    first, *others = ([name, "autocontrast"] for name in noise)
+    assert pairs == [first, ["destripe", "median"], *others]
     assert all(names.index(pair) < names.index([name]) for pair in pairs for name in pair)
     assert len(names[0]) == 2, "a small budget reaches a pair"
     assert sum(count for _, count in space.choices) == space.dim
@@ -332,11 +333,7 @@ def test_looks_of_the_layers_beside_it_are_starts_in_turn() -> None:
     space = PromptSpace((placement, Restore(("median",)), tone), 64)
     said = [space.describe(z) for z in space.starts()]
     assert said[1:3] == ["restore noise median", "placement zoom 0.683"]
-    assert set(said[3:]) == {
-        "tone saturation 3.13",
-        "tone contrast 0.553, tone saturation 3.13",
-        "tone sharpness 0.342",
-    }
+    assert said[3:] == ["tone sharpness 0.342"]
     assert len(PromptSpace((placement, tone), 64).starts()) == 1, "tone alone needs no race"
 
 
