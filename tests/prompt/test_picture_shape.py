@@ -24,6 +24,7 @@ from bbtvp.prompt import (
     PreparedImages,
     Prompt,
     PromptSpace,
+    Restore,
     Tone,
     preset,
 )
