@@ -1,15 +1,19 @@
-"""What holds for every test: no network, one thread, no window, and nothing written into the
-checkout.
+"""What holds for every test: no network, one thread, no window, one day, and nothing written into
+the checkout.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from bbtvp.core import clock
 
 # Read once, when the libraries are first imported: so set here, and inherited by every process that
 # a test starts.
@@ -28,6 +32,14 @@ settings.register_profile(
     "bbtvp", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("bbtvp")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_day() -> Iterator[None]:
+    """The day on which the vendors' tables were read: later, models end and prices change."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "today", lambda: date(2026, 11, 30))
+        yield
 
 
 @pytest.fixture(autouse=True)

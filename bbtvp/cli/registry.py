@@ -14,6 +14,7 @@ from bbtvp.cli.options import (
     json_flag,
     say,
 )
+from bbtvp.core import clock
 
 if TYPE_CHECKING:
     from bbtvp.registry import PromptRegistry, RegistryEntry
@@ -137,16 +138,15 @@ def show(*, url: str, entry: str, signed_by: tuple[str, ...], as_json: bool) -> 
     The bundle is read, its digest compared, and its signature checked.
     """
     from bbtvp.registry import PromptRegistry
-    from bbtvp.registry.records import today
 
     opened = PromptRegistry.open(url, signed_by=signed_by)
     found = opened.entry(entry)
     with opened.bundle_file(found):
         pass
     if as_json:
-        give({"url": opened.url, **found.as_json(today())})
+        give({"url": opened.url, **found.as_json(clock.today())})
         return
-    click.echo(_details(found, today()))
+    click.echo(_details(found, clock.today()))
     show_faults(opened)
 
 
@@ -251,9 +251,8 @@ def index(*, url: str, as_json: bool) -> None:
 def show_entries(opened: PromptRegistry, entries: list[RegistryEntry], as_json: bool) -> None:
     """A table of entries, or their document, and what is wrong with the registry."""
     from bbtvp.core.table import text_table
-    from bbtvp.registry.records import today
 
-    day = today()
+    day = clock.today()
     if as_json:
         give(
             {

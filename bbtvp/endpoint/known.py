@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from bbtvp.core import clock
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.limits import read_table
 from bbtvp.endpoint.resizing import StrictModel
@@ -121,7 +122,7 @@ class KnownModel:
 
     def lifetime(self, today: Day | None = None) -> str | None:
         """Return a line about the model's end, None if it is more than `SOON` away."""
-        day = today or datetime.now(UTC).date()
+        day = today or clock.today()
         if self.shutdown is None or self.shutdown - day > SOON:
             return None
         instead = f"; use {self.successor} instead" if self.successor else ""
@@ -131,7 +132,7 @@ class KnownModel:
 
     def over(self, today: Day | None = None) -> bool:
         """Whether the day on which the model is shut down has passed."""
-        day = today or datetime.now(UTC).date()
+        day = today or clock.today()
         return self.shutdown is not None and self.shutdown < day
 
 
@@ -167,7 +168,7 @@ class KnownModels:
         return KnownModel(sources=sources, **found)
 
     def _matching(self, service: str, model: str) -> Iterator[KnownModelRow]:
-        today = datetime.now(UTC).date()
+        today = clock.today()
         for rows in (self.own, self.shipped):
             fits = [
                 (fit, row)
@@ -185,7 +186,7 @@ def _loaded(path: Path | None) -> KnownModels:
 
 def known(service: str, model: str) -> KnownModel:
     """Return what the data files know of a model."""
-    today = datetime.now(UTC).date()
+    today = clock.today()
     return _found(os.environ.get("BBTVP_MODELS"), service, model, today)
 
 

@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar, final
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from bbtvp.core import clock
 from bbtvp.core.errors import UsageError, unknown
 from bbtvp.endpoint.resizing import LikeRule, ResizeRule, StrictModel
 
@@ -179,7 +180,7 @@ class Limits:
 
     def _matching(self, service: str, model: str) -> Iterator[LimitsRow]:
         """Yield the rows that match a model today, in order of precedence."""
-        today = datetime.now(UTC).date()
+        today = clock.today()
         for rows in (self.own, self.shipped):
             fits = [
                 row

@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Annotated, NamedTuple, TypeAlias, final
 
 from pydantic import AliasChoices, Field, model_validator
 
+from bbtvp.core import clock
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint.images import Size, input_tokens
 from bbtvp.endpoint.limits import Limits, read_table
@@ -128,7 +129,7 @@ class Prices:
         name before a pattern, and a long pattern before a short one. A model that your file names
         only in rows that have ended has no price: see `ended`.
         """
-        day = today or datetime.now(UTC).date()
+        day = today or clock.today()
         found = _narrowest(self.own, service, model, day)
         if found is not None or self.ended(service, model, day):
             return found
@@ -140,7 +141,7 @@ class Prices:
 
     def ended(self, service: str, model: str, today: Day | None = None) -> str | None:
         """Return what to do about a model whose rows in your file have all ended, else None."""
-        day = today or datetime.now(UTC).date()
+        day = today or clock.today()
         if _narrowest(self.own, service, model, day) is not None:
             return None
         until = _ended(self.own, service, model, day)
@@ -157,7 +158,7 @@ class Prices:
         Raises UsageError if there is none: it gives the lines to add to a price file, or names the
         row of yours that has ended.
         """
-        day = today or datetime.now(UTC).date()
+        day = today or clock.today()
         found = self.price(service, model, day)
         if found is None:
             raise UsageError(

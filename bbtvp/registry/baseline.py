@@ -12,6 +12,7 @@ from typing import NamedTuple, final
 
 import numpy as np
 
+from bbtvp.core import clock
 from bbtvp.core.arrays import Matrix, Vector
 from bbtvp.core.digest import canonical_json, digest
 from bbtvp.core.errors import DataError, UsageError
@@ -20,7 +21,7 @@ from bbtvp.core.rng import stream
 from bbtvp.models import MeteredModel
 from bbtvp.registry.drift import shares
 from bbtvp.registry.entries import RegistryEntry
-from bbtvp.registry.records import ProbeBaseline, today, unpacked
+from bbtvp.registry.records import ProbeBaseline, unpacked
 from bbtvp.registry.registry import PromptRegistry
 from bbtvp.search import ask
 from bbtvp.tasks import Sample, Task
@@ -118,7 +119,7 @@ def make_baseline(asking: ProbeQuestions, queries: int) -> ProbeBaseline:
         prompt=session.prompt.digest,
         model=without_paths(asking.model.spec),
         versions=asking.versions,
-        date=today(),
+        date=clock.today(),
         task=task.name,
         salt=salt,
         samples=tuple(salted(salt, task, sample) for sample in samples),

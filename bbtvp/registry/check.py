@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, final
 
 import numpy as np
 
+from bbtvp.core import clock
 from bbtvp.core.arrays import Vector
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.endpoint.remote import Endpoint
@@ -41,7 +42,6 @@ from bbtvp.registry.records import (
     MOST_TEXT,
     CheckRecord,
     ProbeBaseline,
-    today,
 )
 from bbtvp.registry.registry import PromptRegistry
 from bbtvp.tasks import Sample
@@ -139,7 +139,7 @@ def check(
     asked = fresh_model(model) if isinstance(model, str) else as_model(model)
     kept = None if options.rebase else newest_baseline(registry, entry, asked.spec, task)
     session = CheckSession(
-        f"drift-{today()}",
+        f"drift-{clock.today()}",
         opened.prompt,
         task,
         reader=options.reader,
@@ -243,7 +243,7 @@ def _record(
         prompt=baseline.prompt,
         model=baseline.model,
         versions=versions,
-        date=today(),
+        date=clock.today(),
         baseline=kept.digest,
         found=found,
         reason=f"{reason}; {_version_words(baseline.versions, versions)}"[:MOST_TEXT],

@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, final
 
@@ -275,8 +275,3 @@ def name_of(folder: str, data: bytes, day: date | None = None) -> str:
     """The path of a record with this content."""
     prefix = "" if day is None else f"{day.isoformat()}-"
     return f"{folder}/{prefix}{digest(data)}.json"
-
-
-def today() -> date:
-    """The day, UTC."""
-    return datetime.now(UTC).date()

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import final
 
+from bbtvp.core import clock
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.origin import is_among
 from bbtvp.prompt.bundle import SUFFIX
@@ -41,7 +42,6 @@ from bbtvp.registry.records import (
     name_of,
     packed,
     packed_json,
-    today,
 )
 from bbtvp.registry.run_evidence import run_evidence
 from bbtvp.registry.trust import (
@@ -154,7 +154,7 @@ class PromptRegistry:
         task, model: whole names, or a part of them. With a model, the status is how the prompt
         stands with a model of that name.
         """
-        when = day or today()
+        when = day or clock.today()
         return [one for one in self.entries() if _fits(one, task, model, status, when)]
 
     def entry(self, name: str) -> RegistryEntry:
@@ -248,7 +248,8 @@ class PromptRegistry:
                 f"say why the prompt is retired, in up to {MOST_TEXT:,} characters (--reason TEXT)"
             )
         self._put_record(
-            RETIRED, Retirement(bundle=entry.digest, reason=reason.strip(), since=since or today())
+            RETIRED,
+            Retirement(bundle=entry.digest, reason=reason.strip(), since=since or clock.today()),
         )
         self._publish()
         return self.entry(entry.digest)

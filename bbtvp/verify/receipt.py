@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Literal, final
 
 from pydantic import Field, ValidationError
 
+from bbtvp.core import clock
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
@@ -94,7 +94,7 @@ class Receipt(ReceiptPart):
         try:
             content = cls(
                 bbtvp=installed_version("bbtvp"),
-                date=datetime.now(UTC).date().isoformat(),
+                date=clock.today().isoformat(),
                 prompt=proof.prompt,
                 bundle=bundle,
                 task=_told(task, salt, allow),

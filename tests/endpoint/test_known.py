@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bbtvp.core import clock
 from bbtvp.core.errors import UsageError
 from bbtvp.endpoint import known as module
 from bbtvp.endpoint.known import KnownModels, check_lifetime, known, reply_tokens
@@ -29,7 +30,7 @@ def row(days: int, **values: str) -> str:
     facts = {
         "service": "'openai'",
         "model": "'gpt-9*'",
-        "shutdown": str(datetime.now(UTC).date() + timedelta(days)),
+        "shutdown": str(clock.today() + timedelta(days)),
         "successor": "'gpt-10'",
         "date": "2026-11-30",
         "source": "'me'",

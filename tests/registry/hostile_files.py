@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 
 from bbtvp.bundles.patch import diff, patch
+from bbtvp.core import clock
 from bbtvp.core.digest import canonical_json, digest, digest_json
 from bbtvp.core.errors import BbtvpError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone
 from bbtvp.prompt.bundle.archive import packed
 from bbtvp.registry import PromptRegistry
-from bbtvp.registry.records import EVIDENCE, EvidenceRecord, EvidenceRow, today
+from bbtvp.registry.records import EVIDENCE, EvidenceRecord, EvidenceRow
 from bbtvp.registry.suggest import suggest
 from bbtvp.report.html.registry import registry_page
 from bbtvp.report.receipt import receipt_text
@@ -255,8 +256,8 @@ class HostileRegistry(HostileCase):
     def use(self) -> None:
         registry = PromptRegistry.open(self.folder)
         for entry in registry.entries():
-            entry.as_json(today())
-            json.dumps(entry.as_json(today()), allow_nan=False)
+            entry.as_json(clock.today())
+            json.dumps(entry.as_json(clock.today()), allow_nan=False)
         registry.search(task="p", model="eye", status="verified")
         registry_page(registry)
         suggest(registry.entries(), "eye/new")

@@ -101,11 +101,12 @@ def test_short_words(run: bbtvp.Run) -> None:
     model = MeteredModel(Eye(), InMemoryCache())
     answers = ask(model, choose_reader("auto", model, task), task, task.test[:8])
     proof = bbtvp.verify(run.prompt, task, Eye())
+    dim = run.prompt.space.dim
     for thing, words in (
         (task, "<Task patterns: "),
         (task.test[0], "Sample('test-0', 'rows', 16 x 16 px)"),
         (run, "Run(patterns on eye/near: improved, validation "),
-        (run.prompt, "Prompt(placement+restore+tone+margin, 17 variables, canvas 16 px, "),
+        (run.prompt, f"Prompt(placement+restore+tone+margin, {dim} variables, canvas 16 px, "),
         (Eye(), "Eye('eye/near')"),
         (model, "MeteredModel('eye/near')"),
         (answers, "Answers(8 asked, "),

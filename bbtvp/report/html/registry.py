@@ -6,9 +6,10 @@ from datetime import date
 from types import MappingProxyType
 from typing import Any
 
+from bbtvp.core import clock
 from bbtvp.registry import PromptRegistry, RegistryEntry
 from bbtvp.registry.entries import Standing, shutdown
-from bbtvp.registry.records import CheckRecord, EvidenceRow, today
+from bbtvp.registry.records import CheckRecord, EvidenceRow
 from bbtvp.report.html.template import rendered
 from bbtvp.report.html.words import NONE, Words, interval, percent, points
 
@@ -37,7 +38,7 @@ def registry_page(
     Raises UsageError for a language other than "en" and "ja".
     """
     words = Words(language)
-    when = day or today()
+    when = day or clock.today()
     entries = registry.entries()
     models = sorted({model for entry in entries for model in entry.models})
     proofs = [(entry, row) for entry in entries for row in reversed(entry.evidence)]
