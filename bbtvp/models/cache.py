@@ -32,6 +32,12 @@ class ReplyCache(Protocol):
         May be called from any thread.
         """
 
+    def saw_version(self, spec: str, version: str) -> None:
+        """Keep that the model of this spec reported a version of itself."""
+
+    def versions(self, spec: str) -> tuple[str, ...]:
+        """The versions that the model of this spec reported, each once, the first first."""
+
 
 @final
 class InMemoryCache(ReplyCache):
@@ -39,6 +45,7 @@ class InMemoryCache(ReplyCache):
 
     def __init__(self) -> None:
         self._replies: dict[str, Reply] = {}
+        self._versions: dict[str, dict[str, None]] = {}
 
     def recall(self, key: str) -> Reply | None:
         return self._replies.get(key)
@@ -52,3 +59,9 @@ class InMemoryCache(ReplyCache):
 
     def note(self, phase: str, queries: int, usd: float) -> None:
         pass
+
+    def saw_version(self, spec: str, version: str) -> None:
+        self._versions.setdefault(spec, {})[version] = None
+
+    def versions(self, spec: str) -> tuple[str, ...]:
+        return tuple(self._versions.get(spec, ()))

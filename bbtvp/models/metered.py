@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from bbtvp.core.digest import digest
@@ -61,7 +61,7 @@ class MeteredModel(Model):
         self.capabilities = model.capabilities
         self.cache = cache
         self.budget = Budget() if budget is None else budget
-        self._versions: dict[str, None] = {}
+        self._versions: set[str] = set()
 
     def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
         """Answer from the cache or from the model, in calls of the size that it takes.
@@ -88,20 +88,30 @@ class MeteredModel(Model):
             sent = self._send(call, budget)
             answers |= sent
             self._check_failures(sent, answers)
-        for outcome in answers.values():
-            if isinstance(outcome, Reply):
-                self._versions[outcome.version] = None
+        self._keep_versions(answers.values())
         return [answers[key] for key in keys]
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """Versions of the model that its replies report, cached ones included, the first first."""
-        return tuple(filter(None, self._versions))
+        """Versions of the model that its replies report, the first first.
+
+        Those of replies that the cache kept before are included, whether or not they were asked for
+        again: a run that goes on takes most steps from its journal.
+        """
+        return self.cache.versions(self.spec)
 
     @property
     def unversioned(self) -> bool:
         """Whether any reply reports no version of the model."""
         return "" in self._versions
+
+    def _keep_versions(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if not isinstance(outcome, Reply) or outcome.version in self._versions:
+                continue
+            self._versions.add(outcome.version)
+            if outcome.version:
+                self.cache.saw_version(self.spec, outcome.version)
 
     def answered(self, requests: Sequence[Request]) -> list[bool]:
         """Whether each request has been answered before, so that it costs no image query now."""

@@ -15,6 +15,7 @@ import io
 import json
 import os
 import threading
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -38,6 +39,7 @@ from bbtvp.runs.records import (
     Spending,
     SpentRecord,
     StepRecord,
+    VersionRecord,
     read_records,
 )
 from bbtvp.runs.upgrade import removed_from_config
@@ -65,6 +67,7 @@ class Journal(Spending, ReplyCache):
         self.config = json.loads(canonical_json({"schema": SCHEMA, **config}))
         self._replies: dict[str, Place] = {}
         self._steps: dict[str, Place] = {}
+        self._versions: defaultdict[str, list[str]] = defaultdict(list)
         self._last_place = Place(0, 0)
         self._last_line = ""
         self._lock = threading.Lock()
@@ -179,12 +182,24 @@ class Journal(Spending, ReplyCache):
                 PROBE + spec, queries=probe.queries, usd=probe.usd, findings=probe.findings
             )
 
+    def saw_version(self, spec: str, version: str) -> None:
+        if version in self.versions(spec):
+            return
+        seen = VersionRecord(spec, version)
+        with self._lock:
+            self._take(seen, self._append({"record": "version", **seen._asdict()}))
+
+    def versions(self, spec: str) -> tuple[str, ...]:
+        return tuple(self._versions.get(spec, ()))
+
     # -- file --------------------------------------------------------------------------------------
     def _take(self, record: JournalRecord, place: Place) -> None:
         """Count a record, and remember where it lies."""
         self.add_spending(record)
         if isinstance(record, StepRecord):
             self._steps[record.name] = place
+        elif isinstance(record, VersionRecord):
+            self._versions[record.model].append(record.version)
         elif isinstance(record, RepliesRecord):
             for query in record.queries:
                 if query.failure is None:

@@ -1,12 +1,13 @@
 """The lines of a journal as typed records.
 
-A journal is a file of JSON lines. The first line says what the run is; each later line is one of
-three kinds.
+A journal is a file of JSON lines. The first line says what the run is; each later line is of one of
+these kinds.
 
     {"record": "config", "schema": …, …}           the configuration of the run
     {"record": "replies", "phase": …, "got": […]}  all outcomes of one call to the model; the
                                                    record is "replies/2" if a row has a version
     {"record": "spent", "phase": …, …}             an attempt at a paid model, and its correction
+    {"record": "version", "model": …, …}           a version that a model reported, once
     {"record": "step", "id": …, …}                 a generation, a choice, the end
 
 A row of "got" is [key, [input tokens, output tokens, attempts, US dollars], text, scores, reason of
@@ -146,6 +147,13 @@ class SpentRecord(NamedTuple):
     usd: float
 
 
+class VersionRecord(NamedTuple):
+    """A version that the model of this spec reported of itself."""
+
+    model: str
+    version: str
+
+
 class StepRecord(NamedTuple):
     """What was made of the answers: a generation, a choice, the end; or a probe."""
 
@@ -158,7 +166,7 @@ class StepRecord(NamedTuple):
         return self.name.removeprefix(PROBE) if self.name.startswith(PROBE) else None
 
 
-JournalRecord: TypeAlias = ConfigRecord | RepliesRecord | SpentRecord | StepRecord
+JournalRecord: TypeAlias = ConfigRecord | RepliesRecord | SpentRecord | VersionRecord | StepRecord
 
 
 class Place(NamedTuple):
@@ -213,7 +221,7 @@ def decoded(line: bytes) -> Any:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a version is {type(value).__name__}, not text")
+        raise TypeError(f"{type(value).__name__} in the place of a text")
     return value
 
 
@@ -224,6 +232,8 @@ def _record(kind: object, fields: dict[str, Any]) -> JournalRecord | None:
         return RepliesRecord(fields["phase"], queries, fields.get("noted", False))
     if kind == "spent":
         return SpentRecord(fields["phase"], fields["queries"], fields["usd"])
+    if kind == "version":
+        return VersionRecord(_text(fields["model"]), _text(fields["version"]))
     if kind == "step":
         return StepRecord(fields.pop("id"), fields)
     return None

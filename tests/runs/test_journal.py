@@ -71,6 +71,27 @@ def test_a_version_is_kept_beside_replies_that_have_none(tmp_path: Path) -> None
         assert (journal.failed, journal.answered) == (1, 5)
 
 
+def test_versions_of_a_model_are_kept_once_each_in_the_order_they_came(tmp_path: Path) -> None:
+    with Journal(CONFIG, tmp_path) as journal:
+        for version in ("v2", "v1", "v2"):
+            journal.saw_version("eye/near", version)
+        journal.saw_version("eye/far", "v9")
+    with Journal(CONFIG, tmp_path) as journal:
+        journal.saw_version("eye/near", "v1")
+        assert journal.versions("eye/near") == ("v2", "v1")
+        assert journal.versions("eye/far") == ("v9",)
+        assert journal.versions("eye/none") == ()
+    assert len(lines_of(tmp_path / FILE)) == 4
+
+
+def test_a_version_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"model":"eye/near","record":"version","version":7}\n')
+    with pytest.raises(JournalError, match="line 6 is damaged"):
+        Journal(CONFIG, tmp_path)
+
+
 @pytest.mark.parametrize("more", ["true,{}", "false,7", 'true,"v",null'])
 def test_a_row_with_a_version_that_is_none_is_damaged(more: str, tmp_path: Path) -> None:
     path = filled(tmp_path)

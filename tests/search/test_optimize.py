@@ -151,7 +151,6 @@ def test_a_bundle_says_where_it_comes_from_and_holds_no_image(tmp_path: Path) ->
     assert (tmp_path / "prompt.vprompt").stat().st_size < 5000
 
 
-# -- failures and the budget -----------------------------------------------------------------------
 def test_a_bundle_tells_the_name_of_a_local_model_without_its_path(tmp_path: Path) -> None:
     model = Eye("hf//home/alice/models/eye-7")
     run = search(model, budget=200)
@@ -162,6 +161,7 @@ def test_a_bundle_tells_the_name_of_a_local_model_without_its_path(tmp_path: Pat
     assert [row.role for row in proof.rows] == ["target", "source"]
 
 
+# -- failures and the budget -----------------------------------------------------------------------
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_fifth_of_failed_queries_is_missing_data(seed: int) -> None:
     run = search(Flaky(share=0.2, seed=seed), seed=seed)

@@ -5,13 +5,14 @@ nothing twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import final
 
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
-from bbtvp.models import Budget, Model, Outcome, Request
+from bbtvp.models import Budget, Model, Outcome, Reply, Request
 from bbtvp.prompt import Prompt
 from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.records import FILE
@@ -24,7 +25,7 @@ from tests.surrogate.conftest import tiny_clip
 
 class Calls:
     """Counts the calls of all models of a run, and may break one off: Ctrl-C, before or after its
-    answer is there.
+    answer is there. Every reply reports a version, which the bundle tells.
     """
 
     def __init__(self, fatal: int | None = None) -> None:
@@ -47,7 +48,11 @@ class Counted(Wrapper):
         if self.calls.made == self.calls.fatal:
             raise KeyboardInterrupt
         self.calls.keys += [f"{self.spec} {request.key}" for request in requests]
-        return super().query(requests, budget)
+        replies = super().query(requests, budget)
+        return [
+            replace(reply, version=f"{self.spec} 1") if isinstance(reply, Reply) else reply
+            for reply in replies
+        ]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -73,6 +78,7 @@ def check_resumed(kind: Kind, root: Path, fractions: Sequence[float]) -> None:
         assert files(out) == files(root / "whole"), fraction
         assert run.prompt.z.tobytes() == whole.prompt.z.tobytes()
         assert (run.queries, run.arms) == (whole.queries, whole.arms)
+        assert run.versions == whole.versions != {}
         assert broken.keys + rest.keys == calls.keys
 
 
@@ -82,6 +88,7 @@ def test_interrupted_and_started_again_it_is_the_same_run(name: str, tmp_path: P
     again = Calls()
     search(KINDS[name], again, tmp_path / "whole")
     assert again.keys == []
+    assert files(tmp_path / "whole") == files(tmp_path / "0")
 
 
 def test_interrupted_in_the_middle_of_a_generation_or_between_two(tmp_path: Path) -> None:
