@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from typing import Any
 
 from bbtvp.core.errors import UsageError, unknown
@@ -70,10 +70,17 @@ def preset(
     base, *added = name.split("+")
     if base not in _PRESETS:
         raise unknown("prompt preset", base, _PRESETS)
-    placement, *others = _PRESETS[base]
+    layers = _PRESETS[base]
     if enlarges and may_enlarge(name):
-        placement = Placement(search=("shrink", "enlarge"), reduce=True)
-    return PromptSpace((placement, *others, *map(_by_default, added)), canvas, shape)
+        layers = tuple(map(_enlarging, layers))
+    return PromptSpace((*layers, *map(_by_default, added)), canvas, shape)
+
+
+def _enlarging(layer: Layer) -> Layer:
+    """A placement may also send twice the size; other layers are what they were."""
+    if not isinstance(layer, Placement):
+        return layer
+    return replace(layer, search=(*layer.search, "enlarge"))
 
 
 def _by_default(kind: str) -> Layer:
