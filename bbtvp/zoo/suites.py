@@ -3,7 +3,7 @@
 suite/old       ten tasks with the first five shifts: each subject under two of them
 suite/wide      26 tasks with thirteen shifts that no layer had been made for, two subjects each
 suite/wide-dev  thirteen other tasks: each of the same shifts with one other subject
-suite/far       18 tasks with nine more shifts, for which nothing has been made; two subjects each
+suite/far       18 tasks with nine more shifts, on which nothing is tuned; two subjects each
 
 `suite/wide` is for figures, `suite/wide-dev` for tuning; they share shifts, never a task.
 `suite/far` is for figures alone: none of its shifts is ever tuned on. Subjects go round in turn, so

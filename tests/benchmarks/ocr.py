@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 import bbtvp
+from bbtvp.bench.tables import CellPlace, interval
 from bbtvp.core.arrays import Pixels
 from bbtvp.models import FunctionModel
 from bbtvp.prompt import PromptSpace, Restore
@@ -455,6 +456,52 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def asked_as(name: str, source: str) -> str:
+    """What an engine is to a search."""
+    if name == source:
+        return "the source"
+    return "the other source engine" if name in SOURCES else "never a source"
+
+
+def against(rows: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> list[str]:
+    """A table of both folders' means in points, on the searches of both, and their differences.
+
+    Intervals resample tasks and sources, crossed, and seeds within, as those of `bbtvp bench`.
+    """
+    lines = [
+        "| asked | before | now | now − before | now − empty | now − by hand |",
+        "|---" * 6 + "|",
+    ]
+    for role in ("the source", "the other source engine", "never a source"):
+        old = _gains(before, role, "prompt")
+        now = _gains(rows, role, "prompt")
+        others = (old, _gains(rows, role, "empty"), _gains(rows, role, "hand"))
+        both = now.keys() & old.keys()
+        less = [{place: now[place] - other[place] for place in both} for other in others]
+        lines.append(f"| {role} | {' | '.join(map(_spanned, (old, now, *less)))} |")
+    return lines
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    return list(map(json.loads, file.read_text("utf-8").splitlines()))
+
+
+def _gains(rows: Sequence[dict[str, Any]], role: str, arm: str) -> dict[CellPlace, float]:
+    return {
+        (row["task"], row["source"], row["seed"]): paired_gain(
+            row["right"]["as it is"][name], row["right"][arm][name]
+        ).gain
+        for row in rows
+        for name in TARGETS
+        if asked_as(name, row["source"]) == role
+    }
+
+
+def _spanned(found: dict[CellPlace, float]) -> str:
+    mean, low, high = interval(found) or (0.0, 0.0, 0.0)
+    return f"{100 * mean:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -470,12 +517,15 @@ def main() -> None:
         "--operations", action="store_true", help="score each restoration; search nothing"
     )
     parser.add_argument("--name", default="default", help="what the rows are called")
+    parser.add_argument(
+        "--against", type=Path, help="a folder of the same searches, to compare with"
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     models = {name: engine(name, args.out) for name in TARGETS}
     rows = args.out / f"{args.name}.jsonl"
-    done = list(map(json.loads, rows.read_text("utf-8").splitlines())) if rows.exists() else []
+    done = _read(rows) if rows.exists() else []
     shown = []
     for seed in args.seeds:
         for damage in args.damages:
@@ -495,6 +545,8 @@ def main() -> None:
                 print(line(found), flush=True)
                 shown.append(found)
     print("\n".join(summary(shown)) if shown else "")
+    if args.against:
+        print("\n".join(against(shown, _read(args.against / rows.name))))
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ FAR: Mapping[str, Shift] = MappingProxyType(
     }
 )
 """Nine in the order of the alphabet, added when operations had been made for the kinds of the wide
-ones. Nothing is made for these, and nothing is tuned on them."""
+ones. Nothing is tuned on these."""
 
 SHIFTS: Mapping[str, Shift] = MappingProxyType({**TONED, **WIDE, **FAR})
 """By name, as in `zoo/counting-dark`."""

@@ -237,10 +237,9 @@ middle, and is taken.
 Once operations were made for the kinds of the wide suite, its figures no longer say what the prompt
 does about a shift that nobody thought of. `suite/far` is for that: nine other shifts, five of them
 kinds of ImageNet-C, each with two subjects (18 tasks, every subject three or four times), with
-strengths by the same rule. They were chosen and frozen before any prompt was tried on them. No
-layer and no operation is made for them, and no setting is tuned on them. A double image and
-solarisation were drafted too, and dropped: on four of five subjects even the strongest setting left
-zoo/llava above the middle.
+strengths by the same rule. They were chosen and frozen before any prompt was tried on them, and no
+setting is tuned on them. A double image and solarisation were drafted too, and dropped: on four of
+five subjects even the strongest setting left zoo/llava above the middle.
 
 {far}
 
