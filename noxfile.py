@@ -85,7 +85,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The slow tests and the examples; those that compare rates run one after another."""
+    """The slow tests and the examples; those that fill the machine run one after another."""
     _pytest(session, *PARALLEL, *SIDE_BY_SIDE, "-m", "slow and not gpu")
     others = [part for path in ("tests/servers", *SIDE_BY_SIDE) for part in ("--ignore", path)]
     _pytest(session, "tests", *others, "-m", "slow and not gpu")

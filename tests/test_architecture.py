@@ -369,6 +369,26 @@ def test_a_class_name_has_one_meaning(modules: list[Module]) -> None:
     assert repeated_classes(modules) == {}
 
 
+def stopwatches(folder: Path) -> list[str]:
+    """Where files of tests take the time of something; the benchmarks are for that."""
+    return [
+        f"{path.relative_to(folder)}:{node.lineno}: {node.attr}"
+        for path in sorted(folder.rglob("*.py"))
+        if folder / "benchmarks" not in path.parents
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("perf_counter", "process_time", "thread_time")
+    ]
+
+
+def test_no_test_holds_a_stopwatch(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    for path in ("test_a.py", "benchmarks/b.py"):
+        (tmp_path / path).write_text("import time\nbegan = time.perf_counter()\n")
+    assert stopwatches(tmp_path) == ["test_a.py:2: perf_counter"]
+    assert stopwatches(ROOT / "tests") == []
+
+
 def test_the_readme_shows_the_rooms_as_they_are() -> None:
     assert room_rows((ROOT / "README.md").read_text("utf-8")) == room_rows(PLAN.read_text("utf-8"))
 

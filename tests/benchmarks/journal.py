@@ -4,13 +4,15 @@
     python tests/benchmarks/journal.py growth   [--queries 1000000] [--methods gp cma]
     python tests/benchmarks/journal.py resume   [--queries 100000] [--methods gp cma]
         [--keep FOLDER]
+    python tests/benchmarks/journal.py status   [--queries 100000]
 
 overhead: calls of 64 image queries with ten labels each through a metered model and its journal,
 against the same calls to the model, and a step after each. growth: a whole search on a model that
 answers from the mean of the pixels and noise, ten labels, 32 px; wall clock and CPU of a generation
 per image query, medians around 10³, 10⁴, …, and the memory of the process. resume: such a search is
 broken off near its end, and the same call goes on, in a process of its own; from the call to the
-end.
+end. status: the first and the second look of `bbtvp status` at a journal of answers with ten labels
+each; CPU.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is loaded
 import numpy as np
 
 from bbtvp.core.rng import stream
+from bbtvp.jobs.status import StatusMonitor
 from bbtvp.models import (
     Budget,
     Capabilities,
@@ -258,25 +261,47 @@ def resume(method: str, queries: int, runs: int, keep: Path | None) -> dict[str,
     return {"MB of journal": round(len(torn) / 1e6, 1), "steps": read, **found, "runs": runs}
 
 
+# -- a look at a run -------------------------------------------------------------------------------
+def status(queries: int) -> dict[str, float]:
+    """Seconds of CPU for two looks at a journal to which nothing is added between them."""
+    scores = [[-1.2345678901234567, 1]] * len(LABELS)
+    got = [[f"{i:064x}", [900, 10, 1, 0.0], None, scores, None] for i in range(100)]
+    replies = json.dumps({"record": "replies", "phase": "search", "got": got}) + "\n"
+    with tempfile.TemporaryDirectory() as root:
+        with Journal({"budget": queries}, Path(root)):
+            pass
+        with (Path(root) / FILE).open("a") as file:
+            file.writelines(replies for _ in range(queries // 100))
+        monitor = StatusMonitor([Path(root)])
+        marks = [time.process_time()]
+        for _ in range(2):
+            monitor.statuses()
+            marks.append(time.process_time())
+    first, second = (after - before for before, after in itertools.pairwise(marks))
+    return {"first s": first, "second s": second}
+
+
 def main() -> None:
     """Print the figures as JSON, one line a method."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["overhead", "growth", "resume", "resumed"])
+    parser.add_argument("what", choices=["overhead", "growth", "resume", "resumed", "status"])
     parser.add_argument("--queries", type=int)
     parser.add_argument("--methods", nargs="+", default=["gp", "cma"])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="where the broken-off runs lie, or will")
     args = parser.parse_args()
-    if args.what == "overhead":
-        rows = [overhead(args.queries or 20_000) for _ in range(args.runs)]
+    if args.what in ("overhead", "status"):
+        measure, queries = {"overhead": (overhead, 20_000), "status": (status, 100_000)}[args.what]
+        rows = [measure(args.queries or queries) for _ in range(args.runs)]
         print(
             json.dumps(
                 {name: round(statistics.median(row[name] for row in rows), 4) for name in rows[0]}
             )
         )
-    for method in [] if args.what == "overhead" else args.methods:
+        return
+    for method in args.methods:
         if args.what == "growth":
             found = growth(method, args.queries or 1_000_000)
         elif args.what == "resume":

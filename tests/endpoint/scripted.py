@@ -102,6 +102,25 @@ def ended(requests: Sequence[PendingRequest]) -> list[Ended]:
 
 
 @final
+class SkippedTime:
+    """The clock of a limiter whose waits end at once, for one request at a time.
+
+    now: the seconds that were waited so far.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, _: threading.Condition, timeout: float | None) -> None:
+        if timeout is None:
+            raise RuntimeError("a wait without an end")
+        self.now += timeout
+
+
+@final
 class ScriptedCaller:
     """A caller, and what it has read."""
 
@@ -115,9 +134,11 @@ class ScriptedCaller:
         requests: float | None = None,
         most: int = 32,
         first: float = 0.001,
+        skipped: SkippedTime | None = None,
     ) -> None:
         self.transport = Transport(timeouts, limit=limit)
-        self.limiter = RateLimiter(requests=requests, first=first, longest=0.05, most=most)
+        clock = {} if skipped is None else {"clock": skipped, "wait": skipped.wait}
+        self.limiter = RateLimiter(requests=requests, first=first, longest=0.05, most=most, **clock)
         self.caller = Caller(
             self.transport,
             self.limiter,

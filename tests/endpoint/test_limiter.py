@@ -438,10 +438,12 @@ def test_threads_share_the_limits() -> None:
                 now[0] -= 1
             limiter.release(permit, 0.005)
 
+    began = time.monotonic()
     threads = [threading.Thread(target=work) for _ in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert widest[0] <= 5 and len(sent) == 200 and limiter.in_flight == 0
-    assert max(sent) - min(sent) >= 0.99 * (199 - 50) / 200
+    # No earlier than the rate allows; a busy machine only makes it later.
+    assert max(sent) - began >= 0.99 * (199 - 50) / 200

@@ -26,7 +26,7 @@ from bbtvp.jobs.progress import SearchProgress, plan_of
 from bbtvp.jobs.status import JobStatus, StatusMonitor, runs_in
 from bbtvp.models import Reply, Usage
 from bbtvp.runs.journal import Journal
-from bbtvp.runs.records import FILE
+from bbtvp.runs.records import FILE, decoded
 from bbtvp.runs.tally import Tally
 from bbtvp.search.plan import Plan, Rung, Stage
 from tests.jobs.made import edit, lines, made, proved
@@ -173,24 +173,35 @@ def test_the_stage_and_the_share_follow_the_steps() -> None:
     assert (tally.loss, tally.validated["tone"]) == (0.5, ("tone", 0.2, 1.0))
 
 
-@pytest.mark.slow  # it measures processor time
-def test_a_hundred_thousand_image_queries_are_read_in_a_second_and_no_more_than_once() -> None:
-    scores = [[-1.2345678901234567, 1]] * 10
-    got = [[f"{i:064x}", [900, 10, 1, 0.0], None, scores, None] for i in range(100)]
-    replies = json.dumps({"record": "replies", "phase": "search", "got": got}) + "\n"
+def test_each_look_reads_only_the_lines_that_are_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(line: bytes) -> Any:
+        read.append(len(line))
+        return decoded(line)
+
     with Journal({"budget": 200_000}, Path("run")):
         pass
-    with Path("run", FILE).open("a") as file:
-        file.writelines(replies for _ in range(1000))
+    path = Path("run", FILE)
     monitor = StatusMonitor([Path("run")])
-    began = time.process_time()
-    (job,) = monitor.statuses()
-    first = time.process_time() - began
-    assert job.queries == 100_000
-    assert first < 1, first
-    began = time.process_time()
+    monkeypatch.setattr("bbtvp.runs.records.decoded", counted)
     monitor.statuses()
-    assert time.process_time() - began < 0.05
+    queries = 0
+    for new in (100, 0, 7, 0):
+        before = path.stat().st_size
+        with path.open("a") as file:
+            for _ in range(new):
+                got = [
+                    [f"{queries + i:064x}", [900, 10, 1, 0.0], "two", None, None] for i in (0, 1)
+                ]
+                line = {"record": "replies", "phase": "search", "got": got}
+                file.write(json.dumps(line) + "\n")
+                queries += 2
+        read.clear()
+        (job,) = monitor.statuses()
+        assert job.queries == queries
+        assert len(read) == new
+        assert sum(read) == path.stat().st_size - before
 
 
 # -- time left -------------------------------------------------------------------------------------
@@ -420,7 +431,7 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
         [sys.executable, "-m", "bbtvp.cli", *command], env=env, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while time.monotonic() < deadline:
                 if Path("run", FILE).exists():
                     (job,) = monitor.statuses()
@@ -431,7 +442,8 @@ def test_a_run_is_watched_from_outside_killed_and_seen_to_have_stopped(
             assert job.owner is not None
             assert job.owner.pid == process.pid
             assert job.unprompted is not None
-            assert 0 < (job.seconds_left or 0) < 600
+            assert job.seconds_left is not None
+            assert job.seconds_left > 0
         finally:
             process.kill()
     (job,) = monitor.statuses()
