@@ -101,11 +101,17 @@ class FunctionCalls:
             if future in done:
                 del busy[future]
                 self._lanes.append(underway.lane)
-                yield underway.number, future.exception() or future.result()
+                yield underway.number, self._found(future)
             elif underway.deadline <= now:
                 del busy[future]
                 underway.lane.leave(future)
                 yield underway.number, self._hung()
+
+    def _found(self, future: Future[Any]) -> Any:
+        """What a call that has ended gave, or a FunctionFailed."""
+        if future.cancelled():  # by the function itself, such as a client that was closed
+            return FunctionFailed(f"{self._name} was cancelled before it gave an answer")
+        return future.exception() or future.result()
 
     def _hung(self) -> FunctionHung:
         return FunctionHung(f"{self._name} gave no answer within {self._timeout:g} s")

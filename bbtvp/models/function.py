@@ -388,14 +388,21 @@ def _logprobs(found: Mapping[Any, Any], labels: Sequence[str]) -> dict[str, floa
         had = ", ".join(repr(label) for label in list(found)[:4])
         raise ValueError(f"no log-probability for the label {missing[0]!r} (it gave {had})")
     try:
-        values = {label: float(found[label]) for label in labels}
+        values = {key: float(value) for key, value in found.items()}
     except (TypeError, ValueError) as error:
         raise ValueError(f"a log-probability is no number ({error}); give floats") from error
+    # All values are looked at, not only those of the labels: probabilities of many words may be 0
+    # for every label that is asked for, and a log-probability of 0 would mean that it is certain.
+    if len(values) > 1 and not any(values.values()):
+        raise ValueError(
+            "all values are 0, which is neither probabilities nor log-probabilities of "
+            f"{len(values)} labels; return log-probabilities"
+        )
     if all(value <= 0 for value in values.values()):
         least = math.log(LEAST_PROBABILITY)
-        return {label: max(value, least) for label, value in values.items()}
+        return {label: max(values[label], least) for label in labels}
     if all(0 <= value <= 1 for value in values.values()):
-        return {label: math.log(max(value, LEAST_PROBABILITY)) for label, value in values.items()}
+        return {label: math.log(max(values[label], LEAST_PROBABILITY)) for label in labels}
     raise ValueError(
         f"{', '.join(f'{value:g}' for value in list(values.values())[:4])} are neither "
         "probabilities (0 to 1) nor log-probabilities (at most 0); take the log-softmax of logits"

@@ -278,6 +278,14 @@ def test_an_async_function_that_hangs_is_cancelled() -> None:
     assert cancelled.wait(10)
 
 
+def test_an_async_function_that_is_cancelled_from_within_has_failed() -> None:
+    async def cancelled(image, question):
+        raise asyncio.CancelledError  # such as from a client that was closed
+
+    (outcome,) = FunctionModel(cancelled).query(REQUESTS[:1])
+    assert isinstance(outcome, QueryFailed) and "was cancelled" in outcome.reason
+
+
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_more_calls_at_once_than_allowed(concurrency: int) -> None:
     counting = threading.Lock()
@@ -345,6 +353,7 @@ def scored(found: dict[str, Any], **parts: Any) -> Outcome:
         ({"red": -0.5, "blue": -2, "green": -9}, [-0.5, -2.0]),
         ({"red": 1.0, "blue": 0.0}, [0.0, math.log(1e-30)]),
         ({"red": 0.0, "blue": -math.inf}, [0.0, math.log(1e-30)]),
+        ({"red": 0.0, "blue": 0.0, "green": 1.0}, [math.log(1e-30)] * 2),
     ],
 )
 def test_probabilities_and_log_probabilities_are_told_apart(
@@ -363,6 +372,7 @@ def test_probabilities_and_log_probabilities_are_told_apart(
         ({"red": 3.0, "blue": -1.0}, "neither probabilities (0 to 1) nor log-probabilities"),
         ({"red": float("nan"), "blue": 0.1}, "neither probabilities"),
         ({"red": None, "blue": 0.1}, "is no number"),
+        ({"red": 0.0, "blue": 0.0}, "all values are 0"),
         ({}, "returned dict where a dict from label"),
         ("red", "returned str where a dict from label to log-probability was expected"),
     ],
