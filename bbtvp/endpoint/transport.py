@@ -111,7 +111,7 @@ class Transport:
         """Make the exchange, within the limit of an attempt and the `remaining` seconds, if given.
 
         Raises ExchangeFailed if there is no response, and UsageError for a URL or a header that
-        cannot be sent at all.
+        cannot be sent at all, or for a certificate bundle that cannot be read.
         """
         seconds = min(
             self.timeouts.attempt, self.timeouts.total if remaining is None else remaining
@@ -220,9 +220,15 @@ class Transport:
         with self._lock:
             if bundle not in self._contexts:
                 folder = os.path.isdir(bundle)
-                self._contexts[bundle] = ssl.create_default_context(
-                    cafile=None if folder else bundle, capath=bundle if folder else None
-                )
+                try:
+                    self._contexts[bundle] = ssl.create_default_context(
+                        cafile=None if folder else bundle, capath=bundle if folder else None
+                    )
+                except OSError as error:  # ssl.SSLError is one
+                    raise UsageError(
+                        f"{bundle}: no certificates can be read ({error.strerror or error}); "
+                        "check REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE"
+                    ) from error
             return self._contexts[bundle]
 
 

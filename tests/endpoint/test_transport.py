@@ -373,6 +373,18 @@ def test_a_bundle_of_the_environment_is_honoured_and_names_are_checked(
     transport.close()
 
 
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_bundle_that_cannot_be_read_is_told_by_its_name(
+    content: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "company.pem"
+    if content:
+        bundle.write_text(content)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with pytest.raises(UsageError, match=r"company\.pem: no certificates .*REQUESTS_CA_BUNDLE"):
+        Transport(QUICK).send(wire("https://localhost:9/"))
+
+
 # -- the end ---------------------------------------------------------------------------------------
 def test_closing_ends_what_is_under_way() -> None:
     transport = Transport(Timeouts(attempt=60.0))
