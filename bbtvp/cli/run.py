@@ -110,13 +110,16 @@ def run(
 def _chosen(every: Sequence[SearchJob], only: Sequence[str]) -> list[SearchJob]:
     names = [job.name for job in every]
     for pattern in only:
-        if not fnmatch.filter(names, pattern):
+        if not any(_matches(name, pattern) for name in names):
             raise unknown("job", pattern, names)
     return [
-        job
-        for job in every
-        if not only or any(fnmatch.fnmatchcase(job.name, pattern) for pattern in only)
+        job for job in every if not only or any(_matches(job.name, pattern) for pattern in only)
     ]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Whether a job is meant: by its name, which may hold brackets, or by * and ?."""
+    return name == pattern or fnmatch.fnmatchcase(name, pattern)
 
 
 def _show_plan(jobs: Sequence[SearchJob], as_json: bool) -> None:

@@ -127,6 +127,8 @@ class _SearchBatch(Batch[SearchJob]):
         )
         for other in filter(None, others):
             document["queries"]["verify"] += other.queries
+            document["queries"]["failed"] += other.failed
+            document["queries"]["refused"] += other.refused
             document["usd"] = round((document["usd"] or 0.0) + other.usd, 6) or None
         document["also"] = [
             {"task": other.task, "models": other.as_json()} for other in others if other

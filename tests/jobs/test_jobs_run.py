@@ -20,9 +20,10 @@ from bbtvp.jobs.run import JOBS
 from bbtvp.jobs.runner import FAILURE, JobResult, JobStarted
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
+from bbtvp.runs.folder import RunFolder
 from bbtvp.search import optimize
 from bbtvp.search.recipe import Loader
-from tests.support import ROOT, bbtvp, folder_of_patterns, install_plugin
+from tests.support import ROOT, Vendor, bbtvp, folder_of_patterns, install_plugin
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +113,20 @@ def test_models_are_loaded_once_and_let_go_after_their_last_job(
     assert order == ["0", "2", "1", "3"], "model by model"
     assert len(set(loads)) == 2
     assert gone == ["eye/near", "eye/far"]
+
+
+def test_the_proofs_on_other_tasks_are_counted_with_their_failures(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = Vendor(priced=False, usd=0.0, refuses=lambda request: request.key[0] in "0123")
+    monkeypatch.setattr(Loader, "model", lambda self, origin: refusing)
+    other = folder_of_patterns(tmp_path / "other", per_class=10)
+    (ended,) = run_jobs([job(images, verify=True, also=(str(other),))], Path("out"))
+    assert ended.document is not None
+    begun = RunFolder(Path("out/one"))
+    assert len(begun.costs) == 3
+    assert ended.document["queries"]["failed"] == sum(one.failed for one in begun.costs.values())
+    assert ended.document["queries"]["refused"] == ended.document["queries"]["failed"]
 
 
 # -- failing ---------------------------------------------------------------------------------------
@@ -241,8 +256,18 @@ def test_only_and_limit_choose_jobs(file: Path, images: Path) -> None:
     assert len(json.loads(Path("out", JOBS).read_text())["jobs"]) == 4
     ran = bbtvp("run", file, "--out", "out", "--only", "*far*", "--limit", 1, "--json")
     assert [row["fresh"] for row in json.loads(ran.out)["jobs"]] == [False, True]
-    ran = bbtvp("run", file, "--out", "out", "--only", "*fat*")
-    assert (ran.code, "unknown job" in ran.err) == (2, True)
+    for pattern in ("*fat*", "*FAR*"):
+        ran = bbtvp("run", file, "--out", "out", "--only", pattern)
+        assert (ran.code, "unknown job" in ran.err) == (2, True)
+
+
+def test_only_takes_a_name_with_brackets_as_it_is(images: Path) -> None:
+    Path("jobs.toml").write_text(
+        f'[[job]]\nname = "tone [1]"\ntask = "{images}"\nmodel = "eye/near"\n'
+    )
+    ran = bbtvp("run", "jobs.toml", "--dry-run", "--only", "tone [1]", "--json")
+    assert ran.code == 0, ran.err
+    assert [row["name"] for row in json.loads(ran.out)["jobs"]] == ["tone [1]"]
 
 
 def test_a_dry_run_asks_nothing_leaves_nothing_and_finds_mistakes(file: Path) -> None:
