@@ -209,7 +209,8 @@ def read_table(path: Path, form: type[M]) -> M:
     Raises UsageError, one line with the file and the key, for a file that cannot be used.
     """
     try:
-        return form.model_validate(tomllib.loads(path.read_text("utf-8")))
+        # "sig": Windows' editors begin a file with a byte order mark.
+        return form.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -95,7 +95,7 @@ def litellm_prices(path: Path) -> Iterator[ListedPrice]:
     Raises UsageError for a file that is not of this form.
     """
     try:
-        table = json.loads(path.read_text("utf-8"))
+        table = json.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValueError as error:

@@ -81,7 +81,8 @@ def read_jobs(path: Path, given: Mapping[str, Any] | None = None) -> list[Search
 def _content(path: Path) -> dict[str, Any]:
     """The tables of the file."""
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        # "sig": Windows' editors begin a file with a byte order mark.
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:

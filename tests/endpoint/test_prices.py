@@ -121,6 +121,25 @@ def litellm(folder: Path, **rows: object) -> Prices:
     return Prices.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("prices.toml", row(model="'m'", input=3)),
+        (
+            "prices.json",
+            '{"m": {"litellm_provider": "openai", "input_cost_per_token": 3e-06, '
+            '"output_cost_per_token": 3e-06}}',
+        ),
+    ],
+)
+def test_a_price_file_may_begin_with_a_byte_order_mark(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text, "utf-8-sig")
+    (found,) = Prices.load(tmp_path / name).own
+    assert (found.model, found.input) == (["m"], 3)
+
+
 def test_a_file_of_litellms_form_is_a_price_file(tmp_path: Path) -> None:
     cheap = {"input_cost_per_token": 3.9999999e-07, "output_cost_per_token": 1.6e-06}
     half = {"input_cost_per_token_batches": 2e-07, "output_cost_per_token_batches": 8e-07}

@@ -156,6 +156,12 @@ def test_an_unknown_key_from_outside_the_file(monkeypatch: pytest.MonkeyPatch) -
         read_jobs(written(ONE))
 
 
+def test_a_file_may_begin_with_a_byte_order_mark() -> None:
+    path = Path("jobs.toml")
+    path.write_text(GRID, "utf-8-sig")
+    assert read_jobs(path) == read_jobs(written(GRID))
+
+
 def test_a_very_long_name_still_makes_a_folder() -> None:
     one, other = (SearchJob(name="x" * 300 + end, task="t", model="m/n").folder for end in "ab")
     assert len(one) == len(other) == 120
