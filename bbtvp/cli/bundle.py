@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -40,7 +41,19 @@ def show(*, file: Path, signed_by: tuple[str, ...], as_json: bool) -> None:
         give(found)
         return
     for name, value in found.items():
-        click.echo(f"{name}: {' '.join(str(value).split())}")
+        click.echo(f"{name}: {' '.join(_in_words(value).split())}")
+
+
+def _in_words(value: object) -> str:
+    """A value of a manifest for people."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(held)}" for name, held in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        between = "; " if any(isinstance(one, Mapping) for one in value) else ", "
+        return between.join(map(_in_words, value))
+    if value is None or isinstance(value, bool):
+        return {None: "none", False: "no", True: "yes"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @bundle.command()

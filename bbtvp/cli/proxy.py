@@ -153,8 +153,12 @@ def proxy(
         fetch_images=fetch_images,
         shadow_most=shadow_most,
     )
-    say(f"bbtvp proxy: http://{host}:{port} -> {upstream}; Ctrl-C ends it")
-    serve(routes, settings, host=host, port=port, grace=grace)
+    at = f"[{host}]" if ":" in host else host
+
+    def ready(port: int) -> None:
+        say(f"bbtvp proxy: http://{at}:{port} -> {upstream}; Ctrl-C ends it")
+
+    serve(routes, settings, host=host, port=port, grace=grace, ready=ready)
 
 
 def _check_server() -> None:

@@ -223,7 +223,7 @@ def suggest(
         give({"url": opened.url, "model": model, "suggestions": [one.as_json() for one in found]})
         return
     if not found:
-        click.echo("no evidence: no proof of a prompt in use" + (f" on {task}" if task else ""))
+        click.echo("no evidence: no prompt in use has a proof" + (f" on {task}" if task else ""))
         return
     rows = [["entry", "task", "expected gain", "95 %", "worth it", "proofs", "same family"]]
     rows += [
@@ -232,7 +232,7 @@ def suggest(
             one.task or "-",
             points(one.gain),
             interval(one.interval),
-            f"{one.sureness} ({one.chance:.0%})",
+            f"{one.sureness} ({min(max(one.chance, 0.01), 0.99):.0%})",
             str(one.proofs),
             str(one.related),
         ]

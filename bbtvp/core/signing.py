@@ -212,16 +212,17 @@ def _private(path: Path) -> Ed25519PrivateKey:
         raise UsageError(
             f"{path}: no key can be read ({error.strerror}); make one with bbtvp bundle keygen"
         ) from error
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        raise UsageError(f"{path}: this private key is open to others; run chmod 600 {path}")
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (TypeError, ValueError, UnsupportedAlgorithm):
         key = None  # and no cause below, which could quote the file
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise UsageError(
-            f"{path} is no Ed25519 key in PEM without a password; make one with bbtvp bundle keygen"
+            f"{path} is no private Ed25519 key in PEM without a password; give the file that "
+            "bbtvp bundle keygen wrote, without .pub"
         )
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise UsageError(f"{path}: this private key is open to others; run chmod 600 {path}")
     private: Ed25519PrivateKey = key
     return private
 

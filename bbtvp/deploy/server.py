@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from bbtvp.core.errors import BbtvpError
+from bbtvp.core.errors import BbtvpError, UsageError
 from bbtvp.deploy.proxy import Proxy, ProxySettings, proxy_app
 from bbtvp.deploy.routes import Route
 
@@ -44,18 +45,34 @@ def serve(
     host: str,
     port: int,
     grace: int,
+    ready: Callable[[int], None],
 ) -> None:
     """Run a proxy until a signal ends it.
 
     routes: reads the routes, now and with each SIGHUP. grace: seconds that streams under way get to
-    end after SIGTERM or Ctrl-C, while new connections are refused. SIGUSR1 switches prompting off,
-    SIGUSR2 on. Raises BundleError or UsageError for routes that cannot be read.
+    end after SIGTERM or Ctrl-C, while new connections are refused. ready: told the port, once it is
+    open. SIGUSR1 switches prompting off, SIGUSR2 on. Raises BundleError or UsageError for routes
+    that cannot be read, UsageError for a port that cannot be had.
     """
     app = proxy_app(routes(), settings, begin=partial(_listen_to_signals, routes=routes))
     _allow_descriptors(2 * CONNECTIONS + 256)
     # uvicorn sends itself the signal again, once all has ended well.
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(server_config(app, host=host, port=port, grace=grace)).run()
+    with _listener(host, port) as listener, suppress(KeyboardInterrupt):
+        ready(listener.getsockname()[1])
+        config = server_config(app, host=host, port=port, grace=grace)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """An open port. uvicorn would end the process where it can have none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError(
+            f"{host}, port {port}, cannot be listened on ({why}); give another --port or --host"
+        ) from error
 
 
 def server_config(app: Starlette, *, host: str, port: int, grace: int) -> uvicorn.Config:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import final
 
 from bbtvp.core import clock
-from bbtvp.core.errors import DataError, UsageError
+from bbtvp.core.errors import BundleError, DataError, UsageError
 from bbtvp.core.origin import is_among
 from bbtvp.prompt.bundle import SUFFIX
 from bbtvp.registry.entries import RegistryEntry, entries_of, entry_named
@@ -118,9 +118,10 @@ class PromptRegistry:
         place = open_place(url)
         marker = read_marker(place)
         if marker is None:
-            raise UsageError(
-                f"{place.url} is no registry; make one with: bbtvp registry init {place.url}"
-            )
+            advice = f"make one with: bbtvp registry init {place.url}"
+            if not place.lists:
+                advice = "check the address, which is that of the folder with registry.json"
+            raise UsageError(f"{place.url} is no registry; {advice}")
         return cls(place, marker.signed_by, keys)
 
     @property
@@ -192,8 +193,9 @@ class PromptRegistry:
         run = bundle if (bundle / BUNDLE).is_file() else None
         file = bundle / BUNDLE if run else bundle
         data = _bundle_bytes(file)
-        found = read_bundle(data)
-        need_signer(found.digest, found.signature, self.demanded, self._trusted, kind="bundle")
+        with _file_named(bundle):
+            found = read_bundle(data)
+            need_signer(found.digest, found.signature, self.demanded, self._trusted, kind="bundle")
         proofs = [] if run is None else list(RunFolder(run).proofs)
         if proofs and (self.demanded or self._trusted):
             raise UsageError(
@@ -217,8 +219,9 @@ class PromptRegistry:
         """
         receipt = read_receipt(path)
         signature = receipt.signature_of()
-        need_signer(receipt.digest, signature, self.demanded, self._trusted, kind=SIGNED_AS)
-        recount(receipt)
+        with _file_named(path):
+            need_signer(receipt.digest, signature, self.demanded, self._trusted, kind=SIGNED_AS)
+            recount(receipt)
         entries = [one for one in self.entries() if one.facts.prompt == receipt.prompt]
         if not entries:
             raise UsageError(
@@ -344,6 +347,15 @@ class PromptRegistry:
                 self._place.write(INDEX, self._index.packed())
                 if set(listed(self._place)) == there:
                     return
+
+
+@contextmanager
+def _file_named(file: Path) -> Iterator[None]:
+    """Say in an error about what is in a file which file it is."""
+    try:
+        yield
+    except (BundleError, DataError) as error:
+        raise type(error)(f"{file}: {error}") from error
 
 
 def _bundle_bytes(file: Path) -> bytes:

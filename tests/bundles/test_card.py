@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from bbtvp.bundles.card import card
 from bbtvp.cli import cli
-from bbtvp.prompt import Prompt, preset
+from bbtvp.prompt import Prompt, PromptSpace, preset
 from bbtvp.prompt.bundle import digest_of
+from bbtvp.prompt.placement import Placement
 
 DATA = Path(__file__).parents[1] / "prompt" / "data"
 DOCS = Path(__file__).parents[2] / "docs" / "bundle.md"
@@ -89,6 +90,31 @@ def test_the_commands(command: str, tmp_path: Path) -> None:
     assert {"show": digest_of(path), "card": "# Visual prompt", "schema": "contains_data"}[
         command
     ] in done.stdout
+
+
+def test_show_is_for_people(tmp_path: Path) -> None:
+    arms = [{"arm": "unprompted", "accuracy": 1 / 3}, {"arm": "tone", "accuracy": None}]
+    path = saved(
+        tmp_path / "p.vprompt",
+        labels=["cat", "dog"],
+        validation=arms,
+        settings={"warm": False, "proposer": None},
+    )
+    lines = CliRunner().invoke(cli, ["bundle", "show", str(path)]).stdout.splitlines()
+    assert "labels: cat, dog" in lines
+    assert "validation: arm unprompted, accuracy 0.3333; arm tone, accuracy none" in lines
+    assert "settings: warm no, proposer none" in lines
+
+
+def test_the_card_says_in_words_how_to_place_the_image(tmp_path: Path) -> None:
+    place = Placement(inside=0.75, search=("zoom",), reduce=True)
+    space = PromptSpace([place], canvas=64)
+    space.prompt(np.zeros(space.dim)).save(tmp_path / "p.vprompt")
+    line = next(line for line in card(tmp_path / "p.vprompt").splitlines() if "Scale" in line)
+    assert line.startswith(
+        "3. Scale the image into the middle 0.75 of the canvas, its shape kept ("
+    )
+    assert line.endswith("). Where it is larger, average whole squares of pixels first.")
 
 
 def test_show_as_json(tmp_path: Path) -> None:

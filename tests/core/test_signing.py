@@ -132,7 +132,7 @@ def test_files_that_are_no_key(tmp_path: Path) -> None:
     locked = own.private_bytes(PEM, PKCS8, serialization.BestAvailableEncryption(b"password"))
     plain = other.private_bytes(PEM, PKCS8, serialization.NoEncryption())
     for content in (b"", secret, locked, plain):
-        with pytest.raises(UsageError, match="is no Ed25519 key") as caught:
+        with pytest.raises(UsageError, match="is no private Ed25519 key") as caught:
             sign(DIGEST, private_file(tmp_path / "k", content), kind="bundle")
         assert "c2Vj" not in str(caught.value)
         assert caught.value.__cause__ is None

@@ -148,10 +148,24 @@ def test_the_end_lets_a_stream_end_and_takes_nobody_new(bundle: Path) -> None:
     source.close()
 
 
+def refusal(*options: str) -> str:
+    """The one line with which the command ends at once."""
+    arguments = ["proxy", "--upstream", "http://127.0.0.1:9", *options]
+    command = [sys.executable, "-m", "bbtvp.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode in (1, 2)
+    (line,) = done.stderr.splitlines()
+    return line
+
+
 def test_a_bundle_that_is_not_signed_is_not_let_in(bundle: Path, tmp_path: Path) -> None:
     key = generate_key(tmp_path / "key.pem")
-    arguments = ["proxy", "--upstream", "http://127.0.0.1:9", "--bundle", str(bundle)]
-    command = [sys.executable, "-m", "bbtvp.cli", *arguments, "--signed-by", key]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 1
-    assert "sign" in done.stderr.strip().splitlines()[-1]
+    assert "is not signed" in refusal("--bundle", str(bundle), "--signed-by", key)
+
+
+def test_a_port_that_is_taken_is_one_line(bundle: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        line = refusal("--bundle", str(bundle), "--port", port)
+    assert line.startswith(f"error: 127.0.0.1, port {port}, cannot be listened on")
+    assert line.endswith("give another --port or --host")

@@ -110,8 +110,19 @@ def test_a_web_server_shows_the_folder_and_nobody_can_write_there(served: str) -
         assert Prompt.load(file).digest == prompt(1).digest
     with pytest.raises(UsageError, match="can only be read"):
         registry.add(bundle(2))
-    with pytest.raises(UsageError, match="is no registry; make one with"):
+    with pytest.raises(UsageError, match="is no registry; check the address"):
         PromptRegistry.open(f"{served}/elsewhere")
+    with pytest.raises(UsageError, match="is no registry; make one with: bbtvp registry init"):
+        PromptRegistry.open("elsewhere")
+
+
+def test_of_several_files_the_one_that_is_no_bundle_is_named() -> None:
+    PromptRegistry.create("prompts")
+    Path("photo.jpg").write_bytes(b"no bundle")
+    done = bbtvp("registry", "add", "prompts", str(bundle(1)), "photo.jpg")
+    assert done.code == 1
+    assert done.err.startswith("error: photo.jpg: not a bundle")
+    assert len(PromptRegistry.open("prompts").entries()) == 1
 
 
 def test_an_index_that_is_behind_is_noticed_and_hides_nothing(url: str) -> None:

@@ -104,7 +104,7 @@ def test_the_command_says_how_sure_it_is_and_what_to_type() -> None:
     registry = PromptRegistry.create("prompts")
     entry = registry.add(Path("one.vprompt"))
     none = bbtvp("registry", "suggest", "prompts", "--model", "openai/gpt-6-luna")
-    assert none.out == "no evidence: no proof of a prompt in use\n"
+    assert none.out == "no evidence: no prompt in use has a proof\n"
     for model, gain in (("openai/gpt-4o", 0.15), ("gemini/gemini-x", 0.12)):
         row = EvidenceRow(
             prompt=prompt.digest,
@@ -127,7 +127,7 @@ def test_the_command_says_how_sure_it_is_and_what_to_type() -> None:
     assert (one["proofs"], one["related"]) == (2, 1)
     assert 0 < one["gain"] < 0.15
     other = bbtvp("registry", "suggest", "prompts", "--model", "x/y", "--task", "invoices")
-    assert other.out == "no evidence: no proof of a prompt in use on invoices\n"
+    assert other.out == "no evidence: no prompt in use has a proof on invoices\n"
     registry.retire(entry.short, "old")
     gone = bbtvp("registry", "suggest", "prompts", "--model", "openai/gpt-6-luna")
     assert gone.out.startswith("no evidence")

@@ -32,18 +32,12 @@ def steps(
     last = f"Send the pixels losslessly, as PNG; {shown}{said}"
     if Identity.kind in kinds:
         return [first, "Leave its pixels as they are.", last]
-    where = ", ".join(f"{name} {value}" for name, value in theta.get(Placement.kind, {}).items())
     placement = next((layer for layer in layers if isinstance(layer, Placement)), Placement())
-    means = ", first averaged over whole squares where it is large," if placement.reduce else ""
     drawn = [kind for kind in kinds if kind not in _NOT_DRAWN]
     side = (
         f"of {canvas} x {canvas} px"
         if shape == "square"
         else f"of the image's own shape and size, made smaller where a side is over {canvas} px"
-    )
-    scaled = (
-        f"Scale the image, its shape kept,{means} into the middle {placement.inside:.4g} of the "
-        f"canvas ({where})."
     )
     listed = "Draw nothing else."
     if drawn:
@@ -51,7 +45,21 @@ def steps(
     return [
         first,
         f"Make a canvas {side}, all of grey {BACKGROUND}.",
-        scaled,
+        _scaled(placement, theta.get(Placement.kind, {})),
         listed,
         last,
     ]
+
+
+def _scaled(placement: Placement, theta: Mapping[str, float | str]) -> str:
+    """The line about the placement of the image."""
+    inside = placement.inside
+    room = "the canvas" if inside == 1 else f"the middle {inside:.4g} of the canvas"
+    where = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in theta.items()
+    )
+    scaled = f"Scale the image into {room}, its shape kept" + (f" ({where})." if where else ".")
+    if not placement.reduce:
+        return scaled
+    return f"{scaled} Where it is larger, average whole squares of pixels first."
