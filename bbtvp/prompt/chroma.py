@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
+from bbtvp.prompt.enlarge import enlarged
+
 _Whole: TypeAlias = NDArray[np.int32]
 
 _SIDE = 128
@@ -32,11 +34,10 @@ def chroma_evened(image: Image.Image) -> Image.Image:
     luma, *chroma = image.convert("YCbCr").split()
     small = [np.asarray(plane.reduce(factor), np.int32) for plane in (luma, *chroma)]
     evened = _evened(small[0], np.stack(small[1:]))
-    box = (0.0, 0.0, image.width / factor, image.height / factor)
     mended = []
     for plane, old, new in zip(chroma, small[1:], evened, strict=True):
         change = Image.fromarray(np.clip(new - old + 128, 0, 255).astype(np.uint8))
-        wide = change.resize(image.size, Image.Resampling.BILINEAR, box=box)
+        wide = Image.fromarray(enlarged(change, image.size, factor))
         mended.append(ImageChops.add(plane, wide, 1, -128))
     return Image.merge("YCbCr", (luma, *mended)).convert("RGB")
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageChops
 
+from bbtvp.prompt.enlarge import enlarged
 from bbtvp.prompt.levels import Floats, rounded
 from bbtvp.prompt.pose import edge_colour
 
@@ -47,8 +48,7 @@ def sharpened(
     gained -= blurred
     gained[..., light] *= -1
     halves = Image.fromarray(rounded(gained / 2 + 128))
-    box = (0.0, 0.0, image.width / factor, image.height / factor)
-    change = halves.resize(image.size, Image.Resampling.BILINEAR, box=box)
+    change = Image.fromarray(enlarged(halves, image.size, factor))
     half = ImageChops.add(image, change, 1, -128)
     return ImageChops.add(half, change, 1, -128)
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.prompt.blur import wide_blur
+from bbtvp.prompt.enlarge import enlarged
 from bbtvp.prompt.levels import bands, floats_of, rounded
 
 _SIDE = 64
@@ -37,9 +38,8 @@ def locally_stretched(image: Image.Image) -> Image.Image:
     ends[..., 0] = _least(pixels.min(axis=2), reach)
     ends[..., 1] = 255 - _least(255 - pixels.max(axis=2), reach)
     soft = Image.fromarray(wide_blur(Image.fromarray(ends), max(small.size) * _SOFT))
-    box = (0.0, 0.0, image.width / factor, image.height / factor)
-    low, high, _ = soft.resize(image.size, Image.Resampling.BILINEAR, box=box).split()
-    return Image.fromarray(_stretched(np.asarray(image), np.asarray(low), np.asarray(high)))
+    low, high = (enlarged(plane, image.size, factor) for plane in soft.split()[:2])
+    return Image.fromarray(_stretched(np.asarray(image), low, high))
 
 
 def _least(levels: Pixels, reach: int) -> Pixels:
@@ -60,8 +60,9 @@ def _stretched(pixels: Pixels, low: Pixels, high: Pixels) -> Pixels:
         between = high[rows] - darkest
         black = darkest - darkest * np.maximum(_LEAST - between, 0) / 255
         gains = 255 / np.maximum(between, _LEAST)
-        values = floats_of(pixels[rows], "toned")
-        values -= black[..., None]
-        values *= gains[..., None]
-        made[rows] = rounded(values)
+        for channel in range(3):  # numpy is slow at one number for the three of a pixel
+            values = floats_of(pixels[rows, :, channel], "toned")
+            values -= black
+            values *= gains
+            made[rows, :, channel] = rounded(values)
     return made

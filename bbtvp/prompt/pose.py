@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import cmath
 import functools
 import math
@@ -66,13 +67,12 @@ def upright(image: Image.Image) -> Image.Image:
         return image
     # In tenths of a degree the order in which a processor sums does not show.
     degrees = round(math.degrees(cmath.phase(fourfold)) / 4, 1)
-    colour = tuple(map(int, edge_colour(np.asarray(image))))
-    return image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=colour)
+    return image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=_edge_colour(image))
 
 
 def trimmed(image: Image.Image) -> Image.Image:
     """The part that differs from the edge's colour, in the picture's own shape."""
-    left, top, right, bottom = _content(image)
+    left, top, right, bottom = _content(image, _edge_colour(image))
     across = (right - left) / image.width + 2 * _TRIM_MARGIN
     along = (bottom - top) / image.height + 2 * _TRIM_MARGIN
     share = max(1 / _TRIM_LIMIT, across, along)
@@ -99,10 +99,13 @@ def unsqueezed(image: Image.Image) -> Image.Image:
     down, right = (slope**2 for slope in slopes)
     steep = down + right
     clear = steep > _CLEAR_SLOPE**2 * steep.max()
-    ratio = _stretch(down[clear], right[clear]) / _stretch(right[clear], down[clear])
+    ratio = _stretch(down[clear], right[clear])
+    if ratio == 1:  # one of the axes is the longer, at most
+        ratio = 1 / _stretch(right[clear], down[clear])
     if ratio == 1:
         return image
-    left, top, right_end, bottom = _content(image)
+    colour = _edge_colour(image)
+    left, top, right_end, bottom = _content(image, colour)
     across = min(1.0, (right_end - left) / image.width + 2 * _TRIM_MARGIN)
     along = min(1.0, (bottom - top) / image.height + 2 * _TRIM_MARGIN)
     share = max(across, along * ratio, math.sqrt(ratio) / _TRIM_LIMIT)
@@ -110,7 +113,6 @@ def unsqueezed(image: Image.Image) -> Image.Image:
     rows = _shown(top, bottom, image.height, share / ratio)
     box = (columns.start, rows.start, columns.stop, rows.stop)
     shown = image.resize((columns.size, rows.size), Image.Resampling.BICUBIC, box=box)
-    colour = tuple(map(int, edge_colour(np.asarray(image))))
     whole = Image.new("RGB", image.size, colour)
     whole.paste(shown, ((image.width - columns.size) // 2, (image.height - rows.size) // 2))
     return whole
@@ -132,13 +134,13 @@ def _stretch(along: _Slopes, across: _Slopes) -> float:
 
     Half a step decides, where no picture of equal edges lies: the order of summing does not show.
     """
-    steps = 0
-    while steps < _MOST_STEPS:
+
+    def enough(steps: int) -> bool:
         flatter = along / (1 + (steps + 0.5) * _SQUEEZE_STEP) ** 2
         contours = (flatter - across) / np.sqrt(flatter + across)
-        if contours.sum() <= 0:
-            break
-        steps += 1
+        return bool(contours.sum() <= 0)
+
+    steps = bisect.bisect_left(range(_MOST_STEPS), True, key=enough)
     return 1.0 if steps < _FEWEST_STEPS else 1 + steps * _SQUEEZE_STEP
 
 
@@ -159,12 +161,15 @@ def _shown(first: int, last: int, side: int, share: float) -> _Shown:
     return _Shown(start, start + share * side, side)
 
 
-def _content(image: Image.Image) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what differs from the edge's colour; all where nothing does.
+def _edge_colour(image: Image.Image) -> tuple[int, ...]:
+    return tuple(edge_colour(np.asarray(image)).tolist())
+
+
+def _content(image: Image.Image, colour: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is not of the edge's colour; all where nothing else is.
 
     By Pillow, whose loops over single bytes take a tenth of numpy's time over pixels.
     """
-    colour = tuple(map(int, edge_colour(np.asarray(image))))
     channels = ImageChops.difference(image, Image.new("RGB", image.size, colour)).split()
     away = functools.reduce(ImageChops.lighter, channels)
     least = _TRIM_CONTRAST * max(_percentile_99(away.histogram()), 1.0)

@@ -109,7 +109,7 @@ class Tone(PaintLayer):
             image = _clarified(np.ascontiguousarray(inside), clarity, radius)
             curve = _curve(values, float(image.sum(dtype=np.uint32)) / image.size / 255) * 255
             if saturation == sharpness == 1:
-                inside[...] = _mapped(rounded(curve), image)
+                _map(rounded(curve), image, inside)
                 return
             margin = 0 if sharpness == 1 else _MARGIN
             framed = _framed(image, margin)
@@ -135,17 +135,22 @@ def _curve(values: dict[str, float], mean: float) -> NDArray[np.float64]:
     return result
 
 
-def _mapped(levels: Pixels, image: Pixels) -> Pixels:
-    """Each level replaced by that of a table of 256, two at a time: half as many look-ups."""
+def _map(levels: Pixels, image: Pixels, inside: Pixels) -> None:
+    """Each level replaced by that of a table of 256, two at a time: half as many look-ups.
+
+    inside: where it is written, of the image's shape.
+    """
     if np.array_equal(levels, _EVERY):
-        return image
-    flat = image.reshape(-1)
-    pairs = flat[: len(flat) // 2 * 2].view("<u2")
+        inside[...] = image
+        return
     table = (levels.astype("<u2")[:, None] << 8 | levels).reshape(-1)
-    mapped = np.empty_like(flat)
-    table.take(pairs, out=mapped[: 2 * len(pairs)].view("<u2"), mode="wrap")
-    mapped[2 * len(pairs) :] = levels[flat[2 * len(pairs) :]]
-    return mapped.reshape(image.shape)
+    for rows in bands(image):
+        flat = image[rows].reshape(-1)
+        pairs = flat[: len(flat) // 2 * 2].view("<u2")
+        mapped = np.empty_like(flat)
+        table.take(pairs, out=mapped[: 2 * len(pairs)].view("<u2"), mode="wrap")
+        mapped[2 * len(pairs) :] = levels[flat[2 * len(pairs) :]]
+        inside[rows] = mapped.reshape(inside[rows].shape)
 
 
 def _looked_up(curve: NDArray[np.float64], image: Pixels) -> Floats:

@@ -14,7 +14,7 @@ from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
 from bbtvp.prompt import Frame, Placement, PromptSpace, Tone, preset
 from bbtvp.prompt.basis import spread
-from bbtvp.prompt.blur import _enlarged
+from bbtvp.prompt.enlarge import enlarged
 from bbtvp.prompt.layer import Size
 from bbtvp.prompt.placement import Shape
 
@@ -263,16 +263,17 @@ def test_the_blur_is_the_binomial_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("height", "width"), [(224, 224), (190, 141), (37, 223), (1, 97), (97, 1), (3, 2)]
+    ("height", "width"), [(224, 224), (190, 141), (37, 223), (1, 97), (97, 1), (3, 2), (9, 5)]
 )
-@pytest.mark.parametrize("factor", [2, 4, 8, 32])
+@pytest.mark.parametrize("factor", [1, 2, 5, 6, 9, 14, 32])
 def test_a_reduced_picture_is_enlarged_as_pillow_does_it(
     factor: int, height: int, width: int
 ) -> None:
-    small = Image.fromarray(noise(height, width, factor)).reduce(factor)
     box = (0.0, 0.0, width / factor, height / factor)
-    expected = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR, box=box))
-    assert np.array_equal(_enlarged(small, (width, height), factor), expected)
+    for mode in ("RGB", "L"):
+        small = Image.fromarray(noise(height, width, factor)).convert(mode).reduce(factor)
+        expected = small.resize((width, height), Image.Resampling.BILINEAR, box=box)
+        assert np.array_equal(enlarged(small, (width, height), factor), np.asarray(expected))
 
 
 # Frame
