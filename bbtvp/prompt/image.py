@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError, UsageError
+
+AnyImage: TypeAlias = Image.Image | Pixels | Path | str
 
 MAX_PIXELS = 64_000_000
 
@@ -85,35 +87,35 @@ def to_rgb(image: Image.Image) -> Pixels:
     DataError for an empty, damaged or inconvertible image, and for grey whose range is not known:
     floats beyond 0 and 1, and integers of 32 bits.
     """
-    if not (image.width and image.height):
-        raise DataError(
-            f"an image of {image.width} x {image.height} px holds no pixels; leave it out"
-        )
-    try:
-        if image.mode.startswith("I") or image.mode == "F":
-            return np.repeat(_grey(image)[..., None], 3, axis=2)
-        return np.array(_flattened(ImageOps.exif_transpose(image)))
-    except DAMAGED as error:
-        raise DataError(
-            f"cannot be decoded, mode {image.mode} ({_line(error)}); save it as PNG again"
-        ) from error
+    return np.array(_rgb_image(image))
 
 
-def any_pixels(image: Image.Image | Pixels | Path | str) -> Pixels:
-    """(H, W, 3) uint8 sRGB of an image in whatever form: pixels, a PIL image, or its path.
+def any_image(image: AnyImage) -> Image.Image:
+    """The same as a Pillow image of mode RGB, from an image in whatever form.
 
     "~" is the home folder. DataError for a file or an image that cannot be read, UsageError for
     anything that is no image.
     """
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        return _rgb_image(image)
     if isinstance(image, str | Path):
-        return open_image(Path(image).expanduser())
-    if isinstance(image, np.ndarray):
-        return image
-    raise UsageError(
-        f"an image of type {type(image).__name__}; give a path, a PIL image or (H, W, 3) uint8"
-    )
+        path = Path(image).expanduser()
+        with _opened(path) as found:
+            return _rgb_image(found)
+    if not isinstance(image, np.ndarray):
+        raise UsageError(
+            f"an image of type {type(image).__name__}; give a path, a PIL image or (H, W, 3) uint8"
+        )
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise UsageError(
+            f"pixels are {image.dtype} {image.shape}; give uint8 (H, W, 3), as from open_image"
+        )
+    return Image.fromarray(image)
+
+
+def any_pixels(image: AnyImage) -> Pixels:
+    """(H, W, 3) uint8 sRGB of an image in whatever form, as `any_image`; pixels are not checked."""
+    return image if isinstance(image, np.ndarray) else np.array(any_image(image))
 
 
 def open_image(path: Path | str) -> Pixels:
@@ -125,10 +127,10 @@ def open_image(path: Path | str) -> Pixels:
         return to_rgb(image)
 
 
-def decode_image(data: bytes) -> Pixels:
-    """`to_rgb` of the bytes of an image file of up to 64 megapixels. DataError for any other."""
+def decode_image(data: bytes) -> Image.Image:
+    """`any_image` of the bytes of an image file of up to 64 megapixels. DataError for any other."""
     with _opened("the image", io.BytesIO(data)) as image:
-        return to_rgb(image)
+        return _rgb_image(image)
 
 
 def read_header(path: Path | str) -> ImageHeader:
@@ -171,6 +173,22 @@ def _formats() -> tuple[str, ...]:
     """The formats that can be read in this process."""
     Image.init()
     return tuple(name for name in (*FORMATS, *_OF_PLUGINS) if name in Image.OPEN)
+
+
+def _rgb_image(image: Image.Image) -> Image.Image:
+    """`to_rgb` before its pixels become an array: a new image of mode RGB."""
+    if not (image.width and image.height):
+        raise DataError(
+            f"an image of {image.width} x {image.height} px holds no pixels; leave it out"
+        )
+    try:
+        if image.mode.startswith("I") or image.mode == "F":
+            return Image.fromarray(_grey(image)).convert("RGB")
+        return _flattened(ImageOps.exif_transpose(image))
+    except DAMAGED as error:
+        raise DataError(
+            f"cannot be decoded, mode {image.mode} ({_line(error)}); save it as PNG again"
+        ) from error
 
 
 def _flattened(image: Image.Image) -> Image.Image:

@@ -23,7 +23,7 @@ from bbtvp.core.errors import BundleError, UsageError, unknown
 from bbtvp.core.shown import Shown
 from bbtvp.core.signing import check_signature
 from bbtvp.prompt.identity import Identity
-from bbtvp.prompt.image import any_pixels
+from bbtvp.prompt.image import AnyImage, any_image
 from bbtvp.prompt.layer import (
     MAX_CANVAS,
     MAX_VARIABLES,
@@ -291,16 +291,11 @@ class PromptSpace:
         """
         return self._prepared(pixels, once=False)
 
-    def _prepared(self, pixels: Pixels, *, once: bool) -> Prepared:
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise UsageError(
-                f"pixels are {pixels.dtype} {pixels.shape}; give uint8 (H, W, 3), "
-                "as from open_image"
-            )
+    def _prepared(self, image: AnyImage, *, once: bool) -> Prepared:
         canvases = None if self.keeps_image else self.canvases
-        return Prepared(Image.fromarray(pixels), canvases, once=once)
+        return Prepared(any_image(image), canvases, once=once)
 
-    def ready(self, image: Pixels | Prepared) -> Prepared:
+    def ready(self, image: AnyImage | Prepared) -> Prepared:
         """The image prepared for this space.
 
         UsageError if it was prepared for another placement or canvas.
@@ -431,19 +426,19 @@ class Prompt:
         """The prompt made ready for many images."""
         return self.space.renderer(self.z)
 
-    def render(self, image: Pixels | Prepared | Image.Image | Path | str) -> Pixels:
+    def render(self, image: AnyImage | Prepared) -> Pixels:
         """What is deployed: (height, width, 3) uint8; of the identity, the image's own pixels.
 
         image: (H, W, 3) uint8 sRGB pixels, or prepared ones; a path or a PIL image will do too.
         """
-        return self.renderer(image if isinstance(image, Prepared) else any_pixels(image))
+        return self.renderer(self.space.ready(image))
 
-    def apply(self, image: Image.Image | Pixels | Path | str) -> Image.Image:
+    def apply(self, image: AnyImage) -> Image.Image:
         """The prompted RGB image of a PIL image of any mode, of pixels, or of an image file.
 
         DataError for one that cannot be read.
         """
-        return Image.fromarray(self.render(any_pixels(image)))
+        return Image.fromarray(self.render(image))
 
     def ask(self, question: str) -> str:
         """The question as it goes with the prompted image: with its words around it, if any."""

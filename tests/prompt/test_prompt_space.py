@@ -250,9 +250,12 @@ def test_the_empty_frame_places_the_same_and_does_nothing_else(name: str, seed: 
 def test_apply_is_render_for_images_of_any_mode() -> None:
     prompt = SPACES["default+frame"].prompt(draw_z(DEFAULT, 5, 1.0))
     pixels = noise(30, 20)
-    image = prompt.apply(Image.fromarray(pixels).convert("RGBA"))
-    assert image.mode == "RGB"
-    assert np.array_equal(np.asarray(image), prompt.render(pixels))
+    for mode in ("RGB", "RGBA"):
+        given = Image.fromarray(pixels).convert(mode)
+        image = prompt.apply(given)
+        assert image.mode == "RGB"
+        assert np.array_equal(np.asarray(image), prompt.render(pixels))
+        assert np.array_equal(np.asarray(given)[..., :3], pixels)
     with pytest.raises(DataError):
         prompt.apply(Image.new("RGB", (0, 0)))
 
