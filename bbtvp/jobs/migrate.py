@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -35,8 +36,9 @@ from bbtvp.jobs.migration import (
 from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.bundle import EvidenceEntry
-from bbtvp.runs.folder import BUNDLE
+from bbtvp.runs.folder import BUNDLE, Cost, cost_in
 from bbtvp.runs.proofs import FOLDER as PROOFS
+from bbtvp.runs.proofs import check_folder
 from bbtvp.search import Run, SearchConfig, optimize
 from bbtvp.search.events import silent
 from bbtvp.tasks import Task
@@ -132,18 +134,17 @@ class Migrator:
 
     def __init__(self, options: MigrateOptions) -> None:
         self.options = options
-        self._usd: dict[str, float] = {}
-        self._queries: dict[str, int] = {}
+        self._costs: dict[Path, Cost] = {}
 
     @property
     def usd(self) -> float:
         """US dollars spent so far, in all processes that worked in the folder."""
-        return math.fsum(self._usd.values())
+        return math.fsum(cost.usd for cost in self._costs.values())
 
     @property
     def queries(self) -> int:
         """Image queries sent so far, likewise."""
-        return sum(self._queries.values())
+        return sum(cost.queries for cost in self._costs.values())
 
     def move(self, moved: PromptToMove, new: Model) -> Migration:
         """The decision on one pair.
@@ -176,11 +177,22 @@ class Migrator:
             costs=serving_costs(moved.prompt, moved.task, self.options.old_model, new),
         )
 
-    def left(self, part: str) -> float | None:
-        """US dollars that a part may have spent in all, what it spent before included."""
+    @contextmanager
+    def counting(self, folder: Path) -> Iterator[float | None]:
+        """Gives the US dollars that the part whose journal lies in `folder` may spend in all.
+
+        None without a cap. What the journal says in the end counts, also if the part failed.
+        """
+        try:
+            yield self._left(folder)
+        finally:
+            self._costs[folder] = cost_in(folder)
+
+    def _left(self, folder: Path) -> float | None:
+        """US dollars that are left, if what this part spent before is counted as left."""
         if self.options.usd is None:
             return None
-        others = math.fsum(usd for name, usd in self._usd.items() if name != part)
+        others = math.fsum(cost.usd for part, cost in self._costs.items() if part != folder)
         left = self.options.usd - others
         if left <= 0:
             raise BudgetReached(
@@ -188,11 +200,6 @@ class Migrator:
                 "US dollars",
             )
         return left
-
-    def book(self, part: str, queries: int, usd: float) -> None:
-        """Note what a part has cost in all."""
-        self._queries[part] = queries
-        self._usd[part] = usd
 
 
 @final
@@ -230,51 +237,54 @@ class _Pair:
 
     # -- the proofs --------------------------------------------------------------------------------
     def _proof(self, prompt: Prompt, folder: Path, facts: Mapping[str, Any]) -> Proof:
-        part = f"{folder}/{prompt.digest}"
-        proof = verify(
-            prompt,
-            self.moved.task,
-            self.new,
-            source=(),
-            reader=self.options.reader,
-            rule=self.rule,
-            sequential=True,
-            facts=facts,
-            usd=self.migrator.left(part),
-            seed=self.options.seed,
-            out=folder,
-            watch=self.options.watch,
-        )
-        self.migrator.book(part, proof.queries, proof.usd)
-        return proof
+        with self.migrator.counting(self._kept(prompt, folder)) as left:
+            return verify(
+                prompt,
+                self.moved.task,
+                self.new,
+                source=(),
+                reader=self.options.reader,
+                rule=self.rule,
+                sequential=True,
+                facts=facts,
+                usd=left,
+                seed=self.options.seed,
+                out=folder,
+                watch=self.options.watch,
+            )
+
+    def _kept(self, prompt: Prompt, folder: Path) -> Path:
+        """Where `folder` keeps the proof of a prompt, with its journal."""
+        return check_folder(folder, PROOFS, prompt.digest, self.moved.task.digest)
 
     def _refinement(self) -> Refinement:
         """The prompt refined on the new model, with its proof if it is another one."""
         folder = self.folder / "refinement"
-        part = str(folder)
-        config = SearchConfig.of(
-            {
-                "start": str(self.moved.path),
-                "queries": self.options.queries,
-                "usd": self.migrator.left(part),
-                "seed": self.options.seed,
-                "reader": self.options.reader,
-                "goal": self.moved.facts.get("goal", "accuracy"),
-            }
-        )
         try:
-            run = optimize(
-                self.moved.task, self.new, config=config, out=folder, watch=self.options.watch
-            )
+            with self.migrator.counting(folder) as left:
+                run = self._refined(folder, left)
         except BudgetReached as error:
             if error.cap == "US dollars":
                 raise
             return Refinement("", f"not refined: {error}", 0)
         except BbtvpError as error:
             return Refinement("", f"not refined: {error}", 0)
-        queries = sum(run.queries.values())
-        self.migrator.book(part, queries, run.usd)
-        return self._judged(run, queries, folder)
+        return self._judged(run, sum(run.queries.values()), folder)
+
+    def _refined(self, folder: Path, usd: float | None) -> Run:
+        config = SearchConfig.of(
+            {
+                "start": str(self.moved.path),
+                "queries": self.options.queries,
+                "usd": usd,
+                "seed": self.options.seed,
+                "reader": self.options.reader,
+                "goal": self.moved.facts.get("goal", "accuracy"),
+            }
+        )
+        return optimize(
+            self.moved.task, self.new, config=config, out=folder, watch=self.options.watch
+        )
 
     def _judged(self, run: Run, queries: int, folder: Path) -> Refinement:
         started = run.started
@@ -289,12 +299,8 @@ class _Pair:
         """The new model without a prompt beside the old one with it; None of a cost prompt."""
         if self.rule.min_gain < 0:
             return None  # it was made to cost less: its absence is no gain
-        own = f"{self.folder}/{self.moved.prompt.digest}"
-        with self._session(self.folder, own) as session:
-            new = AskedModel(session, self.new)
-            found = self._beside(new)
-            self.migrator.book(own, session.cost.queries, session.cost.usd)
-        return found
+        with self._session(self.folder) as session:
+            return self._beside(AskedModel(session, self.new))
 
     def _beside(self, new: AskedModel) -> ModelsCompared:
         options = self.options
@@ -303,23 +309,26 @@ class _Pair:
             known = evidence_of(self.moved.evidence, options.old, self.moved.task.name)
             why = f"{without_paths(options.old)} cannot be asked ({options.old_missing})"
             return beside_the_bundle(known, new, most, why)
-        part = str(self.old_folder)
-        with self._session(self.old_folder, part) as session:
+        with self._session(self.old_folder) as session:
             old = AskedModel(session, options.old_model)
-            found = ask_both(self.moved.prompt, old, new, most, options.seed)
-            self.migrator.book(part, session.cost.queries, session.cost.usd)
-        return found
+            return ask_both(self.moved.prompt, old, new, most, options.seed)
 
-    def _session(self, folder: Path, part: str) -> CheckSession:
-        return CheckSession(
-            PROOFS,
-            self.moved.prompt,
-            self.moved.task,
-            reader=self.options.reader,
-            usd=self.migrator.left(part),
-            seed=self.options.seed,
-            out=folder,
-        )
+    @contextmanager
+    def _session(self, folder: Path) -> Iterator[CheckSession]:
+        """The proof of the prompt in `folder`, opened to ask further questions."""
+        prompt = self.moved.prompt
+        with self.migrator.counting(self._kept(prompt, folder)) as left:
+            session = CheckSession(
+                PROOFS,
+                prompt,
+                self.moved.task,
+                reader=self.options.reader,
+                usd=left,
+                seed=self.options.seed,
+                out=folder,
+            )
+            with session:
+                yield session
 
 
 def _fit(name: str) -> str:

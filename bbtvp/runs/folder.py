@@ -191,8 +191,16 @@ class RunFolder:
         found = {"search": _cost(self.tally)}
         for kind in (PROOFS, *CHECKS):
             for journal in sorted((self.path / kind).glob(f"*/{JOURNAL}")):
-                found[f"{kind}/{journal.parent.name}"] = _cost(_tally(journal))
+                found[f"{kind}/{journal.parent.name}"] = cost_in(journal.parent)
         return found
+
+
+def cost_in(folder: Path) -> Cost:
+    """What the journal in a folder says was spent; nothing without a journal.
+
+    Raises JournalError if it is damaged.
+    """
+    return _cost(_tally(folder / JOURNAL))
 
 
 def _tally(journal: Path) -> Tally:

@@ -127,8 +127,15 @@ def litellm(folder: Path, **rows: object) -> Prices:
         ("prices.toml", row(model="'m'", input=3)),
         (
             "prices.json",
-            '{"m": {"litellm_provider": "openai", "input_cost_per_token": 3e-06, '
-            '"output_cost_per_token": 3e-06}}',
+            json.dumps(
+                {
+                    "m": {
+                        "litellm_provider": "openai",
+                        "input_cost_per_token": 3e-06,
+                        "output_cost_per_token": 3e-06,
+                    }
+                }
+            ),
         ),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import pytest
 
-from bbtvp.core.errors import UsageError
+from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.jobs.migrate import MigrateOptions, Migrator, PromptToMove, plan_migration
 from bbtvp.jobs.migrate_compare import evidence_of
 from bbtvp.jobs.migrate_cost import ModelEnding, serving_cost
@@ -22,7 +24,7 @@ from bbtvp.jobs.migrate_many import (
     migrate_all,
 )
 from bbtvp.jobs.migration import PROOFS_OF_ONE, rule_of
-from bbtvp.models import Model
+from bbtvp.models import Budget, Model, Outcome, Probe, Request
 from bbtvp.prompt import Prompt, PromptSpace, Tone, bundle
 from bbtvp.report.html.migrate import migrate_page
 from bbtvp.report.migrate import migrate_text
@@ -263,3 +265,44 @@ def test_a_task_that_no_bundle_may_name(tmp_path: Path) -> None:
 def test_a_folder_without_prompts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no prompt"):
         bundles_in([tmp_path])
+
+
+@final
+class Outage(Model):
+    """Sells the answers of `vendor` until so many are sold, and is down from then on."""
+
+    is_endpoint = True
+
+    def __init__(self, vendor: Vendor, answers: int) -> None:
+        self.vendor = vendor
+        self.answers = answers
+        self.spec = vendor.spec
+        self.capabilities = vendor.capabilities
+
+    def query(self, requests: Sequence[Request], budget: Budget | None = None) -> list[Outcome]:
+        if self.vendor.sold >= self.answers:
+            raise ModelError("20 requests failed in a row")
+        return self.vendor.query(requests, budget)
+
+    def max_cost(self, request: Request) -> float:
+        return self.vendor.max_cost(request)
+
+    def need_price(self) -> None:
+        pass
+
+    def probe(self, budget: Budget) -> Probe | None:
+        return None
+
+
+def test_what_a_pair_spent_before_it_failed_counts(tmp_path: Path) -> None:
+    loaded = LoadedPrompts((moved(tmp_path, z=2.5),), ())
+    broken = Vendor(far(), usd=0.001)
+    report = migrate_all(loaded, [Outage(broken, answers=20)], options(tmp_path, usd=1.0))
+    assert [one.why for one in report.unmoved] == ["20 requests failed in a row"]
+    assert report.queries == broken.sold > 0
+    assert report.usd == pytest.approx(0.001 * broken.sold)
+    other = Vendor(Eye("eye/third"))
+    both = [Outage(broken, answers=0), other]
+    again = migrate_all(loaded, both, options(tmp_path, usd=report.usd + 0.01))
+    assert len(again.unmoved) == 2
+    assert other.sold <= 10, "the cap holds for both pairs together"
