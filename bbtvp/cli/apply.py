@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bbtvp.cli.options import give, json_flag, say, signed_by_option
+from bbtvp.cli.options import UserPath, give, json_flag, say, signed_by_option
 from bbtvp.core.errors import DataError, UsageError
 from bbtvp.core.files import atomic_write
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="A .png file for one image, or a folder.",
 )
 @signed_by_option

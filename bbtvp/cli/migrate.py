@@ -17,6 +17,7 @@ from bbtvp.cli.options import (
     model_option_flag,
     model_options,
     number_option,
+    out_option,
     prices_option,
     reader_option,
     say,
@@ -59,12 +60,10 @@ if TYPE_CHECKING:
 @reader_option
 @seed_option
 @model_option_flag
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("migration"),
+@out_option(
+    "The folder of journals, refined prompts, page and document.",
+    default="migration",
     show_default=True,
-    help="The folder of journals, refined prompts, page and document.",
 )
 @click.option(
     "--dry-run", is_flag=True, help="Print the most image queries of each pair; ask nothing."

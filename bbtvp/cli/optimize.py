@@ -23,6 +23,7 @@ from bbtvp.cli.groups import (
 from bbtvp.cli.options import (
     MAX_TOKENS_HELP,
     METRIC_HELP,
+    UserPath,
     asked,
     give,
     model_options,
@@ -56,7 +57,7 @@ _UNFIT = re.compile(r"[\s/'\"{}\\]")
 )
 @option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     group=EVERYDAY,
     help="Run folder [default: runs/TASK-MODEL-SEED].",
 )

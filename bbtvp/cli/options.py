@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import click
 
@@ -97,9 +97,21 @@ def loader_with(metric: str | None) -> Loader:
     return Loader(None if metric is None else open_metric(metric))
 
 
+@final
+class UserPath(click.Path):
+    """A path in which ~ is the user's folder, also where no shell has seen to it.
+
+    Shells do not in `--out=~/runs`, and not in the value of an environment variable.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path that was typed."""
+        return Path(os.fsdecode(super().convert(value, param, ctx))).expanduser()
+
+
 def out_option(help: str, **settings: Any) -> Callable[..., Any]:
     """`--out`, the path of the folder that the command writes."""
-    return click.option("--out", type=click.Path(path_type=Path), help=help, **settings)
+    return click.option("--out", type=UserPath(), help=help, **settings)
 
 
 def number_option(

@@ -54,6 +54,7 @@ def run_jobs(
 
     Jobs of the same models follow each other, so that few models are in memory at a time.
     """
+    folder = folder.expanduser()
     batch = _SearchBatch(folder, jobs, every or jobs, loader or Loader())
     first = {job.models: place for place, job in reversed(list(enumerate(jobs)))}
     ordered = sorted(jobs, key=lambda job: first[job.models])

@@ -261,6 +261,20 @@ def test_only_and_limit_choose_jobs(file: Path, images: Path) -> None:
         assert (ran.code, "unknown job" in ran.err) == (2, True)
 
 
+def test_the_users_folder_is_meant_by_a_tilde_that_no_shell_has_seen(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    one = ["run", file, "--only", "*near*seed=0", "--set", "queries=150"]
+    ran = bbtvp(*one, "--out=~/runs")
+    assert ran.code == 0, ran.err
+    monkeypatch.setenv("BBTVP_OUT", "~/runs")
+    assert "done before" in bbtvp(*one).err
+    assert not Path("~").exists()
+    assert (tmp_path / "home" / "runs" / JOBS).is_file()
+
+
 def test_only_takes_a_name_with_brackets_as_it_is(images: Path) -> None:
     Path("jobs.toml").write_text(
         f'[[job]]\nname = "tone [1]"\ntask = "{images}"\nmodel = "eye/near"\n'
