@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import DataError, UsageError
@@ -37,6 +37,9 @@ _BITS_PER_SAMPLE = 258
 _WHITE_IS_ZERO = 0
 """Tags of TIFF 6.0, and the value of the first that makes 0 white."""
 
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""Values of EXIF's orientation by which width and height change places."""
+
 DAMAGED: tuple[type[Exception], ...] = (
     *(
         OSError,
@@ -58,8 +61,8 @@ DAMAGED: tuple[type[Exception], ...] = (
 class ImageHeader(NamedTuple):
     """What the header of an image file says.
 
-    width, height: in pixels. transparent: whether it has an alpha channel or a transparent colour.
-    pictures: how many the file holds: pages, or pictures of an animation.
+    width, height: in pixels, after the EXIF rotation. transparent: whether it has an alpha channel
+    or a transparent colour. pictures: how many the file holds: pages, or pictures of an animation.
     """
 
     width: int
@@ -140,7 +143,18 @@ def read_header(path: Path | str) -> ImageHeader:
     """
     with _opened(path) as image:
         pictures = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-        return ImageHeader(image.width, image.height, image.has_transparency_data, pictures)
+        width, height = image.size[::-1] if _lies_on_its_side(image) else image.size
+        return ImageHeader(width, height, image.has_transparency_data, pictures)
+
+
+def _lies_on_its_side(image: Image.Image) -> bool:
+    """Whether the EXIF rotation, which is yet to be applied, exchanges width and height.
+
+    Of TIFF Pillow gives the size after it, and no EXIF block.
+    """
+    if "exif" not in image.info:
+        return False
+    return image.getexif().get(ExifTags.Base.Orientation) in _ON_ITS_SIDE
 
 
 @contextmanager

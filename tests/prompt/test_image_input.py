@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ExifTags, Image
 
 from bbtvp.core.errors import DataError
 from bbtvp.prompt import open_image, to_rgb
@@ -226,6 +226,17 @@ def test_a_header_is_read_without_the_picture(tmp_path: Path) -> None:
     assert read_header(path)[:2] == (30, 20)
     with pytest.raises(DataError, match=r"a.eps: not an image"):
         read_header(saved(Image.new("RGB", (4, 4)), tmp_path / "a.eps"))
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.webp", "a.png", "a.tiff"])
+def test_a_header_has_the_size_after_the_rotation(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    exif = Image.Exif()
+    for turn in range(1, 9):
+        exif[ExifTags.Base.Orientation] = turn
+        Image.new("RGB", (40, 20)).save(path, exif=exif)
+        shape = open_image(path).shape
+        assert read_header(path)[:2] == (shape[1], shape[0])
 
 
 def test_the_image_is_not_changed() -> None:
