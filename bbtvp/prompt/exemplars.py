@@ -225,6 +225,13 @@ class Exemplars(PaintLayer):
         """(H, W, 3) uint8 pixels of an exemplar. UsageError where its picture is not here."""
         return _pixels(exemplar.file, self._file(exemplar))
 
+    def shows(self, picture: Pixels) -> bool:
+        """Whether an exemplar is this (H, W, 3) picture, made as small as the exemplar is."""
+        here = (one for one in self.exemplars if one.file in self.pictures)
+        sizes = {max(self.pixels(one).shape[:2]) for one in here}
+        marks = {_mark(_shrunk(picture, side)) for side in sizes}
+        return any(one.picture in marks for one in self.exemplars)
+
     def config(self) -> dict[str, Any]:
         return {name: value for name, value in super().config().items() if name != "pictures"}
 

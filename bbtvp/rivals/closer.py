@@ -71,6 +71,10 @@ class CloserLook(Rival):
     source: ClassVar[str] = "the form of Zoom-Refine and Zoomer, arXiv 2505.00742"
 
     @property
+    def images(self) -> int:
+        return 2
+
+    @property
     def queries_per_image(self) -> int:
         return 2
 

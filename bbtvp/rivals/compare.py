@@ -105,11 +105,29 @@ def plan_rivals(
         arms[rival.name] = rival.queries_per_image
         if ours is not None and rival.over(ours) is not None:
             arms[_over(rival)] = rival.queries_per_image
+    endpoints = [model for model in models if model.is_endpoint]
+    wanted = _images_wanted(chosen)
+    tried = sum(held > model.capabilities.images for model in endpoints for held in wanted)
     return RivalPlan(
-        sum(rival.most_queries(given) for rival in chosen),
+        tried + sum(rival.most_queries(given) for rival in chosen),
         sum(arms.values()) * len(task.test) * len(models),
         tuple(arms),
     )
+
+
+def _images_wanted(rivals: Iterable[Rival]) -> list[int]:
+    """Images in a request that the rivals are best asked with, more than one; the most first."""
+    return sorted({rival.images for rival in rivals if rival.images > 1}, reverse=True)
+
+
+def _try_images(model: MeteredModel, wanted: Sequence[int]) -> None:
+    """Find out how many images a request may hold, where no table says so of an endpoint."""
+    for held in wanted if model.model.is_endpoint else ():
+        try:
+            model.need_images(held)
+        except UsageError:
+            continue
+        return
 
 
 def _over(rival: Rival) -> str:
@@ -193,6 +211,7 @@ class _RivalComparison:
         self._others = [model for i, model in enumerate(models) if i != first]
         self._left_out: dict[str, str] = {}
         self._searched: list[TuningCost] = []
+        self._held: list[int] = []
         self._arms = [
             _ReadyArm(
                 ZERO_SHOT, "the image and the question as they are", OneQuery(), TuningCost(), ""
@@ -209,6 +228,8 @@ class _RivalComparison:
 
     def prepare(self, rivals: Sequence[Rival], *, strict: bool, queries: int) -> None:
         """Make the rivals ready. strict: one that cannot be asked is a UsageError."""
+        self._held = _images_wanted(rivals)
+        _try_images(self._source, self._held)
         for rival in rivals:
             obstacle = rival.obstacle(self._source, self._task)
             if obstacle and strict:
@@ -306,6 +327,7 @@ class _RivalComparison:
         gains: dict[str, dict[str, PairedGain]] = {arm.name: {} for arm in self._arms}
         for given in self._others:
             model = self._session.model(given)
+            _try_images(model, self._held)
             found = self._ask(model)
             before = found[ZERO_SHOT].scores
             for name, one in found.items():

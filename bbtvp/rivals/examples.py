@@ -21,8 +21,11 @@ from bbtvp.rivals.procedure import Asked, Beyond, OneQuery, Procedure, Procedure
 from bbtvp.rivals.rival import Rival, Tuned, Tuning, TuningCost, bare, best_on_validation
 from bbtvp.rivals.words import searched_words
 from bbtvp.search.canvas import choose_canvas
-from bbtvp.search.exemplars import shown_text, takes
+from bbtvp.search.exemplars import seen_elsewhere, shown_text, takes
 from bbtvp.tasks import Sample, Task
+
+_SPARE = 4
+"""Training samples that are looked at for each that is shown, since some may be in other splits."""
 
 
 def balanced(train: Sequence[Sample], k: int, seed: int, draw: int = 0) -> list[Sample]:
@@ -33,6 +36,13 @@ def balanced(train: Sequence[Sample], k: int, seed: int, draw: int = 0) -> list[
         by_answer[train[i].answer].append(train[i])
     in_turn = chain.from_iterable(zip_longest(*by_answer.values()))
     return [sample for sample in in_turn if sample is not None][:k]
+
+
+def drawn(task: Task, k: int, seed: int, draws: Sequence[int]) -> list[list[Sample]]:
+    """`k` training samples of each draw, without pictures that validation or test hold too."""
+    found = [balanced(task.train, _SPARE * k, seed, draw) for draw in draws]
+    seen = seen_elsewhere(list(chain.from_iterable(found)), task)
+    return [[sample for sample in samples if sample.id not in seen][:k] for samples in found]
 
 
 def takes_images(model: Model, needed: int) -> bool:
@@ -57,9 +67,13 @@ class FewShot(Rival):
 
     k: int = 5
 
+    @property
+    def images(self) -> int:
+        return self.k + 1
+
     def prepare(self, tuning: Tuning) -> Tuned:
         task = tuning.task
-        chosen = balanced(task.train, self.k, tuning.seed)
+        (chosen,) = drawn(task, self.k, tuning.seed, [0])
         side = choose_canvas(task, [bare(tuning.model)])
         procedure = _Examples(_layers(task, chosen), side, len(chosen))
         form = procedure.form(tuning.model)
@@ -109,7 +123,7 @@ class ReferencePicture(Rival):
     """The words of the rival "words", and one reference picture of examples before the image.
 
     It has the form of MPO, a text and a reference image, and not its search: the best of `draws`
-    pictures of up to `k` training images, and of none, is taken on validation.
+    pictures of up to `k` training images, and of none, is taken on `held` validation images.
     """
 
     name: ClassVar[str] = "mpo"
@@ -119,24 +133,29 @@ class ReferencePicture(Rival):
 
     k: int = 6
     draws: int = 3
-    images: int = 64
+    held: int = 64
+
+    @property
+    def images(self) -> int:
+        return 2
 
     def obstacle(self, model: Model, task: Task) -> str:
         return "" if takes_images(model, 2) else "takes one image in a request, and two are needed"
 
     def most_queries(self, tuning: Tuning) -> int:
-        held = min(self.images, len(tuning.task.validation))
+        held = min(self.held, len(tuning.task.validation))
         return tuning.queries + (self.draws + 1) * held
 
     def prepare(self, tuning: Tuning) -> Tuned:
         words = searched_words(tuning)
         tried = {"no reference picture": words.procedure}
         if isinstance(words.procedure, OneQuery) and words.procedure.prompt is not None:
-            for draw in range(self.draws):
-                chosen = balanced(tuning.task.train, self.k, tuning.seed, draw + 1)
+            draws = range(1, self.draws + 1)
+            sets = drawn(tuning.task, self.k, tuning.seed, draws)
+            for draw, chosen in zip(draws, sets, strict=True):
                 prompt = Beyond(words.procedure.prompt, (_reference(chosen),))
-                tried[f"reference picture {draw + 1}"] = OneQuery(prompt)
-        best, asked = best_on_validation(tuning, tried, self.images)
+                tried[f"reference picture {draw}"] = OneQuery(prompt)
+        best, asked = best_on_validation(tuning, tried, self.held)
         cost = TuningCost.of(tuning.model, asked).plus(words.cost)
         return Tuned(tried[best], cost, f"{words.note}; {best}")
 

@@ -121,6 +121,11 @@ class Rival(ABC):
         """Image queries for each image once it is ready."""
         return 1
 
+    @property
+    def images(self) -> int:
+        """Images in a request, where the model takes so many."""
+        return 1
+
     def over(self, prompt: PromptLike) -> Procedure | None:
         """The same on a prompt's images and words. None where that is no arm of its own."""
         return None

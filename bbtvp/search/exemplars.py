@@ -17,7 +17,7 @@ from bbtvp.models import Budget, Model
 from bbtvp.prompt import Exemplars, PromptSpace
 from bbtvp.search.ask import Context
 from bbtvp.tasks import Sample, Task
-from bbtvp.tasks.overlap import fingerprint, fingerprints, repeated
+from bbtvp.tasks.overlap import fingerprint, fingerprints, image_key, repeated
 
 DRAWS = 2
 """Orders of examples that are drawn; each is cut after 1, 2, … to give sets of every size."""
@@ -77,6 +77,15 @@ def takes(model: Model, images: int) -> bool:
     return model.capabilities.images >= images
 
 
+def seen_elsewhere(samples: Sequence[Sample], task: Task) -> set[str]:
+    """The ids of those samples whose picture validation or test hold too, or one like it."""
+    held = fingerprints((*task.validation, *task.test)).by_image
+    if not held:
+        return set()
+    twice = repeated(fingerprints(samples).of(samples), list(held.values())).places
+    return {samples[place].id for place in twice}
+
+
 def check_exemplars(space: PromptSpace, task: Task) -> None:
     """Raise UsageError if a space shows a test image as an example, pixel by pixel or alike."""
     for layer in space.layers:
@@ -104,13 +113,16 @@ def _check_layer(layer: Exemplars, task: Task) -> None:
     shown = [
         fingerprint(layer.pixels(one)) for one in layer.exemplars if one.file in layer.pictures
     ]
-    found = repeated(fingerprints(task.test).of(task.test), shown).places
-    if found:
-        named = task.test[min(found)].id
-        raise UsageError(
-            f"an exemplar is the test image {named!r}: a proof would see its answer; take "
-            "exemplars from the training split"
-        )
+    prints = fingerprints(task.test)
+    readable = [one for one in task.test if image_key(one) in prints.by_image]
+    alike = repeated(prints.of(readable), shown).places
+    for place, sample in enumerate(readable):
+        # A picture that was made smaller may be too faint to be found alike.
+        if place in alike or layer.shows(sample.pixels()):
+            raise UsageError(
+                f"an exemplar is the test image {sample.id!r}: a proof would see its answer; take "
+                "exemplars from the training split"
+            )
 
 
 def _sizes(draw: Sequence[Sample]) -> range:
@@ -162,10 +174,7 @@ def _pools(task: Task, most: int, seed: int) -> dict[str, list[Sample]]:
         pool = pools.setdefault(sample.answer if task.labels else "", [])
         if len(pool) < _SPARE * DRAWS * most:
             pool.append(sample)
-    listed = [sample for pool in pools.values() for sample in pool]
-    held = (*task.validation, *task.test)
-    twice = repeated(fingerprints(listed).of(listed), fingerprints(held).of(held)).places
-    dropped = {listed[place].id for place in twice}
+    dropped = seen_elsewhere([sample for pool in pools.values() for sample in pool], task)
     for label, pool in pools.items():
         pools[label] = [sample for sample in pool if sample.id not in dropped]
         if not pools[label]:

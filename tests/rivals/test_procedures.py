@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,11 +15,21 @@ from PIL import Image
 
 from bbtvp.core.arrays import Pixels
 from bbtvp.core.errors import UsageError
-from bbtvp.models import Budget, Capabilities, FunctionModel, Model, Outcome, Reply, Request, Usage
+from bbtvp.models import (
+    Budget,
+    Capabilities,
+    FunctionModel,
+    Model,
+    Outcome,
+    Probe,
+    Reply,
+    Request,
+    Usage,
+)
 from bbtvp.prompt import preset
 from bbtvp.rivals import RivalRow, RivalTable, compare_rivals, plan_rivals
 from bbtvp.rivals.closer import Region, crop_of, on_one_canvas
-from bbtvp.rivals.examples import balanced
+from bbtvp.rivals.examples import balanced, drawn
 from tests.support import LABELS, PATTERNS, SIDE, Eye, Recorder, patterns
 
 TASK = patterns()
@@ -73,6 +84,35 @@ def test_examples_are_training_images_with_each_answer_in_turn() -> None:
 
 def test_more_examples_than_images_are_all_of_them() -> None:
     assert len(balanced(TASK.train[:3], 5, 0)) == 3
+
+
+def test_an_example_that_the_test_holds_too_is_not_shown() -> None:
+    shown = drawn(TASK, 5, 0, [0])[0]
+    task = replace(TASK, test=(replace(TASK.test[0], image=shown[0].pixels()), *TASK.test[1:]))
+    others = drawn(task, 5, 0, [0])[0]
+    assert len(others) == 5 and shown[0] not in others
+
+
+def test_an_endpoint_is_asked_how_many_images_it_takes() -> None:
+    class Unsaid(Reader):
+        is_endpoint = True
+        tried: ClassVar[list[int]] = []
+
+        def probe_images(self, images: int, budget: Budget) -> Probe | None:
+            self.tried.append(images)
+            if images <= 3:
+                self.capabilities = replace(self.capabilities, images=images)
+            return Probe(self.capabilities, (), 1, 0.0)
+
+    model = Unsaid(lambda request: "rows")
+    large = tuple(
+        replace(s, image=np.kron(s.pixels(), np.ones((16, 16, 1), np.uint8))) for s in TASK.train
+    )
+    table = compare_rivals(
+        replace(TASK, train=large), [model], rivals=["few-shot", "mpo"], tuning=200
+    )
+    assert Unsaid.tried[:2] == [6, 2]
+    assert {one.name for one in table.rows} == {"zero-shot", "few-shot", "mpo"}
 
 
 def test_a_model_of_one_image_sees_the_examples_in_a_strip() -> None:

@@ -131,6 +131,24 @@ def test_an_example_that_is_a_test_image_is_refused_by_its_id(tmp_path: Path) ->
         verify(Prompt.load(tmp_path / "p.vprompt"), TASK, model(2))
 
 
+def test_a_faint_test_image_that_was_made_smaller_is_refused_too() -> None:
+    grey = stream(0, "faint").integers(100, 103, (90, 120, 1), np.uint8)
+    faint = np.repeat(grey, 3, 2)
+    task = replace(TASK, test=(replace(TASK.test[0], image=faint), *TASK.test[1:]))
+    layer = Exemplars.of([(faint, "Answer: rows", "rows")], [(0,)], side=48)
+    space = PromptSpace((layer, Tone()), SIDE)
+    with pytest.raises(UsageError, match="an exemplar is the test image 'test-0'"):
+        set_up(task, [model(2)], SearchConfig(prompt=space, queries=200))
+
+
+def test_a_test_image_that_cannot_be_read_keeps_no_one_from_examples(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"")
+    task = replace(TASK, test=(replace(TASK.test[0], image=broken), *TASK.test[1:]))
+    space = set_up(task, [model(9)], SearchConfig(queries=400, exemplars=2)).space
+    assert any(isinstance(layer, Exemplars) for layer in space.layers)
+
+
 def test_a_proof_on_a_model_of_one_image_is_refused_before_anything_is_asked() -> None:
     space = by_hand(TASK.train[0].pixels())
     asked = model(1)
