@@ -170,6 +170,7 @@ RAISES_AGAIN = {
     "bbtvp.core.files": "a half-written file is removed, whatever stopped the writing",
     "bbtvp.models.calls": "a function of somebody's own can raise anything; it is said in one line",
     "bbtvp.adapters.hf.pretrained": "a damaged folder makes transformers raise anything",
+    "bbtvp.tasks.metrics": "a metric of somebody's own can raise anything; it is said in one line",
     "bbtvp.core.plugins": "the module of a plug-in can raise anything when it is imported",
 }
 """Modules with a broad handler that ends in a raise, each with its reason."""

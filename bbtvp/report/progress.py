@@ -127,6 +127,12 @@ def _continuing(resumed: int) -> Iterator[str]:
 
 def describe_power(plan: ProofPlan) -> str:
     """What so many test images can show, in one line."""
+    if plan.unchanged is not None:
+        fewer = "; graded scores need fewer" if plan.graded else ""
+        return (
+            f"a go takes at least {plan.unchanged} test images, if no answer changes, and more if "
+            f"some do{fewer}; there are {plan.images}"
+        )
     if plan.seen is None:
         return f"{plan.images} test images are too few to show any gain"
     lost = f"{100 * plan.lost:g} % of the answers are spoilt"

@@ -24,10 +24,12 @@ from bbtvp.search.config import SearchConfig
 from bbtvp.search.exemplars import describe_exemplars, largest_context
 from bbtvp.search.plan import Plan, describe_plan
 from bbtvp.search.proposals import ProposalPlan, proposal_plan
+from bbtvp.search.saving import MARGIN
 from bbtvp.search.setup import Setup
-from bbtvp.stats import images_needed, smallest_gain
+from bbtvp.stats import images_if_unchanged, images_needed, smallest_gain
 from bbtvp.tasks import Task
 from bbtvp.tasks.inspection import SMALLEST, Inspection, inspect
+from bbtvp.tasks.metrics import RIGHT_OR_WRONG
 from bbtvp.tasks.overlap import describe_unreadable
 
 MIN_GAIN = 0.02
@@ -53,7 +55,8 @@ class Preflight:
     queries after which the cap on money ends the search, None if it does not. missing: keys and
     prices that the search needs and does not find, in words. delivered: what of the training
     images arrives at each model. examples: what it means that training images are shown, in words;
-    () if none are. proposals: what a proposer may be asked, None without one.
+    () if none are. sizes: why no smaller size can be found, in words; () if one can. proposals:
+    what a proposer may be asked, None without one.
     """
 
     task: Task
@@ -67,6 +70,7 @@ class Preflight:
     missing: tuple[str, ...]
     delivered: tuple[Delivery, ...] = ()
     examples: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
     proposals: ProposalPlan | None = None
 
     @property
@@ -80,6 +84,7 @@ class Preflight:
         return (
             *self.missing,
             *self.examples,
+            *self.sizes,
             *_of_images(self.inspection, self.task),
             *_of_splits(self.task),
             *self._of_money(),
@@ -147,6 +152,7 @@ def look_ahead(
         tuple(_missing(models, config)),
         _delivered(task, models, setup.space),
         (*describe_exemplars(setup.space), *_cost_of_examples(task, models, setup)),
+        tuple(_of_sizes(task, config, setup)),
         proposal_plan(config, len(setup.task.train)),
     )
 
@@ -198,6 +204,23 @@ def _cost_of_examples(task: Task, models: Sequence[Model], setup: Setup) -> Iter
         )
 
 
+def _of_sizes(task: Task, config: SearchConfig, setup: Setup) -> Iterator[str]:
+    """Whether a search for cost has too few validation images to find a smaller size.
+
+    Log-probabilities and graded scores have no least number.
+    """
+    graded = str(task.scoring) not in RIGHT_OR_WRONG
+    if config.goal != "cost" or graded or setup.reader.name == "logprob":
+        return
+    images = len(task.validation)
+    least = images_if_unchanged(MARGIN)
+    if images < least:
+        yield (
+            f"{images} validation images cannot show that a smaller size does no worse, where "
+            f"answers are right or wrong: {least} can, if no answer changes; give more"
+        )
+
+
 def _stops_after(estimates: Mapping[str, Estimate], plan: Plan, usd: float | None) -> int | None:
     """Image queries for which the cap on money suffices, if each costs the most that it can."""
     bound = math.fsum(one.usd_bound or 0.0 for one in estimates.values())
@@ -221,6 +244,7 @@ def _missing(models: Sequence[Model], config: SearchConfig) -> Iterator[str]:
 def _of_images(found: Inspection, task: Task) -> Iterator[str]:
     if found.unreadable:
         yield describe_unreadable(found.unreadable, found.images)
+    yield from found.misfits[:_NAMED]
     for files, said in (
         (found.small, f"have a side below {SMALLEST} px, as thumbnails and icons do"),
         (found.several, "hold several pictures, of which the first is sent"),

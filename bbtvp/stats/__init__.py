@@ -26,6 +26,7 @@ from bbtvp.stats.paired import is_right_or_wrong as is_right_or_wrong
 from bbtvp.stats.paired import mcnemar as mcnemar
 from bbtvp.stats.paired import paired_gain as paired_gain
 from bbtvp.stats.paired import sign_flip_p as sign_flip_p
+from bbtvp.stats.power import images_if_unchanged as images_if_unchanged
 from bbtvp.stats.power import images_needed as images_needed
 from bbtvp.stats.power import smallest_gain as smallest_gain
 from bbtvp.stats.ranks import roc_auc as roc_auc

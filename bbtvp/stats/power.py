@@ -17,6 +17,7 @@ with σ₀² = ψ.
 
 from __future__ import annotations
 
+import itertools
 import math
 from statistics import NormalDist
 
@@ -100,6 +101,14 @@ def images_needed(
         else:
             high = middle
     return high
+
+
+def images_if_unchanged(margin: float, *, z: float = Z) -> int:
+    """The fewest samples that show a loss of less than `margin`, if no answer changes.
+
+    margin: a share above 0 and below 1.
+    """
+    return next(n for n in itertools.count(1) if paired_z(0, 0, n, -margin) >= z)
 
 
 def smallest_gain(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -56,8 +56,9 @@ class Inspection:
     held_out: those of them that only the proof needs, since only test has them. small: files with a
     side below `SMALLEST`. several: files that hold several pictures. transparent: files with
     transparency. repeated: by split, the places of images that an earlier split holds too. divided:
-    groups, by their name, that are in more than one split. thorough: whether pictures that are
-    alike were looked for too.
+    groups, by their name, that are in more than one split. misfits: answers that their picture
+    cannot have, in words, such as a box that leaves it. thorough: whether pictures that are alike
+    were looked for too.
     """
 
     images: int
@@ -69,11 +70,18 @@ class Inspection:
     transparent: tuple[Path, ...]
     repeated: Mapping[str, Overlap]
     divided: tuple[str, ...]
+    misfits: tuple[str, ...]
     thorough: bool
 
     def check(self) -> None:
-        """Raise a DataError that names the files which a search needs and which cannot be read."""
+        """Raise a DataError if a search needs files that cannot be read, or answers do not fit.
+
+        It names the files, or the first sample.
+        """
         check_readable([one for one in self.unreadable if one not in self.held_out], self.images)
+        if self.misfits:
+            others = len(self.misfits) - 1
+            raise DataError(self.misfits[0] + (f", and {others:,} more like it" if others else ""))
 
     def as_json(self) -> dict[str, Any]:
         """JSON-able."""
@@ -88,6 +96,7 @@ class Inspection:
             "transparent": len(self.transparent),
             "repeated": {split: found._asdict() for split, found in self.repeated.items()},
             "divided_groups": list(self.divided),
+            "misfits": list(self.misfits),
             "alike_looked_for": self.thorough,
         }
 
@@ -112,6 +121,7 @@ def inspect(task: Task, *, most_pixels: int = MOST_PIXELS) -> Inspection:
         tuple(path for path, one in headers.items() if one.transparent),
         _alike(task, prints) if thorough else _equal(task),
         _divided(task),
+        tuple(_misfits(task, headers)),
         thorough,
     )
 
@@ -207,6 +217,19 @@ def _ends(sample: Sample) -> str:
 def _whole(sample: Sample) -> str:
     image = sample.image
     return digest(image.read_bytes() if isinstance(image, Path) else image.tobytes())
+
+
+def _misfits(task: Task, headers: Mapping[Path, ImageHeader]) -> Iterator[str]:
+    """What the metric finds wrong with answers once it knows the size of their picture."""
+    for sample in itertools.chain(*task.splits.values()):
+        if isinstance(sample.image, Path):
+            header = headers.get(sample.image)
+            size = header and (header.width, header.height)
+        else:
+            size = (sample.image.shape[1], sample.image.shape[0])
+        said = task.scoring.misfit(sample.accepted, *size) if size else ""
+        if said:
+            yield f"sample {sample.id!r}: {said}"
 
 
 def _divided(task: Task) -> tuple[str, ...]:

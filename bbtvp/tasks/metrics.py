@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from bbtvp.core.errors import UsageError
 from bbtvp.core.plugins import Registry
-from bbtvp.tasks.grades.boxes import BOXES, box_problem, iou
+from bbtvp.tasks.grades.boxes import BOXES, box_misfit, box_problem, iou
 from bbtvp.tasks.grades.numbers import count_accuracy, count_problem, relaxed
 from bbtvp.tasks.grades.texts import anls, character_accuracy, token_f1, word_accuracy
 from bbtvp.tasks.grades.vqa import vqa_accuracy, vqa_match, vqa_problem
@@ -93,6 +93,10 @@ def _any(answers: Sequence[str]) -> str:
     return ""
 
 
+def _any_size(answers: Sequence[str], width: int, height: int) -> str:
+    return ""
+
+
 @final
 @dataclass(frozen=True)
 class Metric:
@@ -103,7 +107,8 @@ class Metric:
     metric that needs all answers of the sample at once. over: scores (n,), n at least 1 → the value
     of the set; their mean by default. needs_labels: whether every sample must have a list of
     allowed answers, which the prediction is then one of. problem: (answers) → why a sample with
-    these answers cannot be scored, "" if it can. whole: whether the prediction is the whole reply
+    these answers cannot be scored, "" if it can. misfit: (answers, width, height) → the same of a
+    sample whose picture has this size in pixels. whole: whether the prediction is the whole reply
     and not the final statement in it, as for boxes in JSON. name: in messages. version: tells
     functions of one name apart; both are part of the digest of a task.
     """
@@ -113,6 +118,7 @@ class Metric:
     needs_labels: bool = False
     among: Callable[[str, Sequence[str]], float] | None = None
     problem: Callable[[Sequence[str]], str] = _any
+    misfit: Callable[[Sequence[str], int, int], str] = _any_size
     whole: bool = False
     name: str = ""
     version: str = ""
@@ -136,7 +142,7 @@ class Metric:
                 grades = [self.grade(given, answer) for answer in answers]
                 found = next((one for one in grades if not _is_score(one)), None)
                 found = max(grades) if found is None else found
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        except Exception as error:  # a user's function can raise anything
             raise UsageError(f"{asked}: {type(error).__name__}: {error}; mend it") from error
         if not _is_score(found):
             raise UsageError(f"{asked} gives {found!r}; return a number from 0 to 1")
@@ -162,7 +168,10 @@ _BUILTIN: Mapping[str, Metric] = MappingProxyType(
         "count": Metric(count_accuracy, problem=count_problem),
         **{
             name: Metric(
-                partial(iou, form=form), problem=partial(box_problem, form=form), whole=True
+                partial(iou, form=form),
+                problem=partial(box_problem, form=form),
+                misfit=partial(box_misfit, form=form),
+                whole=True,
             )
             for name, form in BOXES.items()
         },

@@ -15,7 +15,7 @@ from bbtvp.models import Model
 from bbtvp.prompt import Prompt
 from bbtvp.search import choose_reader
 from bbtvp.search.calibration import calibrates
-from bbtvp.stats import boundaries, images_needed, smallest_gain
+from bbtvp.stats import boundaries, images_if_unchanged, images_needed, smallest_gain
 from bbtvp.stats.power import LOST
 from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.metrics import RIGHT_OR_WRONG
@@ -49,7 +49,8 @@ class ProofPlan:
     if the prompt spoils a share `lost` of the answers; None if no gain is. needed: test images for
     true gains of 5, 10 and 20 points; None where no number of them will do. Both take every score
     as right or wrong. graded: scores may lie between; then fewer images show as much, because of
-    all changes with these means those from 0 to 1 and back vary most.
+    all changes with these means those from 0 to 1 and back vary most. unchanged: of a rule that
+    allows a loss, the fewest test images for a go if no answer changes; None of any other rule.
     """
 
     shares: tuple[ModelPlan, ...]
@@ -59,6 +60,7 @@ class ProofPlan:
     needed: dict[float, int | None]
     lost: float = LOST
     graded: bool = False
+    unchanged: int | None = None
 
     @property
     def queries(self) -> int:
@@ -76,6 +78,7 @@ class ProofPlan:
             "images_needed": {f"{gain:g}": count for gain, count in self.needed.items()},
             "assumed_lost": self.lost,
             "graded": self.graded,
+            **({"images_if_unchanged": self.unchanged} if self.unchanged else {}),
         }
 
 
@@ -102,6 +105,7 @@ def plan_proof(
         smallest_gain(images, margin=rule.min_gain),
         {gain: images_needed(gain, margin=rule.min_gain) for gain in (0.05, 0.1, 0.2)},
         graded=str(task.scoring) not in RIGHT_OR_WRONG,
+        unchanged=images_if_unchanged(-rule.min_gain) if rule.min_gain < 0 else None,
     )
 
 

@@ -14,7 +14,9 @@ from bbtvp.models import FunctionModel
 from bbtvp.prompt import Placement, PromptSpace, Tone, preset
 from bbtvp.prompt.layer import Size
 from bbtvp.search import SearchConfig, optimize
+from bbtvp.search.preflight import look_ahead
 from bbtvp.search.saving import is_no_worse, of_size, prices, with_sizes
+from bbtvp.search.setup import set_up
 from bbtvp.tasks import Sample, Task
 from bbtvp.verify import Rule, verify
 from tests.support import Vendor, patterns
@@ -95,6 +97,19 @@ def test_no_worse_takes_enough_images() -> None:
     assert is_no_worse(graded, graded + 0.001)
     assert not is_no_worse(graded, graded + 0.03)
     assert not is_no_worse(np.full(3, np.nan), np.zeros(3))
+
+
+@pytest.mark.parametrize(("images", "told"), [(132, True), (133, False)])
+def test_too_few_validation_images_are_told_before_anything_is_asked(
+    images: int, told: bool
+) -> None:
+    assert is_no_worse(np.zeros(images), np.zeros(images)) is not told
+    few = replace(task(), validation=tuple(large(images, 2)))
+    config = SearchConfig(goal="cost", queries=1200, prompt="tone")
+    model = reader(8)
+    found = look_ahead(few, [model], config, set_up(few, [model], config))
+    said = f"{images} validation images cannot show that a smaller size does no worse"
+    assert any(warning.startswith(said) for warning in found.warnings) is told
 
 
 def test_a_size_has_the_price_of_its_tokens() -> None:

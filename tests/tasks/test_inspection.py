@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,20 @@ def task(paths: list[Path]) -> Task:
 
 
 def test_nothing_is_said_of_what_is_in_order(files: list[Path]) -> None:
-    assert inspect(task(files)) == Inspection(12, 12, (), (), (), (), (), {}, (), True)
+    assert inspect(task(files)) == Inspection(12, 12, (), (), (), (), (), {}, (), (), True)
+
+
+def test_a_box_in_pixels_that_leaves_its_picture_is_named(files: list[Path]) -> None:
+    inside = "[0, 0, 32, 32]"
+    boxes = [Sample(path.name, inside, path) for path in files]
+    boxes[0] = replace(boxes[0], answer="[0, 0, 33, 20]")
+    boxes[7] = replace(boxes[7], answer="[0, 0, 20, 40]", image=np.zeros((32, 32, 3), np.uint8))
+    parts = (tuple(boxes[:6]), tuple(boxes[6:8]), tuple(boxes[8:]))
+    found = inspect(Task("pictures", "?", None, *parts, metric="iou-pixels"))
+    assert len(found.misfits) == 2
+    said = r"sample '0.png': .*'\[0, 0, 33, 20\]' is no box within .*32 x 32 px, and 1 more like it"
+    with pytest.raises(DataError, match=said):
+        found.check()
 
 
 def test_every_file_that_cannot_be_read_is_named_at_once(files: list[Path]) -> None:

@@ -153,9 +153,23 @@ def broken(given: str, answer: str) -> float:
     return float(given)
 
 
+class Unforeseen(Exception):
+    """An error that nobody but a user's function knows."""
+
+
+def failing(given: str, answer: str) -> float:
+    raise Unforeseen("no grade")
+
+
 @pytest.mark.parametrize(
     ("function", "said"),
-    [(nan, "gives nan"), (two, "gives 2"), (words, "gives 'good'"), (broken, "ValueError")],
+    [
+        (nan, "gives nan"),
+        (two, "gives 2"),
+        (words, "gives 'good'"),
+        (broken, "ValueError"),
+        (failing, "Unforeseen: no grade"),
+    ],
 )
 def test_a_metric_that_gives_no_score_names_the_sample_and_the_value(
     function: Callable[[str, str], float], said: str

@@ -114,3 +114,22 @@ def box_problem(answers: Sequence[str], *, form: BoxForm) -> str:
     """Why these answers are no boxes of this form."""
     wrong = next((answer for answer in answers if read_box(answer, form) is None), None)
     return "" if wrong is None else f"the answer {wrong!r} is no box within the picture, as {form}"
+
+
+def box_misfit(answers: Sequence[str], width: int, height: int, *, form: BoxForm) -> str:
+    """Why these answers are no boxes within a picture of this size in pixels.
+
+    Only a form in pixels can leave a picture.
+    """
+    if form.most is not None:
+        return ""
+    found = {answer: read_box(answer, form) for answer in answers}
+    wrong = (answer for answer, box in found.items() if box and not _lies_in(box, width, height))
+    answer = next(wrong, None)
+    if answer is None:
+        return ""
+    return f"the answer {answer!r} is no box within the picture, which has {width} x {height} px"
+
+
+def _lies_in(box: FoundBox, width: int, height: int) -> bool:
+    return box.x2 <= width and box.y2 <= height
