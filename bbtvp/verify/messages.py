@@ -36,6 +36,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
             "nothing is to be proved: the prompt is the identity, which sends every image as it is"
         ),
         "gains": "{model} gains {gain!p:+.1f} points on {images} images",
+        "no-worse": (
+            "{model} is shown to lose less than {most!p:g} {most!p:point|points} "
+            "({gain!p:+.1f} on {images} images)"
+        ),
         "no-harm": (
             "no other model is shown to lose more than {max_harm!p:g} {max_harm!p:point|points}"
         ),
@@ -69,6 +73,10 @@ MESSAGES: Mapping[str, str] = MappingProxyType(
         "open": (
             "{model} gains {gain!p:+.1f} points on {images} images, which shows neither more "
             "nor less than {min_gain!p:g} {min_gain!p:point|points}"
+        ),
+        "open-loss": (
+            "{model} changes by {gain!p:+.1f} points on {images} images, which shows neither a "
+            "loss of less than {most!p:g} {most!p:point|points} nor one of more"
         ),
         "more-images": (
             "about {images:,} more test {images:image|images} would settle it, if what was "

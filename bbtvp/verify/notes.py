@@ -9,7 +9,7 @@ from typing import Any
 from bbtvp.models import Delivered, Model
 from bbtvp.prompt import Prompt
 from bbtvp.prompt.layer import Size
-from bbtvp.search.canvas import deliveries, picture_sizes, sent_size
+from bbtvp.search.canvas import median_size, picture_sizes, sent_size
 from bbtvp.search.saving import price_of
 from bbtvp.tasks import Task
 from bbtvp.tasks.overlap import Overlap
@@ -68,9 +68,8 @@ def canvas_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
 
 
 def _delivery_note(prompt: Prompt, model: Model, task: Task) -> list[Message]:
-    (found,) = deliveries([model], picture_sizes(task, "test"), prompt.space.canvases)
-    own = found.median.own
-    arrives = found.median.arrives
+    own = median_size(picture_sizes(task, "test"))
+    arrives = model.delivered(*sent_size(prompt, own))
     if arrives is None:
         return []
     if not arrives.whole:

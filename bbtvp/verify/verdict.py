@@ -341,7 +341,7 @@ def judge(rule: Rule, evidence: Sequence[Evidence], withheld: Sequence[Message] 
     doubts = [doubt for e in deciders for doubt in _doubts(rule, e)]
     if doubts or not deciders:
         return _undecided(rule, doubts)
-    shown = [message("gains", model=e.model, gain=e.gain, images=e.n) for e in deciders]
+    shown = [_gains(rule, e) for e in deciders]
     spoke = [_answers_now(e) for e in deciders if e.hardly_read]
     safe = [message("no-harm", max_harm=rule.max_harm)] if len(sound) > len(deciders) else []
     return Verdict("go", rule, (*shown, *spoke, *safe))
@@ -405,7 +405,15 @@ def _is_below(e: Evidence, z: float) -> bool:
     return z <= -(e.below_z or e.z)
 
 
+def _gains(rule: Rule, e: Evidence) -> Message:
+    if rule.min_gain < 0:
+        return message("no-worse", model=e.model, most=-rule.min_gain, gain=e.gain, images=e.n)
+    return message("gains", model=e.model, gain=e.gain, images=e.n)
+
+
 def _open(rule: Rule, e: Evidence) -> Message:
+    if rule.min_gain < 0:
+        return message("open-loss", model=e.model, gain=e.gain, images=e.n, most=-rule.min_gain)
     return message("open", model=e.model, gain=e.gain, images=e.n, min_gain=rule.min_gain)
 
 
@@ -448,6 +456,8 @@ def _answers_now(e: Evidence) -> Message:
 
 def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Message]:
     shown = _below(deciders, rule.min_gain)
+    if rule.min_gain < 0:
+        return [_harm(e, -rule.min_gain) for e in shown]
     return [
         message("gains-too-little", model=e.model, min_gain=rule.min_gain, gain=e.gain)
         for e in shown
@@ -456,7 +466,11 @@ def _too_little(rule: Rule, deciders: Sequence[Evidence]) -> list[Message]:
 
 def _harmed(rule: Rule, others: Sequence[Evidence]) -> list[Message]:
     shown = _below(others, -rule.max_harm)
-    return [message("harmed", model=e.model, max_harm=rule.max_harm, gain=e.gain) for e in shown]
+    return [_harm(e, rule.max_harm) for e in shown]
+
+
+def _harm(e: Evidence, most: float) -> Message:
+    return message("harmed", model=e.model, max_harm=most, gain=e.gain)
 
 
 def _below(evidence: Sequence[Evidence], margin: float) -> list[Evidence]:

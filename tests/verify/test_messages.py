@@ -102,6 +102,14 @@ def delivered(*, whole: bool) -> list[Message]:
         return canvas_note(space.prompt(space.neutral()), Vendor(), TASK)
 
 
+def test_what_arrives_is_of_the_size_that_the_prompt_sends() -> None:
+    placement = Placement(search=("size",))
+    prompt = PromptSpace((placement,), 64, "picture").prompt(placement.start("1/4"))
+    with patch.object(Vendor, "delivered", lambda self, *sent: Delivered(*sent)):
+        (said,) = canvas_note(prompt, Vendor(), TASK)
+    assert said == "the median test image, 16 x 16 px, arrives at vendor/eye/near in 4 x 4 px"
+
+
 class Case(NamedTuple):
     """A call that gives the message, the sentence, and its values in the order of the call."""
 
@@ -123,6 +131,17 @@ CASES = {
         lambda: judged(source(100, 20)),
         "a/source gains +16.0 points on 500 images",
         {"model": "a/source", "gain": 0.16, "images": 500},
+    ),
+    "no-worse": Case(
+        lambda: judged(source(2, 1), rule=Rule(min_gain=-0.02)),
+        "a/source is shown to lose less than 2 points (+0.2 on 500 images)",
+        {"model": "a/source", "most": 0.02, "gain": 0.002, "images": 500},
+    ),
+    "open-loss": Case(
+        lambda: judged(source(8, 9), rule=Rule(min_gain=-0.01)),
+        "a/source changes by -0.2 points on 500 images, which shows neither a loss of less than 1 "
+        "point nor one of more",
+        {"model": "a/source", "gain": -0.002, "images": 500, "most": 0.01},
     ),
     "no-harm": Case(
         lambda: judged(source(100, 20), OTHER, rule=Rule(max_harm=0.5)),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, final
 from bbtvp.core.errors import DataError
 from bbtvp.jobs.replies import task_of
 from bbtvp.jobs.run import JOBS
-from bbtvp.prompt import Guidance
+from bbtvp.prompt import Guidance, Prompt
 from bbtvp.report.html import charts
 from bbtvp.report.html.batch import batch_report
 from bbtvp.report.html.checks import effects_view, robustness_view, saliency_view
@@ -326,9 +326,19 @@ def _prompt(run: RunFolder, words: Words) -> View:
     sentence = prompt.theta.get(Guidance.kind, {}).get("sentence")
     return {
         "card": {"before": image_uri(card), "after": image_uri(prompt.without_data().render(card))},
+        "lead": _lead(prompt, words),
         "sentence": sentence,
         "theta": [[layer, _values(of, words)] for layer, of in prompt.theta.items()],
     }
+
+
+def _lead(prompt: Prompt, words: Words) -> str:
+    """What the recipe is laid over."""
+    if prompt.keeps_image:
+        return words("prompt_lead_words")
+    own = prompt.space.shape == "picture"
+    key = "prompt_lead_picture" if own else "prompt_lead_square"
+    return words(key, canvas=prompt.space.canvas, dim=prompt.space.dim)
 
 
 def _values(of: Mapping[str, float | str], words: Words) -> str:
