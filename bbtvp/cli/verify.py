@@ -274,9 +274,8 @@ def _show_plan(
     if beside is not None:
         document["rivals"] = rival_plan(inputs, beside)
         lines.append(
-            "rivals: {}; at most {:,} image queries".format(
-                ", ".join(document["rivals"]["arms"]), document["rivals"]["queries"]
-            )
+            "rivals: {}; at most {:,} more image queries, whose cost --usd caps and no figure here "
+            "holds".format(", ".join(document["rivals"]["arms"]), document["rivals"]["queries"])
         )
     tell(document, lines, costs, as_json)
     if not as_json and not needless:

@@ -260,12 +260,17 @@ class Journal(Spending, ReplyCache):
         differing = [name for name in names if found.get(name) != ours.get(name)]
         if differing:
             changes = ", ".join(
-                f"{name}: {found.get(name)!r:.60} there, {ours.get(name)!r:.60} here"
-                for name in differing[:3]
+                _difference(name, found.get(name), ours.get(name)) for name in differing[:3]
             )
             raise JournalError(
                 f"{path.parent} holds another run ({changes}); name another folder (--out)"
             )
+
+
+def _difference(name: str, there: object, here: object) -> str:
+    if name == "task" and there and here:  # two digests, which tell a reader nothing
+        return "the task has other images, questions or answers, or another metric"
+    return f"{name}: {there!r:.60} there, {here!r:.60} here"
 
 
 def _line(document: Mapping[str, Any]) -> bytes:

@@ -188,6 +188,12 @@ class Delivery(NamedTuple):
         }
 
 
+def median_size(sizes: Iterable[Size]) -> Size:
+    """The size of the picture in the middle, by area; of two the larger."""
+    ordered = sorted(sizes, key=_area)
+    return ordered[len(ordered) // 2]
+
+
 def sent_size(prompt: Prompt, own: Size) -> Size:
     """The size at which a picture is sent with a prompt."""
     if prompt.keeps_image:
@@ -204,8 +210,8 @@ def deliveries(
 
     canvases: of the prompt; None for one that keeps the pictures as they are.
     """
-    ordered = sorted(sizes, key=lambda size: size.width * size.height)
-    chosen = (ordered[len(ordered) // 2], ordered[0])
+    known = list(sizes)
+    chosen = (median_size(known), min(known, key=_area))
     found = []
     for model in models:
         pictures = []
@@ -214,6 +220,10 @@ def deliveries(
             pictures.append(DeliveredPicture(own, sent, model.delivered(*sent)))
         found.append(Delivery(model.spec, *pictures))
     return found
+
+
+def _area(size: Size) -> int:
+    return size.width * size.height
 
 
 def _px(size: Size) -> str:

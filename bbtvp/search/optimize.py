@@ -182,6 +182,7 @@ def optimize(
     with Journal(identity, folder) as journal:
         if folder is not None:
             write_record(folder, task, models, surrogate=surrogate, arguments=config.as_record())
+        resumed = journal.spent.total()
         budget = _budget(journal, probes, config)
         metered = [MeteredModel(m, journal, budget=budget) for m in models]
         if config.proposer is not None:
@@ -202,7 +203,7 @@ def optimize(
             surrogate=surrogate,
             watch=watch,
         )
-        watch(_planned(setup, models, budget=budget, probes=probes))
+        watch(_planned(setup, models, resumed=resumed, probes=probes))
         found = _found(searcher, config)
         gain = validation_gain(journal, found.arms)
         proposals = cost_of(journal)
@@ -376,13 +377,13 @@ def _objective(
 
 
 def _planned(
-    setup: Setup, models: Sequence[Model], *, budget: Budget, probes: Mapping[str, Probe]
+    setup: Setup, models: Sequence[Model], *, resumed: int, probes: Mapping[str, Probe]
 ) -> SearchPlanned:
     return SearchPlanned(
         setup.plan,
         setup.space,
         describe_reader(setup.reader, models),
-        resumed=budget.total,
+        resumed=resumed,
         probes={spec: probe.findings for spec, probe in probes.items()},
     )
 

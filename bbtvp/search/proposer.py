@@ -59,7 +59,7 @@ class ProposerCost(NamedTuple):
 
     def __str__(self) -> str:
         paid = f", ${self.usd:.4f}" if self.usd else ""
-        return f"{self.calls} calls{paid}, counted apart from image queries"
+        return f"{_count(self.calls, 'call')}{paid}, counted apart from image queries"
 
 
 def cost_of(journal: Journal) -> ProposerCost | None:
@@ -242,8 +242,8 @@ class Proposing:
         reply, why = self._reply(scored)
         taken, refused = sifted(parsed(reply), self._objective.task, known)
         if not why and not taken:
-            what = f"{len(refused)} proposals, all refused" if refused else "no wording"
-            why = f"it gave {what}"
+            why = f"it gave {_count(len(refused), 'proposal')}, all refused"
+            why = why if refused else "it gave no wording"
         return self._journal.write_step(
             name,
             taken=[
@@ -259,13 +259,20 @@ class Proposing:
         before = self._calls.usd
         try:
             outcome = self._proposer.query([self._request(scored)])[0]
-        except (BudgetReached, ModelError) as error:
+        except BudgetReached as error:
+            return "", self._unheard if error.cap == "image queries" else str(error)
+        except ModelError as error:
             return "", str(error)
         finally:
             self._budget.usd += self._calls.usd - before
         if isinstance(outcome, QueryFailed):
             return "", outcome.reason
         return outcome.text or "", ""
+
+    @property
+    def _unheard(self) -> str:
+        spec = self._proposer.spec
+        return f"no reply in {CALLS} calls, retries included (bbtvp doctor --model {spec} --probe)"
 
     def _request(self, scored: _Scored) -> Request:
         ranked = sorted(scored.values(), key=lambda one: one.score)
@@ -292,3 +299,7 @@ def _said(answers: Answers, place: int) -> str:
     outcome = answers.outcomes[place]
     text = None if isinstance(outcome, QueryFailed) else outcome.text
     return text or answers.labels[place] or ""
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

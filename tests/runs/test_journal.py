@@ -217,6 +217,7 @@ def test_a_record_of_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None
             r"task: 'digits' there, None here",
         ),
         ({**CONFIG, "fca": 0.5}, r"fca: None there, 0\.5 here"),
+        ({**CONFIG, "task": "letters"}, "the task has other images, .* or another metric"),
     ],
 )
 def test_another_configuration_is_refused_and_named(

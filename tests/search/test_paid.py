@@ -28,6 +28,7 @@ def test_the_reader_is_what_the_probe_found() -> None:
     run = search(vendor, watch=events.append)
     (planned,) = [event for event in events if isinstance(event, SearchPlanned)]
     assert planned.reader == "logprob"
+    assert planned.resumed == 0, "the probe was sent by this process"
     assert planned.probes == {vendor.spec: ("log-probabilities: honoured",)}
     assert run.queries["probe"] == 2
     assert run.usd == pytest.approx(0.001 * vendor.sold)

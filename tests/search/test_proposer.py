@@ -170,7 +170,7 @@ def broken(question: str) -> str:
         (lambda question: "[[[{]" * 999, "it gave no wording"),
         (
             lambda question: "<wording>{question} It is a circle.</wording>",
-            "it gave 1 proposals, all refused",
+            "it gave 1 proposal, all refused",
         ),
         (broken, "no such model"),
     ],
