@@ -83,7 +83,7 @@ class PatchHeader(BaseModel):
     result: str = Field(pattern=_SHA256)
     archive: str = Field(pattern=_SHA256)
     contains_data: bool
-    files: list[PatchedFile] = Field(max_length=_MOST_FILES)
+    files: list[PatchedFile] = Field(fail_fast=True, max_length=_MOST_FILES)
     payload: str = Field(pattern=_SHA256)
 
 

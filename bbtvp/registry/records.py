@@ -123,14 +123,14 @@ class BundleFacts(RegistryRecord):
     prompt: Digest
     task: Text = ""
     question: Text = ""
-    sources: Annotated[tuple[Text, ...], Field(max_length=100)] = ()
+    sources: Annotated[tuple[Text, ...], Field(fail_fast=True, max_length=100)] = ()
     parent: Digest | None = None
     licence: Text = ""
     contains_data: bool = False
     bytes: Count = 0
     signed: bool = False
     signed_by: Text | None = None
-    evidence: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)] = ()
+    evidence: Annotated[tuple[EvidenceRow, ...], Field(fail_fast=True, max_length=1000)] = ()
 
 
 @final
@@ -140,7 +140,7 @@ class EvidenceRecord(RegistryRecord):
     schema_: Literal["bbtvp.registry-evidence/1"] = Field(
         default="bbtvp.registry-evidence/1", alias="schema"
     )
-    rows: Annotated[tuple[EvidenceRow, ...], Field(max_length=1000)]
+    rows: Annotated[tuple[EvidenceRow, ...], Field(fail_fast=True, max_length=1000)]
 
 
 @final
@@ -155,7 +155,7 @@ class Retirement(RegistryRecord):
     since: Day
 
 
-Answers: TypeAlias = Annotated[tuple[Score | None, ...], Field(max_length=10_000)]
+Answers: TypeAlias = Annotated[tuple[Score | None, ...], Field(fail_fast=True, max_length=10_000)]
 
 
 @final
@@ -173,13 +173,13 @@ class ProbeBaseline(RegistryRecord):
     )
     prompt: Digest
     model: Text
-    versions: tuple[Text, ...] = ()
+    versions: Annotated[tuple[Text, ...], Field(fail_fast=True)] = ()
     date: Day
     task: Text
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-    samples: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=10_000)]
+    samples: Annotated[tuple[Digest, ...], Field(fail_fast=True, min_length=1, max_length=10_000)]
     deterministic: bool = False
-    prompted: Annotated[tuple[Answers, ...], Field(min_length=1, max_length=100)]
+    prompted: Annotated[tuple[Answers, ...], Field(fail_fast=True, min_length=1, max_length=100)]
     zero_shot: Answers
     queries: Count = 0
 
@@ -211,7 +211,7 @@ class CheckRecord(RegistryRecord):
     )
     prompt: Digest
     model: Text
-    versions: tuple[Text, ...] = ()
+    versions: Annotated[tuple[Text, ...], Field(fail_fast=True)] = ()
     date: Day
     baseline: Digest
     found: Literal["holds", "stale", "open"]

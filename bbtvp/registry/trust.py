@@ -41,7 +41,7 @@ Key: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{43}=$")]
 class RegistryMarker(RegistryRecord):
     """What `registry.json` says. signed_by: the public keys that the registry demands."""
 
-    signed_by: Annotated[tuple[Key, ...], Field(max_length=100)] = ()
+    signed_by: Annotated[tuple[Key, ...], Field(fail_fast=True, max_length=100)] = ()
 
 
 def read_marker(place: Location) -> RegistryMarker | None:

@@ -13,6 +13,7 @@ without the data (`bbtvp.verify.recount`); docs/service.md says what is proven a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Collection
 from importlib.metadata import version as installed_version
@@ -22,6 +23,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field, ValidationError
 
 from bbtvp.core import clock
+from bbtvp.core.bounds import check_bounds
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import DataError, UsageError, unknown
 from bbtvp.core.files import atomic_write_json
@@ -49,6 +51,11 @@ ALLOWED = ("name", "question", "labels", "models")
 
 _NEWER = re.compile(r"bbtvp\.receipt/[0-9]{1,6}")
 _LIMIT = 1 << 20
+_MOST_VALUES = 40_000
+"""More than a hundred models with a hundred versions each, and all that may be said besides."""
+_DEEPEST = 10
+_MOST_MEMBERS = 100
+_AGAIN = "ask its author for it again"
 _MOST_MODELS = 100
 
 
@@ -64,7 +71,9 @@ class Receipt(ReceiptPart):
     task: ReceiptTask
     settings: ReceiptSettings
     verdict: ReceiptVerdict
-    models: Annotated[tuple[ReceiptModel, ...], Field(min_length=1, max_length=_MOST_MODELS)]
+    models: Annotated[
+        tuple[ReceiptModel, ...], Field(fail_fast=True, min_length=1, max_length=_MOST_MODELS)
+    ]
     queries: ReceiptQueries
     digest: Digest = Field(default="", description="SHA-256 of the canonical JSON of the rest")
     signature: ReceiptSignature | None = None
@@ -189,6 +198,10 @@ def read_receipt(path: Path) -> Receipt:
 def parsed_receipt(data: bytes, where: str) -> Receipt:
     """The receipt in these bytes; where: for errors. Raises as `read_receipt` does."""
     try:
+        check_bounds(json.loads(data), values=_MOST_VALUES, levels=_DEEPEST, members=_MOST_MEMBERS)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: no {SCHEMA} receipt ({error}); {_AGAIN}") from error
+    try:
         receipt = Receipt.model_validate_json(data)
         computed = receipt.computed_digest()
     except ValidationError as error:
@@ -207,7 +220,7 @@ def _problem(error: ValidationError) -> str:
     given = first.get("input")
     if first["loc"] == ("schema",) and isinstance(given, str) and _NEWER.fullmatch(given):
         return f"a {given}: a newer bbtvp wrote it, upgrade"
-    return f"no {SCHEMA} receipt ({_first(error)}); ask its author for it again"
+    return f"no {SCHEMA} receipt ({_first(error)}); {_AGAIN}"
 
 
 def _first(error: ValidationError) -> str:

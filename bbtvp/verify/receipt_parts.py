@@ -48,7 +48,7 @@ class ReceiptTask(ReceiptPart):
     )
     name: Text | None = Field(default=None, description="null unless allowed, as the two below")
     question: Text | None = None
-    labels: Annotated[tuple[Text, ...], Field(max_length=10_000)] | None = None
+    labels: Annotated[tuple[Text, ...], Field(fail_fast=True, max_length=10_000)] | None = None
 
 
 @final
@@ -72,9 +72,9 @@ class ReceiptVerdict(ReceiptPart):
     """The verdict, and the codes of its reasons and of the proof's notes (docs/proof.md)."""
 
     word: Literal["go", "no-go", "undecided"]
-    reasons: Annotated[tuple[Code, ...], Field(max_length=500)]
+    reasons: Annotated[tuple[Code, ...], Field(fail_fast=True, max_length=500)]
     more_images: Count | None = None
-    notes: Annotated[tuple[Code, ...], Field(max_length=2000)] = ()
+    notes: Annotated[tuple[Code, ...], Field(fail_fast=True, max_length=2000)] = ()
 
 
 @final
@@ -152,7 +152,7 @@ class ReceiptModel(ReceiptPart):
     model: Name
     role: Literal["source", "target"]
     version: Name | None = Field(description="as its replies reported it; null: they did not")
-    versions: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
+    versions: Annotated[tuple[Name, ...], Field(fail_fast=True, max_length=100)] = ()
     unversioned: bool = Field(description="whether some reply reported none")
     graded: bool = Field(description="whether answers may be partly right")
     images: Count = Field(description="test images that it was asked about")

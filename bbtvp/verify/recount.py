@@ -16,7 +16,13 @@ from bbtvp.stats import counted_interval, holm, mcnemar, score_interval
 from bbtvp.tasks.metrics import RIGHT_OR_WRONG
 from bbtvp.verify.planning import SequentialDesign
 from bbtvp.verify.receipt import Receipt
-from bbtvp.verify.receipt_parts import FEWEST, ReceiptChange, ReceiptControl, ReceiptModel
+from bbtvp.verify.receipt_parts import (
+    FEWEST,
+    ReceiptChange,
+    ReceiptControl,
+    ReceiptModel,
+    ReceiptSettings,
+)
 from bbtvp.verify.verdict import (
     LEAST,
     WITHHELD,
@@ -44,7 +50,8 @@ def recount(receipt: Receipt) -> Recount:
     """Compute a receipt's figures again. DataError names the first that is another.
 
     Of graded scores the accuracies, the intervals, the p-values, the controls and the verdict need
-    every score, which a receipt does not hold: they stand as claimed.
+    every score. A receipt does not hold them, since a score such as 6/7 tells how long an answer
+    is: these figures stand as claimed, where they do not contradict each other.
     """
     if len({model.model for model in receipt.models}) < len(receipt.models):
         raise _altered("a model comes twice")
@@ -53,17 +60,20 @@ def recount(receipt: Receipt) -> Recount:
     claimed = ["answers", "versions", "noise", "image queries", "date"]
     for model in receipt.models:
         _check_counts(receipt, model)
-        if not model.graded:
+        if model.graded:
+            _check_graded(model)
+        else:
             _check_figures(receipt, model)
+    _check_holm(receipt.models)
     graded = [model.model for model in receipt.models if model.graded]
     if graded:
+        _check_graded_verdict(receipt)
         names = ", ".join(graded)
         claimed += ["the verdict", f"accuracies, intervals, p-values and controls of {names}"]
-        equal = ["the gain of each model from its accuracies", "bounds of the counts"]
+        equal = ["the gain of each model from its accuracies", "bounds of gains and counts"]
         if len(graded) < len(receipt.models):
             equal += ["intervals, p-values and controls of the other models"]
         return Recount(tuple(equal), tuple(claimed))
-    _check_holm(receipt.models)
     _check_verdict(receipt)
     return Recount(("gains", "intervals", "p-values", "controls", "verdict"), tuple(claimed))
 
@@ -148,6 +158,29 @@ def _check_control(what: str, control: ReceiptControl, model: ReceiptModel, seed
         _same(f"the interval of {what}", stated, limit)
 
 
+def _check_graded(model: ReceiptModel) -> None:
+    """Of graded scores, that the figures do not contradict each other."""
+    name = model.model
+    _check_bounds(f"the gain of {name}", model.gain, model)
+    for kind, control in model.controls.items():
+        what = f"the gain over {kind} of {name}"
+        if not 0 < control.n <= model.n:
+            raise _altered(f"{kind} of {name} has {control.n} images")
+        if control.n == model.n:
+            _same(f"the score of {kind} of {name}", control.score, model.prompted - control.gain)
+        _check_bounds(what, control.gain, control)
+        low, high = control.gain_ci95
+        if not low - _TOLERANCE <= control.gain <= high + _TOLERANCE:
+            raise _altered(f"{what} lies outside its interval")
+
+
+def _check_bounds(what: str, gain: float, counts: ReceiptModel | ReceiptControl) -> None:
+    """That a mean of differences, each of at most 1, can be of so many that rose and fell."""
+    low, high = -counts.lost / counts.n, counts.gained / counts.n
+    if not low - _TOLERANCE <= gain <= high + _TOLERANCE:
+        raise _altered(f"{what} is {gain:g}, and its counts allow {low:g} to {high:g}")
+
+
 def _check_holm(models: Sequence[ReceiptModel]) -> None:
     adjusted = holm([model.p for model in models])
     for model, found in zip(models, adjusted, strict=True):
@@ -157,18 +190,46 @@ def _check_holm(models: Sequence[ReceiptModel]) -> None:
 
 # -- the verdict -----------------------------------------------------------------------------------
 def _check_verdict(receipt: Receipt) -> None:
-    stated = receipt.verdict
-    withheld = [code for code in stated.reasons if code in WITHHELD]
-    if withheld:
-        if stated.word != "undecided" or len(withheld) < len(stated.reasons):
-            raise _altered("its test images allow no verdict, and it has one")
+    if _is_withheld(receipt):
         return
+    stated = receipt.verdict
     found = _judged(receipt)
     codes = tuple(reason.code for reason in found.reasons)
     if found.word != stated.word:
         raise _altered(f"its counts give {found.word}, and it says {stated.word}")
     if codes != stated.reasons or found.more_images != stated.more_images:
         raise _altered(f"the reasons of its verdict are {', '.join(codes)}")
+
+
+def _is_withheld(receipt: Receipt) -> bool:
+    """Whether the test images allow no verdict. DataError where there is one all the same."""
+    stated = receipt.verdict
+    withheld = [code for code in stated.reasons if code in WITHHELD]
+    if withheld and (stated.word != "undecided" or len(withheld) < len(stated.reasons)):
+        raise _altered("its test images allow no verdict, and it has one")
+    return bool(withheld)
+
+
+def _check_graded_verdict(receipt: Receipt) -> None:
+    """That no gain contradicts the verdict, which itself needs every score.
+
+    A gain counts where the verdict was judged by the images of the table.
+    """
+    word = receipt.verdict.word
+    if _is_withheld(receipt) or word == "undecided":
+        return
+    rule = receipt.settings
+    same = [model for model in receipt.models if model.evidence.changed.n == model.n]
+    low = [model for model in same if model.gain <= _margin(model, rule)]
+    if word == "go" and any(model.evidence.decides for model in low):
+        raise _altered(f"{low[0].model} gains too little for a go")
+    if word == "no-go" and not low and len(same) == len(receipt.models):
+        raise _altered("no model gains little enough for a no-go")
+
+
+def _margin(model: ReceiptModel, rule: ReceiptSettings) -> float:
+    """The gain that a go takes to be above, and a no-go to be below."""
+    return rule.min_gain if model.evidence.decides else -rule.max_harm
 
 
 def _judged(receipt: Receipt) -> Verdict:

@@ -354,6 +354,39 @@ def test_no_verdict_but_its_own_fits_a_receipt(kind: str) -> None:
             recount(parsed_receipt(edited(kind, ("verdict", "word"), word), "edited"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({("verdict", "word"): "no-go"}, "no model gains little enough for a no-go"),
+        ({("settings", "min_gain"): 0.99}, "gains too little for a go"),
+        (
+            {
+                ("models", 0, "gained"): 1,
+                ("models", 0, "evidence", "changed", "gained"): 1,
+            },
+            "the gain of .* its counts allow",
+        ),
+        ({("models", 0, "controls", "empty_frame", "gained"): 1}, "over empty_frame .* allow"),
+        ({("models", 0, "controls", "empty_frame", "gain"): 0.5}, "the score of empty_frame"),
+        ({("models", 0, "controls", "empty_frame", "n"): 10_000}, "has 10000 images"),
+        ({("models", 0, "controls", "empty_frame", "gain_ci95"): [-1.0, -0.9]}, "its interval"),
+        ({("models", 0, "p_holm"): 0.5}, "the adjusted p"),
+    ],
+)
+def test_figures_of_graded_scores_may_not_contradict_each_other(
+    changes: dict[tuple[str | int, ...], Any], said: str
+) -> None:
+    assert receipt("graded").verdict.word == "go"
+    made = document("graded")
+    for path, value in changes.items():
+        place: Any = made
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+    with pytest.raises(DataError, match=said):
+        recount(parsed_receipt(resealed(made), "edited"))
+
+
 def test_a_careless_edit_is_found_by_the_digest() -> None:
     text = json.dumps(document()).replace('"date": "20', '"date": "19')
     with pytest.raises(DataError, match="receipt was altered"):

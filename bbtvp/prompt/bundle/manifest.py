@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar, final
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+)
 
+from bbtvp.core.bounds import check_bounds, check_members
 from bbtvp.core.digest import digest_json
 from bbtvp.core.errors import BundleError, UsageError
 from bbtvp.core.signing import Signature
@@ -22,7 +30,7 @@ NEWER = "install a newer bbtvp: pip install -U bbtvp"
 
 FIRST_SCHEMA = "bbtvp.prompt/1"
 _DEEPEST = 20
-_MOST_PARTS = 100_000
+_MOST_VALUES = 100_000
 _CONTROL = re.compile(r"(?<!\\)(?:\\\\)*\\(?:u00[01].|[bf])|[\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """In a spelt manifest: control characters but tab and line ends, and those that turn text
 around.
@@ -33,6 +41,10 @@ _OPEN = ConfigDict(extra="allow", **_STRICT)
 """Fields of a newer minor version are kept, and written again."""
 
 Number: TypeAlias = int | float
+
+_Texts: TypeAlias = Annotated[list[str], Field(fail_fast=True)]
+_Members = BeforeValidator(check_members)
+"""Of an object with typed values. Lists stop at their first fault: see `bbtvp.core.bounds`."""
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -55,7 +67,7 @@ class EvidenceEntry(BaseModel):
     prompted: Number | None = Field(None, description="accuracy with the prompt")
     gain: Number | None = Field(None, description="prompted - zero_shot, on the same images")
     ci: list[Number] | None = Field(
-        None, min_length=2, max_length=2, description="95 % interval of the gain"
+        None, fail_fast=True, min_length=2, max_length=2, description="95 % interval of the gain"
     )
     p: Number | None = Field(None, ge=0, le=1, description="of no gain, paired, two-sided")
     verdict: str | None = Field(None, description="go, no-go or undecided")
@@ -78,27 +90,33 @@ class About(BaseModel):
     question: str | None = Field(
         None, description="the question of that task, with {fields} of its samples"
     )
-    labels: list[str] | None = Field(None, description="the answers allowed; null: free answers")
+    labels: list[str] | None = Field(
+        None, fail_fast=True, description="the answers allowed; null: free answers"
+    )
     metric: str | None = Field(None, description="how replies are scored, if not by accuracy")
     max_tokens: int | None = Field(None, description="tokens of the longest reply that it needs")
     reading: dict[str, JsonValue] | None = Field(
         None, description="how answers are read: the name of the reader, and its settings"
     )
     source_model: str | None = Field(None, description="the model of the search; the first of many")
-    source_models: list[str] = Field([], description="all models of the search")
-    source_versions: dict[str, list[str]] = Field(
+    source_models: list[str] = Field([], fail_fast=True, description="all models of the search")
+    source_versions: Annotated[dict[str, _Texts], _Members] = Field(
         {}, description="the versions that each of them reported"
     )
     settings: dict[str, JsonValue] = Field({}, description="the options of the search")
-    queries: dict[str, int] = Field(
+    queries: Annotated[dict[str, int], _Members] = Field(
         {}, description="image queries of the search, by what they were for"
     )
     usd: Number | None = Field(None, description="US dollars that the search cost")
     validation: list[dict[str, JsonValue]] = Field(
-        [], description="the arms of the choice on validation images: arm, accuracy, loss"
+        [],
+        fail_fast=True,
+        description="the arms of the choice on validation images: arm, accuracy, loss",
     )
-    evidence: list[EvidenceEntry] = Field([], description="one entry per model and proof")
-    harms: list[str] = Field([], description="known harms, one sentence each")
+    evidence: list[EvidenceEntry] = Field(
+        [], fail_fast=True, description="one entry per model and proof"
+    )
+    harms: list[str] = Field([], fail_fast=True, description="known harms, one sentence each")
     licence: str | None = Field(None, description="an SPDX expression, or a sentence")
     parent: str | None = Field(
         None, pattern=_DIGEST, description="digest of the bundle that this one was made from"
@@ -122,16 +140,24 @@ class Manifest(About):
     shape: Shape = Field(
         "square", description="square: one canvas for all images; picture: of the image's own shape"
     )
-    layers: list[dict[str, JsonValue]] = Field(description="each with its kind and its constants")
-    z: list[Number] | None = Field(description="all variables; null where they stand in z.npy")
-    theta: dict[str, dict[str, Number | str]] = Field(
+    layers: list[dict[str, JsonValue]] = Field(
+        fail_fast=True, description="each with its kind and its constants"
+    )
+    z: list[Number] | None = Field(
+        fail_fast=True, description="all variables; null where they stand in z.npy"
+    )
+    theta: Annotated[dict[str, Annotated[dict[str, Number | str], _Members]], _Members] = Field(
         description="by kind of layer, the parameters that z stands for"
     )
     words: str | None = Field(None, description="what goes around {question}; null for no words")
     reply_tokens: int = Field(0, description="tokens that an answer to these words needs")
-    apply: list[str] = Field([], description="how to apply the prompt, step by step, in English")
+    apply: list[str] = Field(
+        [], fail_fast=True, description="how to apply the prompt, step by step, in English"
+    )
     meta: dict[str, JsonValue] = Field({}, description="anything that its author keeps with it")
-    files: dict[str, str] = Field(description="the SHA-256 of each other file but signature.json")
+    files: Annotated[dict[str, str], _Members] = Field(
+        description="the SHA-256 of each other file but signature.json"
+    )
     digest: str = Field(pattern=_DIGEST, description="SHA-256 of all else in this manifest")
 
 
@@ -144,11 +170,11 @@ class _FirstManifest(BaseModel):
     schema_: Literal["bbtvp.prompt/1"] = Field(alias="schema")
     canvas: int = Field(ge=MIN_CANVAS, le=MAX_CANVAS)
     shape: Shape = "square"
-    layers: list[dict[str, JsonValue]]
-    z: list[float] | None
-    theta: dict[str, dict[str, float | str]]
+    layers: Annotated[list[dict[str, JsonValue]], Field(fail_fast=True)]
+    z: Annotated[list[float], Field(fail_fast=True)] | None
+    theta: Annotated[dict[str, Annotated[dict[str, float | str], _Members]], _Members]
     meta: dict[str, JsonValue]
-    files: dict[str, str]
+    files: Annotated[dict[str, str], _Members]
     digest: str
 
 
@@ -218,13 +244,12 @@ def dumped(value: Any) -> bytes:
 
 
 def _json(data: bytes, name: str) -> Any:
+    raw = _bounded(data, name)
     try:
-        raw = json.loads(data)
-        _check_depth(raw, name)
         text = data.decode()
         intact = dumped(raw) == data
     except (ValueError, RecursionError) as error:
-        raise BundleError(f"{name} is not JSON; {AGAIN}") from error
+        raise _not_json(name) from error
     if not intact:
         raise BundleError(f"{name} was altered: it is not as bbtvp spells it; {AGAIN}")
     if found := _CONTROL.search(text):
@@ -235,24 +260,22 @@ def _json(data: bytes, name: str) -> Any:
     return raw
 
 
-def _check_depth(raw: Any, name: str) -> None:
-    """Raise BundleError for what is nested too deeply or has too many parts to be a manifest."""
-    level = [raw]
-    parts = 0
-    for _ in range(_DEEPEST):
-        level = [part for whole in level for part in _parts(whole)]
-        parts += len(level)
-        if not level:
-            return
-        if parts > _MOST_PARTS:
-            raise BundleError(f"{name} has over {_MOST_PARTS} values; {AGAIN}")
-    raise BundleError(f"{name} is nested deeper than {_DEEPEST} levels; {AGAIN}")
+def _bounded(data: bytes, name: str) -> Any:
+    """The JSON value of these bytes. BundleError for one too large to be a manifest."""
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _not_json(name) from error
+    try:
+        check_bounds(raw, values=_MOST_VALUES, levels=_DEEPEST)
+        check_members(raw)
+    except ValueError as error:
+        raise BundleError(f"{name} {error}; {AGAIN}") from error
+    return raw
 
 
-def _parts(whole: Any) -> Iterable[Any]:
-    if isinstance(whole, dict):
-        return whole.values()
-    return whole if isinstance(whole, list) else ()
+def _not_json(name: str) -> BundleError:
+    return BundleError(f"{name} is not JSON; {AGAIN}")
 
 
 def _validated(model: type[_Model], raw: Any, name: str) -> _Model:
