@@ -176,7 +176,8 @@ def _check_graded(model: ReceiptModel) -> None:
 
 def _check_bounds(what: str, gain: float, counts: ReceiptModel | ReceiptControl) -> None:
     """That a mean of differences, each of at most 1, can be of so many that rose and fell."""
-    low, high = -counts.lost / counts.n, counts.gained / counts.n
+    low = -counts.lost / counts.n
+    high = counts.gained / counts.n
     if not low - _TOLERANCE <= gain <= high + _TOLERANCE:
         raise _altered(f"{what} is {gain:g}, and its counts allow {low:g} to {high:g}")
 
