@@ -7,6 +7,7 @@ nowhere.
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,8 +47,11 @@ def _decompressed(body: bytes, encoding: str) -> bytes | None:
 
 
 def _events(text: str) -> Iterator[Any]:
-    """Yield the data of server-sent events."""
-    for line in text.splitlines():
+    """Yield the data of server-sent events, whose lines end with CR, LF or both.
+
+    `str.splitlines` also breaks at U+2028 and others, which JSON strings may hold as they are.
+    """
+    for line in re.split(r"\r\n|\r|\n", text):
         data = line.removeprefix("data:").strip()
         if line.startswith("data:") and data != "[DONE]":
             yield json.loads(data)

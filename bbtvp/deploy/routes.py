@@ -143,7 +143,7 @@ def read_routes(path: Path) -> list[Route]:
     not so, and BundleError for a bundle that cannot be read.
     """
     try:
-        found = _RoutesFile.model_validate(tomllib.loads(path.read_text("utf-8")))
+        found = _RoutesFile.model_validate(tomllib.loads(path.read_text("utf-8-sig")))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except ValidationError as error:

@@ -67,8 +67,8 @@ def test_a_shadow_share_is_drawn_among_requests_that_all_stay_as_they_are() -> N
 def test_a_file_of_routes(tmp_path: Path, prompt: Prompt) -> None:
     prompt.save(tmp_path / "pets.vprompt")
     file = tmp_path / "routes.toml"
-    file.write_text(
-        '[[route]]\nbundle = "pets.vprompt"\nmodel = "gpt-*"\nshare = 0.5\n'
+    file.write_text(  # with a byte order mark, as editors on Windows write it
+        '\ufeff[[route]]\nbundle = "pets.vprompt"\nmodel = "gpt-*"\nshare = 0.5\n'
         '[[route]]\nname = "rest"\nbundle = "pets.vprompt"\n'
     )
     first, second = read_routes(file)

@@ -115,6 +115,13 @@ def test_the_words_of_a_stream(api: str) -> None:
     assert answer_of(api, STREAMS[api].encode(), content_type="text/event-stream") == "rows"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stream_s_words_may_hold_what_python_takes_for_a_line_end(end: str) -> None:
+    said = 'data: {"choices": [{"delta": {"content": "a\u2028b\x85c"}}]}'
+    body = f"{said}{end}{end}data: [DONE]{end}{end}".encode()
+    assert answer_of("chat", body, content_type="text/event-stream") == "a b c"
+
+
 @pytest.mark.parametrize(
     ("body", "encoding"),
     [
