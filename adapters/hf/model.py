@@ -214,15 +214,25 @@ class HuggingFaceModel(Model):
         width = max(self._prompts.widths(requests[0]))
         tokenizer = self.processor.tokenizer
         special = {*tokenizer.all_special_ids}  # such as padding after a reply that ended early
-        written = [[token for token in row if token not in special] for row in ids.tolist()]
+        ends = self._ends
+        rows = ids.tolist()
+        written = [[token for token in row if token not in special] for row in rows]
         return [
             Reply(
-                text=tokenizer.decode(row, skip_special_tokens=True).strip(),
-                usage=Usage(width, len(row)),
+                text=tokenizer.decode(words, skip_special_tokens=True).strip(),
+                usage=Usage(width, len(words)),
+                cut=bool(row) and row[-1] not in ends,
                 version=self.capabilities.revision,
             )
-            for row in written
+            for row, words in zip(rows, written, strict=True)
         ]
+
+    @property
+    def _ends(self) -> set[int]:
+        """The tokens one of which a reply ends with, unless the limit of tokens ends it."""
+        settings = self.model.generation_config
+        ends = settings.eos_token_id
+        return {*(ends if isinstance(ends, list) else [ends]), settings.pad_token_id}
 
     def _reply_of(self, ids: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         """Return what `generate` wrote without the prompt, which some models return too.

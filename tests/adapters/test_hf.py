@@ -319,6 +319,21 @@ def test_a_reply_ends_at_its_limit(family: str, untrained: Folder) -> None:
         assert all(isinstance(r, Reply) and r.usage.output_tokens <= limit for r in replies)
 
 
+@pytest.mark.parametrize("name", ["llava", "blip2"])
+def test_a_reply_that_the_limit_ended_is_cut(name: str) -> None:
+    model = load_model(f"zoo/{name}")
+    image = np.full((64, 64, 3), 30, np.uint8)
+    image[4:16, 8:20] = image[44:56, 40:52] = (220, 40, 40)
+    question = "are the two objects side by side or stacked?"
+    replies = {
+        limit: model.query([Request(image, question, max_tokens=limit)])[0] for limit in (3, 16)
+    }
+    assert [isinstance(one, Reply) and one.cut for one in replies.values()] == [True, False]
+    assert [one.usage.output_tokens for one in replies.values()][0] == 3
+    asked = [Request(image, "what shape is this?", max_tokens=limit) for limit in (1, 2)]
+    assert [isinstance(one, Reply) and one.cut for one in model.query(asked)] == [True, False]
+
+
 def test_text_and_labels_may_be_asked_in_one_call(untrained: Folder) -> None:
     model = load(untrained("llava"))
     outcomes = model.query([*requests(None), *requests()])
