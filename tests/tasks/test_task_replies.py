@@ -178,6 +178,12 @@ def test_fold(text: str, expected: str) -> None:
     assert fold(text) == expected
 
 
+def test_the_span_of_an_escaped_answer_is_that_of_the_reply_as_it_came() -> None:
+    text = r'{"reason": "\u00fc\ud83d\ude00", "answer": "ro\u00df"} \u00fc'
+    start, end = answer_span(text, ("roß", "blau")) or (0, 0)
+    assert text[start:end].strip('"') == r"ro\u00df"
+
+
 def test_the_span_of_an_answer_is_where_it_stands() -> None:
     text = "It is red. The answer is: Red."
     start, end = answer_span(text, COLORS) or (0, 0)

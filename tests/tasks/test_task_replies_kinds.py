@@ -893,7 +893,20 @@ APPEARANCES = [
     ("犬でしょうか。", JA, None),
 ]
 
+NAMES = ("Grüner Topf", "青い皿", "a/b", "😀")
+ESCAPES = [
+    (r'{"answer": "Gr\u00fcner Topf"}', NAMES, "Grüner Topf"),
+    (r'{"answer": "Gr\u00FCner Topf", "reason": "not \u9752\u3044\u76bf"}', NAMES, "Grüner Topf"),
+    (r'```json {"\u7b54\u3048": "\u9752\u3044\u76bf"} ```', NAMES, "青い皿"),
+    (r'"\u9752\u3044\u76bf"', NAMES, "青い皿"),
+    (r'{"answer": "a\/b"}', NAMES, "a/b"),
+    (r'{"answer": "\ud83d\ude00"}', NAMES, "😀"),
+    (r'{"answer": "C:\\u9752\\u3044\\u76bf"}', NAMES, None),
+    (r'{"reason": "a \u0022cat\u0022", "answer": "dog"}', CD, "dog"),
+    (r"\boxed{\underline{red}}", RB, "red"),
+]
 KINDS = {
+    "escapes of JSON": ESCAPES,
     "appearances": APPEARANCES,
     "options listed": OPTIONS_LISTED,
     "things with letters": THINGS_WITH_LETTERS,

@@ -13,6 +13,7 @@ import regex
 from bbtvp.tasks.replies.answers import Answer, whole_answer
 from bbtvp.tasks.replies.claims import Claims
 from bbtvp.tasks.replies.clauses import Clauses, complete, sentences
+from bbtvp.tasks.replies.escapes import original_place, unescaped
 from bbtvp.tasks.replies.folding import number
 from bbtvp.tasks.replies.languages import Span, leading, pattern
 from bbtvp.tasks.replies.markup import bold, without_marks
@@ -60,7 +61,7 @@ def read_reply(
     >>> read_reply("<think>It might be red, but", ("red", "blue"), cut=True)
     ReadReply(answer=None, status='cut')
     """
-    shown = visible(text)
+    shown = visible(unescaped(text))
     if shown.cut:
         return ReadReply(None, "cut")
     if labels is None:
@@ -106,9 +107,12 @@ def answer_span(text: str, labels: Sequence[str]) -> Span | None:
 
     None where it reads none.
     """
-    shown = visible(text)
+    shown = visible(unescaped(text))
     found = None if shown.cut else _find(shown.text, table(tuple(labels)), cut=False)
-    return None if found is None else (found.start, found.end)
+    if found is None:
+        return None
+    place = original_place(text)
+    return place(found.start), place(found.end)
 
 
 # -- the final statement ---------------------------------------------------------------------------
