@@ -38,9 +38,11 @@ class OpenedPrompt(NamedTuple):
         path = Path(given).expanduser() if isinstance(given, str | Path) else None
         found = dict(options)
         if path is not None and path.exists():
-            names = ["question", "metric", "max_tokens"]
-            names += ["labels"] if is_table(path.name) else []
-            found = {name: self.facts[name] for name in names if self.facts.get(name)} | found
+            names = ("question", "metric", "max_tokens")
+            known = {name: self.facts[name] for name in names if self.facts.get(name)}
+            if is_table(path.name) and known.get("question"):
+                known["labels"] = self.facts.get("labels") or ()  # without any: free answers
+            found = known | found
         return load_task(given, **found)
 
 

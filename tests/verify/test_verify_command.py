@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bbtvp.prompt import preset
-from tests.support import SIDE, bbtvp, folder_of_patterns, install_plugin
+from bbtvp.verify.inputs import open_prompt
+from tests.support import LABELS, SIDE, bbtvp, folder_of_patterns, install_plugin
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +70,24 @@ def test_looking_early_says_what_it_spared(images: Path) -> None:
     ran = bbtvp(*command(images, 3.0, "--sequential"))
     assert ran.code == 0
     assert "looking early saved " in ran.err and "was settled after " in ran.out
+
+
+@pytest.mark.parametrize(
+    ("searched", "labels"),
+    [
+        ({"question": "which?", "metric": "anls"}, None),
+        ({"question": "which?", "labels": list(LABELS)}, tuple(LABELS)),
+        ({}, tuple(sorted(LABELS))),
+    ],
+)
+def test_a_table_has_the_labels_of_the_search_or_none_as_there(
+    searched: dict[str, object], labels: tuple[str, ...] | None, images: Path
+) -> None:
+    files = sorted(images.rglob("*.png"))
+    rows = "".join(f"{file},{file.parent.name}\n" for file in files)
+    Path("table.csv").write_text("image,answer\n" + rows)
+    task = open_prompt(prompt(0.0, **searched)).task("table.csv")
+    assert task.labels == labels
 
 
 def test_dry_run_asks_nothing_and_says_what_can_be_seen(images: Path) -> None:
