@@ -47,7 +47,10 @@ def _file(path: Path) -> ModuleType:
     if not path.is_file() or spec is None or spec.loader is None:
         raise UsageError(f"no such file: {path}; give --metric FILE.py:FUNCTION")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (ImportError, SyntaxError) as error:
+        raise UsageError(f"{path} cannot be imported: {error}; mend it") from error
     return module
 
 

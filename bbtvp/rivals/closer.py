@@ -71,7 +71,7 @@ class CloserLook(Rival):
     source: ClassVar[str] = "the form of Zoom-Refine and Zoomer, arXiv 2505.00742"
 
     @property
-    def images(self) -> int:
+    def images_in_request(self) -> int:
         return 2
 
     @property

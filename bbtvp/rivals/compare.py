@@ -117,7 +117,8 @@ def plan_rivals(
 
 def _images_wanted(rivals: Iterable[Rival]) -> list[int]:
     """Images in a request that the rivals are best asked with, more than one; the most first."""
-    return sorted({rival.images for rival in rivals if rival.images > 1}, reverse=True)
+    found = {rival.images_in_request for rival in rivals}
+    return sorted(found - {1}, reverse=True)
 
 
 def _try_images(model: MeteredModel, wanted: Sequence[int]) -> None:

@@ -68,7 +68,7 @@ class FewShot(Rival):
     k: int = 5
 
     @property
-    def images(self) -> int:
+    def images_in_request(self) -> int:
         return self.k + 1
 
     def prepare(self, tuning: Tuning) -> Tuned:
@@ -123,7 +123,7 @@ class ReferencePicture(Rival):
     """The words of the rival "words", and one reference picture of examples before the image.
 
     It has the form of MPO, a text and a reference image, and not its search: the best of `draws`
-    pictures of up to `k` training images, and of none, is taken on `held` validation images.
+    pictures of up to `k` training images, and of none, is taken on `images` validation images.
     """
 
     name: ClassVar[str] = "mpo"
@@ -133,17 +133,17 @@ class ReferencePicture(Rival):
 
     k: int = 6
     draws: int = 3
-    held: int = 64
+    images: int = 64
 
     @property
-    def images(self) -> int:
+    def images_in_request(self) -> int:
         return 2
 
     def obstacle(self, model: Model, task: Task) -> str:
         return "" if takes_images(model, 2) else "takes one image in a request, and two are needed"
 
     def most_queries(self, tuning: Tuning) -> int:
-        held = min(self.held, len(tuning.task.validation))
+        held = min(self.images, len(tuning.task.validation))
         return tuning.queries + (self.draws + 1) * held
 
     def prepare(self, tuning: Tuning) -> Tuned:
@@ -155,7 +155,7 @@ class ReferencePicture(Rival):
             for draw, chosen in zip(draws, sets, strict=True):
                 prompt = Beyond(words.procedure.prompt, (_reference(chosen),))
                 tried[f"reference picture {draw}"] = OneQuery(prompt)
-        best, asked = best_on_validation(tuning, tried, self.held)
+        best, asked = best_on_validation(tuning, tried, self.images)
         cost = TuningCost.of(tuning.model, asked).plus(words.cost)
         return Tuned(tried[best], cost, f"{words.note}; {best}")
 

@@ -122,8 +122,8 @@ class Rival(ABC):
         return 1
 
     @property
-    def images(self) -> int:
-        """Images in a request, where the model takes so many."""
+    def images_in_request(self) -> int:
+        """Images that a request holds, where the model takes so many."""
         return 1
 
     def over(self, prompt: PromptLike) -> Procedure | None:

@@ -109,10 +109,10 @@ def test_an_endpoint_is_asked_how_many_images_it_takes() -> None:
         replace(s, image=np.kron(s.pixels(), np.ones((16, 16, 1), np.uint8))) for s in TASK.train
     )
     table = compare_rivals(
-        replace(TASK, train=large), [model], rivals=["few-shot", "mpo"], tuning=200
+        replace(TASK, train=large), [model], rivals=["few-shot", "mpo", "hand-made"], tuning=200
     )
     assert Unsaid.tried[:2] == [6, 2]
-    assert {one.name for one in table.rows} == {"zero-shot", "few-shot", "mpo"}
+    assert {one.name for one in table.rows} == {"zero-shot", "few-shot", "mpo", "hand-made"}
 
 
 def test_a_model_of_one_image_sees_the_examples_in_a_strip() -> None:

@@ -187,6 +187,15 @@ def test_a_function_is_a_metric_and_is_told_from_others() -> None:
         task_of(3)
 
 
+@pytest.mark.parametrize("text", ["def grade(given, answer) return 1", "import no_such_package"])
+def test_a_file_that_cannot_be_imported_is_named_in_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "grade.py"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"grade\.py cannot be imported: .*; mend it") as caught:
+        open_metric(f"{path}:grade")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_metric_in_a_file_is_named_by_the_user_alone(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("def half(given, answer):\n    return 0.5\n", "utf-8")
