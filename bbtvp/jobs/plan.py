@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, NamedTuple, final
 
 from bbtvp.core.origin import Origin
@@ -11,9 +12,10 @@ from bbtvp.endpoint.prices import Estimate
 from bbtvp.endpoint.remote import bounds
 from bbtvp.jobs.job import SearchJob
 from bbtvp.models import Model
+from bbtvp.search.canvas import sides_sent
 from bbtvp.search.exemplars import largest_context
 from bbtvp.search.plan import describe_plan
-from bbtvp.search.preflight import costs
+from bbtvp.search.preflight import costs, longest_texts
 from bbtvp.search.recipe import Loader
 from bbtvp.search.setup import Setup
 from bbtvp.tasks import Task
@@ -52,9 +54,9 @@ def plan(job: SearchJob, loader: Loader) -> JobPlan:
     task, models, setup = job.recipe.set_up(loader)
     searched = costs(task, models, setup)
     targets = [loader.model(job.origin(spec)) for spec in job.proved_on]
-    queries = _proof_queries(job, loader, task, targets, setup)
-    shown = largest_context(setup.space, setup.recipes)
-    proved = bounds(targets, queries, [setup.space.canvas], map(task.ask, task.train), shown)
+    tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)] if targets else []
+    queries = _proof_queries(job, tasks, targets, setup)
+    proved = _proof_costs(tasks, targets, setup, queries)
     estimates = [*searched.values(), *proved.values()]
     seconds = [one.seconds for one in estimates if one.seconds is not None]
     return JobPlan(
@@ -68,12 +70,9 @@ def plan(job: SearchJob, loader: Loader) -> JobPlan:
 
 
 def _proof_queries(
-    job: SearchJob, loader: Loader, task: Task, targets: Sequence[Model], setup: Setup
+    job: SearchJob, tasks: Sequence[Task], targets: Sequence[Model], setup: Setup
 ) -> list[int]:
-    """Image queries of the proofs on all tasks of the job, for each target."""
-    if not targets:
-        return []
-    tasks = [task, *(loader.task(Origin(spec)) for spec in job.also)]
+    """Image queries of the proofs on all tasks, for each target."""
     prompt = setup.space.prompt(setup.space.neutral())  # the arms depend on its layers alone
     plans = [
         plan_proof(prompt, one, targets, reader=job.search.reader, calibration=0, rule=Rule())
@@ -81,6 +80,16 @@ def _proof_queries(
     ]
     by_target = zip(*(one.shares for one in plans), strict=True)
     return [sum(share.queries for share in shares) for shares in by_target]
+
+
+def _proof_costs(
+    tasks: Sequence[Task], targets: Sequence[Model], setup: Setup, queries: Sequence[int]
+) -> dict[str, Estimate]:
+    """Upper bounds of what the proofs cost on each target that is an endpoint, by spec."""
+    # The unprompted images are sent as they are, and may be larger than the canvas.
+    sides = chain.from_iterable(sides_sent(one, setup.space.canvas, "test") for one in tasks)
+    texts = (text for one in tasks for text in longest_texts(setup, one, one.test))
+    return bounds(targets, queries, sides, texts, largest_context(setup.space, setup.recipes))
 
 
 def _dollars(job: SearchJob, estimates: Sequence[Estimate]) -> float | None:

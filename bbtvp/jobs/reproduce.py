@@ -29,6 +29,7 @@ from bbtvp.runs.folder import BUNDLE
 from bbtvp.runs.record import environment, read_record
 from bbtvp.runs.recording import NotRecorded, Recording
 from bbtvp.runs.tally import UNPROMPTED
+from bbtvp.search.canvas import sides_sent
 from bbtvp.search.events import Watch, silent
 from bbtvp.search.readers import reader_named
 from bbtvp.search.recipe import Loader, Loads, Recipe
@@ -146,7 +147,7 @@ def plan_reproduction(folder: Path, loader: Loader, *, replay: bool = False) -> 
         queries = 0
     then = {model["spec"]: model["revision"] for model in record["models"]}
     now = {model.spec: model.capabilities.revision for model in models}
-    canvas = recording.config["prompt"]["canvas"]
+    sides = sides_sent(task, recording.config["prompt"]["canvas"], "train", "validation")
     return ReproductionPlan(
         folder=folder,
         replay=replay,
@@ -155,7 +156,7 @@ def plan_reproduction(folder: Path, loader: Loader, *, replay: bool = False) -> 
         recording=recording,
         prompt=Prompt.load(folder / BUNDLE).digest,
         queries=queries,
-        costs=bounds(models, queries, [canvas], map(task.ask, task.train)),
+        costs=bounds(models, queries, sides, map(task.ask, task.train)),
         task=_task_differences(task, record, recording),
         environment=environments(record["environments"][-1], environment()),
         revisions={} if replay else differing(then, now),

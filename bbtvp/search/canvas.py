@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
@@ -108,6 +108,18 @@ def picture_sizes(task: Task, split: str = "train") -> list[Size]:
     if not sizes:
         raise UsageError(f"task {task.name} has no {split} images that can be read")
     return sizes
+
+
+def sides_sent(task: Task, canvas: int, *splits: str) -> Iterator[int]:
+    """The longer sides of what is sent of these splits: the canvas, and each picture as it is.
+
+    Nothing is read of a picture but the size in its file.
+    """
+    yield canvas
+    for split in splits:
+        for sample in task.splits[split]:
+            if (size := _size(sample)) is not None:
+                yield size.longer
 
 
 def _size(sample: Sample) -> Size | None:

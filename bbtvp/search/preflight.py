@@ -19,7 +19,7 @@ from bbtvp.endpoint.remote import bounds
 from bbtvp.models import Model
 from bbtvp.prompt import PromptSpace
 from bbtvp.search.ask import Context
-from bbtvp.search.canvas import Delivery, deliveries, picture_sizes
+from bbtvp.search.canvas import Delivery, deliveries, picture_sizes, sides_sent
 from bbtvp.search.config import SearchConfig
 from bbtvp.search.exemplars import describe_exemplars, largest_context
 from bbtvp.search.plan import Plan, describe_plan
@@ -27,7 +27,7 @@ from bbtvp.search.proposals import ProposalPlan, proposal_plan
 from bbtvp.search.saving import MARGIN
 from bbtvp.search.setup import Setup
 from bbtvp.stats import images_if_unchanged, images_needed, smallest_gain
-from bbtvp.tasks import Task
+from bbtvp.tasks import Sample, Task
 from bbtvp.tasks.inspection import SMALLEST, Inspection, inspect
 from bbtvp.tasks.metrics import RIGHT_OR_WRONG
 from bbtvp.tasks.overlap import describe_unreadable
@@ -176,9 +176,15 @@ def _bounds(
     *,
     context: Context,
 ) -> dict[str, Estimate]:
-    longest = max(map(task.ask, task.train), key=len)
-    texts = [setup.space.ask(z, longest) for z in setup.recipes]
-    return bounds(models, queries, [setup.space.canvas], texts, context)
+    # The unprompted images are sent as they are, and may be larger than the canvas.
+    sides = sides_sent(task, setup.space.canvas, "train", "validation")
+    return bounds(models, queries, sides, longest_texts(setup, task, task.train), context)
+
+
+def longest_texts(setup: Setup, task: Task, samples: Sequence[Sample]) -> list[str]:
+    """The longest question about these samples, as each recipe of the search asks it."""
+    longest = max(map(task.ask, samples), key=len)
+    return [setup.space.ask(z, longest) for z in setup.recipes]
 
 
 def _cost_of_examples(task: Task, models: Sequence[Model], setup: Setup) -> Iterator[str]:

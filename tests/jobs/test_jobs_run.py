@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bbtvp.jobs import SearchJob, run_jobs
 from bbtvp.jobs.run import JOBS
 from bbtvp.jobs.runner import FAILURE, JobResult, JobStarted
-from bbtvp.models import Model
+from bbtvp.models import Model, Request, load_model
 from bbtvp.prompt import Prompt
 from bbtvp.runs.folder import RunFolder
 from bbtvp.search import optimize
@@ -314,6 +316,33 @@ def test_a_dry_run_counts_what_an_endpoint_is_asked_twice(
     )["jobs"][0]
     each = (paid["usd_bound"] - searched["usd_bound"]) / 144
     assert each * searched["search"] == pytest.approx(searched["usd_bound"]) and each > 0
+
+
+def test_pictures_that_are_larger_than_the_canvas_are_in_the_bound_of_the_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a-key")
+    for label in ("light", "dark"):
+        folder = tmp_path / "large" / label
+        folder.mkdir(parents=True)
+        for level in range(60):
+            shade = level + 120 * (label == "light")
+            pixels = np.full((1000, 1400, 3), shade, np.uint8)
+            pixels[: 10 * (level + 1), :700] = 255 - shade
+            Image.fromarray(pixels).save(folder / f"{level}.png")
+    name = "openai/gpt-6-luna"
+    Path("jobs.toml").write_text(
+        f'[[job]]\ntask = "{tmp_path / "large"}"\nmodel = "{name}"\nqueries = 200\ncanvas = 224\n'
+        'prompt = "tone"\n'
+    )
+    model = load_model(name)
+    sent = Request(pixels, "which class is it?", ("light", "dark"))
+    for verify in ("false", "true"):
+        ran = bbtvp("run", "jobs.toml", "--dry-run", "--json", "--set", f"verify={verify}")
+        assert ran.code == 0, ran.err
+        (plan,) = json.loads(ran.out)["jobs"]
+        asked = plan["search"] + plan["verify"]
+        assert plan["usd_bound"] >= asked * model.max_cost(sent) > 0
 
 
 def test_a_failure_is_in_the_exit_code(file: Path) -> None:
