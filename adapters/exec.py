@@ -4,10 +4,10 @@
     load_model("exec/python read.py --fast", concurrency=4, timeout=30)
     load_model("exec/tesseract {image} stdout --psm 7")
 
-COMMAND is split into words as a shell does it, but no shell runs. Two more words follow: the path
-of a PNG file, and the question. Where {image} stands in COMMAND, it is replaced by the path, and
-{question} by the question; nothing is added then. The program prints its answer on stdout, in
-UTF-8, and exits with 0.
+COMMAND is split into words as a shell does it, but no shell runs; on Windows a backslash is part of
+a path. Two more words follow: the path of a PNG file, and the question. Where {image} stands in
+COMMAND, it is replaced by the path, and {question} by the question; nothing is added then. The
+program prints its answer on stdout, in UTF-8, and exits with 0.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def load(
     that it names. Raises UsageError for a command that cannot be started.
     """
     try:
-        words = [os.path.expanduser(word) for word in shlex.split(command)]
+        words = [os.path.expanduser(word) for word in command_words(command)]
     except ValueError as error:
         raise UsageError(f"exec/{command}: {error}; close the quotes") from error
     if not words or shutil.which(words[0]) is None:
@@ -73,6 +73,19 @@ def load(
         deterministic=deterministic,
         timeout=patience + 60,  # the program is ended first; this is for a disk that hangs
     )
+
+
+def command_words(command: str, *, windows: bool = os.name == "nt") -> list[str]:
+    """Split a command as a shell does; on Windows a backslash is part of a path.
+
+    Raises ValueError for a quote that is not closed.
+    """
+    lexer = shlex.shlex(command, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if windows:
+        lexer.escape = ""
+    return list(lexer)
 
 
 @final

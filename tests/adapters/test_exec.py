@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import bbtvp
+from bbtvp.adapters.exec import command_words
 from bbtvp.core.errors import ModelError, UsageError
 from bbtvp.core.origin import Origin
 from bbtvp.jobs.job import SearchJob
@@ -64,6 +65,13 @@ def test_a_program_reads_a_path_and_a_question(tmp_path: Path, concurrency: int)
         "blue 13",
         "red 13",
     ]
+
+
+def test_a_path_of_windows_keeps_its_backslashes() -> None:
+    command = r"""C:\tools\read.exe "C:\my files\a.py" --psm 7 #1"""
+    words = [r"C:\tools\read.exe", r"C:\my files\a.py", "--psm", "7", "#1"]
+    assert command_words(command, windows=True) == words
+    assert command_words(r"read\ sign 'a b' #1", windows=False) == ["read sign", "a b", "#1"]
 
 
 def test_the_words_go_where_they_are_named() -> None:
