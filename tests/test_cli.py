@@ -536,7 +536,7 @@ def test_a_disk_that_fills_up_during_the_run_loses_nothing(images: Path) -> None
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     try:
-        assert "File too large" in failed(*command)
+        assert "File too large; raise the quota or the limit" in failed(*command)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert Path("run/journal.jsonl").stat().st_size == 20_000

@@ -144,11 +144,16 @@ def main() -> None:
 def _disk(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return (
-            f"{where}no space left on the disk; free some and run the same command: "
-            "what was answered is kept"
-        )
-    return f"{where}{error.strerror or error}"
+        return f"{where}no space left on the disk; free some and {_AGAIN}"
+    said = f"{where}{error.strerror or error}"
+    if error.errno in (errno.EDQUOT, errno.EFBIG):
+        return f"{said}; raise the quota or the limit of a file's size and {_AGAIN}"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{said}; name another place, or allow it there"
+    return said
+
+
+_AGAIN = "run the same command: what was answered is kept"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

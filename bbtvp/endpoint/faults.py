@@ -104,7 +104,7 @@ def _described(status: int, code: str, message: str, wait: float | None) -> str:
     if message:
         said += f": {message}"
     if wait == LONGEST_WAIT:
-        said += "; it asks for a wait of an hour or more"
+        said += "; it asks for a wait of an hour or more: run the same command then"
     return said
 
 

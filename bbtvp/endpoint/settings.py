@@ -107,14 +107,28 @@ def _converted(name: str, value: Any, kind: str) -> Any:
         raise UsageError(f"{name} cannot be none")
     if kind == "bool" or isinstance(value, bool):
         if not isinstance(value, bool) or "bool" not in kind:
-            wanted = "true or false" if "bool" in kind else kind
-            raise UsageError(f"{name}={value!r}: give {wanted}")
+            raise UsageError(f"{name}={value!r}: give {_in_words(kind)}")
         return value
     convert = next(plain for plain in (int, float, Path, str) if plain.__name__ in kind)
     try:
         made = convert(value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}={value!r}: give {kind}") from error
+        raise UsageError(f"{name}={value!r}: give {_in_words(kind)}") from error
     if convert is int and made != float(value):
         raise UsageError(f"{name}={value!r}: give a whole number")
     return made
+
+
+_WORDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "Path": "a path",
+    "str": "a text",
+    "None": "none",
+}
+
+
+def _in_words(kind: str) -> str:
+    """A field's type as a user would say it: "int | None" is "a whole number or none"."""
+    return " or ".join(_WORDS.get(part.strip(), part.strip()) for part in kind.split("|"))

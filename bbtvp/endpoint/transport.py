@@ -422,7 +422,8 @@ def _failure(error: requests.RequestException, host: str, connect: float) -> Exc
             f"no address found for {host}; check the base URL and the network", sent=False
         )
     if isinstance(cause, NewConnectionError):
-        return ExchangeFailed(f"no connection to {host}: {_described(root)}", sent=False)
+        why = f"{_described(root)}; check the base URL, and that the server runs"
+        return ExchangeFailed(f"no connection to {host}: {why}", sent=False)
     if isinstance(cause, ConnectTimeoutError):
         return ExchangeFailed(f"no connection to {host} within {connect:g} s", sent=False)
     return ExchangeFailed(f"the exchange with {host} broke off: {_described(root)}", sent=True)

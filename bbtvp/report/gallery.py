@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 from bbtvp.verify import Proof
 
 HALF = 0.5
 """Graded score from which an answer has a tick."""
 
+_FALLBACKS = (
+    "Noto Sans CJK JP",
+    "Noto Sans JP",
+    "Hiragino Sans",
+    "Yu Gothic",
+    "Meiryo",
+    "IPAexGothic",
+    "MS Gothic",
+    "Noto Sans CJK SC",
+    "Microsoft YaHei",
+    "WenQuanYi Zen Hei",
+    "Noto Sans CJK KR",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+)
+"""Fonts with letters that matplotlib's own lacks, tried in this order where they are installed."""
+
 
 def save_gallery(proof: Proof, path: Path) -> None:
     """Write the examples of a proof as a PNG, the images above and the prompted ones below.
 
-    A tick or a cross says, beside the colour, whether an answer is right. OSError if the disk
-    refuses.
+    A tick or a cross says, beside the colour, whether an answer is right. A letter that no font of
+    the machine has is a box. OSError if the disk refuses.
     """
+    from matplotlib import font_manager, rc_context, rcParams
+
+    installed = set(font_manager.get_font_names())
+    families = [*rcParams["font.family"], *(name for name in _FALLBACKS if name in installed)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context({"font.family": families}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ ")
+        _drawn(proof).savefig(path, dpi=110)
+
+
+def _drawn(proof: Proof) -> Any:
+    """The figure, of matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -55,5 +86,4 @@ def save_gallery(proof: Proof, path: Path) -> None:
             fontsize=9,
             parse_math=False,
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    return figure

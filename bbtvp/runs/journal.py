@@ -258,6 +258,14 @@ class Journal(Spending, ReplyCache):
         ours = self.config
         names = sorted({*found, *ours})
         differing = [name for name in names if found.get(name) != ours.get(name)]
+        # A plan follows from the options, so it is named only where nothing plainer differs.
+        nested = (dict, list)
+        plain = [
+            name
+            for name in differing
+            if not isinstance(found.get(name), nested) and not isinstance(ours.get(name), nested)
+        ]
+        differing = plain or differing
         if differing:
             changes = ", ".join(
                 _difference(name, found.get(name), ours.get(name)) for name in differing[:3]

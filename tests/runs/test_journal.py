@@ -207,6 +207,14 @@ def test_a_record_of_a_newer_version_asks_for_an_upgrade(tmp_path: Path) -> None
         Journal(CONFIG, tmp_path)
 
 
+def test_a_number_that_differs_is_named_in_place_of_the_options_that_follow_from_it(
+    tmp_path: Path,
+) -> None:
+    filled(tmp_path)
+    with pytest.raises(JournalError, match=r"another run \(seed: 0 there, 1 here\); name another"):
+        Journal({**CONFIG, "options": {"sigma": 0.2}, "seed": 1}, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [

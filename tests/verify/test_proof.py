@@ -422,6 +422,18 @@ def test_dollar_signs_in_answers_are_no_mathematics(tmp_path: Path) -> None:
     save_gallery(proof, tmp_path / "gallery.png")
 
 
+@pytest.mark.filterwarnings("error")
+def test_letters_of_no_font_give_a_picture_and_no_warning(tmp_path: Path) -> None:
+    labels = ("青い皿", "\U00013000")
+    splits = [
+        tuple(Sample(f"{name}{i}", labels[i % 2], TASK.test[i].pixels()) for i in range(4))
+        for name in ("a", "b", "c")
+    ]
+    proof = verify(prompt(), Task("皿", "which?", labels, *splits), [Priced()], reader="text")
+    save_gallery(proof, tmp_path / "gallery.png")
+    assert (tmp_path / "gallery.png").is_file()
+
+
 def test_a_row_is_json() -> None:
     keys = {
         "model",
