@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import struct
 import warnings
@@ -277,7 +278,8 @@ class Attacker:
         """Something hostile, sometimes of the type that was there."""
         if isinstance(old, int | float) and self.random.random() < 0.7:
             scaled = old * self.random.choice((-1, 2, 10, 1000))
-            return self.random.choice((*NUMBERS, scaled, int(old) + 1))
+            other = int(old) + 1 if math.isfinite(old) else 0
+            return self.random.choice((*NUMBERS, scaled, other))
         if isinstance(old, str) and self.random.random() < 0.7:
             return self.random.choice((*TEXTS, old + "x", old * 50))
         return self.random.choice(
