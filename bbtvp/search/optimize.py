@@ -37,6 +37,7 @@ from bbtvp.search.refinement import StartedFrom, open_start
 from bbtvp.search.setup import Setup, set_up
 from bbtvp.search.summary import (
     ValidationGain,
+    advice_without_gain,
     describe_cost,
     next_command,
     validation_gain,
@@ -111,19 +112,20 @@ class Run:
 
     def _next(self) -> list[str]:
         """What to do next."""
+        advice = advice_without_gain(self.gain, self.folder)
         if self.prompt.is_identity:
             kept = "the bundle leaves images as they are, and nothing is to be proved"
             free = "" if self.folder is None else ", which asks nothing"
             best = f"the same command with --keep-best, in Python keep_best=True{free}"
             return [
-                f"no gain on validation: {kept}; try another preset, or more queries",
+                f"no gain on validation: {kept}; {advice}",
                 f"the best prompt that was found: {best}",
             ]
         proof = f"next, the proof: {next_command(self.task, self.models, self.folder)}"
         if self.improved or self.started is not None:
             return [proof]
         kept = "this prompt is not worth deploying"
-        return [f"no gain on validation: {kept}; try another preset, or more queries", proof]
+        return [f"no gain on validation: {kept}; {advice}", proof]
 
     @property
     def model(self) -> Model:

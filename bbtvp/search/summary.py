@@ -71,6 +71,14 @@ def validation_gain(journal: Journal, arms: Sequence[Arm]) -> ValidationGain | N
     )
 
 
+def advice_without_gain(gain: ValidationGain | None, folder: Path | None) -> str:
+    """What to try after a search without a gain. Where no reply was right, it is the reading."""
+    if gain is None or gain.before > 0 or gain.after > 0:
+        return "try another preset, or more queries"
+    show = "" if folder is None else f": {shlex.join(['bbtvp', 'replies', str(folder)])}"
+    return f"no reply was right, so see first what the model says and how it is read{show}"
+
+
 def describe_cost(queries: Mapping[str, int], *, failed: int, refused: int, usd: float) -> str:
     """Image queries by phase, those without an answer, and US dollars where there are any."""
     parts = [f"{count:,} {phase}" for phase, count in queries.items() if count]

@@ -121,6 +121,12 @@ def _read(path: Path, labels: Sequence[str]) -> _Files:
     if reader is None:
         if path.suffix.lower() in _WORKBOOKS:
             raise UsageError(f"{path} is a workbook; save its sheet as CSV UTF-8, and give that")
+        if path.suffix.lower() == ".json":
+            raise UsageError(
+                f"{path} is no task; write its samples one on each line, "
+                'as {"image": …, "answer": …}, into a .jsonl file, or name its data set: '
+                "DATA SET:FOLDER (docs/data.md)"
+            )
         raise UsageError(
             f"{path} is no task; give a folder with one sub-folder per class, or a table: {TABLES}"
         )

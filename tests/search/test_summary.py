@@ -51,6 +51,15 @@ def test_a_search_without_a_gain_says_so(run: bbtvp.Run) -> None:
     assert "--keep-best" in str(identity) and "next, the proof" not in str(identity)
 
 
+def test_where_no_reply_was_right_more_queries_are_no_advice(run: bbtvp.Run) -> None:
+    none = ValidationGain(20, 0.0, 0.0, 0.0, 0.0, 0.0)
+    said = str(replace(run, improved=False, gain=none, folder=Path("my run")))
+    assert "no reply was right" in said and "bbtvp replies 'my run'" in said
+    assert "more queries" not in said
+    some = none._replace(before=0.05, after=0.05)
+    assert "more queries" in str(replace(run, improved=False, gain=some))
+
+
 def test_the_cost_in_words() -> None:
     counts = {"search": 1200, "validation": 96, "probe": 0}
     assert describe_cost(counts, failed=0, refused=0, usd=0) == (

@@ -164,10 +164,10 @@ def test_bad_folders(tmp_path: Path, image: Write, pets: Path) -> None:
     refused(tmp_path / "g", "states splits and has no test images")
     refused(tmp_path / "pet", "no such file or folder: .*pet; did you mean .*pets")
     refused(tmp_path / "no" / "such", "no such file or folder: .*; check the path")
+    (tmp_path / "t.xml").write_text("<a/>")
+    refused(tmp_path / "t.xml", "t.xml is no task; give a folder .* or a table: .csv, .tsv, .jsonl")
     (tmp_path / "t.json").write_text("[]")
-    refused(
-        tmp_path / "t.json", "t.json is no task; give a folder .* or a table: .csv, .tsv, .jsonl"
-    )
+    refused(tmp_path / "t.json", "t.json is no task; write its samples one on each line, .*jsonl")
 
 
 def test_a_file_name_that_is_not_unicode_is_named(tmp_path: Path, image: Write) -> None:
