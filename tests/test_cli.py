@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -511,6 +513,16 @@ def test_a_run_folder_that_is_a_file(images: Path) -> None:
     Path("run").write_text("notes")
     assert "run" in failed(*optimize(images))
     assert Path("run").read_text() == "notes"
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code() -> None:
+    code = (
+        "import warnings, sys; from bbtvp import cli; sys.argv = ['bbtvp', '--version']\n"
+        "try: cli.main()\n"
+        "finally: warnings.warn('http is plain; use https')"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stderr == "warning: http is plain; use https\n"
 
 
 def test_a_journal_that_is_a_folder(images: Path) -> None:

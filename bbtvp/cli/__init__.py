@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import signal
 import sys
+import warnings
 from types import FrameType
 
 import click
@@ -123,6 +124,7 @@ def main() -> None:
     its traceback shows.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    warnings.formatwarning = _one_line
     try:
         cli(prog_name="bbtvp", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -154,6 +156,11 @@ def _disk(error: OSError) -> str:
 
 
 _AGAIN = "run the same command: what was answered is kept"
+
+
+def _one_line(message: Warning | str, *_: object) -> str:
+    """A warning without the place in the code that gave it."""
+    return f"warning: {message}\n"
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
