@@ -1,10 +1,10 @@
 """Real readers of text on signs: `python tests/benchmarks/ocr.py --out FOLDER [--signs report]`.
 
 Three engines that nobody here trained and that share nothing: RapidOCR, Tesseract, and ddddocr
-(pip install 'bbtvp[ocr]'; Tesseract is a program). Each of the first two is a source once; the
-prompt is then asked of all three. Arms on the same test images: the image as it is, the empty
-frame, the prompt, and recipes of Pillow and OpenCV as one would write them by hand, of which a user
-would take the best on the validation images.
+(pip install 'bbtvp[ocr]'; Tesseract is a program). Each of the first two is a source, or both are
+at once (`--sources both`); the prompt is then asked of all three. Arms on the same test images: the
+image as it is, the empty frame, the prompt, and recipes of Pillow and OpenCV as one would write
+them by hand, of which a user would take the best on the validation images.
 
 Signs are drawn: words in several fonts, sizes and colours on a plate with a texture, then damaged.
 There are three sets that share neither words nor fonts nor seeds: "develop" to try things on,
@@ -42,6 +42,8 @@ from bbtvp.search.readers import TextReader
 from bbtvp.stats import paired_gain
 
 SOURCES = ("rapidocr", "tesseract")
+BOTH = "both"
+"""As a source: one search that asks each of `SOURCES` about its images."""
 TARGETS = (*SOURCES, "ddddocr")
 QUESTION = "which word is on the sign?"
 TRAIN, VALIDATION = 96, 128
@@ -343,10 +345,13 @@ def by_hand(recipe: str, samples: Sequence[bbtvp.Sample]) -> list[Pixels]:
     return [np.asarray(HAND[recipe](Image.fromarray(sample.pixels()))) for sample in samples]
 
 
-def best_by_hand(model: FunctionModel, task: bbtvp.Task) -> str:
-    """The recipe that reads most of the first validation images right."""
+def best_by_hand(models: Sequence[FunctionModel], task: bbtvp.Task) -> str:
+    """The recipe with which the models read most of the first validation images right."""
     held = task.validation[:PICKED]
-    right = {name: sum(score(model, task, held, by_hand(name, held))) for name in HAND}
+    right = {
+        name: sum(sum(score(model, task, held, by_hand(name, held))) for model in models)
+        for name in HAND
+    }
     return max(right, key=lambda name: right[name])
 
 
@@ -355,16 +360,17 @@ def measured(
 ) -> dict[str, Any]:
     """One search and what it gains: right or wrong for each arm, engine and test image."""
     fields = dict(pair.split("=", 1) for pair in args.setting)
+    searched_on = [models[name] for name in (SOURCES if source == BOTH else (source,))]
     run = bbtvp.optimize(
         task,
-        models[source],
+        searched_on,
         queries=args.queries,
         seed=seed,
         **{k: _value(v) for k, v in fields.items()},
     )
     space, z = run.prompt.space, run.prompt.z
     empty = space.empty_frame(z)
-    recipe = best_by_hand(models[source], task)
+    recipe = best_by_hand(searched_on, task)
     pictures = {
         "as it is": by_hand("as it is", task.test),
         "empty": [empty.render(sample.pixels()) for sample in task.test],
@@ -440,7 +446,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
         "| source | asked | cells | as it is | empty frame | prompt | by hand |",
         "|---" * 7 + "|",
     ]
-    for source in SOURCES:
+    for source in (*SOURCES, BOTH):
         own = [row["right"] for row in rows if row["source"] == source]
         for name in TARGETS if own else ():
             cells = []
@@ -458,7 +464,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def asked_as(name: str, source: str) -> str:
     """What an engine is to a search."""
-    if name == source:
+    if name == source or (source == BOTH and name in SOURCES):
         return "the source"
     return "the other source engine" if name in SOURCES else "never a source"
 
@@ -488,7 +494,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
 
 def _gains(rows: Sequence[dict[str, Any]], role: str, arm: str) -> dict[CellPlace, float]:
     return {
-        (row["task"], row["source"], row["seed"]): paired_gain(
+        (row["task"], f"{row['source']}, {name}", row["seed"]): paired_gain(
             row["right"]["as it is"][name], row["right"][arm][name]
         ).gain
         for row in rows
@@ -508,7 +514,7 @@ def main() -> None:
     )
     parser.add_argument("--signs", default="develop", choices=SETS)
     parser.add_argument("--damages", nargs="+", default=list(DAMAGES), choices=DAMAGES)
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=(*SOURCES, BOTH))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--test", type=int, default=100, help="test images of each task")
     parser.add_argument("--queries", type=int, default=1000)

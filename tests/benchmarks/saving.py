@@ -77,7 +77,7 @@ def signs(seed: int) -> bbtvp.Task:
     def split(part: str, count: int) -> tuple[bbtvp.Sample, ...]:
         rng = random.Random(f"saving {part} {seed if part != 'test' else 0}")
         return tuple(
-            bbtvp.Sample(f"{part}-{i}", word, sign(word, of.fonts, (1024, 512), rng))
+            bbtvp.Sample(f"{part}-{i}", word, sign(word, of, (1024, 512), rng))
             for i, word in ((i, of.words[i % len(of.words)]) for i in range(count))
         )
 
