@@ -41,11 +41,22 @@ REFINED_SHARE = 0.16
 RACE_SHARE = 0.35
 """Of the budget, at most, for the race of the recipes."""
 
+RACE_FULL = 350
+"""Image queries up to which a race may have more than `RACE_SHARE`, where its recipes need them: so
+a small budget sees most recipes of the default too, and searches less around the winner.
+"""
+
+RACE_MOST = 0.6
+"""Of the budget, at most, for such a race."""
+
 CHECK = 16
 """Training images on which a single recipe is compared with the neutral point."""
 
 FEWEST = 6
 """Images of the first rung of a race, at least."""
+
+FEWEST_SMALL = 4
+"""The same where the race has less than `RACE_FULL` image queries."""
 
 CHILDREN = 3
 """Pairs of good recipes that join a race after its first rung."""
@@ -292,8 +303,12 @@ def _filled(plan: Plan, racing: _Racing, budget: int) -> Plan | None:
     """The plan with its race, and the generations that the rest is enough for; None for none."""
     stages = plan.stages
     left = budget - plan.queries
-    room = min(budget * RACE_SHARE, left - stages[0].cost) if stages[0].cost else left
-    plan = replace(plan, rungs=racing.rungs(room / plan.repeats))
+    room = left / plan.repeats
+    fewest = FEWEST
+    if stages[0].cost:
+        room = min(racing.room(budget / plan.repeats), (left - stages[0].cost) / plan.repeats)
+        fewest = FEWEST if room >= RACE_FULL else FEWEST_SMALL
+    plan = replace(plan, rungs=racing.rungs(room, fewest))
     search = (budget - plan.queries) // len(stages)
     if search < max(0, *(stage.cost for stage in stages)):
         return None
@@ -316,8 +331,15 @@ class _Racing:
     warm: bool
     training: int
 
-    def rungs(self, budget: float) -> tuple[Rung, ...]:
+    def room(self, budget: float) -> float:
+        """Image queries of the race, at most, where a search follows it."""
+        needed = _cost(self._sizes(self.starts + self.warm, 0), FEWEST)
+        return max(budget * RACE_SHARE, min(budget * RACE_MOST, RACE_FULL, needed))
+
+    def rungs(self, budget: float, fewest: int) -> tuple[Rung, ...]:
         """The rounds of a race for about so many image queries.
+
+        fewest: images of its first rung, at least.
 
         Each halves the recipes and doubles their images (successive halving: Karnin et al., 2013).
         Where the budget is too small, there are no children, then only the first recipes race. One
@@ -329,10 +351,10 @@ class _Racing:
         if recipes == 2:
             return (Rung(2, min(CHECK, self.training)),)
         sizes = self._sizes(recipes, CHILDREN)
-        while recipes > 2 and _cost(sizes, FEWEST) > budget:
+        while recipes > 2 and _cost(sizes, fewest) > budget:
             sizes = self._sizes(recipes, 0)
             recipes -= 1
-        images = max(FEWEST, int(budget / _cost(sizes, 1)))
+        images = max(fewest, int(budget / _cost(sizes, 1)))
         return tuple(
             Rung(size, min(self.training, images * 2**number)) for number, size in enumerate(sizes)
         )

@@ -43,14 +43,27 @@ def plan(space: PromptSpace, queries: int, **options: Any) -> Plan:
 # -- the plan --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("queries", [250, 500, 1000, 2000, 5000])
 @pytest.mark.parametrize("space", [RESTORED, ANNOTATED])
-def test_the_race_has_a_third_of_the_budget_at_most(space: PromptSpace, queries: int) -> None:
+def test_the_race_has_a_third_of_the_budget_and_more_of_a_small_one(
+    space: PromptSpace, queries: int
+) -> None:
     made = plan(space, queries)
-    assert 0.05 * queries < made.extra <= 0.35 * queries
+    assert 0.05 * queries < made.extra <= max(0.35 * queries, min(0.6 * queries, 350))
     sizes = [rung.prompts for rung in made.rungs]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(rung.images >= 6 for rung in made.rungs)
+    assert all(rung.images >= (6 if made.extra >= 300 else 4) for rung in made.rungs)
     assert made.stages[0].generations >= 1
     assert made.held + made.chosen_after(0) < 0.45 * queries
+
+
+def test_half_the_budget_races_as_many_recipes_of_the_default_on_fewer_images() -> None:
+    half, whole = (plan(preset("default", 64), queries) for queries in (500, 1000))
+    assert half.rungs[0].prompts >= whole.rungs[0].prompts
+    assert half.rungs[0].images < whole.rungs[0].images
+    assert 0.35 * 500 < half.extra <= 0.6 * 500
+
+
+def test_few_recipes_leave_the_rest_of_a_small_budget_to_the_search() -> None:
+    assert plan(ANNOTATED, 500).extra <= 0.35 * 500
 
 
 def test_the_plan_says_what_the_race_and_the_choice_cost() -> None:
