@@ -158,7 +158,13 @@ def _disk(error: OSError) -> str:
 _AGAIN = "run the same command: what was answered is kept"
 
 
-def _one_line(message: Warning | str, *_: object) -> str:
+def _one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
     """A warning without the place in the code that gave it."""
     return f"warning: {message}\n"
 
