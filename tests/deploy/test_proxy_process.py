@@ -17,6 +17,7 @@ import pytest
 
 from bbtvp.core.signing import generate_key
 from bbtvp.deploy import transform_request
+from bbtvp.deploy.server import _listener
 from bbtvp.prompt import Prompt
 from tests.adapters.recording import Recorder
 from tests.deploy.running import CHAT, JSON, chat_body, counted
@@ -169,3 +170,13 @@ def test_a_port_that_is_taken_is_one_line(bundle: Path) -> None:
         line = refusal("--bundle", str(bundle), "--port", port)
     assert line.startswith(f"error: 127.0.0.1, port {port}, cannot be listened on")
     assert line.endswith("give another --port or --host")
+
+
+def test_connections_send_what_is_written_at_once() -> None:
+    """Else the end of each reply waits 40 ms for the client's acknowledgement."""
+    with (
+        _listener("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname(), timeout=10),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
