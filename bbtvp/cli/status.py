@@ -118,10 +118,12 @@ def _tell(jobs: Sequence[JobStatus], told: dict[Path, str]) -> None:
 
 def summary(jobs: Sequence[JobStatus]) -> str:
     """All jobs in one line."""
+    from bbtvp.endpoint.prices import dollars
+
     states = Counter(job.state for job in jobs)
     asked = sum(job.queries + job.checks for job in jobs)
     usd = sum(job.usd for job in jobs)
-    money = f", ${usd:.2f}" if usd else ""
+    money = f", {dollars(usd)}" if usd else ""
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     return f"{counts}; {asked} image queries{money}"
 
@@ -183,6 +185,9 @@ def _queries(job: JobStatus) -> str:
 
 
 def _dollars(job: JobStatus) -> str:
+    from bbtvp.endpoint.prices import dollars
+
     if not job.usd and not job.usd_cap:
         return "-"
-    return f"{job.usd:.2f}/{job.usd_cap:.2f}" if job.usd_cap else f"{job.usd:.2f}"
+    spent = dollars(job.usd).removeprefix("$")
+    return f"{spent}/{dollars(job.usd_cap).removeprefix('$')}" if job.usd_cap else spent

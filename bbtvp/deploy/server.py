@@ -68,15 +68,15 @@ def _listener(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
-        # asyncio does so for the ports that it opens itself: without it the end of a reply may wait
-        # 40 ms for the client's acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listener
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise UsageError(
             f"{host}, port {port}, cannot be listened on ({why}); give another --port or --host"
         ) from error
+    # asyncio does so for the ports that it opens itself: without it the end of a reply may wait 40 ms
+    # for the client's acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def server_config(app: Starlette, *, host: str, port: int, grace: int) -> uvicorn.Config:

@@ -134,7 +134,7 @@ def recipes_table(names: Iterable[str]) -> str:
     rows = []
     for name in names:
         recipe = RECIPES[name]
-        vision = json.loads((weights() / name / "config.json").read_text())["vision_config"]
+        vision = json.loads((weights() / name / "config.json").read_text("utf-8"))["vision_config"]
         steps = [recipe.perception, recipe.instruction, recipe.refinement]
         rows.append(
             [
@@ -169,7 +169,7 @@ def main() -> None:
     args = parser.parse_args()
     scores = measured(members())
     others = measured(independent())
-    ceilings = json.loads(args.ceilings.read_text()) if args.ceilings.exists() else []
+    ceilings = json.loads(args.ceilings.read_text("utf-8")) if args.ceilings.exists() else []
     text = PAGE.format(
         members=members_table(scores),
         suite=suite_table(scores),

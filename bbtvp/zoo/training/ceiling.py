@@ -182,7 +182,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    rows: list[dict[str, Any]] = json.loads(args.out.read_text()) if args.out.exists() else []
+    rows: list[dict[str, Any]] = (
+        json.loads(args.out.read_text("utf-8")) if args.out.exists() else []
+    )
     done = {(row["model"], row["task"]) for row in rows}
     clip = surrogate("clip")
     clip.model.requires_grad_(False)

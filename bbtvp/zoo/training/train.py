@@ -224,7 +224,7 @@ def run_stage(
     engines = optimisers(module, slow)
     rates = [group["lr"] for engine in engines for group in engine.param_groups]
     params = [p for engine in engines for group in engine.param_groups for p in group["params"]]
-    start = json.loads(done_file.read_text())["step"] if done_file.exists() else 0
+    start = json.loads(done_file.read_text("utf-8"))["step"] if done_file.exists() else 0
     if start:
         restore(weights, module, engines)
     module.train()
