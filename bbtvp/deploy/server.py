@@ -73,8 +73,8 @@ def _listener(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"{host}, port {port}, cannot be listened on ({why}); give another --port or --host"
         ) from error
-    # asyncio does so for the ports that it opens itself: without it the end of a reply may wait 40 ms
-    # for the client's acknowledgement.
+    # asyncio does so for the ports that it opens itself: without it the end of a reply may wait
+    # 40 ms for the client's acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
