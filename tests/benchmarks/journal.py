@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from bbtvp.models import (
 from bbtvp.runs.journal import Journal
 from bbtvp.runs.records import FILE
 from bbtvp.search import optimize
-from bbtvp.search.events import Watch, silent
+from bbtvp.search.events import GenerationDone, SearchPlanned, Watch, silent
 from bbtvp.tasks import Sample, Task
 
 LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -168,10 +168,10 @@ class Pace:
         self.marks: list[tuple[float, float]] = []
         self.cost = 0
 
-    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "planned":
-            self.cost = facts["plan"].stages[0].cost
-        elif event == "generation":
+    def __call__(self, event: object) -> None:
+        if isinstance(event, SearchPlanned):
+            self.cost = event.plan.stages[0].cost
+        elif isinstance(event, GenerationDone):
             self.marks.append((time.perf_counter(), time.process_time()))
 
     def around(self, queries: int) -> list[float]:
@@ -203,9 +203,9 @@ def search(method: str, queries: int, folder: Path, watch: Watch) -> int:
     return model.asked
 
 
-def broken_off(event: str, facts: Mapping[str, Any]) -> None:
+def broken_off(event: object) -> None:
     """Ctrl-C ten generations before the end."""
-    if event == "generation" and facts["generation"] == facts["generations"] - 10:
+    if isinstance(event, GenerationDone) and event.generation == event.generations - 10:
         raise KeyboardInterrupt
 
 

@@ -249,7 +249,7 @@ def interrupt(args: argparse.Namespace, root: Path) -> dict[str, Any]:
         if child.communicate() and child.returncode:
             raise RuntimeError("the run that was left alone failed")
     whole = time.perf_counter() - began
-    took = []
+    took: list[float] = []
     codes = []
     torn = 0
     differing = 0

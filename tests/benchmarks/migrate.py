@@ -233,7 +233,7 @@ def report(
     identities: int,
 ) -> None:
     """The confusion table, and the share of right decisions, by seed too."""
-    rows = [("decided", *WORDS[:4], "right", "image queries each")]
+    rows: list[tuple[str, ...]] = [("decided", *WORDS[:4], "right", "image queries each")]
     for word in WORDS:
         counts = [table.get((word, said), 0) for said in WORDS[:4]]
         total = sum(counts)

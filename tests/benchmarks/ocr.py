@@ -225,7 +225,7 @@ def signs(name: str, damage: str, seed: int, test: int) -> bbtvp.Task:
             word = of.words[i % len(of.words)]
             strength = kind.weakest * (kind.strongest / kind.weakest) ** rng.random()
             picture = kind.apply(sign(word, of, kind.size, rng), strength, rng)
-            samples.append(bbtvp.Sample(f"{part}-{i}", word, picture))
+            samples.append(bbtvp.Sample(f"{part}-{i}", word, np.asarray(picture)))
         return tuple(samples)
 
     return bbtvp.Task(

@@ -51,8 +51,10 @@ SENT_WHOLE = {
     "error-429": (429, REPLY),
 }
 """What a client must get of an upstream that answers to the end."""
-CLIENTS = ("stays", "stays", "stays", "reads slowly", "leaves in the request", "leaves waiting")
-CLIENTS += ("leaves in the reply",)
+CLIENTS = (
+    *("stays", "stays", "stays", "reads slowly"),
+    *("leaves in the request", "leaves waiting", "leaves in the reply"),
+)
 
 
 async def answer(asked: Received, writer: asyncio.StreamWriter) -> bool:

@@ -13,7 +13,7 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +82,11 @@ def main() -> None:
             zero = score(spec, target, PromptSpace.identity())
             before = score(spec, target, run.prompt)
             for queries in BUDGETS:
-                options = {"queries": queries, "seed": seed + 100}
-                warm = optimize(task(spec), model(target), start=str(start), **options)
-                cold = optimize(task(spec), model(target), **options)
+                search = partial(
+                    optimize, task(spec), model(target), queries=queries, seed=seed + 100
+                )
+                warm = search(start=str(start))
+                cold = search()
                 outcomes[queries][warm.started.outcome if warm.started else ""] += 1
                 pair = (score(spec, target, warm.prompt), score(spec, target, cold.prompt))
                 rows[queries].append((zero, before, *pair))

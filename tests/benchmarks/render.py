@@ -99,7 +99,8 @@ def photo(width: int, height: int) -> Pixels:
     """Waves of all widths, and a little noise."""
     down, across = np.mgrid[:height, :width][..., None] / np.array([37.0, 23.0, 11.0])
     noise = stream(2, width, height).normal(0, 12, (height, width, 3))
-    return np.clip(128 + 60 * np.sin(across) + 40 * np.cos(down) + noise, 0, 255).astype(np.uint8)
+    values = 128 + 60 * np.sin(across) + 40 * np.cos(down) + noise
+    return np.asarray(np.clip(values, 0, 255), np.uint8)
 
 
 def deployed(canvas: int, shape: Shape, bundles: Sequence[str]) -> dict[str, list[Prompt]]:

@@ -57,7 +57,9 @@ def enlarged(name: str, side: int) -> bbtvp.Task:
 
     def larger(samples: Sequence[bbtvp.Sample]) -> tuple[bbtvp.Sample, ...]:
         return tuple(
-            replace(one, image=Image.fromarray(one.pixels()).resize((side, side), BICUBIC))
+            replace(
+                one, image=np.asarray(Image.fromarray(one.pixels()).resize((side, side), BICUBIC))
+            )
             for one in samples
         )
 
@@ -77,7 +79,7 @@ def signs(seed: int) -> bbtvp.Task:
     def split(part: str, count: int) -> tuple[bbtvp.Sample, ...]:
         rng = random.Random(f"saving {part} {seed if part != 'test' else 0}")
         return tuple(
-            bbtvp.Sample(f"{part}-{i}", word, sign(word, of, (1024, 512), rng))
+            bbtvp.Sample(f"{part}-{i}", word, np.asarray(sign(word, of, (1024, 512), rng)))
             for i, word in ((i, of.words[i % len(of.words)]) for i in range(count))
         )
 

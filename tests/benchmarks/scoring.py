@@ -40,7 +40,7 @@ from bbtvp.adapters.hf.batches import BatchSizer
 from bbtvp.adapters.hf.inputs import Prompts
 from bbtvp.adapters.hf.prompts import prompt_text
 from bbtvp.core.rng import stream
-from bbtvp.models import Reply, Request, load_model
+from bbtvp.models import Model, Reply, Request, load_model
 from bbtvp.zoo import scenes
 from bbtvp.zoo.catalogue import members
 
@@ -96,6 +96,7 @@ def one_forward(
     core = model.model
     rows = len(inputs["input_ids"])
     tail = label.to(core.device).expand(rows, -1)
+    logits: torch.Tensor
     if model.encoder_decoder:
         start = torch.full_like(tail[:, :1], core.config.get_text_config().decoder_start_token_id)
         logits = core(**inputs, decoder_input_ids=torch.cat([start, tail[:, :-1]], 1)).logits
@@ -217,13 +218,15 @@ def main() -> None:
         config, processor = SIZES[args.size](args.layers)
         name = args.size if args.layers is None else f"{args.size} cut to {args.layers} layers"
         core = drawn(config, args.device, getattr(torch, args.dtype))
-        models = {
+        models: dict[str, Model] = {
             name: HuggingFaceModel(name, core, processor, BatchSizer(name, args.batch, args.tokens))
         }
     else:
         options = {"device": args.device, "batch": args.batch, "tokens": args.tokens}
         models = {name: load_model(name, **options) for name in args.models}
     for name, model in models.items():
+        if not isinstance(model, HuggingFaceModel):
+            raise SystemExit(f"{name} is not run by transformers")
         measured(
             model,
             name,

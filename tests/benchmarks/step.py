@@ -56,8 +56,8 @@ def seconds(
         began = time.perf_counter()
         for row in active:
             render = space.renderer(space.embed(row, stage.kinds, space.neutral()))
-            for photo in photos:
-                render(photo)
+            for prepared in photos:
+                render(prepared)
         rendered += time.perf_counter() - began
         losses = (
             ((active - 0.7) ** 2).mean(axis=1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def names(surrogates: dict[str, Surrogate]) -> list[str]:
 def partial(x: Vector, y: Vector, given: Vector) -> float:
     """Spearman's correlation of x and y at equal `given`."""
     xy, xg, yg = (float(spearmanr(a, b)[0]) for a, b in ((x, y), (x, given), (y, given)))
-    return (xy - xg * yg) / np.sqrt(max(1e-9, (1 - xg**2) * (1 - yg**2)))
+    return (xy - xg * yg) / math.sqrt(max(1e-9, (1 - xg**2) * (1 - yg**2)))
 
 
 def interval(values: Vector, seed: int = 0) -> str:
@@ -88,7 +89,11 @@ def interval(values: Vector, seed: int = 0) -> str:
 
 
 def gains(
-    model: Model, task: Task, samples: Sequence[Sample], rendered: list[list[Pixels]], kept: dict
+    model: Model,
+    task: Task,
+    samples: Sequence[Sample],
+    rendered: list[list[Pixels]],
+    kept: dict[str, list[float]],
 ) -> Vector:
     """(k,) gain of each candidate over zero-shot."""
     key = f"{model.spec} {task.name} {len(rendered)} {len(samples)}"

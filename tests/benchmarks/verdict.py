@@ -11,9 +11,10 @@ ramble or collapse are simulated reply by reply, in `null_prompts.py` beside thi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bbtvp.core.rng import stream
 from bbtvp.stats import images_needed, paired_gain, paired_interval, roc_auc, score_interval
@@ -132,19 +133,16 @@ def figures(runs: int, n: int) -> dict[str, float]:
             first > 0.5, truth
         )
 
+    def rise(sample: Sequence[np.ndarray], which: int) -> Callable[[NDArray[np.intp]], np.ndarray]:
+        return lambda rows: rises(*(values[rows] for values in sample))[which]
+
     true = [float(value) for value in rises(*drawn(4_000_000))]
     held = [0, 0]
     for number in range(runs):
-        truth, first, second = drawn(n)
+        sample = drawn(n)
         for which in (0, 1):
-            low, high = paired_interval(
-                lambda rows, k=which, t=truth, a=first, b=second: rises(t[rows], a[rows], b[rows])[
-                    k
-                ],
-                n,
-                seed=number,
-                resamples=1000,
-            )
+            figure = rise(sample, which)
+            low, high = paired_interval(figure, n, seed=number, resamples=1000)
             held[which] += low <= true[which] <= high
     return {"roc_auc": held[0] / runs, "f1": held[1] / runs}
 
