@@ -59,11 +59,19 @@ def format_(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy --strict, on the wheel: it cannot follow the import hook of an editable install."""
+    """mypy --strict, on the wheel: it cannot follow the import hook of an editable install.
+
+    The benchmarks too: they are run by hand, so a changed interface would break them unseen.
+    """
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         python = _install_wheel(session, Path(folder))
-        mypy = ["-m", "mypy", "--python-executable", str(python), "--config-file"]
-        _python(session, *mypy, str(ROOT / "setup.cfg"), "-p", "bbtvp")
+        mypy = ["-m", "mypy", "--python-executable", str(python)]
+        mypy += ["--config-file", str(ROOT / "setup.cfg")]
+        _python(session, *mypy, "-p", "bbtvp")
+        shutil.copytree(ROOT / "tests", Path(folder, "tests"))
+        mypy += ["--namespace-packages", "--explicit-package-bases"]
+        mypy += ["--ignore-missing-imports", "--follow-imports", "silent"]
+        _python(session, *mypy, *map(str, sorted(Path("tests", "benchmarks").glob("*.py"))))
 
 
 @nox.session
