@@ -10,6 +10,7 @@ import json
 import logging
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from types import TracebackType
 from typing import final
@@ -40,6 +41,10 @@ WASTED = 2
 
 Such replies are paid for and, unlike an outage, they seldom stop by themselves.
 """
+
+
+class UnreachedWarning(UserWarning):
+    """No connection could be made so far."""
 
 
 @final
@@ -87,6 +92,7 @@ class Caller:
         self.abandoned = False
         self._streak = _FailureStreak()
         self._doubts = 0
+        self._reached = False
         self._runs = set[_CallerRun]()
 
     def run(self, requests: Sequence[PendingRequest], budget: Budget) -> None:
@@ -147,6 +153,18 @@ class Caller:
         if decision is None or not doubtful or enough:
             return decision
         return decision._replace(fatal=False)
+
+    def reached(self) -> None:
+        """Note that there is a server at the address."""
+        self._reached = True
+
+    def missed(self, reason: str) -> None:
+        """Warn, once, that no server has been reached yet: a wrong address looks like an outage."""
+        with self._lock:
+            silent = self._reached or not self.retries
+            self._reached = True
+        if not silent:
+            warnings.warn(f"{reason}; trying again", UnreachedWarning, stacklevel=2)
 
     def shown(self, text: str) -> str:
         """Return the text without secrets, on one line."""
@@ -370,10 +388,13 @@ class _CallerRun:
                 cost = request.max_usd if failed.sent else 0.0
                 reason = self.caller.shown(failed.reason)
                 decision = FailureDecision(reason, retry=not failed.lasting)
+                if gone and not failed.lasting:
+                    self.caller.missed(reason)
             except UsageError:
                 cost = 0.0  # nothing could be sent
                 raise
             else:
+                self.caller.reached()
                 self.limiter.learn(response.headers)
                 if 200 <= response.status < 300:
                     seconds = response.seconds

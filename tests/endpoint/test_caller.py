@@ -15,6 +15,7 @@ from typing import final
 import pytest
 
 from bbtvp.core.errors import ModelError, UsageError
+from bbtvp.endpoint.caller import UnreachedWarning
 from bbtvp.endpoint.provider import HttpRequest, Json
 from bbtvp.endpoint.transport import Timeouts
 from bbtvp.models import Budget
@@ -236,9 +237,20 @@ def test_a_huge_reply_is_not_fetched_again() -> None:
 
 def test_what_was_never_sent_costs_nothing(scripted: ScriptedCaller) -> None:
     budget = CappedBudget()
-    (end,) = scripted.run("http://127.0.0.1:9/", 1, budget)
+    with pytest.warns(UnreachedWarning, match=r"refused; .*; trying again") as said:
+        (end,) = scripted.run("http://127.0.0.1:9/", 1, budget)
+    assert len(said) == 1
     assert (end.attempts, end.usd, budget.paid, budget.reserved) == (9, 0.0, 0.0, 9)
     assert end.reason is not None and "Connection refused" in end.reason
+
+
+def test_a_server_that_answered_before_is_waited_for_without_a_word(
+    scripted: ScriptedCaller,
+) -> None:
+    with FaultyServer(lambda _: OK) as server:
+        scripted.run(server.url, 1, CappedBudget())
+    (end,) = scripted.run("http://127.0.0.1:9/", 1, CappedBudget())
+    assert end.reason is not None
 
 
 def test_a_request_has_a_deadline_over_all_its_attempts() -> None:
