@@ -278,7 +278,8 @@ class Attacker:
         """Something hostile, sometimes of the type that was there."""
         if isinstance(old, int | float) and self.random.random() < 0.7:
             scaled = old * self.random.choice((-1, 2, 10, 1000))
-            other = int(old) + 1 if math.isfinite(old) else 0
+            whole = isinstance(old, int) or math.isfinite(old)
+            other = int(old) + 1 if whole else 0
             return self.random.choice((*NUMBERS, scaled, other))
         if isinstance(old, str) and self.random.random() < 0.7:
             return self.random.choice((*TEXTS, old + "x", old * 50))
